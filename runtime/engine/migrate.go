@@ -1,0 +1,307 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+//go:embed sql
+var files embed.FS
+
+// Version is the version of the engine in this program. It goes up by one with
+// every release that changes the SQL, be it a migration or only functions.
+const Version = 1
+
+// MinServer is the oldest major version of PostgreSQL that the engine runs on.
+const MinServer = 15
+
+// migrationLock is the key of the advisory lock that serialises migrations.
+const migrationLock = 7_205_759_403
+
+// functionFiles are the files of sql/functions in the order of their
+// installation; attributes.sql goes over all functions and has to be last.
+var functionFiles = []string{
+	"queue.sql", "definitions.sql", "events.sql", "steps.sql", "conditions.sql", "start.sql", "claim.sql",
+	"finish.sql", "recover.sql", "workers.sql", "read.sql", "supabase.sql", "attributes.sql",
+}
+
+// A migration is a file of sql/migrations: NNN_name.sql.
+type migration struct {
+	version  int
+	name     string
+	sql      string
+	checksum string
+}
+
+// Migrate installs the engine or brings it up to this program's version. It is
+// one transaction under an advisory lock, so that it happens entirely or not at
+// all and any number of programs may call it at once; when nothing is to do,
+// nothing is written. It returns [ErrNewer] if the database is newer than the
+// program, [ErrUpstream] if another pgflow is installed there, and [ErrPgmq] if
+// the pgmq extension is.
+func Migrate(ctx context.Context, conn *pgx.Conn) error {
+	_, err := Up(ctx, conn)
+	return err
+}
+
+// Up is [Migrate]; it also says what was done, a line for each step.
+func Up(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	var done []string
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, migrationLock); err != nil {
+			return err
+		}
+		s, err := status(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := s.refusal(); err != nil {
+			return err
+		}
+		if done, err = s.apply(ctx, tx); err != nil {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("flowc: migrate: %w", err)
+	}
+	return done, nil
+}
+
+// Status says what is installed in a database, compared with this program.
+type Status struct {
+	// Server is the version of PostgreSQL, such as 150018.
+	Server int
+	// Installed is the version of the engine; 0 if there is none.
+	Installed int
+	// Changed reports whether the functions differ from this program's although
+	// the version is the same, as with a program built between releases.
+	Changed bool
+	// Pending are the migrations to be applied, by file name.
+	Pending []string
+	// Upstream reports whether another implementation of pgflow is there.
+	Upstream bool
+	// Pgmq reports whether the pgmq extension is there without pgflow.
+	Pgmq bool
+}
+
+// Current reports whether the engine is installed and this program's.
+func (s Status) Current() bool {
+	return s.Installed == Version && !s.Changed && len(s.Pending) == 0
+}
+
+// GetStatus reads the status of a database. It changes nothing.
+func GetStatus(ctx context.Context, conn *pgx.Conn) (Status, error) {
+	var s Status
+	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) (err error) {
+		s, err = status(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return Status{}, fmt.Errorf("flowc: migration status: %w", err)
+	}
+	return s, nil
+}
+
+// Errors of [Migrate]: what is in the database is not ours to change.
+var (
+	ErrNewer     = errors.New("the database's engine is newer than this program; upgrade the program")
+	ErrUpstream  = errors.New("another pgflow is installed in this database; it is left alone, and client and worker use only what it offers")
+	ErrPgmq      = errors.New("the pgmq extension is installed in this database without pgflow, and its schema would be in the way; use another database, or drop the extension if nothing uses it")
+	ErrOldServer = fmt.Errorf("the server is older than PostgreSQL %d, which the engine needs", MinServer)
+)
+
+func (s Status) refusal() error {
+	switch {
+	case s.Server < MinServer*10000:
+		return ErrOldServer
+	case s.Installed > Version:
+		return fmt.Errorf("%w (version %d, this program has %d)", ErrNewer, s.Installed, Version)
+	case s.Upstream:
+		return ErrUpstream
+	case s.Pgmq:
+		return ErrPgmq
+	}
+	return nil
+}
+
+func status(ctx context.Context, tx pgx.Tx) (Status, error) {
+	var s Status
+	var ours, pgflow, pgmq bool
+	err := tx.QueryRow(ctx, `
+		select current_setting('server_version_num')::int,
+		       to_regclass('flowc.installation') is not null,
+		       to_regnamespace('pgflow') is not null,
+		       to_regnamespace('pgmq') is not null`).Scan(&s.Server, &ours, &pgflow, &pgmq)
+	if err != nil {
+		return s, err
+	}
+	migrations, err := readMigrations()
+	if err != nil {
+		return s, err
+	}
+	applied := map[int]string{}
+	if ours {
+		var functions string
+		if err := tx.QueryRow(ctx, `select version, functions_checksum from flowc.installation`).Scan(&s.Installed, &functions); err != nil {
+			return s, err
+		}
+		s.Changed = functions != functionsChecksum()
+		rows, err := tx.Query(ctx, `select version, checksum from flowc.migrations`)
+		if err != nil {
+			return s, err
+		}
+		var version int
+		var checksum string
+		if _, err := pgx.ForEachRow(rows, []any{&version, &checksum}, func() error {
+			applied[version] = checksum
+			return nil
+		}); err != nil {
+			return s, err
+		}
+	}
+	for _, m := range migrations {
+		checksum, ok := applied[m.version]
+		switch {
+		case !ok:
+			s.Pending = append(s.Pending, m.name)
+		case checksum != m.checksum && s.Installed <= Version:
+			return s, fmt.Errorf("migration %s was applied with other contents: this program is not of the line that made the database", m.name)
+		}
+	}
+	s.Upstream = !ours && pgflow
+	s.Pgmq = !ours && pgmq && !pgflow
+	return s, nil
+}
+
+func (s Status) apply(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	if s.Current() {
+		return nil, nil
+	}
+	if _, err := tx.Exec(ctx, `set local check_function_bodies = off; set local client_min_messages = warning`); err != nil {
+		return nil, err
+	}
+	migrations, err := readMigrations()
+	if err != nil {
+		return nil, err
+	}
+	var done []string
+	for _, m := range migrations {
+		if m.version <= len(migrations)-len(s.Pending) {
+			continue
+		}
+		if err := execScript(ctx, tx, m.name, m.sql); err != nil {
+			return nil, err
+		}
+		if _, err := tx.Exec(ctx, `insert into flowc.migrations (version, name, checksum) values ($1, $2, $3)`, m.version, m.name, m.checksum); err != nil {
+			return nil, err
+		}
+		done = append(done, "applied "+m.name)
+	}
+	for _, name := range functionFiles {
+		if err := execScript(ctx, tx, name, functionFile(name)); err != nil {
+			return nil, err
+		}
+	}
+	done = append(done, fmt.Sprintf("installed the functions of version %d", Version))
+	_, err = tx.Exec(ctx, `
+		insert into flowc.installation (version, functions_checksum) values ($1, $2)
+		on conflict (single) do update set version = excluded.version, functions_checksum = excluded.functions_checksum, installed_at = now()`,
+		Version, functionsChecksum())
+	return done, err
+}
+
+// execScript runs a file of statements. An error names the file and the line.
+func execScript(ctx context.Context, tx pgx.Tx, name, sql string) error {
+	_, err := tx.Conn().PgConn().Exec(ctx, sql).ReadAll()
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Position > 0 {
+		runes := []rune(sql)
+		line := 1 + strings.Count(string(runes[:min(int(pg.Position), len(runes))]), "\n")
+		return fmt.Errorf("%s:%d: %w", name, line, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// Script is the whole SQL of the engine, for those who install it with a tool of
+// their own. It ends by recording the version, as [Migrate] does.
+func Script() string {
+	migrations, err := readMigrations()
+	if err != nil {
+		panic(err) // the files are part of the program
+	}
+	var b strings.Builder
+	b.WriteString("begin;\nset local check_function_bodies = off;\n")
+	for _, m := range migrations {
+		fmt.Fprintf(&b, "\n-- %s\n\n%s", m.name, m.sql)
+		fmt.Fprintf(&b, "\ninsert into flowc.migrations (version, name, checksum) values (%d, '%s', '%s');\n", m.version, m.name, m.checksum)
+	}
+	for _, name := range functionFiles {
+		fmt.Fprintf(&b, "\n-- %s\n\n%s", name, functionFile(name))
+	}
+	fmt.Fprintf(&b, "\ninsert into flowc.installation (version, functions_checksum) values (%d, '%s');\ncommit;\n", Version, functionsChecksum())
+	return b.String()
+}
+
+// Checksum identifies the SQL of this program: two programs with one checksum
+// install the same engine.
+func Checksum() string { return checksum(Script()) }
+
+func functionFile(name string) string {
+	sql, err := files.ReadFile("sql/functions/" + name)
+	if err != nil {
+		panic(err) // the files are part of the program
+	}
+	return string(sql)
+}
+
+func functionsChecksum() string {
+	var b strings.Builder
+	for _, name := range functionFiles {
+		b.WriteString(functionFile(name))
+	}
+	return checksum(b.String())
+}
+
+func checksum(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:16])
+}
+
+// readMigrations reads the embedded migrations, which are numbered from 1 on.
+func readMigrations() ([]migration, error) {
+	names, err := fs.Glob(files, "sql/migrations/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	var all []migration
+	for i, name := range names {
+		sql, err := files.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		base := path.Base(name)
+		number, _, _ := strings.Cut(base, "_")
+		version, err := strconv.Atoi(number)
+		if err != nil || version != i+1 {
+			return nil, fmt.Errorf("migration %s is not number %d", base, i+1)
+		}
+		all = append(all, migration{version: version, name: base, sql: string(sql), checksum: checksum(string(sql))})
+	}
+	return all, nil
+}

@@ -1,0 +1,33 @@
+-- What every function has, set in one place so that none can be forgotten. This
+-- file comes last.
+
+do $$
+declare
+  f record;
+begin
+  for f in
+    select p.oid::regprocedure::text as signature, n.nspname as schema, p.proname as name, l.lanname as language
+    from pg_proc p
+    join pg_namespace n on n.oid = p.pronamespace
+    join pg_language l on l.oid = p.prolang
+    where n.nspname in ('pgflow', 'pgmq', 'flowc')
+  loop
+    -- Names in the bodies are qualified; what a caller puts into its own
+    -- search_path or temporary schema cannot be meant.
+    execute format('alter function %s set search_path = pg_catalog, pg_temp', f.signature);
+    execute format('revoke all on function %s from public', f.signature);
+    -- The entry points are all that a role needs: see roles.sql.
+    if f.schema = 'flowc' or f.name in ('start_flow_with_states', 'get_run_with_states', 'requeue_stalled_tasks') then
+      execute format('alter function %s security definer', f.signature);
+    end if;
+    -- Every lookup here is by key. A plan made while the tables were empty must
+    -- not scan them later, and planning anew for each call costs more than the call.
+    if f.language = 'plpgsql' and f.schema in ('pgflow', 'flowc') and f.name <> 'requeue_stalled_tasks' then
+      execute format('alter function %s set plan_cache_mode = force_generic_plan', f.signature);
+      execute format('alter function %s set enable_seqscan = off', f.signature);
+      execute format('alter function %s set enable_hashjoin = off', f.signature);
+      execute format('alter function %s set enable_mergejoin = off', f.signature);
+      execute format('alter function %s set jit = off', f.signature);
+    end if;
+  end loop;
+end $$;

@@ -1,0 +1,247 @@
+-- Handing tasks to workers.
+
+-- Takes visible messages of the flows, oldest first, at most limits[i] of
+-- flow_slugs[i], starts their tasks and returns all that the handlers need. A
+-- message is hidden until the try must be over. `except` lists steps that this
+-- worker does not do, as 'flow.step'.
+--
+-- Locks: messages, then tasks, and neither is waited for while it matters: a
+-- message that somebody holds is passed over, and a task is only waited for if
+-- it is queued, which nobody locks without its message.
+create or replace function flowc.claim(worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}')
+returns table (
+  flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
+  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+  at_once  timestamptz := clock_timestamp();
+  flows    text[];
+  messages bigint[];
+  runs     uuid[];
+  steps    text[];
+  indexes  int[];
+  handed   int;
+  taken    bigint[];
+begin
+  select array_agg(m.queue_name), array_agg(m.msg_id), array_agg(m.run_id), array_agg(m.step_slug), array_agg(m.task_index)
+  into flows, messages, runs, steps, indexes
+  from unnest(claim.flow_slugs, claim.limits) w(flow_slug, wanted)
+  cross join lateral (
+    select q.queue_name, q.msg_id, q.run_id, q.step_slug, q.task_index
+    from flowc.queue q
+    where q.queue_name = w.flow_slug and q.vt <= at_once and q.run_id is not null
+      and (claim.except_steps = '{}' or q.queue_name || '.' || q.step_slug <> all (claim.except_steps))
+    order by q.msg_id
+    limit w.wanted
+    for update skip locked) m;
+  if messages is null then
+    return;
+  end if;
+
+  return query
+    with started as (
+      update pgflow.step_tasks t
+      set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.worker_id
+      from unnest(runs, steps, indexes, messages) m(run_id, step_slug, task_index, msg_id)
+      join pgflow.runs r on r.run_id = m.run_id and r.status = 'started'
+      join pgflow.step_states st on st.run_id = m.run_id and st.step_slug = m.step_slug and st.status = 'started'
+      join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+      join pgflow.flows f on f.flow_slug = st.flow_slug
+      where t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
+        and t.message_id = m.msg_id and t.status = 'queued'
+      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count,
+                t.attempts_count - t.requeued_count as tries,
+                coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
+                coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay,
+                coalesce(s.opt_timeout, f.opt_timeout) as timeout,
+                t.queued_at, s.step_type, s.deps_count),
+    hidden as (
+      update flowc.queue q
+      set vt = at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + 1, worker_id = claim.worker_id
+      from started t
+      where q.queue_name = t.flow_slug and q.msg_id = t.message_id)
+    select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.tries,
+           t.max_attempts, t.base_delay, t.timeout, t.queued_at, i.input, i.run_input, i.array_from
+    from started t
+    cross join lateral flowc.task_input(t.flow_slug, t.run_id, t.step_slug, t.task_index, t.step_type, t.deps_count) i;
+  get diagnostics handed = row_count;
+
+  if handed < cardinality(messages) then
+    taken := flowc.take_over(claim.worker_id, flows, messages, runs, steps, indexes, at_once);
+    return query
+      select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.attempts_count - t.requeued_count,
+             coalesce(s.opt_max_attempts, f.opt_max_attempts), coalesce(s.opt_base_delay, f.opt_base_delay),
+             coalesce(s.opt_timeout, f.opt_timeout), t.queued_at, i.input, i.run_input, i.array_from
+      from pgflow.step_tasks t
+      join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
+      join pgflow.flows f on f.flow_slug = t.flow_slug
+      cross join lateral flowc.task_input(t.flow_slug, t.run_id, t.step_slug, t.task_index, s.step_type, s.deps_count) i
+      where t.message_id = any (taken);
+  end if;
+end $$;
+
+-- What a task works on. A map whose array is large gets no element but the
+-- place of the array, so that the worker reads that once for all its tasks.
+create or replace function flowc.task_input(
+  flow_slug text, run_id uuid, step_slug text, task_index int, step_type text, deps_count int,
+  out input jsonb, out run_input jsonb, out array_from text)
+language plpgsql stable as $$
+declare
+  elements jsonb;
+begin
+  if task_input.step_type = 'single' then
+    if task_input.deps_count = 0 then
+      input := '{}';
+      select r.input into run_input from pgflow.runs r where r.run_id = task_input.run_id;
+    else
+      select coalesce(jsonb_object_agg(p.step_slug, coalesce(p.output, 'null')), '{}') into input
+      from pgflow.deps d
+      join pgflow.step_states p on p.run_id = task_input.run_id and p.step_slug = d.dep_slug and p.status = 'completed'
+      where d.flow_slug = task_input.flow_slug and d.step_slug = task_input.step_slug;
+    end if;
+    return;
+  end if;
+  if task_input.deps_count = 0 then
+    select r.input, 'run' into elements, array_from from pgflow.runs r where r.run_id = task_input.run_id;
+  else
+    select p.output, d.dep_slug into elements, array_from
+    from pgflow.deps d
+    join pgflow.step_states p on p.run_id = task_input.run_id and p.step_slug = d.dep_slug
+    where d.flow_slug = task_input.flow_slug and d.step_slug = task_input.step_slug;
+  end if;
+  if pg_column_size(elements) <= 1500 then -- small enough to be stored in the row itself
+    input := elements -> task_input.task_index;
+    array_from := null;
+  end if;
+end $$;
+
+-- The whole values behind maps over large arrays and joins with the run's input:
+-- 'run' is the run's input, any other source the output of that step.
+create or replace function flowc.read_values(run_ids uuid[], sources text[])
+returns table (run_id uuid, source text, value jsonb)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select u.run_id, u.source, case u.source
+      when 'run' then (select r.input from pgflow.runs r where r.run_id = u.run_id)
+      else (select st.output from pgflow.step_states st where st.run_id = u.run_id and st.step_slug = u.source) end
+    from unnest(read_values.run_ids, read_values.sources) u(run_id, source);
+end $$;
+
+-- What a claim found besides queued tasks: messages that became visible although
+-- their task was started, because a worker died or overran. Those of our own
+-- workers are taken over, three times at most; the rest is left to whoever
+-- deals with it, out of the way. Returns the messages taken over.
+create or replace function flowc.take_over(
+  worker_id uuid, flow_slugs text[], message_ids bigint[], run_ids uuid[], step_slugs text[], task_indexes int[], at_once timestamptz)
+returns bigint[]
+language plpgsql as $$
+declare
+  taken bigint[];
+begin
+  with expired as (
+    select t.run_id, t.step_slug, t.task_index, t.message_id
+    from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(run_id, step_slug, task_index, msg_id)
+    join pgflow.step_tasks t on t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
+    join pgflow.workers w on w.worker_id = t.last_worker_id and w.queue_name = '*'
+    join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'
+    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
+    where t.message_id = m.msg_id and t.status = 'started' and t.started_at < at_once and t.requeued_count < 3 and t.permanently_stalled_at is null
+    for update of t skip locked),
+  again as (
+    update pgflow.step_tasks t
+    set attempts_count = t.attempts_count + 1, requeued_count = t.requeued_count + 1, last_requeued_at = at_once,
+        started_at = at_once, last_worker_id = take_over.worker_id
+    from expired e
+    where t.run_id = e.run_id and t.step_slug = e.step_slug and t.task_index = e.task_index
+    returning t.flow_slug, t.step_slug, t.message_id),
+  hidden as (
+    update flowc.queue q
+    set vt = at_once + make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 2), read_ct = q.read_ct + 1, worker_id = take_over.worker_id
+    from again a
+    join pgflow.steps s on s.flow_slug = a.flow_slug and s.step_slug = a.step_slug
+    join pgflow.flows f on f.flow_slug = a.flow_slug
+    where q.queue_name = a.flow_slug and q.msg_id = a.message_id)
+  select array_agg(a.message_id) into taken from again a;
+
+  -- Taken over too often: recovery ends it, which needs the lock of the run.
+  insert into flowc.stalled (run_id, step_slug, task_index, attempt)
+  select t.run_id, t.step_slug, t.task_index, t.attempts_count
+  from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(run_id, step_slug, task_index, msg_id)
+  join pgflow.step_tasks t on t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
+  join pgflow.workers w on w.worker_id = t.last_worker_id and w.queue_name = '*'
+  where t.message_id = m.msg_id and t.status = 'started' and t.started_at < at_once and t.requeued_count >= 3 and t.permanently_stalled_at is null
+  on conflict do nothing;
+
+  -- Messages of tasks that are over have no business in the queue.
+  perform flowc.archive_messages(array_agg(m.queue_name), array_agg(m.msg_id))
+  from unnest(take_over.flow_slugs, take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(queue_name, run_id, step_slug, task_index, msg_id)
+  left join pgflow.step_tasks t on t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index and t.message_id = m.msg_id
+  where t.status is null or t.status in ('completed', 'failed')
+  having count(*) > 0;
+
+  -- The rest is somebody else's, or waits for one of the above. Not again for a while.
+  update flowc.queue q
+  set vt = at_once + interval '10 seconds'
+  from unnest(take_over.flow_slugs, take_over.message_ids) m(queue_name, msg_id)
+  where q.queue_name = m.queue_name and q.msg_id = m.msg_id and q.vt <= at_once;
+  return coalesce(taken, '{}');
+end $$;
+
+create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid) returns setof pgflow.step_task_record
+language plpgsql as $$
+begin
+  -- In the order of a claim: the messages, then their tasks.
+  perform from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = any (start_tasks.msg_ids) order by q.msg_id for update;
+  return query
+    with started as (
+      update pgflow.step_tasks t
+      set status = 'started', attempts_count = t.attempts_count + 1, started_at = now(), last_worker_id = start_tasks.worker_id
+      from unnest(start_tasks.msg_ids) m(msg_id), pgflow.runs r, pgflow.step_states st
+      where t.message_id = m.msg_id and t.flow_slug = start_tasks.flow_slug and t.status = 'queued'
+        and r.run_id = t.run_id and r.status = 'started'
+        and st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
+      returning t.flow_slug, t.run_id, t.step_slug, t.message_id, t.task_index),
+    hidden as (
+      update flowc.queue q
+      set vt = clock_timestamp() + make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 2)
+      from started t
+      join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
+      join pgflow.flows f on f.flow_slug = t.flow_slug
+      where q.queue_name = t.flow_slug and q.msg_id = t.message_id),
+    -- Each array is read once, however many of its elements are wanted.
+    arrays as materialized (
+      select a.run_id, a.step_slug, flowc.map_elements(a.flow_slug, a.run_id, a.step_slug) as elements
+      from (select distinct t.flow_slug, t.run_id, t.step_slug from started t) a
+      join pgflow.steps s on s.flow_slug = a.flow_slug and s.step_slug = a.step_slug and s.step_type = 'map')
+    select t.flow_slug, t.run_id, t.step_slug,
+           case when a.run_id is not null then a.elements -> t.task_index else i.input end,
+           t.message_id, t.task_index, i.run_input
+    from started t
+    join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
+    left join arrays a on a.run_id = t.run_id and a.step_slug = t.step_slug
+    left join lateral flowc.task_input(t.flow_slug, t.run_id, t.step_slug, t.task_index, s.step_type, s.deps_count) i
+      on s.step_type = 'single'
+    order by t.message_id;
+end $$;
+
+-- The array that a map step runs over, out of the storage it came from.
+create or replace function flowc.map_elements(flow_slug text, run_id uuid, step_slug text) returns jsonb
+language plpgsql stable as $$
+begin
+  return '[]' || coalesce(
+    (select p.output from pgflow.deps d
+     join pgflow.step_states p on p.run_id = map_elements.run_id and p.step_slug = d.dep_slug
+     where d.flow_slug = map_elements.flow_slug and d.step_slug = map_elements.step_slug),
+    (select r.input from pgflow.runs r where r.run_id = map_elements.run_id));
+end $$;
+
+create or replace function pgflow.poll_for_tasks(
+  queue_name text, vt int, qty int, max_poll_seconds int default 5, poll_interval_ms int default 100)
+returns setof pgflow.step_task_record
+language plpgsql as $$
+begin
+  raise notice 'poll_for_tasks is deprecated and returns nothing: use pgmq.read_with_poll and start_tasks';
+end $$;

@@ -1,0 +1,119 @@
+-- Bringing back what a dead worker held.
+
+-- Sweeps once: messages of dead workers become visible, and tasks that were taken
+-- over too often end. Any worker may call it at any time; what another sweep
+-- holds is passed over. Returns how many workers were found dead.
+create or replace function flowc.recover() returns int
+language plpgsql as $$
+declare
+  dead  uuid[];
+  flows text[];
+  runs  uuid[];
+  steps text[];
+  tasks int[];
+  tries int[];
+begin
+  with silent as (
+    select w.worker_id from pgflow.workers w
+    where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < clock_timestamp() - interval '5 seconds'
+    for update skip locked),
+  buried as (
+    update pgflow.workers w set stopped_at = clock_timestamp() from silent s where w.worker_id = s.worker_id returning w.worker_id)
+  select array_agg(b.worker_id) into dead from buried b;
+  if dead is not null then
+    delete from flowc.sleepers s where s.worker_id = any (dead);
+    with shown as (
+      update flowc.queue q set vt = clock_timestamp(), worker_id = null
+      where q.worker_id = any (dead) and q.vt > clock_timestamp()
+      returning q.queue_name)
+    select array_agg(distinct s.queue_name) into flows from shown s;
+    perform flowc.wake_flows(coalesce(flows, '{}'));
+  end if;
+
+  with taken as (
+    select s.run_id, s.step_slug, s.task_index from flowc.stalled s limit 1000 for update skip locked),
+  gone as (
+    delete from flowc.stalled s using taken t
+    where s.run_id = t.run_id and s.step_slug = t.step_slug and s.task_index = t.task_index
+    returning s.*)
+  select array_agg(g.run_id), array_agg(g.step_slug), array_agg(g.task_index), array_agg(g.attempt)
+  into runs, steps, tasks, tries from gone g;
+  if runs is not null then
+    perform flowc.end_stalled(runs, steps, tasks, tries);
+  end if;
+  return coalesce(cardinality(dead), 0);
+end $$;
+
+-- Ends tasks whose workers died once too often: they stay started, marked as
+-- permanently stalled, and count as exhausted.
+create or replace function flowc.end_stalled(run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[]) returns void
+language plpgsql as $$
+declare
+  ended record;
+begin
+  perform flowc.lock_runs(end_stalled.run_ids);
+  for ended in
+    update pgflow.step_tasks t set permanently_stalled_at = now()
+    from unnest(end_stalled.run_ids, end_stalled.step_slugs, end_stalled.task_indexes, end_stalled.attempts) u(run_id, step_slug, task_index, attempt)
+    where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.attempts_count = u.attempt
+      and t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
+    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id
+  loop
+    perform flowc.archive_messages(array[ended.flow_slug], array[ended.message_id]);
+    perform flowc.exhaust_steps(array[st.run_id], array[st.step_slug],
+      array[format('flowc: task %s of step %s stalled: its worker died or overran its timeout 4 times', ended.task_index, ended.step_slug)],
+      array[s.when_exhausted])
+    from pgflow.step_states st
+    join pgflow.runs r on r.run_id = st.run_id and r.status = 'started'
+    join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+    where st.run_id = ended.run_id and st.step_slug = ended.step_slug and st.status = 'started';
+  end loop;
+end $$;
+
+-- The contract's recovery, by time alone: a task that has been started for longer
+-- than its timeout and half a minute is queued again, three times at most.
+create or replace function pgflow.requeue_stalled_tasks() returns int
+language plpgsql as $$
+declare
+  requeued int;
+  runs     uuid[];
+  steps    text[];
+  tasks    int[];
+  tries    int[];
+begin
+  -- Whatever is started has a message: the queue is small where the tables of
+  -- runs are long.
+  with stalled as (
+    select t.run_id, t.step_slug, t.task_index
+    from flowc.queue q
+    join pgflow.step_tasks t on t.message_id = q.msg_id and t.flow_slug = q.queue_name
+    join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
+    join pgflow.flows f on f.flow_slug = t.flow_slug
+    where t.status = 'started' and t.requeued_count < 3
+      and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30)
+    for update of t skip locked),
+  again as (
+    update pgflow.step_tasks t
+    set status = 'queued', started_at = null, last_worker_id = null, requeued_count = t.requeued_count + 1, last_requeued_at = now()
+    from stalled s
+    where t.run_id = s.run_id and t.step_slug = s.step_slug and t.task_index = s.task_index
+    returning t.flow_slug, t.message_id),
+  shown as (
+    update flowc.queue q set vt = clock_timestamp(), worker_id = null
+    from again a where q.queue_name = a.flow_slug and q.msg_id = a.message_id)
+  select count(*) into requeued from again;
+
+  -- Ending a step needs the lock of its run, which comes before that of a task.
+  select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.attempts_count)
+  into runs, steps, tasks, tries
+  from flowc.queue q
+  join pgflow.step_tasks t on t.message_id = q.msg_id and t.flow_slug = q.queue_name
+  join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
+  join pgflow.flows f on f.flow_slug = t.flow_slug
+  where t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
+    and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30);
+  if runs is not null then
+    perform flowc.end_stalled(runs, steps, tasks, tries);
+  end if;
+  return requeued;
+end $$;

@@ -1,0 +1,338 @@
+-- What happens to steps and runs. Each transition is written once, over sets:
+-- the arrays of an argument list belong together, element by element. Callers
+-- hold the locks of the runs (see finish.sql) and pass runs that are started.
+
+-- Gives started steps their tasks and messages, in the order of the arrays.
+create or replace function flowc.spawn_tasks(run_ids uuid[], step_slugs text[]) returns void
+language plpgsql as $$
+begin
+  with task as materialized (
+    select t.*, nextval('flowc.message_ids') as message_id
+    from (
+      select st.flow_slug, st.run_id, st.step_slug, g.task_index, coalesce(s.opt_start_delay, 0) as delay
+      from unnest(spawn_tasks.run_ids, spawn_tasks.step_slugs) with ordinality u(run_id, step_slug, n)
+      join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug
+      join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+      cross join lateral generate_series(0, st.initial_tasks - 1) g(task_index)
+      order by u.n, g.task_index) t),
+  queued as (
+    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id)
+    select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id from task t)
+  insert into flowc.queue (queue_name, msg_id, vt, run_id, step_slug, task_index)
+  select t.flow_slug, t.message_id, clock_timestamp() + make_interval(secs => t.delay), t.run_id, t.step_slug, t.task_index
+  from task t;
+end $$;
+
+-- Tells the steps behind these, which are completed or skipped, that they need
+-- not wait for them any longer, and starts those that wait for nothing more. A run
+-- where a condition has to be looked at first, or a map turned out to be empty,
+-- is odd: nothing is started there, and the caller has to advance it.
+create or replace function flowc.settle(
+  run_ids uuid[], step_slugs text[], start boolean,
+  out odd_runs uuid[], out started_runs uuid[], out started_steps text[])
+language plpgsql as $$
+begin
+  with hit as (
+    select p.run_id, d.step_slug, c.step_index, c.step_type, min(u.n) as n, count(*)::int as parents,
+           c.required_input_pattern is not null or c.forbidden_input_pattern is not null as guarded,
+           max(case when c.step_type <> 'map' then null
+                    when p.status = 'skipped' then 0
+                    when s.step_type = 'map' then p.initial_tasks
+                    when jsonb_typeof(p.output) = 'array' then jsonb_array_length(p.output) end) as elements
+    from unnest(settle.run_ids, settle.step_slugs) with ordinality u(run_id, step_slug, n)
+    join pgflow.step_states p on p.run_id = u.run_id and p.step_slug = u.step_slug
+    join pgflow.steps s on s.flow_slug = p.flow_slug and s.step_slug = p.step_slug
+    join pgflow.deps d on d.flow_slug = p.flow_slug and d.dep_slug = p.step_slug
+    join pgflow.steps c on c.flow_slug = d.flow_slug and c.step_slug = d.step_slug
+    group by p.run_id, d.step_slug, c.flow_slug, c.step_slug),
+  child as (
+    select h.*, st.remaining_deps - h.parents as waiting_for,
+           case when h.step_type = 'map' then coalesce(st.initial_tasks, h.elements) else st.initial_tasks end as tasks,
+           st.status = 'created' and st.remaining_deps = h.parents as ready
+    from hit h
+    join pgflow.step_states st on st.run_id = h.run_id and st.step_slug = h.step_slug),
+  judged as (
+    select c.*, bool_or(c.ready and (c.guarded or c.tasks = 0)) over (partition by c.run_id) as odd
+    from child c),
+  changed as (
+    update pgflow.step_states st
+    set remaining_deps  = j.waiting_for,
+        initial_tasks   = j.tasks,
+        status          = case when go.yes then 'started' else st.status end,
+        started_at      = case when go.yes then now() else st.started_at end,
+        remaining_tasks = case when go.yes then j.tasks else st.remaining_tasks end
+    from judged j
+    cross join lateral (select settle.start and j.ready and not j.odd and j.tasks > 0) go(yes)
+    where st.run_id = j.run_id and st.step_slug = j.step_slug
+    returning st.run_id, st.step_slug, j.n, j.step_index, j.odd, go.yes as started)
+  select array_agg(distinct c.run_id) filter (where c.odd),
+         array_agg(c.run_id order by c.n, c.step_index) filter (where c.started),
+         array_agg(c.step_slug order by c.n, c.step_index) filter (where c.started)
+  into odd_runs, started_runs, started_steps
+  from changed c;
+
+  if started_runs is not null then
+    if flowc.events_wanted() then
+      perform flowc.emit_steps(started_runs, started_steps);
+    end if;
+    perform flowc.spawn_tasks(started_runs, started_steps);
+    perform flowc.wake_workers(started_runs);
+  end if;
+end $$;
+
+-- Takes steps off what each run still waits for, and ends the runs that wait
+-- for nothing more, if asked to. Their output is that of the completed leaves.
+create or replace function flowc.count_down(run_ids uuid[], steps int[], finish boolean) returns void
+language plpgsql as $$
+declare
+  ended uuid[];
+begin
+  with changed as (
+    update pgflow.runs r
+    set remaining_steps = r.remaining_steps - x.steps,
+        status       = case when done.yes then 'completed' else r.status end,
+        completed_at = case when done.yes then now() end,
+        output       = case when done.yes then (
+          select jsonb_object_agg(st.step_slug, coalesce(st.output, 'null'))
+          from pgflow.step_states st
+          where st.run_id = r.run_id and st.status = 'completed' and not exists (
+            select from pgflow.deps d where d.flow_slug = st.flow_slug and d.dep_slug = st.step_slug)) end
+    from (
+      select u.run_id, sum(u.steps)::int as steps
+      from unnest(count_down.run_ids, count_down.steps) u(run_id, steps) group by u.run_id) x
+    join pgflow.runs o on o.run_id = x.run_id
+    cross join lateral (select count_down.finish and o.remaining_steps = x.steps) done(yes)
+    where r.run_id = x.run_id and r.status = 'started' and (x.steps > 0 or done.yes)
+    returning r.run_id, done.yes as completed)
+  select array_agg(c.run_id) into ended from changed c where c.completed;
+  if ended is not null then
+    perform flowc.announce_end(ended);
+  end if;
+end $$;
+
+-- Completes the runs that wait for no step any more.
+create or replace function flowc.finish_runs(run_ids uuid[]) returns void
+language plpgsql as $$
+begin
+  perform flowc.count_down(run_ids, array_fill(0, array[cardinality(run_ids)]), true);
+end $$;
+
+-- Tells of runs that ended: events, and whoever waits for them.
+create or replace function flowc.announce_end(run_ids uuid[]) returns void
+language plpgsql as $$
+declare
+  waited_for uuid[];
+begin
+  if flowc.events_wanted() then
+    perform flowc.emit_runs(announce_end.run_ids);
+  end if;
+  with woken as (
+    delete from flowc.waiters w using unnest(announce_end.run_ids) u(run_id) where w.run_id = u.run_id returning w.run_id)
+  select array_agg(w.run_id) into waited_for from woken w;
+  if waited_for is not null then
+    perform pg_notify('flowc_done', w.run_id::text) from unnest(waited_for) w(run_id);
+  end if;
+end $$;
+
+-- Starts every step that waits for nothing. Conditions were looked at before.
+create or replace function flowc.start_ready(run_ids uuid[]) returns void
+language plpgsql as $$
+declare
+  runs  uuid[];
+  steps text[];
+begin
+  with started as (
+    update pgflow.step_states st
+    set status = 'started', started_at = now(), remaining_tasks = st.initial_tasks
+    from unnest(start_ready.run_ids) with ordinality u(run_id, n)
+    join pgflow.runs r on r.run_id = u.run_id and r.status = 'started'
+    join pgflow.steps s on s.flow_slug = r.flow_slug
+    where st.run_id = r.run_id and st.step_slug = s.step_slug
+      and st.status = 'created' and st.remaining_deps = 0 and st.initial_tasks > 0
+    returning st.run_id, st.step_slug, u.n, s.step_index)
+  select array_agg(s.run_id order by s.n, s.step_index), array_agg(s.step_slug order by s.n, s.step_index)
+  into runs, steps from started s;
+  if runs is null then
+    return;
+  end if;
+  if flowc.events_wanted() then
+    perform flowc.emit_steps(runs, steps);
+  end if;
+  perform flowc.spawn_tasks(runs, steps);
+  perform flowc.wake_workers(runs);
+end $$;
+
+-- Brings runs as far as they go without a worker.
+create or replace function flowc.advance(run_ids uuid[]) returns void
+language plpgsql as $$
+begin
+  perform flowc.resolve_conditions(advance.run_ids);
+  perform flowc.complete_taskless(advance.run_ids);
+  perform flowc.start_ready(advance.run_ids);
+  perform flowc.finish_runs(advance.run_ids);
+end $$;
+
+-- Completes, wave by wave, the steps that are ready and have no tasks.
+create or replace function flowc.complete_taskless(run_ids uuid[]) returns int
+language plpgsql as $$
+declare
+  waves int := 0;
+  total int := 0;
+  runs  uuid[];
+  steps text[];
+begin
+  loop
+    waves := waves + 1;
+    if waves > 50 then
+      raise exception 'Cascade loop exceeded safety limit of 50 iterations'
+        using hint = 'The flow has a chain of more than 49 maps over an empty array.';
+    end if;
+    with done as (
+      update pgflow.step_states st
+      set status = 'completed', started_at = now(), completed_at = now(), remaining_tasks = 0,
+          output = case s.step_type when 'map' then '[]'::jsonb end
+      from unnest(complete_taskless.run_ids) with ordinality u(run_id, n)
+      join pgflow.runs r on r.run_id = u.run_id and r.status = 'started'
+      join pgflow.steps s on s.flow_slug = r.flow_slug
+      where st.run_id = r.run_id and st.step_slug = s.step_slug
+        and st.status = 'created' and st.remaining_deps = 0 and st.initial_tasks = 0
+      returning st.run_id, st.step_slug, u.n, s.step_index)
+    select array_agg(d.run_id order by d.n, d.step_index), array_agg(d.step_slug order by d.n, d.step_index)
+    into runs, steps from done d;
+    exit when runs is null;
+
+    total := total + cardinality(runs);
+    if flowc.events_wanted() then
+      perform flowc.emit_steps(runs, steps);
+    end if;
+    perform flowc.settle(runs, steps, false);
+    perform flowc.count_down(runs, array_fill(1, array[cardinality(runs)]), false);
+    -- A step that this wave made ready may have a condition.
+    perform flowc.resolve_conditions(complete_taskless.run_ids);
+  end loop;
+  return total;
+end $$;
+
+-- Failing and skipping ------------------------------------------------------
+
+-- Fails a step of each run, and the run with it. What is created or started
+-- stays as it is; only the messages go.
+create or replace function flowc.fail_steps(run_ids uuid[], step_slugs text[], errors text[]) returns void
+language plpgsql as $$
+begin
+  update pgflow.step_states st
+  set status = 'failed', failed_at = now(), error_message = u.error
+  from unnest(fail_steps.run_ids, fail_steps.step_slugs, fail_steps.errors) u(run_id, step_slug, error)
+  where st.run_id = u.run_id and st.step_slug = u.step_slug;
+  if flowc.events_wanted() then
+    perform flowc.emit_steps(fail_steps.run_ids, fail_steps.step_slugs);
+  end if;
+  perform flowc.fail_runs(fail_steps.run_ids);
+end $$;
+
+create or replace function flowc.fail_runs(run_ids uuid[]) returns void
+language plpgsql as $$
+begin
+  update pgflow.runs r set status = 'failed', failed_at = now()
+  from unnest(fail_runs.run_ids) u(run_id)
+  where r.run_id = u.run_id and r.status = 'started';
+  perform flowc.archive_messages(array_agg(t.flow_slug), array_agg(t.message_id))
+  from unnest(fail_runs.run_ids) u(run_id)
+  join pgflow.step_tasks t on t.run_id = u.run_id
+  where t.status in ('queued', 'started') and t.message_id is not null
+  having count(*) > 0;
+  perform flowc.announce_end(fail_runs.run_ids);
+end $$;
+
+-- Skips steps that are created or started. Neither the steps behind them nor
+-- the runs are touched: that is for settle and count_down.
+create or replace function flowc.skip_steps(run_ids uuid[], step_slugs text[], reason text, errors text[]) returns void
+language plpgsql as $$
+begin
+  update pgflow.step_states st
+  set status = 'skipped', skip_reason = skip_steps.reason, skipped_at = now(), remaining_tasks = null,
+      error_message = coalesce(u.error, st.error_message)
+  from unnest(skip_steps.run_ids, skip_steps.step_slugs, skip_steps.errors) u(run_id, step_slug, error)
+  where st.run_id = u.run_id and st.step_slug = u.step_slug;
+  perform flowc.archive_tasks(skip_steps.run_ids, skip_steps.step_slugs);
+  if flowc.events_wanted() then
+    perform flowc.emit_steps(skip_steps.run_ids, skip_steps.step_slugs);
+  end if;
+end $$;
+
+-- Skips steps and everything behind them, one lost dependency being enough, and
+-- says how many that were. Starts nothing and ends no run.
+create or replace function flowc.skip_cascade(run_ids uuid[], step_slugs text[], reason text) returns int
+language plpgsql as $$
+declare
+  runs  uuid[];
+  steps text[];
+begin
+  with recursive hit(run_id, flow_slug, step_slug) as (
+    select st.run_id, st.flow_slug, st.step_slug
+    from unnest(skip_cascade.run_ids, skip_cascade.step_slugs) u(run_id, step_slug)
+    join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug
+    union -- not union all: layers of diamonds have exponentially many paths
+    select h.run_id, h.flow_slug, d.step_slug
+    from hit h join pgflow.deps d on d.flow_slug = h.flow_slug and d.dep_slug = h.step_slug),
+  skipped as (
+    update pgflow.step_states st
+    set status = 'skipped', skipped_at = now(), remaining_tasks = null,
+        skip_reason = case when (h.run_id, h.step_slug) in (
+            select u.run_id, u.step_slug from unnest(skip_cascade.run_ids, skip_cascade.step_slugs) u(run_id, step_slug))
+          then skip_cascade.reason else 'dependency_skipped' end
+    from hit h
+    join pgflow.steps s on s.flow_slug = h.flow_slug and s.step_slug = h.step_slug
+    where st.run_id = h.run_id and st.step_slug = h.step_slug and st.status in ('created', 'started')
+    returning st.run_id, st.step_slug, s.step_index)
+  select array_agg(k.run_id order by k.step_index), array_agg(k.step_slug order by k.step_index) -- parents first
+  into runs, steps from skipped k;
+  if runs is null then
+    return 0;
+  end if;
+  if flowc.events_wanted() then
+    perform flowc.emit_steps(runs, steps);
+  end if;
+  perform flowc.archive_tasks(runs, steps);
+  perform flowc.count_down(runs, array_fill(1, array[cardinality(runs)]), false);
+  return cardinality(runs);
+end $$;
+
+-- Archives the messages of the unfinished tasks of these steps.
+create or replace function flowc.archive_tasks(run_ids uuid[], step_slugs text[]) returns void
+language plpgsql as $$
+begin
+  perform flowc.archive_messages(array_agg(t.flow_slug), array_agg(t.message_id))
+  from unnest(archive_tasks.run_ids, archive_tasks.step_slugs) u(run_id, step_slug)
+  join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug
+  where t.status in ('queued', 'started') and t.message_id is not null
+  having count(*) > 0;
+end $$;
+
+-- The contract, one run at a time -------------------------------------------
+
+create or replace function pgflow.start_ready_steps(run_id uuid) returns void
+language sql as $$ select flowc.start_ready(array[run_id]) $$;
+
+create or replace function pgflow.maybe_complete_run(run_id uuid) returns void
+language sql as $$ select flowc.finish_runs(array[run_id]) $$;
+
+create or replace function pgflow.cascade_complete_taskless_steps(run_id uuid) returns int
+language sql as $$ select flowc.complete_taskless(array[run_id]) $$;
+
+create or replace function pgflow._cascade_force_skip_steps(run_id uuid, step_slug text, skip_reason text) returns int
+language plpgsql as $$
+begin
+  perform from pgflow.runs r where r.run_id = _cascade_force_skip_steps.run_id for update;
+  if not found then
+    raise exception 'Run not found: %', _cascade_force_skip_steps.run_id;
+  end if;
+  return flowc.skip_cascade(array[_cascade_force_skip_steps.run_id], array[_cascade_force_skip_steps.step_slug], _cascade_force_skip_steps.skip_reason);
+end $$;
+
+create or replace function pgflow._archive_task_message(p_run_id uuid, p_step_slug text, p_task_index int) returns void
+language sql as $$
+  select flowc.archive_messages(array[t.flow_slug], array[t.message_id])
+  from pgflow.step_tasks t
+  where t.run_id = p_run_id and t.step_slug = p_step_slug and t.task_index = p_task_index and t.message_id is not null
+$$;

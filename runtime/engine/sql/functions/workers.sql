@@ -1,0 +1,130 @@
+-- Workers: their rows, their leases, and waking them.
+
+create or replace function flowc.register_worker(worker_id uuid, name text, flow_slugs text[]) returns void
+language plpgsql as $$
+begin
+  insert into pgflow.workers as w (worker_id, queue_name, function_name)
+  values (register_worker.worker_id, '*', register_worker.name)
+  on conflict on constraint workers_pkey do update set stopped_at = null, last_heartbeat_at = clock_timestamp();
+end $$;
+
+create or replace function flowc.stop_worker(worker_id uuid) returns void
+language plpgsql as $$
+begin
+  delete from flowc.sleepers s where s.worker_id = stop_worker.worker_id;
+  perform pgflow.mark_worker_stopped(stop_worker.worker_id);
+end $$;
+
+-- Says that a worker lives, and tells it which of the tasks it holds are no longer
+-- its own: taken over, cancelled, or of a step or run that is over. `deprecated`
+-- is NULL if the worker has no row any more and should register again.
+create or replace function flowc.heartbeat(worker_id uuid, message_ids bigint[], attempts int[], out lost bigint[], out deprecated boolean)
+language plpgsql as $$
+begin
+  update pgflow.workers w set last_heartbeat_at = clock_timestamp(), stopped_at = null
+  where w.worker_id = heartbeat.worker_id
+  returning w.deprecated_at is not null into deprecated;
+  select coalesce(array_agg(u.message_id), '{}') into lost
+  from unnest(heartbeat.message_ids, heartbeat.attempts) u(message_id, attempt)
+  where not exists (
+    select from pgflow.step_tasks t
+    join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'
+    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
+    where t.message_id = u.message_id and t.status = 'started' and t.attempts_count = u.attempt and t.last_worker_id = heartbeat.worker_id);
+end $$;
+
+-- Gives tasks back untried: queued at once, the attempt not counted.
+create or replace function flowc.release(worker_id uuid, message_ids bigint[], attempts int[]) returns int
+language plpgsql as $$
+declare
+  released int;
+  runs     uuid[];
+begin
+  with given as (
+    update pgflow.step_tasks t
+    set status = 'queued', started_at = null, last_worker_id = null, attempts_count = t.attempts_count - 1
+    from unnest(release.message_ids, release.attempts) u(message_id, attempt)
+    where t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = release.worker_id and t.status = 'started'
+    returning t.flow_slug, t.message_id, t.run_id),
+  shown as (
+    update flowc.queue q set vt = clock_timestamp(), worker_id = null
+    from given g where q.queue_name = g.flow_slug and q.msg_id = g.message_id)
+  select count(*), array_agg(g.run_id) into released, runs from given g;
+  if runs is not null then
+    perform flowc.wake_workers(runs);
+  end if;
+  return released;
+end $$;
+
+-- Waking. A worker that found nothing says so, claims once more, and waits;
+-- whoever makes work notifies only if somebody waits for work of that flow.
+
+-- Returns when the next message or scheduled run of the flows is due, if any is
+-- known to be.
+create or replace function flowc.sleep(worker_id uuid, flow_slugs text[]) returns timestamptz
+language plpgsql as $$
+declare
+  next_message timestamptz;
+  next_run     timestamptz;
+begin
+  insert into flowc.sleepers (flow_slug, worker_id)
+  select f.slug, sleep.worker_id from unnest(sleep.flow_slugs) f(slug) order by f.slug
+  on conflict do nothing;
+  -- A look at the oldest is enough: the worker polls besides.
+  select min(m.vt) into next_message
+  from unnest(sleep.flow_slugs) f(slug)
+  cross join lateral (
+    select q.vt from (
+      select o.vt from flowc.queue o where o.queue_name = f.slug order by o.msg_id limit 200) q
+    where q.vt > clock_timestamp()) m;
+  select min(s.due_at) into next_run
+  from unnest(sleep.flow_slugs) f(slug)
+  cross join lateral (
+    select d.due_at from flowc.scheduled d where d.flow_slug = f.slug order by d.due_at limit 1) s;
+  return least(next_message, next_run);
+end $$;
+
+create or replace function flowc.awake(worker_id uuid) returns void
+language plpgsql as $$
+begin
+  delete from flowc.sleepers s where s.worker_id = awake.worker_id;
+end $$;
+
+create or replace function flowc.wake_flows(flow_slugs text[]) returns void
+language plpgsql as $$
+begin
+  perform pg_notify('flowc_work', f.slug)
+  from unnest(wake_flows.flow_slugs) f(slug)
+  where exists (select from flowc.sleepers s where s.flow_slug = f.slug);
+end $$;
+
+create or replace function flowc.wake_workers(run_ids uuid[]) returns void
+language plpgsql as $$
+begin
+  if exists (select from flowc.sleepers) then
+    perform flowc.wake_flows(array(
+      select distinct r.flow_slug from unnest(wake_workers.run_ids) u(run_id) join pgflow.runs r on r.run_id = u.run_id));
+  end if;
+end $$;
+
+-- A waiter calls this, looks at the run once more, and waits.
+create or replace function flowc.await_run(run_id uuid) returns void
+language plpgsql as $$
+begin
+  insert into flowc.waiters (run_id) values (await_run.run_id) on conflict do nothing;
+end $$;
+
+-- The contract --------------------------------------------------------------------
+
+create or replace function pgflow.mark_worker_stopped(worker_id uuid) returns void
+language plpgsql as $$
+begin
+  update pgflow.workers w set stopped_at = clock_timestamp() where w.worker_id = mark_worker_stopped.worker_id;
+end $$;
+
+create or replace function pgflow.track_worker_function(function_name text) returns void
+language plpgsql as $$
+begin
+  insert into pgflow.worker_functions as f (function_name, updated_at) values (track_worker_function.function_name, clock_timestamp())
+  on conflict on constraint worker_functions_pkey do update set updated_at = clock_timestamp();
+end $$;

@@ -1,0 +1,316 @@
+-- The tables of the engine.
+--
+-- pgflow and pgmq are the contract: other languages' clients and workers read
+-- and write them. flowc is ours: the queue behind the pgmq functions, and side
+-- tables that hold rows only for what is unusual.
+--
+-- No index stands on a column that a transition changes, not even in a
+-- predicate, so that every update can be HOT; the fill factors leave the room
+-- for it. There are no foreign keys on rows written per run or task, and no
+-- checks that compare times: a server clock that jumps back must not make a
+-- finished task impossible to report.
+
+create schema pgflow;
+create schema pgmq;
+create schema flowc;
+
+-- What is installed: one row, and one for each migration.
+create table flowc.installation (
+  single             boolean     not null default true primary key check (single),
+  version            int         not null,
+  functions_checksum text        not null,
+  installed_at       timestamptz not null default now()
+);
+create table flowc.migrations (
+  version    int         not null primary key,
+  name       text        not null,
+  checksum   text        not null,
+  applied_at timestamptz not null default now()
+);
+
+-- Only letters, digits and underscores; not the key of the run's input.
+create function pgflow.is_valid_slug(slug text) returns boolean
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(slug ~ '^[a-zA-Z_][a-zA-Z0-9_]*$' and length(slug) <= 128 and slug <> 'run', false)
+$$;
+
+-- Definitions ---------------------------------------------------------------
+
+create table pgflow.flows (
+  flow_slug        text        not null primary key,
+  opt_max_attempts int         not null default 3,
+  opt_base_delay   int         not null default 1,
+  opt_timeout      int         not null default 60,
+  created_at       timestamptz not null default now(),
+  constraint slug_is_valid                   check (pgflow.is_valid_slug(flow_slug)),
+  constraint opt_max_attempts_is_nonnegative check (opt_max_attempts >= 0),
+  constraint opt_base_delay_is_nonnegative   check (opt_base_delay >= 0),
+  constraint opt_timeout_is_positive         check (opt_timeout > 0)
+);
+
+create table pgflow.steps (
+  flow_slug               text        not null,
+  step_slug               text        not null,
+  step_type               text        not null default 'single',
+  step_index              int         not null default 0,
+  deps_count              int         not null default 0,
+  opt_max_attempts        int,
+  opt_base_delay          int,
+  opt_timeout             int,
+  opt_start_delay         int,
+  required_input_pattern  jsonb,
+  forbidden_input_pattern jsonb,
+  when_unmet              text        not null default 'skip',
+  when_exhausted          text        not null default 'fail',
+  created_at              timestamptz not null default now(),
+  primary key (flow_slug, step_slug),
+  unique (flow_slug, step_index),
+  foreign key (flow_slug) references pgflow.flows (flow_slug),
+  check (pgflow.is_valid_slug(step_slug)),
+  check (step_type in ('single', 'map')),
+  check (deps_count >= 0),
+  constraint opt_max_attempts_is_nonnegative   check (opt_max_attempts >= 0),
+  constraint opt_base_delay_is_nonnegative     check (opt_base_delay >= 0),
+  constraint opt_timeout_is_positive           check (opt_timeout > 0),
+  constraint opt_start_delay_is_nonnegative    check (opt_start_delay >= 0),
+  constraint required_input_pattern_is_object  check (jsonb_typeof(required_input_pattern) = 'object'),
+  constraint forbidden_input_pattern_is_object check (jsonb_typeof(forbidden_input_pattern) = 'object'),
+  constraint when_unmet_is_valid     check (when_unmet in ('fail', 'skip', 'skip-cascade')),
+  constraint when_exhausted_is_valid check (when_exhausted in ('fail', 'skip', 'skip-cascade'))
+);
+
+create table pgflow.deps (
+  flow_slug  text        not null references pgflow.flows (flow_slug),
+  dep_slug   text        not null,
+  step_slug  text        not null,
+  created_at timestamptz not null default now(),
+  primary key (flow_slug, dep_slug, step_slug),
+  foreign key (flow_slug, dep_slug) references pgflow.steps (flow_slug, step_slug),
+  foreign key (flow_slug, step_slug) references pgflow.steps (flow_slug, step_slug),
+  check (dep_slug <> step_slug)
+);
+create index deps_step_idx on pgflow.deps (flow_slug, step_slug);
+
+-- Runs ----------------------------------------------------------------------
+
+create table pgflow.runs (
+  run_id          uuid        not null default gen_random_uuid() primary key,
+  flow_slug       text        not null,
+  status          text        not null default 'started',
+  input           jsonb       not null,
+  output          jsonb,
+  remaining_steps int         not null default 0,
+  started_at      timestamptz not null default now(),
+  completed_at    timestamptz,
+  failed_at       timestamptz,
+  constraint status_is_valid           check (status in ('started', 'failed', 'completed')),
+  constraint completed_at_or_failed_at check (completed_at is null or failed_at is null),
+  check (remaining_steps >= 0)
+) with (fillfactor = 45);
+create index runs_newest_idx on pgflow.runs (flow_slug, started_at desc, run_id desc);
+create index runs_failed_idx on pgflow.runs (failed_at) where failed_at is not null;
+
+create table pgflow.step_states (
+  flow_slug       text        not null,
+  run_id          uuid        not null,
+  step_slug       text        not null,
+  status          text        not null default 'created',
+  remaining_tasks int,
+  initial_tasks   int,
+  remaining_deps  int         not null default 0,
+  output          jsonb,
+  error_message   text,
+  skip_reason     text,
+  created_at      timestamptz not null default now(),
+  started_at      timestamptz,
+  completed_at    timestamptz,
+  failed_at       timestamptz,
+  skipped_at      timestamptz,
+  primary key (run_id, step_slug),
+  constraint status_is_valid check (status in ('created', 'started', 'completed', 'failed', 'skipped')),
+  constraint status_and_remaining_tasks_match check (status <> 'completed' or remaining_tasks = 0),
+  constraint remaining_tasks_state_consistency check (remaining_tasks is null or status not in ('created', 'skipped')),
+  constraint initial_tasks_known_when_started check (status <> 'started' or initial_tasks is not null),
+  constraint output_only_for_completed_or_null check (output is null or status = 'completed'),
+  constraint skip_reason_matches_status check ((status = 'skipped') = (skip_reason is not null)),
+  check (initial_tasks >= 0),
+  check (remaining_tasks >= 0),
+  check (remaining_deps >= 0)
+) with (fillfactor = 45);
+
+create table pgflow.step_tasks (
+  flow_slug              text        not null,
+  run_id                 uuid        not null,
+  step_slug              text        not null,
+  message_id             bigint,
+  task_index             int         not null default 0,
+  status                 text        not null default 'queued',
+  attempts_count         int         not null default 0,
+  error_message          text,
+  output                 jsonb,
+  queued_at              timestamptz not null default now(),
+  started_at             timestamptz,
+  completed_at           timestamptz,
+  failed_at              timestamptz,
+  last_worker_id         uuid,
+  requeued_count         int         not null default 0,
+  last_requeued_at       timestamptz,
+  permanently_stalled_at timestamptz,
+  primary key (run_id, step_slug, task_index),
+  constraint valid_status check (status in ('queued', 'started', 'completed', 'failed')),
+  constraint output_valid_only_for_completed check (output is null or status in ('completed', 'failed')),
+  constraint attempts_count_nonnegative check (attempts_count >= 0),
+  constraint completed_at_or_failed_at check (completed_at is null or failed_at is null)
+) with (fillfactor = 30);
+create index step_tasks_message_idx on pgflow.step_tasks (message_id);
+
+create type pgflow.step_task_record as (
+  flow_slug  text,
+  run_id     uuid,
+  step_slug  text,
+  input      jsonb,
+  msg_id     bigint,
+  task_index int,
+  flow_input jsonb
+);
+
+-- Workers -------------------------------------------------------------------
+
+-- A worker of this project has one row for all its flows, with the queue '*'.
+create table pgflow.workers (
+  worker_id         uuid        not null primary key,
+  queue_name        text        not null,
+  function_name     text        not null,
+  started_at        timestamptz not null default now(),
+  deprecated_at     timestamptz,
+  stopped_at        timestamptz,
+  last_heartbeat_at timestamptz not null default now()
+) with (fillfactor = 50);
+
+create table pgflow.worker_functions (
+  function_name   text        not null primary key,
+  enabled         boolean     not null default true,
+  debounce        interval    not null default interval '6 seconds' check (debounce >= interval '1 second'),
+  last_invoked_at timestamptz,
+  created_at      timestamptz not null default now(),
+  updated_at      timestamptz not null default now()
+);
+
+-- The queue -----------------------------------------------------------------
+
+create type pgmq.message_record as (
+  msg_id      bigint,
+  read_ct     int,
+  enqueued_at timestamptz,
+  vt          timestamptz,
+  message     jsonb,
+  headers     jsonb
+);
+
+create type pgmq.queue_record as (
+  queue_name     text,
+  is_partitioned boolean,
+  is_unlogged    boolean,
+  created_at     timestamptz
+);
+
+create table pgmq.meta (
+  queue_name     text        not null primary key,
+  is_partitioned boolean     not null default false,
+  is_unlogged    boolean     not null default false,
+  created_at     timestamptz not null default now()
+);
+-- The names of the views fold case, so the names of the queues must too.
+create unique index meta_folded_idx on pgmq.meta (lower(queue_name));
+
+-- One sequence for all queues: an id is never used twice, not even after a
+-- queue was dropped and made again.
+create sequence flowc.message_ids;
+
+-- All queues. pgmq.q_<name> is a view of the rows of one. A message of a task
+-- keeps the task's key in columns and no JSON; the view makes it.
+create table flowc.queue (
+  msg_id      bigint      not null,
+  enqueued_at timestamptz not null default now(),
+  vt          timestamptz not null,
+  read_ct     int         not null default 0,
+  task_index  int,
+  run_id      uuid,
+  worker_id   uuid,
+  queue_name  text        not null,
+  step_slug   text,
+  message     jsonb,
+  headers     jsonb,
+  primary key (queue_name, msg_id)
+) with (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+
+-- What was taken from the queues; pgmq.a_<name> is a view of one queue's rows.
+create table flowc.archive (
+  msg_id      bigint      not null,
+  enqueued_at timestamptz not null,
+  vt          timestamptz not null,
+  archived_at timestamptz not null default now(),
+  read_ct     int         not null,
+  task_index  int,
+  run_id      uuid,
+  queue_name  text        not null,
+  step_slug   text,
+  message     jsonb,
+  headers     jsonb
+);
+create index archive_age_idx on flowc.archive using brin (msg_id, archived_at)
+  with (pages_per_range = 32, autosummarize = on);
+
+-- Side tables ---------------------------------------------------------------
+
+-- Runs that wait for their time. Their steps are all still created.
+create table flowc.scheduled (
+  run_id    uuid        not null primary key,
+  flow_slug text        not null,
+  due_at    timestamptz not null
+);
+create index scheduled_due_idx on flowc.scheduled (flow_slug, due_at);
+
+-- Runs that were cancelled; to the contract they failed.
+create table flowc.cancelled (
+  run_id       uuid        not null primary key,
+  cancelled_at timestamptz not null default now(),
+  reason       text
+);
+
+-- Tries that failed, for the timeline. The last try is on the task itself too.
+create table flowc.failed_tries (
+  run_id        uuid        not null,
+  step_slug     text        not null,
+  task_index    int         not null,
+  attempt       int         not null,
+  worker_id     uuid,
+  started_at    timestamptz,
+  failed_at     timestamptz not null default clock_timestamp(),
+  error_message text,
+  primary key (run_id, step_slug, task_index, failed_at)
+);
+
+-- Tasks that were taken over too often, until recovery ends their steps.
+create table flowc.stalled (
+  run_id     uuid not null,
+  step_slug  text not null,
+  task_index int  not null,
+  attempt    int  not null,
+  primary key (run_id, step_slug, task_index)
+);
+
+-- Workers that wait to be woken, by flow; writers notify only for these.
+create unlogged table flowc.sleepers (
+  flow_slug text not null,
+  worker_id uuid not null,
+  primary key (flow_slug, worker_id)
+);
+
+-- Runs whose end somebody waits for; only these are announced.
+create unlogged table flowc.waiters (
+  run_id   uuid        not null primary key,
+  since_at timestamptz not null default now()
+);
