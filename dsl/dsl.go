@@ -1,0 +1,39 @@
+// Package dsl holds the words that a flow is declared with.
+//
+// A flow is a struct that embeds [Flow] and has a field for each step; a job is
+// a struct that embeds [Job]. The types of the steps are the graph: a step runs
+// after the steps that give what it takes.
+//
+//	type ProcessOrder struct {
+//		dsl.Flow[Order, Shipment] `max_attempts:"3" timeout:"60s"`
+//
+//		Validate dsl.Step[Order, Checked]
+//		Lines    dsl.Step[Checked, []Line]
+//		Pack     dsl.Map[Line, Parcel]
+//		Ship     dsl.Step[ShipInput, Shipment]
+//	}
+//
+// The types here are read by the generator and by nothing else: they have no
+// behaviour, and the package imports nothing. See the README for the tags that
+// set options and conditions.
+package dsl
+
+// Flow, embedded in a struct, makes it a flow that takes an In and gives an Out.
+// Use [None] for a flow that takes or gives nothing.
+type Flow[In, Out any] struct{ _ [0]func(In) Out }
+
+// Job, embedded in a struct without steps, makes it a job: a flow of one step.
+// Use [None] for a job that takes or gives nothing.
+type Job[In, Out any] struct{ _ [0]func(In) Out }
+
+// Step is a step that runs once. It takes In, which is the flow's input, the
+// output of one other step, or a struct with a field for each value it waits
+// for. Use [None] for a step that takes or gives nothing.
+type Step[In, Out any] struct{ _ [0]func(In) Out }
+
+// Map is a step that runs once for each element of a []Item that the flow takes
+// or another step gives, and gives an []Out in the same order.
+type Map[Item, Out any] struct{ _ [0]func(Item) Out }
+
+// None stands for no value. It is never where another step's input comes from.
+type None struct{}
