@@ -1,0 +1,111 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/internal/listen"
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+)
+
+// DB is what every call needs. *pgxpool.Pool, *pgxpool.Conn, *pgx.Conn and
+// pgx.Tx are all one.
+//
+// Through a pool, a call is repeated if the connection broke or the transaction
+// lost against another: run ids are made by the client, so that a start which
+// was done twice is one run. Through anything else, the caller has to.
+type DB interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+var _ DB = (*pgxpool.Pool)(nil)
+
+// repeats are the waits before a call through a pool is tried again.
+var repeats = []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
+
+// collect runs one statement of the engine and reads its rows.
+func collect[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	if db == nil {
+		return nil, errors.New("flowc: db is nil")
+	}
+	pool, pooled := db.(*pgxpool.Pool)
+	for try := 0; ; try++ {
+		rows, err := collectOnce(ctx, db, pool, scan, sql, args)
+		if err == nil {
+			return rows, nil
+		}
+		if !pooled || try == len(repeats) || !pgerr.Transient(err) || ctx.Err() != nil {
+			return nil, engineError(ctx, db, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, engineError(ctx, db, err)
+		case <-time.After(repeats[try]):
+		}
+	}
+}
+
+func collectOnce[T any](ctx context.Context, db DB, pool *pgxpool.Pool, scan pgx.RowToFunc[T], sql string, args []any) ([]T, error) {
+	if pool != nil && listen.BehindPooler(pool) {
+		args = append([]any{pgx.QueryExecModeExec}, args...)
+	}
+	rows, err := db.Query(ctx, sql, args...)
+	if err == nil {
+		var all []T
+		if all, err = pgx.CollectRows(rows, scan); err == nil {
+			return all, nil
+		}
+	}
+	if pool != nil && pgerr.NoPreparedStatement(err) {
+		listen.FoundPooler(pool)
+	}
+	return nil, err
+}
+
+// collectOne is [collect] for a statement that gives one row; ok is false if it
+// gives none.
+func collectOne[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) (row T, ok bool, err error) {
+	rows, err := collect(ctx, db, scan, sql, args...)
+	if err != nil || len(rows) == 0 {
+		return row, false, err
+	}
+	return rows[0], true, nil
+}
+
+// engineError turns the error of a call into one that says what to do if the
+// engine, or one of its functions, is not there.
+func engineError(ctx context.Context, db DB, err error) error {
+	switch pgerr.Code(err) {
+	case "3F000", "42883", "42P01": // invalid_schema_name, undefined_function, undefined_table
+	default:
+		return err
+	}
+	// In a transaction, which is aborted now, this cannot be found out.
+	var foreign bool
+	q := `SELECT to_regclass('pgflow.runs') IS NOT NULL AND to_regnamespace('flowc') IS NULL`
+	if db.QueryRow(ctx, q).Scan(&foreign) == nil && foreign {
+		return fmt.Errorf("flowc: %w", ErrNeedsEngine)
+	}
+	return fmt.Errorf("flowc: %w (%w)", ErrEngineMissing, err)
+}
+
+// inTx reports whether statements of db are part of a transaction.
+func inTx(db DB) bool {
+	switch db := db.(type) {
+	case pgx.Tx:
+		return true
+	case *pgx.Conn:
+		return db.PgConn().TxStatus() != 'I'
+	case *pgxpool.Conn:
+		return db.Conn().PgConn().TxStatus() != 'I'
+	}
+	return false
+}

@@ -1,0 +1,114 @@
+package runtime
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// What a flow gets that does not set an option. They are the defaults of the
+// declaration language, of [UpsertFlow] and of the generated code alike.
+const (
+	// DefaultMaxAttempts is how often a task is tried in all.
+	DefaultMaxAttempts = 3
+	// DefaultBaseDelay is what the delays between tries grow from.
+	DefaultBaseDelay = time.Second
+	// DefaultTimeout is how long one try may take.
+	DefaultTimeout = 60 * time.Second
+	// MaxRetryDelay caps the delay between tries, unless the base delay is longer.
+	MaxRetryDelay = 6 * time.Hour
+)
+
+// Limits that the database sets.
+const (
+	// MaxFlowSlug is the longest slug of a flow, in characters.
+	MaxFlowSlug = 47
+	// MaxStepSlug is the longest slug of a step, in characters.
+	MaxStepSlug = 128
+)
+
+// A StepType says how often a step runs.
+type StepType string
+
+const (
+	// SingleStep runs once. It is the type of a step that names none.
+	SingleStep StepType = "single"
+	// MapStep runs once for each element of an array: of the one step it
+	// depends on, or of the flow's input if it depends on none.
+	MapStep StepType = "map"
+)
+
+// A Mode says what becomes of a step that does not get to its end.
+type Mode string
+
+const (
+	// FailRun fails the run.
+	FailRun Mode = "fail"
+	// SkipStep skips the step. Steps that wait for it run without its output.
+	SkipStep Mode = "skip"
+	// SkipCascade skips the step and every step behind it.
+	SkipCascade Mode = "skip-cascade"
+)
+
+// Set makes the value of an option that can be left out:
+//
+//	runtime.StepOptions{Slug: "charge", MaxAttempts: runtime.Set(5)}
+func Set[T any](v T) *T { return &v }
+
+// A Definition is a flow as the database keeps it: its slug, its options and
+// its steps. Generated code has one; [UpsertFlow] makes one from plain data.
+type Definition struct {
+	// Slug names the flow: a letter or underscore, then letters, digits and
+	// underscores, at most [MaxFlowSlug] in all, and not "run".
+	Slug string
+	FlowOptions
+}
+
+// FlowOptions describe a flow: its steps, and the options that they inherit.
+type FlowOptions struct {
+	// MaxAttempts is how often a task is tried in all, at least 1.
+	// Defaults to [DefaultMaxAttempts].
+	MaxAttempts *int
+	// BaseDelay is what the delays between tries grow from, in whole seconds:
+	// the n-th retry waits BaseDelay × 2^n, at most [MaxRetryDelay].
+	// Defaults to [DefaultBaseDelay].
+	BaseDelay *time.Duration
+	// Timeout is how long one try may take, in whole seconds, at least one.
+	// Defaults to [DefaultTimeout].
+	Timeout *time.Duration
+	// Steps are the steps, in any order. At least one.
+	Steps []StepOptions
+}
+
+// StepOptions describe one step of a flow. What is nil is inherited from the flow.
+type StepOptions struct {
+	// Slug names the step within its flow: formed like a flow's, at most
+	// [MaxStepSlug] characters.
+	Slug string
+	// Type defaults to [SingleStep].
+	Type StepType
+	// Deps are the slugs of the steps that this one waits for; a [MapStep] has
+	// at most one, whose output it maps over.
+	Deps []string
+	// MaxAttempts is how often a task of this step is tried in all, at least 1.
+	MaxAttempts *int
+	// BaseDelay is what the delays between tries grow from, in whole seconds.
+	BaseDelay *time.Duration
+	// Timeout is how long one try may take, in whole seconds, at least one.
+	Timeout *time.Duration
+	// StartDelay is the wait between ready and started, in whole seconds.
+	// Defaults to none.
+	StartDelay *time.Duration
+	// If is a JSON object: the step runs only if its subject contains it. The
+	// subject of a step without Deps is the run's input, of any other an object
+	// with the outputs of its Deps. Nil means no condition.
+	If json.RawMessage
+	// IfNot is a JSON object: the step runs only if its subject does not
+	// contain it. Nil means no condition.
+	IfNot json.RawMessage
+	// WhenUnmet says what happens if a condition does not hold.
+	// Defaults to [SkipStep].
+	WhenUnmet Mode
+	// WhenExhausted says what happens after the last failed try.
+	// Defaults to [FailRun].
+	WhenExhausted Mode
+}

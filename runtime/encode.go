@@ -1,0 +1,32 @@
+package runtime
+
+import (
+	"encoding/json"
+
+	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
+)
+
+// MaxValueBytes is the longest input or output, as JSON in bytes, that can be
+// stored: PostgreSQL's limit for jsonb. A value with very many small parts may
+// be refused earlier, since jsonb keeps 4 bytes more for each part.
+const MaxValueBytes = jsontext.MaxBytes
+
+// What an [InputError] may be about, besides what encoding/json says. A task
+// whose output has one of these faults fails without further tries.
+var (
+	// ErrNUL says that a value contains the character \u0000.
+	ErrNUL = jsontext.ErrNUL
+	// ErrInvalidUTF8 says that a value contains a string that is not UTF-8.
+	ErrInvalidUTF8 = jsontext.ErrInvalidUTF8
+	// ErrTooLong says that a value is longer than [MaxValueBytes].
+	ErrTooLong = jsontext.ErrTooLong
+)
+
+// encode writes the input of a run; [None] and nil are the empty object.
+func encode(input any) (json.RawMessage, error) {
+	switch input.(type) {
+	case nil, None:
+		return json.RawMessage("{}"), nil
+	}
+	return jsontext.Encode(input)
+}

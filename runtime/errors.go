@@ -1,0 +1,241 @@
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Errors that [errors.Is] finds in what this package returns. The text of what
+// is returned says more: which flow, which run, and what to do.
+var (
+	// ErrFlowNotFound says that the database does not have the flow.
+	ErrFlowNotFound = errors.New("flow is not in the database")
+	// ErrInvalidSlug says that a slug can name no flow.
+	ErrInvalidSlug = errors.New("not a flow slug")
+	// ErrRunNotFound says that the database does not have the run, or that it
+	// is a run of another flow than the one asked for.
+	ErrRunNotFound = errors.New("run not found")
+	// ErrInvalidRunID says that a text is not the id of a run: a UUID.
+	ErrInvalidRunID = errors.New("not a run id")
+	// ErrRunIDTaken says that a run of another flow has the id of [WithRunID].
+	ErrRunIDTaken = errors.New("run id is taken by a run of another flow")
+	// ErrTimeout says that a run had not ended when the time of [WithTimeout]
+	// was over. It comes in a [WaitError], and the run goes on.
+	ErrTimeout = errors.New("run has not ended in time")
+	// ErrWaitInTx says that a run cannot be waited for in a transaction. The run
+	// starts when the transaction commits: wait through [Run.Via] after that.
+	ErrWaitInTx = errors.New("cannot wait for a run in a transaction, it starts when the transaction commits: commit, then call run.Via(pool).Wait(ctx)")
+	// ErrEngineMissing says that the database does not have what flowc needs.
+	ErrEngineMissing = errors.New("the database has no flowc engine, or an older one: run `flowc migrate up`")
+	// ErrNeedsEngine says that the database has a pgflow of another make, which
+	// does not offer what was asked for.
+	ErrNeedsEngine = errors.New("the pgflow in this database was not installed by flowc and does not offer this: use a database of its own and run `flowc migrate up` there")
+	// ErrInvalidOption says that an option has a value it cannot have, or does
+	// not go with another one, or not with the function it was given to.
+	ErrInvalidOption = errors.New("invalid option")
+)
+
+// A FlowNotFoundError is an [ErrFlowNotFound] with the slug of the flow.
+type FlowNotFoundError struct{ Flow string }
+
+func (e *FlowNotFoundError) Error() string {
+	return fmt.Sprintf("flowc: flow %q is not in the database: call the Upsert function of its generated package (or runtime.UpsertFlow), or write its migration with `flowc generate --sql DIR` and apply it", e.Flow)
+}
+
+// Is reports whether target is [ErrFlowNotFound].
+func (e *FlowNotFoundError) Is(target error) bool { return target == ErrFlowNotFound }
+
+// An InvalidFlowError says what is wrong with a definition, all of it at once.
+// Nothing was written.
+type InvalidFlowError struct {
+	// Flow is the slug as it was given.
+	Flow string
+	// Faults are in the order of the definition; those of the flow come first.
+	Faults []Fault
+}
+
+// A Fault is one thing that is wrong with a definition.
+type Fault struct {
+	// Step is the slug of the step that the fault is in, as it was given, or
+	// empty if it is the flow's. A step without a slug is called by its place.
+	Step string
+	// Problem says what is wrong and what would be right.
+	Problem string
+}
+
+func (f Fault) String() string {
+	if f.Step == "" {
+		return f.Problem
+	}
+	return "step " + f.Step + ": " + f.Problem
+}
+
+func (e *InvalidFlowError) Error() string {
+	faults := make([]string, len(e.Faults))
+	for i, f := range e.Faults {
+		faults[i] = f.String()
+	}
+	if len(faults) == 1 {
+		return fmt.Sprintf("flowc: flow %q is not valid: %s", e.Flow, faults[0])
+	}
+	return fmt.Sprintf("flowc: flow %q is not valid, %d faults:\n\t%s", e.Flow, len(faults), strings.Join(faults, "\n\t"))
+}
+
+// A MismatchError says that the database has a flow of the same slug but of
+// another shape, and that it was left as it is because its runs were to be kept.
+type MismatchError struct {
+	Flow string
+	// Differences are those of the given shape, called first, and the stored one.
+	Differences []string
+}
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("flowc: flow %q has another shape in the database: give the new shape a slug of its own (tag version), or delete its runs with runtime.AllowDataLoss():\n\t%s",
+		e.Flow, strings.Join(e.Differences, "\n\t"))
+}
+
+// An InputError says that the input of a run cannot be stored. Nothing was written.
+type InputError struct {
+	Flow string
+	// Index is the place of the input among those of a StartMany, else 0; -1 if
+	// it was the database that refused one of several.
+	Index int
+	Err   error
+}
+
+func (e *InputError) Error() string {
+	if e.Index > 0 {
+		return fmt.Sprintf("flowc: input %d of flow %q cannot be stored: %v", e.Index, e.Flow, e.Err)
+	}
+	return fmt.Sprintf("flowc: input of flow %q cannot be stored: %v", e.Flow, e.Err)
+}
+
+func (e *InputError) Unwrap() error { return e.Err }
+
+// A RunFailedError says that a run ended without its output: it failed, or it
+// was cancelled.
+type RunFailedError struct {
+	RunID string
+	Flow  string
+	// Status is [RunFailed] or [RunCancelled].
+	Status RunStatus
+	// Step is the slug of the step that failed, if one did.
+	Step string
+	// Message is the last error of that step, or the reason of the cancellation.
+	Message string
+}
+
+func (e *RunFailedError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "flowc: run %s of flow %s %s", e.RunID, e.Flow, e.Status)
+	if e.Step != "" {
+		fmt.Fprintf(&b, " in step %s", e.Step)
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	return b.String()
+}
+
+// A WaitError says why waiting for a run ended before the run did. The run goes
+// on, and RunID can be waited for again.
+type WaitError struct {
+	RunID string
+	// Last is the run as it was last seen, nil if it could not be read.
+	Last *RunInfo
+	// Err is [ErrTimeout], the cause of the context's end, [ErrRunNotFound] if
+	// the run was deleted, or what the database said.
+	Err error
+}
+
+func (e *WaitError) Error() string {
+	text := fmt.Sprintf("flowc: waiting for run %s: %v", e.RunID, e.Err)
+	if e.Last != nil {
+		text += fmt.Sprintf(" (it is %s, %d steps remain)", e.Last.Status, e.Last.RemainingSteps)
+	}
+	return text
+}
+
+func (e *WaitError) Unwrap() error { return e.Err }
+
+// An OutputError says that a run completed with an output that is not of the
+// type it was asked for.
+type OutputError struct {
+	RunID string
+	Flow  string
+	// Output is what the run gave.
+	Output json.RawMessage
+	Err    error
+}
+
+func (e *OutputError) Error() string {
+	return fmt.Sprintf("flowc: output of run %s of flow %s: %v", e.RunID, e.Flow, e.Err)
+}
+
+func (e *OutputError) Unwrap() error { return e.Err }
+
+// optionError is an [ErrInvalidOption] that says which.
+func optionError(format string, args ...any) error {
+	return fmt.Errorf("flowc: %w: %s", ErrInvalidOption, fmt.Sprintf(format, args...))
+}
+
+// What follows is for handlers.
+
+// Causes that a handler finds with [context.Cause] when its context ends.
+var (
+	// ErrTaskTimeout says that the step's timeout is over.
+	ErrTaskTimeout = errors.New("flowc: the step's timeout is over")
+	// ErrTaskLost says that the task is no longer this worker's: another one
+	// took it over, or its run ended. Whatever the handler gives is dropped.
+	ErrTaskLost = errors.New("flowc: the task is no longer this worker's")
+	// ErrWorkerStopping says that the worker stops and has waited long enough.
+	// The task is given back, and the attempt does not count.
+	ErrWorkerStopping = errors.New("flowc: the worker stops")
+)
+
+// Permanent marks an error that another try would not mend: the task fails
+// without further tries. It returns nil for nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &PermanentError{Err: err}
+}
+
+// PermanentError is what [Permanent] makes.
+type PermanentError struct{ Err error }
+
+func (e *PermanentError) Error() string { return e.Err.Error() }
+func (e *PermanentError) Unwrap() error { return e.Err }
+
+// RetryAfter chooses the delay before the next try, instead of what the step's
+// base delay gives. A negative delay counts as none. The try counts as any
+// other: after the last one the task fails. It returns nil for a nil error.
+func RetryAfter(delay time.Duration, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &RetryAfterError{Delay: max(delay, 0), Err: err}
+}
+
+// RetryAfterError is what [RetryAfter] makes.
+type RetryAfterError struct {
+	Delay time.Duration
+	Err   error
+}
+
+func (e *RetryAfterError) Error() string { return e.Err.Error() }
+func (e *RetryAfterError) Unwrap() error { return e.Err }
+
+// Skip ends a step without an output, as when_exhausted:"skip" or "skip-cascade"
+// do after the last try. On a step without one of these it is a permanent
+// failure, since the steps behind it count on its output.
+func Skip(reason string) error { return &SkipError{Reason: reason} }
+
+// SkipError is what [Skip] makes.
+type SkipError struct{ Reason string }
+
+func (e *SkipError) Error() string { return "skipped: " + e.Reason }

@@ -1,0 +1,105 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A Flow is a definition with the types of its input and output. Generated
+// packages hold one and offer its methods as functions.
+type Flow[In, Out any] struct {
+	definition Definition
+	output     Source[Out]
+}
+
+// NewFlow makes a Flow. Generated code calls it.
+func NewFlow[In, Out any](def Definition, output Source[Out]) *Flow[In, Out] {
+	return &Flow[In, Out]{definition: def, output: output}
+}
+
+// Definition is the flow as plain data.
+func (f *Flow[In, Out]) Definition() Definition { return f.definition }
+
+// As is the same flow under another slug, which has to have the same shape.
+func (f *Flow[In, Out]) As(slug string) *Flow[In, Out] {
+	as := *f
+	as.definition.Slug = slug
+	return &as
+}
+
+// Start starts a run, see [StartFlow].
+func (f *Flow[In, Out]) Start(ctx context.Context, db DB, in In, opts ...StartOption) (*Run[Out], error) {
+	return start(ctx, db, f.definition.Slug, in, f.output, opts)
+}
+
+// StartIn starts a run after a delay, see [WithDelay].
+func (f *Flow[In, Out]) StartIn(ctx context.Context, db DB, in In, delay time.Duration, opts ...StartOption) (*Run[Out], error) {
+	return f.Start(ctx, db, in, with(opts, WithDelay(delay))...)
+}
+
+// StartAt starts a run at a time, see [WithStartAt].
+func (f *Flow[In, Out]) StartAt(ctx context.Context, db DB, in In, at time.Time, opts ...StartOption) (*Run[Out], error) {
+	return f.Start(ctx, db, in, with(opts, WithStartAt(at))...)
+}
+
+// StartSync starts a run, waits for its end and returns what it gave. It waits
+// for [DefaultSyncTimeout] unless [WithTimeout] is given. Its errors are those
+// of [StartFlow] and [Run.Wait].
+func (f *Flow[In, Out]) StartSync(ctx context.Context, db DB, in In, opts ...StartOption) (Out, error) {
+	run, wait, err := startToWait(ctx, db, f.definition.Slug, in, f.output, opts)
+	if err != nil {
+		return *new(Out), err
+	}
+	return run.Wait(ctx, wait...)
+}
+
+// StartMany starts a run for each input, see [StartMany].
+func (f *Flow[In, Out]) StartMany(ctx context.Context, db DB, ins []In, opts ...StartOption) ([]*Run[Out], error) {
+	return startMany(ctx, db, f.definition.Slug, ins, f.output, opts)
+}
+
+// Get is a run that was started before. A run of another flow is an
+// [ErrRunNotFound].
+func (f *Flow[In, Out]) Get(ctx context.Context, db DB, id string) (*Run[Out], error) {
+	parsed, err := parseRunID(id)
+	if err != nil {
+		return nil, err
+	}
+	type found struct {
+		Flow        string
+		ScheduledAt *time.Time
+	}
+	row, ok, err := collectOne(ctx, db, pgx.RowToStructByPos[found],
+		`SELECT flow_slug, scheduled_at FROM flowc.get_run($1::text::uuid)`, parsed.String())
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("flowc: reading run %s: %w", id, err)
+	case !ok:
+		return nil, fmt.Errorf("flowc: %w: %s", ErrRunNotFound, id)
+	case row.Flow != f.definition.Slug:
+		return nil, fmt.Errorf("flowc: %w: %s is a run of flow %s, not of %s", ErrRunNotFound, id, row.Flow, f.definition.Slug)
+	}
+	return &Run[Out]{
+		db: db, id: parsed, flow: row.Flow, existed: true, scheduledAt: orZero(row.ScheduledAt), output: f.output,
+	}, nil
+}
+
+// Upsert puts the definition into the database, see [UpsertFlow]. Unless
+// [AllowDataLoss] is given, a flow of another shape is left as it is, with a
+// [MismatchError].
+func (f *Flow[In, Out]) Upsert(ctx context.Context, db DB, opts ...UpsertOption) (UpsertResult, error) {
+	return upsert(ctx, db, f.definition, append([]UpsertOption{KeepRuns()}, opts...))
+}
+
+// Delete removes the flow with all its runs, see [DeleteFlow].
+func (f *Flow[In, Out]) Delete(ctx context.Context, db DB) (Deleted, error) {
+	return DeleteFlow(ctx, db, f.definition.Slug)
+}
+
+// Exists reports whether the flow is in the database, see [FlowExists].
+func (f *Flow[In, Out]) Exists(ctx context.Context, db DB) (bool, error) {
+	return FlowExists(ctx, db, f.definition.Slug)
+}

@@ -1,0 +1,304 @@
+// Package listen receives notifications for the users of a connection pool.
+//
+// A pool has at most one [Listener], with one connection of its own that is not
+// taken from the pool. It exists while it has users and for [linger] longer.
+//
+// A notification is a hint and never more: connections break, and behind a
+// pooler in transaction mode LISTEN is accepted and nothing ever arrives. So a
+// listener has a notification sent to itself first, wakes everybody whenever
+// it may have missed something, and says with [Listener.Live] whether to rely on it.
+package listen
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// The channels that the engine notifies.
+const (
+	// Work has the slug of a flow that has work as its payload.
+	Work = "flowc_work"
+	// Done has the id of a run that ended as its payload.
+	Done = "flowc_done"
+)
+
+const (
+	linger      = 10 * time.Second      // how long a listener outlives its last user
+	echoWait    = time.Second           // how long the proof may take
+	connectWait = 5 * time.Second       // how long connecting may take
+	quietWait   = 2 * time.Second       // how long nothing may arrive before a ping
+	pingWait    = time.Second           // how long the ping may take
+	minBackoff  = 50 * time.Millisecond // the wait before the second try to connect
+	maxBackoff  = 2 * time.Second       // the longest wait between two tries
+	poolerRetry = time.Minute           // how long a pooler is believed to be one
+)
+
+var errPooler = errors.New("no notification arrives: there is a pooler in transaction mode")
+
+var (
+	mu        sync.Mutex
+	listeners = map[*pgxpool.Pool]*Listener{}
+)
+
+// A Listener receives notifications for the users of one pool.
+type Listener struct {
+	pool   *pgxpool.Pool
+	cancel context.CancelFunc
+	live   atomic.Uint64
+	proved chan struct{} // closed when the first proof succeeded or failed
+	once   sync.Once
+
+	// Under the package's mu.
+	users int
+	idle  *time.Timer
+
+	subsMu sync.Mutex
+	subs   map[key]map[*Subscription]struct{}
+}
+
+type key struct{ channel, payload string }
+
+// Acquire is the listener of a pool, which is started if there is none. Its
+// [Listener.Release] must be called once.
+func Acquire(pool *pgxpool.Pool) *Listener {
+	mu.Lock()
+	defer mu.Unlock()
+	l := listeners[pool]
+	if l == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		l = &Listener{
+			pool: pool, cancel: cancel,
+			proved: make(chan struct{}),
+			subs:   map[key]map[*Subscription]struct{}{},
+		}
+		listeners[pool] = l
+		go l.run(ctx)
+	}
+	l.users++
+	if l.idle != nil {
+		l.idle.Stop()
+		l.idle = nil
+	}
+	return l
+}
+
+// Release gives the listener back.
+func (l *Listener) Release() {
+	mu.Lock()
+	defer mu.Unlock()
+	l.users--
+	if l.users > 0 {
+		return
+	}
+	l.idle = time.AfterFunc(linger, l.closeIfIdle)
+}
+
+func (l *Listener) closeIfIdle() {
+	mu.Lock()
+	defer mu.Unlock()
+	if l.users == 0 && listeners[l.pool] == l {
+		delete(listeners, l.pool)
+		l.cancel()
+	}
+}
+
+// Live is 0 while notifications cannot be relied on. Otherwise it names the
+// connection: if it changes, notifications may have been missed, and what was
+// asked of the database for this connection has to be asked again. Subscribers
+// are woken at each change.
+func (l *Listener) Live() uint64 { return l.live.Load() }
+
+// Proved is closed when it is known for the first time whether notifications arrive.
+func (l *Listener) Proved() <-chan struct{} { return l.proved }
+
+// A Subscription is signalled when something arrived that it is for.
+type Subscription struct {
+	// C holds at most one signal, however many notifications it stands for.
+	C    <-chan struct{}
+	c    chan struct{}
+	l    *Listener
+	keys []key
+}
+
+// Subscribe asks for a signal whenever the channel carries one of the payloads.
+func (l *Listener) Subscribe(channel string, payloads ...string) *Subscription {
+	c := make(chan struct{}, 1)
+	s := &Subscription{C: c, c: c, l: l}
+	l.subsMu.Lock()
+	defer l.subsMu.Unlock()
+	for _, p := range payloads {
+		k := key{channel, p}
+		s.keys = append(s.keys, k)
+		if l.subs[k] == nil {
+			l.subs[k] = map[*Subscription]struct{}{}
+		}
+		l.subs[k][s] = struct{}{}
+	}
+	return s
+}
+
+// Close ends the subscription.
+func (s *Subscription) Close() {
+	s.l.subsMu.Lock()
+	defer s.l.subsMu.Unlock()
+	for _, k := range s.keys {
+		delete(s.l.subs[k], s)
+		if len(s.l.subs[k]) == 0 {
+			delete(s.l.subs, k)
+		}
+	}
+}
+
+func (s *Subscription) wake() {
+	select {
+	case s.c <- struct{}{}:
+	default:
+	}
+}
+
+func (l *Listener) wake(k key) {
+	l.subsMu.Lock()
+	defer l.subsMu.Unlock()
+	for s := range l.subs[k] {
+		s.wake()
+	}
+}
+
+func (l *Listener) wakeAll() {
+	l.subsMu.Lock()
+	defer l.subsMu.Unlock()
+	for _, subs := range l.subs {
+		for s := range subs {
+			s.wake()
+		}
+	}
+}
+
+// run keeps a proven connection until ctx ends.
+func (l *Listener) run(ctx context.Context) {
+	backoff := minBackoff
+	for n := uint64(1); ctx.Err() == nil; n++ {
+		err := l.session(ctx, n)
+		if l.live.Swap(0) != 0 {
+			backoff = minBackoff
+			l.wakeAll()
+		}
+		wait := backoff
+		if errors.Is(err, errPooler) {
+			FoundPooler(l.pool)
+			wait = poolerRetry
+		}
+		l.once.Do(func() { close(l.proved) })
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// session connects, proves that notifications arrive, and hands them on until
+// the connection breaks.
+func (l *Listener) session(ctx context.Context, n uint64) error {
+	conn, err := l.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer disconnect(conn)
+	if err := l.prove(ctx, conn); err != nil {
+		return err
+	}
+	foundNone(l.pool)
+	l.live.Store(n)
+	l.once.Do(func() { close(l.proved) })
+	l.wakeAll()
+	for {
+		note, err := next(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if note != nil {
+			l.wake(*note)
+		}
+	}
+}
+
+// connect makes a connection as the pool would make it.
+func (l *Listener) connect(ctx context.Context) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectWait)
+	defer cancel()
+	config := l.pool.Config()
+	if config.BeforeConnect != nil {
+		if err := config.BeforeConnect(ctx, config.ConnConfig); err != nil {
+			return nil, err
+		}
+	}
+	return pgx.ConnectConfig(ctx, config.ConnConfig)
+}
+
+func disconnect(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), pingWait)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+// prove listens, and has another connection send a notification on a channel
+// that nobody else uses. Sent by the connection itself it would arrive even
+// through a pooler, as part of the statement's result.
+func (l *Listener) prove(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*connectWait)
+	defer cancel()
+	echo := "flowc_echo_" + uuid.NewString()
+	for _, channel := range []string{Work, Done, echo} {
+		statement := "LISTEN " + pgx.Identifier{channel}.Sanitize()
+		if _, err := conn.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return err
+		}
+	}
+	sender, err := l.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer disconnect(sender)
+	if _, err := sender.Exec(ctx, `SELECT pg_notify($1, '')`, pgx.QueryExecModeExec, echo); err != nil {
+		return err
+	}
+	wait, stop := context.WithTimeout(ctx, echoWait)
+	defer stop()
+	for {
+		note, err := conn.WaitForNotification(wait)
+		if err != nil {
+			if wait.Err() != nil && ctx.Err() == nil {
+				return errPooler
+			}
+			return err
+		}
+		if note.Channel == echo {
+			return nil
+		}
+	}
+}
+
+// next is the next notification, or nil if it has been quiet and the connection
+// still answers: a connection whose other end is gone would be quiet for ever.
+func next(ctx context.Context, conn *pgx.Conn) (*key, error) {
+	quiet, cancel := context.WithTimeout(ctx, quietWait)
+	defer cancel()
+	note, err := conn.WaitForNotification(quiet)
+	if err == nil {
+		return &key{note.Channel, note.Payload}, nil
+	}
+	if quiet.Err() == nil || ctx.Err() != nil {
+		return nil, err
+	}
+	ping, stop := context.WithTimeout(ctx, pingWait)
+	defer stop()
+	return nil, conn.Ping(ping)
+}

@@ -1,0 +1,91 @@
+// Package pgerr says what an error of the database means.
+package pgerr
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Code is the SQLSTATE of an error, empty if it has none.
+func Code(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// Constraint is the name of the constraint that an error is about.
+func Constraint(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.ConstraintName
+	}
+	return ""
+}
+
+// Class is the first two characters of an error's SQLSTATE.
+func Class(err error) string {
+	if c := Code(err); len(c) == 5 {
+		return c[:2]
+	}
+	return ""
+}
+
+// Transient reports whether an error may be gone when the call is repeated: the
+// connection broke, the server starts, stops or is full, the transaction lost
+// against another, or a prepared statement was not there.
+func Transient(err error) bool {
+	switch Code(err) {
+	case "":
+		return broken(err)
+	case "57014": // query_canceled: by a timeout, which would be over again
+		return false
+	case "40001", "40P01", // serialization_failure, deadlock_detected
+		"55P03", // lock_not_available
+		"25006": // read_only_sql_transaction, as during a failover
+		return true
+	}
+	switch Class(err) {
+	case "08", "53", "57": // connection, resources, operator intervention
+		return true
+	}
+	return NoPreparedStatement(err)
+}
+
+// NoPreparedStatement reports whether an error says that prepared statements do
+// not stay with their connection, as behind a pooler in transaction mode.
+func NoPreparedStatement(err error) bool {
+	switch Code(err) {
+	case "42P05", "26000": // duplicate_prepared_statement, invalid_sql_statement_name
+		return true
+	}
+	return false
+}
+
+// Unstorable reports whether an error is about a value that was to be stored:
+// it is not what its type can hold, or it is too large or too deep.
+func Unstorable(err error) bool {
+	switch Class(err) {
+	case "22", "54": // data_exception, program_limit_exceeded
+		return true
+	}
+	return false
+}
+
+// broken reports whether an error that is not the server's is the connection's.
+func broken(err error) bool {
+	var network net.Error
+	var connect *pgconn.ConnectError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return false
+	case errors.As(err, &network), errors.As(err, &connect), pgconn.SafeToRetry(err):
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}

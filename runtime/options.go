@@ -1,0 +1,201 @@
+package runtime
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A StartOption changes how a run is started.
+type StartOption interface{ start(*startOptions) error }
+
+// A WaitOption changes how a run is waited for. It can be given to functions
+// that start and wait, too.
+type WaitOption interface {
+	StartOption
+	wait(*waitOptions) error
+}
+
+type startOptions struct {
+	id   *uuid.UUID
+	key  *string
+	keys []string
+	in   *time.Duration
+	at   *time.Time
+	wait []WaitOption
+}
+
+type startOption func(*startOptions) error
+
+func (f startOption) start(o *startOptions) error { return f(o) }
+
+// WithRunID gives the run an id, which is a UUID. If a run of the flow has that
+// id already, that run is returned, whatever its input, and [Run.Existed] is true.
+func WithRunID(id string) StartOption {
+	return startOption(func(o *startOptions) error {
+		parsed, err := parseRunID(id)
+		o.id = &parsed
+		return err
+	})
+}
+
+// WithIdempotencyKey makes the run the only one of its flow with that key: if
+// there is one already, that run is returned, whatever its input, and
+// [Run.Existed] is true. The key is free again when the run is deleted.
+func WithIdempotencyKey(key string) StartOption {
+	return startOption(func(o *startOptions) error {
+		if key == "" {
+			return optionError("the key of WithIdempotencyKey is empty")
+		}
+		o.key = &key
+		return nil
+	})
+}
+
+// WithKeys is [WithIdempotencyKey] for StartMany: the i-th key is that of the
+// i-th input. Inputs with the same key are one run, that of the first.
+func WithKeys(keys ...string) StartOption {
+	return startOption(func(o *startOptions) error {
+		for i, key := range keys {
+			if key == "" {
+				return optionError("key %d of WithKeys is empty", i)
+			}
+		}
+		o.keys = append([]string{}, keys...)
+		return nil
+	})
+}
+
+// WithDelay starts the run's steps after a while, counted by the database's
+// clock from when the run is stored. It is never negative.
+func WithDelay(delay time.Duration) StartOption {
+	return startOption(func(o *startOptions) error {
+		if delay < 0 {
+			return optionError("the delay is negative: %s", delay)
+		}
+		o.in = &delay
+		return nil
+	})
+}
+
+// WithStartAt starts the run's steps at a time, by the database's clock. A time
+// that is past means now; the zero time is refused.
+func WithStartAt(at time.Time) StartOption {
+	return startOption(func(o *startOptions) error {
+		if at.IsZero() {
+			return optionError("the time to start at is the zero time; leave it out to start now")
+		}
+		o.at = &at
+		return nil
+	})
+}
+
+func startOptionsOf(opts []StartOption) (*startOptions, error) {
+	o := new(startOptions)
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, optionError("an option is nil")
+		}
+		if err := opt.start(o); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case o.in != nil && o.at != nil:
+		return nil, optionError("both a delay and a time to start at are given")
+	case o.id != nil && o.key != nil:
+		return nil, optionError("both WithRunID and WithIdempotencyKey are given")
+	}
+	return o, nil
+}
+
+// namespace is that of the ids made of keys. It must never change.
+var namespace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/flowc-dev/flowc"))
+
+// keyed is the id of the run of a flow with a key. No slug has a slash.
+func keyed(slug, key string) uuid.UUID {
+	return uuid.NewSHA1(namespace, []byte(slug+"/"+key))
+}
+
+// chosen reports whether the caller chose the ids of the runs. Those that we
+// made are new, even if the run was there because a broken call was repeated.
+func (o *startOptions) chosen() bool { return o.id != nil || o.key != nil || o.keys != nil }
+
+func (o *startOptions) runID(slug string) (uuid.UUID, error) {
+	switch {
+	case o.id != nil:
+		return *o.id, nil
+	case o.key != nil:
+		return keyed(slug, *o.key), nil
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return id, fmt.Errorf("flowc: making a run id: %w", err)
+	}
+	return id, nil
+}
+
+func parseRunID(id string) (uuid.UUID, error) {
+	parsed, err := uuid.Parse(id)
+	if err != nil || len(id) != 36 {
+		return uuid.UUID{}, fmt.Errorf("flowc: %q: %w, which is a UUID like 01890a5d-ac96-774b-bcce-b302099a8057", id, ErrInvalidRunID)
+	}
+	return parsed, nil
+}
+
+// DefaultPollInterval is how often a run is looked at while notifications do not
+// arrive, unless [WithPollInterval] says something else.
+const DefaultPollInterval = 500 * time.Millisecond
+
+type waitOptions struct {
+	timeout *time.Duration
+	poll    time.Duration
+}
+
+type waitOption func(*waitOptions) error
+
+func (f waitOption) wait(o *waitOptions) error { return f(o) }
+
+func (f waitOption) start(o *startOptions) error {
+	o.wait = append(o.wait, f)
+	return nil
+}
+
+// WithTimeout ends the waiting with [ErrTimeout] after a while; the run goes on.
+// Zero looks once. Without it, Wait waits until its context ends.
+func WithTimeout(timeout time.Duration) WaitOption {
+	return waitOption(func(o *waitOptions) error {
+		if timeout < 0 {
+			return optionError("the timeout is negative: %s", timeout)
+		}
+		o.timeout = &timeout
+		return nil
+	})
+}
+
+// WithPollInterval is how often a run is looked at while notifications do not
+// arrive: db is not a pool, or there is a pooler in transaction mode.
+// The default is [DefaultPollInterval].
+func WithPollInterval(interval time.Duration) WaitOption {
+	return waitOption(func(o *waitOptions) error {
+		if interval <= 0 {
+			return optionError("the poll interval is not positive: %s", interval)
+		}
+		o.poll = interval
+		return nil
+	})
+}
+
+func waitOptionsOf(opts []WaitOption) (*waitOptions, error) {
+	o := &waitOptions{poll: DefaultPollInterval}
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, optionError("an option is nil")
+		}
+		if err := opt.wait(o); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}

@@ -1,0 +1,213 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// A Run is one execution of a flow that gives an Out.
+type Run[Out any] struct {
+	db          DB
+	id          uuid.UUID
+	flow        string
+	existed     bool
+	scheduledAt time.Time
+	output      Source[Out]
+}
+
+// ID is the run's id, a UUID.
+func (r *Run[Out]) ID() string { return r.id.String() }
+
+// Flow is the slug of the flow.
+func (r *Run[Out]) Flow() string { return r.flow }
+
+// Existed reports whether the run was there before the call that returned this
+// handle: the key or id was used before, or the handle was made by a Get function.
+func (r *Run[Out]) Existed() bool { return r.existed }
+
+// ScheduledAt is when the run's steps start, if that was later than now when
+// the handle was made; otherwise it is the zero time.
+func (r *Run[Out]) ScheduledAt() time.Time { return r.scheduledAt }
+
+// Via is the same run seen through another DB: a pool, after the transaction
+// that started it committed.
+func (r *Run[Out]) Via(db DB) *Run[Out] {
+	via := *r
+	via.db = db
+	return &via
+}
+
+// Info reads the run as it is now, without the states of its steps.
+func (r *Run[Out]) Info(ctx context.Context) (*RunInfo, error) {
+	return getRun(ctx, r.db, r.id, false)
+}
+
+// A RunStatus says how far a run is.
+type RunStatus string
+
+// The statuses of a run.
+const (
+	// RunScheduled is a run whose time to start has not come.
+	RunScheduled RunStatus = "scheduled"
+	// RunStarted is a run that has steps to do.
+	RunStarted RunStatus = "started"
+	// RunCompleted is a run whose steps are all completed or skipped.
+	RunCompleted RunStatus = "completed"
+	// RunFailed is a run that ended because a step failed.
+	RunFailed RunStatus = "failed"
+	// RunCancelled is a run that was ended from outside.
+	RunCancelled RunStatus = "cancelled"
+)
+
+// Ended reports whether the run is over.
+func (s RunStatus) Ended() bool {
+	return s == RunCompleted || s == RunFailed || s == RunCancelled
+}
+
+// RunInfo is a run as the database keeps it. Times that have not come are zero.
+type RunInfo struct {
+	ID     string          `json:"id"`
+	Flow   string          `json:"flow"`
+	Status RunStatus       `json:"status"`
+	Input  json.RawMessage `json:"input"`
+	// Output is an object with the outputs of the steps that completed and that
+	// no other step waits for, by slug. It is nil unless the run is completed.
+	Output json.RawMessage `json:"output,omitempty"`
+	// RemainingSteps is how many steps are neither completed nor skipped.
+	RemainingSteps int       `json:"remaining_steps"`
+	ScheduledAt    time.Time `json:"scheduled_at,omitzero"`
+	StartedAt      time.Time `json:"started_at,omitzero"`
+	CompletedAt    time.Time `json:"completed_at,omitzero"`
+	FailedAt       time.Time `json:"failed_at,omitzero"`
+	CancelledAt    time.Time `json:"cancelled_at,omitzero"`
+	CancelReason   string    `json:"cancel_reason,omitempty"`
+	// FailedStep is the slug of the step that made the run fail, and Error its
+	// last error.
+	FailedStep string `json:"failed_step,omitempty"`
+	Error      string `json:"error,omitempty"`
+	// States are the states of the steps in the order of the definition, nil
+	// unless they were asked for.
+	States []StepState `json:"states,omitempty"`
+}
+
+// A StepStatus says how far a step of a run is.
+type StepStatus string
+
+// The statuses of a step.
+const (
+	// StepCreated is a step that waits for others.
+	StepCreated StepStatus = "created"
+	// StepStarted is a step whose tasks are queued; a worker may be at it.
+	StepStarted StepStatus = "started"
+	// StepCompleted is a step whose tasks are all completed.
+	StepCompleted StepStatus = "completed"
+	// StepFailed is a step that made its run fail.
+	StepFailed StepStatus = "failed"
+	// StepSkipped is a step that ended without an output, see [StepState.SkipReason].
+	StepSkipped StepStatus = "skipped"
+)
+
+// StepState is a step of a run as the database keeps it. Times that have not
+// come are zero.
+type StepState struct {
+	Step   string     `json:"step_slug"`
+	Index  int        `json:"step_index"`
+	Type   StepType   `json:"step_type"`
+	Status StepStatus `json:"status"`
+	// RemainingTasks is how many tasks are not completed, nil before they exist.
+	RemainingTasks *int `json:"remaining_tasks"`
+	// InitialTasks is how many tasks the step has, nil before it is known.
+	InitialTasks *int `json:"initial_tasks"`
+	// RemainingDeps is how many steps it still waits for.
+	RemainingDeps int `json:"remaining_deps"`
+	// Output is what the step gave, of a map step an array in the order of its
+	// tasks. It is nil unless the step is completed.
+	Output json.RawMessage `json:"output,omitempty"`
+	Error  string          `json:"error_message,omitempty"`
+	// SkipReason is condition_unmet, handler_failed or dependency_skipped, or
+	// what a handler said.
+	SkipReason  string    `json:"skip_reason,omitempty"`
+	CreatedAt   time.Time `json:"created_at,omitzero"`
+	StartedAt   time.Time `json:"started_at,omitzero"`
+	CompletedAt time.Time `json:"completed_at,omitzero"`
+	FailedAt    time.Time `json:"failed_at,omitzero"`
+	SkippedAt   time.Time `json:"skipped_at,omitzero"`
+}
+
+// GetRun reads a run by its id.
+//
+// Errors: [ErrInvalidRunID], before the database is touched; [ErrRunNotFound].
+func GetRun(ctx context.Context, db DB, id string) (*RunInfo, error) {
+	parsed, err := parseRunID(id)
+	if err != nil {
+		return nil, err
+	}
+	return getRun(ctx, db, parsed, false)
+}
+
+// GetRunWithStates is [GetRun] with [RunInfo.States], read in the same statement.
+func GetRunWithStates(ctx context.Context, db DB, id string) (*RunInfo, error) {
+	parsed, err := parseRunID(id)
+	if err != nil {
+		return nil, err
+	}
+	return getRun(ctx, db, parsed, true)
+}
+
+const getRunSQL = `
+SELECT run_id::text, flow_slug, status, input, output, remaining_steps, scheduled_at, started_at,
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, error_message, states
+FROM flowc.get_run($1::text::uuid, $2)`
+
+func getRun(ctx context.Context, db DB, id uuid.UUID, states bool) (*RunInfo, error) {
+	info, found, err := collectOne(ctx, db, scanRun, getRunSQL, id.String(), states)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("flowc: reading run %s: %w", id, err)
+	case !found:
+		return nil, fmt.Errorf("flowc: %w: %s", ErrRunNotFound, id)
+	}
+	return info, nil
+}
+
+func scanRun(row pgx.CollectableRow) (*RunInfo, error) {
+	var (
+		info                                         RunInfo
+		scheduled, started, completed, failed, ended *time.Time
+		reason, step, message                        *string
+		states                                       []byte
+	)
+	err := row.Scan(&info.ID, &info.Flow, &info.Status, (*[]byte)(&info.Input), (*[]byte)(&info.Output),
+		&info.RemainingSteps, &scheduled, &started, &completed, &failed, &ended, &reason, &step, &message, &states)
+	if err != nil {
+		return nil, err
+	}
+	info.ScheduledAt, info.StartedAt, info.CompletedAt = orZero(scheduled), orZero(started), orZero(completed)
+	info.FailedAt, info.CancelledAt = orZero(failed), orZero(ended)
+	info.CancelReason, info.FailedStep, info.Error = orZero(reason), orZero(step), orZero(message)
+	if states != nil {
+		info.States = []StepState{}
+		if err := json.Unmarshal(states, &info.States); err != nil {
+			return nil, fmt.Errorf("states of the steps: %w", err)
+		}
+		for i := range info.States {
+			// In the database's answer no output and the output null look the same.
+			if s := &info.States[i]; s.Status != StepCompleted {
+				s.Output = nil
+			}
+		}
+	}
+	return &info, nil
+}
+
+func orZero[T any](p *T) T {
+	if p == nil {
+		return *new(T)
+	}
+	return *p
+}

@@ -1,0 +1,128 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
+)
+
+// A Handler does the tasks of one step. [Handle] makes one.
+type Handler struct {
+	step  string
+	input bool
+	work  func(context.Context, Values) (json.RawMessage, error)
+}
+
+// Step is the slug of the step whose tasks the handler does.
+func (h Handler) Step() string { return h.step }
+
+// NeedsInput reports whether the handler reads the run's input.
+func (h Handler) NeedsInput() bool { return h.input }
+
+// Work does one task: it reads what the step takes, calls the user's function
+// and encodes what it gives. A value that cannot be read or written fails the
+// task for good, since another try would meet it again.
+func (h Handler) Work(ctx context.Context, v Values) (json.RawMessage, error) {
+	return h.work(ctx, v)
+}
+
+// Handle makes the handler of a step from a function, in the types that the
+// step was declared with. Generated code calls it.
+func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In) (Out, error)) Handler {
+	return Handler{step: step, input: in.input, work: func(ctx context.Context, v Values) (json.RawMessage, error) {
+		value, err := in.read(v)
+		if err != nil {
+			return nil, Permanent(fmt.Errorf("flowc: input of step %s: %w", step, err))
+		}
+		out, err := fn(ctx, value)
+		if err != nil {
+			return nil, err
+		}
+		if _, none := any(out).(None); none {
+			return json.RawMessage("null"), nil
+		}
+		raw, err := jsontext.Encode(out)
+		if err != nil {
+			return nil, Permanent(fmt.Errorf("flowc: output of step %s: %w", step, err))
+		}
+		return raw, nil
+	}}
+}
+
+// HandleValues makes the handler of a step of a flow that is known only at run
+// time: the function reads what it needs from the values, and what it gives is
+// written as JSON.
+func HandleValues(step string, fn func(context.Context, Values) (any, error)) Handler {
+	all := Source[Values]{input: true, read: func(v Values) (Values, error) { return v, nil }}
+	return Handle(step, all, fn)
+}
+
+// NoOutput adapts a function that gives nothing for [Handle].
+func NoOutput[In any](fn func(context.Context, In) error) func(context.Context, In) (None, error) {
+	return func(ctx context.Context, in In) (None, error) { return None{}, fn(ctx, in) }
+}
+
+// NoInput adapts a function that takes nothing for [Handle].
+func NoInput[Out any](fn func(context.Context) (Out, error)) func(context.Context, None) (Out, error) {
+	return func(ctx context.Context, _ None) (Out, error) { return fn(ctx) }
+}
+
+// NoValues adapts a function that takes and gives nothing for [Handle].
+func NoValues(fn func(context.Context) error) func(context.Context, None) (None, error) {
+	return func(ctx context.Context, _ None) (None, error) { return None{}, fn(ctx) }
+}
+
+// A Service is a flow with the handlers of its steps: what a worker is given.
+// The Serve function of a generated package makes one.
+type Service struct {
+	definition Definition
+	handlers   []Handler
+}
+
+// Definition is the flow that the service works on.
+func (s Service) Definition() Definition { return s.definition }
+
+// Handlers are the handlers, one for each step that this service does.
+func (s Service) Handlers() []Handler { return s.handlers }
+
+// A ServeOption changes what a service does.
+type ServeOption func(*Service)
+
+// Without leaves steps to another worker or another language. It panics if the
+// flow has no such step.
+func Without(steps ...string) ServeOption {
+	return func(s *Service) {
+		for _, step := range steps {
+			s.drop(step)
+		}
+	}
+}
+
+func (s *Service) drop(step string) {
+	for i, h := range s.handlers {
+		if h.step == step {
+			s.handlers = append(s.handlers[:i:i], s.handlers[i+1:]...)
+			return
+		}
+	}
+	panic(fmt.Sprintf("flowc: Without(%q): the flow %s has no such step", step, s.definition.Slug))
+}
+
+// Serve makes the service of a flow from its definition and the handlers of its
+// steps. Steps that none of them is for are left to other workers. Generated
+// code calls it; programs call it for flows that are known only at run time.
+func Serve(def Definition, handlers []Handler, opts ...ServeOption) Service {
+	s := Service{definition: def, handlers: handlers}
+	for _, opt := range opts {
+		opt(&s)
+	}
+	return s
+}
+
+// As is the same service for a flow of the same shape under another slug.
+func (s Service) As(slug string) Service {
+	s.definition.Slug = slug
+	return s
+}

@@ -1,0 +1,126 @@
+package runtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// Values is what the database knows of a run that a step can take: each part is
+// JSON, or nil if there is none.
+type Values struct {
+	// Input is the run's input.
+	Input json.RawMessage
+	// Outputs is an object: the outputs of the steps that this one waits for,
+	// by slug. A step that was skipped is absent.
+	Outputs json.RawMessage
+	// Item is the element that a task of a map step works on.
+	Item json.RawMessage
+
+	leaves json.RawMessage // the run's output as the database keeps it
+}
+
+// A Source says where a T comes from in a run, and reads it.
+type Source[T any] struct {
+	steps  []string // whose outputs are read
+	input  bool     // whether the run's input is read
+	leaves bool     // whether the run's output is read
+	read   func(Values) (T, error)
+}
+
+// None stands for no value, where a type argument wants one.
+type None struct{}
+
+// Nothing is the source of a step that takes nothing, and of the result of a
+// flow that gives nothing.
+var Nothing = Source[None]{read: func(Values) (None, error) { return None{}, nil }}
+
+// Input is the run's input.
+func Input[T any]() Source[T] {
+	return Source[T]{input: true, read: func(v Values) (T, error) {
+		return decode[T](v.Input, "the run's input")
+	}}
+}
+
+// Output is the output of a step; the zero T if the step was skipped.
+func Output[T any](step string) Source[T] {
+	return Source[T]{steps: []string{step}, read: func(v Values) (T, error) {
+		var outputs map[string]json.RawMessage
+		if len(v.Outputs) > 0 {
+			if err := json.Unmarshal(v.Outputs, &outputs); err != nil {
+				return *new(T), fmt.Errorf("outputs of the steps: %w", err)
+			}
+		}
+		return decode[T](outputs[step], "the output of "+step)
+	}}
+}
+
+// Item is the element that a task of a map step works on.
+func Item[T any]() Source[T] {
+	return Source[T]{read: func(v Values) (T, error) {
+		return decode[T](v.Item, "the item")
+	}}
+}
+
+// RunKey is the key of the run's input among the outputs of steps, which no
+// step can have as its slug.
+const RunKey = "run"
+
+// Join is several values in one struct. Wire has a field for each, whose JSON
+// name is the slug of a step or [RunKey]; keys are those names; from makes a T of it.
+func Join[Wire, T any](from func(Wire) T, keys ...string) Source[T] {
+	s := Source[T]{}
+	for _, key := range keys {
+		if key == RunKey {
+			s.input = true
+		} else {
+			s.steps = append(s.steps, key)
+		}
+	}
+	s.read = func(v Values) (T, error) {
+		doc := v.Outputs
+		if s.input {
+			doc = withRun(v)
+		}
+		wire, err := decode[Wire](doc, "the values that the step waits for")
+		if err != nil {
+			return *new(T), err
+		}
+		return from(wire), nil
+	}
+	return s
+}
+
+// withRun is the object of outputs with the run's input as one more member.
+func withRun(v Values) json.RawMessage {
+	input := v.Input
+	if len(input) == 0 {
+		input = json.RawMessage("null")
+	}
+	var doc bytes.Buffer
+	doc.WriteString(`{"` + RunKey + `":`)
+	doc.Write(input)
+	members := bytes.TrimSpace(v.Outputs)
+	if len(members) > 0 {
+		members = bytes.TrimSpace(members[1:]) // past the brace
+	}
+	if len(members) > 0 && members[0] != '}' {
+		doc.WriteByte(',')
+		doc.Write(members)
+	} else {
+		doc.WriteByte('}')
+	}
+	return doc.Bytes()
+}
+
+// decode reads a T; what is absent or null is the zero T.
+func decode[T any](raw json.RawMessage, what string) (T, error) {
+	var v T
+	if len(raw) == 0 {
+		return v, nil
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return *new(T), fmt.Errorf("%s is not a %T: %w", what, v, err)
+	}
+	return v, nil
+}

@@ -1,0 +1,209 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+)
+
+// DefaultSyncTimeout is how long [StartFlowSync] waits unless [WithTimeout] says
+// something else.
+const DefaultSyncTimeout = 60 * time.Second
+
+// StartFlow starts a run of the flow with the given slug. The input is encoded
+// as JSON before the database is touched; nil is the empty object, and a
+// json.RawMessage is taken as it is.
+//
+// In a transaction, the run starts when the transaction commits.
+//
+// Errors: [ErrFlowNotFound], [InputError], [ErrInvalidOption], [ErrInvalidRunID]
+// and [ErrRunIDTaken] for [WithRunID], [ErrEngineMissing].
+func StartFlow(ctx context.Context, db DB, slug string, input any, opts ...StartOption) (*Run[json.RawMessage], error) {
+	return start(ctx, db, slug, input, completedLeaves, opts)
+}
+
+// StartMany starts a run for each input in one round trip: all of them, in the
+// order of the inputs, or none. Options hold for every run; [WithKeys] gives
+// each its own key. Together the inputs may have a gigabyte.
+func StartMany(ctx context.Context, db DB, slug string, inputs []any, opts ...StartOption) ([]*Run[json.RawMessage], error) {
+	return startMany(ctx, db, slug, inputs, completedLeaves, opts)
+}
+
+// StartFlowSync starts a run, waits for its end and returns it.
+//
+// A run that failed or was cancelled is returned with a [RunFailedError]. It
+// waits for [DefaultSyncTimeout] unless [WithTimeout] is given; what ends the
+// waiting early is a [WaitError], which has the run's id. db must not be a
+// transaction ([ErrWaitInTx]): nothing is started then.
+func StartFlowSync(ctx context.Context, db DB, slug string, input any, opts ...StartOption) (*RunInfo, error) {
+	run, wait, err := startToWait(ctx, db, slug, input, completedLeaves, opts)
+	if err != nil {
+		return nil, err
+	}
+	_, waitErr := run.Wait(ctx, wait...)
+	if waitErr != nil && !errors.As(waitErr, new(*RunFailedError)) {
+		return nil, waitErr
+	}
+	info, err := run.Info(ctx)
+	if err != nil {
+		return nil, &WaitError{RunID: run.ID(), Err: err}
+	}
+	return info, waitErr
+}
+
+func start[Out any](ctx context.Context, db DB, slug string, input any, output Source[Out], opts []StartOption) (*Run[Out], error) {
+	o, err := startOptionsOf(opts)
+	if err != nil {
+		return nil, err
+	}
+	if len(o.wait) > 0 {
+		return nil, optionError("WithTimeout and WithPollInterval are for waiting, give them to Wait or to a Sync function")
+	}
+	return startOne(ctx, db, slug, input, output, o)
+}
+
+// startToWait starts a run that is then waited for with the options it returns.
+func startToWait[Out any](ctx context.Context, db DB, slug string, input any, output Source[Out], opts []StartOption) (*Run[Out], []WaitOption, error) {
+	o, err := startOptionsOf(opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	if inTx(db) {
+		return nil, nil, fmt.Errorf("flowc: %w", ErrWaitInTx)
+	}
+	wait := append([]WaitOption{WithTimeout(DefaultSyncTimeout)}, o.wait...)
+	if _, err := waitOptionsOf(wait); err != nil {
+		return nil, nil, err
+	}
+	run, err := startOne(ctx, db, slug, input, output, o)
+	return run, wait, err
+}
+
+func startOne[Out any](ctx context.Context, db DB, slug string, input any, output Source[Out], o *startOptions) (*Run[Out], error) {
+	if o.keys != nil {
+		return nil, optionError("WithKeys is for starting many runs, use WithIdempotencyKey for one")
+	}
+	id, err := o.runID(slug)
+	if err != nil {
+		return nil, err
+	}
+	runs, err := startAll(ctx, db, slug, []any{input}, []uuid.UUID{id}, output, o)
+	if err != nil {
+		return nil, err
+	}
+	return runs[0], nil
+}
+
+func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In, output Source[Out], opts []StartOption) ([]*Run[Out], error) {
+	o, err := startOptionsOf(opts)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(o.wait) > 0:
+		return nil, optionError("WithTimeout and WithPollInterval are for waiting, give them to Wait")
+	case o.id != nil || o.key != nil:
+		return nil, optionError("WithRunID and WithIdempotencyKey are for one run, use WithKeys for many")
+	case o.keys != nil && len(o.keys) != len(inputs):
+		return nil, optionError("WithKeys has %d keys for %d inputs", len(o.keys), len(inputs))
+	}
+	ids := make([]uuid.UUID, len(inputs))
+	values := make([]any, len(inputs))
+	for i, in := range inputs {
+		values[i] = in
+		if o.keys != nil {
+			ids[i] = keyed(slug, o.keys[i])
+		} else if ids[i], err = uuid.NewV7(); err != nil {
+			return nil, fmt.Errorf("flowc: making a run id: %w", err)
+		}
+	}
+	return startAll(ctx, db, slug, values, ids, output, o)
+}
+
+const startSQL = `
+SELECT n, existed, scheduled_at
+FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5)
+ORDER BY n`
+
+type started struct {
+	N           int
+	Existed     bool
+	ScheduledAt *time.Time
+}
+
+// startAll starts a run for each input. Ids that occur twice are one run.
+func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, ids []uuid.UUID, output Source[Out], o *startOptions) ([]*Run[Out], error) {
+	if err := checkFlowSlug(slug); err != nil {
+		return nil, err
+	}
+	runs := make([]*Run[Out], len(inputs))
+	var texts, sent []string
+	var first []int // the place of each sent run among the inputs
+	seen := make(map[uuid.UUID]bool, len(ids))
+	total := 0
+	for i, input := range inputs {
+		raw, err := encode(input)
+		if err != nil {
+			return nil, &InputError{Flow: slug, Index: i, Err: err}
+		}
+		runs[i] = &Run[Out]{db: db, id: ids[i], flow: slug, output: output, existed: seen[ids[i]]}
+		if seen[ids[i]] {
+			continue
+		}
+		seen[ids[i]] = true
+		if total += len(raw); total > maxStartBytes {
+			return nil, &InputError{Flow: slug, Index: i, Err: errTooManyBytes}
+		}
+		texts, sent, first = append(texts, string(raw)), append(sent, ids[i].String()), append(first, i)
+	}
+	if len(sent) == 0 {
+		return runs, nil
+	}
+	rows, err := collect(ctx, db, pgx.RowToStructByPos[started], startSQL, slug, texts, sent, o.at, o.in)
+	if err != nil {
+		return nil, startError(slug, len(inputs), err)
+	}
+	if len(rows) != len(sent) {
+		return nil, fmt.Errorf("flowc: starting flow %s: the database answered for %d of %d runs", slug, len(rows), len(sent))
+	}
+	scheduled := make(map[uuid.UUID]time.Time, len(rows))
+	for i, row := range rows {
+		run := runs[first[i]]
+		run.existed = row.Existed && o.chosen()
+		if row.ScheduledAt != nil {
+			scheduled[run.id] = *row.ScheduledAt
+		}
+	}
+	for _, run := range runs {
+		run.scheduledAt = scheduled[run.id]
+	}
+	return runs, nil
+}
+
+// maxStartBytes is what fits into one message to the database.
+const maxStartBytes = 1<<30 - 1<<20
+
+var errTooManyBytes = fmt.Errorf("with those before it, it is more than the %d bytes that one call can carry", maxStartBytes)
+
+// startError says what an error of flowc.start means.
+func startError(slug string, inputs int, err error) error {
+	index := 0
+	if inputs > 1 {
+		index = -1
+	}
+	switch {
+	case pgerr.Code(err) == "23503" && pgerr.Constraint(err) == "runs_flow_slug_fkey":
+		return &FlowNotFoundError{Flow: slug}
+	case pgerr.Code(err) == "23505" && pgerr.Constraint(err) == "runs_pkey":
+		return fmt.Errorf("flowc: starting flow %s: %w", slug, ErrRunIDTaken)
+	case pgerr.Code(err) == "P0001", pgerr.Unstorable(err):
+		return &InputError{Flow: slug, Index: index, Err: err}
+	}
+	return fmt.Errorf("flowc: starting flow %s: %w", slug, err)
+}

@@ -1,0 +1,49 @@
+package runtime
+
+import (
+	"context"
+	"log/slog"
+)
+
+// A Task is what a handler is doing: one try at one task of a step.
+type Task struct {
+	RunID string
+	Flow  string
+	Step  string
+	// Index is the place of the element that a map step's task works on, 0
+	// otherwise.
+	Index int
+	// Attempt counts the tries, from 1 to MaxAttempts.
+	Attempt     int
+	MaxAttempts int
+}
+
+type taskKey struct{}
+
+type loggerKey struct{}
+
+// TaskFromContext is the task that a handler's context is for; ok is false for
+// any other context.
+func TaskFromContext(ctx context.Context) (task Task, ok bool) {
+	task, ok = ctx.Value(taskKey{}).(Task)
+	return task, ok
+}
+
+// WithTask makes a context for a task. Workers do this; tests of handlers may.
+func WithTask(ctx context.Context, task Task) context.Context {
+	return context.WithValue(ctx, taskKey{}, task)
+}
+
+// Logger is the worker's logger in a handler's context, with flow, run_id, step,
+// index and attempt; in any other context it is the default logger.
+func Logger(ctx context.Context) *slog.Logger {
+	if l, ok := ctx.Value(loggerKey{}).(*slog.Logger); ok {
+		return l
+	}
+	return slog.Default()
+}
+
+// WithLogger makes a context with a logger for [Logger]. Workers do this.
+func WithLogger(ctx context.Context, l *slog.Logger) context.Context {
+	return context.WithValue(ctx, loggerKey{}, l)
+}

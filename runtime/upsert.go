@@ -1,0 +1,84 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// An UpsertStatus says what [UpsertFlow] did.
+type UpsertStatus string
+
+// What UpsertFlow may have done.
+const (
+	// FlowCompiled says that the flow was not there and is now.
+	FlowCompiled UpsertStatus = "compiled"
+	// FlowVerified says that the flow was there as it should be.
+	FlowVerified UpsertStatus = "verified"
+	// FlowOptionsUpdated says that attempts, delays or timeouts were changed.
+	FlowOptionsUpdated UpsertStatus = "options_updated"
+	// FlowRecompiled says that the flow had another shape: it was deleted with
+	// all its runs, and is there anew.
+	FlowRecompiled UpsertStatus = "recompiled"
+	// FlowMismatch says that the flow has another shape and was left as it is.
+	FlowMismatch UpsertStatus = "mismatch"
+)
+
+// UpsertResult says what [UpsertFlow] did.
+type UpsertResult struct {
+	Status UpsertStatus `json:"status"`
+	// Differences are those of the given shape, called first, and the one that
+	// was stored, for [FlowRecompiled] and [FlowMismatch].
+	Differences []string `json:"differences"`
+	// DeletedRuns is how many runs were deleted by [FlowRecompiled].
+	DeletedRuns int `json:"deleted_runs"`
+}
+
+// An UpsertOption says what happens if the database has another shape of a flow.
+type UpsertOption func(*upsertOptions)
+
+type upsertOptions struct{ keepRuns bool }
+
+// KeepRuns leaves a flow of another shape as it is, with a [MismatchError]. It
+// is what generated Upsert functions do.
+func KeepRuns() UpsertOption { return func(o *upsertOptions) { o.keepRuns = true } }
+
+// AllowDataLoss deletes a flow of another shape with all its runs, those that
+// are not finished included. It is what [UpsertFlow] does.
+func AllowDataLoss() UpsertOption { return func(o *upsertOptions) { o.keepRuns = false } }
+
+// UpsertFlow puts a flow into the database. Options are changed in place. If the
+// flow is there with another shape, it is deleted with all its runs first,
+// unless [KeepRuns] is given.
+//
+// Errors: an [InvalidFlowError] with everything that is wrong, before the
+// database is touched; a [MismatchError], with the result.
+func UpsertFlow(ctx context.Context, db DB, slug string, flow FlowOptions, opts ...UpsertOption) (UpsertResult, error) {
+	return upsert(ctx, db, Definition{Slug: slug, FlowOptions: flow}, opts)
+}
+
+func upsert(ctx context.Context, db DB, def Definition, opts []UpsertOption) (UpsertResult, error) {
+	var o upsertOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	payload, err := def.Payload()
+	if err != nil {
+		return UpsertResult{}, err
+	}
+	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte],
+		`SELECT flowc.upsert_flow($1, $2::text::jsonb, $3)`, def.Slug, string(payload), !o.keepRuns)
+	if err != nil {
+		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: %w", def.Slug, err)
+	}
+	var result UpsertResult
+	if err := json.Unmarshal(row, &result); err != nil {
+		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: what the database answered: %w", def.Slug, err)
+	}
+	if result.Status == FlowMismatch {
+		return result, &MismatchError{Flow: def.Slug, Differences: result.Differences}
+	}
+	return result, nil
+}

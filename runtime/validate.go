@@ -1,0 +1,230 @@
+package runtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+var slugSyntax = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+
+// maxChain is how many steps in a row may resolve without a task, by their
+// conditions or as maps over nothing: the engine follows so many in one call.
+const maxChain = 49
+
+// slugFault says what is wrong with a slug, or nothing.
+func slugFault(slug string, limit int) string {
+	switch {
+	case slug == "":
+		return "the slug is missing"
+	case len(slug) > limit:
+		return fmt.Sprintf("the slug %q has %d characters, at most %d fit", slug, len(slug), limit)
+	case !slugSyntax.MatchString(slug):
+		return fmt.Sprintf("the slug %q must be a letter or underscore, then letters, digits and underscores", slug)
+	case slug == RunKey:
+		return fmt.Sprintf("the slug %q is reserved", slug)
+	}
+	return ""
+}
+
+func checkFlowSlug(slug string) error {
+	if fault := slugFault(slug, MaxFlowSlug); fault != "" {
+		return fmt.Errorf("flowc: %w: %s", ErrInvalidSlug, fault)
+	}
+	return nil
+}
+
+// Validate reports everything that is wrong with the definition at once, as an
+// [InvalidFlowError]; nil if nothing is.
+func (d Definition) Validate() error {
+	_, err := d.sorted()
+	return err
+}
+
+// sorted are the steps in an order that runs: each after those it waits for, and
+// otherwise as they are given.
+func (d Definition) sorted() ([]StepOptions, error) {
+	v := validator{def: d, places: map[string]int{}}
+	v.flow()
+	for i, step := range d.Steps {
+		v.step(i, step)
+	}
+	order := v.order()
+	if len(v.faults) > 0 {
+		return nil, &InvalidFlowError{Flow: d.Slug, Faults: v.faults}
+	}
+	return order, nil
+}
+
+type validator struct {
+	def    Definition
+	places map[string]int // of the first step with a slug
+	faults []Fault
+}
+
+func (v *validator) fault(step, format string, args ...any) {
+	v.faults = append(v.faults, Fault{Step: step, Problem: fmt.Sprintf(format, args...)})
+}
+
+func (v *validator) flow() {
+	if fault := slugFault(v.def.Slug, MaxFlowSlug); fault != "" {
+		v.fault("", "%s", fault)
+	}
+	v.options("", v.def.MaxAttempts, v.def.BaseDelay, v.def.Timeout)
+	if len(v.def.Steps) == 0 {
+		v.fault("", "it has no steps, at least one is needed")
+	}
+	for i, step := range v.def.Steps {
+		first, twice := v.places[step.Slug]
+		if twice && step.Slug != "" {
+			v.fault(step.Slug, "it is there twice, as step %d and as step %d", first+1, i+1)
+		} else {
+			v.places[step.Slug] = i
+		}
+	}
+}
+
+func (v *validator) options(step string, attempts *int, delay, timeout *time.Duration) {
+	if attempts != nil && (*attempts < 1 || *attempts > math.MaxInt32) {
+		v.fault(step, "MaxAttempts is %d, it counts the first try and must be at least 1", *attempts)
+	}
+	v.seconds(step, "BaseDelay", delay, 0)
+	v.seconds(step, "Timeout", timeout, time.Second)
+}
+
+// seconds checks an option that the database keeps in whole seconds.
+func (v *validator) seconds(step, name string, d *time.Duration, least time.Duration) {
+	switch {
+	case d == nil:
+	case *d < least:
+		v.fault(step, "%s is %s, it must be at least %s", name, *d, least)
+	case *d%time.Second != 0:
+		v.fault(step, "%s is %s, it must be whole seconds", name, *d)
+	case *d/time.Second > math.MaxInt32:
+		v.fault(step, "%s is %s, at most %s fits", name, *d, math.MaxInt32*time.Second)
+	}
+}
+
+func (v *validator) step(i int, s StepOptions) {
+	name := s.Slug
+	if name == "" {
+		name = fmt.Sprintf("%d", i+1)
+	}
+	if fault := slugFault(s.Slug, MaxStepSlug); fault != "" {
+		v.fault(name, "%s", fault)
+	}
+	v.options(name, s.MaxAttempts, s.BaseDelay, s.Timeout)
+	v.seconds(name, "StartDelay", s.StartDelay, 0)
+	if !slices.Contains([]StepType{"", SingleStep, MapStep}, s.Type) {
+		v.fault(name, "Type is %q, it must be %q or %q", s.Type, SingleStep, MapStep)
+	}
+	if s.Type == MapStep && len(s.Deps) > 1 {
+		v.fault(name, "a map step waits for one step at most, not for %s", strings.Join(s.Deps, ", "))
+	}
+	for j, dep := range s.Deps {
+		switch _, known := v.places[dep]; {
+		case dep == s.Slug:
+			v.fault(name, "it waits for itself")
+		case !known || dep == "":
+			v.fault(name, "it waits for %q, which is no step of this flow", dep)
+		case slices.Contains(s.Deps[:j], dep):
+			v.fault(name, "it waits for %q twice", dep)
+		}
+	}
+	v.conditions(name, s)
+}
+
+func (v *validator) conditions(name string, s StepOptions) {
+	for _, c := range []struct {
+		name    string
+		pattern json.RawMessage
+	}{{"If", s.If}, {"IfNot", s.IfNot}} {
+		var object map[string]json.RawMessage
+		switch {
+		case c.pattern == nil:
+		case json.Unmarshal(c.pattern, &object) != nil || object == nil:
+			v.fault(name, "%s must be a JSON object, not %s", c.name, c.pattern)
+		case s.Type == MapStep && len(s.Deps) == 0:
+			v.fault(name, "%s on a map over the flow's input would be compared with a list and never hold", c.name)
+		}
+	}
+	modes := []Mode{"", FailRun, SkipStep, SkipCascade}
+	if !slices.Contains(modes, s.WhenUnmet) {
+		v.fault(name, "WhenUnmet is %q, it must be %q, %q or %q", s.WhenUnmet, FailRun, SkipStep, SkipCascade)
+	}
+	if s.WhenUnmet != "" && s.If == nil && s.IfNot == nil {
+		v.fault(name, "WhenUnmet has no effect without If or IfNot")
+	}
+	if !slices.Contains(modes, s.WhenExhausted) {
+		v.fault(name, "WhenExhausted is %q, it must be %q, %q or %q", s.WhenExhausted, FailRun, SkipStep, SkipCascade)
+	}
+}
+
+// order sorts the steps, and reports cycles and chains that are too long.
+func (v *validator) order() []StepOptions {
+	s := sorter{v: v, state: make([]visit, len(v.def.Steps)), chain: make([]int, len(v.def.Steps))}
+	for i := range v.def.Steps {
+		s.visit(i)
+	}
+	return s.sorted
+}
+
+type visit int
+
+const (
+	unseen visit = iota
+	open
+	finished
+)
+
+// A sorter visits each step after those it waits for.
+type sorter struct {
+	v      *validator
+	state  []visit
+	path   []int
+	chain  []int // how many steps in a row, up to this one, may resolve without a task
+	sorted []StepOptions
+}
+
+func (s *sorter) visit(i int) {
+	step := s.v.def.Steps[i]
+	switch s.state[i] {
+	case finished:
+		return
+	case open:
+		s.cycle(i)
+		return
+	}
+	s.state[i] = open
+	s.path = append(s.path, i)
+	longest := 0
+	for _, dep := range step.Deps {
+		if j, known := s.v.places[dep]; known && j != i {
+			s.visit(j)
+			longest = max(longest, s.chain[j])
+		}
+	}
+	if step.If != nil || step.IfNot != nil || step.Type == MapStep {
+		s.chain[i] = longest + 1
+		if s.chain[i] == maxChain+1 {
+			s.v.fault(step.Slug, "it is the %dth in a row of steps that have a condition or are maps, at most %d can follow each other", s.chain[i], maxChain)
+		}
+	}
+	s.path = s.path[:len(s.path)-1]
+	s.state[i] = finished
+	s.sorted = append(s.sorted, step)
+}
+
+// cycle reports the end of the path, from i on, as a cycle.
+func (s *sorter) cycle(i int) {
+	from := slices.Index(s.path, i)
+	var slugs []string
+	for _, j := range append(slices.Clone(s.path[from:]), i) {
+		slugs = append(slugs, s.v.def.Steps[j].Slug)
+	}
+	s.v.fault("", "steps wait for each other: %s", strings.Join(slugs, " waits for "))
+}

@@ -1,0 +1,225 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/internal/listen"
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+)
+
+const (
+	// lookWait is how long one look at a run may take, large outputs included.
+	lookWait = 30 * time.Second
+	// safetyPoll is how often a run is looked at while notifications arrive.
+	safetyPoll = 5 * time.Second
+	// lastLook is how long reading the run for a [WaitError] may take.
+	lastLook = time.Second
+)
+
+// Wait waits until the run has ended and returns what it gave. Through a pool
+// it is woken by the database; through anything else it looks every
+// [DefaultPollInterval]. While the database cannot be reached, a wait through
+// a pool goes on.
+//
+// Errors: a [RunFailedError] if the run failed or was cancelled; a [WaitError],
+// which has the run's id, if the waiting ended first: [ErrTimeout], the end of
+// ctx, or [ErrRunNotFound] if the run was deleted; an [OutputError] if the run's
+// output is not an Out; [ErrWaitInTx] if the run's db is a transaction.
+func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (Out, error) {
+	var none Out
+	o, err := waitOptionsOf(opts)
+	if err != nil {
+		return none, err
+	}
+	if inTx(r.db) {
+		return none, fmt.Errorf("flowc: %w", ErrWaitInTx)
+	}
+	timeUp := never
+	if o.timeout != nil {
+		timer := time.NewTimer(*o.timeout)
+		defer timer.Stop()
+		timeUp = timer.C
+	}
+	bell := &bell{db: r.db, id: r.ID()}
+	defer bell.close()
+	for {
+		result, err := r.look(ctx)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return none, &WaitError{RunID: r.ID(), Err: context.Cause(ctx)}
+		case err != nil && !r.outlasts(err):
+			return none, &WaitError{RunID: r.ID(), Err: err}
+		case err == nil && result.status.Ended():
+			return r.end(result)
+		}
+		if o.timeout != nil && *o.timeout == 0 {
+			return none, r.waited()
+		}
+		if bell.arm(ctx) {
+			continue // it may have ended before the bell could ring for it
+		}
+		poll := time.NewTimer(bell.interval(o.poll))
+		select {
+		case <-ctx.Done():
+			poll.Stop()
+			return none, &WaitError{RunID: r.ID(), Err: context.Cause(ctx)}
+		case <-timeUp:
+			poll.Stop()
+			if result, err := r.look(ctx); err == nil && result.status.Ended() {
+				return r.end(result)
+			}
+			return none, r.waited()
+		case <-bell.rings():
+			poll.Stop()
+		case <-poll.C:
+		}
+	}
+}
+
+// never is the channel of a timer that does not exist.
+var never <-chan time.Time
+
+// outlasts reports whether waiting goes on after an error.
+func (r *Run[Out]) outlasts(err error) bool {
+	_, pooled := r.db.(*pgxpool.Pool)
+	return pooled && pgerr.Transient(err)
+}
+
+// waited is the error of a wait whose time is up.
+func (r *Run[Out]) waited() error {
+	ctx, cancel := context.WithTimeout(context.Background(), lastLook)
+	defer cancel()
+	last, err := r.Info(ctx)
+	if err != nil {
+		last = nil
+	}
+	return &WaitError{RunID: r.ID(), Last: last, Err: ErrTimeout}
+}
+
+const resultSQL = `
+SELECT flow_slug, status, input, outputs, failed_step, error_message
+FROM flowc.result($1::text::uuid, $2, $3)`
+
+type result struct {
+	status  RunStatus
+	values  Values
+	step    string
+	message string
+}
+
+// look reads how far the run is, and what it gave if it is completed.
+func (r *Run[Out]) look(ctx context.Context) (result, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	defer cancel()
+	steps := r.output.steps
+	if steps == nil {
+		steps = []string{}
+	}
+	res, found, err := collectOne(ctx, r.db, scanResult, resultSQL, r.ID(), steps, r.output.input)
+	if err == nil && !found {
+		err = ErrRunNotFound
+	}
+	if err != nil || res.status != RunCompleted || !r.output.leaves {
+		return res, err
+	}
+	info, err := r.Info(ctx)
+	if err != nil {
+		return res, err
+	}
+	res.values.leaves = info.Output
+	return res, nil
+}
+
+func scanResult(row pgx.CollectableRow) (result, error) {
+	var (
+		res           result
+		flow          string
+		step, message *string
+	)
+	err := row.Scan(&flow, &res.status, (*[]byte)(&res.values.Input), (*[]byte)(&res.values.Outputs), &step, &message)
+	res.step, res.message = orZero(step), orZero(message)
+	return res, err
+}
+
+// end is what Wait returns for a run that has ended.
+func (r *Run[Out]) end(res result) (Out, error) {
+	if res.status != RunCompleted {
+		return *new(Out), &RunFailedError{
+			RunID: r.ID(), Flow: r.flow, Status: res.status, Step: res.step, Message: res.message,
+		}
+	}
+	out, err := r.output.read(res.values)
+	if err != nil {
+		raw := res.values.Outputs
+		return *new(Out), &OutputError{RunID: r.ID(), Flow: r.flow, Output: raw, Err: err}
+	}
+	return out, nil
+}
+
+// completedLeaves is the output of a run whose type nobody declared.
+var completedLeaves = Source[json.RawMessage]{
+	leaves: true,
+	read:   func(v Values) (json.RawMessage, error) { return v.leaves, nil },
+}
+
+// A bell rings when the run may have ended, if its db is a pool to which
+// notifications arrive.
+type bell struct {
+	db       DB
+	id       string
+	listener *listen.Listener
+	sub      *listen.Subscription
+	armed    uint64 // the listener's connection for which the database knows of us
+}
+
+// arm asks the database to ring for the run, and reports whether it did so just
+// now: what happened before is not rung for.
+func (b *bell) arm(ctx context.Context) bool {
+	pool, ok := b.db.(*pgxpool.Pool)
+	if !ok {
+		return false
+	}
+	if b.listener == nil {
+		b.listener = listen.Acquire(pool)
+		b.sub = b.listener.Subscribe(listen.Done, b.id)
+	}
+	live := b.listener.Live()
+	if live == 0 || live == b.armed {
+		return false
+	}
+	_, err := collect(ctx, b.db, pgx.RowTo[*string], `SELECT flowc.await_run($1::text::uuid)::text`, b.id)
+	if err != nil {
+		return false
+	}
+	b.armed = live
+	return true
+}
+
+func (b *bell) rings() <-chan struct{} {
+	if b.sub == nil {
+		return nil
+	}
+	return b.sub.C
+}
+
+// interval is how long to sleep at most.
+func (b *bell) interval(poll time.Duration) time.Duration {
+	if b.listener != nil && b.armed != 0 && b.armed == b.listener.Live() {
+		return max(poll, safetyPoll)
+	}
+	return poll
+}
+
+func (b *bell) close() {
+	if b.listener == nil {
+		return
+	}
+	b.sub.Close()
+	b.listener.Release()
+}
