@@ -37,13 +37,18 @@ func WithTask(ctx context.Context, task Task) context.Context {
 // Logger is the worker's logger in a handler's context, with flow, run_id, step,
 // index and attempt; in any other context it is the default logger.
 func Logger(ctx context.Context) *slog.Logger {
-	if l, ok := ctx.Value(loggerKey{}).(*slog.Logger); ok {
-		return l
+	l, ok := ctx.Value(loggerKey{}).(*slog.Logger)
+	if !ok {
+		l = slog.Default()
 	}
-	return slog.Default()
+	if t, ok := TaskFromContext(ctx); ok {
+		l = l.With("flow", t.Flow, "run_id", t.RunID, "step", t.Step, "index", t.Index, "attempt", t.Attempt)
+	}
+	return l
 }
 
-// WithLogger makes a context with a logger for [Logger]. Workers do this.
+// WithLogger makes a context with the logger that [Logger] starts from. Workers
+// do this.
 func WithLogger(ctx context.Context, l *slog.Logger) context.Context {
 	return context.WithValue(ctx, loggerKey{}, l)
 }

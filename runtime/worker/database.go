@@ -1,0 +1,122 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/internal/listen"
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+)
+
+const (
+	connections    = 4                     // claims, reports, values, and everything else
+	connectTimeout = 5 * time.Second       // unless the pool's configuration has one
+	minBackoff     = 50 * time.Millisecond // after the first failed call
+	maxBackoff     = 2 * time.Second
+	awayTime       = 500 * time.Millisecond // how long calls have to fail for a line in the log
+)
+
+// database is the worker's own connections. Each call has a deadline. That the
+// database is away is logged once, and so is that it is back.
+type database struct {
+	pool   *pgxpool.Pool
+	log    *slog.Logger
+	faults interface{ Add(int64) int64 }
+
+	mu     sync.Mutex
+	since  time.Time       // of the first failed call after the last good one
+	away   bool            // whether that was logged
+	broken map[string]bool // calls that fail for another reason, which was logged
+}
+
+// connect makes connections as pool does.
+func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) int64 }) (*database, error) {
+	config := pool.Config()
+	config.MaxConns, config.MinConns, config.MinIdleConns = connections, 0, 0
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if listen.BehindPooler(pool) {
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	own, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		return nil, err
+	}
+	return &database{pool: own, log: log, faults: faults, broken: map[string]bool{}}, nil
+}
+
+// call runs fn with a deadline.
+func (d *database) call(ctx context.Context, name string, limit time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := fn(limited, d.pool)
+	if err == nil || ctx.Err() == nil {
+		d.observe(name, err)
+	}
+	return err
+}
+
+// observe logs when the database goes away and when it is back. A connection
+// that broke and was replaced at once is not worth a line.
+func (d *database) observe(name string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case err == nil:
+		if d.away {
+			d.log.Info("the database is back", "duration", time.Since(d.since).Round(time.Millisecond))
+		}
+		d.since, d.away = time.Time{}, false
+		delete(d.broken, name)
+	case pgerr.Unstorable(err):
+		// The value's fault, not the call's: whoever made the call deals with it.
+	case !pgerr.Transient(err):
+		d.faults.Add(1)
+		if !d.broken[name] {
+			d.broken[name] = true
+			d.log.Error("the database refuses a call", "call", name, "error", err.Error())
+		}
+	default:
+		d.faults.Add(1)
+		if d.since.IsZero() {
+			d.since = time.Now()
+		}
+		if !d.away && time.Since(d.since) > awayTime {
+			d.away = true
+			d.log.Error("the database is away, trying on", "call", name, "error", err.Error())
+		}
+	}
+}
+
+// backoff is a wait that grows from try to try.
+type backoff struct{ next time.Duration }
+
+func (b *backoff) reset() { b.next = 0 }
+
+// wait waits, and reports whether ctx is still going on.
+func (b *backoff) wait(ctx context.Context) bool {
+	b.next = min(max(2*b.next, minBackoff), maxBackoff)
+	timer := time.NewTimer(b.next)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// rows runs a statement and reads its rows.
+func rows[T any](ctx context.Context, pool *pgxpool.Pool, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	r, err := pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(r, scan)
+}

@@ -1,0 +1,18 @@
+// Package worker does the tasks of flows: it claims them from the database, runs
+// their handlers, and reports what they gave.
+//
+//	w, err := worker.New(pool, worker.Config{Concurrency: 16},
+//		processorder.Serve(handlers), sendreceipt.Serve(sendReceipt))
+//	...
+//	err = w.Run(ctx) // until ctx is cancelled, then drains
+//
+// A worker is three stages that are joined by channels: one claimer takes as many
+// tasks as there are free slots, a goroutine for each runs its handler, and one
+// reporter hands all results that have come together to the database at once. So
+// a handler never holds a connection, and a database that is slow or away delays
+// results but loses none.
+//
+// Delivery is at least once: a task whose worker dies, or whose try overruns its
+// timeout without being reported, is run again by another worker. Reports are
+// fenced, so that only the last owner's counts.
+package worker

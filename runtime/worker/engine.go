@@ -1,0 +1,195 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// How long calls may take. What moves values gets more time.
+const (
+	shortCall = 3 * time.Second
+	claimCall = 10 * time.Second
+	valueCall = 60 * time.Second
+)
+
+// The calls to the engine, each one statement. Ids travel as text, which every
+// way of executing a statement can carry.
+
+// A claimed task, in the order of the columns of flowc.claim.
+type claimed struct {
+	Flow        string
+	RunID       string
+	Step        string
+	Index       int
+	MessageID   int64
+	Attempt     int32 // counts every claim: with the message, the task's fence
+	Tries       int
+	MaxAttempts int
+	Timeout     int // seconds
+	Input       []byte
+	RunInput    []byte
+	ArrayFrom   *string
+}
+
+const claimSQL = `
+SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from
+FROM flowc.claim($1::text::uuid, $2, $3, $4)`
+
+func (d *database) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {
+	err = d.call(ctx, "claim", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+		tasks, err = rows(ctx, pool, pgx.RowToStructByPos[claimed], claimSQL, id.String(), flows, limits, notNil(except))
+		return err
+	})
+	return tasks, err
+}
+
+// What a report is about, in arrays as flowc.finish takes them.
+type report struct {
+	runs     []string
+	steps    []string
+	indexes  []int32
+	messages []int64
+	attempts []int32
+	outcomes []string
+	outputs  []*string
+	errors   []*string
+	delays   []*float64 // seconds
+}
+
+// What became of a report that did not simply complete its task.
+type verdict struct {
+	N        int
+	Accepted bool
+	Status   *string
+	RetryIn  *float64 // seconds
+}
+
+const finishSQL = `
+SELECT n, accepted, task_status, retry_in
+FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10)`
+
+func (d *database) finish(ctx context.Context, id uuid.UUID, r report) (verdicts []verdict, err error) {
+	err = d.call(ctx, "finish", valueCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+		verdicts, err = rows(ctx, pool, pgx.RowToStructByPos[verdict], finishSQL, id.String(),
+			r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays)
+		return err
+	})
+	return verdicts, err
+}
+
+func (d *database) release(ctx context.Context, id uuid.UUID, messages []int64, attempts []int32) error {
+	return d.exec(ctx, "release", shortCall, `SELECT flowc.release($1::text::uuid, $2, $3)`, id.String(), messages, attempts)
+}
+
+// releaseUnknown gives back what the database thinks this worker has, except
+// for the given messages.
+func (d *database) releaseUnknown(ctx context.Context, id uuid.UUID, known []int64) error {
+	return d.exec(ctx, "release_unknown", claimCall, `SELECT flowc.release_unknown($1::text::uuid, $2)`, id.String(), notNil(known))
+}
+
+// heartbeat says that the worker lives, and returns the messages of tasks that
+// are not its own any more. known is false if the worker has to register again.
+func (d *database) heartbeat(ctx context.Context, id uuid.UUID, messages []int64, attempts []int32) (lost []int64, known, deprecated bool, err error) {
+	err = d.call(ctx, "heartbeat", shortCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+		var flag *bool
+		row := pool.QueryRow(ctx, `SELECT lost, deprecated FROM flowc.heartbeat($1::text::uuid, $2, $3)`,
+			id.String(), notNil(messages), notNil(attempts))
+		err := row.Scan(&lost, &flag)
+		known, deprecated = flag != nil, flag != nil && *flag
+		return err
+	})
+	return lost, known, deprecated, err
+}
+
+func (d *database) register(ctx context.Context, id uuid.UUID, name string, flows []string) error {
+	return d.exec(ctx, "register_worker", shortCall, `SELECT flowc.register_worker($1::text::uuid, $2, $3)`, id.String(), name, flows)
+}
+
+func (d *database) stop(ctx context.Context, id uuid.UUID) error {
+	return d.exec(ctx, "stop_worker", shortCall, `SELECT flowc.stop_worker($1::text::uuid)`, id.String())
+}
+
+// sleep says that the worker waits for work. It returns how long until the next
+// thing is due, or a negative number if nothing is known to be.
+func (d *database) sleep(ctx context.Context, id uuid.UUID, flows []string) (due time.Duration, err error) {
+	err = d.call(ctx, "sleep", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+		var seconds *float64
+		// The difference is the database's, so that clocks need not agree.
+		row := pool.QueryRow(ctx, `
+SELECT greatest(extract(epoch FROM s.due - clock_timestamp()), 0)::float8
+FROM flowc.sleep($1::text::uuid, $2) s(due)`, id.String(), flows)
+		if err := row.Scan(&seconds); err != nil {
+			return err
+		}
+		due = -1
+		if seconds != nil {
+			due = secondsToDuration(*seconds)
+		}
+		return nil
+	})
+	return due, err
+}
+
+func (d *database) awake(ctx context.Context, id uuid.UUID) error {
+	return d.exec(ctx, "awake", shortCall, `SELECT flowc.awake($1::text::uuid)`, id.String())
+}
+
+// startDue starts scheduled runs whose time has come, and says how many.
+func (d *database) startDue(ctx context.Context, flows []string) (started int, err error) {
+	err = d.call(ctx, "start_due", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+		return pool.QueryRow(ctx, `SELECT flowc.start_due($1)`, flows).Scan(&started)
+	})
+	return started, err
+}
+
+// recover makes the tasks of dead workers available.
+func (d *database) recover(ctx context.Context) error {
+	return d.exec(ctx, "recover", claimCall, `SELECT flowc.recover()`)
+}
+
+type value struct {
+	RunID  string
+	Source string
+	Value  []byte
+}
+
+func (d *database) readValues(ctx context.Context, runs, sources []string) (values []value, err error) {
+	err = d.call(ctx, "read_values", valueCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+		values, err = rows(ctx, pool, pgx.RowToStructByPos[value],
+			`SELECT run_id::text, source, value FROM flowc.read_values($1::text[]::uuid[], $2)`, runs, sources)
+		return err
+	})
+	return values, err
+}
+
+// compare returns how the stored flow differs from a definition; found is false
+// if there is none.
+func (d *database) compare(ctx context.Context, slug string, definition json.RawMessage) (differences []string, found bool, err error) {
+	err = d.call(ctx, "compare_flow", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+		row := pool.QueryRow(ctx, `SELECT flowc.compare_flow($1, $2::text::jsonb)`, slug, string(definition))
+		return row.Scan(&differences)
+	})
+	return differences, differences != nil, err
+}
+
+func (d *database) exec(ctx context.Context, name string, limit time.Duration, sql string, args ...any) error {
+	return d.call(ctx, name, limit, func(ctx context.Context, pool *pgxpool.Pool) error {
+		_, err := pool.Exec(ctx, sql, args...)
+		return err
+	})
+}
+
+// notNil is the slice, or an empty one instead of NULL.
+func notNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func secondsToDuration(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

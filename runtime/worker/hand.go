@@ -1,0 +1,78 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// A task is one try that this worker has claimed.
+type task struct {
+	claimed
+	served
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	stop   context.CancelFunc // of the deadline
+}
+
+// begin makes the context that the handler gets. It does not end when the worker
+// is told to stop, but when draining has lasted too long.
+func (t *task) begin(ctx context.Context, log *slog.Logger, deadline time.Time) {
+	ctx = runtime.WithLogger(context.WithoutCancel(ctx), log)
+	ctx = runtime.WithTask(ctx, runtime.Task{
+		RunID: t.RunID, Flow: t.Flow, Step: t.Step, Index: t.Index, Attempt: t.Tries, MaxAttempts: t.MaxAttempts,
+	})
+	ctx, t.cancel = context.WithCancelCause(ctx)
+	t.ctx, t.stop = context.WithDeadlineCause(ctx, deadline, runtime.ErrTaskTimeout)
+}
+
+// hand is the tries that the worker has: claimed, and not yet reported. They are
+// known by their messages.
+type hand struct {
+	mu    sync.Mutex
+	tasks map[int64]*task
+}
+
+func newHand() *hand { return &hand{tasks: map[int64]*task{}} }
+
+// add takes a try in hand. If an earlier one of the same task is there, its lease
+// ended and it was taken over, be it by this very worker.
+func (h *hand) add(t *task) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if old := h.tasks[t.MessageID]; old != nil {
+		old.cancel(runtime.ErrTaskLost)
+	}
+	h.tasks[t.MessageID] = t
+}
+
+func (h *hand) remove(t *task) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tasks[t.MessageID] == t {
+		delete(h.tasks, t.MessageID)
+	}
+}
+
+// all is what the worker has at this moment.
+func (h *hand) all() []*task {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	tasks := make([]*task, 0, len(h.tasks))
+	for _, t := range h.tasks {
+		tasks = append(tasks, t)
+	}
+	return tasks
+}
+
+// keys are the messages and attempts of tasks, as the engine takes them.
+func keys(tasks []*task) (messages []int64, attempts []int32) {
+	for _, t := range tasks {
+		messages = append(messages, t.MessageID)
+		attempts = append(attempts, t.Attempt)
+	}
+	return messages, attempts
+}

@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+)
+
+// What one report may carry.
+const (
+	maxReports     = 1000
+	maxReportBytes = 16 << 20
+)
+
+// report hands results to the database, as many at once as there are, until
+// there will be no more. While the database is away it holds what it has. When
+// ctx ends it gives up; it returns how many results were not reported.
+func (s *session) report(ctx context.Context) (unreported int) {
+	var next []result // read from the channel, and not reported yet
+	for {
+		if len(next) == 0 {
+			r, more := <-s.results
+			if !more {
+				return unreported
+			}
+			next = append(next, r)
+		}
+		next = s.waiting(next)
+		batch := cut(next)
+		next = next[len(batch):]
+		unreported += s.reportAll(ctx, batch)
+		select {
+		case s.kick <- struct{}{}: // what was finished may have made work
+		default:
+		}
+	}
+}
+
+// waiting adds to next what is waiting in the channel.
+func (s *session) waiting(next []result) []result {
+	for len(next) < maxReports {
+		select {
+		case r, more := <-s.results:
+			if !more {
+				return next
+			}
+			next = append(next, r)
+		default:
+			return next
+		}
+	}
+	return next
+}
+
+// cut is the part of the results that goes into one report, at least one.
+func cut(results []result) []result {
+	size := 0
+	for i, r := range results {
+		if size += len(r.output) + len(r.err); i > 0 && size > maxReportBytes || i == maxReports {
+			return results[:i]
+		}
+	}
+	return results
+}
+
+// reportAll reports a batch and takes it out of the worker's hand. It returns how
+// many results could not be reported before ctx ended.
+func (s *session) reportAll(ctx context.Context, batch []result) (unreported int) {
+	var finished, released []result
+	for _, r := range batch {
+		switch r.outcome {
+		case outcomeLost:
+			s.lost(r)
+		case outcomeReleased:
+			released = append(released, r)
+		default:
+			finished = append(finished, r)
+		}
+	}
+	unreported += s.finish(ctx, finished)
+	s.giveBack(ctx, released)
+	for _, r := range batch {
+		s.hand.remove(r.task)
+	}
+	return unreported
+}
+
+func (s *session) lost(r result) {
+	s.stats.lost.Add(1)
+	s.log.LogAttrs(r.task.ctx, slog.LevelWarn, "the task is not this worker's any more, its result is dropped", r.task.attrs()...)
+}
+
+// giveBack releases tasks. If it cannot, they come back when their leases end.
+func (s *session) giveBack(ctx context.Context, released []result) {
+	if len(released) == 0 {
+		return
+	}
+	var tasks []*task
+	for _, r := range released {
+		tasks = append(tasks, r.task)
+	}
+	messages, attempts := keys(tasks)
+	err := patiently(ctx, func() error { return s.db.release(ctx, s.id, messages, attempts) })
+	if err != nil {
+		s.log.Error("tasks could not be given back, they come back when their timeouts are over", "tasks", len(tasks), "error", err.Error())
+		return
+	}
+	s.stats.released.Add(int64(len(tasks)))
+}
+
+// finish reports results that are to be reported. One that the database refuses
+// does not harm the others: they are then reported one by one.
+func (s *session) finish(ctx context.Context, results []result) (unreported int) {
+	if len(results) == 0 {
+		return 0
+	}
+	var verdicts []verdict
+	repeated := -1
+	err := patiently(ctx, func() (err error) {
+		repeated++
+		verdicts, err = s.db.finish(ctx, s.id, reportOf(results))
+		return err
+	})
+	switch {
+	case err == nil:
+		s.note(results, verdicts, repeated > 0)
+		return 0
+	case ctx.Err() != nil:
+		return len(results)
+	case len(results) > 1:
+		for _, r := range results {
+			unreported += s.finish(ctx, []result{r})
+		}
+		return unreported
+	}
+	r := results[0]
+	if r.outcome == outcomePermanent {
+		s.log.LogAttrs(ctx, slog.LevelError, "the task's result could not be reported", append(r.task.attrs(), slog.String("error", err.Error()))...)
+		return 1
+	}
+	what := "what came of the task cannot be recorded"
+	if pgerr.Unstorable(err) {
+		what = "the output cannot be stored"
+	}
+	return s.finish(ctx, []result{{
+		task: r.task, outcome: outcomePermanent, err: errorText(fmt.Errorf("flowc: %s: %w", what, err)), took: r.took,
+	}})
+}
+
+func reportOf(results []result) report {
+	var rep report
+	for _, r := range results {
+		t := r.task
+		rep.runs = append(rep.runs, t.RunID)
+		rep.steps = append(rep.steps, t.Step)
+		rep.indexes = append(rep.indexes, int32(t.Index))
+		rep.messages = append(rep.messages, t.MessageID)
+		rep.attempts = append(rep.attempts, t.Attempt)
+		rep.outcomes = append(rep.outcomes, r.outcome)
+		rep.delays = append(rep.delays, r.delay)
+		var output, text *string
+		if r.outcome == outcomeCompleted {
+			raw := string(r.output)
+			output = &raw
+		} else {
+			text = &r.err
+		}
+		rep.outputs, rep.errors = append(rep.outputs, output), append(rep.errors, text)
+	}
+	return rep
+}
+
+// note counts and logs what became of the results. Those without a verdict were
+// completed. If the report was repeated, a result that is refused may be one
+// that the first report brought through.
+func (s *session) note(results []result, verdicts []verdict, repeated bool) {
+	told := make([]*verdict, len(results))
+	for i := range verdicts {
+		told[verdicts[i].N-1] = &verdicts[i]
+	}
+	for i, r := range results {
+		v := told[i]
+		switch {
+		case v == nil || v.Accepted && v.Status != nil && *v.Status == "completed":
+			s.stats.completed.Add(1)
+			s.log.LogAttrs(r.task.ctx, slog.LevelDebug, "task completed", append(r.task.attrs(), slog.Duration("duration", r.took))...)
+		case !v.Accepted && repeated && v.Status != nil && *v.Status == r.outcome:
+			s.stats.completed.Add(1)
+		case !v.Accepted:
+			s.lost(r)
+		case v.RetryIn != nil:
+			s.stats.retried.Add(1)
+			s.log.LogAttrs(r.task.ctx, slog.LevelWarn, "task failed, it will be tried again", append(r.task.attrs(),
+				slog.String("error", r.err), slog.Duration("duration", r.took), slog.Duration("retry_in", secondsToDuration(*v.RetryIn)))...)
+		case r.outcome == outcomeSkipped:
+			s.stats.failed.Add(1)
+			s.log.LogAttrs(r.task.ctx, slog.LevelInfo, "the handler skipped its step", append(r.task.attrs(), slog.String("reason", r.err))...)
+		default:
+			s.stats.failed.Add(1)
+			s.log.LogAttrs(r.task.ctx, slog.LevelError, "task failed", append(r.task.attrs(),
+				slog.String("error", r.err), slog.Duration("duration", r.took))...)
+		}
+	}
+}

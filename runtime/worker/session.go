@@ -1,0 +1,182 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/listen"
+)
+
+const (
+	// proofWait is how long a worker waits to learn whether notifications arrive.
+	proofWait = 2 * time.Second
+	// cleanup is how long a stopping worker may take for its last reports, after
+	// the grace period.
+	cleanup = 5 * time.Second
+)
+
+// A session is one run of a worker, from its registration to its end.
+type session struct {
+	*Worker
+	id       uuid.UUID
+	db       *database
+	listener *listen.Listener
+	work     *listen.Subscription
+	hand     *hand
+	values   *values
+
+	slots   chan struct{} // a token for each free slot
+	results chan result
+	kick    chan struct{} // there may be new work, by our own doing
+	strays  atomic.Int64  // handlers that went on after their time was over
+
+	deprecated chan struct{} // closed when the database calls the worker deprecated
+	running    sync.WaitGroup
+}
+
+// begin connects, checks and registers; it waits for the database if that is
+// away. Without error and session, ctx ended before.
+func (w *Worker) begin(ctx context.Context) (*session, error) {
+	if ctx.Err() != nil {
+		return nil, nil
+	}
+	listener := listen.Acquire(w.pool)
+	select {
+	case <-listener.Proved():
+	case <-ctx.Done():
+	case <-time.After(proofWait):
+	}
+	db, err := connect(w.pool, w.log, &w.stats.faults)
+	if err != nil {
+		listener.Release()
+		return nil, fmt.Errorf("flowc: worker: %w", err)
+	}
+	s := &session{
+		Worker: w, id: uuid.New(), db: db, listener: listener,
+		work:       listener.Subscribe(listen.Work, w.slugs...),
+		hand:       newHand(),
+		values:     newValues(db),
+		slots:      make(chan struct{}, w.config.Concurrency),
+		results:    make(chan result, w.config.Concurrency),
+		kick:       make(chan struct{}, 1),
+		deprecated: make(chan struct{}),
+	}
+	for range w.config.Concurrency {
+		s.slots <- struct{}{}
+	}
+	err = patiently(ctx, func() error {
+		err := w.check(ctx, db)
+		db.observe("check", err)
+		return err
+	})
+	if err == nil {
+		err = patiently(ctx, func() error { return db.register(ctx, s.id, w.config.Name, w.slugs) })
+	}
+	if err != nil {
+		s.close()
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *session) close() {
+	s.work.Close()
+	s.listener.Release()
+	s.db.pool.Close()
+}
+
+// run is the three stages, and what keeps the worker alive beside them. They end
+// in the order in which work passes through them.
+func (s *session) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.deprecated:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+
+	alive, die := context.WithCancel(context.WithoutCancel(ctx))
+	defer die()
+	var beside sync.WaitGroup
+	beside.Go(func() { s.heartbeat(alive) })
+	beside.Go(func() { s.upkeep(alive) })
+
+	reported := make(chan int, 1)
+	reporting, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	go func() { reported <- s.report(reporting) }()
+
+	s.claim(ctx)
+	late := time.AfterFunc(s.config.Grace+cleanup, giveUp)
+	defer late.Stop()
+	s.drain()
+	close(s.results)
+	unreported := <-reported
+
+	left := s.releaseAll()
+	die()
+	beside.Wait()
+	last, done := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	defer done()
+	err := s.db.stop(last, s.id)
+	switch {
+	case unreported > 0:
+		return fmt.Errorf("flowc: worker: stopped with %d results that could not be reported, their tasks will run again", unreported)
+	case left != nil || err != nil:
+		return fmt.Errorf("flowc: worker: stopped, but the database was not told: its tasks come back when it is found dead: %w", errors.Join(left, err))
+	}
+	return nil
+}
+
+// drain waits for the handlers: first for them to end, then, when the grace
+// period is over, for them to notice that their contexts have ended.
+func (s *session) drain() {
+	finished := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(finished)
+	}()
+	timer := time.NewTimer(s.config.Grace)
+	defer timer.Stop()
+	select {
+	case <-finished:
+		return
+	case <-timer.C:
+	}
+	for _, t := range s.hand.all() {
+		t.cancel(runtime.ErrWorkerStopping)
+	}
+	<-finished // soon: no try outlives its context by more than noticeTime
+}
+
+// releaseAll gives back whatever is still in hand.
+func (s *session) releaseAll() error {
+	tasks := s.hand.all()
+	if len(tasks) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cleanup)
+	defer cancel()
+	messages, attempts := keys(tasks)
+	if err := s.db.release(ctx, s.id, messages, attempts); err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		s.hand.remove(t)
+	}
+	s.stats.released.Add(int64(len(tasks)))
+	return nil
+}

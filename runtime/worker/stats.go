@@ -1,0 +1,35 @@
+package worker
+
+import "sync/atomic"
+
+// Stats counts what a worker did since it was made.
+type Stats struct {
+	// Claimed is how many tries were begun.
+	Claimed int64
+	// Completed is how many tasks were completed.
+	Completed int64
+	// Retried is how many tries failed and were followed by another.
+	Retried int64
+	// Failed is how many tasks failed for good; those of skipped steps are among them.
+	Failed int64
+	// Lost is how many tasks stopped being this worker's before their results
+	// were reported.
+	Lost int64
+	// Released is how many tasks were given back untried.
+	Released int64
+	// Faults is how many calls to the database failed.
+	Faults int64
+}
+
+type counters struct {
+	claimed, completed, retried, failed, lost, released, faults atomic.Int64
+}
+
+// Stats is what the worker did so far. It may be called at any time.
+func (w *Worker) Stats() Stats {
+	c := &w.stats
+	return Stats{
+		Claimed: c.claimed.Load(), Completed: c.completed.Load(), Retried: c.retried.Load(), Failed: c.failed.Load(),
+		Lost: c.lost.Load(), Released: c.released.Load(), Faults: c.faults.Load(),
+	}
+}

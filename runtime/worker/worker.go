@@ -1,0 +1,162 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// What a [Config] that is zero means.
+const (
+	DefaultConcurrency = 16
+	DefaultGrace       = 15 * time.Second
+)
+
+// Config says how a worker works. The zero value is a good one.
+type Config struct {
+	// Name is what the worker is listed under. Defaults to the program's name.
+	Name string
+	// Concurrency is how many handlers run at once, of all flows together.
+	// Defaults to [DefaultConcurrency].
+	Concurrency int
+	// Grace is how long handlers may go on after the context of Run ended,
+	// before their contexts end as well and their tasks are given back. Defaults
+	// to [DefaultGrace]; negative means not at all.
+	Grace time.Duration
+	// Logger gets what happens to tasks and to the database, with the keys flow,
+	// run_id, step, index, attempt, max_attempts, error, retry_in and duration.
+	// Defaults to [slog.Default].
+	Logger *slog.Logger
+}
+
+// A Worker does the tasks of some flows. [New] makes one, [Worker.Run] runs it.
+type Worker struct {
+	pool     *pgxpool.Pool
+	config   Config
+	services map[string]*service
+	slugs    []string // of the flows, sorted
+	except   []string // steps without a handler, as flow.step
+	log      *slog.Logger
+	running  atomic.Bool
+	stats    counters
+}
+
+// service is a flow that the worker serves.
+type service struct {
+	definition runtime.Definition
+	steps      map[string]served // those that have a handler
+}
+
+// served is a step with its handler.
+type served struct {
+	handler runtime.Handler
+	isMap   bool
+}
+
+// New makes a worker for the given services. It takes from the pool only how to
+// connect: a worker has up to four connections of its own, and one that listens,
+// so that handlers which use up the pool cannot make it look dead.
+//
+// Everything that is wrong with the configuration or the services is in the
+// error; the database is not touched.
+func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worker, error) {
+	if pool == nil {
+		return nil, errors.New("flowc: worker: the pool is nil")
+	}
+	if config.Concurrency < 0 {
+		return nil, fmt.Errorf("flowc: worker: Concurrency is %d, it must be at least 1", config.Concurrency)
+	}
+	if config.Concurrency == 0 {
+		config.Concurrency = DefaultConcurrency
+	}
+	if config.Grace == 0 {
+		config.Grace = DefaultGrace
+	}
+	config.Grace = max(config.Grace, 0)
+	if config.Name == "" {
+		config.Name = filepath.Base(os.Args[0])
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	w := &Worker{pool: pool, config: config, services: map[string]*service{}, log: config.Logger}
+	if len(services) == 0 {
+		return nil, errors.New("flowc: worker: there are no services, give it the result of a Serve function")
+	}
+	var faults []error
+	for _, s := range services {
+		faults = append(faults, w.add(s))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	slices.Sort(w.slugs)
+	slices.Sort(w.except)
+	return w, nil
+}
+
+func (w *Worker) add(s runtime.Service) error {
+	def := s.Definition()
+	if err := def.Validate(); err != nil {
+		return err
+	}
+	if w.services[def.Slug] != nil {
+		return fmt.Errorf("flowc: worker: flow %s is served twice", def.Slug)
+	}
+	steps := map[string]served{}
+	for _, h := range s.Handlers() {
+		i := slices.IndexFunc(def.Steps, func(step runtime.StepOptions) bool { return step.Slug == h.Step() })
+		if i < 0 {
+			return fmt.Errorf("flowc: worker: there is a handler for step %q, which flow %s does not have", h.Step(), def.Slug)
+		}
+		if _, twice := steps[h.Step()]; twice {
+			return fmt.Errorf("flowc: worker: there are two handlers for step %s of flow %s", h.Step(), def.Slug)
+		}
+		steps[h.Step()] = served{handler: h, isMap: def.Steps[i].Type == runtime.MapStep}
+	}
+	if len(steps) == 0 {
+		return fmt.Errorf("flowc: worker: flow %s has no handlers", def.Slug)
+	}
+	for _, step := range def.Steps {
+		if _, ok := steps[step.Slug]; !ok {
+			w.except = append(w.except, def.Slug+"."+step.Slug)
+		}
+	}
+	w.services[def.Slug] = &service{definition: def, steps: steps}
+	w.slugs = append(w.slugs, def.Slug)
+	return nil
+}
+
+// Run works until ctx ends. Then it takes no more tasks, waits for handlers up
+// to the grace period, reports their results, gives back what is left, and
+// returns nil. A worker that the database calls deprecated does the same.
+//
+// It returns an error if it cannot start, because the engine or a flow is
+// missing or is not what the program was built for, or if results could not be
+// reported when it stopped. It never returns because the database is away.
+func (w *Worker) Run(ctx context.Context) error {
+	if !w.running.CompareAndSwap(false, true) {
+		return errors.New("flowc: worker: it runs already")
+	}
+	defer w.running.Store(false)
+	s, err := w.begin(ctx)
+	if err != nil || s == nil {
+		return err
+	}
+	defer s.close()
+	w.log.Info("worker started", "worker_id", s.id.String(), "flows", strings.Join(w.slugs, ","), "concurrency", w.config.Concurrency)
+	err = s.run(ctx)
+	w.log.Info("worker stopped", "worker_id", s.id.String())
+	return err
+}
