@@ -59,7 +59,9 @@ begin
     select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.input, r.output, r.remaining_steps,
            r.started_at, r.completed_at, r.failed_at, d.due_at, c.cancelled_at, c.reason, f.step_slug, f.error_message,
            case when get_run.with_states then (
-             select coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object('step_index', s.step_index, 'step_type', s.step_type) order by s.step_index), '[]')
+             select coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
+               'step_index', s.step_index, 'step_type', s.step_type, 'attempts', (
+                 select coalesce(sum(t.attempts_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug)) order by s.step_index), '[]')
              from pgflow.step_states st
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
              where st.run_id = r.run_id) end
