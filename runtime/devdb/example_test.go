@@ -1,0 +1,33 @@
+package devdb_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/flowc-dev/flowc/runtime/devdb"
+)
+
+func Example() {
+	ctx := context.Background()
+	db, err := devdb.Start(ctx, devdb.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+
+	conn, err := pgx.Connect(ctx, db.URL())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close(ctx)
+
+	var answer int
+	if err := conn.QueryRow(ctx, "select 6 * 7").Scan(&answer); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(answer)
+	// Output: 42
+}
