@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
