@@ -1,0 +1,134 @@
+package gen
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/flowc-dev/flowc/gen/internal/diag"
+)
+
+// changes are what has to be done to the files of a tree.
+type changes struct {
+	dir    string
+	write  []change
+	remove []string
+}
+
+// A change is a file whose contents are to be different.
+type change struct {
+	path     string
+	old, new []byte
+	exists   bool
+}
+
+// carryOut writes and removes. What is written appears whole or not at all, and
+// nothing is removed before everything is written.
+func (c *changes) carryOut() (result Result, err error) {
+	for _, file := range c.write {
+		if err := replace(file.path, file.new); err != nil {
+			return result, fmt.Errorf("flowc: %w", err)
+		}
+		result.Written = append(result.Written, diag.Relative(file.path, c.dir))
+	}
+	for _, path := range c.remove {
+		if err := os.Remove(path); err != nil {
+			return result, fmt.Errorf("flowc: %w", err)
+		}
+		_ = os.Remove(filepath.Dir(path)) // its folder goes too, if nothing else is in it
+		result.Removed = append(result.Removed, diag.Relative(path, c.dir))
+	}
+	return result, nil
+}
+
+// replace writes a file by renaming a complete one into its place.
+func replace(path string, contents []byte) (err error) {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temp.Name())
+		}
+	}()
+	_, err = temp.Write(contents)
+	if err = errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), path)
+}
+
+// An OutdatedError is the files that are not as the declarations want them.
+type OutdatedError struct{ Files []OutdatedFile }
+
+// An OutdatedFile is one of them.
+type OutdatedFile struct {
+	// Path is relative to Options.Dir.
+	Path string
+	// State is "stale", "missing" or "extra".
+	State string
+	// Line is the first line that differs in a stale file, with what it says
+	// and what it should say.
+	Line       int
+	Have, Want string
+}
+
+// Error has a line for each file, and what to do.
+func (e *OutdatedError) Error() string {
+	var b strings.Builder
+	for _, f := range e.Files {
+		switch f.State {
+		case "stale":
+			fmt.Fprintf(&b, "%s:%d: stale\n\thave: %s\n\twant: %s\n", f.Path, f.Line, f.Have, f.Want)
+		case "missing":
+			fmt.Fprintf(&b, "%s: missing\n", f.Path)
+		case "extra":
+			fmt.Fprintf(&b, "%s: extra, since its flow is gone\n", f.Path)
+		}
+	}
+	b.WriteString("\tfix: run go generate")
+	return b.String()
+}
+
+// outdated is what would change, as an error.
+func (c *changes) outdated() error {
+	e := &OutdatedError{}
+	for _, file := range c.write {
+		f := OutdatedFile{Path: diag.Relative(file.path, c.dir), State: "missing"}
+		if file.exists {
+			f.State = "stale"
+			f.Line, f.Have, f.Want = firstDifference(file.old, file.new)
+		}
+		e.Files = append(e.Files, f)
+	}
+	for _, path := range c.remove {
+		e.Files = append(e.Files, OutdatedFile{Path: diag.Relative(path, c.dir), State: "extra"})
+	}
+	if len(e.Files) == 0 {
+		return nil
+	}
+	return e
+}
+
+func firstDifference(old, new []byte) (line int, have, want string) {
+	a, b := bytes.Split(old, []byte("\n")), bytes.Split(new, []byte("\n"))
+	at := func(lines [][]byte, i int) string {
+		if i >= len(lines) {
+			return "(end of file)"
+		}
+		return strings.TrimSpace(string(lines[i]))
+	}
+	for i := 0; ; i++ {
+		if i >= len(a) || i >= len(b) || !bytes.Equal(a[i], b[i]) {
+			return i + 1, at(a, i), at(b, i)
+		}
+	}
+}

@@ -1,0 +1,180 @@
+// Package check turns declarations into the model, or into everything that is
+// wrong with them.
+package check
+
+import (
+	"cmp"
+	"go/ast"
+	"go/token"
+	"go/types"
+	"slices"
+	"strings"
+
+	"github.com/flowc-dev/flowc/gen/internal/diag"
+	"github.com/flowc-dev/flowc/gen/internal/load"
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// Packages checks the declarations of some packages, and what holds between
+// them: no two flows with one slug. It returns the flows only as far as nothing
+// is wrong.
+func Packages(fset *token.FileSet, pkgs []*load.Package) ([]*model.Flow, []diag.Diagnostic) {
+	diags := &diag.List{Fset: fset}
+	var all []*declaration
+	for _, p := range pkgs {
+		c := &checker{pkg: p, diags: diags}
+		all = append(all, c.check()...)
+	}
+	checkSlugs(diags, all)
+	if diags.Len() > 0 {
+		return nil, diags.Sorted()
+	}
+	flows := make([]*model.Flow, len(all))
+	for i, d := range all {
+		flows[i] = d.flow
+	}
+	return flows, nil
+}
+
+// A checker checks one package.
+type checker struct {
+	pkg   *load.Package
+	diags *diag.List
+	// reached are the types that the declarations name, directly or not, and
+	// that the compiler rejects: their problems are told, others are not ours.
+	broken  bool
+	reached map[*types.TypeName]bool
+	fields  map[token.Pos]*ast.Field // by the position of a name
+}
+
+func (c *checker) check() []*declaration {
+	c.reached = map[*types.TypeName]bool{}
+	for _, p := range c.pkg.Fatal {
+		c.diags.AddAt(p.At, "%s", p.Message)
+	}
+	if c.pkg.Types == nil || c.pkg.Info == nil {
+		return nil
+	}
+	declared := c.declarations()
+	for _, d := range declared {
+		c.checkFlow(d)
+	}
+	c.checkPackages(declared)
+	if c.broken {
+		c.reportProblems(declared)
+	}
+	return declared
+}
+
+// where is the source of a node.
+func where(n ast.Node) (pos, end token.Pos) { return n.Pos(), n.End() }
+
+// name writes a type as its package would.
+func (c *checker) name(t types.Type) string {
+	return types.TypeString(t, func(p *types.Package) string {
+		if p == c.pkg.Types {
+			return ""
+		}
+		return p.Name()
+	})
+}
+
+// reportProblems tells, in the compiler's words, what is wrong where a
+// declaration or a type that it reaches is broken. What is broken elsewhere in
+// the package is for go build to tell.
+func (c *checker) reportProblems(declared []*declaration) {
+	var ranges []ast.Node
+	for _, d := range declared {
+		if d.broken {
+			ranges = append(ranges, d.spec)
+		}
+	}
+	for _, file := range c.pkg.Files {
+		for _, decl := range file.Decls {
+			gen, ok := decl.(*ast.GenDecl)
+			if !ok || gen.Tok != token.TYPE {
+				continue
+			}
+			for _, spec := range gen.Specs {
+				name, _ := c.pkg.Info.Defs[spec.(*ast.TypeSpec).Name].(*types.TypeName)
+				if name != nil && c.reached[name] {
+					ranges = append(ranges, spec)
+				}
+			}
+		}
+	}
+	inside := func(p load.Problem) bool {
+		return slices.ContainsFunc(ranges, func(n ast.Node) bool { return n.Pos() <= p.Pos && p.Pos <= n.End() })
+	}
+	problems := c.pkg.Problems
+	if slices.ContainsFunc(problems, inside) {
+		problems = slices.DeleteFunc(slices.Clone(problems), func(p load.Problem) bool { return !inside(p) })
+	}
+	for _, p := range problems {
+		if p.Pos.IsValid() {
+			c.diags.Add(p.Pos, token.NoPos, "%s", p.Message)
+		} else {
+			c.diags.AddAt(p.At, "%s", p.Message)
+		}
+	}
+}
+
+// checkSlugs finds flows that the database could not keep apart. The names of
+// its queues ignore case.
+func checkSlugs(diags *diag.List, all []*declaration) {
+	ordered := slices.Clone(all)
+	slices.SortStableFunc(ordered, func(a, b *declaration) int {
+		return cmp.Or(cmp.Compare(a.pkg, b.pkg), cmp.Compare(a.spec.Pos(), b.spec.Pos()))
+	})
+	seen := map[string]*declaration{}
+	for _, d := range ordered {
+		slug := d.flow.Slug
+		if slug == "" {
+			continue
+		}
+		key := strings.ToLower(slug)
+		first := seen[key]
+		if first == nil {
+			seen[key] = d
+			continue
+		}
+		pos, end := d.slugPlace()
+		diags.Add(pos, end, "%s has the slug %q, and so has %s", d.name, slug, first.name).
+			NoteAt(first.spec.Name.Pos(), "%s is declared here, with the slug %q", first.name, first.flow.Slug).
+			Fix(`tag one of them slug:"…"; the database does not see upper and lower case`)
+	}
+}
+
+// checkPackages checks the names of the generated packages, and that the
+// declaring package does not import them.
+func (c *checker) checkPackages(declared []*declaration) {
+	seen := map[string]*declaration{}
+	for _, d := range declared {
+		name := d.flow.Package
+		if name == "" {
+			continue
+		}
+		if first := seen[strings.ToLower(name)]; first != nil {
+			pos, end := where(d.spec.Name)
+			if d.settings.pkg != nil {
+				pos, end = d.settings.pkg.pos(0), d.settings.pkg.end()
+			}
+			c.diags.Add(pos, end, "%s would be generated as package %s, and so would %s", d.name, name, first.name).
+				NoteAt(first.spec.Name.Pos(), "%s is declared here", first.name).
+				Fix(`tag one of them package:"…"`)
+			continue
+		}
+		seen[strings.ToLower(name)] = d
+		for _, file := range c.pkg.Files {
+			for _, spec := range file.Imports {
+				if strings.Trim(spec.Path.Value, "`\"") != d.flow.Path() {
+					continue
+				}
+				pos, end := where(spec.Path)
+				c.diags.Add(pos, end, "package %s declares %s, so it cannot import %s, which is generated from it",
+					c.pkg.Name, d.name, d.flow.Path()).
+					Fix("move the code that uses it to another package")
+			}
+		}
+	}
+}

@@ -1,0 +1,357 @@
+package check
+
+import (
+	"go/ast"
+	"go/token"
+	"go/types"
+	"strings"
+
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// A declaration is a struct that declares a flow or a job, on its way from the
+// source to the model.
+type declaration struct {
+	pkg      string // import path
+	name     string
+	spec     *ast.TypeSpec
+	head     *marker
+	headExpr ast.Expr
+	settings *settings
+	in       *producer // the flow's input; nil if it takes nothing
+	steps    []*step
+	flow     *model.Flow
+	broken   bool // a type is one that the compiler rejects
+}
+
+// slugPlace is where the slug is decided.
+func (d *declaration) slugPlace() (pos, end token.Pos) {
+	if d.settings.slug != nil {
+		return d.settings.slug.pos(0), d.settings.slug.end()
+	}
+	return where(d.spec.Name)
+}
+
+// A step is a field that declares a step, or stands for the step of a job.
+type step struct {
+	who      string // in messages: ProcessOrder.Charge
+	name     *ast.Ident
+	expr     ast.Expr // the type of the field
+	marker   *marker
+	settings *settings
+	index    int
+	model    *model.Step
+	in, out  types.Type // nil for nothing and for what the compiler rejects
+	gives    *producer  // nil if it gives nothing
+	broken   bool       // in or out is one that the compiler rejects
+	deps     []*step
+	bound    bool // its inputs are known, so deps are complete
+}
+
+// slugPlace is where the slug is decided.
+func (s *step) slugPlace() (pos, end token.Pos) {
+	if s.settings.slug != nil {
+		return s.settings.slug.pos(0), s.settings.slug.end()
+	}
+	return where(s.name)
+}
+
+// declarations finds the flows and jobs of the package.
+func (c *checker) declarations() (declared []*declaration) {
+	for _, file := range c.pkg.Files {
+		for _, decl := range file.Decls {
+			switch decl := decl.(type) {
+			case *ast.FuncDecl:
+				c.refuseLocal(decl)
+			case *ast.GenDecl:
+				for _, spec := range decl.Specs {
+					if spec, ok := spec.(*ast.TypeSpec); ok {
+						if d := c.declaration(decl, spec); d != nil {
+							declared = append(declared, d)
+						}
+					}
+				}
+			}
+		}
+	}
+	return declared
+}
+
+// refuseLocal finds flows that are declared in a function.
+func (c *checker) refuseLocal(decl *ast.FuncDecl) {
+	ast.Inspect(decl, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.TypeSpec); ok {
+			if fields, ok := spec.Type.(*ast.StructType); ok {
+				if heads, _ := c.headsAndSteps(fields); len(heads) > 0 {
+					c.diags.Add(spec.Name.Pos(), spec.Name.End(), "%s is declared in a function, where the generated package could not name it", spec.Name.Name).
+						Fix("declare it at package level")
+				}
+			}
+		}
+		return true
+	})
+}
+
+// headsAndSteps are the fields of a struct whose types are markers.
+func (c *checker) headsAndSteps(fields *ast.StructType) (heads, steps []*ast.Field) {
+	for _, f := range fields.Fields.List {
+		switch m := markerOf(c.pkg.Info, f.Type); {
+		case m == nil:
+		case m.head():
+			heads = append(heads, f)
+		case m.step():
+			steps = append(steps, f)
+		}
+	}
+	return heads, steps
+}
+
+// declaration reads a type declaration, if it is one of ours.
+func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declaration {
+	name := spec.Name.Name
+	pos, end := where(spec.Name)
+	fields, ok := ast.Unparen(spec.Type).(*ast.StructType)
+	if !ok {
+		c.refuseCopy(spec)
+		return nil
+	}
+	heads, steps := c.headsAndSteps(fields)
+	var embedded []*ast.Field
+	for _, f := range heads {
+		if len(f.Names) == 0 {
+			embedded = append(embedded, f)
+		}
+	}
+	switch {
+	case len(heads) == 0 && len(steps) == 0:
+		return nil
+	case len(heads) == 0:
+		d := c.diags.Add(pos, end, "%s has steps but is not a flow", name).
+			Fix("embed dsl.Flow[In, Out] as its first field")
+		for _, f := range steps {
+			d.NoteAt(f.Pos(), "%s is a step", fieldName(f))
+		}
+		return nil
+	case len(embedded) == 0:
+		f := heads[0]
+		c.diags.Add(f.Pos(), f.End(), "%s: dsl.%s is the field %s, but it has to be embedded",
+			name, markerOf(c.pkg.Info, f.Type).name, fieldName(f)).
+			Fix("remove the name %s", fieldName(f)).Edit(f.Pos(), f.Type.Pos(), "")
+		return nil
+	case len(heads) > 1:
+		second := heads[1]
+		if second == embedded[0] {
+			second = heads[0]
+		}
+		c.diags.Add(second.Pos(), second.End(), "%s is already a %s", name, strings.ToLower(markerOf(c.pkg.Info, embedded[0].Type).name)).
+			NoteAt(embedded[0].Pos(), "because of this").
+			Fix("remove one of them; two flows are two structs")
+		return nil
+	}
+
+	head := embedded[0]
+	d := &declaration{
+		pkg:      c.pkg.Path,
+		name:     name,
+		spec:     spec,
+		head:     markerOf(c.pkg.Info, head.Type),
+		headExpr: head.Type,
+	}
+	if !c.declarable(d) {
+		return nil
+	}
+	doc := spec.Doc
+	if doc == nil && !group.Lparen.IsValid() {
+		doc = group.Doc
+	}
+	d.flow = &model.Flow{
+		Name:      name,
+		Base:      base(name),
+		Doc:       text(doc),
+		Job:       d.head.name == "Job",
+		Declaring: c.pkg.Types,
+		Dir:       c.pkg.Dir,
+	}
+	on := onFlow
+	if d.flow.Job {
+		on = onJob
+	}
+	d.settings = c.settings(head.Tag, on, name)
+	if obj := c.pkg.Info.Defs[spec.Name]; obj != nil {
+		d.flow.Declared, _ = obj.Type().Underlying().(*types.Struct)
+	}
+	c.declareSteps(d, fields, head)
+	return d
+}
+
+// refuseCopy finds types that are made from a flow but are not a struct that
+// embeds one: type A dsl.Job[In, Out], or type B A.
+func (c *checker) refuseCopy(spec *ast.TypeSpec) {
+	pos, end := where(spec.Name)
+	if m := markerOf(c.pkg.Info, spec.Type); m != nil && m.head() && !spec.Assign.IsValid() {
+		c.diags.Add(pos, end, "%s is not a struct that embeds dsl.%s", spec.Name.Name, m.name).
+			Fix("type %s struct { dsl.%s[In, Out] }", spec.Name.Name, m.name)
+		return
+	}
+	obj := c.pkg.Info.Defs[spec.Name]
+	if obj == nil || spec.Assign.IsValid() {
+		return
+	}
+	fields, ok := obj.Type().Underlying().(*types.Struct)
+	if !ok {
+		return
+	}
+	for f := range fields.Fields() {
+		named, ok := types.Unalias(f.Type()).(*types.Named)
+		if ok && f.Embedded() && isDSL(named.Obj()) && (named.Obj().Name() == "Flow" || named.Obj().Name() == "Job") {
+			c.diags.Add(pos, end, "%s is a copy of the declaration of another flow", spec.Name.Name).
+				Fix("write its struct out, or use runtime's ServeAs to work one flow under two slugs")
+			return
+		}
+	}
+}
+
+// declarable checks what keeps a generated package from naming the flow.
+func (c *checker) declarable(d *declaration) bool {
+	pos, end := where(d.spec.Name)
+	ok := true
+	if d.head.pointer {
+		p, e := where(d.headExpr)
+		c.diags.Add(p, e, "%s embeds a pointer to dsl.%s", d.name, d.head.name).
+			Fix("embed dsl.%s itself", d.head.name).Edit(p, p+1, "")
+		ok = false
+	}
+	if d.spec.TypeParams != nil {
+		p, e := where(d.spec.TypeParams)
+		c.diags.Add(p, e, "%s has type parameters, but a flow is one flow of the database", d.name).
+			Fix("declare a flow for each type that it is meant for")
+		ok = false
+	}
+	if d.spec.Assign.IsValid() {
+		c.diags.Add(d.spec.Assign, d.spec.Assign+1, "%s is an alias of a struct without a name", d.name).
+			Fix("remove the =").Edit(d.spec.Assign, d.spec.Assign+1, "")
+		ok = false
+	}
+	switch {
+	case c.pkg.Name == "main":
+		c.diags.Add(pos, end, "%s is declared in package main, which the generated package could not import", d.name).
+			Fix("move %s and its types to a package of their own", d.name)
+		ok = false
+	case !ast.IsExported(d.name):
+		c.diags.Add(pos, end, "%s is not exported, so the generated package could not name it", d.name).
+			Fix("give it a name that begins with an upper case letter")
+		ok = false
+	}
+	return ok
+}
+
+// declareSteps reads the fields of a flow.
+func (c *checker) declareSteps(d *declaration, fields *ast.StructType, head *ast.Field) {
+	if d.flow.Job {
+		d.steps = []*step{c.jobStep(d, head)}
+	}
+	for _, f := range fields.Fields.List {
+		if f == head {
+			continue
+		}
+		pos, end := where(f)
+		m := markerOf(c.pkg.Info, f.Type)
+		name := fieldName(f)
+		switch {
+		case d.flow.Job:
+			c.diags.Add(pos, end, "%s is a job, which has no fields, but it has %s", d.name, name).
+				Fix("remove it, or embed dsl.Flow and declare steps")
+		case m == nil || !m.step():
+			if t := c.pkg.Info.TypeOf(f.Type); t == nil || t == types.Typ[types.Invalid] {
+				c.broken, d.broken = true, true // the compiler says why
+				continue
+			}
+			c.diags.Add(pos, end, "%s: the field %s is %s, not a step", d.name, name, c.name(c.pkg.Info.TypeOf(f.Type))).
+				Fix("make it a dsl.Step or dsl.Map, or move it out: handlers keep their own state")
+		case m.pointer:
+			c.diags.Add(f.Type.Pos(), f.Type.End(), "%s.%s is a pointer to a step", d.name, name).
+				Fix("declare it dsl.%s itself", m.name).Edit(f.Type.Pos(), f.Type.Pos()+1, "")
+		case len(f.Names) == 0:
+			c.diags.Add(pos, end, "%s embeds dsl.%s, so the step has no name", d.name, m.name).
+				Fix("give it a name in front of dsl.%s", m.name)
+		default:
+			for _, ident := range f.Names {
+				c.declareStep(d, f, ident, m)
+			}
+		}
+	}
+	if !d.flow.Job && len(d.steps) == 0 && len(fields.Fields.List) == 1 {
+		c.diags.Add(d.spec.Name.Pos(), d.spec.Name.End(), "%s has no steps", d.name).
+			Fix("add a dsl.Step, or embed dsl.Job to make it a job")
+	}
+}
+
+func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m *marker) {
+	pos, end := where(ident)
+	who := d.name + "." + ident.Name
+	switch {
+	case ident.Name == "_":
+		c.diags.Add(pos, end, "%s: a step needs a name", d.name).Fix("give it one")
+		return
+	case !ident.IsExported():
+		c.diags.Add(pos, end, "%s is not exported, so no handler could be written for it", who).
+			Fix("give it a name that begins with an upper case letter")
+		return
+	case ident.Name == "Input":
+		c.diags.Add(pos, end, "%s: Input is what the flow takes, so no step can have that name", who).
+			Fix("call it something else")
+		return
+	}
+	on := onStep
+	if m.name == "Map" {
+		on = onMap
+	}
+	doc := f.Doc
+	if doc == nil {
+		doc = f.Comment
+	}
+	d.steps = append(d.steps, &step{
+		who:      who,
+		name:     ident,
+		expr:     f.Type,
+		marker:   m,
+		settings: c.settings(f.Tag, on, who),
+		index:    len(d.steps),
+		model:    &model.Step{Name: ident.Name, Doc: text(doc), Map: on == onMap},
+	})
+}
+
+// jobStep is the only step of a job. Its options are those of the flow; what
+// only steps have stands in the same tag.
+func (c *checker) jobStep(d *declaration, head *ast.Field) *step {
+	own := *d.settings
+	own.Options, own.slug = model.Options{}, nil
+	return &step{
+		who:      d.name,
+		name:     d.spec.Name,
+		expr:     head.Type,
+		marker:   d.head,
+		settings: &own,
+		model:    &model.Step{Name: d.name},
+	}
+}
+
+func fieldName(f *ast.Field) string {
+	if len(f.Names) > 0 {
+		return f.Names[0].Name
+	}
+	return strings.TrimPrefix(types.ExprString(f.Type), "*")
+}
+
+// text is a doc comment without slashes and directives. A build constraint of
+// the old form is left out too: a comment in another place would make it one.
+func text(doc *ast.CommentGroup) string {
+	lines := strings.Split(strings.TrimSpace(doc.Text()), "\n")
+	kept := lines[:0]
+	for _, line := range lines {
+		if !strings.HasPrefix(strings.TrimSpace(line), "+build") {
+			kept = append(kept, strings.TrimRight(line, "\r\t "))
+		}
+	}
+	return strings.Join(kept, "\n")
+}

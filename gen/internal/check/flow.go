@@ -1,0 +1,240 @@
+package check
+
+import (
+	"fmt"
+	"go/ast"
+	"go/token"
+	"go/types"
+	"strings"
+
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// Limits of the database. Package runtime has the same; a test compares them.
+const (
+	maxFlowSlug = 47
+	maxStepSlug = 128
+)
+
+// checkFlow checks a declaration and completes its model. It goes on after a
+// mistake, but does not draw conclusions from what is wrong.
+func (c *checker) checkFlow(d *declaration) {
+	c.nameFlow(d)
+	c.nameSteps(d)
+	c.readTypes(d)
+	if d.settings.cron != nil && !d.broken {
+		c.checkSchedule(d.settings.cron, c.typeName(d.flow.In), d.flow.In == nil, d.name)
+	}
+	for _, s := range d.steps {
+		c.bindStep(d, s)
+	}
+	if !c.checkOrder(d) {
+		return // what follows walks the graph
+	}
+	for _, s := range d.steps {
+		c.checkConditions(d, s)
+	}
+	c.bindResult(d)
+	c.finish(d)
+}
+
+// finish copies what was found out into the model.
+func (c *checker) finish(d *declaration) {
+	d.flow.Options = d.settings.Options
+	for _, s := range d.steps {
+		m := s.model
+		m.Options = s.settings.Options
+		m.StartDelay = s.settings.startDelay
+		m.WhenUnmet = s.settings.whenUnmet
+		m.WhenExhausted = s.settings.whenExhausted
+		m.In, m.Out = s.in, s.out
+		for _, dep := range s.deps {
+			m.Deps = append(m.Deps, dep.model.Slug)
+		}
+	}
+}
+
+// nameFlow decides and checks the slug and the package.
+func (c *checker) nameFlow(d *declaration) {
+	slug := snake(d.name)
+	if d.settings.slug != nil {
+		slug = d.settings.slug.value
+	}
+	pos, end := d.slugPlace()
+	if c.checkSlug(d.name, slug, d.settings.slug != nil, pos, end) {
+		if d.settings.version > 1 {
+			slug += fmt.Sprintf("_v%d", d.settings.version)
+		}
+		if len(slug) > maxFlowSlug {
+			c.diags.Add(pos, end, "%s: the slug %q has %d characters, and the database allows %d", d.name, slug, len(slug), maxFlowSlug).
+				Fix(`tag it slug:"…" with a shorter one`)
+		}
+		d.flow.Slug = slug
+	}
+
+	name := strings.ToLower(d.name)
+	if d.settings.pkg != nil {
+		name = d.settings.pkg.value
+		pos, end = d.settings.pkg.pos(0), d.settings.pkg.end()
+	} else {
+		pos, end = where(d.spec.Name)
+	}
+	if fault := packageFault(name); fault != "" {
+		c.diags.Add(pos, end, "%s cannot be generated as package %q, which %s", d.name, name, fault).
+			Fix(`tag it package:"…" with another name`)
+		return
+	}
+	d.flow.Package = name
+}
+
+// nameSteps decides and checks the slugs of the steps.
+func (c *checker) nameSteps(d *declaration) {
+	if d.flow.Job {
+		d.steps[0].model.Slug = d.flow.Slug
+		d.steps[0].model.Name = d.flow.Base
+		return
+	}
+	seen := map[string]*step{}
+	for _, s := range d.steps {
+		slug := snake(s.name.Name)
+		if s.settings.slug != nil {
+			slug = s.settings.slug.value
+		}
+		s.model.Slug = slug
+		pos, end := s.slugPlace()
+		if !c.checkSlug(s.who, slug, s.settings.slug != nil, pos, end) {
+			continue
+		}
+		if len(slug) > maxStepSlug {
+			c.diags.Add(pos, end, "%s: the slug %q has %d characters, and the database allows %d", s.who, slug, len(slug), maxStepSlug).
+				Fix(`tag it slug:"…" with a shorter one`)
+		}
+		// encoding/json would take one for the other if they differed only by case.
+		if first := seen[strings.ToLower(slug)]; first != nil {
+			c.diags.Add(pos, end, "%s has the slug %q, and so has %s", s.who, slug, first.name.Name).
+				NoteAt(first.name.Pos(), "%s is declared here, with the slug %q", first.name.Name, first.model.Slug).
+				Fix(`tag one of them slug:"…"; upper and lower case count as one`)
+			continue
+		}
+		seen[strings.ToLower(slug)] = s
+	}
+}
+
+// checkSlug checks the form of a slug that is in a tag at pos, or made from the
+// name at pos.
+func (c *checker) checkSlug(who, slug string, tagged bool, pos, end token.Pos) bool {
+	switch {
+	case strings.EqualFold(slug, model.RunKey):
+		b := c.diags.Add(pos, end, "%s: %q is what the database calls the run's own input", who, slug)
+		if tagged {
+			b.Fix("choose another slug")
+		} else {
+			b.Fix(`tag it slug:"…" with another one`)
+		}
+	case !slugForm.MatchString(slug):
+		b := c.diags.Add(pos, end, "%s: %q is not a slug: a letter or underscore, then letters, digits and underscores, all of them ASCII", who, slug)
+		if tagged {
+			b.Fix("choose another slug")
+		} else {
+			b.Fix(`tag it slug:"…" with one`)
+		}
+	default:
+		return true
+	}
+	return false
+}
+
+// bindResult says where the output of the flow comes from.
+func (c *checker) bindResult(d *declaration) {
+	if d.flow.Out == nil {
+		return
+	}
+	if d.flow.Job {
+		s := d.steps[0]
+		if s.gives == nil || s.settings.unclear || s.broken {
+			return
+		}
+		d.flow.Result = model.Source{Kind: model.Output, Type: d.flow.Out, Key: s.model.Slug}
+		if given := s.gives.given(true); !types.Identical(given, d.flow.Out) {
+			pos, end := where(d.head.arg(1, d.headExpr))
+			b := c.diags.Add(pos, end, "%s's output is %s, but it may be skipped", d.name, c.name(d.flow.Out))
+			for _, p := range s.skippedBy(true) {
+				b.NoteAt(p.keyPos, "it has %s", p)
+			}
+			b.Fix("declare it dsl.Job[%s, %s]: nil if it was skipped", c.typeName(d.flow.In), c.name(given)).
+				Edit(pos, pos, "*")
+		}
+		return
+	}
+	source, _, ok := c.bind(d, want{
+		who:    d.name + "'s output",
+		typ:    d.flow.Out,
+		expr:   d.head.arg(1, d.headExpr),
+		from:   d.settings.from,
+		result: true,
+	})
+	if ok {
+		d.flow.Result = source
+	}
+}
+
+// readTypes reads the types that the flow and its steps take and give.
+func (c *checker) readTypes(d *declaration) {
+	read := func(m *marker, expr ast.Expr, i int) (t types.Type, ok bool) {
+		if m.args == nil || !c.valid(m.args[i]) {
+			c.broken, d.broken = true, true
+			return nil, false
+		}
+		if isNone(m.args[i]) {
+			return nil, true
+		}
+		return m.args[i], true
+	}
+	in, okIn := read(d.head, d.headExpr, 0)
+	out, okOut := read(d.head, d.headExpr, 1)
+	d.flow.In, d.flow.Out = in, out
+	if in != nil || !okIn {
+		d.in = &producer{name: "Input", key: model.RunKey, typ: in}
+	}
+	if in != nil {
+		c.checkStored(d.name+"'s input", in, d.head.arg(0, d.headExpr))
+	}
+	if out != nil {
+		c.checkNameable(d.name+"'s output", out, d.head.arg(1, d.headExpr))
+	}
+	for _, s := range d.steps {
+		if d.flow.Job {
+			s.in, s.out, s.broken = in, out, !okIn || !okOut
+			if out != nil {
+				c.checkStored(d.name+"'s output", out, d.head.arg(1, d.headExpr))
+				s.gives = &producer{name: s.name.Name, key: s.model.Slug, step: s, typ: out}
+			}
+			continue
+		}
+		in, okIn := read(s.marker, s.expr, 0)
+		out, okOut := read(s.marker, s.expr, 1)
+		s.in, s.out = in, out
+		s.broken = !okIn || !okOut
+		if in != nil {
+			c.checkNameable(s.who+"'s input", in, s.marker.arg(0, s.expr))
+		}
+		switch {
+		case !okOut:
+			s.gives = &producer{name: s.name.Name, key: s.model.Slug, step: s}
+		case out != nil:
+			c.checkStored(s.who+"'s output", out, s.marker.arg(1, s.expr))
+			if s.model.Map {
+				out = types.NewSlice(out)
+			}
+			s.gives = &producer{name: s.name.Name, key: s.model.Slug, step: s, typ: out}
+		}
+	}
+}
+
+// typeName is the name of a type, or of nothing.
+func (c *checker) typeName(t types.Type) string {
+	if t == nil {
+		return "dsl.None"
+	}
+	return c.name(t)
+}

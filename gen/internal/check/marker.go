@@ -1,0 +1,88 @@
+package check
+
+import (
+	"go/ast"
+	"go/types"
+
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// A marker is a use of one of the types of package dsl.
+type marker struct {
+	name    string // Flow, Job, Step, Map or None
+	pointer bool   // it is *dsl.X
+	// args are the type arguments; nil if the compiler rejects the use.
+	args []types.Type
+	// exprs are the type arguments in the source, as far as they are written
+	// where the marker is used.
+	exprs []ast.Expr
+}
+
+func (m *marker) head() bool { return m.name == "Flow" || m.name == "Job" }
+func (m *marker) step() bool { return m.name == "Step" || m.name == "Map" }
+
+// arg is the expression of a type argument, or the whole marker.
+func (m *marker) arg(i int, whole ast.Expr) ast.Expr {
+	if i < len(m.exprs) {
+		return m.exprs[i]
+	}
+	return whole
+}
+
+// markerOf reads the type of a field as a marker. It is nil for other types.
+// Of a type that the compiler rejects the syntax still tells what was meant.
+func markerOf(info *types.Info, expr ast.Expr) *marker {
+	m := &marker{}
+	expr = ast.Unparen(expr)
+	t := types.Unalias(info.TypeOf(expr))
+	if star, ok := expr.(*ast.StarExpr); ok {
+		m.pointer = true
+		expr = ast.Unparen(star.X)
+		if p, ok := t.(*types.Pointer); ok {
+			t = types.Unalias(p.Elem())
+		}
+	}
+	generic := expr
+	switch x := expr.(type) {
+	case *ast.IndexExpr:
+		generic, m.exprs = x.X, []ast.Expr{x.Index}
+	case *ast.IndexListExpr:
+		generic, m.exprs = x.X, x.Indices
+	}
+	if named, ok := t.(*types.Named); ok && isDSL(named.Obj()) {
+		m.name = named.Obj().Name()
+		for a := range named.TypeArgs().Types() {
+			m.args = append(m.args, a)
+		}
+		if !isDSL(used(info, generic)) {
+			m.exprs = nil // an alias, whose arguments are its own
+		}
+		return m
+	}
+	if obj := used(info, generic); isDSL(obj) {
+		m.name = obj.Name()
+		return m
+	}
+	return nil
+}
+
+// used is what a name or a qualified name refers to.
+func used(info *types.Info, expr ast.Expr) types.Object {
+	switch x := ast.Unparen(expr).(type) {
+	case *ast.Ident:
+		return info.Uses[x]
+	case *ast.SelectorExpr:
+		return info.Uses[x.Sel]
+	}
+	return nil
+}
+
+func isDSL(obj types.Object) bool {
+	return obj != nil && obj.Pkg() != nil && obj.Pkg().Path() == model.DSL
+}
+
+// isNone reports whether a type is dsl.None.
+func isNone(t types.Type) bool {
+	named, ok := types.Unalias(t).(*types.Named)
+	return ok && isDSL(named.Obj()) && named.Obj().Name() == "None"
+}

@@ -1,0 +1,57 @@
+package check
+
+import (
+	"go/token"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+var (
+	slugForm    = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	packageForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]*$`)
+)
+
+// snake is a Go name in snake_case. It splits before an upper letter that
+// follows a lower letter or digit, or that precedes a lower letter.
+func snake(name string) string {
+	runes := []rune(name)
+	var b strings.Builder
+	for i, r := range runes {
+		if i > 0 && unicode.IsUpper(r) && runes[i-1] != '_' {
+			after, next := runes[i-1], rune(0)
+			if i+1 < len(runes) {
+				next = runes[i+1]
+			}
+			if unicode.IsLower(after) || unicode.IsDigit(after) || unicode.IsLower(next) {
+				b.WriteByte('_')
+			}
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// base is the name of a flow without a trailing Flow or Job.
+func base(name string) string {
+	for _, suffix := range []string{"Flow", "Job"} {
+		if short, ok := strings.CutSuffix(name, suffix); ok && short != "" {
+			return short
+		}
+	}
+	return name
+}
+
+// packageFault says why a name cannot be that of a generated package and its
+// folder, or "".
+func packageFault(name string) string {
+	switch {
+	case !packageForm.MatchString(name):
+		return "is not a package name of ASCII letters, digits and underscores"
+	case token.IsKeyword(name):
+		return "is a keyword of Go"
+	case name == "main", name == "vendor", name == "testdata", strings.HasSuffix(name, "_test"):
+		return "means something else to the go command"
+	}
+	return ""
+}

@@ -1,0 +1,389 @@
+package check
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/types"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/flowc-dev/flowc/gen/internal/diag"
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// checkConditions compiles the conditions of a step to patterns.
+func (c *checker) checkConditions(d *declaration, s *step) {
+	s.model.If = c.pattern(d, s, s.settings.cond)
+	s.model.IfNot = c.pattern(d, s, s.settings.condNot)
+}
+
+// pattern compiles a condition to the JSON object that the database looks for
+// in the subject of a step: the run's input for a root, otherwise the outputs
+// of the steps it waits for.
+func (c *checker) pattern(d *declaration, s *step, p *pair) *model.Condition {
+	if p == nil || !s.bound && !d.flow.Job {
+		return nil
+	}
+	cond, fault := parseCondition(p.value)
+	if fault != nil {
+		c.diags.Add(p.pos(fault.start), p.pos(fault.end), "%s: %s", s.who, fault.message).Fix("%s", fault.fix)
+		return nil
+	}
+	root := object{}
+	for _, t := range cond {
+		keys, value, ok := c.compile(d, s, p, t)
+		if !ok {
+			return nil
+		}
+		if !root.set(keys, value) {
+			first, last := t.path[0], t.path[len(t.path)-1]
+			c.diags.Add(p.pos(first.start), p.pos(last.end), "%s: the condition compares %s twice", s.who, path(t.path)).
+				Fix("compare it once; a step with two conditions is two steps")
+			return nil
+		}
+	}
+	return &model.Condition{Text: printable(p.value), Pattern: string(root.json())}
+}
+
+// printable is a text as it can stand in a comment.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// compile finds the JSON names along the path of a term, and the JSON of its literal.
+func (c *checker) compile(d *declaration, s *step, p *pair, t term) (keys []string, value json.RawMessage, ok bool) {
+	first := t.path[0]
+	from := c.subject(d, s, p, t)
+	if from == nil || from.typ == nil {
+		return nil, nil, false
+	}
+	if from.step != nil {
+		keys = append(keys, from.key)
+	} else if len(t.path) == 1 {
+		c.diags.Add(p.pos(first.start), p.pos(first.end), "%s: a condition looks at a field of Input", s.who).
+			Fix("name one, as in Input.Field")
+		return nil, nil, false
+	}
+	leaf := member{typ: from.typ}
+	at := from.name
+	for _, name := range t.path[1:] {
+		found, ok := c.member(s, p, leaf.typ, at, name)
+		if !ok {
+			return nil, nil, false
+		}
+		keys = append(keys, found.keys...)
+		found.omitted = found.omitted || leaf.omitted && !found.pointer
+		leaf = found
+		at = name.name
+	}
+	value, ok = c.literal(s, p, t, leaf)
+	return keys, value, ok
+}
+
+// subject is the producer at the start of a path, if the step can see it.
+func (c *checker) subject(d *declaration, s *step, p *pair, t term) *producer {
+	first := t.path[0]
+	pos, end := p.pos(first.start), p.pos(first.end)
+	var seen []string
+	if len(s.deps) == 0 && d.in != nil {
+		seen = append(seen, "Input")
+	}
+	for _, dep := range s.deps {
+		seen = append(seen, dep.name.Name)
+	}
+	var all []string
+	for _, other := range d.producers(nil) {
+		all = append(all, other.name)
+		if other.name != first.name {
+			continue
+		}
+		if slices.Contains(seen, first.name) {
+			return other
+		}
+		switch {
+		case other.step == s:
+			c.diags.Add(pos, end, "%s: a condition cannot look at what the step itself gives", s.who).
+				Fix("look at %s", enumerate(seen, "or"))
+		case other.step == nil:
+			c.diags.Add(pos, end, "%s waits for %s, so its condition sees what %s, and not the flow's input",
+				s.who, enumerate(seen, "and"), plural(len(seen), "that gives", "those give")).
+				Fix("let %s give it, and look at that", enumerate(seen, "or"))
+		default:
+			c.diags.Add(pos, end, "%s does not wait for %s, so its condition cannot look at it", s.who, first.name).
+				Fix(`tag it after:"%s"`, first.name)
+		}
+		return nil
+	}
+	if slices.ContainsFunc(d.steps, func(o *step) bool { return o.name.Name == first.name }) {
+		c.diags.Add(pos, end, "%s: %s gives nothing to look at", s.who, first.name).
+			Fix("let it give what the condition asks for")
+		return nil
+	}
+	b := c.diags.Add(pos, end, "%s: there is no step %s", s.who, first.name)
+	if near := diag.Nearest(first.name, all); near != "" {
+		b.Fix("did you mean %s?", near).Edit(pos, end, near)
+	} else if len(seen) > 0 {
+		b.Fix("a condition here begins with %s", enumerate(seen, "or"))
+	} else {
+		b.Fix("let the step take what the condition asks for")
+	}
+	return nil
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// A member is what a name of a path leads to.
+type member struct {
+	typ     types.Type
+	keys    []string // the JSON names on the way: none for an embedded struct
+	pointer bool     // it is a pointer, whose zero value is not that of what it points to
+	omitted bool     // its zero value is left out
+	quoted  bool     // it is written as a string
+}
+
+// member finds a field by its Go name and reads how encoding/json writes it.
+func (c *checker) member(s *step, p *pair, t types.Type, at string, name segment) (m member, ok bool) {
+	pos, end := p.pos(name.start), p.pos(name.end)
+	if method := marshals(t, true); method != "" && !types.IsInterface(t) {
+		c.diags.Add(pos, end, "%s: %s has %s, so nothing is known of its fields in JSON", s.who, c.name(t), method).
+			Fix("look at a field of a plain struct")
+		return m, false
+	}
+	elem, _ := pointee(t)
+	fields, isStruct := elem.Underlying().(*types.Struct)
+	if !isStruct {
+		c.diags.Add(pos, end, "%s: %s is %s, which has no fields", s.who, at, c.name(t)).
+			Fix("compare %s itself, or look at something else", at)
+		return m, false
+	}
+	obj, index, _ := types.LookupFieldOrMethod(elem, true, c.pkg.Types, name.name)
+	field, isField := obj.(*types.Var)
+	if !isField {
+		b := c.diags.Add(pos, end, "%s: %s has no field %s", s.who, c.name(elem), name.name)
+		var names []string
+		for f := range fields.Fields() {
+			if f.Exported() {
+				names = append(names, f.Name())
+			}
+		}
+		if near := diag.Nearest(name.name, names); near != "" {
+			b.Fix("did you mean %s?", near).Edit(pos, end, near)
+		} else {
+			b.Fix("it has %s", enumerate(names, "and"))
+		}
+		return m, false
+	}
+	m.typ = elem
+	for _, i := range index {
+		holder, _ := pointee(m.typ)
+		fields := holder.Underlying().(*types.Struct)
+		f := fields.Field(i)
+		tag := reflect.StructTag(fields.Tag(i)).Get("json")
+		key, options, _ := strings.Cut(tag, ",")
+		inner, pointer := pointee(f.Type())
+		_, nested := inner.Underlying().(*types.Struct)
+		if tag == "-" || !f.Exported() && !(f.Embedded() && nested) {
+			c.diags.Add(pos, end, "%s: %s is not in the JSON of %s", s.who, name.name, c.name(holder)).
+				NoteAt(field.Pos(), "%s is declared here", name.name).
+				Fix("look at another field, or let it be written")
+			return m, false
+		}
+		m.typ, m.pointer = f.Type(), pointer
+		m.quoted = hasOption(options, "string")
+		m.omitted = m.omitted && !pointer
+		if hasOption(options, "omitzero") || hasOption(options, "omitempty") && !nested {
+			m.omitted = !pointer
+		}
+		if f.Embedded() && key == "" && nested {
+			continue // its fields are written as if they were those of the outer struct
+		}
+		if key == "" {
+			key = f.Name()
+		}
+		m.keys = append(m.keys, key)
+	}
+	return m, true
+}
+
+func hasOption(options, name string) bool {
+	return slices.Contains(strings.Split(options, ","), name)
+}
+
+// literal is the JSON of what a term compares with.
+func (c *checker) literal(s *step, p *pair, t term, leaf member) (json.RawMessage, bool) {
+	last := t.path[len(t.path)-1]
+	pos, end := p.pos(t.path[0].start), p.pos(last.end)
+	where := path(t.path)
+	typ, _ := pointee(leaf.typ)
+	basic, isBasic := typ.Underlying().(*types.Basic)
+	if !isBasic || marshals(leaf.typ, true) != "" || basic.Info()&(types.IsBoolean|types.IsNumeric|types.IsString) == 0 || basic.Info()&types.IsComplex != 0 {
+		c.diags.Add(pos, end, "%s: %s is %s, which a condition cannot compare", s.who, where, c.name(leaf.typ)).
+			Fix("look at a bool, a number or a string")
+		return nil, false
+	}
+	kind := stringKind
+	example := "'x'"
+	switch {
+	case basic.Info()&types.IsBoolean != 0:
+		kind, example = boolean, "true"
+	case basic.Info()&types.IsNumeric != 0:
+		kind, example = number, "1"
+	}
+	l := t.literal
+	if l.kind == absent {
+		if kind != boolean {
+			c.diags.Add(pos, end, "%s: %s is %s, so it has to be compared", s.who, where, c.name(leaf.typ)).
+				Fix(`%s:"%s == %s"`, p.key, where, example)
+			return nil, false
+		}
+		l.text = "true"
+	} else if l.kind != kind || kind == number && !fitsNumber(l.text, basic) {
+		c.diags.Add(p.pos(l.start), p.pos(l.end), "%s: %s is %s, and %s is not", s.who, where, c.name(leaf.typ), p.value[l.start:l.end]).
+			Fix("compare it with %s", kindOf(basic))
+		return nil, false
+	}
+	if zero := isZero(l); zero && leaf.omitted {
+		c.diags.Add(pos, p.pos(l.end), "%s: %s is left out of the JSON when it is %s, so this never holds", s.who, where, p.value[l.start:l.end]).
+			Fix("remove omitempty and omitzero from %s, or turn the condition around with %s", last.name, opposite(p.key))
+		return nil, false
+	}
+	raw := json.RawMessage(l.text)
+	if kind == stringKind {
+		raw = quote(l.text)
+	}
+	if leaf.quoted {
+		raw = quote(string(raw))
+	}
+	return raw, true
+}
+
+func opposite(key string) string {
+	if key == "if" {
+		return "if_not"
+	}
+	return "if"
+}
+
+func isZero(l literal) bool {
+	switch l.kind {
+	case boolean:
+		return l.text == "false"
+	case number:
+		f, err := strconv.ParseFloat(l.text, 64)
+		return err == nil && f == 0
+	case stringKind:
+		return l.text == ""
+	}
+	return false
+}
+
+// fitsNumber reports whether a number is one of a type.
+func fitsNumber(s string, t *types.Basic) bool {
+	if t.Info()&types.IsFloat != 0 {
+		return true
+	}
+	bits := map[types.BasicKind]int{
+		types.Int8: 8, types.Int16: 16, types.Int32: 32, types.Uint8: 8, types.Uint16: 16, types.Uint32: 32,
+	}[t.Kind()]
+	if bits == 0 {
+		bits = 64
+	}
+	var err error
+	if t.Info()&types.IsUnsigned != 0 {
+		_, err = strconv.ParseUint(s, 10, bits)
+	} else {
+		_, err = strconv.ParseInt(s, 10, bits)
+	}
+	return err == nil
+}
+
+func kindOf(t *types.Basic) string {
+	switch {
+	case t.Info()&types.IsBoolean != 0:
+		return "true or false"
+	case t.Info()&types.IsString != 0:
+		return "a text in single quotes"
+	case t.Info()&types.IsFloat != 0:
+		return "a number"
+	}
+	return fmt.Sprintf("a whole number that fits %s", t.Name())
+}
+
+// quote is a text as JSON.
+func quote(s string) json.RawMessage {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(s) // a string always has a form
+	return bytes.TrimSpace(b.Bytes())
+}
+
+func path(segments []segment) string {
+	var names []string
+	for _, s := range segments {
+		names = append(names, s.name)
+	}
+	return strings.Join(names, ".")
+}
+
+// An object is a JSON object whose members keep their order: objects or values.
+type object struct {
+	keys    []string
+	members map[string]any
+}
+
+// set puts a value at a path; false if there is one already.
+func (o *object) set(keys []string, value json.RawMessage) bool {
+	if o.members == nil {
+		o.members = map[string]any{}
+	}
+	key := keys[0]
+	old, exists := o.members[key]
+	if !exists {
+		o.keys = append(o.keys, key)
+	}
+	if len(keys) == 1 {
+		o.members[key] = value
+		return !exists
+	}
+	if !exists {
+		old = &object{}
+		o.members[key] = old
+	}
+	inner, ok := old.(*object)
+	return ok && inner.set(keys[1:], value)
+}
+
+func (o *object) json() []byte {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, key := range o.keys {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(quote(key))
+		b.WriteByte(':')
+		switch m := o.members[key].(type) {
+		case *object:
+			b.Write(m.json())
+		case json.RawMessage:
+			b.Write(m)
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes()
+}

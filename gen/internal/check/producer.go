@@ -1,0 +1,117 @@
+package check
+
+import (
+	"go/types"
+
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// A producer is what an input can come from: the flow's input or a step.
+type producer struct {
+	name string     // Input, or the name of the step
+	key  string     // the slug of the step, or model.RunKey
+	step *step      // nil for the flow's input
+	typ  types.Type // what it gives; nil if the compiler rejects it
+}
+
+// producers are all that give something, the flow's input first, then the steps
+// as declared, without one that cannot count.
+func (d *declaration) producers(without *step) (list []*producer) {
+	if d.in != nil {
+		list = append(list, d.in)
+	}
+	for _, s := range d.steps {
+		if s.gives != nil && s != without {
+			list = append(list, s.gives)
+		}
+	}
+	return list
+}
+
+// given is the type that one sees who takes from the producer: optional if it
+// may be absent there. The flow's result also sees what a cascade skips.
+func (p *producer) given(result bool) types.Type {
+	if p.typ != nil && p.step != nil && len(p.step.skippedBy(result)) > 0 {
+		return optional(p.typ)
+	}
+	return p.typ
+}
+
+// unclear reports whether it is not known what the producer gives, since
+// another mistake stands in the way.
+func (p *producer) unclear() bool {
+	return p.typ == nil || p.step != nil && p.step.settings.unclear
+}
+
+// skippedBy are the tags that can leave a step without an output where somebody
+// still looks for one. A step behind a cascade is gone together with it, so
+// that only the flow's result can miss it.
+func (s *step) skippedBy(result bool) (tags []*cause) {
+	set := s.settings
+	conditional := set.cond
+	if conditional == nil {
+		conditional = set.condNot
+	}
+	unmet, exhausted := set.whenUnmet, set.whenExhausted
+	if unmet == "" {
+		unmet = model.Skip
+	}
+	cascades := func(m model.Mode) bool { return m == model.SkipCascade && result }
+	if conditional != nil && (unmet == model.Skip || cascades(unmet)) {
+		tags = append(tags, &cause{s, conditional})
+	}
+	if exhausted == model.Skip || cascades(exhausted) {
+		tags = append(tags, &cause{s, set.exhausted})
+	}
+	if result {
+		tags = append(tags, s.behind(map[*step]bool{})...)
+	}
+	return tags
+}
+
+// behind are the tags of the steps before s whose cascades take s with them.
+func (s *step) behind(seen map[*step]bool) (tags []*cause) {
+	for _, dep := range s.deps {
+		if seen[dep] {
+			continue
+		}
+		seen[dep] = true
+		set := dep.settings
+		if set.whenUnmet == model.SkipCascade && set.cond != nil {
+			tags = append(tags, &cause{dep, set.cond})
+		} else if set.whenUnmet == model.SkipCascade && set.condNot != nil {
+			tags = append(tags, &cause{dep, set.condNot})
+		}
+		if set.whenExhausted == model.SkipCascade {
+			tags = append(tags, &cause{dep, set.exhausted})
+		}
+		tags = append(tags, dep.behind(seen)...)
+	}
+	return tags
+}
+
+// A cause is a tag that can skip a step.
+type cause struct {
+	step *step
+	*pair
+}
+
+// String is the tag as it is written.
+func (c *cause) String() string { return c.key + `:"` + c.value + `"` }
+
+// optional is the type of a T that may be absent: what can be nil stays as it is.
+func optional(t types.Type) types.Type {
+	switch t.Underlying().(type) {
+	case *types.Slice, *types.Map, *types.Pointer, *types.Interface:
+		return t
+	}
+	return types.NewPointer(t)
+}
+
+// mustExist is the T of an optional *T.
+func mustExist(t types.Type) types.Type {
+	if p, ok := types.Unalias(t).(*types.Pointer); ok {
+		return p.Elem()
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package check
+
+import (
+	"go/ast"
+	"go/token"
+	"strconv"
+	"strings"
+)
+
+// A pair is one key:"value" of a struct tag. It knows where each byte of its
+// value stands in the source, so that a mistake can be shown at the word.
+type pair struct {
+	key    string
+	keyPos token.Pos
+	value  string
+	at     []token.Pos // of each byte of value, and of what follows it
+}
+
+// pos is where byte i of the value stands.
+func (p *pair) pos(i int) token.Pos { return p.at[min(i, len(p.at)-1)] }
+
+// end is where the value ends.
+func (p *pair) end() token.Pos { return p.at[len(p.at)-1] }
+
+// A tagError is what is wrong with the form of a tag.
+type tagError struct {
+	pos     token.Pos
+	message string
+}
+
+// parseTag takes a struct tag apart: pairs with one space between them, as go
+// vet wants it.
+func parseTag(lit *ast.BasicLit) ([]*pair, *tagError) {
+	if lit == nil {
+		return nil, nil
+	}
+	text, at, ok := unquote(lit.Value, positions(lit.Pos(), len(lit.Value)))
+	if !ok {
+		return nil, &tagError{lit.Pos(), "the tag is not a string"}
+	}
+	var pairs []*pair
+	for i := 0; i < len(text); {
+		if text[i] == ' ' {
+			i++
+			continue
+		}
+		if i > 0 && text[i-1] != ' ' {
+			return pairs, &tagError{at[i], "the tag needs a space before the next key"}
+		}
+		start := i
+		for i < len(text) && text[i] > ' ' && text[i] != ':' && text[i] != '"' && text[i] != 0x7f {
+			i++
+		}
+		key := text[start:i]
+		if key == "" || i+1 >= len(text) || text[i] != ':' || text[i+1] != '"' {
+			return pairs, &tagError{at[start], `the tag is not made of key:"value" pairs`}
+		}
+		quoted := i + 1
+		end := closingQuote(text, quoted)
+		if end < 0 {
+			return pairs, &tagError{at[quoted], "the value of " + key + " has no closing quote"}
+		}
+		value, valueAt, ok := unquote(text[quoted:end+1], at[quoted:end+2])
+		if !ok {
+			return pairs, &tagError{at[quoted], "the value of " + key + " is not a Go string"}
+		}
+		pairs = append(pairs, &pair{key: key, keyPos: at[start], value: value, at: valueAt})
+		i = end + 1
+	}
+	return pairs, nil
+}
+
+// closingQuote is the index of the quote that ends the string that begins at i.
+func closingQuote(text string, i int) int {
+	for i++; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
+		}
+	}
+	return -1
+}
+
+// positions are those of n bytes from pos, and of what follows them.
+func positions(pos token.Pos, n int) []token.Pos {
+	at := make([]token.Pos, n+1)
+	for i := range at {
+		at[i] = pos + token.Pos(i)
+	}
+	return at
+}
+
+// unquote is strconv.Unquote that keeps the position of every byte. at holds
+// one for each byte of text.
+func unquote(text string, at []token.Pos) (value string, valueAt []token.Pos, ok bool) {
+	if len(text) < 2 {
+		return "", nil, false
+	}
+	last := len(text) - 1
+	if text[0] == '`' {
+		return text[1:last], at[1 : last+1], text[last] == '`'
+	}
+	if text[0] != '"' || text[last] != '"' {
+		return "", nil, false
+	}
+	var b strings.Builder
+	for i := 1; i < last; {
+		r, multibyte, tail, err := strconv.UnquoteChar(text[i:last], '"')
+		if err != nil {
+			return "", nil, false
+		}
+		before := b.Len()
+		if multibyte {
+			b.WriteRune(r)
+		} else {
+			b.WriteByte(byte(r))
+		}
+		for range b.Len() - before {
+			valueAt = append(valueAt, at[i])
+		}
+		i = last - len(tail)
+	}
+	return b.String(), append(valueAt, at[last]), true
+}
+
+// A word is a name in a list.
+type word struct {
+	text     string
+	pos, end token.Pos
+}
+
+// words are the names of a list with commas.
+func (p *pair) words() (list []word) {
+	start := 0
+	for i := 0; i <= len(p.value); i++ {
+		if i < len(p.value) && p.value[i] != ',' {
+			continue
+		}
+		from, to := start, i
+		for from < to && p.value[from] == ' ' {
+			from++
+		}
+		for to > from && p.value[to-1] == ' ' {
+			to--
+		}
+		list = append(list, word{text: p.value[from:to], pos: p.pos(from), end: p.pos(to)})
+		start = i + 1
+	}
+	return list
+}

@@ -1,0 +1,122 @@
+package emit
+
+import (
+	"time"
+
+	"github.com/dave/jennifer/jen"
+
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// definition writes the slug and the runtime.Definition.
+func (f *file) definition() {
+	f.comments("Slug is the name of the " + f.kind() + " in the database.")
+	f.Const().Id("Slug").Op("=").Lit(f.flow.Slug)
+	f.Line()
+
+	var steps []jen.Code
+	for _, s := range f.flow.Steps {
+		steps = append(steps, f.stepOptions(s))
+	}
+	fields := append(f.options(f.flow.Options),
+		jen.Id("Steps").Op(":").Index().Add(f.runtime("StepOptions")).Add(lines(steps...)))
+	f.comments("Definition is the " + f.kind() + " as the database keeps it.")
+	f.Var().Id("Definition").Op("=").Add(f.runtime("Definition")).Add(lines(
+		jen.Id("Slug").Op(":").Id("Slug"),
+		jen.Id("FlowOptions").Op(":").Add(f.runtime("FlowOptions")).Add(lines(fields...)),
+	))
+	f.Line()
+}
+
+// stepOptions writes a step on one line if it is nothing but a place in the
+// graph, and on a line per option otherwise.
+func (f *file) stepOptions(s *model.Step) jen.Code {
+	place := []jen.Code{jen.Id("Slug").Op(":").Add(f.stepSlug(s))}
+	if s.Map {
+		place = append(place, jen.Id("Type").Op(":").Add(f.runtime("MapStep")))
+	}
+	if len(s.Deps) > 0 {
+		place = append(place, jen.Id("Deps").Op(":").Index().String().Values(quoted(s.Deps)...))
+	}
+	options := f.options(s.Options)
+	if s.StartDelay != nil {
+		options = append(options, f.duration("StartDelay", *s.StartDelay))
+	}
+	if s.If != nil {
+		options = append(options, f.pattern("If", s.If))
+	}
+	if s.IfNot != nil {
+		options = append(options, f.pattern("IfNot", s.IfNot))
+	}
+	if s.WhenUnmet != "" {
+		options = append(options, jen.Id("WhenUnmet").Op(":").Add(f.mode(s.WhenUnmet)))
+	}
+	if s.WhenExhausted != "" {
+		options = append(options, jen.Id("WhenExhausted").Op(":").Add(f.mode(s.WhenExhausted)))
+	}
+	if len(options) == 0 {
+		return jen.Values(place...)
+	}
+	return lines(append(place, options...)...)
+}
+
+// stepSlug is the slug of a step; that of a job's step is the job's.
+func (f *file) stepSlug(s *model.Step) jen.Code {
+	if f.flow.Job {
+		return jen.Id("Slug")
+	}
+	return jen.Lit(s.Slug)
+}
+
+func (f *file) options(o model.Options) (fields []jen.Code) {
+	if o.MaxAttempts != nil {
+		fields = append(fields, jen.Id("MaxAttempts").Op(":").Add(f.runtime("Set")).Call(jen.Lit(*o.MaxAttempts)))
+	}
+	if o.BaseDelay != nil {
+		fields = append(fields, f.duration("BaseDelay", *o.BaseDelay))
+	}
+	if o.Timeout != nil {
+		fields = append(fields, f.duration("Timeout", *o.Timeout))
+	}
+	return fields
+}
+
+// duration writes a duration in the largest unit that it is a multiple of.
+func (f *file) duration(name string, d time.Duration) jen.Code {
+	field := jen.Id(name).Op(":").Add(f.runtime("Set"))
+	for _, unit := range []struct {
+		name string
+		d    time.Duration
+	}{{"Hour", time.Hour}, {"Minute", time.Minute}, {"Second", time.Second}} {
+		switch {
+		case d == unit.d:
+			return field.Call(jen.Qual("time", unit.name))
+		case d != 0 && d%unit.d == 0:
+			return field.Call(jen.Lit(int(d/unit.d)).Op("*").Qual("time", unit.name))
+		}
+	}
+	return field.Call(jen.Qual("time", "Duration").Call(jen.Lit(0)))
+}
+
+func (f *file) pattern(name string, c *model.Condition) jen.Code {
+	return jen.Id(name).Op(":").Qual("encoding/json", "RawMessage").Call(jen.Op(tagLiteral(c.Pattern)))
+}
+
+func (f *file) mode(m model.Mode) jen.Code {
+	return f.runtime(map[model.Mode]string{
+		model.Fail: "FailRun", model.Skip: "SkipStep", model.SkipCascade: "SkipCascade",
+	}[m])
+}
+
+// lines is a literal with a line for each element.
+func lines(elements ...jen.Code) *jen.Statement {
+	return jen.Custom(jen.Options{Open: "{", Close: "}", Separator: ",", Multi: true}, elements...)
+}
+
+// kind is what the declaration is, in words.
+func (f *file) kind() string {
+	if f.flow.Job {
+		return "job"
+	}
+	return "flow"
+}

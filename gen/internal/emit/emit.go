@@ -1,0 +1,94 @@
+// Package emit writes the package that is generated for a flow.
+package emit
+
+import (
+	"bytes"
+	"fmt"
+	"go/format"
+
+	"github.com/dave/jennifer/jen"
+
+	"github.com/flowc-dev/flowc/gen/internal/load"
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// runtimePath is the package that generated code calls.
+const runtimePath = "github.com/flowc-dev/flowc/runtime"
+
+// A file is a generated file being written.
+type file struct {
+	*jen.File
+	flow *model.Flow
+	// imports are the names of the imported packages in this file, by path.
+	imports map[string]string
+	// taken are the names that an import cannot have.
+	taken map[string]bool
+	// joins are the names of the variables that hold the sources of steps.
+	joins map[*model.Step]string
+}
+
+// File is the source of the package that is generated for a flow. It depends on
+// nothing but the flow.
+func File(flow *model.Flow) ([]byte, error) {
+	f := &file{
+		File:    jen.NewFilePathName(flow.Path(), flow.Package),
+		flow:    flow,
+		imports: map[string]string{},
+		joins:   map[*model.Step]string{},
+	}
+	f.NoFormat = true
+	f.HeaderComment(load.Header)
+	f.reserveNames()
+	for _, line := range f.packageDoc() {
+		f.PackageComment(comment(line))
+	}
+	f.definition()
+	if flow.Job {
+		f.enqueue()
+	} else {
+		f.start()
+	}
+	f.manage()
+	f.flowVar()
+	if flow.Job {
+		f.handler()
+	} else {
+		f.handlers()
+	}
+	f.guard()
+
+	var raw bytes.Buffer
+	if err := f.Render(&raw); err != nil {
+		return nil, fmt.Errorf("flowc: emitting %s: %w", flow.Name, err)
+	}
+	source, err := format.Source(groupImports(raw.Bytes()))
+	if err != nil {
+		return nil, fmt.Errorf("flowc: emitting %s: %w", flow.Name, err)
+	}
+	return source, nil
+}
+
+// ctx and db are the first parameters of every function that talks to the database.
+func (f *file) ctx() jen.Code { return jen.Id("ctx").Qual("context", "Context") }
+func (f *file) db() jen.Code  { return jen.Id("db").Qual(runtimePath, "DB") }
+
+// runtime is a name of package runtime.
+func (f *file) runtime(name string) *jen.Statement { return jen.Qual(runtimePath, name) }
+
+// comments adds a doc comment of several lines.
+func (f *file) comments(lines ...string) {
+	for _, line := range lines {
+		f.Comment(comment(line))
+	}
+}
+
+// comment is a line of a comment. jennifer leaves alone what begins with slashes.
+func comment(line string) string {
+	if line == "" {
+		return "//"
+	}
+	if line[0] == '\t' {
+		return "//" + line
+	}
+	return "// " + line
+}

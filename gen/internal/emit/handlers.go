@@ -1,0 +1,118 @@
+package emit
+
+import (
+	"github.com/dave/jennifer/jen"
+
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// handlers writes the interface of a flow's handlers and what serves them.
+func (f *file) handlers() {
+	for _, s := range f.flow.Steps {
+		if name := f.joins[s]; name != "" {
+			f.comments(name + " is what " + s.Slug + " takes, from where it comes.")
+			f.Var().Id(name).Op("=").Add(f.join(s.Source))
+			f.Line()
+		}
+	}
+
+	var methods, handlers []jen.Code
+	for i, s := range f.flow.Steps {
+		if i > 0 {
+			methods = append(methods, jen.Empty())
+		}
+		for _, line := range f.stepDoc(s) {
+			methods = append(methods, jen.Comment(comment(line)))
+		}
+		methods = append(methods, jen.Id(s.Name).Add(f.handlerSignature(s)))
+		handlers = append(handlers, f.handle(s, jen.Id("h").Dot(s.Name)))
+	}
+	f.comments(f.handlersDoc()...)
+	f.Type().Id("Handlers").Interface(methods...)
+	f.Line()
+
+	f.comments("Serve does the work of the flow with h. It is what a worker is given.")
+	f.serve(jen.Id("h").Id("Handlers"), handlers)
+	f.serveAs("h", "Handlers")
+}
+
+// handler writes the function type of a job's handler and what serves it.
+func (f *file) handler() {
+	s := f.flow.Steps[0]
+	f.comments(f.handlerDoc(s)...)
+	f.Type().Id("Handler").Func().Add(f.handlerSignature(s))
+	f.Line()
+
+	f.comments("Serve does the work of the job with fn. It is what a worker is given.")
+	f.serve(jen.Id("fn").Id("Handler"), []jen.Code{f.handle(s, jen.Id("fn"))})
+	f.serveAs("fn", "Handler")
+}
+
+func (f *file) serve(param jen.Code, handlers []jen.Code) {
+	list := lines(handlers...)
+	if len(handlers) == 1 {
+		list = jen.Values(handlers...)
+	}
+	f.Func().Id("Serve").Params(param, f.serveOptions()).Add(f.runtime("Service")).Block(
+		jen.Return(f.runtime("Serve").Call(
+			jen.Id("Definition"),
+			jen.Index().Add(f.runtime("Handler")).Add(list),
+			jen.Id("opts").Op("..."),
+		)),
+	)
+	f.Line()
+}
+
+func (f *file) serveAs(param, typ string) {
+	f.comments("ServeAs does the work of the same "+f.kind()+" under another slug, which has to have",
+		"the same steps.")
+	f.Func().Id("ServeAs").Params(jen.Id("slug").String(), jen.Id(param).Id(typ), f.serveOptions()).
+		Add(f.runtime("Service")).
+		Block(jen.Return(jen.Id("Serve").Call(jen.Id(param), jen.Id("opts").Op("...")).Dot("As").Call(jen.Id("slug"))))
+	f.Line()
+}
+
+func (f *file) serveOptions() jen.Code {
+	return jen.Id("opts").Op("...").Add(f.runtime("ServeOption"))
+}
+
+// handlerSignature is what a handler takes and gives. What is nothing is left out.
+func (f *file) handlerSignature(s *model.Step) *jen.Statement {
+	params := []jen.Code{f.ctx()}
+	if s.In != nil {
+		name := "in"
+		if s.Map {
+			name = "item"
+		}
+		params = append(params, jen.Id(name).Add(f.typ(s.In)))
+	}
+	if s.Out == nil {
+		return jen.Params(params...).Error()
+	}
+	return jen.Params(params...).Params(f.typ(s.Out), jen.Error())
+}
+
+// handle makes a runtime.Handler of a function.
+func (f *file) handle(s *model.Step, fn jen.Code) jen.Code {
+	switch {
+	case s.In == nil && s.Out == nil:
+		fn = f.runtime("NoValues").Call(fn)
+	case s.In == nil:
+		fn = f.runtime("NoInput").Call(fn)
+	case s.Out == nil:
+		fn = f.runtime("NoOutput").Call(fn)
+	}
+	return f.runtime("Handle").Call(f.stepSlug(s), f.source(s.Source, f.joins[s]), fn)
+}
+
+// guard writes the declaration as it is now, so that a change of it no longer
+// compiles until the generator has run.
+func (f *file) guard() {
+	f.comments(
+		"goGenerateIsDue is "+f.flow.Name+" as it was when this file was generated.",
+		"If the next line does not compile, it has changed since.",
+	)
+	f.Type().Id("goGenerateIsDue").Op("=").Add(f.structure(f.flow.Declared, true))
+	f.Line()
+	f.Var().Id("_").Id("goGenerateIsDue").Op("=").Qual(f.flow.Declaring.Path(), f.flow.Name).Values().Line()
+}

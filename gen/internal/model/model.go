@@ -1,0 +1,122 @@
+// Package model is a flow as plain values: what the compiler knows once it has
+// read and checked a declaration, and all that an emitter needs.
+package model
+
+import (
+	"go/types"
+	"time"
+)
+
+// DSL is the import path of the package that declarations are written with.
+const DSL = "github.com/flowc-dev/flowc/dsl"
+
+// A Flow is a declared flow or job.
+type Flow struct {
+	// Name is the Go name of the declared type, Base the same without a
+	// trailing Flow or Job: the X of StartX.
+	Name, Base string
+	// Doc is the doc comment, without slashes.
+	Doc string
+	// Job is set for a flow of one step that was declared as a dsl.Job.
+	Job bool
+	// Declaring is the package of the declaration, Dir its folder.
+	Declaring *types.Package
+	Dir       string
+	// Package is the name and the folder of the generated package.
+	Package string
+	// Slug is the name in the database, with the version.
+	Slug string
+	Options
+	// In and Out are what a run takes and gives; nil for nothing.
+	In, Out types.Type
+	// Result says where Out comes from.
+	Result Source
+	// Steps are in an order that runs: each after those it waits for, and as
+	// declared where that leaves a choice.
+	Steps []*Step
+	// Declared is the struct as it was declared, tags included.
+	Declared *types.Struct
+}
+
+// Path is the import path of the generated package.
+func (f *Flow) Path() string { return f.Declaring.Path() + "/" + f.Package }
+
+// A Step is a step or a map step of a flow, or the only one of a job.
+type Step struct {
+	// Name is the Go name of the field, Slug the name in the database.
+	Name, Slug string
+	Doc        string
+	// Map is set for a step that runs once for each element of a list.
+	Map bool
+	// In is what one call of the handler takes, Out what it gives; nil for nothing.
+	In, Out types.Type
+	// Source says where In comes from.
+	Source Source
+	// Over is what a map step runs over: the slug of a step, or RunKey.
+	Over string
+	// Deps are the slugs of the steps that this one waits for, as declared.
+	Deps []string
+	Options
+	StartDelay    *time.Duration
+	If, IfNot     *Condition
+	WhenUnmet     Mode
+	WhenExhausted Mode
+}
+
+// Options are what a flow and a step can set. What is nil is inherited.
+type Options struct {
+	MaxAttempts *int
+	BaseDelay   *time.Duration
+	Timeout     *time.Duration
+}
+
+// A Mode says what becomes of a step that does not get to its end; "" is the default.
+type Mode string
+
+const (
+	Fail        Mode = "fail"
+	Skip        Mode = "skip"
+	SkipCascade Mode = "skip-cascade"
+)
+
+// A Condition is when a step runs.
+type Condition struct {
+	// Text is the condition as it was written.
+	Text string
+	// Pattern is the JSON object that the subject has to contain.
+	Pattern string
+}
+
+// RunKey stands for the run's input where the slug of a step could stand.
+const RunKey = "run"
+
+// A Source says where a value comes from.
+type Source struct {
+	Kind SourceKind
+	// Type is what is read.
+	Type types.Type
+	// Key is the slug of the step of an Output.
+	Key string
+	// Fields are those of a Join, in their order.
+	Fields []Field
+}
+
+// A SourceKind is one of the ways to get a value.
+type SourceKind int
+
+const (
+	Nothing SourceKind = iota // there is no value
+	Input                     // the run's input
+	Output                    // the output of a step
+	Item                      // the element that a map step works on
+	Join                      // a struct with a field for each value
+)
+
+// A Field is a field of a join.
+type Field struct {
+	Name     string
+	Embedded bool
+	Type     types.Type
+	// Key is the slug of the step, or RunKey.
+	Key string
+}
