@@ -46,7 +46,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newGenerate(), newVersion())
+	root.AddCommand(newGenerate(), newMigrate(), newVersion())
 	return root
 }
 

@@ -1,0 +1,180 @@
+// Orders is the main example: a shop that takes 25 orders from checkout to the
+// courier. It starts a PostgreSQL of its own, or uses DATABASE_URL, works every
+// order in this process, shows how they get on, and checks that those that must
+// arrive arrived and those that must be rejected were.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/examples/orders/fulfil"
+	"github.com/flowc-dev/flowc/examples/orders/shop"
+	"github.com/flowc-dev/flowc/examples/orders/shop/processorder"
+	"github.com/flowc-dev/flowc/examples/orders/shop/sendreceipt"
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+//go:embed orders.json
+var ordersJSON []byte
+
+// day is what orders.json holds: a day's orders, each with what must become of it.
+type day struct {
+	Stock  map[string]int `json:"stock"`
+	Orders []struct {
+		Expect string     `json:"expect"` // shipped or rejected
+		Order  shop.Order `json:"order"`
+	} `json:"orders"`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "orders:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (err error) {
+	var today day
+	if err := json.Unmarshal(ordersJSON, &today); err != nil {
+		return fmt.Errorf("orders.json: %w", err)
+	}
+
+	pool, closeDB, err := openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeDB()
+
+	// Put the flow and the job into the database. Doing it again changes nothing.
+	if _, err := processorder.UpsertProcessOrder(ctx, pool); err != nil {
+		return err
+	}
+	if _, err := sendreceipt.UpsertSendReceipt(ctx, pool); err != nil {
+		return err
+	}
+
+	// Work both in this process; more processes would simply share the work.
+	handlers := &fulfil.Handlers{DB: pool, Stock: today.Stock, Terminal: &fulfil.Terminal{}}
+	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	w, err := worker.New(pool, worker.Config{Concurrency: 16, Logger: quiet},
+		processorder.Serve(handlers), sendreceipt.Serve(handlers.SendReceipt))
+	if err != nil {
+		return err
+	}
+	working, stopWorker := context.WithCancel(ctx)
+	worked := make(chan error, 1)
+	go func() { worked <- w.Run(working) }()
+	defer func() {
+		stopWorker()
+		err = errors.Join(err, <-worked)
+	}()
+
+	// Start all orders in one round trip: all of them, or none.
+	began := time.Now()
+	orders := make([]shop.Order, len(today.Orders))
+	for i, o := range today.Orders {
+		orders[i] = o.Order
+	}
+	runs, err := processorder.StartManyProcessOrder(ctx, pool, orders)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("started %d orders\n", len(runs))
+
+	results, err := follow(ctx, pool, runs)
+	if err != nil {
+		return err
+	}
+	mailed, err := awaitReceipts(ctx, pool, handlers.Receipts())
+	if err != nil {
+		return err
+	}
+	report(os.Stdout, today, results, mailed, time.Since(began))
+	return check(today, results)
+}
+
+// openDatabase connects to DATABASE_URL or, without it, to a PostgreSQL that
+// lives as long as this program, and installs the engine.
+func openDatabase(ctx context.Context) (*pgxpool.Pool, func(), error) {
+	url, closeServer := os.Getenv("DATABASE_URL"), func() {}
+	if url == "" {
+		db, err := devdb.Start(ctx, devdb.Config{})
+		if err != nil {
+			return nil, nil, err
+		}
+		fmt.Println(db)
+		url, closeServer = db.URL(), func() { db.Close() }
+	}
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		closeServer()
+		return nil, nil, err
+	}
+	closeAll := func() {
+		pool.Close()
+		closeServer()
+	}
+	err = pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return migrate(ctx, conn.Conn()) })
+	if err != nil {
+		closeAll()
+		return nil, nil, err
+	}
+	return pool, closeAll, nil
+}
+
+func migrate(ctx context.Context, conn *pgx.Conn) error {
+	done, err := engine.Up(ctx, conn)
+	for _, line := range done {
+		fmt.Println(line)
+	}
+	return err
+}
+
+// awaitReceipts waits for the mails, which are runs of their own, and says how
+// many were sent.
+func awaitReceipts(ctx context.Context, pool *pgxpool.Pool, ids []string) (int, error) {
+	for _, id := range ids {
+		run, err := sendreceipt.GetSendReceipt(ctx, pool, id)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := run.Wait(ctx, runtime.WithTimeout(10*time.Second)); err != nil {
+			return 0, err
+		}
+	}
+	return len(ids), nil
+}
+
+// check compares what became of the orders with what had to.
+func check(today day, results []result) error {
+	var wrong []error
+	for i, o := range today.Orders {
+		var failed *runtime.RunFailedError
+		switch r := results[i]; {
+		case o.Expect == "shipped" && r.err != nil:
+			wrong = append(wrong, fmt.Errorf("order %s had to be shipped: %w", o.Order.ID, r.err))
+		case o.Expect == "rejected" && !errors.As(r.err, &failed):
+			wrong = append(wrong, fmt.Errorf("order %s had to be rejected, but: %v", o.Order.ID, r.err))
+		case o.Expect == "rejected" && failed.Step != "validate":
+			wrong = append(wrong, fmt.Errorf("order %s had to be rejected by validate: %w", o.Order.ID, failed))
+		}
+	}
+	return errors.Join(wrong...)
+}
