@@ -1,0 +1,41 @@
+# Needs Go, and a PostgreSQL 15 or newer: the one that DATABASE_URL names, or
+# else the programs of one, from which the tests and the demo start their own.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test race bench chaos generate lint postgres
+
+go_dirs := cmd dsl examples gen runtime
+tool    := go tool -modfile=.tools/go.mod
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+demo: postgres ## run the main example: a day of orders in a shop
+	go run ./examples/orders
+
+test: postgres ## vet and test everything
+	go vet ./... && go test ./...
+
+race: postgres ## test with the race detector, which needs a C compiler
+	go test -race ./...
+
+bench: postgres ## measure
+	go test -run '^$$' -bench . -benchmem ./...
+
+chaos: postgres ## test what happens when things break, at length
+	FLOWC_CHAOS=1 go test -count=1 -timeout 60m -v -run '^TestChaos' ./runtime/...
+
+generate: ## generate the examples' flows again
+	go run ./cmd/flowc generate ./examples/...
+
+lint: ## check format, vet, staticcheck, go.mod and that generated files are current
+	@files=$$(gofmt -l $(go_dirs)); if [ -n "$$files" ]; then echo "run gofmt -w on:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	$(tool) staticcheck ./...
+	go mod tidy -diff
+	go run ./cmd/flowc generate --check ./examples/...
+
+# On Debian and Ubuntu, as root, this installs PostgreSQL if there is none.
+# Elsewhere the programs say themselves what to do.
+postgres:
+	@.ci/postgres
