@@ -47,7 +47,7 @@ begin
 end $$;
 
 -- A run as it is; with its steps, in the order of their definition, if wanted.
-create or replace function flowc.get_run(run_id uuid, with_states boolean default false)
+create or replace function flowc.get_run(id uuid, with_states boolean default false)
 returns table (
   run_id uuid, flow_slug text, status text, input jsonb, output jsonb, remaining_steps int,
   started_at timestamptz, completed_at timestamptz, failed_at timestamptz, scheduled_at timestamptz,
@@ -72,7 +72,7 @@ begin
       select st.step_slug, st.error_message from pgflow.step_states st
       where r.status = 'failed' and st.run_id = r.run_id and st.status = 'failed'
       order by st.failed_at, st.step_slug limit 1) f on true
-    where r.run_id = get_run.run_id;
+    where r.run_id = get_run.id;
 end $$;
 
 -- The version of the engine, for programs to compare with their own.
