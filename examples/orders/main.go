@@ -9,6 +9,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -42,15 +43,17 @@ type day struct {
 }
 
 func main() {
+	verbose := flag.Bool("v", false, "print the worker's log")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	if err := run(ctx, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "orders:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) (err error) {
+func run(ctx context.Context, verbose bool) (err error) {
 	var today day
 	if err := json.Unmarshal(ordersJSON, &today); err != nil {
 		return fmt.Errorf("orders.json: %w", err)
@@ -72,8 +75,11 @@ func run(ctx context.Context) (err error) {
 
 	// Work both in this process; more processes would simply share the work.
 	handlers := &fulfil.Handlers{DB: pool, Stock: today.Stock, Terminal: &fulfil.Terminal{}}
-	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	w, err := worker.New(pool, worker.Config{Concurrency: 16, Logger: quiet},
+	logger := slog.New(slog.DiscardHandler) // it would break the progress bar
+	if verbose {
+		logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	w, err := worker.New(pool, worker.Config{Concurrency: 16, Logger: logger},
 		processorder.Serve(handlers), sendreceipt.Serve(handlers.SendReceipt))
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func report(out io.Writer, today day, results []result, mailed int, took time.Du
 		} else {
 			shipped++
 			parcels += r.shipment.Parcels
-			what = fmt.Sprintf("%s, %d parcels, %.1f kg", r.shipment.Tracking, r.shipment.Parcels, float64(r.shipment.Weight)/1000)
+			what = fmt.Sprintf("%s, %.1f kg", r.shipment.Tracking, float64(r.shipment.Weight)/1000)
 		}
 		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%d\t%s\t%s\n",
 			today.Orders[i].Order.ID, lines, r.info.Status, steps, tried, duration(r.info), what)
