@@ -17,7 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/examples/orders/fulfil"
@@ -133,24 +132,12 @@ func openDatabase(ctx context.Context) (*pgxpool.Pool, func(), error) {
 		closeServer()
 		return nil, nil, err
 	}
-	closeAll := func() {
+	if err := engine.Migrate(ctx, pool); err != nil {
 		pool.Close()
 		closeServer()
-	}
-	err = pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return migrate(ctx, conn.Conn()) })
-	if err != nil {
-		closeAll()
 		return nil, nil, err
 	}
-	return pool, closeAll, nil
-}
-
-func migrate(ctx context.Context, conn *pgx.Conn) error {
-	done, err := engine.Up(ctx, conn)
-	for _, line := range done {
-		fmt.Println(line)
-	}
-	return err
+	return pool, func() { pool.Close(); closeServer() }, nil
 }
 
 // awaitReceipts waits for the mails, which are runs of their own, and says how

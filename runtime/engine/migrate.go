@@ -36,6 +36,11 @@ var functionFiles = []string{
 	"finish.sql", "recover.sql", "workers.sql", "read.sql", "supabase.sql", "attributes.sql",
 }
 
+// DB is a database to migrate: a *pgxpool.Pool or a *pgx.Conn.
+type DB interface {
+	BeginTx(ctx context.Context, opts pgx.TxOptions) (pgx.Tx, error)
+}
+
 // A migration is a file of sql/migrations: NNN_name.sql.
 type migration struct {
 	version  int
@@ -50,15 +55,15 @@ type migration struct {
 // nothing is written. It returns [ErrNewer] if the database is newer than the
 // program, [ErrUpstream] if another pgflow is installed there, and [ErrPgmq] if
 // the pgmq extension is.
-func Migrate(ctx context.Context, conn *pgx.Conn) error {
-	_, err := Up(ctx, conn)
+func Migrate(ctx context.Context, db DB) error {
+	_, err := Up(ctx, db)
 	return err
 }
 
 // Up is [Migrate]; it also says what was done, a line for each step.
-func Up(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+func Up(ctx context.Context, db DB) ([]string, error) {
 	var done []string
-	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, db, pgx.TxOptions{}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, migrationLock); err != nil {
 			return err
 		}
@@ -103,9 +108,9 @@ func (s Status) Current() bool {
 }
 
 // GetStatus reads the status of a database. It changes nothing.
-func GetStatus(ctx context.Context, conn *pgx.Conn) (Status, error) {
+func GetStatus(ctx context.Context, db DB) (Status, error) {
 	var s Status
-	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) (err error) {
+	err := pgx.BeginTxFunc(ctx, db, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) (err error) {
 		s, err = status(ctx, tx)
 		return err
 	})
