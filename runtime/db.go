@@ -28,8 +28,12 @@ type DB interface {
 
 var _ DB = (*pgxpool.Pool)(nil)
 
-// repeats are the waits before a call through a pool is tried again.
-var repeats = []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
+// How long, and how soon, a call through a pool is tried again. Each of the
+// pool's idle connections may be found broken first.
+const (
+	repeatFor   = 2 * time.Second
+	firstRepeat = 5 * time.Millisecond
+)
 
 // collect runs one statement of the engine and reads its rows.
 func collect[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
@@ -37,19 +41,21 @@ func collect[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql strin
 		return nil, errors.New("flowc: db is nil")
 	}
 	pool, pooled := db.(*pgxpool.Pool)
-	for try := 0; ; try++ {
+	began, pause := time.Now(), firstRepeat
+	for {
 		rows, err := collectOnce(ctx, db, pool, scan, sql, args)
 		if err == nil {
 			return rows, nil
 		}
-		if !pooled || try == len(repeats) || !pgerr.Transient(err) || ctx.Err() != nil {
+		if !pooled || !pgerr.Transient(err) || ctx.Err() != nil || time.Since(began)+pause > repeatFor {
 			return nil, engineError(ctx, db, err)
 		}
 		select {
 		case <-ctx.Done():
 			return nil, engineError(ctx, db, err)
-		case <-time.After(repeats[try]):
+		case <-time.After(pause):
 		}
+		pause *= 2
 	}
 }
 

@@ -125,6 +125,8 @@ type StepState struct {
 	InitialTasks *int `json:"initial_tasks"`
 	// RemainingDeps is how many steps it still waits for.
 	RemainingDeps int `json:"remaining_deps"`
+	// Attempts is how often its tasks were started, all together.
+	Attempts int `json:"attempts"`
 	// Output is what the step gave, of a map step an array in the order of its
 	// tasks. It is nil unless the step is completed.
 	Output json.RawMessage `json:"output,omitempty"`

@@ -30,14 +30,15 @@ const (
 )
 
 const (
-	linger      = 10 * time.Second      // how long a listener outlives its last user
-	echoWait    = time.Second           // how long the proof may take
-	connectWait = 5 * time.Second       // how long connecting may take
-	quietWait   = 2 * time.Second       // how long nothing may arrive before a ping
-	pingWait    = time.Second           // how long the ping may take
-	minBackoff  = 50 * time.Millisecond // the wait before the second try to connect
-	maxBackoff  = 2 * time.Second       // the longest wait between two tries
-	poolerRetry = time.Minute           // how long a pooler is believed to be one
+	linger      = 10 * time.Second       // how long a listener outlives its last user
+	lingerCheck = 100 * time.Millisecond // how often it is looked at meanwhile
+	echoWait    = time.Second            // how long the proof may take
+	connectWait = 5 * time.Second        // how long connecting may take
+	quietWait   = 2 * time.Second        // how long nothing may arrive before a ping
+	pingWait    = time.Second            // how long the ping may take
+	minBackoff  = 50 * time.Millisecond  // the wait before the second try to connect
+	maxBackoff  = 2 * time.Second        // the longest wait between two tries
+	poolerRetry = time.Minute            // how long a pooler is believed to be one
 )
 
 var errPooler = errors.New("no notification arrives: there is a pooler in transaction mode")
@@ -56,8 +57,9 @@ type Listener struct {
 	once   sync.Once
 
 	// Under the package's mu.
-	users int
-	idle  *time.Timer
+	users  int
+	unused time.Time   // since when it has no users
+	idle   *time.Timer // until the next look at whether to end
 
 	subsMu sync.Mutex
 	subs   map[key]map[*Subscription]struct{}
@@ -82,10 +84,6 @@ func Acquire(pool *pgxpool.Pool) *Listener {
 		go l.run(ctx)
 	}
 	l.users++
-	if l.idle != nil {
-		l.idle.Stop()
-		l.idle = nil
-	}
 	return l
 }
 
@@ -93,17 +91,25 @@ func Acquire(pool *pgxpool.Pool) *Listener {
 func (l *Listener) Release() {
 	mu.Lock()
 	defer mu.Unlock()
-	l.users--
+	if l.users--; l.users == 0 {
+		l.unused = time.Now()
+		l.idle = time.AfterFunc(lingerCheck, l.closeIfUnused)
+	}
+}
+
+// closeIfUnused ends the listener when nobody has used it for a while, or the
+// pool has no connections: then it is closed, or nobody uses that either.
+func (l *Listener) closeIfUnused() {
+	mu.Lock()
+	defer mu.Unlock()
 	if l.users > 0 {
 		return
 	}
-	l.idle = time.AfterFunc(linger, l.closeIfIdle)
-}
-
-func (l *Listener) closeIfIdle() {
-	mu.Lock()
-	defer mu.Unlock()
-	if l.users == 0 && listeners[l.pool] == l {
+	if time.Since(l.unused) < linger && l.pool.Stat().TotalConns() > 0 {
+		l.idle.Reset(lingerCheck)
+		return
+	}
+	if listeners[l.pool] == l {
 		delete(listeners, l.pool)
 		l.cancel()
 	}

@@ -1,0 +1,121 @@
+package runtime_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+func TestUpsert(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	longer := runtime.FlowOptions{Steps: append(greeting.Steps[:2:2], runtime.StepOptions{Slug: "bow"})}
+	upsert := func(flow runtime.FlowOptions, opts ...runtime.UpsertOption) runtime.UpsertResult {
+		t.Helper()
+		result, err := runtime.UpsertFlow(ctx, pool, "dynamic", flow, opts...)
+		require.NoError(t, err)
+		return result
+	}
+	require.Equal(t, runtime.UpsertResult{Status: runtime.FlowCompiled, Differences: []string{}}, upsert(greeting))
+	require.Equal(t, runtime.FlowVerified, upsert(greeting).Status)
+
+	patient := greeting
+	patient.MaxAttempts, patient.Timeout = runtime.Set(9), runtime.Set(time.Hour)
+	run, err := runtime.StartFlow(ctx, pool, "dynamic", nil)
+	require.NoError(t, err)
+	require.Equal(t, runtime.FlowOptionsUpdated, upsert(patient).Status)
+	require.Equal(t, 9, count(t, pool, `SELECT opt_max_attempts FROM pgflow.flows WHERE flow_slug = 'dynamic'`))
+	require.Equal(t, 3600, count(t, pool, `SELECT opt_timeout FROM pgflow.flows WHERE flow_slug = 'dynamic'`))
+	require.Equal(t, 1, count(t, pool, `SELECT opt_base_delay FROM pgflow.flows WHERE flow_slug = 'dynamic'`))
+
+	result, err := runtime.UpsertFlow(ctx, pool, "dynamic", longer, runtime.KeepRuns())
+	var mismatch *runtime.MismatchError
+	require.ErrorAs(t, err, &mismatch)
+	require.Equal(t, runtime.FlowMismatch, result.Status)
+	require.NotEmpty(t, mismatch.Differences)
+	require.Equal(t, mismatch.Differences, result.Differences)
+	_, err = run.Info(ctx)
+	require.NoError(t, err)
+
+	result = upsert(longer)
+	require.Equal(t, runtime.FlowRecompiled, result.Status)
+	require.Equal(t, 1, result.DeletedRuns)
+	require.Equal(t, mismatch.Differences, result.Differences)
+	_, err = run.Info(ctx)
+	require.ErrorIs(t, err, runtime.ErrRunNotFound)
+}
+
+func TestTypedUpsertKeepsRuns(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	run, err := typed.Start(ctx, pool, greet{})
+	require.NoError(t, err)
+	changed := runtime.NewFlow[greet](runtime.Definition{
+		Slug: "greeting", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "wave"}}},
+	}, runtime.Nothing)
+	_, err = changed.Upsert(ctx, pool)
+	require.ErrorAs(t, err, new(*runtime.MismatchError))
+	_, err = run.Info(ctx)
+	require.NoError(t, err)
+	result, err := changed.Upsert(ctx, pool, runtime.AllowDataLoss())
+	require.NoError(t, err)
+	require.Equal(t, runtime.FlowRecompiled, result.Status)
+	require.Equal(t, 1, result.DeletedRuns)
+}
+
+func TestUpsertInvalid(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	_, err := runtime.UpsertFlow(ctx, pool, "bad", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "a", Deps: []string{"b"}}}})
+	require.ErrorAs(t, err, new(*runtime.InvalidFlowError))
+	exists, err := runtime.FlowExists(ctx, pool, "bad")
+	require.NoError(t, err)
+	require.False(t, exists)
+}
+
+// Callers that put the same flow there at the same time all succeed.
+func TestUpsertTogether(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	const callers = 10
+	results := make(chan runtime.UpsertStatus, callers)
+	for range callers {
+		go func() {
+			result, err := runtime.UpsertFlow(ctx, pool, "together", greeting)
+			if err != nil {
+				t.Error(err)
+			}
+			results <- result.Status
+		}()
+	}
+	statuses := map[runtime.UpsertStatus]int{}
+	for range callers {
+		statuses[receive(t, results)]++
+	}
+	require.Equal(t, map[runtime.UpsertStatus]int{runtime.FlowCompiled: 1, runtime.FlowVerified: callers - 1}, statuses)
+}
+
+func TestDeleteAndExists(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	exists, err := typed.Exists(ctx, pool)
+	require.NoError(t, err)
+	require.True(t, exists)
+	exists, err = runtime.FlowExists(ctx, pool, "Greeting")
+	require.NoError(t, err)
+	require.False(t, exists, "case matters")
+	_, err = runtime.FlowExists(ctx, pool, "no such slug")
+	require.ErrorIs(t, err, runtime.ErrInvalidSlug)
+
+	deleted, err := typed.Delete(ctx, pool)
+	require.NoError(t, err)
+	require.Equal(t, runtime.Deleted{Existed: true, Steps: 2}, deleted)
+	deleted, err = typed.Delete(ctx, pool)
+	require.NoError(t, err)
+	require.Zero(t, deleted)
+	_, err = typed.Start(ctx, pool, greet{})
+	require.ErrorIs(t, err, runtime.ErrFlowNotFound)
+}

@@ -1,0 +1,127 @@
+package runtime_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// faults are what Validate finds, as text.
+func faults(t *testing.T, def runtime.Definition) []string {
+	t.Helper()
+	err := def.Validate()
+	if err == nil {
+		return nil
+	}
+	var invalid *runtime.InvalidFlowError
+	require.ErrorAs(t, err, &invalid)
+	require.Equal(t, def.Slug, invalid.Flow)
+	var all []string
+	for _, f := range invalid.Faults {
+		all = append(all, f.String())
+	}
+	return all
+}
+
+func TestValidateFindsEverythingAtOnce(t *testing.T) {
+	t.Parallel()
+	def := runtime.Definition{Slug: "run", FlowOptions: runtime.FlowOptions{
+		MaxAttempts: runtime.Set(0),
+		BaseDelay:   runtime.Set(-time.Second),
+		Timeout:     runtime.Set(1500 * time.Millisecond),
+		Steps: []runtime.StepOptions{
+			{Slug: "a", Deps: []string{"a", "zzz"}, StartDelay: runtime.Set(time.Millisecond)},
+			{Slug: "a"},
+			{Slug: "2b", Type: "double"},
+			{},
+			{Slug: "m", Type: runtime.MapStep, Deps: []string{"a", "c"}},
+			{Slug: "c", Deps: []string{"d", "d"}, If: json.RawMessage(`[1]`), WhenExhausted: "retry"},
+			{Slug: "d", Deps: []string{"c"}, WhenUnmet: runtime.FailRun},
+			{Slug: "r", Type: runtime.MapStep, IfNot: json.RawMessage(`{"a":1}`), WhenUnmet: "never"},
+		},
+	}}
+	require.Equal(t, []string{
+		`the slug "run" is reserved`,
+		`MaxAttempts is 0, it counts the first try and must be at least 1`,
+		`BaseDelay is -1s, it must be at least 0s`,
+		`Timeout is 1.5s, it must be whole seconds`,
+		`step a: it is there twice, as step 1 and as step 2`,
+		`step a: StartDelay is 1ms, it must be whole seconds`,
+		`step a: it waits for itself`,
+		`step a: it waits for "zzz", which is no step of this flow`,
+		`step 2b: the slug "2b" must be a letter or underscore, then letters, digits and underscores`,
+		`step 2b: Type is "double", it must be "single" or "map"`,
+		`step 4: the slug is missing`,
+		`step m: a map step waits for one step at most, not for a, c`,
+		`step c: it waits for "d" twice`,
+		`step c: If must be a JSON object, not [1]`,
+		`step c: WhenExhausted is "retry", it must be "fail", "skip" or "skip-cascade"`,
+		`step d: WhenUnmet has no effect without If or IfNot`,
+		`step r: IfNot on a map over the flow's input would be compared with a list and never hold`,
+		`step r: WhenUnmet is "never", it must be "fail", "skip" or "skip-cascade"`,
+		`steps wait for each other: c waits for d waits for c`,
+	}, faults(t, def))
+}
+
+func TestValidateLimits(t *testing.T) {
+	t.Parallel()
+	step := []runtime.StepOptions{{Slug: "a"}}
+	long := func(n int) string { return strings.Repeat("a", n) }
+	require.Empty(t, faults(t, runtime.Definition{Slug: long(47), FlowOptions: runtime.FlowOptions{Steps: step}}))
+	require.Len(t, faults(t, runtime.Definition{Slug: long(48), FlowOptions: runtime.FlowOptions{Steps: step}}), 1)
+	require.Empty(t, faults(t, runtime.Definition{Slug: "f", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: long(128)}}}}))
+	require.Len(t, faults(t, runtime.Definition{Slug: "f", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: long(129)}}}}), 1)
+	require.Equal(t, []string{"it has no steps, at least one is needed"}, faults(t, runtime.Definition{Slug: "f"}))
+	require.Empty(t, faults(t, chain(49)))
+	require.Equal(t, []string{"step s50: it is the 50th in a row of steps that have a condition or are maps, at most 49 can follow each other"},
+		faults(t, chain(51)))
+}
+
+// chain is a flow of conditional steps, each of which waits for the one before.
+func chain(n int) runtime.Definition {
+	def := runtime.Definition{Slug: "chain"}
+	for i := range n {
+		s := runtime.StepOptions{Slug: fmt.Sprintf("s%d", i+1), If: json.RawMessage(`{}`)}
+		if i > 0 {
+			s.Deps = []string{fmt.Sprintf("s%d", i)}
+		}
+		def.Steps = append(def.Steps, s)
+	}
+	return def
+}
+
+func TestPayload(t *testing.T) {
+	t.Parallel()
+	def := runtime.Definition{Slug: "order", FlowOptions: runtime.FlowOptions{
+		BaseDelay: runtime.Set(5 * time.Second),
+		Steps: []runtime.StepOptions{
+			{Slug: "ship", Deps: []string{"pack", "charge"}, If: json.RawMessage(`{"charge":{"ok":true}}`), WhenUnmet: runtime.SkipCascade},
+			{Slug: "check"},
+			{Slug: "pack", Type: runtime.MapStep, Deps: []string{"check"}, WhenExhausted: runtime.SkipStep},
+			{Slug: "charge", Deps: []string{"check"}, MaxAttempts: runtime.Set(5), BaseDelay: runtime.Set(time.Duration(0)),
+				Timeout: runtime.Set(time.Minute), StartDelay: runtime.Set(time.Hour)},
+		},
+	}}
+	payload, err := def.Payload()
+	require.NoError(t, err)
+	none := `{"defined":false}`
+	require.JSONEq(t, `{
+		"options": {"maxAttempts": 3, "baseDelay": 5, "timeout": 60},
+		"steps": [
+			{"slug": "check", "stepType": "single", "dependencies": [], "whenUnmet": "skip", "whenExhausted": "fail",
+			 "requiredInputPattern": `+none+`, "forbiddenInputPattern": `+none+`},
+			{"slug": "pack", "stepType": "map", "dependencies": ["check"], "whenUnmet": "skip", "whenExhausted": "skip",
+			 "requiredInputPattern": `+none+`, "forbiddenInputPattern": `+none+`},
+			{"slug": "charge", "stepType": "single", "dependencies": ["check"], "whenUnmet": "skip", "whenExhausted": "fail",
+			 "requiredInputPattern": `+none+`, "forbiddenInputPattern": `+none+`,
+			 "options": {"maxAttempts": 5, "baseDelay": 0, "timeout": 60, "startDelay": 3600}},
+			{"slug": "ship", "stepType": "single", "dependencies": ["charge", "pack"], "whenUnmet": "skip-cascade", "whenExhausted": "fail",
+			 "requiredInputPattern": {"defined": true, "value": {"charge": {"ok": true}}}, "forbiddenInputPattern": `+none+`}
+		]}`, string(payload))
+}
