@@ -172,7 +172,7 @@ func (c *checker) bind(d *declaration, w want) (source model.Source, needs []*pr
 	}
 
 	producers := d.producers(w.self)
-	unclear := slices.ContainsFunc(producers, (*producer).unclear)
+	unclear := d.unclear(producers)
 	var exact, almost []*producer
 	for _, p := range producers {
 		switch {
@@ -428,7 +428,7 @@ func (c *checker) joinField(d *declaration, w want, f *types.Var, tag string, pr
 		return nil, false
 	case len(almost) == 1:
 		return almost[0], c.fitField(w, f, almost[0])
-	case slices.ContainsFunc(producers, (*producer).unclear) || !c.valid(f.Type()):
+	case d.unclear(producers) || !c.valid(f.Type()):
 		return nil, false
 	}
 	var names []string
@@ -437,7 +437,10 @@ func (c *checker) joinField(d *declaration, w want, f *types.Var, tag string, pr
 	}
 	b := c.diags.Add(pos, end, "%s: there is no step %s, and nothing gives %s", who, f.Name(), c.name(f.Type()))
 	if near := diag.Nearest(f.Name(), names); near != "" {
-		b.Fix("did you mean %s?", near).Edit(pos, end, near)
+		p := producers[slices.Index(names, near)]
+		if b.Fix("did you mean %s? %s", near, c.gives(p, w.result)); types.Identical(p.given(w.result), f.Type()) {
+			b.Fix("did you mean %s?", near).Edit(pos, end, near)
+		}
 	} else {
 		b.Fix(`name it after what gives it, or tag it from:"…": %s`, strings.Join(names, ", "))
 	}

@@ -40,15 +40,18 @@ func Packages(fset *token.FileSet, pkgs []*load.Package) ([]*model.Flow, []diag.
 type checker struct {
 	pkg   *load.Package
 	diags *diag.List
-	// reached are the types that the declarations name, directly or not, and
-	// that the compiler rejects: their problems are told, others are not ours.
-	broken  bool
+	// broken is set if the compiler rejects a type that a declaration reaches.
+	broken bool
+	// reached are the types of the package that declarations name, directly or
+	// not: their problems are told, others are not ours.
 	reached map[*types.TypeName]bool
 	fields  map[token.Pos]*ast.Field // by the position of a name
+	// hiddenSeen are the names that were said to be hidden from the generated package.
+	hiddenSeen map[string]bool
 }
 
 func (c *checker) check() []*declaration {
-	c.reached = map[*types.TypeName]bool{}
+	c.reached, c.hiddenSeen = map[*types.TypeName]bool{}, map[string]bool{}
 	for _, p := range c.pkg.Fatal {
 		c.diags.AddAt(p.At, "%s", p.Message)
 	}

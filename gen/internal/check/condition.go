@@ -191,6 +191,9 @@ func (p *conditionParser) unexpected(wanted string) *conditionError {
 	case strings.HasPrefix(rest, "||"):
 		e.message = "a condition knows no ||"
 		e.fix = "let the step before give a bool that says it, and look at that"
+	case strings.HasPrefix(rest, "!="):
+		e.message = "a condition knows no !=, only =="
+		e.fix = "write ==, in an if_not"
 	case strings.HasPrefix(rest, "!"):
 		e.message = "a condition knows no !"
 		e.fix = "say it with if_not"

@@ -22,6 +22,7 @@ type declaration struct {
 	steps    []*step
 	flow     *model.Flow
 	broken   bool // a type is one that the compiler rejects
+	partial  bool // a field that may be meant as a step is refused
 }
 
 // slugPlace is where the slug is decided.
@@ -221,6 +222,12 @@ func (c *checker) declarable(d *declaration) bool {
 			Fix("embed dsl.%s itself", d.head.name).Edit(p, p+1, "")
 		ok = false
 	}
+	if d.head.alias {
+		p, e := where(d.headExpr)
+		c.diags.Add(p, e, "%s embeds %s, an alias of dsl.%s", d.name, types.ExprString(d.headExpr), d.head.name).
+			Fix("embed dsl.%s itself", d.head.name)
+		ok = false
+	}
 	if d.spec.TypeParams != nil {
 		p, e := where(d.spec.TypeParams)
 		c.diags.Add(p, e, "%s has type parameters, but a flow is one flow of the database", d.name).
@@ -263,24 +270,28 @@ func (c *checker) declareSteps(d *declaration, fields *ast.StructType, head *ast
 				Fix("remove it, or embed dsl.Flow and declare steps")
 		case m == nil || !m.step():
 			if t := c.pkg.Info.TypeOf(f.Type); t == nil || t == types.Typ[types.Invalid] {
-				c.broken, d.broken = true, true // the compiler says why
+				c.broken, d.broken, d.partial = true, true, true // the compiler says why
 				continue
 			}
+			d.partial = true
 			c.diags.Add(pos, end, "%s: the field %s is %s, not a step", d.name, name, c.name(c.pkg.Info.TypeOf(f.Type))).
 				Fix("make it a dsl.Step or dsl.Map, or move it out: handlers keep their own state")
-		case m.pointer:
-			c.diags.Add(f.Type.Pos(), f.Type.End(), "%s.%s is a pointer to a step", d.name, name).
-				Fix("declare it dsl.%s itself", m.name).Edit(f.Type.Pos(), f.Type.Pos()+1, "")
 		case len(f.Names) == 0:
+			d.partial = true
 			c.diags.Add(pos, end, "%s embeds dsl.%s, so the step has no name", d.name, m.name).
 				Fix("give it a name in front of dsl.%s", m.name)
 		default:
+			if m.pointer {
+				c.diags.Add(f.Type.Pos(), f.Type.End(), "%s.%s is a pointer to a step", d.name, name).
+					Fix("declare it dsl.%s itself", m.name).Edit(f.Type.Pos(), f.Type.Pos()+1, "")
+			}
 			for _, ident := range f.Names {
 				c.declareStep(d, f, ident, m)
 			}
 		}
 	}
-	if !d.flow.Job && len(d.steps) == 0 && len(fields.Fields.List) == 1 {
+	if !d.flow.Job && len(fields.Fields.List) == 1 {
+		d.partial = true
 		c.diags.Add(d.spec.Name.Pos(), d.spec.Name.End(), "%s has no steps", d.name).
 			Fix("add a dsl.Step, or embed dsl.Job to make it a job")
 	}
@@ -292,14 +303,15 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 	switch {
 	case ident.Name == "_":
 		c.diags.Add(pos, end, "%s: a step needs a name", d.name).Fix("give it one")
+		d.partial = true
 		return
 	case !ident.IsExported():
 		c.diags.Add(pos, end, "%s is not exported, so no handler could be written for it", who).
 			Fix("give it a name that begins with an upper case letter")
-		return
 	case ident.Name == "Input":
 		c.diags.Add(pos, end, "%s: Input is what the flow takes, so no step can have that name", who).
 			Fix("call it something else")
+		d.partial = true
 		return
 	}
 	on := onStep

@@ -11,6 +11,7 @@ import (
 type marker struct {
 	name    string // Flow, Job, Step, Map or None
 	pointer bool   // it is *dsl.X
+	alias   bool   // it is an alias of dsl.X
 	// args are the type arguments; nil if the compiler rejects the use.
 	args []types.Type
 	// exprs are the type arguments in the source, as far as they are written
@@ -51,11 +52,11 @@ func markerOf(info *types.Info, expr ast.Expr) *marker {
 	}
 	if named, ok := t.(*types.Named); ok && isDSL(named.Obj()) {
 		m.name = named.Obj().Name()
-		for a := range named.TypeArgs().Types() {
-			m.args = append(m.args, a)
+		if args := named.TypeArgs(); args.Len() == 2 { // the compiler leaves one that is missing out
+			m.args = []types.Type{args.At(0), args.At(1)}
 		}
 		if !isDSL(used(info, generic)) {
-			m.exprs = nil // an alias, whose arguments are its own
+			m.alias, m.exprs = true, nil // whose arguments are its own
 		}
 		return m
 	}

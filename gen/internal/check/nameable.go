@@ -11,6 +11,10 @@ func (c *checker) checkNameable(who string, t types.Type, expr ast.Expr) bool {
 	if hidden == "" {
 		return true
 	}
+	if c.hiddenSeen[hidden] { // told where it is used first
+		return false
+	}
+	c.hiddenSeen[hidden] = true
 	pos, end := where(expr)
 	if hidden == c.name(t) {
 		hidden = "is " + hidden

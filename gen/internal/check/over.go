@@ -2,7 +2,6 @@ package check
 
 import (
 	"go/types"
-	"slices"
 	"strings"
 )
 
@@ -55,7 +54,7 @@ func (c *checker) bindMap(d *declaration, s *step) *producer {
 		c.diags.Add(pos, end, "%s: %s comes from %s; say which", s.who, list, enumerate(names, "and")).
 			Fix("tag it %s", enumerate(tags, "or"))
 		return nil
-	case slices.ContainsFunc(d.producers(s), (*producer).unclear):
+	case d.unclear(d.producers(s)):
 		return nil
 	case len(others) == 1:
 		return c.fitMap(s, others[0])

@@ -25,7 +25,7 @@ func (c *checker) checkConditions(d *declaration, s *step) {
 // in the subject of a step: the run's input for a root, otherwise the outputs
 // of the steps it waits for.
 func (c *checker) pattern(d *declaration, s *step, p *pair) *model.Condition {
-	if p == nil || !s.bound && !d.flow.Job {
+	if p == nil {
 		return nil
 	}
 	cond, fault := parseCondition(p.value)
@@ -106,8 +106,8 @@ func (c *checker) subject(d *declaration, s *step, p *pair, t term) *producer {
 		if other.name != first.name {
 			continue
 		}
-		if slices.Contains(seen, first.name) {
-			return other
+		if slices.Contains(seen, first.name) || !s.bound && other.step != s {
+			return other // a step that is not bound may yet turn out to take it
 		}
 		switch {
 		case other.step == s:
@@ -126,6 +126,9 @@ func (c *checker) subject(d *declaration, s *step, p *pair, t term) *producer {
 	if slices.ContainsFunc(d.steps, func(o *step) bool { return o.name.Name == first.name }) {
 		c.diags.Add(pos, end, "%s: %s gives nothing to look at", s.who, first.name).
 			Fix("let it give what the condition asks for")
+		return nil
+	}
+	if d.partial {
 		return nil
 	}
 	b := c.diags.Add(pos, end, "%s: there is no step %s", s.who, first.name)

@@ -2,6 +2,7 @@ package check
 
 import (
 	"go/types"
+	"slices"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
@@ -26,6 +27,12 @@ func (d *declaration) producers(without *step) (list []*producer) {
 		}
 	}
 	return list
+}
+
+// unclear reports whether it is not known what all producers give, since another
+// mistake stands in the way. Then nothing can be said to be given by none.
+func (d *declaration) unclear(producers []*producer) bool {
+	return d.partial || slices.ContainsFunc(producers, (*producer).unclear)
 }
 
 // given is the type that one sees who takes from the producer: optional if it

@@ -22,6 +22,8 @@ func (c *checker) checkStored(who string, t types.Type, expr ast.Expr) {
 		b := c.diags.Add(pos, end, "%s cannot be stored as JSON: %s", who, f.why)
 		if f.path != c.name(t) {
 			b.NoteAt(f.pos, "%s is %s", f.path, f.typ)
+		} else if f.fix == dropField {
+			f.fix = "use a type that has one"
 		}
 		b.Fix("%s", f.fix)
 	}
@@ -99,14 +101,14 @@ func (w *jsonWalk) methods(t types.Type, path string, addressable bool) bool {
 	}
 	own := marshals(t, addressable)
 	if own == "" {
-		if hidden := marshals(t, true); hidden != "" && has(types.NewPointer(t), reads[hidden]) {
+		if hidden := marshals(t, true); hidden != "" && has(address(t), reads[hidden]) {
 			w.fault(t, path, hidden+" is a method of *"+w.c.name(t)+", so it is not used where the value itself stands",
 				"use *"+w.c.name(t))
 			return true
 		}
 		return false
 	}
-	if !has(types.NewPointer(t), reads[own]) {
+	if !has(address(t), reads[own]) {
 		w.fault(t, path, w.c.name(t)+" has "+own+" but no "+reads[own]+", so it cannot be read back", "give it "+reads[own])
 	}
 	return true
@@ -118,9 +120,7 @@ var reads = map[string]string{"MarshalJSON": "UnmarshalJSON", "MarshalText": "Un
 // marshals is the method by which a type writes its own JSON, or "".
 func marshals(t types.Type, addressable bool) string {
 	if addressable {
-		if _, pointer := t.Underlying().(*types.Pointer); !pointer {
-			t = types.NewPointer(t)
-		}
+		t = address(t)
 	}
 	for _, method := range []string{"MarshalJSON", "MarshalText"} {
 		if has(t, method) {
@@ -128,6 +128,14 @@ func marshals(t types.Type, addressable bool) string {
 		}
 	}
 	return ""
+}
+
+// address is the type of a pointer to a T, or T if that is a pointer.
+func address(t types.Type) types.Type {
+	if _, pointer := t.Underlying().(*types.Pointer); pointer {
+		return t
+	}
+	return types.NewPointer(t)
 }
 
 // has reports whether a type has one of the four methods of encoding.

@@ -68,21 +68,26 @@ func (l *List) Len() int { return len(l.items) }
 
 // Sorted are the mistakes in the order of files and lines, each once.
 func (l *List) Sorted() []Diagnostic {
-	items := make([]Diagnostic, len(l.items))
-	for i, d := range l.items {
-		items[i] = *d
+	type said struct {
+		at      token.Position
+		message string
+	}
+	seen := map[said]bool{}
+	var items []Diagnostic
+	for _, d := range l.items {
+		if key := (said{d.At, d.Message}); !seen[key] {
+			seen[key] = true
+			items = append(items, *d)
+		}
 	}
 	slices.SortStableFunc(items, func(a, b Diagnostic) int {
 		return cmp.Or(
 			cmp.Compare(a.At.Filename, b.At.Filename),
 			cmp.Compare(a.At.Line, b.At.Line),
 			cmp.Compare(a.At.Column, b.At.Column),
-			cmp.Compare(a.Message, b.Message),
 		)
 	})
-	return slices.CompactFunc(items, func(a, b Diagnostic) bool {
-		return a.At == b.At && a.Message == b.Message
-	})
+	return items
 }
 
 // A Builder completes a mistake.

@@ -6,7 +6,12 @@ import "strings"
 func Nearest(name string, names []string) string {
 	best, least := "", len(name)/3+2 // a third of the letters may be wrong
 	for _, candidate := range names {
-		if d := distance(strings.ToLower(name), strings.ToLower(candidate)); d < least {
+		a, b := strings.ToLower(name), strings.ToLower(candidate)
+		d := distance(a, b)
+		if len(a) >= 3 && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a)) {
+			d = 1
+		}
+		if d < least {
 			best, least = candidate, d
 		}
 	}

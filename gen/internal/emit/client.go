@@ -160,8 +160,9 @@ func (f *file) manage() {
 	})
 	f.function(function{
 		doc: []string{
-			"Upsert" + name + " puts the definition into the database. One of another shape is",
-			"replaced, with its runs, only if runtime.AllowDataLoss is given.",
+			"Upsert" + name + " puts the definition into the database. One of another shape, with",
+			"its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as",
+			"it is, with a runtime.MismatchError.",
 		},
 		name:    "Upsert" + name,
 		params:  []jen.Code{jen.Id("opts").Op("...").Add(f.runtime("UpsertOption"))},

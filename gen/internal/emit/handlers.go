@@ -49,14 +49,10 @@ func (f *file) handler() {
 }
 
 func (f *file) serve(param jen.Code, handlers []jen.Code) {
-	list := lines(handlers...)
-	if len(handlers) == 1 {
-		list = jen.Values(handlers...)
-	}
 	f.Func().Id("Serve").Params(param, f.serveOptions()).Add(f.runtime("Service")).Block(
 		jen.Return(f.runtime("Serve").Call(
 			jen.Id("Definition"),
-			jen.Index().Add(f.runtime("Handler")).Add(list),
+			jen.Index().Add(f.runtime("Handler")).Add(lines(handlers...)),
 			jen.Id("opts").Op("..."),
 		)),
 	)

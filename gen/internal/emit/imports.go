@@ -3,7 +3,6 @@ package emit
 import (
 	"bytes"
 	"fmt"
-	"go/token"
 	"go/types"
 	"path"
 	"strings"
@@ -104,11 +103,7 @@ func lowerFirst(name string) string {
 		}
 		runes[i] = unicode.ToLower(r)
 	}
-	lower := string(runes)
-	if token.IsKeyword(lower) {
-		return lower + "Step"
-	}
-	return lower
+	return string(runes)
 }
 
 // groupImports sets the standard library apart from other packages, which
