@@ -50,10 +50,11 @@ func chooseIdentity(ids []identity, bin Binaries, dir string) (identity, error) 
 		}
 		faults = append(faults, fmt.Sprintf("  as %s: %v", id.name, err))
 	}
-	return identity{}, fmt.Errorf("PostgreSQL does not run as root, and no other way works here:\n%s\n"+
-		"Ways out: run this program as an ordinary user, or install PostgreSQL where user postgres can reach it "+
-		"(apt-get install postgresql), or set DATABASE_URL to a PostgreSQL that runs already",
-		strings.Join(faults, "\n"))
+	return identity{}, fmt.Errorf("PostgreSQL does not run as root, and no other way works here:\n%s\nWays out:\n"+
+		"  set DATABASE_URL to a PostgreSQL that runs already, or\n"+
+		"  see that user postgres exists and can pass to %s and %s, or\n"+
+		"  run this program as an ordinary user",
+		strings.Join(faults, "\n"), bin.Dir, dir)
 }
 
 // probe says whether the identity can reach the programs and the directory.

@@ -6,12 +6,30 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
+
+// needUserNamespace skips a test where the system allows none, as in most
+// containers.
+func needUserNamespace(t *testing.T) {
+	t.Helper()
+	for _, id := range identities() {
+		if !id.userNamespace {
+			continue
+		}
+		cmd := exec.Command("/bin/true")
+		cmd.SysProcAttr = toolAttr(id)
+		if cmd.Run() == nil {
+			return
+		}
+	}
+	t.Skip("no user namespaces here")
+}
 
 func TestIdentities(t *testing.T) {
 	t.Parallel()
@@ -23,6 +41,9 @@ func TestIdentities(t *testing.T) {
 	for _, id := range ids {
 		t.Run(id.name, func(t *testing.T) {
 			t.Parallel()
+			if id.userNamespace {
+				needUserNamespace(t)
+			}
 			db, err := startThrowAway(t.Context(), Config{}, []identity{id})
 			require.NoError(t, err)
 			defer db.Close()
@@ -85,4 +106,38 @@ func TestOrdinaryUser(t *testing.T) {
 	images, err := filepath.Glob(filepath.Join(home, ".cache", "flowc", "postgres", "*.tar"))
 	require.NoError(t, err)
 	require.Len(t, images, 1)
+}
+
+func TestKeptWhereOnlyRootMayGo(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("an ordinary user runs the server as itself")
+	}
+	needUserNamespace(t)
+	closed := filepath.Join(openDir(t), "closed")
+	require.NoError(t, os.Mkdir(closed, 0o700))
+	db := start(t, Config{Dir: filepath.Join(closed, "database")})
+	require.True(t, db.identity.userNamespace)
+	require.Equal(t, 1, query[int](t, connect(t, db.URL()), "select 1"))
+	require.NoError(t, db.Close())
+
+	// The data stay with whom they belong to, though others could have them now.
+	require.NoError(t, os.Chmod(closed, 0o755))
+	again := start(t, Config{Dir: db.Dir()})
+	require.True(t, again.identity.userNamespace)
+	require.NoError(t, again.Close())
+}
+
+func TestSocketDirBelongingToSomebodyElse(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs a second user")
+	}
+	dir := filepath.Join(openDir(t), strings.Repeat("long", 40))
+	sockets := socketDir(dir)
+	require.NoError(t, os.Mkdir(sockets, 0o755))
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(sockets)) })
+	require.NoError(t, os.Lchown(sockets, 12345, 12345))
+	_, err := Start(t.Context(), Config{Dir: dir})
+	require.ErrorContains(t, err, "belongs to somebody else")
 }

@@ -132,25 +132,6 @@ func TestKeptInAnOddPath(t *testing.T) {
 	}
 }
 
-func TestKeptWhereOnlyRootMayGo(t *testing.T) {
-	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("an ordinary user runs the server as itself")
-	}
-	closed := filepath.Join(openDir(t), "closed")
-	require.NoError(t, os.Mkdir(closed, 0o700))
-	db := start(t, Config{Dir: filepath.Join(closed, "database")})
-	require.True(t, db.identity.userNamespace)
-	require.Equal(t, 1, query[int](t, connect(t, db.URL()), "select 1"))
-	require.NoError(t, db.Close())
-
-	// The data stay with whom they belong to, though others could have them now.
-	require.NoError(t, os.Chmod(closed, 0o755))
-	again := start(t, Config{Dir: db.Dir()})
-	require.True(t, again.identity.userNamespace)
-	require.NoError(t, again.Close())
-}
-
 func TestKeptByAnotherVersion(t *testing.T) {
 	t.Parallel()
 	dir := openDir(t)
@@ -171,18 +152,4 @@ func TestKeptAfterInterruptedInitdb(t *testing.T) {
 	db := start(t, Config{Dir: dir})
 	require.Equal(t, 1, query[int](t, connect(t, db.URL()), "select 1"))
 	require.NoDirExists(t, dataDir(dir)+".new")
-}
-
-func TestSocketDirBelongingToSomebodyElse(t *testing.T) {
-	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("needs a second user")
-	}
-	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 40))
-	sockets := socketDir(dir)
-	require.NoError(t, os.Mkdir(sockets, 0o755))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(sockets)) })
-	require.NoError(t, os.Lchown(sockets, 12345, 12345))
-	_, err := Start(t.Context(), Config{Dir: dir})
-	require.ErrorContains(t, err, "belongs to somebody else")
 }
