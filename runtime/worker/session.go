@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/listen"
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 const (
@@ -73,7 +74,9 @@ func (w *Worker) begin(ctx context.Context) (*session, error) {
 	}
 	err = patiently(ctx, func() error {
 		err := w.check(ctx, db)
-		db.observe("check", err)
+		if err == nil || pgerr.Transient(err) {
+			db.observe("check", err)
+		}
 		return err
 	})
 	if err == nil {

@@ -6,9 +6,11 @@ package worker
 type shares struct {
 	slugs  []string
 	hungry map[string]bool // flows that filled their share last time
-	next   int             // the flow to begin with
 	turn   int
 	empty  int // how many flows in a row had nothing
+
+	// The flows to begin with.
+	nextIdle, nextHungry int
 }
 
 func newShares(slugs []string) *shares {
@@ -23,52 +25,45 @@ func (s *shares) deal(free int) (slugs []string, limits []int32) {
 		probes = (free + s.turn%2) / 2 // the odd slot in turn
 	}
 	var idle, hungry []string
-	for i := range s.slugs {
-		slug := s.slugs[(s.next+i)%len(s.slugs)]
-		switch {
-		case s.hungry[slug]:
-			hungry = append(hungry, slug)
-		case len(idle) < probes:
-			idle = append(idle, slug)
-		}
-	}
-	slugs = idle
+	idle, s.nextIdle = s.pick(false, s.nextIdle, probes)
+	hungry, s.nextHungry = s.pick(true, s.nextHungry, free-len(idle))
 	for range idle {
 		limits = append(limits, 1)
 	}
-	free -= len(idle)
-	if len(hungry) == 0 {
-		// Nobody is known to want them: a single task may be the first of many.
-		for i := 0; free > 0; i, free = (i+1)%len(idle), free-1 {
-			limits[i]++
+	rest := free - len(idle)
+	switch {
+	case len(hungry) > 0:
+		for i := range hungry {
+			limits = append(limits, part(rest, len(hungry), i))
 		}
-	} else {
-		if len(hungry) > free {
-			hungry = hungry[:free]
-		}
-		for i, slug := range hungry {
-			slugs = append(slugs, slug)
-			limits = append(limits, int32((free+len(hungry)-1-i)/len(hungry)))
+	case len(s.hungry) == 0:
+		// Nobody is known to want more: a single task may be the first of many.
+		for i := range idle {
+			limits[i] += part(rest, len(idle), i)
 		}
 	}
-	if len(slugs) > 0 {
-		last := slugs[0]
-		if len(idle) > 0 {
-			last = idle[len(idle)-1]
-		}
-		s.next = s.after(last)
-	}
-	return slugs, limits
+	return append(idle, hungry...), limits
 }
 
-func (s *shares) after(slug string) int {
-	for i, other := range s.slugs {
-		if other == slug {
-			return (i + 1) % len(s.slugs)
+// pick takes at most n flows that are hungry, or not, beginning with the flow at
+// a place, and returns where to begin the next time.
+func (s *shares) pick(hungry bool, from, n int) (slugs []string, next int) {
+	next = from
+	for i := range s.slugs {
+		if len(slugs) == n {
+			break
+		}
+		at := (from + i) % len(s.slugs)
+		if s.hungry[s.slugs[at]] == hungry {
+			slugs = append(slugs, s.slugs[at])
+			next = (at + 1) % len(s.slugs)
 		}
 	}
-	return 0
+	return slugs, next
 }
+
+// part is the i-th of so many nearly equal parts of n; the first are the larger.
+func part(n, parts, i int) int32 { return int32((n + parts - 1 - i) / parts) }
 
 // filled learns from what a claim brought.
 func (s *shares) filled(slugs []string, limits []int32, rows []claimed) {

@@ -45,7 +45,7 @@ type result struct {
 func (s *session) do(t *task, v runtime.Values) {
 	began := time.Now()
 	returned := make(chan result, 1)
-	go func() { returned <- call(t, v) }()
+	go call(t, v, returned)
 	r, stray := await(t, returned)
 	r.took = time.Since(began)
 	if !stray {
@@ -98,20 +98,21 @@ func await(t *task, returned <-chan result) (r result, stray bool) {
 	}
 }
 
-// call runs the handler. A panic is a failure like any other.
-func call(t *task, v runtime.Values) (r result) {
-	returned := false
+// call runs the handler. A panic is a failure like any other, and so is a handler
+// that ends its goroutine, as a failing test helper does.
+func call(t *task, v runtime.Values, returned chan<- result) {
+	r := judge(t, nil, errEnded)
 	defer func() {
 		if p := recover(); p != nil {
 			r = judge(t, nil, fmt.Errorf("panic: %v\n\n%s", p, debug.Stack()))
-		} else if !returned {
-			r = judge(t, nil, errors.New("flowc: the handler ended its goroutine"))
 		}
+		returned <- r
 	}()
 	output, err := t.handler.Work(t.ctx, v)
-	returned = true
-	return judge(t, output, err)
+	r = judge(t, output, err)
 }
+
+var errEnded = errors.New("flowc: the handler ended its goroutine")
 
 // judge says what becomes of a try.
 func judge(t *task, output json.RawMessage, err error) result {

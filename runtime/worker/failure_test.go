@@ -1,0 +1,313 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	stdruntime "runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// atOnce makes retries wait for nothing.
+var atOnce = runtime.FlowOptions{BaseDelay: runtime.Set(time.Duration(0))}
+
+func TestRetries(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	var tries atomic.Int64
+	flow := job[int, int64]("flaky", atOnce)
+	service := serve(flow, func(_ context.Context, succeedAt int) (int64, error) {
+		if n := tries.Add(1); n < int64(succeedAt) {
+			return 0, fmt.Errorf("try %d", n)
+		}
+		return tries.Load(), nil
+	})
+	pool := database(t, service)
+	w := run(t, pool, worker.Config{}, service)
+	out, err := flow.StartSync(ctx, pool, 3)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, out)
+	require.Contains(t, w.log.String(), `msg="task failed, it will be tried again" flow=flaky`)
+
+	tries.Store(0)
+	_, err = flow.StartSync(ctx, pool, 4)
+	failed := failure(t, err)
+	require.Equal(t, "try 3", failed.Message, "three tries in all")
+	require.EqualValues(t, 3, tries.Load())
+	require.Equal(t, worker.Stats{Claimed: 6, Completed: 1, Retried: 4, Failed: 1}, w.Stats())
+}
+
+// A failed try does not fail a run whose step may be skipped.
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	once := atOnce
+	once.MaxAttempts = runtime.Set(1)
+	for name, tt := range map[string]struct {
+		handler func(ctx context.Context) (json.RawMessage, error)
+		options runtime.FlowOptions
+		message string
+		tries   int
+	}{
+		"permanent": {
+			handler: func(context.Context) (json.RawMessage, error) {
+				return nil, fmt.Errorf("wrapped: %w", runtime.Permanent(errors.New("no")))
+			},
+			options: atOnce, message: "wrapped: no", tries: 1,
+		},
+		"panic": {
+			handler: func(context.Context) (json.RawMessage, error) { panic("at the disco") },
+			options: once, message: "panic: at the disco", tries: 1,
+		},
+		"goexit": {
+			handler: func(context.Context) (json.RawMessage, error) { stdruntime.Goexit(); return nil, nil },
+			options: once, message: "flowc: the handler ended its goroutine", tries: 1,
+		},
+		"skip without leave": {
+			handler: func(context.Context) (json.RawMessage, error) { return nil, runtime.Skip("not today") },
+			options: atOnce, message: "not today", tries: 1,
+		},
+		"NUL": {
+			handler: func(context.Context) (json.RawMessage, error) { return json.RawMessage(`"\u0000"`), nil },
+			options: atOnce, message: `flowc: output of step it: it contains the character \u0000`, tries: 1,
+		},
+		"not JSON": {
+			handler: func(context.Context) (json.RawMessage, error) { return json.RawMessage(`{`), nil },
+			options: atOnce, message: `flowc: output of step it: json: error calling MarshalJSON`, tries: 1,
+		},
+		"unstorable": {
+			handler: func(context.Context) (json.RawMessage, error) { return json.RawMessage(`"\ud800"`), nil },
+			options: atOnce, message: "flowc: the output cannot be stored: ", tries: 1,
+		},
+		"an error that is no text": {
+			handler: func(context.Context) (json.RawMessage, error) { return nil, errors.New("a\x00b\xff") },
+			options: once, message: "a\\x00b\uFFFD", tries: 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			flow := job[runtime.None, json.RawMessage]("it", tt.options)
+			service := runtime.Serve(flow.Definition(), []runtime.Handler{
+				runtime.Handle("it", runtime.Nothing, runtime.NoInput(tt.handler)),
+			})
+			pool := database(t, service)
+			run(t, pool, worker.Config{}, service)
+			started, err := flow.Start(ctx, pool, runtime.None{})
+			require.NoError(t, err)
+			_, err = started.Wait(ctx)
+			failed := failure(t, err)
+			require.Contains(t, failed.Message, tt.message)
+			require.Equal(t, tt.tries, count(t, pool, `SELECT attempts_count FROM pgflow.step_tasks`))
+		})
+	}
+}
+
+// An output that cannot be stored harms nobody else, although it is reported
+// together with others.
+func TestPoisonInABatch(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	const runs = 16
+	var together = make(chan struct{})
+	var arrived atomic.Int64
+	flow := job[int, json.RawMessage]("maybe", atOnce)
+	service := serve(flow, func(_ context.Context, n int) (json.RawMessage, error) {
+		if arrived.Add(1) == runs {
+			close(together)
+		}
+		<-together
+		if n%4 == 3 {
+			return json.RawMessage(`"\ud800"`), nil
+		}
+		return json.RawMessage(`"fine"`), nil
+	})
+	pool := database(t, service)
+	var ins []int
+	for n := range runs {
+		ins = append(ins, n)
+	}
+	started, err := flow.StartMany(ctx, pool, ins)
+	require.NoError(t, err)
+	w := run(t, pool, worker.Config{Concurrency: runs}, service)
+	for n, run := range started {
+		out, err := run.Wait(ctx)
+		if n%4 == 3 {
+			require.Contains(t, failure(t, err).Message, "the output cannot be stored")
+		} else {
+			require.NoError(t, err)
+			require.JSONEq(t, `"fine"`, string(out))
+		}
+	}
+	require.Equal(t, worker.Stats{Claimed: runs, Completed: 12, Failed: 4}, w.Stats())
+}
+
+func TestSkip(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	flow := runtime.NewFlow[runtime.None](runtime.Definition{Slug: "gift", FlowOptions: runtime.FlowOptions{
+		Steps: []runtime.StepOptions{
+			{Slug: "wrap", WhenExhausted: runtime.SkipStep},
+			{Slug: "send", Deps: []string{"wrap"}},
+		},
+	}}, runtime.Output[string]("send"))
+	service := runtime.Serve(flow.Definition(), []runtime.Handler{
+		runtime.Handle("wrap", runtime.Nothing, runtime.NoInput(func(context.Context) (string, error) {
+			return "", runtime.Skip("no paper")
+		})),
+		runtime.Handle("send", runtime.Output[*string]("wrap"), func(_ context.Context, paper *string) (string, error) {
+			return fmt.Sprint("paper: ", paper), nil
+		}),
+	})
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+	started, err := flow.Start(ctx, pool, runtime.None{})
+	require.NoError(t, err)
+	out, err := started.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "paper: <nil>", out)
+	info, err := runtime.GetRunWithStates(ctx, pool, started.ID())
+	require.NoError(t, err)
+	require.Equal(t, runtime.StepSkipped, info.States[0].Status)
+	require.Equal(t, "no paper", info.States[0].Error)
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	var first atomic.Int64
+	flow := job[runtime.None, time.Duration]("later", runtime.FlowOptions{BaseDelay: runtime.Set(time.Hour)})
+	service := runtime.Serve(flow.Definition(), []runtime.Handler{
+		runtime.Handle("later", runtime.Nothing, runtime.NoInput(func(context.Context) (time.Duration, error) {
+			if first.CompareAndSwap(0, time.Now().UnixNano()) {
+				return 0, runtime.RetryAfter(300*time.Millisecond, errors.New("busy"))
+			}
+			return time.Since(time.Unix(0, first.Load())), nil
+		})),
+	})
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+	waited, err := flow.StartSync(ctx, pool, runtime.None{})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, waited, 300*time.Millisecond)
+	require.Less(t, waited, 3*time.Second)
+}
+
+// Both handlers overrun their timeout: one notices its context, the other never
+// returns before the test ends. Each is reported, and neither stops the worker.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	release := make(chan struct{})
+	defer close(release)
+	causes := make(chan error, 1)
+	options := runtime.FlowOptions{MaxAttempts: runtime.Set(1), Timeout: runtime.Set(time.Second)}
+	heeding, deaf, quick := job[int, int]("heeding", options), job[int, int]("deaf", options), job[int, int]("quick", options)
+	services := []runtime.Service{
+		serve(heeding, func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return 0, fmt.Errorf("asking the bank: %w", context.Cause(ctx))
+		}),
+		serve(deaf, func(context.Context, int) (int, error) { <-release; return 0, nil }),
+		serve(quick, func(_ context.Context, n int) (int, error) { return n, nil }),
+	}
+	pool := database(t, services...)
+	w := run(t, pool, worker.Config{Concurrency: 1, Grace: -1}, services...)
+	_, err := heeding.StartSync(ctx, pool, 0)
+	require.Equal(t, "flowc: the try took longer than the step's timeout of 1s: asking the bank: "+runtime.ErrTaskTimeout.Error(), failure(t, err).Message)
+	require.ErrorIs(t, receive(t, causes), runtime.ErrTaskTimeout)
+
+	_, err = deaf.StartSync(ctx, pool, 0)
+	require.Equal(t, "flowc: the try took longer than the step's timeout of 1s", failure(t, err).Message)
+	require.Contains(t, w.log.String(), "the handler did not return when its context ended")
+	out, err := quick.StartSync(ctx, pool, 7)
+	require.NoError(t, err, "the slot of the deaf handler is free")
+	require.Equal(t, 7, out)
+}
+
+// When too many handlers are astray the worker stands still, and goes on when
+// one of them returns.
+func TestStraysAreLimited(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	release := make(chan struct{})
+	options := runtime.FlowOptions{MaxAttempts: runtime.Set(1), Timeout: runtime.Set(time.Second)}
+	deaf, quick := job[int, int]("deaf", options), job[int, int]("quick", options)
+	services := []runtime.Service{
+		serve(deaf, func(context.Context, int) (int, error) { <-release; return 0, nil }),
+		serve(quick, func(_ context.Context, n int) (int, error) { return n, nil }),
+	}
+	pool := database(t, services...)
+	run(t, pool, worker.Config{Concurrency: 1}, services...)
+	for range 2 {
+		_, err := deaf.StartSync(ctx, pool, 0)
+		failure(t, err)
+	}
+	waits, err := quick.Start(ctx, pool, 7)
+	require.NoError(t, err)
+	_, err = waits.Wait(ctx, runtime.WithTimeout(time.Second))
+	require.ErrorIs(t, err, runtime.ErrTimeout)
+	close(release)
+	out, err := waits.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 7, out)
+}
+
+// A run that ended otherwise takes its tasks from the worker.
+func TestLostTask(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	began, causes := make(chan struct{}), make(chan error, 1)
+	flow := job[int, int]("long", runtime.FlowOptions{})
+	service := serve(flow, func(ctx context.Context, _ int) (int, error) {
+		close(began)
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return 0, ctx.Err()
+	})
+	pool := database(t, service)
+	w := run(t, pool, worker.Config{}, service)
+	_, err := flow.Start(ctx, pool, 0)
+	require.NoError(t, err)
+	receive(t, began)
+	_, err = flow.Delete(ctx, pool)
+	require.NoError(t, err)
+	require.ErrorIs(t, receive(t, causes), runtime.ErrTaskLost)
+	eventually(t, func() bool { return w.Stats().Lost == 1 }, "the result is dropped")
+}
+
+// A worker whose heart stops loses its tasks to another, and its late report
+// changes nothing.
+func TestTakeOver(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	flow := job[int, string]("work", runtime.FlowOptions{Timeout: runtime.Set(time.Second)})
+	pool := database(t, serve(flow, func(context.Context, int) (string, error) { return "", nil }))
+
+	// The first claims by hand and is then silent.
+	_, err := pool.Exec(ctx, `SELECT flowc.register_worker('11111111-1111-1111-1111-111111111111', 'silent', '{work}')`)
+	require.NoError(t, err)
+	started, err := flow.Start(ctx, pool, 0)
+	require.NoError(t, err)
+	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM flowc.claim('11111111-1111-1111-1111-111111111111', '{work}', '{1}')`))
+
+	var attempt atomic.Int64
+	run(t, pool, worker.Config{}, serve(flow, func(ctx context.Context, _ int) (string, error) {
+		task, _ := runtime.TaskFromContext(ctx)
+		attempt.Store(int64(task.Attempt))
+		return "done", nil
+	}))
+	out, err := started.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "done", out)
+	require.EqualValues(t, 1, attempt.Load(), "what the dead worker had is not counted as a try")
+	require.Equal(t, 1, count(t, pool, `SELECT requeued_count FROM pgflow.step_tasks`))
+}

@@ -1,0 +1,270 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+type order struct {
+	Lines []string `json:"lines"`
+	Buyer string   `json:"buyer"`
+}
+
+type shipment struct {
+	Buyer   string   `json:"run"`
+	Receipt string   `json:"charge"`
+	Parcels []string `json:"pack"`
+}
+
+// orders is a diamond: validate; then list, and charge; pack maps over the list;
+// ship joins the run's input, charge and pack.
+var orders = runtime.NewFlow[order](runtime.Definition{Slug: "orders", FlowOptions: runtime.FlowOptions{
+	Steps: []runtime.StepOptions{
+		{Slug: "validate"},
+		{Slug: "list", Deps: []string{"validate"}},
+		{Slug: "charge", Deps: []string{"validate"}},
+		{Slug: "pack", Type: runtime.MapStep, Deps: []string{"list"}},
+		{Slug: "ship", Deps: []string{"charge", "pack"}},
+	},
+}}, runtime.Output[shipment]("ship"))
+
+func ordersService(pack func(context.Context, string) (string, error)) runtime.Service {
+	type wire struct {
+		Input  order    `json:"run"`
+		Charge string   `json:"charge"`
+		Pack   []string `json:"pack"`
+	}
+	return runtime.Serve(orders.Definition(), []runtime.Handler{
+		runtime.Handle("validate", runtime.Input[order](), func(_ context.Context, o order) (order, error) {
+			if o.Buyer == "" {
+				return o, runtime.Permanent(errors.New("nobody buys"))
+			}
+			return o, nil
+		}),
+		runtime.Handle("list", runtime.Output[order]("validate"), func(_ context.Context, o order) ([]string, error) { return o.Lines, nil }),
+		runtime.Handle("charge", runtime.Output[order]("validate"), func(_ context.Context, o order) (string, error) {
+			return "paid by " + o.Buyer, nil
+		}),
+		runtime.Handle("pack", runtime.Item[string](), pack),
+		runtime.Handle("ship", runtime.Join(func(w wire) wire { return w }, "run", "charge", "pack"),
+			func(_ context.Context, w wire) (shipment, error) {
+				return shipment{Buyer: w.Input.Buyer, Receipt: w.Charge, Parcels: w.Pack}, nil
+			}),
+	})
+}
+
+func box(_ context.Context, line string) (string, error) { return "[" + line + "]", nil }
+
+func TestDiamond(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	service := ordersService(box)
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+
+	out, err := orders.StartSync(ctx, pool, order{Lines: []string{"tea", "pot"}, Buyer: "Ada"})
+	require.NoError(t, err)
+	require.Equal(t, shipment{Buyer: "Ada", Receipt: "paid by Ada", Parcels: []string{"[tea]", "[pot]"}}, out)
+
+	out, err = orders.StartSync(ctx, pool, order{Lines: []string{}, Buyer: "Bob"})
+	require.NoError(t, err)
+	require.Equal(t, shipment{Buyer: "Bob", Receipt: "paid by Bob", Parcels: []string{}}, out)
+
+	_, err = orders.StartSync(ctx, pool, order{})
+	failed := failure(t, err)
+	require.Equal(t, "validate", failed.Step)
+	require.Equal(t, "nobody buys", failed.Message)
+}
+
+// An array that is too large to be sent with every task is read once.
+func TestLargeMap(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	service := ordersService(box)
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+	in := order{Buyer: "Ada"}
+	for i := range 500 {
+		in.Lines = append(in.Lines, fmt.Sprintf("%d %s", i, strings.Repeat("x", 20)))
+	}
+	out, err := orders.StartSync(ctx, pool, in)
+	require.NoError(t, err)
+	require.Len(t, out.Parcels, 500)
+	for i, parcel := range out.Parcels {
+		require.Equal(t, "["+in.Lines[i]+"]", parcel)
+	}
+}
+
+func TestManyRuns(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	service := ordersService(box)
+	pool := database(t, service)
+	run(t, pool, worker.Config{Concurrency: 8}, service)
+	run(t, pool, worker.Config{Concurrency: 3}, service)
+	var ins []order
+	for i := range 200 {
+		ins = append(ins, order{Buyer: fmt.Sprint(i), Lines: []string{"a", "b", "c"}})
+	}
+	runs, err := orders.StartMany(ctx, pool, ins)
+	require.NoError(t, err)
+	for i, run := range runs {
+		out, err := run.Wait(ctx)
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint(i), out.Buyer)
+	}
+	require.Equal(t, 200*7, count(t, pool, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'completed' AND attempts_count = 1`))
+	require.Zero(t, count(t, pool, `SELECT count(*) FROM flowc.queue`))
+}
+
+// A worker that sleeps is woken at once: with polls a second apart, this would
+// take half a minute.
+func TestSleepingWorkerIsWoken(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	echo := job[int, int]("echo", runtime.FlowOptions{})
+	service := serve(echo, func(_ context.Context, n int) (int, error) { return n, nil })
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+	asleep := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.sleepers`) == 1 }
+	eventually(t, asleep, "the worker sleeps")
+	began := time.Now()
+	const runs = 60
+	for n := range runs {
+		eventually(t, asleep, "the worker sleeps again")
+		out, err := echo.StartSync(ctx, pool, n)
+		require.NoError(t, err)
+		require.Equal(t, n, out)
+	}
+	require.Less(t, time.Since(began), runs*time.Second/4)
+}
+
+func TestScheduledRunStartsInTime(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	now := job[runtime.None, time.Time]("now", runtime.FlowOptions{})
+	service := runtime.Serve(now.Definition(), []runtime.Handler{
+		runtime.Handle("now", runtime.Nothing, runtime.NoInput(func(context.Context) (time.Time, error) { return time.Now(), nil })),
+	})
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+	scheduled, err := now.StartIn(ctx, pool, runtime.None{}, 700*time.Millisecond)
+	require.NoError(t, err)
+	at, err := scheduled.Wait(ctx)
+	require.NoError(t, err)
+	require.False(t, at.Before(scheduled.ScheduledAt()), "never early")
+	require.Less(t, at.Sub(scheduled.ScheduledAt()), time.Second)
+}
+
+func TestTaskFromContext(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	flow := job[int, runtime.Task]("who", runtime.FlowOptions{MaxAttempts: runtime.Set(4), BaseDelay: runtime.Set(time.Duration(0))})
+	service := serve(flow, func(ctx context.Context, n int) (runtime.Task, error) {
+		task, ok := runtime.TaskFromContext(ctx)
+		if !ok || task.Attempt < n {
+			return task, errors.New("again")
+		}
+		runtime.Logger(ctx).Info("here")
+		return task, nil
+	})
+	pool := database(t, service)
+	w := run(t, pool, worker.Config{}, service)
+	started, err := flow.Start(ctx, pool, 3)
+	require.NoError(t, err)
+	task, err := started.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, runtime.Task{RunID: started.ID(), Flow: "who", Step: "who", Attempt: 3, MaxAttempts: 4}, task)
+	require.Contains(t, w.log.String(), fmt.Sprintf("msg=here flow=who run_id=%s step=who index=0 attempt=3", started.ID()))
+}
+
+// A flow that is known only at run time is served by untyped handlers.
+func TestDynamicFlow(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	options := runtime.FlowOptions{Steps: []runtime.StepOptions{
+		{Slug: "both", Deps: []string{"left", "right"}}, {Slug: "left"}, {Slug: "right"},
+	}}
+	echo := func(_ context.Context, v runtime.Values) (any, error) {
+		return map[string]json.RawMessage{"input": v.Input, "outputs": v.Outputs}, nil
+	}
+	service := runtime.Serve(runtime.Definition{Slug: "tenant_7", FlowOptions: options}, []runtime.Handler{
+		runtime.HandleValues("left", func(context.Context, runtime.Values) (any, error) { return "l", nil }),
+		runtime.HandleValues("right", func(context.Context, runtime.Values) (any, error) { return runtime.None{}, nil }),
+		runtime.HandleValues("both", echo),
+	})
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+	info, err := runtime.StartFlowSync(ctx, pool, "tenant_7", map[string]int{"n": 1})
+	require.NoError(t, err)
+	require.Equal(t, runtime.RunCompleted, info.Status)
+	require.JSONEq(t, `{"both": {"input": {"n": 1}, "outputs": {"left": "l", "right": null}}}`, string(info.Output))
+}
+
+// Steps without a handler are left to other workers.
+func TestWithout(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	service := ordersService(box)
+	pool := database(t, service)
+	packer := runtime.Serve(service.Definition(), service.Handlers(), runtime.Without("validate", "list", "charge", "ship"))
+	rest := runtime.Serve(service.Definition(), service.Handlers(), runtime.Without("pack"))
+	run(t, pool, worker.Config{}, rest)
+	started, err := orders.Start(ctx, pool, order{Lines: []string{"tea"}, Buyer: "Ada"})
+	require.NoError(t, err)
+	eventually(t, func() bool {
+		info, err := runtime.GetRunWithStates(ctx, pool, started.ID())
+		require.NoError(t, err)
+		return info.States[2].Status == runtime.StepCompleted && info.States[3].Status == runtime.StepStarted
+	}, "all that can be done is done")
+	run(t, pool, worker.Config{}, packer)
+	_, err = started.Wait(ctx)
+	require.NoError(t, err)
+	require.Panics(t, func() { runtime.Serve(service.Definition(), service.Handlers(), runtime.Without("nothing")) })
+}
+
+// A flow with a backlog must not keep another one waiting.
+func TestFairness(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	var mu sync.Mutex
+	var served []string
+	note := func(name string) func(context.Context, int) (int, error) {
+		return func(_ context.Context, n int) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			served = append(served, name)
+			return n, nil
+		}
+	}
+	busy, rare := job[int, int]("busy", runtime.FlowOptions{}), job[int, int]("rare", runtime.FlowOptions{})
+	services := []runtime.Service{serve(busy, note("busy")), serve(rare, note("rare"))}
+	pool := database(t, services...)
+	backlog, err := busy.StartMany(ctx, pool, make([]int, 400))
+	require.NoError(t, err)
+	few, err := rare.StartMany(ctx, pool, make([]int, 20))
+	require.NoError(t, err)
+	run(t, pool, worker.Config{Concurrency: 4}, services...)
+	for _, run := range append(backlog, few...) {
+		_, err := run.Wait(ctx)
+		require.NoError(t, err)
+	}
+	last := 0
+	for i, name := range served {
+		if name == "rare" {
+			last = i
+		}
+	}
+	require.Less(t, last, 120, "the rare flow is done long before the backlog")
+}

@@ -1,0 +1,198 @@
+package worker_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// A worker that is told to stop finishes what it has.
+func TestStopDrains(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	began, finish := make(chan struct{}), make(chan struct{})
+	flow := job[int, int]("slow", runtime.FlowOptions{})
+	service := serve(flow, func(ctx context.Context, n int) (int, error) {
+		began <- struct{}{}
+		<-finish
+		return n, ctx.Err()
+	})
+	pool := database(t, service)
+	w := run(t, pool, worker.Config{Concurrency: 1}, service)
+	first, err := flow.Start(ctx, pool, 1)
+	require.NoError(t, err)
+	second, err := flow.Start(ctx, pool, 2)
+	require.NoError(t, err)
+	receive(t, began)
+	w.stop()
+	close(finish)
+	require.NoError(t, w.stopped())
+	out, err := first.Wait(ctx, runtime.WithTimeout(0))
+	require.NoError(t, err)
+	require.Equal(t, 1, out)
+	info, err := second.Info(ctx)
+	require.NoError(t, err)
+	require.Equal(t, runtime.RunStarted, info.Status)
+	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.workers WHERE stopped_at IS NOT NULL`))
+	require.Zero(t, count(t, pool, `SELECT count(*) FROM flowc.sleepers`))
+}
+
+// What does not end within the grace period is given back and not counted as a try.
+func TestStopReleases(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	began, causes := make(chan struct{}, 2), make(chan error, 1)
+	release := make(chan struct{})
+	defer close(release)
+	heeding, deaf := job[int, int]("heeding", runtime.FlowOptions{}), job[int, int]("deaf", runtime.FlowOptions{})
+	services := []runtime.Service{
+		serve(heeding, func(ctx context.Context, _ int) (int, error) {
+			began <- struct{}{}
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return 0, ctx.Err()
+		}),
+		serve(deaf, func(context.Context, int) (int, error) { began <- struct{}{}; <-release; return 0, nil }),
+	}
+	pool := database(t, services...)
+	w := run(t, pool, worker.Config{Grace: 50 * time.Millisecond}, services...)
+	one, err := heeding.Start(ctx, pool, 1)
+	require.NoError(t, err)
+	two, err := deaf.Start(ctx, pool, 1)
+	require.NoError(t, err)
+	receive(t, began)
+	receive(t, began)
+	require.NoError(t, w.stopped())
+	require.ErrorIs(t, receive(t, causes), runtime.ErrWorkerStopping)
+	require.EqualValues(t, 2, w.Stats().Released)
+	require.Equal(t, 2, count(t, pool, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'queued' AND attempts_count = 0`))
+
+	next := []runtime.Service{
+		serve(heeding, func(_ context.Context, n int) (int, error) { return n, nil }),
+		serve(deaf, func(_ context.Context, n int) (int, error) { return n, nil }),
+	}
+	run(t, pool, worker.Config{}, next...)
+	for _, r := range []*runtime.Run[int]{one, two} {
+		_, err := r.Wait(ctx)
+		require.NoError(t, err)
+	}
+}
+
+// Rolling restarts cost no try and lose nothing.
+func TestRollingRestarts(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	var calls atomic.Int64
+	flow := job[int, int]("work", runtime.FlowOptions{})
+	service := serve(flow, func(_ context.Context, n int) (int, error) {
+		calls.Add(1)
+		time.Sleep(2 * time.Millisecond) // work
+		return n, nil
+	})
+	pool := database(t, service)
+	const runs = 1000
+	started, err := flow.StartMany(ctx, pool, make([]int, runs))
+	require.NoError(t, err)
+	stays := run(t, pool, worker.Config{Concurrency: 4}, service)
+	for range 8 {
+		w := run(t, pool, worker.Config{Concurrency: 4}, service)
+		eventually(t, func() bool {
+			return w.Stats().Completed > 20 || count(t, pool, `SELECT count(*) FROM flowc.queue`) == 0
+		}, "it works")
+		require.NoError(t, w.stopped())
+	}
+	for _, run := range started {
+		_, err := run.Wait(ctx)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, runs, calls.Load(), "nothing ran twice")
+	require.Equal(t, runs, count(t, pool, `SELECT count(*) FROM pgflow.step_tasks WHERE attempts_count = 1 AND requeued_count = 0`))
+	require.Zero(t, stays.Stats().Lost)
+}
+
+// A worker that the database calls deprecated stops by itself.
+func TestDeprecated(t *testing.T) {
+	t.Parallel()
+	flow := job[int, int]("work", runtime.FlowOptions{})
+	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
+	pool := database(t, service)
+	w := run(t, pool, worker.Config{}, service)
+	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM pgflow.workers`) == 1 }, "it is registered")
+	_, err := pool.Exec(context.Background(), `UPDATE pgflow.workers SET deprecated_at = now()`)
+	require.NoError(t, err)
+	require.NoError(t, receive(t, w.done))
+	close(w.done)
+}
+
+// A row that was deleted is made again.
+func TestRegistersAgain(t *testing.T) {
+	t.Parallel()
+	flow := job[int, int]("work", runtime.FlowOptions{})
+	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+	for range 2 {
+		eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM pgflow.workers`) == 1 }, "it is registered")
+		_, err := pool.Exec(context.Background(), `DELETE FROM pgflow.workers`)
+		require.NoError(t, err)
+	}
+	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM pgflow.workers`) == 1 }, "it is registered")
+}
+
+func TestNewFindsMistakes(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.Pool(t)
+	flow := job[int, int]("work", runtime.FlowOptions{})
+	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
+	nothing := runtime.HandleValues("nothing", nil)
+	for want, make := range map[string]func() (*worker.Worker, error){
+		"the pool is nil":           func() (*worker.Worker, error) { return worker.New(nil, worker.Config{}, service) },
+		"there are no services":     func() (*worker.Worker, error) { return worker.New(pool, worker.Config{}) },
+		"Concurrency is -1":         func() (*worker.Worker, error) { return worker.New(pool, worker.Config{Concurrency: -1}, service) },
+		"flow work is served twice": func() (*worker.Worker, error) { return worker.New(pool, worker.Config{}, service, service) },
+		"flow work has no handlers": func() (*worker.Worker, error) {
+			return worker.New(pool, worker.Config{}, runtime.Serve(flow.Definition(), nil))
+		},
+		`step "nothing", which flow`: func() (*worker.Worker, error) {
+			return worker.New(pool, worker.Config{}, runtime.Serve(flow.Definition(), []runtime.Handler{nothing}))
+		},
+		"two handlers for step work": func() (*worker.Worker, error) {
+			return worker.New(pool, worker.Config{}, runtime.Serve(flow.Definition(), append(service.Handlers(), service.Handlers()...)))
+		},
+		`the slug "no" is fine`[:0] + `flow "1" is not valid`: func() (*worker.Worker, error) { return worker.New(pool, worker.Config{}, service.As("1")) },
+	} {
+		_, err := make()
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestRunRefusesWhatItWasNotBuiltFor(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	work, play := job[int, int]("work", runtime.FlowOptions{}), job[int, int]("play", runtime.FlowOptions{})
+	echo := func(_ context.Context, n int) (int, error) { return n, nil }
+	pool := database(t, serve(work, echo))
+	_, err := runtime.UpsertFlow(ctx, pool, "play", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "other"}}})
+	require.NoError(t, err)
+	missing := job[int, int]("missing", runtime.FlowOptions{})
+	w, err := worker.New(pool, worker.Config{}, serve(work, echo), serve(play, echo), serve(missing, echo))
+	require.NoError(t, err)
+	err = w.Run(ctx)
+	require.ErrorIs(t, err, runtime.ErrFlowNotFound)
+	require.ErrorContains(t, err, `flow "missing" is not in the database`)
+	require.ErrorContains(t, err, "flow play in the database is not what this program was built for")
+	require.ErrorContains(t, err, "slug differs 'play' vs 'other'")
+	require.NotContains(t, err.Error(), "flow work")
+
+	empty := dbtest.Connect(t, dbtest.Empty(t))
+	w, err = worker.New(empty, worker.Config{}, serve(work, echo))
+	require.NoError(t, err)
+	require.ErrorIs(t, w.Run(ctx), runtime.ErrEngineMissing)
+}

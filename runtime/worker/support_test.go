@@ -1,0 +1,150 @@
+package worker_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 30 * time.Second
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// job is a flow of one step, which has the flow's slug.
+func job[In, Out any](slug string, options runtime.FlowOptions) *runtime.Flow[In, Out] {
+	options.Steps = []runtime.StepOptions{{Slug: slug}}
+	return runtime.NewFlow[In](runtime.Definition{Slug: slug, FlowOptions: options}, runtime.Output[Out](slug))
+}
+
+// serve is the service of a job.
+func serve[In, Out any](flow *runtime.Flow[In, Out], fn func(context.Context, In) (Out, error)) runtime.Service {
+	def := flow.Definition()
+	return runtime.Serve(def, []runtime.Handler{runtime.Handle(def.Slug, runtime.Input[In](), fn)})
+}
+
+// database is a database with the flows of the services.
+func database(t *testing.T, services ...runtime.Service) *pgxpool.Pool {
+	t.Helper()
+	pool := dbtest.Pool(t)
+	upsert(t, pool, services...)
+	return pool
+}
+
+func upsert(t *testing.T, pool *pgxpool.Pool, services ...runtime.Service) {
+	t.Helper()
+	for _, s := range services {
+		def := s.Definition()
+		_, err := runtime.UpsertFlow(context.Background(), pool, def.Slug, def.FlowOptions)
+		require.NoError(t, err)
+	}
+}
+
+// A running worker.
+type running struct {
+	*worker.Worker
+	t    *testing.T
+	stop context.CancelFunc
+	done chan error
+	log  *logBuffer
+}
+
+// run runs a worker until the test ends; it must end without an error.
+func run(t *testing.T, pool *pgxpool.Pool, config worker.Config, services ...runtime.Service) *running {
+	t.Helper()
+	log := new(logBuffer)
+	config.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(log), nil))
+	w, err := worker.New(pool, config, services...)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{Worker: w, t: t, stop: stop, done: make(chan error, 1), log: log}
+	go func() { r.done <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		select {
+		case err, open := <-r.done:
+			if open {
+				require.NoError(t, err)
+			}
+		case <-time.After(patience):
+			t.Error("the worker did not stop")
+		}
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	return r
+}
+
+// stopped stops the worker and returns what Run returned.
+func (r *running) stopped() error {
+	r.t.Helper()
+	r.stop()
+	err := receive(r.t, r.done)
+	close(r.done)
+	return err
+}
+
+// logBuffer is a buffer that may be written and read at once.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func receive[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		require.FailNow(t, "nothing came")
+		panic("unreachable")
+	}
+}
+
+func count(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (n int) {
+	t.Helper()
+	require.NoError(t, pool.QueryRow(context.Background(), sql, args...).Scan(&n))
+	return n
+}
+
+func eventually(t *testing.T, condition func() bool, msg string) {
+	t.Helper()
+	require.Eventually(t, condition, patience, 5*time.Millisecond, msg)
+}
+
+// failure is how a run failed.
+func failure(t *testing.T, err error) *runtime.RunFailedError {
+	t.Helper()
+	var failed *runtime.RunFailedError
+	require.ErrorAs(t, err, &failed)
+	return failed
+}
