@@ -16,7 +16,9 @@
 //   - finish.sql: reporting tasks; the order of locks is written there
 //   - recover.sql: what dead workers held
 //   - workers.sql: workers, leases, waking
-//   - read.sql: reading runs
+//   - control.sql: cancelling, retrying, rescheduling and deleting runs
+//   - read.sql: reading one run
+//   - lists.sql: lists and figures
 //   - events.sql: events for realtime.send
 //   - supabase.sql: what exists for hosted Supabase only
 //   - attributes.sql: search path, privileges and plan settings of them all

@@ -1,0 +1,147 @@
+-- Steering runs: cancelling, retrying, rescheduling, deleting.
+
+-- Ends a run that has not ended. To the contract it failed; whoever holds one of
+-- its tasks is told by the next heartbeat. False if it had ended already, NULL if
+-- there is no such run.
+create or replace function flowc.cancel_run(run_id uuid, reason text default null) returns boolean
+language plpgsql as $$
+declare
+  status text;
+begin
+  select r.status into status from pgflow.runs r where r.run_id = cancel_run.run_id for update;
+  if status is distinct from 'started' then
+    return case when status is not null then false end;
+  end if;
+  delete from flowc.scheduled s where s.run_id = cancel_run.run_id;
+  insert into flowc.cancelled (run_id, reason) values (cancel_run.run_id, cancel_run.reason);
+  perform flowc.fail_runs(array[cancel_run.run_id]);
+  return true;
+end $$;
+
+-- Takes up a run that failed or was cancelled where it stopped: what completed is
+-- kept, and every other task of its steps gets all its tries again. Tasks get new
+-- messages, so that late reports of the old ones change nothing. False if the run
+-- has not failed, NULL if there is no such run.
+create or replace function flowc.retry_run(run_id uuid) returns boolean
+language plpgsql as $$
+declare
+  flow   text;
+  status text;
+begin
+  select r.flow_slug, r.status into flow, status from pgflow.runs r where r.run_id = retry_run.run_id for update;
+  if status is distinct from 'failed' then
+    return case when status is not null then false end;
+  end if;
+  delete from flowc.cancelled c where c.run_id = retry_run.run_id;
+  update pgflow.runs r set status = 'started', failed_at = null where r.run_id = retry_run.run_id;
+  -- A step that its condition failed was never started, and is judged again.
+  update pgflow.step_states st
+  set status = case when st.started_at is null then 'created' else 'started' end, failed_at = null, error_message = null
+  where st.run_id = retry_run.run_id and st.status = 'failed';
+  if flowc.events_wanted() then
+    perform flowc.emit_runs(array[retry_run.run_id]);
+  end if;
+
+  with again as (
+    update pgflow.step_tasks t
+    set status = 'queued', message_id = nextval('flowc.message_ids'), attempts_count = 0, requeued_count = 0, output = null, error_message = null,
+        queued_at = now(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null, permanently_stalled_at = null
+    from pgflow.step_states st
+    where st.run_id = retry_run.run_id and st.status = 'started'
+      and t.run_id = st.run_id and t.step_slug = st.step_slug and t.status <> 'completed'
+    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id)
+  insert into flowc.queue (queue_name, msg_id, vt, run_id, step_slug, task_index)
+  select a.flow_slug, a.message_id, clock_timestamp(), a.run_id, a.step_slug, a.task_index from again a;
+  perform flowc.wake_flows(array[flow]);
+  perform flowc.advance(array[retry_run.run_id]);
+  return true;
+end $$;
+
+-- Makes what waits in a run visible now: tasks behind a start delay or between two
+-- tries, of one step or of all. Returns how many there were.
+create or replace function flowc.run_now(run_id uuid, step_slug text default null) returns int
+language plpgsql as $$
+declare
+  shown int;
+begin
+  with hurried as (
+    update flowc.queue q set vt = clock_timestamp()
+    from pgflow.step_tasks t
+    where t.run_id = run_now.run_id and (run_now.step_slug is null or t.step_slug = run_now.step_slug) and t.status = 'queued'
+      and q.queue_name = t.flow_slug and q.msg_id = t.message_id and q.vt > clock_timestamp()
+    returning q.queue_name)
+  select count(*) into shown from hurried h;
+  if shown > 0 then
+    perform flowc.wake_workers(array[run_now.run_id]);
+  end if;
+  return shown;
+end $$;
+
+-- Moves the start of a scheduled run. False if it is not waiting for its start.
+create or replace function flowc.reschedule_run(run_id uuid, start_at timestamptz) returns boolean
+language plpgsql as $$
+declare
+  flow text;
+begin
+  update flowc.scheduled s set due_at = reschedule_run.start_at where s.run_id = reschedule_run.run_id returning s.flow_slug into flow;
+  if flow is null then
+    return false;
+  end if;
+  perform flowc.wake_flows(array[flow]);
+  return true;
+end $$;
+
+-- Deletes runs with all that belongs to them; says how many there were.
+create or replace function flowc.delete_runs(run_ids uuid[]) returns int
+language plpgsql as $$
+declare
+  messages bigint[];
+  flows    text[];
+  deleted  int;
+begin
+  perform flowc.lock_runs(delete_runs.run_ids);
+  -- Messages before tasks, as a claim takes them.
+  select array_agg(t.flow_slug), array_agg(t.message_id) into flows, messages
+  from unnest(delete_runs.run_ids) u(run_id) join pgflow.step_tasks t on t.run_id = u.run_id
+  where t.message_id is not null;
+  delete from flowc.queue q using unnest(flows, messages) m(queue_name, msg_id) where q.queue_name = m.queue_name and q.msg_id = m.msg_id;
+  delete from flowc.archive a using unnest(messages) m(msg_id) where a.msg_id = m.msg_id;
+  delete from flowc.failed_tries t using unnest(delete_runs.run_ids) u(run_id) where t.run_id = u.run_id;
+  delete from flowc.scheduled s using unnest(delete_runs.run_ids) u(run_id) where s.run_id = u.run_id;
+  delete from flowc.cancelled c using unnest(delete_runs.run_ids) u(run_id) where c.run_id = u.run_id;
+  delete from pgflow.step_tasks t using unnest(delete_runs.run_ids) u(run_id) where t.run_id = u.run_id;
+  delete from pgflow.step_states st using unnest(delete_runs.run_ids) u(run_id) where st.run_id = u.run_id;
+  delete from pgflow.runs r using unnest(delete_runs.run_ids) u(run_id) where r.run_id = u.run_id;
+  get diagnostics deleted = row_count;
+  return deleted;
+end $$;
+
+-- The runs that ended before a time, oldest first, of some flows or all.
+create or replace function flowc.ended_before(before timestamptz, flow_slugs text[], at_most int) returns uuid[]
+language plpgsql stable as $$
+begin
+  return array(
+    select o.run_id
+    from pgflow.flows f
+    cross join lateral (
+      select r.run_id, r.started_at from pgflow.runs r
+      where r.flow_slug = f.flow_slug and r.started_at < ended_before.before
+        and r.status <> 'started' and coalesce(r.completed_at, r.failed_at) < ended_before.before
+      order by r.started_at limit ended_before.at_most) o
+    where ended_before.flow_slugs is null or f.flow_slug = any (ended_before.flow_slugs)
+    order by o.started_at limit ended_before.at_most);
+end $$;
+
+-- Deletes runs that ended before a time, at most so many; says how many, or with
+-- dry_run how many of them there would be.
+create or replace function flowc.prune(before timestamptz, flow_slugs text[] default null, at_most int default 1000, dry_run boolean default false) returns int
+language plpgsql as $$
+declare
+  old uuid[] := flowc.ended_before(prune.before, prune.flow_slugs, prune.at_most);
+begin
+  if prune.dry_run then
+    return cardinality(old);
+  end if;
+  delete from pgflow.workers w where w.last_heartbeat_at < prune.before;
+  return flowc.delete_runs(old);
+end $$;

@@ -1,0 +1,145 @@
+-- Lists and figures, for those who watch. None reads a payload unless asked to.
+
+-- Runs, newest first. Each filter may be NULL. The page begins behind the run
+-- that started at after_time and has the id after_id.
+create or replace function flowc.list_runs(
+  flow_slugs text[], statuses text[], started_from timestamptz, started_before timestamptz, input_contains jsonb,
+  after_time timestamptz, after_id uuid, at_most int)
+returns table (
+  run_id uuid, flow_slug text, status text, steps int, remaining_steps int, started_at timestamptz, ended_at timestamptz,
+  scheduled_at timestamptz, failed_step text, error_message text)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select p.run_id, p.flow_slug, p.status, p.steps::int, p.remaining_steps, p.started_at, p.ended_at, p.due_at, e.step_slug, e.error_message
+    from (
+      select r.*
+      from pgflow.flows f
+      cross join lateral (select count(*) from pgflow.steps s where s.flow_slug = f.flow_slug) c(steps)
+      cross join lateral (
+        select o.run_id, o.flow_slug, c.steps, o.remaining_steps, o.started_at, coalesce(o.completed_at, o.failed_at) as ended_at, d.due_at,
+               case when x.run_id is not null then 'cancelled' when d.run_id is not null then 'scheduled' else o.status end as status
+        from pgflow.runs o
+        left join flowc.cancelled x on o.status = 'failed' and x.run_id = o.run_id
+        left join flowc.scheduled d on o.status = 'started' and d.run_id = o.run_id
+        where o.flow_slug = f.flow_slug
+          and (list_runs.started_from is null or o.started_at >= list_runs.started_from)
+          and (list_runs.started_before is null or o.started_at < list_runs.started_before)
+          and (list_runs.after_time is null or (o.started_at, o.run_id) < (list_runs.after_time, list_runs.after_id))
+          and (list_runs.input_contains is null or o.input @> list_runs.input_contains)
+          and (list_runs.statuses is null
+               or case when x.run_id is not null then 'cancelled' when d.run_id is not null then 'scheduled' else o.status end = any (list_runs.statuses))
+        order by o.started_at desc, o.run_id desc
+        limit list_runs.at_most) r
+      where list_runs.flow_slugs is null or f.flow_slug = any (list_runs.flow_slugs)
+      order by r.started_at desc, r.run_id desc
+      limit list_runs.at_most) p
+    left join lateral (
+      select st.step_slug, st.error_message from pgflow.step_states st
+      where p.status = 'failed' and st.run_id = p.run_id and st.status = 'failed'
+      order by st.failed_at, st.step_slug limit 1) e on true
+    order by p.started_at desc, p.run_id desc;
+end $$;
+
+-- The tasks of a run with their failed tries, in the order of the steps.
+create or replace function flowc.list_tasks(run_id uuid)
+returns table (
+  step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
+  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output jsonb, failed_tries jsonb)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select t.step_slug, t.task_index, t.status, t.attempts_count, t.error_message, t.queued_at, t.started_at, t.completed_at, t.failed_at,
+           t.last_worker_id, q.vt, t.output,
+           (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
+                                                         'failed_at', f.failed_at, 'error_message', f.error_message) order by f.failed_at), '[]')
+            from flowc.failed_tries f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index)
+    from pgflow.step_tasks t
+    join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
+    left join flowc.queue q on q.queue_name = t.flow_slug and q.msg_id = t.message_id
+    where t.run_id = list_tasks.run_id
+    order by s.step_index, t.task_index;
+end $$;
+
+-- Every flow as it is defined, in the form that upsert_flow takes, with the
+-- figures of the runs that started since a time.
+create or replace function flowc.list_flows(since timestamptz)
+returns table (
+  flow_slug text, definition jsonb, created_at timestamptz, started bigint, completed bigint, failed bigint, running bigint,
+  mean_seconds double precision, p95_seconds double precision, waiting bigint, delayed bigint, in_hand bigint, oldest_waiting timestamptz)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select f.flow_slug, flowc.get_definition(f.flow_slug), f.created_at, r.started, r.completed, r.failed, r.running, r.mean, r.p95,
+           q.waiting, q.delayed, q.in_hand, q.oldest
+    from pgflow.flows f
+    cross join lateral (
+      select count(*), count(*) filter (where o.status = 'completed'), count(*) filter (where o.status = 'failed'), count(*) filter (where o.status = 'started'),
+             avg(extract(epoch from o.completed_at - o.started_at))::double precision,
+             percentile_cont(0.95) within group (order by extract(epoch from o.completed_at - o.started_at)::double precision)
+      from pgflow.runs o where o.flow_slug = f.flow_slug and o.started_at >= list_flows.since) r(started, completed, failed, running, mean, p95)
+    cross join lateral (
+      select count(*) filter (where m.vt <= clock_timestamp()), count(*) filter (where m.vt > clock_timestamp() and m.worker_id is null),
+             count(*) filter (where m.vt > clock_timestamp() and m.worker_id is not null), min(m.enqueued_at) filter (where m.vt <= clock_timestamp())
+      from flowc.queue m where m.queue_name = f.flow_slug) q(waiting, delayed, in_hand, oldest)
+    order by f.flow_slug;
+end $$;
+
+-- A flow's shape together with its options: what upsert_flow takes. NULL if
+-- there is no such flow.
+create or replace function flowc.get_definition(flow_slug text) returns jsonb
+language plpgsql stable as $$
+begin
+  return (
+    select jsonb_build_object(
+      'options', jsonb_build_object('maxAttempts', f.opt_max_attempts, 'baseDelay', f.opt_base_delay, 'timeout', f.opt_timeout),
+      'steps', (
+        select coalesce(jsonb_agg(e.step || jsonb_build_object('options', jsonb_strip_nulls(jsonb_build_object(
+            'maxAttempts', s.opt_max_attempts, 'baseDelay', s.opt_base_delay, 'timeout', s.opt_timeout, 'startDelay', s.opt_start_delay))) order by e.n), '[]')
+        from jsonb_array_elements(pgflow._get_flow_shape(f.flow_slug) -> 'steps') with ordinality e(step, n)
+        join pgflow.steps s on s.flow_slug = f.flow_slug and s.step_slug = e.step ->> 'slug'))
+    from pgflow.flows f where f.flow_slug = get_definition.flow_slug);
+end $$;
+
+-- How many runs started, completed and failed in each stretch of time.
+create or replace function flowc.throughput(since timestamptz, stretch interval)
+returns table (from_time timestamptz, started bigint, completed bigint, failed bigint)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select b.from_time, count(*) filter (where e.kind = 'started'), count(*) filter (where e.kind = 'completed'), count(*) filter (where e.kind = 'failed')
+    from generate_series(throughput.since, clock_timestamp(), throughput.stretch) b(from_time)
+    left join (
+      select date_bin(throughput.stretch, k.at_time, throughput.since) as from_time, k.kind
+      from pgflow.flows f
+      join pgflow.runs r on r.flow_slug = f.flow_slug and r.started_at >= throughput.since
+      cross join lateral (values ('started', r.started_at), ('completed', r.completed_at), ('failed', r.failed_at)) k(kind, at_time)
+      where k.at_time is not null) e on e.from_time = b.from_time
+    group by b.from_time order by b.from_time;
+end $$;
+
+-- Workers that have not been gone for long, with what they have in hand.
+create or replace function flowc.list_workers(since timestamptz)
+returns table (
+  worker_id uuid, name text, queue_name text, started_at timestamptz, last_heartbeat_at timestamptz, deprecated_at timestamptz,
+  stopped_at timestamptz, status text, in_hand bigint)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select w.worker_id, w.function_name, w.queue_name, w.started_at, w.last_heartbeat_at, w.deprecated_at, w.stopped_at,
+           case when w.stopped_at is not null then 'stopped'
+                when w.last_heartbeat_at < clock_timestamp() - interval '5 seconds' then 'silent'
+                when w.deprecated_at is not null then 'draining'
+                else 'working' end,
+           coalesce(h.tasks, 0)
+    from pgflow.workers w
+    left join (
+      select q.worker_id, count(*) as tasks from flowc.queue q where q.worker_id is not null group by q.worker_id) h on h.worker_id = w.worker_id
+    where w.stopped_at is null or w.last_heartbeat_at >= list_workers.since
+    order by w.started_at desc;
+end $$;
