@@ -117,10 +117,11 @@ func query[T any](t *testing.T, conn *pgx.Conn, sql string, args ...any) T {
 	return v
 }
 
-// awaitDisconnect waits until the server cuts a connection.
-func awaitDisconnect(t *testing.T, conn *pgx.Conn, most time.Duration) {
+// awaitDisconnect waits until the server cuts a connection. It takes a few
+// hundredths of a second; the limit allows for a busy machine.
+func awaitDisconnect(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), most)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	_, err := conn.WaitForNotification(ctx)
 	require.Error(t, err)
@@ -150,7 +151,7 @@ func TestThrowAway(t *testing.T) {
 
 	require.NoError(t, db.Close())
 	require.NoDirExists(t, db.Dir())
-	awaitDisconnect(t, conn, time.Second)
+	awaitDisconnect(t, conn)
 	_, err = pgx.Connect(t.Context(), db.URL())
 	require.Error(t, err)
 	require.NoError(t, db.Close(), "a second Close does nothing")
@@ -231,7 +232,7 @@ func TestRestart(t *testing.T) {
 			require.NoError(t, err)
 
 			require.NoError(t, db.Stop(mode))
-			awaitDisconnect(t, conn, time.Second)
+			awaitDisconnect(t, conn)
 			_, err = pgx.Connect(t.Context(), url)
 			require.Error(t, err)
 
@@ -251,7 +252,7 @@ func TestCrashedServerResumes(t *testing.T) {
 	db := start(t, Config{})
 	conn := connect(t, db.URL())
 	require.NoError(t, db.server.cmd.Process.Kill())
-	awaitDisconnect(t, conn, time.Second)
+	awaitDisconnect(t, conn)
 	<-db.server.done
 	require.NoError(t, db.Resume(t.Context()))
 	require.Equal(t, 1, query[int](t, connect(t, db.URL()), "select 1"))
@@ -262,11 +263,11 @@ func TestServerEndsWithOwner(t *testing.T) {
 	o := startOwner(t, "", nil)
 	conn := connect(t, o.url)
 	require.NoError(t, o.cmd.Process.Kill())
-	awaitDisconnect(t, conn, time.Second)
+	awaitDisconnect(t, conn)
 
 	// Once its processes are gone the next start removes the directory.
 	require.DirExists(t, o.dir)
-	require.Eventually(t, func() bool { return !answers(socketDir(o.dir)) }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !answers(socketDir(o.dir)) }, 5*time.Second, time.Millisecond)
 	_ = o.cmd.Wait()
 	start(t, Config{})
 	require.NoDirExists(t, o.dir)
@@ -313,7 +314,7 @@ func TestSweepEndsAStrayServer(t *testing.T) {
 	require.NoError(t, db.lock.release()) // as if the owner had ended and the server had not
 	db.lock = nil
 	sweepDir(db.Dir())
-	awaitDisconnect(t, conn, time.Second)
+	awaitDisconnect(t, conn)
 	require.NoDirExists(t, db.Dir())
 }
 
@@ -346,7 +347,7 @@ func TestWatchdog(t *testing.T) {
 	defer w.dismiss()
 	require.Equal(t, 1, query[int](t, conn, "select 1"))
 	require.NoError(t, w.pipe.Close()) // what the end of the owner does
-	awaitDisconnect(t, conn, time.Second)
+	awaitDisconnect(t, conn)
 }
 
 func TestDismissedWatchdogHarmsNobody(t *testing.T) {

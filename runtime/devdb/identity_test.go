@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -95,7 +94,7 @@ func TestOrdinaryUser(t *testing.T) {
 		conn := connect(t, o.url)
 		require.Equal(t, 1, query[int](t, conn, "select 1"))
 		require.NoError(t, o.cmd.Process.Kill())
-		awaitDisconnect(t, conn, time.Second)
+		awaitDisconnect(t, conn)
 		require.Error(t, o.cmd.Wait())
 		t.Cleanup(func() { require.NoError(t, os.RemoveAll(o.dir)) })
 		if before != "" {

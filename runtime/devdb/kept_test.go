@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -21,7 +20,7 @@ func TestKept(t *testing.T) {
 	_, err := conn.Exec(t.Context(), "create table kept as select 42 as answer")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
-	awaitDisconnect(t, conn, time.Second)
+	awaitDisconnect(t, conn)
 
 	again := start(t, Config{Dir: dir})
 	require.Equal(t, db.URL(), again.URL())
@@ -45,7 +44,7 @@ func TestKeptAttach(t *testing.T) {
 	require.Equal(t, 1, query[int](t, conn, "select 1"), "whoever attaches does not stop it")
 
 	require.NoError(t, o.stdin.Close())
-	awaitDisconnect(t, conn, 5*time.Second)
+	awaitDisconnect(t, conn)
 	require.NoError(t, o.cmd.Wait())
 	heir := start(t, Config{Dir: dir})
 	require.False(t, heir.Attached())
