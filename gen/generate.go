@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,6 +148,11 @@ func plan(dir string, flows []*model.Flow, generated []string) (*changes, error)
 		if err == nil && string(old) == string(source) {
 			continue
 		}
+		if other := otherPackage(path, flow.Package); other != "" {
+			faults = append(faults, fmt.Errorf("%s:1:1: its package is not %s, which is to be generated in the same folder\n\tfix: move it, or tag %s package:\"…\" with another name",
+				diag.Relative(other, dir), flow.Package, flow.Name))
+			continue
+		}
 		c.write = append(c.write, change{path: path, old: old, new: source, exists: err == nil})
 	}
 	for _, path := range generated {
@@ -154,4 +161,19 @@ func plan(dir string, flows []*model.Flow, generated []string) (*changes, error)
 		}
 	}
 	return c, errors.Join(faults...)
+}
+
+// otherPackage is a Go file beside path that belongs to another package, or "".
+func otherPackage(path, name string) string {
+	files, _ := filepath.Glob(filepath.Join(load.Literal(filepath.Dir(path)), "*.go")) // the pattern is well formed
+	for _, file := range files {
+		if file == path || strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.PackageClauseOnly)
+		if err == nil && parsed.Name.Name != name {
+			return file
+		}
+	}
+	return ""
 }

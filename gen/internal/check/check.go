@@ -46,16 +46,19 @@ type checker struct {
 	// not: their problems are told, others are not ours.
 	reached map[*types.TypeName]bool
 	fields  map[token.Pos]*ast.Field // by the position of a name
+	// importsGenerated is set if the package imports what is generated from it.
+	importsGenerated bool
 	// hiddenSeen are the names that were said to be hidden from the generated package.
 	hiddenSeen map[string]bool
 }
 
 func (c *checker) check() []*declaration {
 	c.reached, c.hiddenSeen = map[*types.TypeName]bool{}, map[string]bool{}
-	for _, p := range c.pkg.Fatal {
-		c.diags.AddAt(p.At, "%s", p.Message)
-	}
+	defer c.reportFatal()
 	if c.pkg.Types == nil || c.pkg.Info == nil {
+		return nil
+	}
+	if c.missesDSL() {
 		return nil
 	}
 	declared := c.declarations()
@@ -67,6 +70,42 @@ func (c *checker) check() []*declaration {
 		c.reportProblems(declared)
 	}
 	return declared
+}
+
+// reportFatal tells what makes the package unreadable. A cycle of imports that
+// has been explained needs no second explanation.
+func (c *checker) reportFatal() {
+	for _, p := range c.pkg.Fatal {
+		if !c.importsGenerated || !strings.HasPrefix(p.Message, load.ImportCycle) {
+			c.diags.AddAt(p.At, "%s", p.Message)
+		}
+	}
+}
+
+// missesDSL reports whether package dsl is imported but cannot be, so that no
+// declaration can be recognised, and tells why.
+func (c *checker) missesDSL() bool {
+	for _, file := range c.pkg.Files {
+		for _, spec := range file.Imports {
+			name := c.pkg.Info.PkgNameOf(spec)
+			if strings.Trim(spec.Path.Value, "`\"") != model.DSL || name != nil && name.Imported().Complete() {
+				continue
+			}
+			at := c.diags.Fset.Position(spec.Path.Pos())
+			told := false
+			for _, p := range c.pkg.Problems {
+				if p.At == at && !told {
+					c.diags.AddAt(p.At, "%s", p.Message)
+					told = true
+				}
+			}
+			if !told {
+				c.diags.Add(spec.Path.Pos(), spec.Path.End(), "package %s cannot be imported", model.DSL)
+			}
+			return true
+		}
+	}
+	return false
 }
 
 // where is the source of a node.
@@ -173,6 +212,7 @@ func (c *checker) checkPackages(declared []*declaration) {
 				if strings.Trim(spec.Path.Value, "`\"") != d.flow.Path() {
 					continue
 				}
+				c.importsGenerated = true
 				pos, end := where(spec.Path)
 				c.diags.Add(pos, end, "package %s declares %s, so it cannot import %s, which is generated from it",
 					c.pkg.Name, d.name, d.flow.Path()).

@@ -102,7 +102,7 @@ func unquote(text string, at []token.Pos) (value string, valueAt []token.Pos, ok
 	if text[0] == '`' {
 		return text[1:last], at[1 : last+1], text[last] == '`'
 	}
-	if text[0] != '"' || text[last] != '"' {
+	if text[0] != '"' || text[last] != '"' || strings.Contains(text, "\n") {
 		return "", nil, false
 	}
 	var b strings.Builder
@@ -117,10 +117,15 @@ func unquote(text string, at []token.Pos) (value string, valueAt []token.Pos, ok
 		} else {
 			b.WriteByte(byte(r))
 		}
-		for range b.Len() - before {
-			valueAt = append(valueAt, at[i])
+		next := last - len(tail)
+		for k := range b.Len() - before {
+			if next-i == b.Len()-before { // not an escape: byte for byte
+				valueAt = append(valueAt, at[i+k])
+			} else {
+				valueAt = append(valueAt, at[i])
+			}
 		}
-		i = last - len(tail)
+		i = next
 	}
 	return b.String(), append(valueAt, at[last]), true
 }

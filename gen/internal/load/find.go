@@ -85,7 +85,7 @@ func folderMentionsDSL(dir string) (bool, error) {
 
 // below are the generated files of the packages beneath one declaring package.
 func below(dir string) (generated []string) {
-	matches, _ := filepath.Glob(filepath.Join(escape(dir), "*", "*"+GeneratedSuffix)) // the pattern is well formed
+	matches, _ := filepath.Glob(filepath.Join(Literal(dir), "*", "*"+GeneratedSuffix)) // the pattern is well formed
 	for _, path := range matches {
 		if IsGenerated(path) {
 			generated = append(generated, path)
@@ -94,8 +94,8 @@ func below(dir string) (generated []string) {
 	return generated
 }
 
-// escape makes a path that matches nothing but itself.
-func escape(path string) string {
+// Literal is a path as a pattern of filepath.Glob that matches nothing but that path.
+func Literal(path string) string {
 	if filepath.Separator == '\\' {
 		return path // Glob knows no escapes there
 	}

@@ -39,6 +39,9 @@ type Problem struct {
 	Message string
 }
 
+// ImportCycle is how the go command begins to tell of a cycle of imports.
+const ImportCycle = "import cycle"
+
 // Result is what was loaded.
 type Result struct {
 	Fset     *token.FileSet
@@ -187,6 +190,7 @@ func convert(p *packages.Package) *Package {
 		Types: p.Types,
 		Info:  p.TypesInfo,
 	}
+	told := map[string]bool{} // the lines of syntax errors, of which the first says it
 	syntax := slices.ContainsFunc(p.Errors, func(e packages.Error) bool { return e.Kind == packages.ParseError })
 	for _, e := range p.Errors {
 		problem := Problem{At: position(e.Pos), Message: strings.TrimSpace(e.Msg)}
@@ -196,8 +200,11 @@ func convert(p *packages.Package) *Package {
 		case strings.HasPrefix(problem.Message, "# "):
 			// The compiler's list of what the type checker says too.
 		case e.Kind == packages.ParseError:
-			converted.Fatal = append(converted.Fatal, problem)
-		case len(p.Syntax) == 0, strings.HasPrefix(problem.Message, "import cycle"):
+			if line := fmt.Sprint(problem.At.Filename, ":", problem.At.Line); !told[line] {
+				told[line] = true
+				converted.Fatal = append(converted.Fatal, problem)
+			}
+		case len(p.Syntax) == 0, strings.HasPrefix(problem.Message, ImportCycle):
 			if !syntax {
 				converted.Fatal = append(converted.Fatal, problem)
 			}
@@ -206,9 +213,20 @@ func convert(p *packages.Package) *Package {
 		}
 	}
 	for _, e := range p.TypeErrors {
-		converted.Problems = append(converted.Problems, Problem{Pos: e.Pos, At: e.Fset.Position(e.Pos), Message: e.Msg})
+		converted.Problems = append(converted.Problems, Problem{Pos: e.Pos, At: e.Fset.Position(e.Pos), Message: reason(p, e.Msg)})
 	}
 	return converted
+}
+
+// reason is a message of the type checker, or, if that is about a package that
+// could not be imported, what the go command says of it.
+func reason(p *packages.Package, message string) string {
+	rest, missing := strings.CutPrefix(message, "could not import ")
+	path, _, _ := strings.Cut(rest, " ")
+	if imported := p.Imports[path]; missing && imported != nil && len(imported.Errors) > 0 {
+		return strings.TrimSpace(imported.Errors[0].Msg)
+	}
+	return message
 }
 
 // position reads file:line:col, the last two optional, and "-" for nowhere.
