@@ -15,7 +15,10 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/flowc-dev/flowc/gen/internal/check"
 	"github.com/flowc-dev/flowc/gen/internal/diag"
@@ -125,14 +128,15 @@ func mistakesError(found []diag.Diagnostic, dir string) error {
 
 // plan emits every flow and compares it with what is there.
 func plan(dir string, flows []*model.Flow, generated []string) (*changes, error) {
+	sources, err := emitAll(flows)
+	if err != nil {
+		return nil, err
+	}
 	c := &changes{dir: dir}
 	kept := map[string]bool{}
 	var faults []error
-	for _, flow := range flows {
-		source, err := emit.File(flow)
-		if err != nil {
-			return nil, err
-		}
+	for i, flow := range flows {
+		source := sources[i]
 		path := filepath.Join(flow.Dir, flow.Package, flow.Package+load.GeneratedSuffix)
 		kept[path] = true
 		old, err := os.ReadFile(path)
@@ -161,6 +165,24 @@ func plan(dir string, flows []*model.Flow, generated []string) (*changes, error)
 		}
 	}
 	return c, errors.Join(faults...)
+}
+
+// emitAll is the source of each flow. Formatting is most of the work after
+// loading, so all processors share it.
+func emitAll(flows []*model.Flow) ([][]byte, error) {
+	sources := make([][]byte, len(flows))
+	faults := make([]error, len(flows))
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(flows)) {
+		group.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(flows)); i = next.Add(1) - 1 {
+				sources[i], faults[i] = emit.File(flows[i])
+			}
+		})
+	}
+	group.Wait()
+	return sources, errors.Join(faults...)
 }
 
 // otherPackage is a Go file beside path that belongs to another package, or "".

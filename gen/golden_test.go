@@ -59,8 +59,8 @@ func goldenFiles(t *testing.T) map[string]string {
 	return files
 }
 
-// emitAll generates from files in memory, by import path.
-func emitAll(t *testing.T, files map[string]string) (*loadtest.Tree, []*model.Flow, map[string]string) {
+// generate generates from files in memory, by import path.
+func generate(t *testing.T, files map[string]string) (*loadtest.Tree, []*model.Flow, map[string]string) {
 	t.Helper()
 	tree, err := loadtest.Load(root, files)
 	require.NoError(t, err)
@@ -79,10 +79,10 @@ func emitAll(t *testing.T, files map[string]string) (*loadtest.Tree, []*model.Fl
 func TestDeterminism(t *testing.T) {
 	t.Parallel()
 	files := goldenFiles(t)
-	_, _, first := emitAll(t, files)
+	_, _, first := generate(t, files)
 	require.Len(t, first, 13)
 	for range 9 {
-		_, flows, again := emitAll(t, files)
+		_, flows, again := generate(t, files)
 		require.Equal(t, first, again)
 		source, err := emit.File(flows[0]) // and emitting changes nothing in the model
 		require.NoError(t, err)
@@ -93,7 +93,7 @@ func TestDeterminism(t *testing.T) {
 // TestOutputSaysNothingOfItsMaking: no place, no date, no version.
 func TestOutputSaysNothingOfItsMaking(t *testing.T) {
 	t.Parallel()
-	_, _, sources := emitAll(t, goldenFiles(t))
+	_, _, sources := generate(t, goldenFiles(t))
 	for path, source := range sources {
 		require.True(t, strings.HasPrefix(source, load.Header+"\n\n// Package "), path)
 		require.NotContains(t, source, root, path)
@@ -143,7 +143,7 @@ func shopFiles(t *testing.T) map[string]string {
 // generated from it before.
 func TestStaleCodeDoesNotCompile(t *testing.T) {
 	t.Parallel()
-	_, _, before := emitAll(t, shopFiles(t))
+	_, _, before := generate(t, shopFiles(t))
 	for name, change := range map[string][2]string{
 		"option":      {`max_attempts:"5"`, `max_attempts:"6"`},
 		"renamed":     {"Validate dsl.Step", "Verify dsl.Step"},
@@ -198,7 +198,7 @@ func (handlers) Notify(context.Context, shop.NotifyInput) error                 
 func Service() runtime.Service { return processorder.Serve(handlers{}) }
 `
 	compile := func(source string) error {
-		tree, _, sources := emitAll(t, shopFiles(t))
+		tree, _, sources := generate(t, shopFiles(t))
 		const generated = "example.com/shop/shop/processorder"
 		require.NoError(t, tree.Compile(generated, []byte(sources[generated])))
 		return tree.Compile("example.com/shop/work", []byte(source))
