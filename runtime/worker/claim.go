@@ -21,8 +21,9 @@ const (
 	maxPoll = time.Second
 	// minDue keeps the timer from spinning on what somebody else is about to start.
 	minDue = 5 * time.Millisecond
-	// recheck is how long after a lost claim it is certainly over.
-	recheck = claimCall
+	// recheck is how long after a lost claim to look again: the database may
+	// have gone on with it for a while.
+	recheck = 10 * time.Second
 )
 
 // A claimer takes tasks for the free slots. It is one goroutine.

@@ -16,6 +16,7 @@ import (
 const (
 	connections    = 4                     // claims, reports, values, and everything else
 	connectTimeout = 5 * time.Second       // unless the pool's configuration has one
+	pingTimeout    = time.Second           // for a connection that was idle before it is used
 	minBackoff     = 50 * time.Millisecond // after the first failed call
 	maxBackoff     = 2 * time.Second
 	awayTime       = 500 * time.Millisecond // how long calls have to fail for a line in the log
@@ -38,6 +39,7 @@ type database struct {
 func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) int64 }) (*database, error) {
 	config := pool.Config()
 	config.MaxConns, config.MinConns, config.MinIdleConns = connections, 0, 0
+	config.PingTimeout = pingTimeout
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
@@ -51,14 +53,33 @@ func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) 
 	return &database{pool: own, log: log, faults: faults, broken: map[string]bool{}}, nil
 }
 
+// close closes the connections. Those whose other end is gone take their time,
+// which nobody has to wait for.
+func (d *database) close() {
+	closed := make(chan struct{})
+	go func() {
+		d.pool.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(pingTimeout):
+	}
+}
+
 // call runs fn with a deadline.
 func (d *database) call(ctx context.Context, name string, limit time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := fn(limited, d.pool)
-	if err == nil || ctx.Err() == nil {
-		d.observe(name, err)
+	if ctx.Err() != nil && err != nil {
+		return err
 	}
+	if limited.Err() != nil && err != nil {
+		// The other connections may be as dead as this one.
+		d.pool.Reset()
+	}
+	d.observe(name, err)
 	return err
 }
 

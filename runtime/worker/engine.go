@@ -10,11 +10,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// How long calls may take. What moves values gets more time.
+// How long calls may take.
 const (
 	shortCall = 3 * time.Second
-	claimCall = 10 * time.Second
-	valueCall = 60 * time.Second
+	claimCall = 5 * time.Second
+	valueCall = 30 * time.Second // reads values of any size
+
+	// slowest is how many bytes a second go to the database at least.
+	slowest = 1 << 20
 )
 
 // The calls to the engine, each one statement. Ids travel as text, which every
@@ -59,6 +62,7 @@ type report struct {
 	outputs  []*string
 	errors   []*string
 	delays   []*float64 // seconds
+	bytes    int        // of all outputs
 }
 
 // What became of a report that did not simply complete its task.
@@ -74,7 +78,8 @@ SELECT n, accepted, task_status, retry_in
 FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10)`
 
 func (d *database) finish(ctx context.Context, id uuid.UUID, r report) (verdicts []verdict, err error) {
-	err = d.call(ctx, "finish", valueCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+	limit := claimCall + time.Duration(r.bytes)*time.Second/slowest
+	err = d.call(ctx, "finish", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
 		verdicts, err = rows(ctx, pool, pgx.RowToStructByPos[verdict], finishSQL, id.String(),
 			r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays)
 		return err

@@ -164,6 +164,7 @@ func reportOf(results []result) report {
 		if r.outcome == outcomeCompleted {
 			raw := string(r.output)
 			output = &raw
+			rep.bytes += len(raw)
 		} else {
 			text = &r.err
 		}

@@ -95,7 +95,7 @@ func (w *Worker) begin(ctx context.Context) (*session, error) {
 func (s *session) close() {
 	s.work.Close()
 	s.listener.Release()
-	s.db.pool.Close()
+	s.db.close()
 }
 
 // run is the three stages, and what keeps the worker alive beside them. They end
