@@ -1,0 +1,54 @@
+package main
+
+// cells are the comparisons, ours first in each.
+func cells(scale float64) []cell {
+	n := func(base int) int { return max(int(float64(base)*scale), 10) }
+	return []cell{
+		{"jobs", "jobs of one step: started in batches of 5000, worked to the end", "job", []system{
+			{"flowc", startManyAndWork(job, n(20_000), n(20_000), 1)},
+			{"River", riverManyAndWork(n(20_000))},
+			{"floor", floor(n(20_000))},
+		}},
+		{"start", "jobs started one a call by 16 goroutines", "job", []system{
+			{"flowc", startOneACall(job, n(8_000))},
+			{"River", riverOneACall(n(8_000))},
+		}},
+		{"diamond", "a diamond of 4 steps, start to end", "run", []system{
+			{"flowc", startManyAndWork(diamond, n(4_000), n(4_000), 1)},
+			{"DBOS", dbosWork(n(800))},
+			{"one call a task", oneCallATask(diamond, n(400))},
+		}},
+		{"map", "tasks of maps", "task", []system{
+			{"10000", mapOf(10_000, n(20_000))},
+			{"100", mapOf(100, n(20_000))},
+		}},
+		{"latency", "one run on an idle system, start to handler of the last step", "run", []system{
+			{"flowc", latency(job, n(100))},
+			{"chain of 4", latency(chain, n(60))},
+			{"River", riverLatency(n(100))},
+		}},
+		{"workers", "jobs by 16 workers in one process, and by 1, with as many handlers at once", "job", []system{
+			{"16", startManyAndWork(job, n(20_000), n(20_000), 16)},
+			{"1", startManyAndWork(job, n(20_000), n(20_000), 1)},
+		}},
+		{"typed", "one start after the other", "start", []system{
+			{"StartX", typedStart(true, n(2_000))},
+			{"plain pgx", typedStart(false, n(2_000))},
+		}},
+		{"flows", "claims of 10 over many flows, of which 10 have work", "claim", []system{
+			{"1000", claims(10_000, 1000, n(100))},
+			{"10", claims(10_000, 10, n(100))},
+		}},
+		{"backlog", "claims of 10 from a long queue", "claim", []system{
+			{"1000000", claims(n(1_000_000), 1, n(300))},
+			{"1000", claims(1000, 1, n(300))},
+		}},
+		{"history", "jobs beside finished runs, and lists", "job", []system{
+			{"1000000", withHistory(n(1_000_000), n(5_000))},
+			{"1000", withHistory(1000, n(5_000))},
+		}},
+		{"idle", "a worker without work; a unit is a second", "second", []system{
+			{"flowc", idle(8)},
+		}},
+	}
+}

@@ -1,0 +1,506 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// payload is what every job and step takes: what a queue's benchmark would use.
+type payload struct {
+	ID int `json:"id"`
+}
+
+// The flows that are measured.
+var (
+	job = definition("bench_job", runtime.StepOptions{Slug: "work"})
+
+	diamond = definition("bench_diamond",
+		runtime.StepOptions{Slug: "a"},
+		runtime.StepOptions{Slug: "b", Deps: []string{"a"}},
+		runtime.StepOptions{Slug: "c", Deps: []string{"a"}},
+		runtime.StepOptions{Slug: "d", Deps: []string{"b", "c"}})
+
+	chain = definition("bench_chain",
+		runtime.StepOptions{Slug: "a"},
+		runtime.StepOptions{Slug: "b", Deps: []string{"a"}},
+		runtime.StepOptions{Slug: "c", Deps: []string{"b"}},
+		runtime.StepOptions{Slug: "d", Deps: []string{"c"}})
+
+	mapped = definition("bench_map", runtime.StepOptions{Slug: "item", Type: runtime.MapStep})
+)
+
+func definition(slug string, steps ...runtime.StepOptions) runtime.Definition {
+	return runtime.Definition{Slug: slug, FlowOptions: runtime.FlowOptions{Steps: steps}}
+}
+
+// echo serves a flow with handlers that give back what they take, and tells done
+// of each task that ended.
+func echo(def runtime.Definition, done func(step string)) runtime.Service {
+	var handlers []runtime.Handler
+	for _, step := range def.Steps {
+		handlers = append(handlers, runtime.HandleValues(step.Slug, func(context.Context, runtime.Values) (any, error) {
+			if done != nil {
+				done(step.Slug)
+			}
+			return payload{}, nil
+		}))
+	}
+	return runtime.Serve(def, handlers)
+}
+
+// install makes a database with the engine and the flows.
+func install(ctx context.Context, s *server, defs ...runtime.Definition) (*pgxpool.Pool, func(), error) {
+	pool, drop, err := s.database(ctx, 40)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := engine.Migrate(ctx, pool); err != nil {
+		drop()
+		return nil, nil, err
+	}
+	for _, def := range defs {
+		if _, err := runtime.UpsertFlow(ctx, pool, def.Slug, def.FlowOptions); err != nil {
+			drop()
+			return nil, nil, err
+		}
+	}
+	return pool, drop, nil
+}
+
+// startWorkers runs workers until stop is called.
+func startWorkers(ctx context.Context, pool *pgxpool.Pool, count, concurrency int, services ...runtime.Service) (stop func() error, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, count)
+	for range count {
+		w, err := worker.New(pool, worker.Config{Concurrency: concurrency, Logger: slog.New(slog.DiscardHandler)}, services...)
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		go func() { ended <- w.Run(ctx) }()
+	}
+	return func() error {
+		cancel()
+		var err error
+		for range count {
+			if e := <-ended; e != nil {
+				err = e
+			}
+		}
+		return err
+	}, nil
+}
+
+// awaitEmpty waits until no run of the database is unfinished. It asks the queue,
+// which is small, and not often.
+func awaitEmpty(ctx context.Context, pool *pgxpool.Pool) error {
+	for {
+		var empty bool
+		if err := pool.QueryRow(ctx, `select not exists (select from flowc.queue)`).Scan(&empty); err != nil || empty {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func inputs(n int) []any {
+	all := make([]any, n)
+	for i := range all {
+		all[i] = payload{ID: i}
+	}
+	return all
+}
+
+// startManyAndWork starts n runs in batches and works them to the end.
+func startManyAndWork(def runtime.Definition, n, units, workers int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, def)
+		if err != nil {
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			for left := n; left > 0; left -= 5000 {
+				if _, err := runtime.StartMany(ctx, pool, def.Slug, inputs(min(left, 5000))); err != nil {
+					return sample{}, err
+				}
+			}
+			stop, err := startWorkers(ctx, pool, workers, 1024/workers, echo(def, nil))
+			if err != nil {
+				return sample{}, err
+			}
+			if err := awaitEmpty(ctx, pool); err != nil {
+				return sample{}, err
+			}
+			return sample{units: units}, stop()
+		}
+		return work, drop, nil
+	}
+}
+
+// startOneACall starts n runs from 16 goroutines, one a call.
+func startOneACall(def runtime.Definition, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, def)
+		if err != nil {
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			err := parallel(16, n, func(i int) error {
+				_, err := runtime.StartFlow(ctx, pool, def.Slug, payload{ID: i})
+				return err
+			})
+			return sample{units: n}, err
+		}
+		return work, drop, nil
+	}
+}
+
+// parallel calls fn n times from some goroutines.
+func parallel(goroutines, n int, fn func(i int) error) error {
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
+	var all sync.WaitGroup
+	for range goroutines {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && failed.Load() == nil; i = int(next.Add(1)) - 1 {
+				if err := fn(i); err != nil {
+					failed.Store(&err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// oneCallATask drives the engine as the contract's own workers do: each task is
+// read, started and completed in calls of its own.
+func oneCallATask(def runtime.Definition, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, def)
+		if err != nil {
+			return nil, nil, err
+		}
+		id := uuid.New()
+		if _, err := pool.Exec(ctx, `insert into pgflow.workers (worker_id, queue_name, function_name) values ($1::text::uuid, $2, 'bench')`, id.String(), def.Slug); err != nil {
+			drop()
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			if err := parallel(16, n, func(i int) error {
+				_, err := pool.Exec(ctx, `select from pgflow.start_flow($1, $2::text::jsonb)`, def.Slug, fmt.Sprintf(`{"id": %d}`, i))
+				return err
+			}); err != nil {
+				return sample{}, err
+			}
+			err := parallel(4, n*len(def.Steps), func(int) error { return readStartComplete(ctx, pool, def.Slug, id) })
+			return sample{units: n}, err
+		}
+		return work, drop, nil
+	}
+}
+
+func readStartComplete(ctx context.Context, pool *pgxpool.Pool, slug string, worker uuid.UUID) error {
+	for {
+		var message *int64
+		err := pool.QueryRow(ctx, `select (select msg_id from pgmq.read($1, 5, 1))`, slug).Scan(&message)
+		if err != nil {
+			return err
+		}
+		if message == nil { // the step before has not been completed yet
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		var run, step string
+		var index int
+		err = pool.QueryRow(ctx, `select run_id::text, step_slug, task_index from pgflow.start_tasks($1, array[$2::bigint], $3::text::uuid)`,
+			slug, *message, worker.String()).Scan(&run, &step, &index)
+		if err != nil {
+			return err
+		}
+		_, err = pool.Exec(ctx, `select from pgflow.complete_task($1::text::uuid, $2, $3, '{"id": 0}')`, run, step, index)
+		return err
+	}
+}
+
+// mapOf works maps over n elements each, so many that units tasks come together.
+func mapOf(n, units int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, mapped)
+		if err != nil {
+			return nil, nil, err
+		}
+		elements, err := json.Marshal(inputs(n))
+		if err != nil {
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			runs := make([]any, max(units/n, 1))
+			for i := range runs {
+				runs[i] = json.RawMessage(elements)
+			}
+			if _, err := runtime.StartMany(ctx, pool, mapped.Slug, runs); err != nil {
+				return sample{}, err
+			}
+			stop, err := startWorkers(ctx, pool, 1, 1024, echo(mapped, nil))
+			if err != nil {
+				return sample{}, err
+			}
+			if err := awaitEmpty(ctx, pool); err != nil {
+				return sample{}, err
+			}
+			return sample{units: len(runs) * n}, stop()
+		}
+		return work, drop, nil
+	}
+}
+
+// latency starts one run at a time on an idle system and takes the time until
+// the handler of its last step is called.
+func latency(def runtime.Definition, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, def)
+		if err != nil {
+			return nil, nil, err
+		}
+		last := def.Steps[len(def.Steps)-1].Slug
+		reached := make(chan time.Time, 1)
+		stop, err := startWorkers(ctx, pool, 1, 16, echo(def, func(step string) {
+			if step == last {
+				reached <- time.Now()
+			}
+		}))
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			return oneAtATime(ctx, n, reached, func(i int) error {
+				_, err := runtime.StartFlow(ctx, pool, def.Slug, payload{ID: i})
+				return err
+			})
+		}
+		return work, func() { stop(); drop() }, nil
+	}
+}
+
+// oneAtATime starts, waits for the handler, and rests until the system is idle.
+func oneAtATime(ctx context.Context, n int, reached <-chan time.Time, start func(i int) error) (sample, error) {
+	got := sample{units: n}
+	for i := range n {
+		began := time.Now()
+		if err := start(i); err != nil {
+			return got, err
+		}
+		select {
+		case at := <-reached:
+			got.latencies = append(got.latencies, at.Sub(began))
+		case <-ctx.Done():
+			return got, ctx.Err()
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
+	return got, nil
+}
+
+// idle keeps one worker without work for a while; a unit is a second.
+func idle(seconds int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, job)
+		if err != nil {
+			return nil, nil, err
+		}
+		stop, err := startWorkers(ctx, pool, 1, 16, echo(job, nil))
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
+		time.Sleep(5 * time.Second) // until it has gone to sleep
+		work := func(ctx context.Context) (sample, error) {
+			time.Sleep(time.Duration(seconds) * time.Second)
+			return sample{units: seconds}, nil
+		}
+		return work, func() { stop(); drop() }, nil
+	}
+}
+
+// claims takes the time of claims of 10 with so many tasks waiting, over so many
+// flows of which 10 at most have work.
+func claims(waiting, flows, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s)
+		if err != nil {
+			return nil, nil, err
+		}
+		var slugs []string
+		var limits []int32
+		for i := range flows {
+			def := definition(fmt.Sprintf("flow_%d", i), runtime.StepOptions{Slug: "work"})
+			if _, err := runtime.UpsertFlow(ctx, pool, def.Slug, def.FlowOptions); err != nil {
+				drop()
+				return nil, nil, err
+			}
+			slugs, limits = append(slugs, def.Slug), append(limits, 10)
+		}
+		busy := slugs[:min(10, len(slugs))]
+		for _, slug := range busy {
+			for left := waiting / len(busy); left > 0; left -= 10_000 {
+				if _, err := runtime.StartMany(ctx, pool, slug, inputs(min(left, 10_000))); err != nil {
+					drop()
+					return nil, nil, err
+				}
+			}
+		}
+		if _, err := pool.Exec(ctx, `vacuum analyze`); err != nil {
+			drop()
+			return nil, nil, err
+		}
+		id := uuid.NewString()
+		work := func(ctx context.Context) (sample, error) {
+			got := sample{units: n}
+			for range n {
+				began := time.Now()
+				rows, err := pool.Query(ctx, `
+					with claimed as (select * from flowc.claim($1::text::uuid, $2, $3))
+					select count(*), array_agg(message_id), array_agg(attempt) from claimed`, id, slugs, limits)
+				if err != nil {
+					return got, err
+				}
+				var count int
+				var messages []int64
+				var attempts []int32
+				for rows.Next() {
+					if err := rows.Scan(&count, &messages, &attempts); err != nil {
+						return got, err
+					}
+				}
+				if err := rows.Err(); err != nil {
+					return got, err
+				}
+				got.latencies = append(got.latencies, time.Since(began))
+				if _, err := pool.Exec(ctx, `select flowc.release($1::text::uuid, $2, $3)`, id, messages, attempts); err != nil {
+					return got, err
+				}
+			}
+			return got, nil
+		}
+		return work, drop, nil
+	}
+}
+
+// withHistory works jobs beside so many finished runs.
+func withHistory(runs, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, job)
+		if err != nil {
+			return nil, nil, err
+		}
+		_, err = pool.Exec(ctx, `
+			with r as (
+			  insert into pgflow.runs (run_id, flow_slug, status, input, output, remaining_steps, started_at, completed_at)
+			  select flowc.new_run_id(), $1, 'completed', '{"id": 0}', '{"work": {"id": 0}}', 0, now() - interval '1 day', now() - interval '1 day'
+			  from generate_series(1, $2) returning run_id),
+			s as (
+			  insert into pgflow.step_states (flow_slug, run_id, step_slug, status, remaining_tasks, initial_tasks, output, started_at, completed_at)
+			  select $1, run_id, 'work', 'completed', 0, 1, '{"id": 0}', now(), now() from r)
+			insert into pgflow.step_tasks (flow_slug, run_id, step_slug, message_id, status, attempts_count, output, started_at, completed_at)
+			select $1, run_id, 'work', nextval('flowc.message_ids'), 'completed', 1, '{"id": 0}', now(), now() from r`, job.Slug, runs)
+		if err == nil {
+			_, err = pool.Exec(ctx, `vacuum analyze`)
+		}
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			if _, err := runtime.StartMany(ctx, pool, job.Slug, inputs(n)); err != nil {
+				return sample{}, err
+			}
+			stop, err := startWorkers(ctx, pool, 1, 1024, echo(job, nil))
+			if err != nil {
+				return sample{}, err
+			}
+			if err := awaitEmpty(ctx, pool); err != nil {
+				return sample{}, err
+			}
+			if err := stop(); err != nil {
+				return sample{}, err
+			}
+			for range 20 {
+				if _, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{}); err != nil {
+					return sample{}, err
+				}
+			}
+			return sample{units: n}, nil
+		}
+		return work, drop, nil
+	}
+}
+
+var typedJob = runtime.NewFlow[payload](job, runtime.Output[payload]("work"))
+
+// typedStart takes the time of single starts: by the typed function or by the
+// same SQL through pgx.
+func typedStart(typed bool, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, job)
+		if err != nil {
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			got := sample{units: n}
+			for i := range n {
+				began := time.Now()
+				var err error
+				if typed {
+					_, err = typedJob.Start(ctx, pool, payload{ID: i})
+				} else {
+					err = plainStart(ctx, pool, payload{ID: i})
+				}
+				if err != nil {
+					return got, err
+				}
+				got.latencies = append(got.latencies, time.Since(began))
+			}
+			return got, nil
+		}
+		return work, drop, nil
+	}
+}
+
+func plainStart(ctx context.Context, pool *pgxpool.Pool, in payload) error {
+	raw, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	var n int
+	var existed bool
+	var at *time.Time
+	return pool.QueryRow(ctx, `
+SELECT n, existed, scheduled_at
+FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5)
+ORDER BY n`, job.Slug, []string{string(raw)}, []string{id.String()}, (*time.Time)(nil), (*time.Duration)(nil)).Scan(&n, &existed, &at)
+}

@@ -1,0 +1,67 @@
+// Command flowbench measures flowc beside what else works jobs and flows on
+// PostgreSQL, on one server and in interleaved rounds, so that what the machine
+// does besides falls on all of them. Rates are this machine's: judge by the
+// ratios, and by processor time and WAL per unit.
+//
+// It is a module of its own, so that the peers never enter anybody's build.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"time"
+)
+
+func main() {
+	rounds := flag.Int("rounds", 3, "how often each measurement is taken")
+	only := flag.String("only", ".", "measure only the cells whose name matches this `expression`")
+	scale := flag.Float64("scale", 1, "multiply the amounts of work by this")
+	dir := flag.String("dir", "", "keep the server's data in this `folder` instead of a temporary one")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *rounds, *only, *scale, *dir); err != nil {
+		fmt.Fprintln(os.Stderr, "flowbench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, rounds int, only string, scale float64, dir string) error {
+	match, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	srv, err := startServer(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer srv.close()
+	fmt.Println(srv.about)
+
+	results := map[string]*result{}
+	for _, c := range cells(scale) {
+		if !match.MatchString(c.name) {
+			continue
+		}
+		fmt.Printf("\n%s\n", c.title)
+		measured, err := c.measure(ctx, srv, rounds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		for _, r := range measured {
+			results[c.name+"/"+r.system] = r
+		}
+		printCell(os.Stdout, measured)
+	}
+	fmt.Println()
+	for _, g := range goals {
+		g.print(os.Stdout, results)
+	}
+	fmt.Printf("\ntook %s\n", time.Since(began).Round(time.Second))
+	return nil
+}

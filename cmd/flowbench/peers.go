@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/dbos-inc/dbos-transact-golang/dbos"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
+)
+
+// River --------------------------------------------------------------------------
+
+type riverArgs struct {
+	ID int `json:"id"`
+}
+
+func (riverArgs) Kind() string { return "bench" }
+
+type riverWorker struct {
+	river.WorkerDefaults[riverArgs]
+	worked func()
+}
+
+func (w *riverWorker) Work(context.Context, *river.Job[riverArgs]) error {
+	w.worked()
+	return nil
+}
+
+// riverClient is a client tuned as River's own benchmark tunes it.
+func riverClient(ctx context.Context, s *server, worked func()) (*river.Client[pgx.Tx], *pgxpool.Pool, func(), error) {
+	pool, drop, err := s.database(ctx, 40)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	migrator, err := rivermigrate.New(riverpgxv5.New(pool), nil)
+	if err == nil {
+		_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	}
+	if err != nil {
+		drop()
+		return nil, nil, nil, err
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &riverWorker{worked: worked})
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+		FetchCooldown:     2 * time.Millisecond,
+		FetchPollInterval: 20 * time.Millisecond,
+		Logger:            slog.New(slog.DiscardHandler),
+		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2000}},
+		Workers:           workers,
+	})
+	if err != nil {
+		drop()
+		return nil, nil, nil, err
+	}
+	return client, pool, drop, nil
+}
+
+func riverManyAndWork(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		var count atomic.Int64
+		reached := make(chan struct{}, 1)
+		client, pool, drop, err := riverClient(ctx, s, func() {
+			if count.Add(1) == int64(n) {
+				reached <- struct{}{}
+			}
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		running := false
+		work := func(ctx context.Context) (sample, error) {
+			count.Store(0)
+			for left := n; left > 0; left -= 5000 {
+				params := make([]river.InsertManyParams, min(left, 5000))
+				for i := range params {
+					params[i].Args = riverArgs{ID: i}
+				}
+				if _, err := client.InsertManyFast(ctx, params); err != nil {
+					return sample{}, err
+				}
+			}
+			if err := client.Start(ctx); err != nil {
+				return sample{}, err
+			}
+			running = true
+			<-reached
+			// To the end: until every job is recorded as completed.
+			for {
+				var open bool
+				err := pool.QueryRow(ctx, `select exists (select from river_job where state in ('available', 'running'))`).Scan(&open)
+				if err != nil {
+					return sample{}, err
+				}
+				if !open {
+					break
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			running = false
+			return sample{units: n}, client.Stop(ctx)
+		}
+		return work, func() {
+			if running {
+				client.Stop(context.WithoutCancel(ctx))
+			}
+			drop()
+		}, nil
+	}
+}
+
+func riverOneACall(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		client, _, drop, err := riverClient(ctx, s, func() {})
+		if err != nil {
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			err := parallel(16, n, func(i int) error {
+				_, err := client.Insert(ctx, riverArgs{ID: i}, nil)
+				return err
+			})
+			return sample{units: n}, err
+		}
+		return work, drop, nil
+	}
+}
+
+func riverLatency(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		reached := make(chan time.Time, 1)
+		client, _, drop, err := riverClient(ctx, s, func() { reached <- time.Now() })
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := client.Start(ctx); err != nil {
+			drop()
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			return oneAtATime(ctx, n, reached, func(i int) error {
+				_, err := client.Insert(ctx, riverArgs{ID: i}, nil)
+				return err
+			})
+		}
+		return work, func() { client.Stop(context.WithoutCancel(ctx)); drop() }, nil
+	}
+}
+
+// DBOS ---------------------------------------------------------------------------
+
+func dbosStep(context.Context) (payload, error) { return payload{}, nil }
+
+func dbosFourSteps(ctx dbos.Context, in payload) (payload, error) {
+	for range 3 {
+		if _, err := dbos.RunAsStep(ctx, dbosStep); err != nil {
+			return payload{}, err
+		}
+	}
+	return dbos.RunAsStep(ctx, dbosStep)
+}
+
+func dbosWork(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := s.database(ctx, 40)
+		if err != nil {
+			return nil, nil, err
+		}
+		d, err := dbos.NewContext(ctx, dbos.Config{AppName: "bench", SystemDBPool: pool, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
+		dbos.RegisterWorkflow(d, dbosFourSteps)
+		if err := dbos.Launch(d); err != nil {
+			drop()
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			err := parallel(16, n, func(i int) error {
+				handle, err := dbos.RunWorkflow(d, dbosFourSteps, payload{ID: i})
+				if err != nil {
+					return err
+				}
+				_, err = handle.GetResult()
+				return err
+			})
+			return sample{units: n}, err
+		}
+		return work, func() { dbos.Shutdown(d, 5*time.Second); drop() }, nil
+	}
+}
+
+// The floor ----------------------------------------------------------------------
+
+// floor is the least that a durable job costs in plain pgx: rows inserted in
+// batches, taken with SKIP LOCKED a hundred at a time, and deleted.
+func floor(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := s.database(ctx, 10)
+		if err != nil {
+			return nil, nil, err
+		}
+		if _, err := pool.Exec(ctx, `create table job (id bigint generated always as identity primary key, args jsonb not null, state text not null default 'new')`); err != nil {
+			drop()
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			for left := n; left > 0; left -= 5000 {
+				if _, err := pool.Exec(ctx, `insert into job (args) select '{"id": 0}' from generate_series(1, $1)`, min(left, 5000)); err != nil {
+					return sample{}, err
+				}
+			}
+			err := parallel(2, 2, func(int) error {
+				for {
+					var ids []int64
+					err := pool.QueryRow(ctx, `
+						with taken as (
+						  update job set state = 'taken' where id in (
+						    select id from job where state = 'new' order by id limit 100 for update skip locked) returning id)
+						select array_agg(id) from taken`).Scan(&ids)
+					if err != nil || ids == nil {
+						return err
+					}
+					if _, err := pool.Exec(ctx, `delete from job where id = any($1)`, ids); err != nil {
+						return err
+					}
+				}
+			})
+			return sample{units: n}, err
+		}
+		return work, drop, nil
+	}
+}
