@@ -124,16 +124,17 @@ func (d *database) stop(ctx context.Context, id uuid.UUID) error {
 func (d *database) sleep(ctx context.Context, id uuid.UUID, flows []string) (due time.Duration, err error) {
 	err = d.call(ctx, "sleep", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
 		var seconds *float64
-		// The difference is the database's, so that clocks need not agree.
+		// The difference is the database's, so that clocks need not agree. It may
+		// be negative by now; only NULL means that nothing is due.
 		row := pool.QueryRow(ctx, `
-SELECT greatest(extract(epoch FROM s.due - clock_timestamp()), 0)::float8
+SELECT extract(epoch FROM s.due - clock_timestamp())::float8
 FROM flowc.sleep($1::text::uuid, $2) s(due)`, id.String(), flows)
 		if err := row.Scan(&seconds); err != nil {
 			return err
 		}
 		due = -1
 		if seconds != nil {
-			due = secondsToDuration(*seconds)
+			due = secondsToDuration(max(*seconds, 0))
 		}
 		return nil
 	})
