@@ -20,24 +20,11 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/flowc-dev/flowc/gen/internal/check"
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/emit"
 	"github.com/flowc-dev/flowc/gen/internal/load"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
-
-// Options say what to generate.
-type Options struct {
-	// Dir is the folder from which patterns are seen; the current one if empty.
-	Dir string
-	// Patterns are packages as the go command names them; the package in Dir
-	// if there are none. Of a pattern with dots, only packages that mention
-	// package dsl are read.
-	Patterns []string
-	// Check makes Generate write nothing and report what it would write.
-	Check bool
-}
 
 // A Result is what was written. Its paths are relative to Options.Dir.
 type Result struct {
@@ -57,77 +44,28 @@ type Result struct {
 // that are not up to date are a [*OutdatedError]. In either case nothing is
 // written.
 func Generate(ctx context.Context, opts Options) (Result, error) {
-	dir, err := filepath.Abs(opts.Dir)
-	if err != nil {
-		return Result{}, fmt.Errorf("flowc: %w", err)
-	}
-	patterns := opts.Patterns
-	if len(patterns) == 0 {
-		patterns = []string{"."}
-	}
-	loaded, err := load.Load(ctx, dir, patterns)
-	if err != nil {
-		return Result{}, fmt.Errorf("flowc: loading %s: %w", strings.Join(patterns, " "), err)
-	}
-	flows, mistakes := check.Packages(loaded.Fset, loaded.Packages)
-	if len(mistakes) > 0 {
-		return Result{}, mistakesError(mistakes, dir)
-	}
-	plan, err := plan(dir, flows, loaded.Generated)
+	c, err := compile(ctx, opts)
 	if err != nil {
 		return Result{}, err
 	}
-	if len(flows) == 0 && len(plan.remove) == 0 {
-		return Result{}, fmt.Errorf("flowc: no package that matches %s declares a flow", strings.Join(patterns, " "))
+	plan, err := plan(c)
+	if err != nil {
+		return Result{}, err
+	}
+	if len(c.flows) == 0 && len(plan.remove) == 0 {
+		return Result{}, c.noFlow()
 	}
 	if opts.Check {
-		return Result{Flows: len(flows)}, plan.outdated()
+		return Result{Flows: len(c.flows)}, plan.outdated()
 	}
 	result, err := plan.carryOut()
-	result.Flows = len(flows)
+	result.Flows = len(c.flows)
 	return result, err
 }
 
-// A Mistake is a mistake in a declaration.
-type Mistake struct {
-	// File, Line and Column say where, relative to Options.Dir.
-	File         string
-	Line, Column int
-	// Message says what is wrong.
-	Message string
-	// Text is all there is to say, as it is printed: the place and the message,
-	// then, indented, other places involved and what to do.
-	Text string
-}
-
-// A MistakesError is every mistake that was found, in the order of files and lines.
-type MistakesError struct{ Mistakes []Mistake }
-
-// Error is the texts of all mistakes.
-func (e *MistakesError) Error() string {
-	texts := make([]string, len(e.Mistakes))
-	for i, m := range e.Mistakes {
-		texts[i] = m.Text
-	}
-	return strings.Join(texts, "\n")
-}
-
-func mistakesError(found []diag.Diagnostic, dir string) error {
-	e := &MistakesError{}
-	for _, d := range found {
-		e.Mistakes = append(e.Mistakes, Mistake{
-			File:    diag.Relative(d.At.Filename, dir),
-			Line:    d.At.Line,
-			Column:  d.At.Column,
-			Message: d.Message,
-			Text:    d.Text(dir),
-		})
-	}
-	return e
-}
-
 // plan emits every flow and compares it with what is there.
-func plan(dir string, flows []*model.Flow, generated []string) (*changes, error) {
+func plan(compiled *compilation) (*changes, error) {
+	flows, dir := compiled.flows, compiled.dir
 	sources, err := emitAll(flows)
 	if err != nil {
 		return nil, err
@@ -159,7 +97,7 @@ func plan(dir string, flows []*model.Flow, generated []string) (*changes, error)
 		}
 		c.write = append(c.write, change{path: path, old: old, new: source, exists: err == nil})
 	}
-	for _, path := range generated {
+	for _, path := range compiled.generated {
 		if !kept[path] {
 			c.remove = append(c.remove, path)
 		}

@@ -13,6 +13,9 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/tools/go/analysis/unitchecker"
+
+	"github.com/flowc-dev/flowc/gen/vet"
 )
 
 func main() {
@@ -21,6 +24,9 @@ func main() {
 
 // run is the command with its arguments; it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
+	if calledByGoVet(args) {
+		unitchecker.Main(vet.Analyzer) // does not return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := newRoot()
@@ -46,7 +52,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newGenerate(), newMigrate(), newVersion())
+	root.AddCommand(newGenerate(), newMigrate(), newVersion(), newVet())
 	return root
 }
 

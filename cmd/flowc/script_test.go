@@ -26,13 +26,15 @@ func TestScripts(t *testing.T) {
 	require.NoError(t, err)
 	goEnv, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE", "GOROOT").Output()
 	require.NoError(t, err)
+	flowc, err := exec.LookPath("flowc") // which is this test, as TestMain arranges
+	require.NoError(t, err)
 	dirs := strings.Fields(string(goEnv))
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Vars = append(env.Vars,
 				"GOCACHE="+dirs[0], "GOMODCACHE="+dirs[1], "GOROOT="+dirs[2],
-				"GOPROXY=off", "GOSUMDB=off", "GOFLAGS=", "GOWORK=off", "GOTOOLCHAIN=local",
+				"GOPROXY=off", "GOSUMDB=off", "GOFLAGS=", "GOWORK=off", "GOTOOLCHAIN=local", "FLOWC="+flowc,
 			)
 			return writeModule(env.WorkDir, root)
 		},

@@ -91,17 +91,12 @@ func (c *checker) missesDSL() bool {
 			if strings.Trim(spec.Path.Value, "`\"") != model.DSL || name != nil && name.Imported().Complete() {
 				continue
 			}
+			message := "package " + model.DSL + " cannot be imported"
 			at := c.diags.Fset.Position(spec.Path.Pos())
-			told := false
-			for _, p := range c.pkg.Problems {
-				if p.At == at && !told {
-					c.diags.AddAt(p.At, "%s", p.Message)
-					told = true
-				}
+			if i := slices.IndexFunc(c.pkg.Problems, func(p load.Problem) bool { return p.At == at }); i >= 0 {
+				message = c.pkg.Problems[i].Message
 			}
-			if !told {
-				c.diags.Add(spec.Path.Pos(), spec.Path.End(), "package %s cannot be imported", model.DSL)
-			}
+			c.diags.Add(spec.Path.Pos(), spec.Path.End(), "%s", message)
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"go/types"
 	"strings"
 
+	"github.com/flowc-dev/flowc/gen/internal/load"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
@@ -60,6 +61,9 @@ func (s *step) slugPlace() (pos, end token.Pos) {
 // declarations finds the flows and jobs of the package.
 func (c *checker) declarations() (declared []*declaration) {
 	for _, file := range c.pkg.Files {
+		if generated(file) {
+			continue // it repeats a declaration
+		}
 		for _, decl := range file.Decls {
 			switch decl := decl.(type) {
 			case *ast.FuncDecl:
@@ -76,6 +80,11 @@ func (c *checker) declarations() (declared []*declaration) {
 		}
 	}
 	return declared
+}
+
+// generated reports whether flowc wrote a file.
+func generated(file *ast.File) bool {
+	return len(file.Comments) > 0 && file.Comments[0].Pos() < file.Package && file.Comments[0].List[0].Text == load.Header
 }
 
 // refuseLocal finds flows that are declared in a function.

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/gen"
+)
+
+func newVet() *cobra.Command {
+	return &cobra.Command{
+		Use:   "vet [packages]",
+		Short: "Check the declarations of flows",
+		Long: `Vet reports the mistakes that generate would report, and writes nothing. The
+go command can call it too:
+
+  go vet -vettool=$(go tool -n flowc) ./...`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return gen.Vet(cmd.Context(), gen.Options{Patterns: args})
+		},
+	}
+}
+
+// calledByGoVet reports whether the arguments are those of the protocol between
+// go vet and its tools: the version, the flags, or the description of a package.
+func calledByGoVet(args []string) bool {
+	if len(args) == 0 {
+		return false
+	}
+	last := args[len(args)-1]
+	return last == "-V=full" || last == "-flags" || strings.HasSuffix(last, ".cfg")
+}

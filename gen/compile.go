@@ -1,0 +1,109 @@
+package gen
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/flowc-dev/flowc/gen/internal/check"
+	"github.com/flowc-dev/flowc/gen/internal/diag"
+	"github.com/flowc-dev/flowc/gen/internal/load"
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// Options say what to generate.
+type Options struct {
+	// Dir is the folder from which patterns are seen; the current one if empty.
+	Dir string
+	// Patterns are packages as the go command names them; the package in Dir
+	// if there are none. Of a pattern with dots, only packages that mention
+	// package dsl are read.
+	Patterns []string
+	// Check makes Generate write nothing and report what it would write.
+	Check bool
+}
+
+// Vet checks the declarations of some packages and writes nothing. Mistakes are
+// a [*MistakesError].
+func Vet(ctx context.Context, opts Options) error {
+	c, err := compile(ctx, opts)
+	if err == nil && len(c.flows) == 0 {
+		err = c.noFlow()
+	}
+	return err
+}
+
+// A compilation is what the patterns of some options stand for.
+type compilation struct {
+	dir       string
+	patterns  string
+	flows     []*model.Flow
+	generated []string // files that flowc wrote for these flows, or others that are gone
+}
+
+// compile loads and checks declarations.
+func compile(ctx context.Context, opts Options) (*compilation, error) {
+	dir, err := filepath.Abs(opts.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: %w", err)
+	}
+	patterns := opts.Patterns
+	if len(patterns) == 0 {
+		patterns = []string{"."}
+	}
+	c := &compilation{dir: dir, patterns: strings.Join(patterns, " ")}
+	loaded, err := load.Load(ctx, dir, patterns)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: loading %s: %w", c.patterns, err)
+	}
+	c.generated = loaded.Generated
+	flows, mistakes := check.Packages(loaded.Fset, loaded.Packages)
+	if len(mistakes) > 0 {
+		return nil, mistakesError(mistakes, dir)
+	}
+	c.flows = flows
+	return c, nil
+}
+
+func (c *compilation) noFlow() error {
+	return fmt.Errorf("flowc: no package that matches %s declares a flow", c.patterns)
+}
+
+// A Mistake is a mistake in a declaration.
+type Mistake struct {
+	// File, Line and Column say where, relative to Options.Dir.
+	File         string
+	Line, Column int
+	// Message says what is wrong.
+	Message string
+	// Text is all there is to say, as it is printed: the place and the message,
+	// then, indented, other places involved and what to do.
+	Text string
+}
+
+// A MistakesError is every mistake that was found, in the order of files and lines.
+type MistakesError struct{ Mistakes []Mistake }
+
+// Error is the texts of all mistakes.
+func (e *MistakesError) Error() string {
+	texts := make([]string, len(e.Mistakes))
+	for i, m := range e.Mistakes {
+		texts[i] = m.Text
+	}
+	return strings.Join(texts, "\n")
+}
+
+func mistakesError(found []diag.Diagnostic, dir string) error {
+	e := &MistakesError{}
+	for _, d := range found {
+		e.Mistakes = append(e.Mistakes, Mistake{
+			File:    diag.Relative(d.At.Filename, dir),
+			Line:    d.At.Line,
+			Column:  d.At.Column,
+			Message: d.Message,
+			Text:    d.Text(dir),
+		})
+	}
+	return e
+}

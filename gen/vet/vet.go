@@ -1,0 +1,66 @@
+// Package vet has the checks of the generator as an analyzer, for go vet and
+// for editors.
+package vet
+
+import (
+	"golang.org/x/tools/go/analysis"
+
+	"github.com/flowc-dev/flowc/gen/internal/check"
+	"github.com/flowc-dev/flowc/gen/internal/diag"
+	"github.com/flowc-dev/flowc/gen/internal/load"
+)
+
+// Analyzer reports mistakes in the declarations of flows: the same, in the same
+// words and at the same places as the generator does. It looks at one package
+// at a time, so that two flows of different packages with one slug are for the
+// generator to find. What is mechanical to mend comes as a suggested fix.
+var Analyzer = &analysis.Analyzer{
+	Name:             "flowc",
+	Doc:              "check the declarations of flows\n\nReports what keeps a struct that embeds dsl.Flow or dsl.Job from being generated.",
+	URL:              "https://pkg.go.dev/github.com/flowc-dev/flowc/gen/vet",
+	RunDespiteErrors: true, // a misspelt type is a mistake like any other
+	Run:              run,
+}
+
+func run(pass *analysis.Pass) (any, error) {
+	p := &load.Package{
+		Path:  pass.Pkg.Path(),
+		Name:  pass.Pkg.Name(),
+		Files: pass.Files,
+		Types: pass.Pkg,
+		Info:  pass.TypesInfo,
+	}
+	for _, e := range pass.TypeErrors {
+		p.Problems = append(p.Problems, load.Problem{Pos: e.Pos, At: e.Fset.Position(e.Pos), Message: e.Msg})
+	}
+	_, found := check.Packages(pass.Fset, []*load.Package{p})
+	for _, d := range found {
+		pass.Report(report(d))
+	}
+	return nil, nil
+}
+
+// report is a mistake as drivers of analyzers take it. Other places involved are
+// related information, which drivers print by themselves; all else that there
+// is to say is the message.
+func report(d diag.Diagnostic) analysis.Diagnostic {
+	reported := analysis.Diagnostic{Pos: d.Pos, End: d.End}
+	var facts []diag.Note
+	for _, n := range d.Notes {
+		if n.Pos.IsValid() {
+			reported.Related = append(reported.Related, analysis.RelatedInformation{Pos: n.Pos, Message: n.Message})
+		} else {
+			facts = append(facts, n)
+		}
+	}
+	d.Notes = facts
+	reported.Message = d.Message + d.Explanation("")
+	if len(d.Edits) > 0 {
+		fix := analysis.SuggestedFix{Message: d.Fix}
+		for _, e := range d.Edits {
+			fix.TextEdits = append(fix.TextEdits, analysis.TextEdit{Pos: e.Pos, End: e.End, NewText: []byte(e.New)})
+		}
+		reported.SuggestedFixes = append(reported.SuggestedFixes, fix)
+	}
+	return reported
+}
