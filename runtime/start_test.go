@@ -433,14 +433,14 @@ func TestStartSurvivesBrokenConnections(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(20 * time.Millisecond):
+			case <-time.After(100 * time.Millisecond):
 				_, _ = other.Exec(ctx, `
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> $1 AND pid <> pg_backend_pid()`, self)
 			}
 		}
 	}()
-	const starts = 200
+	const starts = 300
 	seen := map[string]bool{}
 	for range starts {
 		run, err := typed.Start(ctx, pool, greet{})

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,11 +15,15 @@ import (
 )
 
 const (
-	// lookWait is how long one look at a run may take, large outputs included.
-	lookWait = 30 * time.Second
+	// lookWait is how long a look at a run may take. A connection whose other end
+	// is gone would take for ever; after a look that took too long the next one
+	// may take twice as long, for the sake of large outputs.
+	lookWait, maxLookWait = 5 * time.Second, 2 * time.Minute
+	// armWait is how long asking for a notification may take.
+	armWait = 5 * time.Second
 	// safetyPoll is how often a run is looked at while notifications arrive.
 	safetyPoll = 5 * time.Second
-	// lastLook is how long reading the run for a [WaitError] may take.
+	// lastLook is how long looking at the run may take when the time is up.
 	lastLook = time.Second
 )
 
@@ -40,19 +45,28 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (Out, error) {
 	if inTx(r.db) {
 		return none, fmt.Errorf("flowc: %w", ErrWaitInTx)
 	}
+	var deadline time.Time
 	timeUp := never
 	if o.timeout != nil {
+		deadline = time.Now().Add(*o.timeout)
 		timer := time.NewTimer(*o.timeout)
 		defer timer.Stop()
 		timeUp = timer.C
 	}
 	bell := &bell{db: r.db, id: r.ID()}
 	defer bell.close()
+	limit := lookWait
 	for {
-		result, err := r.look(ctx)
+		limited := limit
+		if o.timeout != nil {
+			limited = min(limit, time.Until(deadline)+lastLook)
+		}
+		result, err := r.look(ctx, limited)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return none, &WaitError{RunID: r.ID(), Err: context.Cause(ctx)}
+		case errors.Is(err, context.DeadlineExceeded) && limited == limit:
+			limit = min(2*limit, maxLookWait)
 		case err != nil && !r.outlasts(err):
 			return none, &WaitError{RunID: r.ID(), Err: err}
 		case err == nil && result.status.Ended():
@@ -71,7 +85,7 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (Out, error) {
 			return none, &WaitError{RunID: r.ID(), Err: context.Cause(ctx)}
 		case <-timeUp:
 			poll.Stop()
-			if result, err := r.look(ctx); err == nil && result.status.Ended() {
+			if result, err := r.look(ctx, lastLook); err == nil && result.status.Ended() {
 				return r.end(result)
 			}
 			return none, r.waited()
@@ -114,8 +128,8 @@ type result struct {
 }
 
 // look reads how far the run is, and what it gave if it is completed.
-func (r *Run[Out]) look(ctx context.Context) (result, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookWait)
+func (r *Run[Out]) look(ctx context.Context, limit time.Duration) (result, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	steps := r.output.steps
 	if steps == nil {
@@ -193,6 +207,8 @@ func (b *bell) arm(ctx context.Context) bool {
 	if live == 0 || live == b.armed {
 		return false
 	}
+	ctx, cancel := context.WithTimeout(ctx, armWait)
+	defer cancel()
 	_, err := collect(ctx, b.db, pgx.RowTo[*string], `SELECT flowc.await_run($1::text::uuid)::text`, b.id)
 	if err != nil {
 		return false

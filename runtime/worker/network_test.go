@@ -43,7 +43,7 @@ func TestLostClaims(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, 3, network.Cuts())
-	require.Equal(t, worker.Stats{Claimed: 10, Completed: 10, Faults: 3}, w.Stats())
+	w.counted(worker.Stats{Claimed: 10, Completed: 10, Faults: 3})
 	require.Equal(t, 10, count(t, direct, `SELECT count(*) FROM pgflow.step_tasks WHERE attempts_count = 1 AND requeued_count = 0`))
 }
 

@@ -148,3 +148,14 @@ func failure(t *testing.T, err error) *runtime.RunFailedError {
 	require.ErrorAs(t, err, &failed)
 	return failed
 }
+
+// counted waits until the worker has counted what it did: a run may end before
+// the worker learns of it.
+func (r *running) counted(want worker.Stats) {
+	r.t.Helper()
+	deadline := time.Now().Add(patience)
+	for r.Stats() != want && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	require.Equal(r.t, want, r.Stats())
+}
