@@ -68,6 +68,27 @@ func TestLostReports(t *testing.T) {
 	require.EqualValues(t, 5, calls.Load())
 }
 
+// A worker that has nothing to do leaves the database alone, but for a heartbeat
+// and a look around now and then.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	flow := job[int, int]("work", runtime.FlowOptions{})
+	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
+	direct := database(t, service)
+	var network faultnet.Network
+	run(t, through(t, &network, direct), worker.Config{}, service)
+	_, err := flow.StartSync(ctx, direct, 1)
+	require.NoError(t, err)
+	eventually(t, func() bool { return count(t, direct, `SELECT count(*) FROM flowc.sleepers`) == 1 }, "it sleeps")
+	const window = 4 * time.Second
+	before := network.Sent()
+	time.Sleep(window)
+	// A claim a second, a listener's ping every two, and every 1.5 seconds a
+	// heartbeat and two statements for all; each may need a ping before.
+	require.Less(t, network.Sent()-before, 40)
+}
+
 // Half-open connections are given up when their calls take too long.
 func TestHalfOpenConnections(t *testing.T) {
 	t.Parallel()

@@ -18,6 +18,7 @@ type Network struct {
 	mu       sync.Mutex
 	cut      []byte
 	after    int
+	sent     int
 	frozen   atomic.Int64 // the last connection that is frozen
 	dialled  atomic.Int64
 	cuts     atomic.Int64
@@ -53,6 +54,13 @@ func (n *Network) CutReplies(text string, times int) {
 	n.cut, n.after = []byte(text), times
 }
 
+// Sent is how many messages the pools have sent.
+func (n *Network) Sent() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sent
+}
+
 // Cuts is how many replies were cut.
 func (n *Network) Cuts() int { return int(n.cuts.Load()) }
 
@@ -79,6 +87,7 @@ func (c *connection) Write(p []byte) (int, error) {
 	}
 	n := c.network
 	n.mu.Lock()
+	n.sent++
 	if n.after > 0 && bytes.Contains(p, n.cut) {
 		n.after--
 		c.doomed.Store(true)
