@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
+	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
 // changes are what has to be done to the files of a tree.
@@ -16,6 +17,22 @@ type changes struct {
 	dir    string
 	write  []change
 	remove []string
+
+	newOptions []string
+	newShapes  []NewShape
+}
+
+// evolve notes what a new file means for a database that has the flow.
+func (c *changes) evolve(flow *model.Flow, path string, before, after []byte) {
+	differences, optionsOnly := evolution(before, after)
+	if optionsOnly {
+		c.newOptions = append(c.newOptions, path)
+	}
+	if len(differences) > 0 {
+		c.newShapes = append(c.newShapes, NewShape{
+			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Differences: differences,
+		})
+	}
 }
 
 // A change is a file whose contents are to be different.
@@ -28,6 +45,7 @@ type change struct {
 // carryOut writes and removes. What is written appears whole or not at all, and
 // nothing is removed before everything is written.
 func (c *changes) carryOut() (result Result, err error) {
+	result.NewOptions, result.NewShapes = c.newOptions, c.newShapes
 	for _, file := range c.write {
 		if err := replace(file.path, file.new); err != nil {
 			return result, fmt.Errorf("flowc: %w", err)

@@ -22,6 +22,9 @@ type Options struct {
 	Patterns []string
 	// Check makes Generate write nothing and report what it would write.
 	Check bool
+	// Strict makes Generate refuse to write a new shape of a flow under its old
+	// slug, instead of saying so in the result.
+	Strict bool
 }
 
 // Vet checks the declarations of some packages and writes nothing. Mistakes are

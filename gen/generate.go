@@ -32,6 +32,12 @@ type Result struct {
 	Flows int
 	// Written are the files that are new or differ from what they were.
 	Written []string
+	// NewOptions are those of Written in which only options of a flow are
+	// different: they change in place.
+	NewOptions []string
+	// NewShapes are the flows among Written that have a new shape under their
+	// old slug.
+	NewShapes []NewShape
 	// Removed are files that flowc wrote for flows that are gone.
 	Removed []string
 }
@@ -41,8 +47,9 @@ type Result struct {
 // written itself.
 //
 // Mistakes in declarations are a [*MistakesError]; with Options.Check, files
-// that are not up to date are a [*OutdatedError]. In either case nothing is
-// written.
+// that are not up to date are a [*OutdatedError]; with Options.Strict, new
+// shapes under old slugs are a [*NewShapesError]. In none of these cases is
+// anything written.
 func Generate(ctx context.Context, opts Options) (Result, error) {
 	c, err := compile(ctx, opts)
 	if err != nil {
@@ -57,6 +64,9 @@ func Generate(ctx context.Context, opts Options) (Result, error) {
 	}
 	if opts.Check {
 		return Result{Flows: len(c.flows)}, plan.outdated()
+	}
+	if opts.Strict && len(plan.newShapes) > 0 {
+		return Result{}, &NewShapesError{Shapes: plan.newShapes}
 	}
 	result, err := plan.carryOut()
 	result.Flows = len(c.flows)
@@ -96,6 +106,9 @@ func plan(compiled *compilation) (*changes, error) {
 			continue
 		}
 		c.write = append(c.write, change{path: path, old: old, new: source, exists: err == nil})
+		if err == nil {
+			c.evolve(flow, diag.Relative(path, dir), old, source)
+		}
 	}
 	for _, path := range compiled.generated {
 		if !kept[path] {

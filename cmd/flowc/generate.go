@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -9,7 +10,7 @@ import (
 )
 
 func newGenerate() *cobra.Command {
-	var check bool
+	var check, strict bool
 	cmd := &cobra.Command{
 		Use:   "generate [packages]",
 		Short: "Write the packages of declared flows",
@@ -20,16 +21,24 @@ mistake, all mistakes are printed and nothing is written.`,
 		Example: `  flowc generate ./...
   flowc generate --check ./...`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			result, err := gen.Generate(cmd.Context(), gen.Options{Patterns: args, Check: check})
+			result, err := gen.Generate(cmd.Context(), gen.Options{Patterns: args, Check: check, Strict: strict})
 			for _, path := range result.Written {
-				fmt.Fprintln(cmd.OutOrStdout(), "wrote", path)
+				what := ""
+				if slices.Contains(result.NewOptions, path) {
+					what = " (options only)"
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "wrote %s%s\n", path, what)
 			}
 			for _, path := range result.Removed {
 				fmt.Fprintln(cmd.OutOrStdout(), "removed", path)
+			}
+			for _, shape := range result.NewShapes {
+				fmt.Fprintln(cmd.ErrOrStderr(), shape)
 			}
 			return err
 		},
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "write nothing; fail if a file is stale, missing or extra")
+	cmd.Flags().BoolVar(&strict, "strict", false, "refuse a new shape of a flow under its old slug")
 	return cmd
 }

@@ -40,7 +40,7 @@ func (c *checker) checkFlow(d *declaration) {
 
 // finish copies what was found out into the model.
 func (c *checker) finish(d *declaration) {
-	d.flow.Options = d.settings.Options
+	d.flow.Options, d.flow.Version = d.settings.Options, d.settings.version
 	for _, s := range d.steps {
 		m := s.model
 		m.Options = s.settings.Options

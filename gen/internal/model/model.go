@@ -24,8 +24,9 @@ type Flow struct {
 	Dir       string
 	// Package is the name and the folder of the generated package.
 	Package string
-	// Slug is the name in the database, with the version.
-	Slug string
+	// Slug is the name in the database, with the version, which is at least 1.
+	Slug    string
+	Version int
 	Options
 	// In and Out are what a run takes and gives; nil for nothing.
 	In, Out types.Type
