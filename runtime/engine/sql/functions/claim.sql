@@ -21,8 +21,7 @@ declare
   runs     uuid[];
   steps    text[];
   indexes  int[];
-  handed   int;
-  taken    bigint[];
+  claimed  bigint[];
 begin
   select array_agg(m.queue_name), array_agg(m.msg_id), array_agg(m.run_id), array_agg(m.step_slug), array_agg(m.task_index)
   into flows, messages, runs, steps, indexes
@@ -39,81 +38,68 @@ begin
     return;
   end if;
 
-  return query
-    with started as (
-      update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.worker_id
-      from unnest(runs, steps, indexes, messages) m(run_id, step_slug, task_index, msg_id)
-      join pgflow.runs r on r.run_id = m.run_id and r.status = 'started'
-      join pgflow.step_states st on st.run_id = m.run_id and st.step_slug = m.step_slug and st.status = 'started'
-      join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
-      join pgflow.flows f on f.flow_slug = st.flow_slug
-      where t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
-        and t.message_id = m.msg_id and t.status = 'queued'
-      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count,
-                t.attempts_count - t.requeued_count as tries,
-                coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
-                coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay,
-                coalesce(s.opt_timeout, f.opt_timeout) as timeout,
-                t.queued_at, s.step_type, s.deps_count),
-    hidden as (
-      update flowc.queue q
-      set vt = at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + 1, worker_id = claim.worker_id
-      from started t
-      where q.queue_name = t.flow_slug and q.msg_id = t.message_id)
-    select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.tries,
-           t.max_attempts, t.base_delay, t.timeout, t.queued_at, i.input, i.run_input, i.array_from
+  with started as (
+    update pgflow.step_tasks t
+    set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.worker_id
+    from unnest(runs, steps, indexes, messages) m(run_id, step_slug, task_index, msg_id)
+    join pgflow.runs r on r.run_id = m.run_id and r.status = 'started'
+    join pgflow.step_states st on st.run_id = m.run_id and st.step_slug = m.step_slug and st.status = 'started'
+    join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+    join pgflow.flows f on f.flow_slug = st.flow_slug
+    where t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
+      and t.message_id = m.msg_id and t.status = 'queued'
+    returning t.flow_slug, t.message_id, coalesce(s.opt_timeout, f.opt_timeout) as timeout),
+  hidden as (
+    update flowc.queue q
+    set vt = at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + 1, worker_id = claim.worker_id
     from started t
-    cross join lateral flowc.task_input(t.flow_slug, t.run_id, t.step_slug, t.task_index, t.step_type, t.deps_count) i;
-  get diagnostics handed = row_count;
+    where q.queue_name = t.flow_slug and q.msg_id = t.message_id)
+  select array_agg(t.message_id) into claimed from started t;
 
-  if handed < cardinality(messages) then
-    taken := flowc.take_over(claim.worker_id, flows, messages, runs, steps, indexes, at_once);
-    return query
-      select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.attempts_count - t.requeued_count,
-             coalesce(s.opt_max_attempts, f.opt_max_attempts), coalesce(s.opt_base_delay, f.opt_base_delay),
-             coalesce(s.opt_timeout, f.opt_timeout), t.queued_at, i.input, i.run_input, i.array_from
-      from pgflow.step_tasks t
-      join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-      join pgflow.flows f on f.flow_slug = t.flow_slug
-      cross join lateral flowc.task_input(t.flow_slug, t.run_id, t.step_slug, t.task_index, s.step_type, s.deps_count) i
-      where t.message_id = any (taken);
+  if coalesce(cardinality(claimed), 0) < cardinality(messages) then
+    claimed := claimed || flowc.take_over(claim.worker_id, flows, messages, runs, steps, indexes, at_once);
   end if;
+  return query select * from flowc.claimed_tasks(claimed);
 end $$;
 
--- What a task works on. A map whose array is large gets no element but the
--- place of the array, so that the worker reads that once for all its tasks.
-create or replace function flowc.task_input(
-  flow_slug text, run_id uuid, step_slug text, task_index int, step_type text, deps_count int,
-  out input jsonb, out run_input jsonb, out array_from text)
+-- Started tasks with what they work on, in the order of their messages. A task of
+-- a map whose array is large gets no element but the place of the array, so that
+-- it is read once for all its tasks.
+create or replace function flowc.claimed_tasks(message_ids bigint[])
+returns table (
+  flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
+  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text)
 language plpgsql stable as $$
-declare
-  elements jsonb;
+#variable_conflict use_column
 begin
-  if task_input.step_type = 'single' then
-    if task_input.deps_count = 0 then
-      input := '{}';
-      select r.input into run_input from pgflow.runs r where r.run_id = task_input.run_id;
-    else
-      select coalesce(jsonb_object_agg(p.step_slug, coalesce(p.output, 'null')), '{}') into input
-      from pgflow.deps d
-      join pgflow.step_states p on p.run_id = task_input.run_id and p.step_slug = d.dep_slug and p.status = 'completed'
-      where d.flow_slug = task_input.flow_slug and d.step_slug = task_input.step_slug;
-    end if;
-    return;
-  end if;
-  if task_input.deps_count = 0 then
-    select r.input, 'run' into elements, array_from from pgflow.runs r where r.run_id = task_input.run_id;
-  else
-    select p.output, d.dep_slug into elements, array_from
-    from pgflow.deps d
-    join pgflow.step_states p on p.run_id = task_input.run_id and p.step_slug = d.dep_slug
-    where d.flow_slug = task_input.flow_slug and d.step_slug = task_input.step_slug;
-  end if;
-  if pg_column_size(elements) <= 1500 then -- small enough to be stored in the row itself
-    input := elements -> task_input.task_index;
-    array_from := null;
-  end if;
+  return query
+    select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.attempts_count - t.requeued_count,
+           coalesce(s.opt_max_attempts, f.opt_max_attempts), coalesce(s.opt_base_delay, f.opt_base_delay),
+           coalesce(s.opt_timeout, f.opt_timeout), t.queued_at,
+           case when s.step_type = 'map' then case when not e.large then e.elements -> t.task_index end
+                when s.deps_count = 0 then '{}'
+                else (
+                  select coalesce(jsonb_object_agg(p.step_slug, coalesce(p.output, 'null')), '{}')
+                  from pgflow.deps d
+                  join pgflow.step_states p on p.run_id = t.run_id and p.step_slug = d.dep_slug and p.status = 'completed'
+                  where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) end,
+           case when s.step_type = 'single' and s.deps_count = 0 then r.input end,
+           case when e.large then e.source end
+    from unnest(claimed_tasks.message_ids) m(message_id)
+    join pgflow.step_tasks t on t.message_id = m.message_id
+    join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
+    join pgflow.flows f on f.flow_slug = t.flow_slug
+    join pgflow.runs r on r.run_id = t.run_id
+    left join lateral (
+      select x.source, x.elements, pg_column_size(x.elements) > 1500 as large -- small enough to be stored in the row itself
+      from (
+        select 'run', r.input where s.deps_count = 0
+        union all
+        select p.step_slug, p.output
+        from pgflow.deps d
+        join pgflow.step_states p on p.run_id = t.run_id and p.step_slug = d.dep_slug
+        where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) x(source, elements)) e on s.step_type = 'map'
+    order by t.message_id;
 end $$;
 
 -- The whole values behind maps over large arrays and joins with the run's input:
@@ -192,50 +178,40 @@ end $$;
 
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid) returns setof pgflow.step_task_record
 language plpgsql as $$
+declare
+  claimed bigint[];
 begin
   -- In the order of a claim: the messages, then their tasks.
   perform from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = any (start_tasks.msg_ids) order by q.msg_id for update;
-  return query
-    with started as (
-      update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, started_at = now(), last_worker_id = start_tasks.worker_id
-      from unnest(start_tasks.msg_ids) m(msg_id), pgflow.runs r, pgflow.step_states st
-      where t.message_id = m.msg_id and t.flow_slug = start_tasks.flow_slug and t.status = 'queued'
-        and r.run_id = t.run_id and r.status = 'started'
-        and st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
-      returning t.flow_slug, t.run_id, t.step_slug, t.message_id, t.task_index),
-    hidden as (
-      update flowc.queue q
-      set vt = clock_timestamp() + make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 2)
-      from started t
-      join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-      join pgflow.flows f on f.flow_slug = t.flow_slug
-      where q.queue_name = t.flow_slug and q.msg_id = t.message_id),
-    -- Each array is read once, however many of its elements are wanted.
-    arrays as materialized (
-      select a.run_id, a.step_slug, flowc.map_elements(a.flow_slug, a.run_id, a.step_slug) as elements
-      from (select distinct t.flow_slug, t.run_id, t.step_slug from started t) a
-      join pgflow.steps s on s.flow_slug = a.flow_slug and s.step_slug = a.step_slug and s.step_type = 'map')
-    select t.flow_slug, t.run_id, t.step_slug,
-           case when a.run_id is not null then a.elements -> t.task_index else i.input end,
-           t.message_id, t.task_index, i.run_input
+  with started as (
+    update pgflow.step_tasks t
+    set status = 'started', attempts_count = t.attempts_count + 1, started_at = now(), last_worker_id = start_tasks.worker_id
+    from unnest(start_tasks.msg_ids) m(msg_id), pgflow.runs r, pgflow.step_states st
+    where t.message_id = m.msg_id and t.flow_slug = start_tasks.flow_slug and t.status = 'queued'
+      and r.run_id = t.run_id and r.status = 'started'
+      and st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
+    returning t.flow_slug, t.step_slug, t.message_id),
+  hidden as (
+    update flowc.queue q
+    set vt = clock_timestamp() + make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 2)
     from started t
     join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-    left join arrays a on a.run_id = t.run_id and a.step_slug = t.step_slug
-    left join lateral flowc.task_input(t.flow_slug, t.run_id, t.step_slug, t.task_index, s.step_type, s.deps_count) i
-      on s.step_type = 'single'
-    order by t.message_id;
-end $$;
-
--- The array that a map step runs over, out of the storage it came from.
-create or replace function flowc.map_elements(flow_slug text, run_id uuid, step_slug text) returns jsonb
-language plpgsql stable as $$
-begin
-  return '[]' || coalesce(
-    (select p.output from pgflow.deps d
-     join pgflow.step_states p on p.run_id = map_elements.run_id and p.step_slug = d.dep_slug
-     where d.flow_slug = map_elements.flow_slug and d.step_slug = map_elements.step_slug),
-    (select r.input from pgflow.runs r where r.run_id = map_elements.run_id));
+    join pgflow.flows f on f.flow_slug = t.flow_slug
+    where q.queue_name = t.flow_slug and q.msg_id = t.message_id)
+  select array_agg(t.message_id) into claimed from started t;
+  return query
+    with task as materialized (
+      select * from flowc.claimed_tasks(claimed)),
+    large as materialized ( -- each array is taken out of storage once, however many of its elements are wanted
+      select v.run_id, v.source, '[]' || v.value as elements
+      from flowc.read_values(
+        array(select distinct on (t.run_id, t.array_from) t.run_id from task t where t.array_from is not null order by t.run_id, t.array_from),
+        array(select distinct on (t.run_id, t.array_from) t.array_from from task t where t.array_from is not null order by t.run_id, t.array_from)) v)
+    select t.flow_slug, t.run_id, t.step_slug,
+           case when t.array_from is null then t.input
+                else (select l.elements -> t.task_index from large l where l.run_id = t.run_id and l.source = t.array_from) end,
+           t.message_id, t.task_index, t.run_input
+    from task t order by t.message_id;
 end $$;
 
 create or replace function pgflow.poll_for_tasks(

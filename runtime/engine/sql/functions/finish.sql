@@ -24,132 +24,133 @@ returns table (n int, accepted boolean, task_status text, retry_in double precis
 language plpgsql as $$
 #variable_conflict use_column
 declare
-  mine  int[];
-  fails int[];
-  done  int[];
+  mine     boolean[];
+  runs     uuid[];
+  steps    text[];
+  indexes  int[];
+  values_  jsonb[];
+  causes   text[];
+  kinds    text[];
+  waits    double precision[];
+  places   int[];
 begin
   perform flowc.lock_runs(finish.run_ids);
 
-  select array_agg(u.n::int) filter (where u.outcome = 'completed'), array_agg(u.n::int) filter (where u.outcome <> 'completed')
-  into mine, fails
-  from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outcomes)
-    with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, n)
-  join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
-  where t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = finish.worker_id and t.status = 'started';
+  select array_agg(t.run_id is not null order by u.n) into mine
+  from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts)
+    with ordinality u(run_id, step_slug, task_index, message_id, attempt, n)
+  left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
+    and t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = finish.worker_id and t.status = 'started';
 
-  if mine is not null then
-    done := flowc.complete_tasks(mine, finish.run_ids, finish.step_slugs, finish.task_indexes, finish.outputs);
+  select array_agg(u.run_id order by u.n), array_agg(u.step_slug order by u.n), array_agg(u.task_index order by u.n), array_agg(u.output order by u.n)
+  into runs, steps, indexes, values_
+  from unnest(mine, finish.outcomes, finish.run_ids, finish.step_slugs, finish.task_indexes, finish.outputs)
+    with ordinality u(mine, outcome, run_id, step_slug, task_index, output, n)
+  where u.mine and u.outcome = 'completed';
+  if runs is not null then
+    perform flowc.complete_tasks(runs, steps, indexes, values_);
   end if;
-  if fails is not null then
+
+  select array_agg(u.run_id order by u.n), array_agg(u.step_slug order by u.n), array_agg(u.task_index order by u.n),
+         array_agg(u.outcome order by u.n), array_agg(u.error order by u.n), array_agg(u.delay order by u.n), array_agg(u.n::int order by u.n)
+  into runs, steps, indexes, kinds, causes, waits, places
+  from unnest(mine, finish.outcomes, finish.run_ids, finish.step_slugs, finish.task_indexes, finish.errors, finish.delays)
+    with ordinality u(mine, outcome, run_id, step_slug, task_index, error, delay, n)
+  where u.mine and u.outcome <> 'completed';
+  if runs is not null then
     return query
-      select f.n, true, f.task_status, f.retry_in
-      from flowc.fail_tasks(fails, finish.run_ids, finish.step_slugs, finish.task_indexes, finish.outcomes, finish.errors, finish.delays) f;
+      select places[f.n], true, f.task_status, f.retry_in
+      from flowc.fail_tasks(runs, steps, indexes, kinds, causes, waits) f;
   end if;
-  if coalesce(cardinality(done), 0) + coalesce(cardinality(fails), 0) < cardinality(finish.run_ids) then
+
+  if not (true = all (mine)) then
     return query
       select u.n::int, false, t.status, null::double precision
-      from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes) with ordinality u(run_id, step_slug, task_index, n)
+      from unnest(mine, finish.run_ids, finish.step_slugs, finish.task_indexes) with ordinality u(mine, run_id, step_slug, task_index, n)
       left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
-      where u.n <> all (coalesce(done, '{}')) and u.n <> all (coalesce(fails, '{}'));
+      where not u.mine;
   end if;
 end $$;
 
--- Completes tasks: those at the positions `which` of the arrays. Returns the
--- positions that were completed or, a type violation, failed; the others were
--- late. Different steps of one run go one after the other, as if reported so.
-create or replace function flowc.complete_tasks(which int[], run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[])
-returns int[]
+-- Completes tasks. Different steps of one run go one after the other, as if
+-- they had been reported so.
+create or replace function flowc.complete_tasks(run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[]) returns void
 language plpgsql as $$
 declare
-  turns int;
-  turn  int[];
-  done  int[] := '{}';
+  turn record;
 begin
-  if cardinality(which) = 1 then
-    return flowc.complete_turn(which, run_ids, step_slugs, task_indexes, outputs);
-  end if;
   for turn in
-    select array_agg(o.n order by o.n)
-    from (select f.n, dense_rank() over (partition by f.run_id order by f.first) as turn
-          from (select n, run_ids[n] as run_id, min(n) over (partition by run_ids[n], step_slugs[n]) as first
-                from unnest(which) n) f) o
+    select array_agg(o.run_id order by o.n) as runs, array_agg(o.step_slug order by o.n) as steps,
+           array_agg(o.task_index order by o.n) as indexes, array_agg(o.output order by o.n) as outputs
+    from (select f.*, dense_rank() over (partition by f.run_id order by f.first) as turn
+          from (select u.*, min(u.n) over (partition by u.run_id, u.step_slug) as first
+                from unnest(run_ids, step_slugs, task_indexes, outputs) with ordinality u(run_id, step_slug, task_index, output, n)) f) o
     group by o.turn order by o.turn
   loop
-    done := done || flowc.complete_turn(turn, run_ids, step_slugs, task_indexes, outputs);
+    perform flowc.complete_turn(turn.runs, turn.steps, turn.indexes, turn.outputs);
   end loop;
-  return done;
 end $$;
 
+-- The single steps whose output has to be an array, because a map waits for it.
+create or replace view flowc.awaited_arrays as
+  select d.flow_slug, d.dep_slug as step_slug, m.run_id
+  from pgflow.deps d
+  join pgflow.steps c on c.flow_slug = d.flow_slug and c.step_slug = d.step_slug and c.step_type = 'map'
+  join pgflow.steps s on s.flow_slug = d.flow_slug and s.step_slug = d.dep_slug and s.step_type = 'single'
+  join pgflow.step_states m on m.step_slug = d.step_slug and m.initial_tasks is null;
+
 -- One turn of complete_tasks: of each run the tasks of one step only.
-create or replace function flowc.complete_turn(which int[], run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[])
-returns int[]
+create or replace function flowc.complete_turn(run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[]) returns void
 language plpgsql as $$
 declare
-  wrong    int[];
-  valid    int[] := which;
-  done     int[];
+  finished int;
   queues   text[];
   messages bigint[];
   runs     uuid[];
   steps    text[];
   behind   record;
 begin
-  -- A single step that a map runs over has to give an array.
-  select array_agg(distinct w.n) into wrong
-  from unnest(which) w(n)
-  join pgflow.step_states st on st.run_id = run_ids[w.n] and st.step_slug = step_slugs[w.n]
-  join pgflow.deps d on d.flow_slug = st.flow_slug and d.dep_slug = st.step_slug
-  join pgflow.steps c on c.flow_slug = d.flow_slug and c.step_slug = d.step_slug and c.step_type = 'map'
-  join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug and s.step_type = 'single'
-  join pgflow.step_states m on m.run_id = st.run_id and m.step_slug = d.step_slug and m.initial_tasks is null
-  where outputs[w.n] is null or jsonb_typeof(outputs[w.n]) <> 'array';
-  if wrong is not null then
-    select array_agg(w.n) into valid from unnest(which) w(n) where w.n <> all (wrong);
-  end if;
-
-  with finished as (
+  with done as (
     update pgflow.step_tasks t
     set status = 'completed', completed_at = clock_timestamp(), output = u.output
-    from (select w.n, run_ids[w.n], step_slugs[w.n], task_indexes[w.n], outputs[w.n] from unnest(valid) w(n)) u(n, run_id, step_slug, task_index, output)
+    from unnest(run_ids, step_slugs, task_indexes, outputs) with ordinality u(run_id, step_slug, task_index, output, n)
     join pgflow.runs r on r.run_id = u.run_id and r.status <> 'failed'
     join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
     where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
+      and (coalesce(jsonb_typeof(u.output), '') = 'array' or not exists (
+        select from flowc.awaited_arrays a where a.flow_slug = st.flow_slug and a.step_slug = st.step_slug and a.run_id = st.run_id))
     returning u.n, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.output),
   counted as (
-    select f.flow_slug, f.run_id, f.step_slug, min(f.n) as n, count(*)::int as tasks from finished f group by f.flow_slug, f.run_id, f.step_slug),
+    select d.flow_slug, d.run_id, d.step_slug, min(d.n) as n, count(*)::int as tasks, (array_agg(d.output))[1] as output
+    from done d group by d.flow_slug, d.run_id, d.step_slug),
   stepped as (
     update pgflow.step_states st
     set remaining_tasks = st.remaining_tasks - c.tasks,
         status       = case when o.remaining_tasks = c.tasks then 'completed' else 'started' end,
         completed_at = case when o.remaining_tasks = c.tasks then clock_timestamp() end,
         output       = case when o.remaining_tasks > c.tasks then null
-                            when s.step_type = 'single' then (select f.output from finished f where f.n = c.n)
+                            when s.step_type = 'single' then c.output
                             else (
           -- This statement does not see what it wrote itself.
           select jsonb_agg(coalesce(e.output, 'null') order by e.task_index) from (
             select t.task_index, t.output from pgflow.step_tasks t
             where t.run_id = c.run_id and t.step_slug = c.step_slug and t.status = 'completed'
             union all
-            select f.task_index, f.output from finished f
-            where f.run_id = c.run_id and f.step_slug = c.step_slug) e) end
+            select d.task_index, d.output from done d
+            where d.run_id = c.run_id and d.step_slug = c.step_slug) e) end
     from counted c
     join pgflow.step_states o on o.run_id = c.run_id and o.step_slug = c.step_slug
     join pgflow.steps s on s.flow_slug = c.flow_slug and s.step_slug = c.step_slug
     where st.run_id = c.run_id and st.step_slug = c.step_slug
     returning st.run_id, st.step_slug, st.status, c.n)
-  select (select array_agg(f.n) from finished f), (select array_agg(f.flow_slug) from finished f), (select array_agg(f.message_id) from finished f),
+  select (select count(*) from done d), (select array_agg(d.flow_slug) from done d), (select array_agg(d.message_id) from done d),
          array_agg(s.run_id order by s.n) filter (where s.status = 'completed'),
          array_agg(s.step_slug order by s.n) filter (where s.status = 'completed')
-  into done, queues, messages, runs, steps
+  into finished, queues, messages, runs, steps
   from stepped s;
-  if done is null then
-    done := '{}';
-  else
-    perform flowc.archive_messages(queues, messages);
-  end if;
 
-  if coalesce(cardinality(valid), 0) > cardinality(done) then
-    perform flowc.archive_late(array(select w.n from unnest(valid) w(n) where w.n <> all (done)), run_ids, step_slugs, task_indexes);
+  if finished > 0 then
+    perform flowc.archive_messages(queues, messages);
   end if;
   if runs is not null then
     if flowc.events_wanted() then
@@ -162,19 +163,17 @@ begin
       perform flowc.finish_runs(runs);
     end if;
   end if;
-  if wrong is not null then
-    done := done || flowc.fail_type_violations(wrong, run_ids, step_slugs, task_indexes, outputs);
+  if finished < cardinality(run_ids) then
+    perform flowc.fail_type_violations(run_ids, step_slugs, task_indexes, outputs);
+    perform flowc.archive_late(run_ids, step_slugs, task_indexes);
   end if;
-  return done;
 end $$;
 
--- Fails the tasks whose output should have been an array, and with each its
--- step and its run, whatever when_exhausted says.
-create or replace function flowc.fail_type_violations(which int[], run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[])
-returns int[]
+-- Fails the started tasks among these whose output should have been an array,
+-- and with each its step and its run, whatever when_exhausted says.
+create or replace function flowc.fail_type_violations(run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[]) returns void
 language plpgsql as $$
 declare
-  done     int[];
   queues   text[];
   messages bigint[];
   runs     uuid[];
@@ -185,34 +184,35 @@ begin
     update pgflow.step_tasks t
     set status = 'failed', failed_at = clock_timestamp(), output = u.output,
         error_message = format('[TYPE_VIOLATION] Produced %s instead of array', coalesce(jsonb_typeof(u.output), 'null'))
-    from (select w.n, run_ids[w.n], step_slugs[w.n], task_indexes[w.n], outputs[w.n] from unnest(which) w(n)) u(n, run_id, step_slug, task_index, output)
+    from unnest(run_ids, step_slugs, task_indexes, outputs) u(run_id, step_slug, task_index, output)
     join pgflow.runs r on r.run_id = u.run_id and r.status = 'started'
     join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
     where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
-    returning u.n, t.flow_slug, t.run_id, t.step_slug, t.message_id, t.output)
-  select array_agg(f.n), array_agg(f.flow_slug), array_agg(f.message_id), array_agg(f.run_id), array_agg(f.step_slug),
+      and coalesce(jsonb_typeof(u.output), '') <> 'array' and exists (
+        select from flowc.awaited_arrays a where a.flow_slug = st.flow_slug and a.step_slug = st.step_slug and a.run_id = st.run_id)
+    returning t.flow_slug, t.run_id, t.step_slug, t.message_id, t.output)
+  select array_agg(f.flow_slug), array_agg(f.message_id), array_agg(f.run_id), array_agg(f.step_slug),
          array_agg(format('[TYPE_VIOLATION] Map step %s expects array input but dependency %s produced %s',
            (select d.step_slug from pgflow.deps d
             join pgflow.steps c on c.flow_slug = d.flow_slug and c.step_slug = d.step_slug and c.step_type = 'map'
             where d.flow_slug = f.flow_slug and d.dep_slug = f.step_slug order by c.step_index limit 1),
            f.step_slug, coalesce(jsonb_typeof(f.output), 'null')))
-  into done, queues, messages, runs, steps, errors
+  into queues, messages, runs, steps, errors
   from failed f;
-  if done is not null then
+  if runs is not null then
     perform flowc.archive_messages(queues, messages);
     perform flowc.fail_steps(runs, steps, errors);
   end if;
-  return coalesce(done, '{}');
 end $$;
 
 -- A report for a step that is over: its message has no business in the queue.
 -- What belongs to a failed run stays as it is.
-create or replace function flowc.archive_late(which int[], run_ids uuid[], step_slugs text[], task_indexes int[]) returns void
+create or replace function flowc.archive_late(run_ids uuid[], step_slugs text[], task_indexes int[]) returns void
 language plpgsql as $$
 begin
   perform flowc.archive_messages(array_agg(t.flow_slug), array_agg(t.message_id))
-  from unnest(archive_late.which) w(n)
-  join pgflow.step_tasks t on t.run_id = run_ids[w.n] and t.step_slug = step_slugs[w.n] and t.task_index = task_indexes[w.n]
+  from unnest(run_ids, step_slugs, task_indexes) u(run_id, step_slug, task_index)
+  join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
   join pgflow.runs r on r.run_id = t.run_id and r.status <> 'failed'
   join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug and st.status <> 'started'
   where t.message_id is not null
@@ -228,11 +228,11 @@ language sql immutable parallel safe as $$
   select floor(least(base_delay * power(2::numeric, least(attempts_count, 40)), greatest(base_delay, 21600), 2147483647))::int
 $$;
 
--- Fails tasks: those at the positions `which` of the arrays. First all that will
--- be tried again, which concern nothing but themselves; then the exhausted ones,
--- one of each run at a time, since the first may be the end of the others.
+-- Fails tasks. First all that will be tried again, which concern nothing but
+-- themselves; then the exhausted ones, one of each run at a time, since the first
+-- may be the end of the others. `n` is the place of a task in the arrays.
 create or replace function flowc.fail_tasks(
-  which int[], run_ids uuid[], step_slugs text[], task_indexes int[], outcomes text[], errors text[], delays double precision[])
+  run_ids uuid[], step_slugs text[], task_indexes int[], outcomes text[], errors text[], delays double precision[])
 returns table (n int, task_status text, retry_in double precision)
 language plpgsql as $$
 #variable_conflict use_column
@@ -251,8 +251,7 @@ begin
   with again as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, failed_at = null, error_message = u.error
-    from (select w.n, run_ids[w.n], step_slugs[w.n], task_indexes[w.n], outcomes[w.n], errors[w.n], delays[w.n]
-          from unnest(which) w(n)) u(n, run_id, step_slug, task_index, outcome, error, delay)
+    from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays) with ordinality u(run_id, step_slug, task_index, outcome, error, delay, n)
     join pgflow.step_tasks o on o.run_id = u.run_id and o.step_slug = u.step_slug and o.task_index = u.task_index
     join pgflow.runs r on r.run_id = u.run_id and r.status <> 'failed'
     join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
@@ -260,27 +259,27 @@ begin
     join pgflow.flows f on f.flow_slug = st.flow_slug
     where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and u.outcome = 'failed' and t.attempts_count - t.requeued_count < coalesce(s.opt_max_attempts, f.opt_max_attempts)
-    returning u.n, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.last_worker_id, o.started_at, u.error,
+    returning u.n::int, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.last_worker_id, o.started_at, u.error,
               coalesce(u.delay, pgflow.calculate_retry_delay(coalesce(s.opt_base_delay, f.opt_base_delay), t.attempts_count - t.requeued_count)) as delay),
   recorded as (
     insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
-    select r.run_id, r.step_slug, r.task_index, r.attempts_count, r.last_worker_id, r.started_at, r.error from again r),
+    select a.run_id, a.step_slug, a.task_index, a.attempts_count, a.last_worker_id, a.started_at, a.error from again a),
   shown as (
     update flowc.queue q
-    set vt = clock_timestamp() + make_interval(secs => r.delay), worker_id = null
-    from again r
-    where q.queue_name = r.flow_slug and q.msg_id = r.message_id)
-  select array_agg(r.n), array_agg(r.delay) into retried, waits from again r;
+    set vt = clock_timestamp() + make_interval(secs => a.delay), worker_id = null
+    from again a
+    where q.queue_name = a.flow_slug and q.msg_id = a.message_id)
+  select array_agg(a.n), array_agg(a.delay) into retried, waits from again a;
   return query select u.n, 'queued', u.wait from unnest(retried, waits) u(n, wait);
-  pending := array(select w.n from unnest(which) w(n) where w.n <> all (coalesce(retried, '{}')));
 
-  loop
-    with turns as (
-      select distinct on (run_ids[w.n]) w.n from unnest(pending) w(n) order by run_ids[w.n], w.n),
-    exhausted as (
+  pending := array(select i from generate_subscripts(run_ids, 1) i where i <> all (coalesce(retried, '{}')));
+  while cardinality(pending) > 0 loop
+    turn := array(select distinct on (run_ids[i]) i from unnest(pending) i order by run_ids[i], i);
+    pending := array(select i from unnest(pending) i where i <> all (turn));
+    with exhausted as (
       update pgflow.step_tasks t
       set status = 'failed', failed_at = clock_timestamp(), error_message = c.cause
-      from (select w.n, run_ids[w.n], step_slugs[w.n], task_indexes[w.n], outcomes[w.n], errors[w.n] from turns w) u(n, run_id, step_slug, task_index, outcome, error)
+      from (select i, run_ids[i], step_slugs[i], task_indexes[i], outcomes[i], errors[i] from unnest(turn) i) u(n, run_id, step_slug, task_index, outcome, error)
       join pgflow.runs r on r.run_id = u.run_id and r.status <> 'failed'
       join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
       join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
@@ -293,26 +292,25 @@ begin
     recorded as (
       insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
       select e.run_id, e.step_slug, e.task_index, e.attempts_count, e.last_worker_id, e.started_at, e.cause from exhausted e)
-    select (select array_agg(w.n) from turns w), array_agg(e.flow_slug), array_agg(e.message_id),
+    select array_agg(e.flow_slug), array_agg(e.message_id),
            array_agg(e.run_id order by e.n), array_agg(e.step_slug order by e.n), array_agg(e.cause order by e.n), array_agg(e.when_exhausted order by e.n)
-    into turn, queues, messages, runs, steps, causes, modes
+    into queues, messages, runs, steps, causes, modes
     from exhausted e;
-    exit when turn is null;
-
     if runs is not null then
       perform flowc.archive_messages(queues, messages);
       perform flowc.exhaust_steps(runs, steps, causes, modes);
     end if;
-    pending := array(select w.n from unnest(pending) w(n) where w.n <> all (turn));
   end loop;
 
-  -- What neither loop touched came late: its run has failed, or its step is over.
-  perform flowc.fail_late(which, run_ids, step_slugs, task_indexes, errors);
-  return query
-    select w.n, t.status, null::double precision
-    from unnest(which) w(n)
-    join pgflow.step_tasks t on t.run_id = run_ids[w.n] and t.step_slug = step_slugs[w.n] and t.task_index = task_indexes[w.n]
-    where t.status <> 'queued';
+  if coalesce(cardinality(retried), 0) < cardinality(run_ids) then
+    -- What neither touched came late: its run has failed, or its step is over.
+    perform flowc.fail_late(run_ids, step_slugs, task_indexes, errors);
+    return query
+      select u.n::int, t.status, null::double precision
+      from unnest(run_ids, step_slugs, task_indexes) with ordinality u(run_id, step_slug, task_index, n)
+      join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
+      where u.n <> all (coalesce(retried, '{}'));
+  end if;
 end $$;
 
 -- A task of each run is out of tries: fails or skips its step, as the step wants it.
@@ -352,7 +350,8 @@ begin
   end if;
 end $$;
 
-create or replace function flowc.fail_late(which int[], run_ids uuid[], step_slugs text[], task_indexes int[], errors text[]) returns void
+-- A failure of a task whose run has failed already is noted on the task.
+create or replace function flowc.fail_late(run_ids uuid[], step_slugs text[], task_indexes int[], errors text[]) returns void
 language plpgsql as $$
 declare
   queues   text[];
@@ -360,16 +359,16 @@ declare
 begin
   with failed as (
     update pgflow.step_tasks t
-    set status = 'failed', failed_at = clock_timestamp(), error_message = errors[w.n]
-    from unnest(which) w(n)
-    join pgflow.runs r on r.run_id = run_ids[w.n] and r.status = 'failed'
-    where t.run_id = run_ids[w.n] and t.step_slug = step_slugs[w.n] and t.task_index = task_indexes[w.n] and t.status = 'started'
+    set status = 'failed', failed_at = clock_timestamp(), error_message = u.error
+    from unnest(run_ids, step_slugs, task_indexes, errors) u(run_id, step_slug, task_index, error)
+    join pgflow.runs r on r.run_id = u.run_id and r.status = 'failed'
+    where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
     returning t.flow_slug, t.message_id)
   select array_agg(f.flow_slug), array_agg(f.message_id) into queues, messages from failed f;
   if messages is not null then
     perform flowc.archive_messages(queues, messages);
   end if;
-  perform flowc.archive_late(which, run_ids, step_slugs, task_indexes);
+  perform flowc.archive_late(run_ids, step_slugs, task_indexes);
 end $$;
 
 -- The contract, one task at a time ----------------------------------------------
@@ -378,7 +377,7 @@ create or replace function pgflow.complete_task(run_id uuid, step_slug text, tas
 language plpgsql as $$
 begin
   perform flowc.lock_runs(array[complete_task.run_id]);
-  perform flowc.complete_tasks('{1}', array[complete_task.run_id], array[complete_task.step_slug], array[complete_task.task_index], array[complete_task.output]);
+  perform flowc.complete_turn(array[complete_task.run_id], array[complete_task.step_slug], array[complete_task.task_index], array[complete_task.output]);
   return query
     select t.* from pgflow.step_tasks t
     where t.run_id = complete_task.run_id and t.step_slug = complete_task.step_slug and t.task_index = complete_task.task_index;
@@ -388,7 +387,7 @@ create or replace function pgflow.fail_task(run_id uuid, step_slug text, task_in
 language plpgsql as $$
 begin
   perform flowc.lock_runs(array[fail_task.run_id]);
-  perform flowc.fail_tasks('{1}', array[fail_task.run_id], array[fail_task.step_slug], array[fail_task.task_index],
+  perform flowc.fail_tasks(array[fail_task.run_id], array[fail_task.step_slug], array[fail_task.task_index],
     '{failed}', array[fail_task.error_message], '{null}');
   return query
     select t.* from pgflow.step_tasks t
