@@ -1,0 +1,186 @@
+// Package dag draws directed acyclic graphs: it arranges their nodes in layers
+// and writes the picture as SVG, or the graph as Mermaid or DOT text.
+//
+// A graph is plain data. Its picture is the same wherever it is made, so that
+// the command, the documentation and the dashboard show a flow alike.
+package dag
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// A Graph is what is drawn.
+type Graph struct {
+	// Title says what the picture shows, to those who cannot see it.
+	Title string
+	// Nodes are the nodes. Where the layout has a choice, they keep their order.
+	Nodes []Node
+	// Edges lead from node to node. Two that are the same are drawn once.
+	Edges []Edge
+}
+
+// A Node is a box of the picture.
+type Node struct {
+	// ID is the node's own within its graph.
+	ID string
+	// Label is what the box says. Defaults to ID.
+	Label string
+	// Note is a second, smaller line.
+	Note string
+	// Title is shown when a mouse rests on the box. Defaults to Label and Note.
+	Title string
+	// Shape defaults to [Box].
+	Shape Shape
+	// Class is added to the CSS classes of the box and of the edges that leave it.
+	Class string
+	// Link is where a click leads. Empty means nowhere.
+	Link string
+}
+
+func (n Node) label() string {
+	if n.Label == "" {
+		return n.ID
+	}
+	return n.Label
+}
+
+func (n Node) title() string {
+	switch {
+	case n.Title != "":
+		return n.Title
+	case n.Note != "":
+		return n.label() + "\n" + n.Note
+	}
+	return n.label()
+}
+
+// A Shape says how a node looks.
+type Shape int
+
+// The shapes of nodes.
+const (
+	// Box is a single box.
+	Box Shape = iota
+	// Stack is a pile of boxes, for what happens many times.
+	Stack
+	// Pill is a round end of the graph, such as its input.
+	Pill
+)
+
+// An Edge is an arrow of the picture.
+type Edge struct {
+	// From and To are ids of nodes.
+	From, To string
+	// Soft edges are dashed: they order nodes and carry nothing.
+	Soft bool
+}
+
+// ErrCycle says that a graph has a cycle, which has no layers to be drawn in.
+var ErrCycle = errors.New("graph has a cycle")
+
+// Validate reports everything that keeps the graph from being drawn: ids that
+// are empty or not unique, edges between nodes that are not there, and cycles.
+func (g Graph) Validate() error {
+	_, err := g.topology()
+	return err
+}
+
+// topology is a graph by number: which nodes lead to which, each once, and all
+// nodes in an order in which edges lead forward.
+type topology struct {
+	out, in [][]int
+	sorted  []int
+}
+
+func (g Graph) topology() (*topology, error) {
+	var faults []error
+	number := make(map[string]int, len(g.Nodes))
+	for i, n := range g.Nodes {
+		if n.ID == "" {
+			faults = append(faults, fmt.Errorf("flowc: dag: node %d has no id", i))
+		}
+		if _, twice := number[n.ID]; twice {
+			faults = append(faults, fmt.Errorf("flowc: dag: two nodes have the id %q", n.ID))
+		}
+		number[n.ID] = i
+	}
+	t := &topology{out: make([][]int, len(g.Nodes)), in: make([][]int, len(g.Nodes))}
+	seen := make(map[[2]int]bool, len(g.Edges))
+	for _, e := range g.Edges {
+		from, ok := number[e.From]
+		to, ok2 := number[e.To]
+		if !ok || !ok2 {
+			faults = append(faults, fmt.Errorf("flowc: dag: the edge from %q to %q has an end that is no node", e.From, e.To))
+			continue
+		}
+		if !seen[[2]int{from, to}] {
+			seen[[2]int{from, to}] = true
+			t.out[from] = append(t.out[from], to)
+			t.in[to] = append(t.in[to], from)
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	if !t.sort() {
+		return nil, fmt.Errorf("flowc: dag: %w through %s", ErrCycle, strings.Join(t.cycle(g), ", "))
+	}
+	return t, nil
+}
+
+// sort fills sorted, nodes in the order of the graph as far as edges allow, and
+// reports whether that was possible.
+func (t *topology) sort() bool {
+	waits := make([]int, len(t.in))
+	var ready []int
+	for v, in := range t.in {
+		if waits[v] = len(in); waits[v] == 0 {
+			ready = append(ready, v)
+		}
+	}
+	for len(ready) > 0 {
+		v := ready[0]
+		ready = ready[1:]
+		t.sorted = append(t.sorted, v)
+		for _, w := range t.out[v] {
+			if waits[w]--; waits[w] == 0 {
+				ready = append(ready, w)
+			}
+		}
+	}
+	return len(t.sorted) == len(t.in)
+}
+
+// cycle names the nodes of one cycle: going back from a node that could not be
+// sorted never ends, so it comes to a node that it has been at.
+func (t *topology) cycle(g Graph) []string {
+	sorted := make([]bool, len(t.in))
+	for _, v := range t.sorted {
+		sorted[v] = true
+	}
+	v := 0
+	for sorted[v] {
+		v++
+	}
+	at := map[int]int{}
+	var path []int
+	for {
+		if i, been := at[v]; been {
+			var names []string
+			for _, u := range path[i:] {
+				names = append([]string{g.Nodes[u].ID}, names...)
+			}
+			return names
+		}
+		at[v] = len(path)
+		path = append(path, v)
+		for _, u := range t.in[v] {
+			if !sorted[u] {
+				v = u
+				break
+			}
+		}
+	}
+}
