@@ -52,7 +52,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newGenerate(), newMigrate(), newVersion(), newVet())
+	root.AddCommand(newGenerate(), newVet(), newGraph(), newMigrate(), newVersion())
 	return root
 }
 

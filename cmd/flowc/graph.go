@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/gen"
+)
+
+func newGraph() *cobra.Command {
+	var format, flow, dir string
+	cmd := &cobra.Command{
+		Use:   "graph [packages]",
+		Short: "Draw declared flows",
+		Long: `Graph draws the flows that some packages declare. Solid lines carry data, dashed
+ones only order; a map has a double border.`,
+		Example: `  flowc graph --flow ProcessOrder ./shop
+  flowc graph --format svg --dir docs/flows ./...`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			draw, known := formats[format]
+			if !known {
+				return fmt.Errorf("flowc: no format %q; use mermaid, dot or svg", format)
+			}
+			graphs, err := gen.Graphs(cmd.Context(), gen.Options{Patterns: args})
+			if err != nil {
+				return err
+			}
+			if graphs, err = choose(graphs, flow); err != nil {
+				return err
+			}
+			if dir != "" {
+				return writeGraphs(cmd, graphs, draw, dir, format)
+			}
+			if format == "svg" && len(graphs) > 1 {
+				return errors.New("flowc: one svg holds one flow; choose it with --flow, or write a file for each with --dir")
+			}
+			for _, g := range graphs {
+				fmt.Fprint(cmd.OutOrStdout(), draw(g))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "mermaid", "mermaid, dot or svg")
+	cmd.Flags().StringVar(&flow, "flow", "", "draw only the flow of this name or slug")
+	cmd.Flags().StringVar(&dir, "dir", "", "write a file for each flow into this folder")
+	return cmd
+}
+
+var formats = map[string]func(gen.Graph) string{
+	"mermaid": gen.Graph.Mermaid,
+	"dot":     gen.Graph.DOT,
+	"svg":     gen.Graph.SVG,
+}
+
+// extensions are those of files, where they are not the name of the format.
+var extensions = map[string]string{"mermaid": "mmd"}
+
+func choose(graphs []gen.Graph, flow string) ([]gen.Graph, error) {
+	if flow == "" {
+		return graphs, nil
+	}
+	var names []string
+	for _, g := range graphs {
+		if g.Flow == flow || g.Slug == flow {
+			return []gen.Graph{g}, nil
+		}
+		names = append(names, g.Flow)
+	}
+	return nil, fmt.Errorf("flowc: no flow %s; there are %s", flow, strings.Join(names, ", "))
+}
+
+func writeGraphs(cmd *cobra.Command, graphs []gen.Graph, draw func(gen.Graph) string, dir, format string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("flowc: %w", err)
+	}
+	extension := format
+	if e, other := extensions[format]; other {
+		extension = e
+	}
+	for _, g := range graphs {
+		path := filepath.Join(dir, g.Slug+"."+extension)
+		if err := os.WriteFile(path, []byte(draw(g)), 0o644); err != nil {
+			return fmt.Errorf("flowc: %w", err)
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), "wrote", path)
+	}
+	return nil
+}
