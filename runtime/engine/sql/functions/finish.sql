@@ -12,8 +12,8 @@ begin
 end $$;
 
 -- Reports any number of tasks of one worker, in one transaction. A report counts
--- if its task is started and still belongs to that worker: message, attempt and
--- worker must be those of the claim. Outcomes are 'completed' with an output;
+-- if its task is started, in a step and a run that are, and still belongs to that
+-- worker: message, attempt and worker must be those of the claim. Outcomes are 'completed' with an output;
 -- 'failed' with an error, tried again while there are tries left, after
 -- delays[i] seconds if given; 'permanent' with an error; 'skipped' with a reason.
 -- Gives back, for each report that did not simply complete, what became of it.
@@ -36,11 +36,13 @@ declare
 begin
   perform flowc.lock_runs(finish.run_ids);
 
-  select array_agg(t.run_id is not null order by u.n) into mine
+  select array_agg(st.run_id is not null order by u.n) into mine
   from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts)
     with ordinality u(run_id, step_slug, task_index, message_id, attempt, n)
   left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
-    and t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = finish.worker_id and t.status = 'started';
+    and t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = finish.worker_id and t.status = 'started'
+  left join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'
+  left join pgflow.step_states st on st.run_id = r.run_id and st.step_slug = t.step_slug and st.status = 'started';
 
   select array_agg(u.run_id order by u.n), array_agg(u.step_slug order by u.n), array_agg(u.task_index order by u.n), array_agg(u.output order by u.n)
   into runs, steps, indexes, values_

@@ -56,6 +56,22 @@ begin
   return released;
 end $$;
 
+-- Gives back every task of a worker whose message is not among these: what a
+-- claim took whose reply was lost. It reads the whole queue.
+create or replace function flowc.release_unknown(worker_id uuid, message_ids bigint[]) returns int
+language plpgsql as $$
+declare
+  unknown bigint[];
+  tries   int[];
+begin
+  select array_agg(t.message_id), array_agg(t.attempts_count) into unknown, tries
+  from flowc.queue q
+  join pgflow.step_tasks t on t.message_id = q.msg_id and t.flow_slug = q.queue_name
+  where q.worker_id = release_unknown.worker_id and t.last_worker_id = release_unknown.worker_id and t.status = 'started'
+    and q.msg_id <> all (release_unknown.message_ids);
+  return case when unknown is null then 0 else flowc.release(release_unknown.worker_id, unknown, tries) end;
+end $$;
+
 -- Waking. A worker that found nothing says so, claims once more, and waits;
 -- whoever makes work notifies only if somebody waits for work of that flow.
 
