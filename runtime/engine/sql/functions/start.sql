@@ -26,8 +26,6 @@ declare
   due_at     timestamptz;
   ids        uuid[];
   fresh      uuid[];
-  runs       uuid[];
-  steps      text[];
 begin
   perform pg_advisory_xact_lock_shared(1, hashtext(start.flow_slug));
   select count(*), coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0), false),
@@ -42,77 +40,134 @@ begin
   end if;
   if root_maps then
     perform flowc.require_arrays(start.flow_slug, start.inputs);
-    plain := plain and not exists (select from unnest(start.inputs) i(input) where i.input = '[]');
+    plain := plain and not ('[]' = any (start.inputs));
   end if;
 
   due_at := coalesce(start.start_at, clock_timestamp() + start.start_in);
   if due_at <= clock_timestamp() then
     due_at := null;
   end if;
+  ids := start.run_ids;
+  if ids is null or array_position(ids, null) is not null then
+    ids := array(
+      select coalesce(u.run_id, flowc.new_run_id()) from unnest(start.inputs, start.run_ids) with ordinality u(input, run_id, n) order by u.n);
+  end if;
 
-  select array_agg(coalesce(u.run_id, flowc.new_run_id()) order by u.n) into ids
-  from unnest(start.inputs, start.run_ids) with ordinality u(input, run_id, n);
-  with made as (
-    insert into pgflow.runs (run_id, flow_slug, input, remaining_steps)
-    select u.run_id, start.flow_slug, u.input, step_count
-    from unnest(ids, start.inputs) with ordinality u(run_id, input, n) order by u.n
-    on conflict on constraint runs_pkey do nothing
-    returning run_id)
-  select array_agg(m.run_id) into fresh from made m;
-
-  if fresh is not null then
-    -- Roots that nothing can hold up are inserted as started.
-    plain := plain and due_at is null;
-    with made as (
-      insert into pgflow.step_states (flow_slug, run_id, step_slug, remaining_deps, initial_tasks, status, started_at, remaining_tasks)
-      select s.flow_slug, u.run_id, s.step_slug, s.deps_count, t.tasks,
-             case when plain and s.deps_count = 0 then 'started' else 'created' end,
-             case when plain and s.deps_count = 0 then now() end,
-             case when plain and s.deps_count = 0 then t.tasks end
-      from unnest(fresh) with ordinality u(run_id, n)
-      cross join pgflow.steps s
-      cross join lateral (
-        select case when s.step_type = 'single' then 1
-                    when s.deps_count = 0 then (select jsonb_array_length(r.input) from pgflow.runs r where r.run_id = u.run_id) end) t(tasks)
-      where s.flow_slug = start.flow_slug
-      returning run_id, step_slug, status)
-    select array_agg(m.run_id order by m.run_id, s.step_index), array_agg(m.step_slug order by m.run_id, s.step_index) into runs, steps
-    from made m join pgflow.steps s on s.flow_slug = start.flow_slug and s.step_slug = m.step_slug
-    where m.status = 'started';
-
-    if due_at is not null then
+  if plain and due_at is null then
+    fresh := flowc.start_plain(start.flow_slug, start.inputs, ids, step_count);
+  else
+    fresh := flowc.create_runs(start.flow_slug, start.inputs, ids, step_count);
+    if fresh is null then
+      null;
+    elsif due_at is not null then
       insert into flowc.scheduled (run_id, flow_slug, due_at) select u.run_id, start.flow_slug, due_at from unnest(fresh) u(run_id);
       perform flowc.wake_flows(array[start.flow_slug]);
     else
-      if flowc.events_wanted() then
-        perform flowc.emit_runs(fresh);
-        if runs is not null then
-          perform flowc.emit_steps(runs, steps);
-        end if;
-      end if;
-      if runs is not null then
-        perform flowc.spawn_tasks(runs, steps);
-        perform flowc.wake_flows(array[start.flow_slug]);
-      end if;
-      if not plain or step_count = 0 then
-        perform flowc.advance(fresh);
-      end if;
+      perform flowc.begin_runs(fresh);
     end if;
   end if;
 
-  if coalesce(cardinality(fresh), 0) < cardinality(ids) and exists (
-    select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = u.run_id where r.flow_slug <> start.flow_slug) then
+  if cardinality(fresh) = cardinality(ids) and plain then
+    return query select u.n::int, u.run_id, false, 'started', due_at from unnest(ids) with ordinality u(run_id, n) order by u.n;
+    return;
+  end if;
+  if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = u.run_id where r.flow_slug <> start.flow_slug) then
     raise unique_violation using
       message = 'duplicate key value violates unique constraint "runs_pkey"',
       detail = 'A run of another flow has that id.', constraint = 'runs_pkey', table = 'runs', schema = 'pgflow';
   end if;
   return query
-    select u.n::int, u.run_id, coalesce(cardinality(fresh), 0) < cardinality(ids)
-             and (u.run_id <> all (coalesce(fresh, '{}')) or u.n > array_position(ids, u.run_id)),
+    select u.n::int, u.run_id,
+           fresh is null or u.run_id <> all (fresh) or u.n > array_position(ids, u.run_id),
            r.status, due_at
     from unnest(ids) with ordinality u(run_id, n)
     join pgflow.runs r on r.run_id = u.run_id
     order by u.n;
+end $$;
+
+-- Creates runs with all their steps waiting, and returns those that did not exist.
+create or replace function flowc.create_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns uuid[]
+language plpgsql as $$
+declare
+  fresh uuid[];
+begin
+  with made as (
+    insert into pgflow.runs as r (run_id, flow_slug, input, remaining_steps)
+    select u.run_id, create_runs.flow_slug, u.input, create_runs.step_count
+    from unnest(create_runs.run_ids, create_runs.inputs) with ordinality u(run_id, input, n) order by u.n
+    on conflict on constraint runs_pkey do nothing
+    returning r.run_id, r.input),
+  state as (
+    insert into pgflow.step_states (flow_slug, run_id, step_slug, remaining_deps, initial_tasks)
+    select s.flow_slug, m.run_id, s.step_slug, s.deps_count,
+           case when s.step_type = 'single' then 1 when s.deps_count = 0 then jsonb_array_length(m.input) end
+    from made m cross join pgflow.steps s
+    where s.flow_slug = create_runs.flow_slug)
+  select array_agg(m.run_id) into fresh from made m;
+  return fresh;
+end $$;
+
+-- The first steps of runs that were only created so far.
+create or replace function flowc.begin_runs(run_ids uuid[]) returns void
+language plpgsql as $$
+begin
+  if flowc.events_wanted() then
+    perform flowc.emit_runs(begin_runs.run_ids);
+  end if;
+  perform flowc.advance(begin_runs.run_ids);
+end $$;
+
+-- create_runs and begin_runs in one statement, for flows whose roots have nothing
+-- that could hold them up: no condition and no empty map. Nearly all are such,
+-- and most of what a single start costs is the number of its statements.
+create or replace function flowc.start_plain(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns uuid[]
+language plpgsql as $$
+declare
+  fresh uuid[];
+  runs  uuid[];
+  steps text[];
+begin
+  with made as (
+    insert into pgflow.runs as r (run_id, flow_slug, input, remaining_steps)
+    select u.run_id, start_plain.flow_slug, u.input, start_plain.step_count
+    from unnest(start_plain.run_ids, start_plain.inputs) with ordinality u(run_id, input, n) order by u.n
+    on conflict on constraint runs_pkey do nothing
+    returning r.run_id, r.input),
+  step as materialized (
+    select m.run_id, s.step_slug, s.step_index, s.deps_count, coalesce(s.opt_start_delay, 0) as delay,
+           case when s.step_type = 'single' then 1 when s.deps_count = 0 then jsonb_array_length(m.input) end as tasks
+    from made m cross join pgflow.steps s
+    where s.flow_slug = start_plain.flow_slug),
+  state as (
+    insert into pgflow.step_states (flow_slug, run_id, step_slug, remaining_deps, initial_tasks, status, started_at, remaining_tasks)
+    select start_plain.flow_slug, s.run_id, s.step_slug, s.deps_count, s.tasks,
+           case when s.deps_count = 0 then 'started' else 'created' end,
+           case when s.deps_count = 0 then now() end, case when s.deps_count = 0 then s.tasks end
+    from step s),
+  task as materialized (
+    select o.*, nextval('flowc.message_ids') as message_id
+    from (
+      select s.run_id, s.step_slug, s.delay, g.task_index
+      from step s cross join lateral generate_series(0, s.tasks - 1) g(task_index)
+      where s.deps_count = 0
+      order by s.run_id, s.step_index, g.task_index) o),
+  queued as (
+    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id)
+    select start_plain.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id from task t),
+  message as (
+    insert into flowc.queue (queue_name, msg_id, vt, run_id, step_slug, task_index)
+    select start_plain.flow_slug, t.message_id, clock_timestamp() + make_interval(secs => t.delay), t.run_id, t.step_slug, t.task_index from task t)
+  select (select array_agg(m.run_id) from made m), array_agg(s.run_id order by s.run_id, s.step_index), array_agg(s.step_slug order by s.run_id, s.step_index)
+  into fresh, runs, steps
+  from step s where s.deps_count = 0;
+  if fresh is not null then
+    if flowc.events_wanted() then
+      perform flowc.emit_runs(fresh);
+      perform flowc.emit_steps(runs, steps);
+    end if;
+    perform flowc.wake_flows(array[start_plain.flow_slug]);
+  end if;
+  return fresh;
 end $$;
 
 create or replace function flowc.require_arrays(flow_slug text, inputs jsonb[]) returns void
@@ -150,10 +205,7 @@ begin
     return 0;
   end if;
   update pgflow.runs r set started_at = clock_timestamp() from unnest(due) u(run_id) where r.run_id = u.run_id;
-  if flowc.events_wanted() then
-    perform flowc.emit_runs(due);
-  end if;
-  perform flowc.advance(due);
+  perform flowc.begin_runs(due);
   return cardinality(due);
 end $$;
 
