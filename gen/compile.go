@@ -22,6 +22,11 @@ type Options struct {
 	Patterns []string
 	// Check makes Generate write nothing and report what it would write.
 	Check bool
+	// SQL is a folder, relative to Dir, for two files of SQL for each flow: one
+	// that puts it into the database and one that removes it. None are written
+	// if it is empty. What is there for other flows stays, since a database may
+	// still hold them.
+	SQL string
 	// Strict makes Generate refuse to write a new shape of a flow under its old
 	// slug, instead of saying so in the result.
 	Strict bool

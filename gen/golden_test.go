@@ -26,7 +26,7 @@ const golden = "../testdata/golden"
 // TestGolden checks the generated packages that are kept in the repository.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	result, err := Generate(context.Background(), Options{Dir: golden, Patterns: []string{"./..."}, Check: !*update})
+	result, err := Generate(context.Background(), Options{Dir: golden, Patterns: []string{"./..."}, SQL: "sql", Check: !*update})
 	require.NoError(t, err)
 	require.Equal(t, 13, result.Flows)
 }
@@ -47,7 +47,7 @@ func TestGoldenVet(t *testing.T) {
 func goldenFiles(t *testing.T) map[string]string {
 	files := map[string]string{}
 	err := filepath.WalkDir(golden, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || strings.HasSuffix(path, load.GeneratedSuffix) {
+		if err != nil || entry.IsDir() || strings.HasSuffix(path, load.GeneratedSuffix) || filepath.Ext(path) != ".go" {
 			return err
 		}
 		source, err := os.ReadFile(path)

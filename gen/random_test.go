@@ -178,6 +178,7 @@ func TestRandom(t *testing.T) {
 			for _, flow := range flows {
 				generated.Add(1)
 				requireOrder(rt, flow)
+				require.NoError(rt, emit.Definition(flow).Validate(), "%s", source)
 				code, err := emit.File(flow)
 				require.NoError(rt, err, "%s", source)
 				require.NoError(rt, tree.Compile(flow.Path(), code), "%s\n%s", source, code)

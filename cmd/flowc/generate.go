@@ -10,7 +10,7 @@ import (
 )
 
 func newGenerate() *cobra.Command {
-	var check, strict bool
+	var opts gen.Options
 	cmd := &cobra.Command{
 		Use:   "generate [packages]",
 		Short: "Write the packages of declared flows",
@@ -19,9 +19,11 @@ each, in a folder beside the declaration. The packages are named as for the go
 command; the default is the one in the current folder. If a declaration has a
 mistake, all mistakes are printed and nothing is written.`,
 		Example: `  flowc generate ./...
-  flowc generate --check ./...`,
+  flowc generate --check ./...
+  flowc generate --sql migrations ./...`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			result, err := gen.Generate(cmd.Context(), gen.Options{Patterns: args, Check: check, Strict: strict})
+			opts.Patterns = args
+			result, err := gen.Generate(cmd.Context(), opts)
 			for _, path := range result.Written {
 				what := ""
 				if slices.Contains(result.NewOptions, path) {
@@ -38,7 +40,8 @@ mistake, all mistakes are printed and nothing is written.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&check, "check", false, "write nothing; fail if a file is stale, missing or extra")
-	cmd.Flags().BoolVar(&strict, "strict", false, "refuse a new shape of a flow under its old slug")
+	cmd.Flags().BoolVar(&opts.Check, "check", false, "write nothing; fail if a file is stale, missing or extra")
+	cmd.Flags().BoolVar(&opts.Strict, "strict", false, "refuse a new shape of a flow under its old slug")
+	cmd.Flags().StringVar(&opts.SQL, "sql", "", "write migrations of each flow into this folder, too")
 	return cmd
 }

@@ -1,0 +1,135 @@
+package gen
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/engine"
+	clashcontext "github.com/flowc-dev/flowc/testdata/golden/clash/context"
+	"github.com/flowc-dev/flowc/testdata/golden/clash/job"
+	"github.com/flowc-dev/flowc/testdata/golden/clash/serve"
+	"github.com/flowc-dev/flowc/testdata/golden/none/count"
+	"github.com/flowc-dev/flowc/testdata/golden/none/sweep"
+	"github.com/flowc-dev/flowc/testdata/golden/none/tick"
+	"github.com/flowc-dev/flowc/testdata/golden/options/all"
+	"github.com/flowc-dev/flowc/testdata/golden/options/bare"
+	"github.com/flowc-dev/flowc/testdata/golden/shop"
+	"github.com/flowc-dev/flowc/testdata/golden/shop/processorder"
+	"github.com/flowc-dev/flowc/testdata/golden/shop/sendreceipt"
+	"github.com/flowc-dev/flowc/testdata/golden/skips/prunejob"
+	"github.com/flowc-dev/flowc/testdata/golden/skips/review"
+	"github.com/flowc-dev/flowc/testdata/golden/zoo/zoo"
+)
+
+// database is a PostgreSQL of the test's own, with the engine.
+func database(t *testing.T) *pgxpool.Pool {
+	t.Helper()
+	ctx := t.Context()
+	db, err := devdb.Start(ctx, devdb.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	pool, err := pgxpool.New(ctx, db.URL())
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	require.NoError(t, engine.Migrate(ctx, pool))
+	return pool
+}
+
+// migration runs a golden file of SQL.
+func migration(t *testing.T, pool *pgxpool.Pool, name string) error {
+	t.Helper()
+	sql, err := os.ReadFile(filepath.Join(golden, "sql", name))
+	require.NoError(t, err)
+	_, err = pool.Exec(context.Background(), string(sql))
+	return err
+}
+
+// TestMigrations puts every golden flow into a database with its SQL, and has
+// its generated package look at what is there.
+func TestMigrations(t *testing.T) {
+	t.Parallel()
+	pool := database(t)
+	type upsert = func(context.Context, runtime.DB, ...runtime.UpsertOption) (runtime.UpsertResult, error)
+	flows := map[string]upsert{
+		clashcontext.Slug: clashcontext.UpsertContext,
+		job.Slug:          job.UpsertJob,
+		serve.Slug:        serve.UpsertFlow,
+		count.Slug:        count.UpsertCount,
+		sweep.Slug:        sweep.UpsertSweep,
+		tick.Slug:         tick.UpsertTick,
+		all.Slug:          all.UpsertEverything,
+		bare.Slug:         bare.UpsertBare,
+		processorder.Slug: processorder.UpsertProcessOrder,
+		sendreceipt.Slug:  sendreceipt.UpsertSendReceipt,
+		prunejob.Slug:     prunejob.UpsertPrune,
+		review.Slug:       review.UpsertReview,
+		zoo.Slug:          zoo.UpsertZoo,
+	}
+	files, err := filepath.Glob(golden + "/sql/*.up.sql")
+	require.NoError(t, err)
+	require.Len(t, files, len(flows))
+	for slug, upsert := range flows {
+		require.NoError(t, migration(t, pool, slug+".up.sql"))
+		require.NoError(t, migration(t, pool, slug+".up.sql"))
+		result, err := upsert(t.Context(), pool)
+		require.NoError(t, err)
+		require.Equal(t, runtime.FlowVerified, result.Status, slug)
+	}
+	for slug := range flows {
+		require.NoError(t, migration(t, pool, slug+".down.sql"))
+		require.NoError(t, migration(t, pool, slug+".down.sql"))
+		exists, err := runtime.FlowExists(t.Context(), pool, slug)
+		require.NoError(t, err)
+		require.False(t, exists, slug)
+	}
+	for slug, upsert := range flows {
+		result, err := upsert(t.Context(), pool)
+		require.NoError(t, err)
+		require.Equal(t, runtime.FlowCompiled, result.Status, slug)
+	}
+}
+
+// TestMigrationKeepsRuns checks that no migration destroys anything.
+func TestMigrationKeepsRuns(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	pool := database(t)
+
+	require.NoError(t, migration(t, pool, "process_order.up.sql"))
+	run, err := processorder.StartProcessOrder(ctx, pool, shop.Order{ID: "o1"})
+	require.NoError(t, err)
+	require.ErrorContains(t, migration(t, pool, "process_order.down.sql"), "the flow process_order has runs")
+	again, err := processorder.GetProcessOrder(ctx, pool, run.ID())
+	require.NoError(t, err)
+	require.Equal(t, run.ID(), again.ID())
+
+	// Another shape under the slug is left as it is.
+	options := processorder.Definition.FlowOptions
+	options.Steps = options.Steps[:2]
+	_, err = runtime.UpsertFlow(ctx, pool, processorder.Slug, options, runtime.AllowDataLoss())
+	require.NoError(t, err)
+	err = migration(t, pool, "process_order.up.sql")
+	require.ErrorContains(t, err, "the flow process_order is there with other steps: ")
+	require.True(t, strings.Contains(err.Error(), "Step count differs"), err)
+
+	// Other options are brought up to date.
+	_, err = processorder.UpsertProcessOrder(ctx, pool, runtime.AllowDataLoss())
+	require.NoError(t, err)
+	options = processorder.Definition.FlowOptions
+	options.MaxAttempts = runtime.Set(9)
+	result, err := runtime.UpsertFlow(ctx, pool, processorder.Slug, options)
+	require.NoError(t, err)
+	require.Equal(t, runtime.FlowOptionsUpdated, result.Status)
+	require.NoError(t, migration(t, pool, "process_order.up.sql"))
+	result, err = processorder.UpsertProcessOrder(ctx, pool)
+	require.NoError(t, err)
+	require.Equal(t, runtime.FlowVerified, result.Status)
+}
