@@ -66,9 +66,7 @@ func (c *checker) check() []*declaration {
 		c.checkFlow(d)
 	}
 	c.checkPackages(declared)
-	if c.broken {
-		c.reportProblems(declared)
-	}
+	c.reportProblems(declared)
 	return declared
 }
 
@@ -117,14 +115,13 @@ func (c *checker) name(t types.Type) string {
 }
 
 // reportProblems tells, in the compiler's words, what is wrong where a
-// declaration or a type that it reaches is broken. What is broken elsewhere in
-// the package is for go build to tell.
+// declaration stands or a type that it reaches. What is broken elsewhere in the
+// package is for go build to tell, unless a declaration is broken for no other
+// reason.
 func (c *checker) reportProblems(declared []*declaration) {
 	var ranges []ast.Node
 	for _, d := range declared {
-		if d.broken {
-			ranges = append(ranges, d.spec)
-		}
+		ranges = append(ranges, d.spec)
 	}
 	for _, file := range c.pkg.Files {
 		for _, decl := range file.Decls {
@@ -140,17 +137,24 @@ func (c *checker) reportProblems(declared []*declaration) {
 			}
 		}
 	}
-	inside := func(p load.Problem) bool {
-		return slices.ContainsFunc(ranges, func(n ast.Node) bool { return n.Pos() <= p.Pos && p.Pos <= n.End() })
+	var inside []load.Problem
+	for _, p := range c.pkg.Problems {
+		if slices.ContainsFunc(ranges, func(n ast.Node) bool { return n.Pos() <= p.Pos && p.Pos <= n.End() }) {
+			inside = append(inside, p)
+		}
 	}
-	problems := c.pkg.Problems
-	if slices.ContainsFunc(problems, inside) {
-		problems = slices.DeleteFunc(slices.Clone(problems), func(p load.Problem) bool { return !inside(p) })
+	if len(inside) == 0 && c.broken {
+		inside = c.pkg.Problems
 	}
-	for _, p := range problems {
-		if p.Pos.IsValid() {
-			c.diags.Add(p.Pos, token.NoPos, "%s", p.Message)
-		} else {
+	var last *diag.Builder
+	for _, p := range inside {
+		more, continued := strings.CutPrefix(p.Message, "\t") // the compiler's own way to add a note
+		switch {
+		case continued && last != nil:
+			last.NoteAt(p.Pos, "%s", more)
+		case p.Pos.IsValid():
+			last = c.diags.Add(p.Pos, token.NoPos, "%s", p.Message)
+		default:
 			c.diags.AddAt(p.At, "%s", p.Message)
 		}
 	}

@@ -114,11 +114,3 @@ func optional(t types.Type) types.Type {
 	}
 	return types.NewPointer(t)
 }
-
-// mustExist is the T of an optional *T.
-func mustExist(t types.Type) types.Type {
-	if p, ok := types.Unalias(t).(*types.Pointer); ok {
-		return p.Elem()
-	}
-	return nil
-}
