@@ -24,73 +24,95 @@ returns table (n int, accepted boolean, task_status text, retry_in double precis
 language plpgsql as $$
 #variable_conflict use_column
 declare
-  mine     boolean[];
+  whole    boolean := 'completed' = all (finish.outcomes);
+  done     int;
+  places   int[];
   runs     uuid[];
   steps    text[];
   indexes  int[];
-  values_  jsonb[];
+  messages bigint[];
+  tries    int[];
+  results  jsonb[];
   causes   text[];
   kinds    text[];
   waits    double precision[];
-  places   int[];
 begin
   perform flowc.lock_runs(finish.run_ids);
 
-  select array_agg(st.run_id is not null order by u.n) into mine
-  from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts)
-    with ordinality u(run_id, step_slug, task_index, message_id, attempt, n)
-  left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
-    and t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = finish.worker_id and t.status = 'started'
-  left join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'
-  left join pgflow.step_states st on st.run_id = r.run_id and st.step_slug = t.step_slug and st.status = 'started';
-
-  select array_agg(u.run_id order by u.n), array_agg(u.step_slug order by u.n), array_agg(u.task_index order by u.n), array_agg(u.output order by u.n)
-  into runs, steps, indexes, values_
-  from unnest(mine, finish.outcomes, finish.run_ids, finish.step_slugs, finish.task_indexes, finish.outputs)
-    with ordinality u(mine, outcome, run_id, step_slug, task_index, output, n)
-  where u.mine and u.outcome = 'completed';
+  if whole then
+    runs := finish.run_ids; steps := finish.step_slugs; indexes := finish.task_indexes;
+    messages := finish.message_ids; tries := finish.attempts; results := finish.outputs;
+  else
+    select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.attempt), array_agg(u.output)
+    into runs, steps, indexes, messages, tries, results
+    from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outputs, finish.outcomes)
+      u(run_id, step_slug, task_index, message_id, attempt, output, outcome)
+    where u.outcome = 'completed';
+  end if;
   if runs is not null then
-    perform flowc.complete_tasks(runs, steps, indexes, values_);
+    done := flowc.complete_tasks(runs, steps, indexes, results, messages, tries, finish.worker_id);
+    if done < cardinality(runs) then
+      return query
+        select u.n::int, false, t.status, null::double precision
+        from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outcomes)
+          with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, n)
+        left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
+        where u.outcome = 'completed'
+          and (t.status, t.message_id, t.attempts_count, t.last_worker_id) is distinct from ('completed', u.message_id, u.attempt, finish.worker_id);
+    end if;
+  end if;
+  if whole then
+    return;
   end if;
 
-  select array_agg(u.run_id order by u.n), array_agg(u.step_slug order by u.n), array_agg(u.task_index order by u.n),
-         array_agg(u.outcome order by u.n), array_agg(u.error order by u.n), array_agg(u.delay order by u.n), array_agg(u.n::int order by u.n)
+  select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index),
+         array_agg(u.outcome), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
   into runs, steps, indexes, kinds, causes, waits, places
-  from unnest(mine, finish.outcomes, finish.run_ids, finish.step_slugs, finish.task_indexes, finish.errors, finish.delays)
-    with ordinality u(mine, outcome, run_id, step_slug, task_index, error, delay, n)
-  where u.mine and u.outcome <> 'completed';
+  from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outcomes, finish.errors, finish.delays)
+    with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, error, delay, n)
+  join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
+  join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'
+  join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
+  where u.outcome <> 'completed' and t.status = 'started'
+    and t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = finish.worker_id;
   if runs is not null then
     return query
       select places[f.n], true, f.task_status, f.retry_in
       from flowc.fail_tasks(runs, steps, indexes, kinds, causes, waits) f;
   end if;
-
-  if not (true = all (mine)) then
-    return query
-      select u.n::int, false, t.status, null::double precision
-      from unnest(mine, finish.run_ids, finish.step_slugs, finish.task_indexes) with ordinality u(mine, run_id, step_slug, task_index, n)
-      left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
-      where not u.mine;
-  end if;
+  return query
+    select u.n::int, false, t.status, null::double precision
+    from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.outcomes) with ordinality u(run_id, step_slug, task_index, outcome, n)
+    left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
+    where u.outcome <> 'completed' and u.n <> all (coalesce(places, '{}'));
 end $$;
 
--- Completes tasks. Different steps of one run go one after the other, as if
--- they had been reported so.
-create or replace function flowc.complete_tasks(run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[]) returns void
+-- Completes tasks and says how many it did. With a worker's id, messages and
+-- attempts, only tasks that are that worker's count. Different steps of one run go
+-- one after the other, as if they had been reported so.
+create or replace function flowc.complete_tasks(
+  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[],
+  message_ids bigint[] default null, attempts int[] default null, worker_id uuid default null) returns int
 language plpgsql as $$
 declare
   turn record;
+  done int := 0;
 begin
+  if not exists (select from unnest(run_ids, step_slugs) u(run_id, step_slug) group by u.run_id having min(u.step_slug) <> max(u.step_slug)) then
+    return flowc.complete_turn(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_id);
+  end if;
   for turn in
-    select array_agg(o.run_id order by o.n) as runs, array_agg(o.step_slug order by o.n) as steps,
-           array_agg(o.task_index order by o.n) as indexes, array_agg(o.output order by o.n) as outputs
+    select array_agg(o.run_id) as runs, array_agg(o.step_slug) as steps, array_agg(o.task_index) as indexes,
+           array_agg(o.output) as outputs, array_agg(o.message_id) as messages, array_agg(o.attempt) as tries
     from (select f.*, dense_rank() over (partition by f.run_id order by f.first) as turn
           from (select u.*, min(u.n) over (partition by u.run_id, u.step_slug) as first
-                from unnest(run_ids, step_slugs, task_indexes, outputs) with ordinality u(run_id, step_slug, task_index, output, n)) f) o
+                from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
+                  with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)) f) o
     group by o.turn order by o.turn
   loop
-    perform flowc.complete_turn(turn.runs, turn.steps, turn.indexes, turn.outputs);
+    done := done + flowc.complete_turn(turn.runs, turn.steps, turn.indexes, turn.outputs, turn.messages, turn.tries, worker_id);
   end loop;
+  return done;
 end $$;
 
 -- The single steps whose output has to be an array, because a map waits for it.
@@ -102,7 +124,8 @@ create or replace view flowc.awaited_arrays as
   join pgflow.step_states m on m.step_slug = d.step_slug and m.initial_tasks is null;
 
 -- One turn of complete_tasks: of each run the tasks of one step only.
-create or replace function flowc.complete_turn(run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[]) returns void
+create or replace function flowc.complete_turn(
+  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_id uuid) returns int
 language plpgsql as $$
 declare
   finished int;
@@ -115,10 +138,13 @@ begin
   with done as (
     update pgflow.step_tasks t
     set status = 'completed', completed_at = clock_timestamp(), output = u.output
-    from unnest(run_ids, step_slugs, task_indexes, outputs) with ordinality u(run_id, step_slug, task_index, output, n)
+    from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
+      with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)
     join pgflow.runs r on r.run_id = u.run_id and r.status <> 'failed'
     join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
     where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
+      and (complete_turn.worker_id is null
+           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = complete_turn.worker_id)
       and (coalesce(jsonb_typeof(u.output), '') = 'array' or not exists (
         select from flowc.awaited_arrays a where a.flow_slug = st.flow_slug and a.step_slug = st.step_slug and a.run_id = st.run_id))
     returning u.n, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.output),
@@ -128,9 +154,9 @@ begin
   stepped as (
     update pgflow.step_states st
     set remaining_tasks = st.remaining_tasks - c.tasks,
-        status       = case when o.remaining_tasks = c.tasks then 'completed' else 'started' end,
-        completed_at = case when o.remaining_tasks = c.tasks then clock_timestamp() end,
-        output       = case when o.remaining_tasks > c.tasks then null
+        status       = case when st.remaining_tasks = c.tasks then 'completed' else 'started' end,
+        completed_at = case when st.remaining_tasks = c.tasks then clock_timestamp() end,
+        output       = case when st.remaining_tasks > c.tasks then null
                             when s.step_type = 'single' then c.output
                             else (
           -- This statement does not see what it wrote itself.
@@ -141,7 +167,6 @@ begin
             select d.task_index, d.output from done d
             where d.run_id = c.run_id and d.step_slug = c.step_slug) e) end
     from counted c
-    join pgflow.step_states o on o.run_id = c.run_id and o.step_slug = c.step_slug
     join pgflow.steps s on s.flow_slug = c.flow_slug and s.step_slug = c.step_slug
     where st.run_id = c.run_id and st.step_slug = c.step_slug
     returning st.run_id, st.step_slug, st.status, c.n)
@@ -166,14 +191,16 @@ begin
     end if;
   end if;
   if finished < cardinality(run_ids) then
-    perform flowc.fail_type_violations(run_ids, step_slugs, task_indexes, outputs);
+    finished := finished + flowc.fail_type_violations(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_id);
     perform flowc.archive_late(run_ids, step_slugs, task_indexes);
   end if;
+  return finished;
 end $$;
 
 -- Fails the started tasks among these whose output should have been an array,
 -- and with each its step and its run, whatever when_exhausted says.
-create or replace function flowc.fail_type_violations(run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[]) returns void
+create or replace function flowc.fail_type_violations(
+  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_id uuid) returns int
 language plpgsql as $$
 declare
   queues   text[];
@@ -186,10 +213,12 @@ begin
     update pgflow.step_tasks t
     set status = 'failed', failed_at = clock_timestamp(), output = u.output,
         error_message = format('[TYPE_VIOLATION] Produced %s instead of array', coalesce(jsonb_typeof(u.output), 'null'))
-    from unnest(run_ids, step_slugs, task_indexes, outputs) u(run_id, step_slug, task_index, output)
+    from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts) u(run_id, step_slug, task_index, output, message_id, attempt)
     join pgflow.runs r on r.run_id = u.run_id and r.status = 'started'
     join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
     where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
+      and (fail_type_violations.worker_id is null
+           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_type_violations.worker_id)
       and coalesce(jsonb_typeof(u.output), '') <> 'array' and exists (
         select from flowc.awaited_arrays a where a.flow_slug = st.flow_slug and a.step_slug = st.step_slug and a.run_id = st.run_id)
     returning t.flow_slug, t.run_id, t.step_slug, t.message_id, t.output)
@@ -201,10 +230,12 @@ begin
            f.step_slug, coalesce(jsonb_typeof(f.output), 'null')))
   into queues, messages, runs, steps, errors
   from failed f;
-  if runs is not null then
-    perform flowc.archive_messages(queues, messages);
-    perform flowc.fail_steps(runs, steps, errors);
+  if runs is null then
+    return 0;
   end if;
+  perform flowc.archive_messages(queues, messages);
+  perform flowc.fail_steps(runs, steps, errors);
+  return cardinality(runs);
 end $$;
 
 -- A report for a step that is over: its message has no business in the queue.
@@ -379,7 +410,8 @@ create or replace function pgflow.complete_task(run_id uuid, step_slug text, tas
 language plpgsql as $$
 begin
   perform flowc.lock_runs(array[complete_task.run_id]);
-  perform flowc.complete_turn(array[complete_task.run_id], array[complete_task.step_slug], array[complete_task.task_index], array[complete_task.output]);
+  perform flowc.complete_turn(
+    array[complete_task.run_id], array[complete_task.step_slug], array[complete_task.task_index], array[complete_task.output], null, null, null);
   return query
     select t.* from pgflow.step_tasks t
     where t.run_id = complete_task.run_id and t.step_slug = complete_task.step_slug and t.task_index = complete_task.task_index;

@@ -90,9 +90,9 @@ begin
   with changed as (
     update pgflow.runs r
     set remaining_steps = r.remaining_steps - x.steps,
-        status       = case when done.yes then 'completed' else r.status end,
-        completed_at = case when done.yes then now() end,
-        output       = case when done.yes then (
+        status       = case when r.remaining_steps = x.steps and count_down.finish then 'completed' else r.status end,
+        completed_at = case when r.remaining_steps = x.steps and count_down.finish then clock_timestamp() end,
+        output       = case when r.remaining_steps = x.steps and count_down.finish then (
           select jsonb_object_agg(st.step_slug, coalesce(st.output, 'null'))
           from pgflow.step_states st
           where st.run_id = r.run_id and st.status = 'completed' and not exists (
@@ -100,11 +100,9 @@ begin
     from (
       select u.run_id, sum(u.steps)::int as steps
       from unnest(count_down.run_ids, count_down.steps) u(run_id, steps) group by u.run_id) x
-    join pgflow.runs o on o.run_id = x.run_id
-    cross join lateral (select count_down.finish and o.remaining_steps = x.steps) done(yes)
-    where r.run_id = x.run_id and r.status = 'started' and (x.steps > 0 or done.yes)
-    returning r.run_id, done.yes as completed)
-  select array_agg(c.run_id) into ended from changed c where c.completed;
+    where r.run_id = x.run_id and r.status = 'started' and (x.steps > 0 or r.remaining_steps = 0 and count_down.finish)
+    returning r.run_id, r.status)
+  select array_agg(c.run_id) into ended from changed c where c.status = 'completed';
   if ended is not null then
     perform flowc.announce_end(ended);
   end if;
