@@ -143,3 +143,134 @@ begin
     where w.stopped_at is null or w.last_heartbeat_at >= list_workers.since
     order by w.started_at desc;
 end $$;
+
+-- A run as flowc.get_run gives it, without payloads: for those who look again and
+-- again. The tries of a map with very many tasks are not counted.
+create or replace function flowc.run_progress(id uuid)
+returns table (
+  run_id uuid, flow_slug text, status text, remaining_steps int, scheduled_at timestamptz, started_at timestamptz,
+  completed_at timestamptz, failed_at timestamptz, cancelled_at timestamptz, cancel_reason text, failed_step text, error_message text, states jsonb)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.remaining_steps, d.due_at, r.started_at,
+           r.completed_at, r.failed_at, c.cancelled_at, c.reason, f.step_slug, f.error_message, (
+             select coalesce(jsonb_agg(jsonb_build_object(
+               'step_slug', st.step_slug, 'status', st.status, 'step_type', s.step_type, 'step_index', s.step_index,
+               'remaining_tasks', st.remaining_tasks, 'initial_tasks', st.initial_tasks, 'remaining_deps', st.remaining_deps,
+               'error_message', st.error_message, 'skip_reason', st.skip_reason, 'created_at', st.created_at, 'started_at', st.started_at,
+               'completed_at', st.completed_at, 'failed_at', st.failed_at, 'skipped_at', st.skipped_at,
+               'attempts', case when st.initial_tasks <= 100 then (
+                 select coalesce(sum(t.attempts_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug) else 0 end)
+               order by s.step_index), '[]')
+             from pgflow.step_states st
+             join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+             where st.run_id = r.run_id)
+    from pgflow.runs r
+    left join flowc.scheduled d on d.run_id = r.run_id
+    left join flowc.cancelled c on c.run_id = r.run_id
+    left join lateral (
+      select st.step_slug, st.error_message from pgflow.step_states st
+      where r.status = 'failed' and st.run_id = r.run_id and st.status = 'failed'
+      order by st.failed_at, st.step_slug limit 1) f on true
+    where r.run_id = run_progress.id;
+end $$;
+
+-- The first tasks of each step of a run behind an index, with their failed tries
+-- and with outputs that take no more than so many bytes in the table.
+create or replace function flowc.find_tasks(run_id uuid, step text, statuses text[], after_index int, per_step int, output_bytes int)
+returns table (
+  step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
+  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output jsonb, failed_tries jsonb, bytes int)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select t.step_slug, t.task_index, t.status, t.attempts_count, t.error_message, t.queued_at, t.started_at, t.completed_at, t.failed_at,
+           t.last_worker_id, q.vt, case when pg_column_size(t.output) <= find_tasks.output_bytes then t.output end,
+           (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
+                                                         'failed_at', f.failed_at, 'error_message', f.error_message) order by f.failed_at), '[]')
+            from flowc.failed_tries f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index),
+           coalesce(pg_column_size(t.output), 0)
+    from pgflow.runs r
+    join pgflow.steps s on s.flow_slug = r.flow_slug and (find_tasks.step is null or s.step_slug = find_tasks.step)
+    cross join lateral (
+      select o.* from pgflow.step_tasks o
+      where o.run_id = r.run_id and o.step_slug = s.step_slug and (find_tasks.after_index is null or o.task_index > find_tasks.after_index)
+        and (find_tasks.statuses is null or o.status = any (find_tasks.statuses))
+      order by o.task_index limit find_tasks.per_step) t
+    left join flowc.queue q on q.queue_name = t.flow_slug and q.msg_id = t.message_id
+    where r.run_id = find_tasks.run_id
+    order by s.step_index, t.task_index;
+end $$;
+
+-- What a run took and gave, and what its steps gave: how many bytes it takes in
+-- the table, and the value itself unless that is more than allowed.
+create or replace function flowc.payloads(run_id uuid, at_most int)
+returns table (kind text, step_slug text, bytes int, payload jsonb)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select v.kind, v.step_slug, pg_column_size(v.payload), case when pg_column_size(v.payload) <= payloads.at_most then v.payload end
+    from (
+      select 'run_input' as kind, null::text as step_slug, r.input as payload from pgflow.runs r where r.run_id = payloads.run_id
+      union all
+      select 'run_output', null, r.output from pgflow.runs r where r.run_id = payloads.run_id
+      union all
+      select 'step_output', st.step_slug, st.output from pgflow.step_states st where st.run_id = payloads.run_id) v
+    where v.payload is not null;
+end $$;
+
+-- One payload, however long it is.
+create or replace function flowc.payload(run_id uuid, kind text, step text, task_index int) returns jsonb
+language plpgsql stable as $$
+begin
+  return case payload.kind
+    when 'run_input' then (select r.input from pgflow.runs r where r.run_id = payload.run_id)
+    when 'run_output' then (select r.output from pgflow.runs r where r.run_id = payload.run_id)
+    when 'step_output' then (select st.output from pgflow.step_states st where st.run_id = payload.run_id and st.step_slug = payload.step)
+    when 'task_output' then (
+      select t.output from pgflow.step_tasks t
+      where t.run_id = payload.run_id and t.step_slug = payload.step and t.task_index = payload.task_index)
+  end;
+end $$;
+
+-- The runs of the same flow that started just after and just before a run.
+create or replace function flowc.neighbours(run_id uuid, out newer uuid, out older uuid)
+language plpgsql stable as $$
+declare
+  run pgflow.runs;
+begin
+  select r.* into run from pgflow.runs r where r.run_id = neighbours.run_id;
+  select r.run_id into newer from pgflow.runs r
+  where r.flow_slug = run.flow_slug and (r.started_at, r.run_id) > (run.started_at, run.run_id)
+  order by r.started_at, r.run_id limit 1;
+  select r.run_id into older from pgflow.runs r
+  where r.flow_slug = run.flow_slug and (r.started_at, r.run_id) < (run.started_at, run.run_id)
+  order by r.started_at desc, r.run_id desc limit 1;
+end $$;
+
+-- The runs that failed last, not counting those that were cancelled.
+create or replace function flowc.recent_failures(since timestamptz, at_most int)
+returns table (
+  run_id uuid, flow_slug text, status text, steps int, remaining_steps int, started_at timestamptz, ended_at timestamptz,
+  scheduled_at timestamptz, failed_step text, error_message text)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, r.started_at, r.failed_at, null::timestamptz, e.step_slug, e.error_message
+    from (
+      select o.* from pgflow.runs o
+      where o.failed_at >= recent_failures.since and o.status = 'failed'
+        and not exists (select from flowc.cancelled x where x.run_id = o.run_id)
+      order by o.failed_at desc limit recent_failures.at_most) r
+    cross join lateral (select count(*) from pgflow.steps s where s.flow_slug = r.flow_slug) c(steps)
+    left join lateral (
+      select st.step_slug, st.error_message from pgflow.step_states st
+      where st.run_id = r.run_id and st.status = 'failed'
+      order by st.failed_at, st.step_slug limit 1) e on true
+    order by r.failed_at desc;
+end $$;

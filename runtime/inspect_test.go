@@ -1,0 +1,214 @@
+package runtime_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+func TestGetRunProgress(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	h := newHand(t, pool)
+	run, err := typed.Start(ctx, pool, greet{Name: "you"})
+	require.NoError(t, err)
+	h.finish("greeting", "completed", `"hello"`)
+	h.finish("greeting", "permanent", "hoarse")
+
+	whole, err := runtime.GetRunWithStates(ctx, pool, run.ID())
+	require.NoError(t, err)
+	progress, err := runtime.GetRunProgress(ctx, pool, run.ID())
+	require.NoError(t, err)
+	require.Equal(t, "hoarse", progress.Error)
+	require.Equal(t, 1, progress.States[1].Attempts)
+	require.NotNil(t, whole.Input)
+	require.NotNil(t, whole.States[0].Output)
+	whole.Input, whole.States[0].Output = nil, nil
+	require.Equal(t, whole, progress, "it is the same but for payloads")
+
+	_, err = runtime.GetRunProgress(ctx, pool, uuid.NewString())
+	require.ErrorIs(t, err, runtime.ErrRunNotFound)
+	_, err = runtime.GetRunProgress(ctx, pool, "nonsense")
+	require.ErrorIs(t, err, runtime.ErrInvalidRunID)
+}
+
+func TestFindTasks(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	h := newHand(t, pool)
+	_, err := runtime.UpsertFlow(ctx, pool, "many", runtime.FlowOptions{Steps: []runtime.StepOptions{
+		{Slug: "each", Type: runtime.MapStep}, {Slug: "other", Deps: []string{"each"}},
+	}})
+	require.NoError(t, err)
+	run, err := runtime.StartFlow(ctx, pool, "many", []int{1, 2, 3, 4})
+	require.NoError(t, err)
+	h.finish("many", "failed", "once")
+	_, err = runtime.RunNow(ctx, pool, run.ID(), "")
+	require.NoError(t, err)
+	// The hand takes what is next: tell the tasks apart by what they became.
+	h.finish("many", "completed", `"short"`)
+	h.finish("many", "completed", `"`+strings.Repeat("long", 20)+`"`)
+
+	all, err := runtime.FindTasks(ctx, pool, run.ID(), runtime.TaskFilter{OutputBytes: 40})
+	require.NoError(t, err)
+	whole, err := runtime.ListTasks(ctx, pool, run.ID())
+	require.NoError(t, err)
+	require.Len(t, all, 4)
+	shown, tries := 0, 0
+	for i, task := range all {
+		if task.OutputBytes > 40 {
+			require.Nil(t, task.Output)
+			require.NotNil(t, whole[i].Output)
+			whole[i].Output = nil
+		}
+		if task.Output != nil {
+			shown++
+			require.Equal(t, `"short"`, string(task.Output))
+		}
+		tries += len(task.FailedTries)
+		require.Equal(t, whole[i], task.TaskInfo)
+	}
+	require.Equal(t, 1, shown)
+	require.Equal(t, 1, tries)
+
+	indexes := func(f runtime.TaskFilter) []int {
+		t.Helper()
+		tasks, err := runtime.FindTasks(ctx, pool, run.ID(), f)
+		require.NoError(t, err)
+		got := []int{}
+		for _, task := range tasks {
+			require.Nil(t, task.Output)
+			got = append(got, task.Index)
+		}
+		return got
+	}
+	require.Equal(t, []int{0, 1}, indexes(runtime.TaskFilter{PerStep: 2}))
+	require.Equal(t, []int{2, 3}, indexes(runtime.TaskFilter{PerStep: 2, After: runtime.Set(1)}))
+	require.Len(t, indexes(runtime.TaskFilter{Statuses: []runtime.TaskStatus{runtime.TaskCompleted}}), 2)
+	require.Empty(t, indexes(runtime.TaskFilter{Step: "other"}))
+	_, err = runtime.FindTasks(ctx, pool, run.ID(), runtime.TaskFilter{PerStep: 1001})
+	require.ErrorIs(t, err, runtime.ErrInvalidOption)
+	_, err = runtime.FindTasks(ctx, pool, "nonsense", runtime.TaskFilter{})
+	require.ErrorIs(t, err, runtime.ErrInvalidRunID)
+}
+
+func TestPayloads(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	h := newHand(t, pool)
+	long := `"` + strings.Repeat("x", 500) + `"`
+	run, err := runtime.StartFlow(ctx, pool, "greeting", json.RawMessage(`{"big": 12345678901234567890123}`))
+	require.NoError(t, err)
+	h.finish("greeting", "completed", long)
+	h.finish("greeting", "completed", `"loud"`)
+
+	payloads, err := runtime.ListPayloads(ctx, pool, run.ID(), 100)
+	require.NoError(t, err)
+	byName := map[string]runtime.Payload{}
+	for _, p := range payloads {
+		byName[string(p.Kind)+p.Step] = p
+	}
+	require.Len(t, byName, 4)
+	require.JSONEq(t, `{"big": 12345678901234567890123}`, string(byName["run_input"].JSON))
+	require.Contains(t, string(byName["run_input"].JSON), "12345678901234567890123", "numbers stay exact")
+	require.JSONEq(t, `{"shout": "loud"}`, string(byName["run_output"].JSON))
+	require.Equal(t, `"loud"`, string(byName["step_outputshout"].JSON))
+	require.Nil(t, byName["step_outputgreet"].JSON)
+	require.Greater(t, byName["step_outputgreet"].Bytes, 100)
+
+	for kind, want := range map[runtime.PayloadKind]string{
+		runtime.RunInputPayload: `{"big": 12345678901234567890123}`, runtime.RunOutputPayload: `{"shout": "loud"}`,
+		runtime.StepOutputPayload: long, runtime.TaskOutputPayload: long,
+	} {
+		got, err := runtime.GetPayload(ctx, pool, run.ID(), kind, "greet", 0)
+		require.NoError(t, err)
+		require.JSONEq(t, want, string(got))
+	}
+	none, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.TaskOutputPayload, "greet", 7)
+	require.NoError(t, err)
+	require.Nil(t, none)
+}
+
+func TestNeighbours(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	_, err := runtime.UpsertFlow(ctx, pool, "other", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "only"}}})
+	require.NoError(t, err)
+	var ids []string
+	for range 3 {
+		run, err := typed.Start(ctx, pool, greet{})
+		require.NoError(t, err)
+		ids = append(ids, run.ID())
+		_, err = runtime.StartFlow(ctx, pool, "other", nil)
+		require.NoError(t, err)
+	}
+	newer, older, err := runtime.Neighbours(ctx, pool, ids[1])
+	require.NoError(t, err)
+	require.Equal(t, []string{ids[2], ids[0]}, []string{newer, older})
+	newer, older, err = runtime.Neighbours(ctx, pool, ids[2])
+	require.NoError(t, err)
+	require.Equal(t, []string{"", ids[1]}, []string{newer, older})
+	newer, older, err = runtime.Neighbours(ctx, pool, uuid.NewString())
+	require.NoError(t, err)
+	require.Empty(t, newer+older)
+}
+
+func TestListFailures(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	h := newHand(t, pool)
+	runs, err := typed.StartMany(ctx, pool, make([]greet, 3))
+	require.NoError(t, err)
+	first, _ := h.finish("greeting", "permanent", "one")
+	second, _ := h.finish("greeting", "permanent", "two")
+	for _, run := range runs {
+		if run.ID() != first && run.ID() != second {
+			require.NoError(t, runtime.CancelRun(ctx, pool, run.ID(), ""))
+		}
+	}
+	failures, err := runtime.ListFailures(ctx, pool, time.Now().Add(-time.Hour), 10)
+	require.NoError(t, err)
+	require.Len(t, failures, 2, "a cancelled run is no failure")
+	require.Equal(t, second, failures[0].ID)
+	require.Equal(t, "two", failures[0].Error)
+	require.Equal(t, "greet", failures[0].FailedStep)
+	require.NotZero(t, failures[0].EndedAt)
+	failures, err = runtime.ListFailures(ctx, pool, time.Now().Add(time.Hour), 10)
+	require.NoError(t, err)
+	require.Empty(t, failures)
+	_, err = runtime.ListFailures(ctx, pool, time.Now(), 0)
+	require.ErrorIs(t, err, runtime.ErrInvalidOption)
+}
+
+func TestGetDefinition(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	def := runtime.Definition{Slug: "rich", FlowOptions: runtime.FlowOptions{
+		MaxAttempts: runtime.Set(7), BaseDelay: runtime.Set(2 * time.Second), Timeout: runtime.Set(time.Minute),
+		Steps: []runtime.StepOptions{
+			{Slug: "a", Type: runtime.SingleStep, Deps: []string{}, WhenUnmet: runtime.SkipStep, WhenExhausted: runtime.FailRun, If: json.RawMessage(`{"go": true}`)},
+			{
+				Slug: "b", Type: runtime.MapStep, Deps: []string{"a"}, WhenExhausted: runtime.SkipCascade,
+				MaxAttempts: runtime.Set(1), BaseDelay: runtime.Set(3 * time.Second), Timeout: runtime.Set(5 * time.Second), StartDelay: runtime.Set(time.Hour),
+			},
+		},
+	}}
+	_, err := runtime.UpsertFlow(ctx, pool, def.Slug, def.FlowOptions)
+	require.NoError(t, err)
+	got, err := runtime.GetDefinition(ctx, pool, "rich")
+	require.NoError(t, err)
+	require.JSONEq(t, string(def.Steps[0].If), string(got.Steps[0].If))
+	got.Steps[0].If = def.Steps[0].If
+	require.Equal(t, def, got)
+	require.NoError(t, got.Validate())
+	_, err = runtime.GetDefinition(ctx, pool, "nowhere")
+	require.ErrorIs(t, err, runtime.ErrFlowNotFound)
+	_, err = runtime.ParseDefinition("x", []byte("{"))
+	require.Error(t, err)
+}
