@@ -21,6 +21,9 @@ const (
 	// cleanup is how long a stopping worker may take for its last reports, after
 	// the grace period.
 	cleanup = 5 * time.Second
+	// reporters is how many reports may be under way at once: while one waits
+	// for the disk, the database can work on another.
+	reporters = 2
 )
 
 // A session is one run of a worker, from its registration to its end.
@@ -117,17 +120,22 @@ func (s *session) run(ctx context.Context) error {
 	beside.Go(func() { s.heartbeat(alive) })
 	beside.Go(func() { s.upkeep(alive) })
 
-	reported := make(chan int, 1)
+	reported := make(chan int, reporters)
 	reporting, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	go func() { reported <- s.report(reporting) }()
+	for range reporters {
+		go func() { reported <- s.report(reporting) }()
+	}
 
 	s.claim(ctx)
 	late := time.AfterFunc(s.config.Grace+cleanup, giveUp)
 	defer late.Stop()
 	s.drain()
 	close(s.results)
-	unreported := <-reported
+	unreported := 0
+	for range reporters {
+		unreported += <-reported
+	}
 
 	left := s.releaseAll()
 	die()
