@@ -231,10 +231,10 @@ func (c *checker) duration(p *pair, who string, least time.Duration) *time.Durat
 			words = "be a second or more"
 		}
 		c.diags.Add(p.pos(0), p.end(), "%s: %s %q must %s", who, p.key, p.value, words).
-			Fix(`%s:"%s"`, p.key, short(max(least, 0))).Edit(p.pos(0), p.end(), short(least))
+			Fix(`%s:"%s"`, p.key, model.Span(max(least, 0))).Edit(p.pos(0), p.end(), model.Span(least))
 		return nil
 	case d%time.Second != 0:
-		fixed := short(d.Truncate(time.Second) + time.Second)
+		fixed := model.Span(d.Truncate(time.Second) + time.Second)
 		c.diags.Add(p.pos(0), p.end(), "%s: %s %q is not in whole seconds, which is what the database keeps", who, p.key, p.value).
 			Fix(`%s:"%s"`, p.key, fixed).Edit(p.pos(0), p.end(), fixed)
 		return nil
@@ -244,18 +244,6 @@ func (c *checker) duration(p *pair, who string, least time.Duration) *time.Durat
 		return nil
 	}
 	return &d
-}
-
-// short is a duration as one would write it in a tag: 90s, 5m, 1h30m.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // mode reads one of the three modes.

@@ -3,7 +3,6 @@ package emit
 import (
 	"fmt"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
@@ -85,13 +84,13 @@ func needs(s *model.Step) (names []string) {
 // handlersDoc is the doc comment of the interface.
 func (f *file) handlersDoc() []string {
 	return wrap("Handlers does the work of the flow, a method per step. Unless a step says otherwise, it is " +
-		tries(f.flow.Options) + ", and a try may take " + span(or(f.flow.Timeout, runtime.DefaultTimeout)) + ".")
+		tries(f.flow.Options) + ", and a try may take " + model.Span(or(f.flow.Timeout, runtime.DefaultTimeout)) + ".")
 }
 
 // handlerDoc is the doc comment of the handler of a job.
 func (f *file) handlerDoc(s *model.Step) []string {
 	words := "Handler does the work of the job. It is " + tries(f.flow.Options) + ", and a try may take " +
-		span(or(f.flow.Timeout, runtime.DefaultTimeout)) + "."
+		model.Span(or(f.flow.Timeout, runtime.DefaultTimeout)) + "."
 	return wrap(strings.Join(append([]string{words}, fate(s)...), " "))
 }
 
@@ -109,10 +108,10 @@ func (f *file) stepDoc(s *model.Step) []string {
 		words = append(words, "It is "+tries(inherit(s.Options, f.flow.Options))+".")
 	}
 	if s.Timeout != nil {
-		words = append(words, "A try may take "+span(*s.Timeout)+".")
+		words = append(words, "A try may take "+model.Span(*s.Timeout)+".")
 	}
 	if s.StartDelay != nil && *s.StartDelay > 0 {
-		words = append(words, "It starts "+span(*s.StartDelay)+" after it is ready.")
+		words = append(words, "It starts "+model.Span(*s.StartDelay)+" after it is ready.")
 	}
 	words = append(words, fate(s)...)
 	if len(words) == 0 {
@@ -176,10 +175,10 @@ func tries(o model.Options) string {
 		d := base
 		for range n {
 			if d = 2 * d; d >= limit {
-				return span(limit)
+				return model.Span(limit)
 			}
 		}
-		return span(d)
+		return model.Span(d)
 	}
 	last := attempts - 1
 	var waits string
@@ -205,18 +204,6 @@ func or[T any](v *T, otherwise T) T {
 		return *v
 	}
 	return otherwise
-}
-
-// span is a duration as one would say it: 90s, 5m, 1h30m.
-func span(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // wrap breaks a text into lines of up to 80 characters.

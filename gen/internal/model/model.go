@@ -4,6 +4,7 @@ package model
 
 import (
 	"go/types"
+	"strings"
 	"time"
 )
 
@@ -120,4 +121,16 @@ type Field struct {
 	Type     types.Type
 	// Key is the slug of the step, or RunKey.
 	Key string
+}
+
+// Span is a duration as one would say it: 90s, 5m, 1h30m.
+func Span(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
