@@ -19,8 +19,8 @@ test: postgres ## vet and test everything
 race: postgres ## test with the race detector, which needs a C compiler
 	go test -race ./...
 
-bench: postgres ## measure
-	go test -run '^$$' -bench . -benchmem ./...
+bench: postgres ## measure beside the peers, in a module of its own; about 8 minutes
+	cd cmd/flowbench && go run .
 
 chaos: postgres ## test what happens when things break, at length
 	FLOWC_CHAOS=1 go test -count=1 -timeout 60m -v -run '^TestChaos' ./runtime/...
