@@ -10,9 +10,10 @@ begin
     6, 112 | (get_byte(uuid_send(gen_random_uuid()), 6) & 15)), 'hex')::uuid;
 end $$;
 
--- Starts a run of one flow for each input, all or none. A run id that exists
--- already starts nothing and is reported as existing; a NULL one is made up. With
--- a time to start at, or to wait before it, the runs are only scheduled.
+-- Starts a run of one flow for each input, all or none, in the order of the ids.
+-- A run id that exists already starts nothing and is reported as existing; a NULL
+-- one is made up. With a time to start at, or to wait before it, the runs are only
+-- scheduled.
 create or replace function flowc.start(
   flow_slug text, inputs jsonb[], run_ids uuid[],
   start_at timestamptz default null, start_in interval default null)
@@ -94,7 +95,8 @@ begin
   with made as (
     insert into pgflow.runs as r (run_id, flow_slug, input, remaining_steps)
     select u.run_id, create_runs.flow_slug, u.input, create_runs.step_count
-    from unnest(create_runs.run_ids, create_runs.inputs) with ordinality u(run_id, input, n) order by u.n
+    from unnest(create_runs.run_ids, create_runs.inputs) with ordinality u(run_id, input, n)
+    order by u.run_id, u.n -- two callers with the same ids must not wait for each other
     on conflict on constraint runs_pkey do nothing
     returning r.run_id, r.input),
   state as (
@@ -130,7 +132,8 @@ begin
   with made as (
     insert into pgflow.runs as r (run_id, flow_slug, input, remaining_steps)
     select u.run_id, start_plain.flow_slug, u.input, start_plain.step_count
-    from unnest(start_plain.run_ids, start_plain.inputs) with ordinality u(run_id, input, n) order by u.n
+    from unnest(start_plain.run_ids, start_plain.inputs) with ordinality u(run_id, input, n)
+    order by u.run_id, u.n -- two callers with the same ids must not wait for each other
     on conflict on constraint runs_pkey do nothing
     returning r.run_id, r.input),
   step as materialized (
@@ -142,7 +145,7 @@ begin
     insert into pgflow.step_states (flow_slug, run_id, step_slug, remaining_deps, initial_tasks, status, started_at, remaining_tasks)
     select start_plain.flow_slug, s.run_id, s.step_slug, s.deps_count, s.tasks,
            case when s.deps_count = 0 then 'started' else 'created' end,
-           case when s.deps_count = 0 then now() end, case when s.deps_count = 0 then s.tasks end
+           case when s.deps_count = 0 then clock_timestamp() end, case when s.deps_count = 0 then s.tasks end
     from step s),
   task as materialized (
     select o.*, nextval('flowc.message_ids') as message_id
@@ -185,7 +188,7 @@ begin
 end $$;
 
 -- Starts scheduled runs whose time has come, and says how many. Whoever comes
--- first takes them.
+-- first takes them. The row of a scheduled run is always locked before the run.
 create or replace function flowc.start_due(flow_slugs text[]) returns int
 language plpgsql as $$
 declare
