@@ -15,11 +15,16 @@ import (
 )
 
 // DB is what every call needs. *pgxpool.Pool, *pgxpool.Conn, *pgx.Conn and
-// pgx.Tx are all one.
+// pgx.Tx are all one; package sqldb makes one of a *sql.DB, *sql.Conn or *sql.Tx.
 //
 // Through a pool, a call is repeated if the connection broke or the transaction
 // lost against another: run ids are made by the client, so that a start which
 // was done twice is one run. Through anything else, the caller has to.
+//
+// A DB of another make, one that traces for example, can say what it is with two
+// methods: IsPool() bool reports whether calls may be repeated through it, and
+// InTx() bool whether its statements are part of a transaction, in which a run
+// cannot be waited for. Without them it is taken for a connection.
 type DB interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
@@ -40,14 +45,14 @@ func collect[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql strin
 	if db == nil {
 		return nil, errors.New("flowc: db is nil")
 	}
-	pool, pooled := db.(*pgxpool.Pool)
+	pool, _ := db.(*pgxpool.Pool)
 	began, pause := time.Now(), firstRepeat
 	for {
 		rows, err := collectOnce(ctx, db, pool, scan, sql, args)
 		if err == nil {
 			return rows, nil
 		}
-		if !pooled || !pgerr.Transient(err) || ctx.Err() != nil || time.Since(began)+pause > repeatFor {
+		if !pooled(db) || !pgerr.Transient(err) || ctx.Err() != nil || time.Since(began)+pause > repeatFor {
 			return nil, engineError(ctx, db, err)
 		}
 		select {
@@ -103,9 +108,22 @@ func engineError(ctx context.Context, db DB, err error) error {
 	return fmt.Errorf("flowc: %w (%w)", ErrEngineMissing, err)
 }
 
+// pooled reports whether each statement of db gets a connection that works.
+func pooled(db DB) bool {
+	switch db := db.(type) {
+	case *pgxpool.Pool:
+		return true
+	case interface{ IsPool() bool }:
+		return db.IsPool()
+	}
+	return false
+}
+
 // inTx reports whether statements of db are part of a transaction.
 func inTx(db DB) bool {
 	switch db := db.(type) {
+	case interface{ InTx() bool }:
+		return db.InTx()
 	case pgx.Tx:
 		return true
 	case *pgx.Conn:

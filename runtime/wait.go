@@ -101,8 +101,7 @@ var never <-chan time.Time
 
 // outlasts reports whether waiting goes on after an error.
 func (r *Run[Out]) outlasts(err error) bool {
-	_, pooled := r.db.(*pgxpool.Pool)
-	return pooled && pgerr.Transient(err)
+	return pooled(r.db) && pgerr.Transient(err)
 }
 
 // waited is the error of a wait whose time is up.

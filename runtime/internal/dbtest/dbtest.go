@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -35,21 +36,29 @@ var current struct {
 	err    error
 }
 
-func shared(t testing.TB) *server {
-	t.Helper()
+func theServer() (*server, error) {
 	current.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		current.server, current.err = newServer(ctx, os.Getenv("DATABASE_URL"))
 	})
-	require.NoError(t, current.err)
-	return current.server
+	return current.server, current.err
+}
+
+func shared(t testing.TB) *server {
+	t.Helper()
+	s, err := theServer()
+	require.NoError(t, err)
+	return s
 }
 
 // Main runs the tests of a package, stops the server and then looks for
 // goroutines that have been left running. It does not return.
 func Main(m *testing.M) {
 	code := m.Run()
+	for _, fn := range slices.Backward(atEnd) {
+		fn()
+	}
 	if current.server != nil {
 		if err := current.server.close(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -63,6 +72,39 @@ func Main(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// atEnd is what is to be done when the tests have run.
+var atEnd []func()
+
+// AtEnd calls a function when the tests of the package have run, the last one
+// first. It is for examples, which have no end of their own.
+func AtEnd(fn func()) { atEnd = append(atEnd, fn) }
+
+// ForExamples is a new database with the engine, for examples. It is there until
+// the tests of the package have run.
+func ForExamples() *pgxpool.Pool {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	pool, err := forExamples(ctx)
+	if err != nil {
+		panic(err)
+	}
+	AtEnd(pool.Close)
+	return pool
+}
+
+func forExamples(ctx context.Context) (*pgxpool.Pool, error) {
+	s, err := theServer()
+	if err != nil {
+		return nil, err
+	}
+	name, url, err := s.newDatabase(ctx, s.template)
+	if err != nil {
+		return nil, err
+	}
+	AtEnd(func() { s.release(name) })
+	return pgxpool.New(ctx, url)
 }
 
 // Pool connects to a new database with the engine. The pool is closed when the

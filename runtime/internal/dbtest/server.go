@@ -110,12 +110,19 @@ func (s *server) database(t testing.TB, template string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	name := fmt.Sprintf("%s%s_%d", testPrefix, s.token, s.made.Add(1))
-	require.NoError(t, s.create(ctx, name, template))
-	t.Cleanup(func() { s.release(name) })
-	url, err := withDatabase(s.url, name)
+	name, url, err := s.newDatabase(ctx, template)
 	require.NoError(t, err)
+	t.Cleanup(func() { s.release(name) })
 	return url
+}
+
+func (s *server) newDatabase(ctx context.Context, template string) (name, url string, err error) {
+	name = fmt.Sprintf("%s%s_%d", testPrefix, s.token, s.made.Add(1))
+	if err := s.create(ctx, name, template); err != nil {
+		return "", "", err
+	}
+	url, err = withDatabase(s.url, name)
+	return name, url, err
 }
 
 // create makes a database. A copy through the log needs no checkpoint.

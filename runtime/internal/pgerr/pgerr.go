@@ -3,6 +3,7 @@ package pgerr
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"io"
 	"net"
@@ -10,11 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Code is the SQLSTATE of an error, empty if it has none.
+// Code is the SQLSTATE of an error, empty if it has none. Drivers of
+// database/sql have errors of their own types, with the same method.
 func Code(err error) string {
-	var pg *pgconn.PgError
+	var pg interface{ SQLState() string }
 	if errors.As(err, &pg) {
-		return pg.Code
+		return pg.SQLState()
 	}
 	return ""
 }
@@ -22,8 +24,12 @@ func Code(err error) string {
 // Constraint is the name of the constraint that an error is about.
 func Constraint(err error) string {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	var pq interface{ Get(field byte) string } // by the letter of the field in the protocol
+	switch {
+	case errors.As(err, &pg):
 		return pg.ConstraintName
+	case errors.As(err, &pq):
+		return pq.Get('n')
 	}
 	return ""
 }
@@ -87,5 +93,5 @@ func broken(err error) bool {
 	case errors.As(err, &network), errors.As(err, &connect), pgconn.SafeToRetry(err):
 		return true
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
