@@ -2,7 +2,7 @@
 # else the programs of one, from which the tests and the demo start their own.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race bench chaos generate lint postgres
+.PHONY: help demo test race matrix bench chaos generate lint postgres
 
 go_dirs := cmd dsl examples gen runtime
 tool    := go tool -modfile=.tools/go.mod
@@ -18,6 +18,9 @@ test: postgres ## vet and test everything
 
 race: postgres ## test with the race detector, which needs a C compiler
 	go test -race ./...
+
+matrix: ## test on PostgreSQL 15 to 18, with servers from npm
+	.ci/matrix
 
 bench: postgres ## measure beside the peers, in a module of its own; about 8 minutes
 	cd cmd/flowbench && go run .
