@@ -2,19 +2,25 @@ package gen
 
 import (
 	"context"
+	"go/types"
+	"slices"
+	"strings"
 
-	"github.com/flowc-dev/flowc/gen/internal/graph"
+	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/runtime/dag"
 )
 
-// A Graph is a drawing of a flow.
+// A Graph is a declared flow as it is drawn.
 type Graph struct {
 	// Flow is the name of the declaration, Slug that in the database.
 	Flow, Slug string
-	graph      *graph.Graph
+	// Drawing has a node for the input, for each step by its slug, and for the
+	// output. Soft edges carry no data.
+	Drawing dag.Graph
 }
 
-// Graphs are the drawings of the flows that some packages declare, jobs included.
-// Mistakes are a [*MistakesError].
+// Graphs are the flows that some packages declare, jobs included, as they are
+// drawn. Mistakes are a [*MistakesError].
 func Graphs(ctx context.Context, opts Options) ([]Graph, error) {
 	c, err := compile(ctx, opts)
 	if err != nil {
@@ -25,16 +31,80 @@ func Graphs(ctx context.Context, opts Options) ([]Graph, error) {
 	}
 	graphs := make([]Graph, len(c.flows))
 	for i, flow := range c.flows {
-		graphs[i] = Graph{Flow: flow.Name, Slug: flow.Slug, graph: graph.Of(flow)}
+		graphs[i] = Graph{Flow: flow.Name, Slug: flow.Slug, Drawing: drawing(flow)}
 	}
 	return graphs, nil
 }
 
-// Mermaid is the graph as a flowchart of Mermaid.
-func (g Graph) Mermaid() string { return g.graph.Mermaid() }
+// outputNode is the id of the output's node. No slug has a space.
+const outputNode = "the output"
 
-// DOT is the graph in the language of Graphviz.
-func (g Graph) DOT() string { return g.graph.DOT() }
+func drawing(flow *model.Flow) dag.Graph {
+	g := dag.Graph{Title: flow.Name}
+	if flow.In != nil {
+		g.Nodes = append(g.Nodes, dag.Node{ID: model.RunKey, Label: typeName(flow, flow.In), Shape: dag.Pill})
+	}
+	for _, s := range flow.Steps {
+		g.Nodes = append(g.Nodes, stepNode(flow, s))
+		read := keys(s.Source, s.Over)
+		for _, key := range read {
+			g.Edges = append(g.Edges, dag.Edge{From: key, To: s.Slug})
+		}
+		for _, dep := range s.Deps {
+			if !slices.Contains(read, dep) {
+				g.Edges = append(g.Edges, dag.Edge{From: dep, To: s.Slug, Soft: true})
+			}
+		}
+	}
+	if flow.Out != nil {
+		g.Nodes = append(g.Nodes, dag.Node{ID: outputNode, Label: typeName(flow, flow.Out), Shape: dag.Pill})
+		for _, key := range keys(flow.Result, "") {
+			g.Edges = append(g.Edges, dag.Edge{From: key, To: outputNode})
+		}
+	}
+	return g
+}
 
-// SVG is the graph as a drawing, which follows the colour scheme of its reader.
-func (g Graph) SVG() string { return g.graph.SVG() }
+func stepNode(flow *model.Flow, s *model.Step) dag.Node {
+	node := dag.Node{ID: s.Slug, Label: s.Name}
+	var notes []string
+	if s.Map {
+		node.Shape = dag.Stack
+		notes = append(notes, "for each "+typeName(flow, s.In))
+	}
+	if s.If != nil {
+		notes = append(notes, "if "+s.If.Text)
+	}
+	if s.IfNot != nil {
+		notes = append(notes, "if not "+s.IfNot.Text)
+	}
+	node.Note = strings.Join(notes, "\n")
+	return node
+}
+
+// keys are the producers that a source reads, or that a map runs over.
+func keys(s model.Source, over string) (list []string) {
+	switch s.Kind {
+	case model.Input:
+		return []string{model.RunKey}
+	case model.Output:
+		return []string{s.Key}
+	case model.Item:
+		return []string{over}
+	case model.Join:
+		for _, f := range s.Fields {
+			list = append(list, f.Key)
+		}
+	}
+	return list
+}
+
+// typeName is a type as the declaring package writes it.
+func typeName(flow *model.Flow, t types.Type) string {
+	return types.TypeString(t, func(p *types.Package) string {
+		if p == flow.Declaring {
+			return ""
+		}
+		return p.Name()
+	})
+}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/gen"
+	"github.com/flowc-dev/flowc/runtime/dag"
 )
 
 func newGraph() *cobra.Command {
@@ -18,7 +21,7 @@ func newGraph() *cobra.Command {
 		Use:   "graph [packages]",
 		Short: "Draw declared flows",
 		Long: `Graph draws the flows that some packages declare. Solid lines carry data, dashed
-ones only order; a map has a double border.`,
+ones only order; a map is a pile of boxes (in Mermaid and DOT, it has a double border).`,
 		Example: `  flowc graph --flow ProcessOrder ./shop
   flowc graph --format svg --dir docs/flows ./...`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,7 +43,9 @@ ones only order; a map has a double border.`,
 				return errors.New("flowc: one svg holds one flow; choose it with --flow, or write a file for each with --dir")
 			}
 			for _, g := range graphs {
-				fmt.Fprint(cmd.OutOrStdout(), draw(g))
+				if err := draw(cmd.OutOrStdout(), g.Drawing); err != nil {
+					return err
+				}
 			}
 			return nil
 		},
@@ -51,10 +56,18 @@ ones only order; a map has a double border.`,
 	return cmd
 }
 
-var formats = map[string]func(gen.Graph) string{
-	"mermaid": gen.Graph.Mermaid,
-	"dot":     gen.Graph.DOT,
-	"svg":     gen.Graph.SVG,
+var formats = map[string]func(io.Writer, dag.Graph) error{
+	"mermaid": func(w io.Writer, g dag.Graph) error { return g.WriteMermaid(w, dag.Down) },
+	"dot":     func(w io.Writer, g dag.Graph) error { return g.WriteDOT(w, dag.Down) },
+	"svg":     writeSVG,
+}
+
+func writeSVG(w io.Writer, g dag.Graph) error {
+	layout, err := dag.Arrange(g, dag.Options{Plain: true})
+	if err != nil {
+		return err
+	}
+	return layout.WriteSVG(w, dag.SVGOptions{Style: true})
 }
 
 // extensions are those of files, where they are not the name of the format.
@@ -74,7 +87,7 @@ func choose(graphs []gen.Graph, flow string) ([]gen.Graph, error) {
 	return nil, fmt.Errorf("flowc: no flow %s; there are %s", flow, strings.Join(names, ", "))
 }
 
-func writeGraphs(cmd *cobra.Command, graphs []gen.Graph, draw func(gen.Graph) string, dir, format string) error {
+func writeGraphs(cmd *cobra.Command, graphs []gen.Graph, draw func(io.Writer, dag.Graph) error, dir, format string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("flowc: %w", err)
 	}
@@ -84,7 +97,11 @@ func writeGraphs(cmd *cobra.Command, graphs []gen.Graph, draw func(gen.Graph) st
 	}
 	for _, g := range graphs {
 		path := filepath.Join(dir, g.Slug+"."+extension)
-		if err := os.WriteFile(path, []byte(draw(g)), 0o644); err != nil {
+		var drawing bytes.Buffer
+		if err := draw(&drawing, g.Drawing); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, drawing.Bytes(), 0o644); err != nil {
 			return fmt.Errorf("flowc: %w", err)
 		}
 		fmt.Fprintln(cmd.OutOrStdout(), "wrote", path)

@@ -27,7 +27,7 @@ type Node struct {
 	ID string
 	// Label is what the box says. Defaults to ID.
 	Label string
-	// Note is a second, smaller line.
+	// Note is smaller text below the label: one line, or several.
 	Note string
 	// Title is shown when a mouse rests on the box. Defaults to Label and Note.
 	Title string
@@ -44,6 +44,14 @@ func (n Node) label() string {
 		return n.ID
 	}
 	return n.Label
+}
+
+// notes are the lines of the note.
+func (n Node) notes() []string {
+	if n.Note == "" {
+		return nil
+	}
+	return strings.Split(n.Note, "\n")
 }
 
 func (n Node) title() string {

@@ -105,7 +105,7 @@ func TestEveryPicture(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		g := random(t)
-		opts := Options{Direction: rapid.SampledFrom([]Direction{Down, Right}).Draw(t, "direction"), Dots: rapid.Bool().Draw(t, "dots")}
+		opts := Options{Direction: rapid.SampledFrom([]Direction{Down, Right}).Draw(t, "direction"), Dots: rapid.Bool().Draw(t, "dots"), Plain: rapid.Bool().Draw(t, "plain")}
 		l, err := Arrange(g, opts)
 		require.NoError(t, err)
 		require.Len(t, l.Nodes, len(g.Nodes))
@@ -180,25 +180,52 @@ func TestSVG(t *testing.T) {
 	l, err = Arrange(order, Options{Direction: Right})
 	require.NoError(t, err)
 	svg = l.SVG(SVGOptions{Style: true, Class: "wide"})
-	require.Contains(t, svg, `class="dag wide"`)
+	require.Contains(t, svg, `class="dag wide dag-alone"`)
 	require.Contains(t, svg, `<a class="node" data-node="notify" href="#step-notify">`)
 	require.Contains(t, svg, `data-from="ship" data-to="notify"`)
 	require.Contains(t, svg, "prefers-color-scheme")
 	require.Greater(t, l.Width, l.Height)
 }
 
+// TestPlain checks a picture without states: no marks, every line of a note, and
+// boxes that are as wide as what they say.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	g := Graph{
+		Nodes: []Node{{ID: "a", Note: "for each Line\nif Input.Country is one of those that we send to"}, {ID: "a_rather_long_name"}, {ID: "c"}},
+		Edges: []Edge{{From: "a", To: "c"}},
+	}
+	l, err := Arrange(g, Options{Plain: true})
+	require.NoError(t, err)
+	svg := l.SVG(SVGOptions{})
+	wellFormed(t, svg)
+	require.Contains(t, svg, `class="dag dag-plain"`)
+	require.NotContains(t, svg, `class="mark"`)
+	require.Contains(t, svg, ">for each Line</text>")
+	require.Contains(t, svg, ">if Input.Country is one of those that we send to</text>")
+	require.Greater(t, l.Nodes[0].Width, l.Nodes[1].Width)
+	require.Equal(t, l.Nodes[0].Height, l.Nodes[1].Height, "boxes of one layer end where the layer ends")
+	require.Less(t, l.Nodes[2].Height, l.Nodes[0].Height)
+
+	marked, err := Arrange(g, Options{})
+	require.NoError(t, err)
+	require.Contains(t, marked.SVG(SVGOptions{}), `class="mark"`)
+	require.Contains(t, marked.SVG(SVGOptions{}), "…</text>", "a box with a state is no wider than a card")
+}
+
 func TestText(t *testing.T) {
 	t.Parallel()
 	g := Graph{
 		Title: `a "flow"`,
-		Nodes: []Node{{ID: "one"}, {ID: "two", Shape: Stack, Note: "each of one"}, {ID: `th"ree`, Label: "<b>\\", Shape: Pill}},
+		Nodes: []Node{{ID: "one"}, {ID: "two", Shape: Stack, Note: "each of one\nif one is A/B"}, {ID: `th"ree`, Label: "<b>\\", Shape: Pill}},
 		Edges: []Edge{{From: "one", To: "two"}, {From: "two", To: `th"ree`, Soft: true}},
 	}
 	var b strings.Builder
 	require.NoError(t, g.WriteMermaid(&b, Down))
-	require.Equal(t, `flowchart TD
+	require.Equal(t, `%% a "flow"
+flowchart TD
     n0["one"]
-    n1[["two<br/><small>each of one</small>"]]
+    n1[["two<br/><small>each of one</small><br/><small>if one is A#47;B</small>"]]
     n2(["#60;b#62;#92;"])
     n0 --> n1
     n1 -.-> n2
@@ -209,7 +236,7 @@ func TestText(t *testing.T) {
     rankdir=LR;
     node [shape=box, style=rounded, fontname="sans-serif"];
     "one" [label="one"];
-    "two" [label="two\neach of one", peripheries=2];
+    "two" [label="two\neach of one\nif one is A/B", peripheries=2];
     "th\"ree" [label="<b>\\", shape=oval];
     "one" -> "two";
     "two" -> "th\"ree" [style=dashed];
@@ -277,7 +304,7 @@ func random(t *rapid.T) Graph {
 	names := rapid.Permutation(seq(n)).Draw(t, "names")
 	g := Graph{Title: "random"}
 	for _, name := range seq(n) {
-		g.Nodes = append(g.Nodes, Node{ID: name, Shape: Shape(rapid.IntRange(0, 2).Draw(t, "shape"))})
+		g.Nodes = append(g.Nodes, Node{ID: name, Shape: Shape(rapid.IntRange(0, 2).Draw(t, "shape")), Note: strings.Repeat("a note\n", rapid.IntRange(0, 2).Draw(t, "notes"))})
 	}
 	for to := 1; to < n; to++ {
 		for range rapid.IntRange(0, 3).Draw(t, "degree") {

@@ -20,6 +20,9 @@ type Options struct {
 	Direction Direction
 	// Dots draws nodes as dots without text, for a picture the size of a stamp.
 	Dots bool
+	// Plain leaves out the marks that tell how far nodes are, for a picture of
+	// what has no state.
+	Plain bool
 }
 
 // A Layout is a graph with a place for everything.
@@ -52,34 +55,71 @@ type Point struct{ X, Y float64 }
 
 // metrics are the lengths of a picture.
 type metrics struct {
-	margin            float64
-	nodeWidth, height float64
-	across            float64 // between neighbours in a layer
-	bend              float64 // between an edge and what it passes
-	minGap, maxGap    float64 // between layers
+	margin         float64
+	across         float64 // between neighbours in a layer
+	bend           float64 // between an edge and what it passes
+	minGap, maxGap float64 // between layers
+}
+
+func (o Options) metrics() metrics {
+	switch {
+	case o.Dots:
+		return metrics{margin: 2, across: 7, bend: 5, minGap: 10, maxGap: 10}
+	case o.Direction == Right:
+		return metrics{margin: 10, across: 20, bend: 14, minGap: 52, maxGap: 120}
+	}
+	return metrics{margin: 10, across: 28, bend: 18, minGap: 42, maxGap: 92}
 }
 
 const (
-	minNode, maxNode = 104, 208 // widths of boxes
-	letter           = 7.4      // the width of a letter, on average and generously
-	textLeft         = 38       // what is left of the text in a box
-	textRight        = 14       // and right of it
+	dotSize  = 10
+	minWidth = 72   // of a box
+	letter   = 7.4  // the width of a letter, on average and generously
+	line     = 15.5 // the height of a line
+	padding  = 14   // between the rim of a box and its text
+	markRoom = 24   // what a mark takes of a box
 )
 
-func (o Options) metrics(g Graph) metrics {
+// size is what a node needs for itself.
+func (o Options) size(n Node) (width, height float64) {
 	if o.Dots {
-		return metrics{margin: 2, nodeWidth: 10, height: 10, across: 7, bend: 5, minGap: 10, maxGap: 10}
+		return dotSize, dotSize
 	}
-	longest := 0.0
-	for _, n := range g.Nodes {
-		longest = max(longest, textWidth(n.label(), letter), textWidth(n.Note, smallLetter))
+	longest, notes := textWidth(n.label(), letter), n.notes()
+	for _, note := range notes {
+		longest = max(longest, textWidth(note, smallLetter))
 	}
-	width := min(max(math.Ceil(longest)+textLeft+textRight, minNode), maxNode)
-	m := metrics{margin: 10, nodeWidth: width, height: 44, across: 28, bend: 18, minGap: 42, maxGap: 92}
-	if o.Direction == Right {
-		m.across, m.bend, m.minGap, m.maxGap = 20, 14, 52, 120
+	width = min(math.Ceil(longest)+2*padding, o.maxWidth())
+	if o.Plain {
+		return max(width, minWidth), 33 + float64(len(notes))*line
 	}
-	return m
+	return max(width+markRoom, minWidth+markRoom), 44 + float64(max(len(notes)-1, 0))*line
+}
+
+// maxWidth is where the text of a box is cut. A picture without states is looked
+// at for what its notes say.
+func (o Options) maxWidth() float64 {
+	if o.Plain {
+		return 320
+	}
+	return 184
+}
+
+// sizes is how broad each vertex is across the layers, and how deep each layer
+// is along them. The boxes of a layer are all as deep as it, so that edges begin
+// and end where a layer does and pass no box on their way to the side. Everything
+// is laid out downwards, and turned at the end where edges lead to the right.
+func (g *grid) sizes(nodes []Node, opts Options) (breadth, depth []float64) {
+	breadth, depth = make([]float64, len(g.layer)), make([]float64, len(g.layers))
+	for v, n := range nodes {
+		across, along := opts.size(n)
+		if opts.Direction == Right {
+			across, along = along, across
+		}
+		breadth[v] = across
+		depth[g.layer[v]] = max(depth[g.layer[v]], along)
+	}
+	return breadth, depth
 }
 
 // Arrange lays a graph out. Its errors are those of [Graph.Validate].
@@ -88,34 +128,23 @@ func Arrange(g Graph, opts Options) (*Layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := opts.metrics(g)
-	// Along the layers a node of a picture to the right is as long as its box is
-	// high. Everything is laid out downwards, and turned at the end.
-	breadth, depth := m.nodeWidth, m.height
-	if opts.Direction == Right {
-		breadth, depth = depth, breadth
-	}
+	m := opts.metrics()
 	grid := newGrid(t)
 	grid.order()
+	breadth, depth := grid.sizes(g.Nodes, opts)
 	x := grid.place(func(left, right int) float64 {
-		switch {
-		case grid.isBend(left) && grid.isBend(right):
-			return m.bend
-		case grid.isBend(left) || grid.isBend(right):
-			return breadth/2 + m.bend
+		between := m.across
+		if grid.isBend(left) || grid.isBend(right) {
+			between = m.bend
 		}
-		return breadth + m.across
+		return (breadth[left]+breadth[right])/2 + between
 	})
 	least, most := 0.0, 0.0
+	if len(x) > 0 {
+		least, most = math.Inf(1), math.Inf(-1)
+	}
 	for v := range x {
-		half := 0.0
-		if !grid.isBend(v) {
-			half = breadth / 2
-		}
-		if v == 0 {
-			least, most = x[v]-half, x[v]+half
-		}
-		least, most = min(least, x[v]-half), max(most, x[v]+half)
+		least, most = min(least, x[v]-breadth[v]/2), max(most, x[v]+breadth[v]/2)
 	}
 	for v := range x {
 		x[v] += m.margin - least
@@ -124,13 +153,14 @@ func Arrange(g Graph, opts Options) (*Layout, error) {
 
 	l := &Layout{graph: g, options: opts, Width: most - least + 2*m.margin, Height: 2 * m.margin}
 	if n := len(top); n > 0 {
-		l.Height = top[n-1] + depth + m.margin
+		l.Height = top[n-1] + depth[n-1] + m.margin
 	}
 	number := map[string]int{}
 	for v, n := range g.Nodes {
 		number[n.ID] = v
+		layer := grid.layer[v]
 		l.Nodes = append(l.Nodes, Placed{
-			Node: n, X: x[v] - breadth/2, Y: top[grid.layer[v]], Width: breadth, Height: depth, Layer: grid.layer[v],
+			Node: n, X: x[v] - breadth[v]/2, Y: top[layer], Width: breadth[v], Height: depth[layer], Layer: layer,
 		})
 	}
 	drawn := map[[2]int]bool{}
@@ -150,7 +180,7 @@ func Arrange(g Graph, opts Options) (*Layout, error) {
 
 // tops is where each layer begins. Edges that lead far to the side get more room
 // to do so.
-func (g *grid) tops(x []float64, depth float64, m metrics) []float64 {
+func (g *grid) tops(x, depth []float64, m metrics) []float64 {
 	tops := make([]float64, len(g.layers))
 	y := m.margin
 	for i, layer := range g.layers {
@@ -161,23 +191,23 @@ func (g *grid) tops(x []float64, depth float64, m metrics) []float64 {
 				farthest = max(farthest, math.Abs(x[v]-x[w]))
 			}
 		}
-		y += depth + min(max(m.minGap, farthest/7), m.maxGap)
+		y += depth[i] + min(max(m.minGap, farthest/7), m.maxGap)
 	}
 	return tops
 }
 
 // route is the way of an edge: through the layers in between it goes straight, so
 // that it keeps clear of their nodes.
-func (g *grid) route(ends [2]int, x, top []float64, depth float64) []Point {
+func (g *grid) route(ends [2]int, x, top, depth []float64) []Point {
 	chain := g.chains[ends]
 	var points []Point
 	for i, v := range chain {
-		y := top[g.layer[v]]
+		y, bottom := top[g.layer[v]], top[g.layer[v]]+depth[g.layer[v]]
 		if i > 0 {
 			points = append(points, Point{x[v], y})
 		}
 		if i < len(chain)-1 {
-			points = append(points, Point{x[v], y + depth})
+			points = append(points, Point{x[v], bottom})
 		}
 	}
 	return points

@@ -34,6 +34,12 @@ func (l *Layout) WriteSVG(w io.Writer, opts SVGOptions) error {
 	if l.options.Dots {
 		class += " dag-dots"
 	}
+	if l.options.Plain {
+		class += " dag-plain"
+	}
+	if opts.Style {
+		class += " dag-alone"
+	}
 	p.printf(`<svg xmlns="http://www.w3.org/2000/svg" class="%s" width="%s" height="%s" viewBox="0 0 %s %s" role="img" aria-label="%s">`,
 		escape(class), length(l.Width), length(l.Height), length(l.Width), length(l.Height), escape(l.graph.Title))
 	if opts.Style {
@@ -52,7 +58,7 @@ func (l *Layout) WriteSVG(w io.Writer, opts SVGOptions) error {
 		if l.options.Dots {
 			dot(p, n)
 		} else {
-			box(p, n)
+			l.box(p, n)
 		}
 	}
 	p.printf("</svg>")
@@ -137,7 +143,7 @@ func dot(p *pen, n Placed) {
 	p.printf("</g>")
 }
 
-func box(p *pen, n Placed) {
+func (l *Layout) box(p *pen, n Placed) {
 	element := "g"
 	if n.Link != "" {
 		element = "a"
@@ -160,23 +166,33 @@ func box(p *pen, n Placed) {
 		rect("card under", 4, 2.5)
 	}
 	rect("card", 0, 0)
-	middle := n.Y + n.Height/2
-	// The mark tells the state by its form as well as by its colour. All forms
-	// are there, and the style shows one.
+	if l.options.Plain {
+		n.text(p, n.X+n.Width/2, n.Width-2*padding)
+	} else {
+		mark(p, n.X+20, n.Y+n.Height/2)
+		n.text(p, n.X+padding+markRoom, n.Width-2*padding-markRoom)
+	}
+	p.printf("</%s>", element)
+}
+
+// mark draws the sign of a state, which tells it by its form as well as by its
+// colour. All forms are there, and the style shows one.
+func mark(p *pen, x, y float64) {
 	p.printf(`<g class="mark" transform="translate(%s %s)"><circle class="disc" r="8"/>`+
 		`<circle class="hub" r="2.5"/><path class="turn" d="M0 -8 A8 8 0 0 1 8 0"/><path class="done" d="M-3.6 0.3 L-1.1 2.8 L3.8 -2.6"/>`+
 		`<path class="wrong" d="M-2.8 -2.8 L2.8 2.8 M2.8 -2.8 L-2.8 2.8"/><path class="past" d="M-3.4 0 L3.4 0"/></g>`,
-		length(n.X+20), length(middle))
-	room := n.Width - textLeft - textRight
-	line := middle + 4.5
-	if n.Note != "" {
-		line = middle - 3
+		length(x), length(y))
+}
+
+// text writes the label and the notes around the middle of the box.
+func (n Placed) text(p *pen, x, room float64) {
+	notes := n.notes()
+	y := n.Y + n.Height/2 + 4.5 - float64(len(notes))*line/2
+	p.printf(`<text class="label" x="%s" y="%s">%s</text>`, length(x), length(y), escape(truncate(n.label(), letter, room)))
+	for _, note := range notes {
+		y += line
+		p.printf(`<text class="note" x="%s" y="%s">%s</text>`, length(x), length(y), escape(truncate(note, smallLetter, room)))
 	}
-	p.printf(`<text class="label" x="%s" y="%s">%s</text>`, length(n.X+textLeft), length(line), escape(truncate(n.label(), letter, room)))
-	if n.Note != "" {
-		p.printf(`<text class="note" x="%s" y="%s">%s</text>`, length(n.X+textLeft), length(middle+12.5), escape(truncate(n.Note, smallLetter, room)))
-	}
-	p.printf("</%s>", element)
 }
 
 func at(p Point) string { return length(p.X) + " " + length(p.Y) }

@@ -55,13 +55,16 @@ func (g Graph) WriteMermaid(w io.Writer, direction Direction) error {
 		return err
 	}
 	var b strings.Builder
+	if g.Title != "" {
+		fmt.Fprintf(&b, "%%%% %s\n", strings.Join(strings.Fields(g.Title), " ")) // a comment ends with its line
+	}
 	b.WriteString(map[Direction]string{Down: "flowchart TD\n", Right: "flowchart LR\n"}[direction])
 	name := map[string]string{}
 	for i, n := range g.Nodes {
 		name[n.ID] = fmt.Sprintf("n%d", i)
 		text := mermaidText(n.label())
-		if n.Note != "" {
-			text += "<br/><small>" + mermaidText(n.Note) + "</small>"
+		for _, note := range n.notes() {
+			text += "<br/><small>" + mermaidText(note) + "</small>"
 		}
 		format := map[Shape]string{Box: "    %s[\"%s\"]\n", Stack: "    %s[[\"%s\"]]\n", Pill: "    %s([\"%s\"])\n"}[n.Shape]
 		fmt.Fprintf(&b, format, name[n.ID], text)
