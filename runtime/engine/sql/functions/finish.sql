@@ -36,6 +36,8 @@ declare
   causes   text[];
   kinds    text[];
   waits    double precision[];
+  failed   int[];
+  states   text[];
 begin
   perform flowc.lock_runs(finish.run_ids);
 
@@ -52,8 +54,8 @@ begin
   if runs is not null then
     done := flowc.complete_tasks(runs, steps, indexes, results, messages, tries, finish.worker_id);
     if done < cardinality(runs) then
-      return query
-        select u.n::int, false, t.status, null::double precision
+      return query -- an output that had to be an array and is none counts as a failure
+        select u.n::int, coalesce(t.status = 'failed' and t.error_message like '[TYPE_VIOLATION]%', false), t.status, null::double precision
         from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outcomes)
           with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, n)
         left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
@@ -65,26 +67,24 @@ begin
     return;
   end if;
 
-  select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index),
+  select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.attempt),
          array_agg(u.outcome), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
-  into runs, steps, indexes, kinds, causes, waits, places
+  into runs, steps, indexes, messages, tries, kinds, causes, waits, places
   from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outcomes, finish.errors, finish.delays)
     with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, error, delay, n)
-  join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
-  join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'
-  join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
-  where u.outcome <> 'completed' and t.status = 'started'
-    and t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = finish.worker_id;
-  if runs is not null then
-    return query
-      select places[f.n], true, f.task_status, f.retry_in
-      from flowc.fail_tasks(runs, steps, indexes, kinds, causes, waits) f;
+  where u.outcome <> 'completed';
+  if runs is null then
+    return;
   end if;
+  select array_agg(f.n), array_agg(f.task_status), array_agg(f.retry_in) into failed, states, waits
+  from flowc.fail_tasks(runs, steps, indexes, kinds, causes, waits, messages, tries, finish.worker_id) f;
   return query
-    select u.n::int, false, t.status, null::double precision
-    from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.outcomes) with ordinality u(run_id, step_slug, task_index, outcome, n)
+    select places[f.n], true, f.task_status, f.retry_in from unnest(failed, states, waits) f(n, task_status, retry_in);
+  return query
+    select places[u.n], false, t.status, null::double precision
+    from unnest(runs, steps, indexes) with ordinality u(run_id, step_slug, task_index, n)
     left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
-    where u.outcome <> 'completed' and u.n <> all (coalesce(places, '{}'));
+    where u.n <> all (coalesce(failed, '{}'));
 end $$;
 
 -- Completes tasks and says how many it did. With a worker's id, messages and
@@ -191,7 +191,7 @@ begin
     end if;
   end if;
   if finished < cardinality(run_ids) then
-    finished := finished + flowc.fail_type_violations(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_id);
+    perform flowc.fail_type_violations(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_id);
     perform flowc.archive_late(run_ids, step_slugs, task_indexes);
   end if;
   return finished;
@@ -200,7 +200,7 @@ end $$;
 -- Fails the started tasks among these whose output should have been an array,
 -- and with each its step and its run, whatever when_exhausted says.
 create or replace function flowc.fail_type_violations(
-  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_id uuid) returns int
+  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_id uuid) returns void
 language plpgsql as $$
 declare
   queues   text[];
@@ -230,12 +230,10 @@ begin
            f.step_slug, coalesce(jsonb_typeof(f.output), 'null')))
   into queues, messages, runs, steps, errors
   from failed f;
-  if runs is null then
-    return 0;
+  if runs is not null then
+    perform flowc.archive_messages(queues, messages);
+    perform flowc.fail_steps(runs, steps, errors);
   end if;
-  perform flowc.archive_messages(queues, messages);
-  perform flowc.fail_steps(runs, steps, errors);
-  return cardinality(runs);
 end $$;
 
 -- A report for a step that is over: its message has no business in the queue.
@@ -257,23 +255,27 @@ end $$;
 -- The delay before the next try, in seconds: the base doubled with every try, at
 -- most six hours or the base if that is more.
 create or replace function pgflow.calculate_retry_delay(base_delay numeric, attempts_count int) returns int
-language sql immutable parallel safe as $$
-  select floor(least(base_delay * power(2::numeric, least(attempts_count, 40)), greatest(base_delay, 21600), 2147483647))::int
-$$;
+language plpgsql immutable parallel safe as $$
+begin
+  return floor(least(base_delay * power(2::numeric, least(attempts_count, 40)), greatest(base_delay, 21600), 2147483647));
+end $$;
 
 -- Fails tasks. First all that will be tried again, which concern nothing but
 -- themselves; then the exhausted ones, one of each run at a time, since the first
--- may be the end of the others. `n` is the place of a task in the arrays.
+-- may be the end of the others. With a worker's id, messages and attempts, only
+-- tasks that are that worker's count. Gives back those that did; `n` is the place
+-- of a task in the arrays.
 create or replace function flowc.fail_tasks(
-  run_ids uuid[], step_slugs text[], task_indexes int[], outcomes text[], errors text[], delays double precision[])
+  run_ids uuid[], step_slugs text[], task_indexes int[], outcomes text[], errors text[], delays double precision[],
+  message_ids bigint[] default null, attempts int[] default null, worker_id uuid default null)
 returns table (n int, task_status text, retry_in double precision)
 language plpgsql as $$
 #variable_conflict use_column
 declare
   retried  int[];
   waits    double precision[];
-  pending  int[];
-  turn     int[];
+  turn     record;
+  places   int[];
   queues   text[];
   messages bigint[];
   runs     uuid[];
@@ -284,13 +286,16 @@ begin
   with again as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, failed_at = null, error_message = u.error
-    from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays) with ordinality u(run_id, step_slug, task_index, outcome, error, delay, n)
+    from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays, message_ids, attempts)
+      with ordinality u(run_id, step_slug, task_index, outcome, error, delay, message_id, attempt, n)
     join pgflow.step_tasks o on o.run_id = u.run_id and o.step_slug = u.step_slug and o.task_index = u.task_index
     join pgflow.runs r on r.run_id = u.run_id and r.status <> 'failed'
     join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
     join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
     join pgflow.flows f on f.flow_slug = st.flow_slug
     where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
+      and (fail_tasks.worker_id is null
+           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_tasks.worker_id)
       and u.outcome = 'failed' and t.attempts_count - t.requeued_count < coalesce(s.opt_max_attempts, f.opt_max_attempts)
     returning u.n::int, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.last_worker_id, o.started_at, u.error,
               coalesce(u.delay, pgflow.calculate_retry_delay(coalesce(s.opt_base_delay, f.opt_base_delay), t.attempts_count - t.requeued_count)) as delay),
@@ -305,14 +310,20 @@ begin
   select array_agg(a.n), array_agg(a.delay) into retried, waits from again a;
   return query select u.n, 'queued', u.wait from unnest(retried, waits) u(n, wait);
 
-  pending := array(select i from generate_subscripts(run_ids, 1) i where i <> all (coalesce(retried, '{}')));
-  while cardinality(pending) > 0 loop
-    turn := array(select distinct on (run_ids[i]) i from unnest(pending) i order by run_ids[i], i);
-    pending := array(select i from unnest(pending) i where i <> all (turn));
+  for turn in
+    select array_agg(o.n::int) as places, array_agg(o.run_id) as runs, array_agg(o.step_slug) as steps, array_agg(o.task_index) as indexes,
+           array_agg(o.outcome) as outcomes, array_agg(o.error) as errors, array_agg(o.message_id) as messages, array_agg(o.attempt) as attempts
+    from (select u.*, row_number() over (partition by u.run_id order by u.n) as turn
+          from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, message_ids, attempts)
+            with ordinality u(run_id, step_slug, task_index, outcome, error, message_id, attempt, n)
+          where u.n <> all (coalesce(retried, '{}'))) o
+    group by o.turn order by o.turn
+  loop
     with exhausted as (
       update pgflow.step_tasks t
       set status = 'failed', failed_at = clock_timestamp(), error_message = c.cause
-      from (select i, run_ids[i], step_slugs[i], task_indexes[i], outcomes[i], errors[i] from unnest(turn) i) u(n, run_id, step_slug, task_index, outcome, error)
+      from unnest(turn.places, turn.runs, turn.steps, turn.indexes, turn.outcomes, turn.errors, turn.messages, turn.attempts)
+        u(n, run_id, step_slug, task_index, outcome, error, message_id, attempt)
       join pgflow.runs r on r.run_id = u.run_id and r.status <> 'failed'
       join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
       join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
@@ -320,30 +331,23 @@ begin
           'flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step', u.step_slug, u.error)
         else u.error end) c(cause)
       where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
+        and (fail_tasks.worker_id is null
+             or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_tasks.worker_id)
       returning u.n, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.last_worker_id, t.started_at,
                 c.cause, s.when_exhausted),
     recorded as (
       insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
       select e.run_id, e.step_slug, e.task_index, e.attempts_count, e.last_worker_id, e.started_at, e.cause from exhausted e)
-    select array_agg(e.flow_slug), array_agg(e.message_id),
+    select array_agg(e.n), array_agg(e.flow_slug), array_agg(e.message_id),
            array_agg(e.run_id order by e.n), array_agg(e.step_slug order by e.n), array_agg(e.cause order by e.n), array_agg(e.when_exhausted order by e.n)
-    into queues, messages, runs, steps, causes, modes
+    into places, queues, messages, runs, steps, causes, modes
     from exhausted e;
     if runs is not null then
       perform flowc.archive_messages(queues, messages);
       perform flowc.exhaust_steps(runs, steps, causes, modes);
+      return query select p.n, 'failed', null::double precision from unnest(places) p(n);
     end if;
   end loop;
-
-  if coalesce(cardinality(retried), 0) < cardinality(run_ids) then
-    -- What neither touched came late: its run has failed, or its step is over.
-    perform flowc.fail_late(run_ids, step_slugs, task_indexes, errors);
-    return query
-      select u.n::int, t.status, null::double precision
-      from unnest(run_ids, step_slugs, task_indexes) with ordinality u(run_id, step_slug, task_index, n)
-      join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
-      where u.n <> all (coalesce(retried, '{}'));
-  end if;
 end $$;
 
 -- A task of each run is out of tries: fails or skips its step, as the step wants it.
@@ -423,6 +427,10 @@ begin
   perform flowc.lock_runs(array[fail_task.run_id]);
   perform flowc.fail_tasks(array[fail_task.run_id], array[fail_task.step_slug], array[fail_task.task_index],
     '{failed}', array[fail_task.error_message], '{null}');
+  if not found then
+    -- Late: its run has failed, or its step is over.
+    perform flowc.fail_late(array[fail_task.run_id], array[fail_task.step_slug], array[fail_task.task_index], array[fail_task.error_message]);
+  end if;
   return query
     select t.* from pgflow.step_tasks t
     where t.run_id = fail_task.run_id and t.step_slug = fail_task.step_slug and t.task_index = fail_task.task_index;
