@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
@@ -94,11 +95,33 @@ func startOne[Out any](ctx context.Context, db DB, slug string, input any, outpu
 	if err != nil {
 		return nil, err
 	}
+	if pool, pooled := db.(*pgxpool.Pool); pooled && o.at == nil && o.in == nil {
+		return startInPool(ctx, pool, slug, input, id, output, o)
+	}
 	runs, err := startAll(ctx, db, slug, []any{input}, []uuid.UUID{id}, output, o)
 	if err != nil {
 		return nil, err
 	}
 	return runs[0], nil
+}
+
+// startInPool is startAll for one run that starts now, through a pool.
+func startInPool[Out any](ctx context.Context, pool *pgxpool.Pool, slug string, input any, id uuid.UUID, output Source[Out], o *startOptions) (*Run[Out], error) {
+	if err := checkFlowSlug(slug); err != nil {
+		return nil, err
+	}
+	raw, err := encode(input)
+	if err != nil {
+		return nil, &InputError{Flow: slug, Err: err}
+	}
+	if len(raw) > maxStartBytes {
+		return nil, &InputError{Flow: slug, Err: errTooManyBytes}
+	}
+	existed, err := startTogether(ctx, pool, slug, id.String(), string(raw))
+	if err != nil {
+		return nil, startError(slug, 1, err)
+	}
+	return &Run[Out]{db: pool, id: id, flow: slug, output: output, existed: existed && o.chosen()}, nil
 }
 
 func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In, output Source[Out], opts []StartOption) ([]*Run[Out], error) {

@@ -1,0 +1,139 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Starts of one flow through one pool that come while others are under way are
+// sent together, in one statement and one commit: most of what a single start
+// costs, it costs only once for all of them. A start that finds none under way
+// is sent at once and alone.
+const (
+	// startsUnderWay is how many statements may be under way before starts wait
+	// for each other.
+	startsUnderWay = 2
+	// togetherBytes is how much one statement carries; a longer input goes alone.
+	togetherBytes = 1 << 20
+	// togetherWait bounds a statement that has no caller's context.
+	togetherWait = 30 * time.Second
+)
+
+// errAlone says that starts which were sent together failed, and that each has
+// to be sent alone to learn why.
+var errAlone = errors.New("flowc: sent together with others")
+
+type startGroupKey struct {
+	pool *pgxpool.Pool
+	slug string
+}
+
+// A startGroup is the starts of a flow through a pool that are under way or wait.
+type startGroup struct {
+	key      startGroupKey
+	underWay int
+	waiting  []*waitingStart
+}
+
+type waitingStart struct {
+	id, input string
+	reply     chan startReply
+}
+
+type startReply struct {
+	existed bool
+	err     error
+}
+
+var (
+	startGroupsMu sync.Mutex
+	startGroups   = map[startGroupKey]*startGroup{} // those with starts under way
+)
+
+// startTogether starts a run, perhaps together with others.
+func startTogether(ctx context.Context, pool *pgxpool.Pool, slug, id, input string) (existed bool, err error) {
+	key := startGroupKey{pool, slug}
+	startGroupsMu.Lock()
+	g := startGroups[key]
+	if g == nil {
+		g = &startGroup{key: key}
+		startGroups[key] = g
+	}
+	if g.underWay < startsUnderWay || len(input) > togetherBytes {
+		g.underWay++
+		startGroupsMu.Unlock()
+		defer g.next()
+		return startAlone(ctx, pool, slug, id, input)
+	}
+	w := &waitingStart{id: id, input: input, reply: make(chan startReply, 1)}
+	g.waiting = append(g.waiting, w)
+	startGroupsMu.Unlock()
+
+	select {
+	case r := <-w.reply:
+		if r.err == errAlone {
+			return startAlone(ctx, pool, slug, id, input)
+		}
+		return r.existed, r.err
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+}
+
+func startAlone(ctx context.Context, pool *pgxpool.Pool, slug, id, input string) (existed bool, err error) {
+	rows, err := collect(ctx, pool, pgx.RowToStructByPos[started], startSQL, slug, []string{input}, []string{id}, nil, nil)
+	if err != nil || len(rows) == 0 {
+		return false, err
+	}
+	return rows[0].Existed, nil
+}
+
+// next follows a statement that has ended with one for those that wait.
+func (g *startGroup) next() {
+	startGroupsMu.Lock()
+	defer startGroupsMu.Unlock()
+	if len(g.waiting) > 0 && g.underWay <= startsUnderWay {
+		batch := g.batch()
+		go g.send(batch)
+		return
+	}
+	if g.underWay--; g.underWay == 0 {
+		delete(startGroups, g.key)
+	}
+}
+
+// batch takes as many of those that wait as one statement carries.
+func (g *startGroup) batch() []*waitingStart {
+	n, size := 0, 0
+	for n < len(g.waiting) && (n == 0 || size+len(g.waiting[n].input) <= togetherBytes) {
+		size += len(g.waiting[n].input)
+		n++
+	}
+	batch := g.waiting[:n]
+	g.waiting = g.waiting[n:]
+	return batch
+}
+
+// send starts a batch and tells everybody in it.
+func (g *startGroup) send(batch []*waitingStart) {
+	defer g.next()
+	ctx, cancel := context.WithTimeout(context.Background(), togetherWait)
+	defer cancel()
+	ids, inputs := make([]string, len(batch)), make([]string, len(batch))
+	for i, w := range batch {
+		ids[i], inputs[i] = w.id, w.input
+	}
+	rows, err := collect(ctx, g.key.pool, pgx.RowToStructByPos[started], startSQL, g.key.slug, inputs, ids, nil, nil)
+	for i, w := range batch {
+		if err != nil || len(rows) != len(batch) {
+			w.reply <- startReply{err: errAlone}
+			continue
+		}
+		w.reply <- startReply{existed: rows[i].Existed}
+	}
+}
