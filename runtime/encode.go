@@ -1,7 +1,9 @@
 package runtime
 
 import (
+	"encoding"
 	"encoding/json"
+	"reflect"
 
 	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
@@ -28,5 +30,24 @@ func encode(input any) (json.RawMessage, error) {
 	case nil, None:
 		return json.RawMessage("{}"), nil
 	}
-	return jsontext.Encode(input)
+	return encodeValue(input)
+}
+
+// encodeValue writes an input or an output. A nil slice is the empty list, since
+// a map over it has to find a list.
+func encodeValue(v any) (json.RawMessage, error) {
+	if nilList(v) {
+		return json.RawMessage("[]"), nil
+	}
+	return jsontext.Encode(v)
+}
+
+// nilList reports whether v is a nil slice of a type that is a list in JSON.
+func nilList(v any) bool {
+	switch v.(type) {
+	case json.Marshaler, encoding.TextMarshaler:
+		return false // its own affair; json.RawMessage is one of these
+	}
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Slice && r.IsNil() && r.Type().Elem().Kind() != reflect.Uint8
 }

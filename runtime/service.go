@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-
-	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
 
 // A Handler does the tasks of one step. [Handle] makes one.
@@ -29,7 +27,8 @@ func (h Handler) Work(ctx context.Context, v Values) (json.RawMessage, error) {
 }
 
 // Handle makes the handler of a step from a function, in the types that the
-// step was declared with. Generated code calls it.
+// step was declared with. Generated code calls it. A nil slice is stored as the
+// empty list, unless it is a []byte.
 func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In) (Out, error)) Handler {
 	return Handler{step: step, input: in.input, work: func(ctx context.Context, v Values) (json.RawMessage, error) {
 		value, err := in.read(v)
@@ -43,7 +42,7 @@ func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In
 		if _, none := any(out).(None); none {
 			return json.RawMessage("null"), nil
 		}
-		raw, err := jsontext.Encode(out)
+		raw, err := encodeValue(out)
 		if err != nil {
 			return nil, Permanent(fmt.Errorf("flowc: output of step %s: %w", step, err))
 		}
@@ -53,7 +52,7 @@ func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In
 
 // HandleValues makes the handler of a step of a flow that is known only at run
 // time: the function reads what it needs from the values, and what it gives is
-// written as JSON.
+// written as JSON, as [Handle] does it.
 func HandleValues(step string, fn func(context.Context, Values) (any, error)) Handler {
 	all := Source[Values]{input: true, read: func(v Values) (Values, error) { return v, nil }}
 	return Handle(step, all, fn)
