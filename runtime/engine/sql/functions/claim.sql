@@ -5,9 +5,8 @@
 -- message is hidden until the try must be over. `except` lists steps that this
 -- worker does not do, as 'flow.step'.
 --
--- Locks: messages, then tasks, and neither is waited for while it matters: a
--- message that somebody holds is passed over, and a task is only waited for if
--- it is queued, which nobody locks without its message.
+-- Locks: messages, then tasks, and neither is waited for: a message that somebody
+-- holds is passed over, and a queued task nobody locks without its message.
 create or replace function flowc.claim(worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}')
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
@@ -91,7 +90,8 @@ begin
     join pgflow.flows f on f.flow_slug = t.flow_slug
     join pgflow.runs r on r.run_id = t.run_id
     left join lateral (
-      select x.source, x.elements, pg_column_size(x.elements) > 1500 as large -- small enough to be stored in the row itself
+      -- Large is what is not stored in the row itself, or was compressed a lot for it.
+      select x.source, x.elements, pg_column_size(x.elements) > 1500 or t.task_index > 256 as large
       from (
         select 'run', r.input where s.deps_count = 0
         union all
@@ -118,8 +118,9 @@ end $$;
 
 -- What a claim found besides queued tasks: messages that became visible although
 -- their task was started, because a worker died or overran. Those of our own
--- workers are taken over, three times at most; the rest is left to whoever
--- deals with it, out of the way. Returns the messages taken over.
+-- workers, or of workers that are not known any more, are taken over, three times
+-- at most; the rest is left to whoever deals with it, out of the way. Returns the
+-- messages taken over.
 create or replace function flowc.take_over(
   worker_id uuid, flow_slugs text[], message_ids bigint[], run_ids uuid[], step_slugs text[], task_indexes int[], at_once timestamptz)
 returns bigint[]
@@ -131,10 +132,11 @@ begin
     select t.run_id, t.step_slug, t.task_index, t.message_id
     from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(run_id, step_slug, task_index, msg_id)
     join pgflow.step_tasks t on t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
-    join pgflow.workers w on w.worker_id = t.last_worker_id and w.queue_name = '*'
+    left join pgflow.workers w on w.worker_id = t.last_worker_id
     join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'
     join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
     where t.message_id = m.msg_id and t.status = 'started' and t.started_at < at_once and t.requeued_count < 3 and t.permanently_stalled_at is null
+      and coalesce(w.queue_name = '*', true)
     for update of t skip locked),
   again as (
     update pgflow.step_tasks t
@@ -157,9 +159,11 @@ begin
   select t.run_id, t.step_slug, t.task_index, t.attempts_count
   from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(run_id, step_slug, task_index, msg_id)
   join pgflow.step_tasks t on t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
-  join pgflow.workers w on w.worker_id = t.last_worker_id and w.queue_name = '*'
+  left join pgflow.workers w on w.worker_id = t.last_worker_id
   where t.message_id = m.msg_id and t.status = 'started' and t.started_at < at_once and t.requeued_count >= 3 and t.permanently_stalled_at is null
-  on conflict do nothing;
+    and coalesce(w.queue_name = '*', true)
+    and not exists ( -- rather than a conflict, which would wait for a sweep that wants our message
+      select from flowc.stalled x where x.run_id = t.run_id and x.step_slug = t.step_slug and x.task_index = t.task_index);
 
   -- Messages of tasks that are over have no business in the queue.
   perform flowc.archive_messages(array_agg(m.queue_name), array_agg(m.msg_id))
@@ -179,15 +183,23 @@ end $$;
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid) returns setof pgflow.step_task_record
 language plpgsql as $$
 declare
+  held    bigint[];
   claimed bigint[];
 begin
-  -- In the order of a claim: the messages, then their tasks.
-  perform from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = any (start_tasks.msg_ids) order by q.msg_id for update;
+  -- In the order of a claim: the messages, then their tasks. A message that another
+  -- holds is about to be another's; one that is not in the queue any more is no
+  -- reason to leave its task.
+  held := array(
+    select q.msg_id from flowc.queue q
+    where q.queue_name = start_tasks.flow_slug and q.msg_id = any (start_tasks.msg_ids)
+    for update skip locked);
   with started as (
     update pgflow.step_tasks t
-    set status = 'started', attempts_count = t.attempts_count + 1, started_at = now(), last_worker_id = start_tasks.worker_id
+    set status = 'started', attempts_count = t.attempts_count + 1, started_at = clock_timestamp(), last_worker_id = start_tasks.worker_id
     from unnest(start_tasks.msg_ids) m(msg_id), pgflow.runs r, pgflow.step_states st
     where t.message_id = m.msg_id and t.flow_slug = start_tasks.flow_slug and t.status = 'queued'
+      and (m.msg_id = any (held) or not exists (
+        select from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id))
       and r.run_id = t.run_id and r.status = 'started'
       and st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
     returning t.flow_slug, t.step_slug, t.message_id),

@@ -91,19 +91,34 @@ begin
 end $$;
 
 create or replace function pgmq.send_batch(queue_name text, msgs jsonb[], delay int default 0) returns setof bigint
-language sql as $$ select * from pgmq.send_batch(queue_name, msgs, null::jsonb[], delay) $$;
+language plpgsql as $$
+begin
+  return query select * from pgmq.send_batch(queue_name, msgs, null::jsonb[], delay);
+end $$;
 
 create or replace function pgmq.send(queue_name text, msg jsonb, headers jsonb, delay int) returns setof bigint
-language sql as $$ select * from pgmq.send_batch(queue_name, array[msg], array[headers], delay) $$;
+language plpgsql as $$
+begin
+  return query select * from pgmq.send_batch(queue_name, array[msg], array[headers], delay);
+end $$;
 
 create or replace function pgmq.send(queue_name text, msg jsonb, headers jsonb) returns setof bigint
-language sql as $$ select * from pgmq.send_batch(queue_name, array[msg], array[headers], 0) $$;
+language plpgsql as $$
+begin
+  return query select * from pgmq.send_batch(queue_name, array[msg], array[headers], 0);
+end $$;
 
 create or replace function pgmq.send(queue_name text, msg jsonb, delay int) returns setof bigint
-language sql as $$ select * from pgmq.send_batch(queue_name, array[msg], null::jsonb[], delay) $$;
+language plpgsql as $$
+begin
+  return query select * from pgmq.send_batch(queue_name, array[msg], null::jsonb[], delay);
+end $$;
 
 create or replace function pgmq.send(queue_name text, msg jsonb) returns setof bigint
-language sql as $$ select * from pgmq.send_batch(queue_name, array[msg], null::jsonb[], 0) $$;
+language plpgsql as $$
+begin
+  return query select * from pgmq.send_batch(queue_name, array[msg], null::jsonb[], 0);
+end $$;
 
 create or replace function pgmq.read(queue_name text, vt int, qty int, conditional jsonb default '{}') returns setof pgmq.message_record
 language plpgsql as $$
@@ -148,18 +163,23 @@ language plpgsql as $$
 begin
   perform flowc.require_queue(archive.queue_name);
   return query
-    select a.msg_id from flowc.archive_messages(array_fill(archive.queue_name, array[cardinality(archive.msg_ids)]), archive.msg_ids) a(msg_id);
+    select a.msg_id
+    from flowc.archive_messages(array_fill(archive.queue_name, array[coalesce(cardinality(archive.msg_ids), 0)]), archive.msg_ids) a(msg_id);
 end $$;
 
 create or replace function pgmq.archive(queue_name text, msg_id bigint) returns boolean
-language sql as $$ select exists (select from pgmq.archive(queue_name, array[msg_id])) $$;
+language plpgsql as $$
+begin
+  return exists (select from pgmq.archive(queue_name, array[msg_id]));
+end $$;
 
 create or replace function flowc.archive_messages(queue_names text[], msg_ids bigint[]) returns setof bigint
 language plpgsql as $$
 begin
   return query
     with gone as (
-      delete from flowc.queue q using unnest(archive_messages.queue_names, archive_messages.msg_ids) u(queue_name, msg_id)
+      delete from flowc.queue q
+      using (select * from unnest(archive_messages.queue_names, archive_messages.msg_ids) o(queue_name, msg_id) order by o.msg_id) u
       where q.queue_name = u.queue_name and q.msg_id = u.msg_id
       returning q.*)
     insert into flowc.archive as a (msg_id, enqueued_at, vt, read_ct, task_index, run_id, queue_name, step_slug, message, headers)
@@ -172,14 +192,23 @@ language plpgsql as $$
 begin
   perform flowc.require_queue("delete".queue_name);
   return query
-    delete from flowc.queue q where q.queue_name = "delete".queue_name and q.msg_id = any ("delete".msg_ids) returning q.msg_id;
+    delete from flowc.queue q
+    using (select o.msg_id from unnest("delete".msg_ids) o(msg_id) order by 1) u
+    where q.queue_name = "delete".queue_name and q.msg_id = u.msg_id
+    returning q.msg_id;
 end $$;
 
 create or replace function pgmq.delete(queue_name text, msg_id bigint) returns boolean
-language sql as $$ select exists (select from pgmq.delete(queue_name, array[msg_id])) $$;
+language plpgsql as $$
+begin
+  return exists (select from pgmq.delete(queue_name, array[msg_id]));
+end $$;
 
 create or replace function pgmq.set_vt(queue_name text, msg_id bigint, vt int) returns setof pgmq.message_record
-language sql as $$ select * from pgflow.set_vt_batch(queue_name, array[msg_id], array[vt]) $$;
+language plpgsql as $$
+begin
+  return query select * from pgflow.set_vt_batch(queue_name, array[msg_id], array[vt]);
+end $$;
 
 -- Makes each message visible its offset from now, in seconds.
 create or replace function pgflow.set_vt_batch(queue_name text, msg_ids bigint[], vt_offsets int[])
@@ -197,7 +226,7 @@ begin
   perform flowc.require_queue(set_vt_batch.queue_name);
   return query
     update flowc.queue q set vt = clock_timestamp() + make_interval(secs => u.seconds)
-    from unnest(set_vt_batch.msg_ids, set_vt_batch.vt_offsets) u(msg_id, seconds)
+    from (select * from unnest(set_vt_batch.msg_ids, set_vt_batch.vt_offsets) o(msg_id, seconds) order by o.msg_id) u
     where q.queue_name = set_vt_batch.queue_name and q.msg_id = u.msg_id
     returning q.msg_id, q.read_ct, q.enqueued_at, q.vt,
               coalesce(q.message, flowc.task_message(q.queue_name, q.run_id, q.step_slug, q.task_index)), q.headers;
