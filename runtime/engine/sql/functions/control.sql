@@ -8,11 +8,11 @@ language plpgsql as $$
 declare
   status text;
 begin
+  delete from flowc.scheduled s where s.run_id = cancel_run.run_id; -- before the run, as start_due takes them
   select r.status into status from pgflow.runs r where r.run_id = cancel_run.run_id for update;
   if status is distinct from 'started' then
     return case when status is not null then false end;
   end if;
-  delete from flowc.scheduled s where s.run_id = cancel_run.run_id;
   insert into flowc.cancelled (run_id, reason) values (cancel_run.run_id, cancel_run.reason);
   perform flowc.fail_runs(array[cancel_run.run_id]);
   return true;
@@ -45,7 +45,7 @@ begin
   with again as (
     update pgflow.step_tasks t
     set status = 'queued', message_id = nextval('flowc.message_ids'), attempts_count = 0, requeued_count = 0, output = null, error_message = null,
-        queued_at = now(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null, permanently_stalled_at = null
+        queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null, permanently_stalled_at = null
     from pgflow.step_states st
     where st.run_id = retry_run.run_id and st.status = 'started'
       and t.run_id = st.run_id and t.step_slug = st.step_slug and t.status <> 'completed'
@@ -64,6 +64,7 @@ language plpgsql as $$
 declare
   shown int;
 begin
+  perform flowc.lock_runs(array[run_now.run_id]);
   with hurried as (
     update flowc.queue q set vt = clock_timestamp()
     from pgflow.step_tasks t
@@ -99,6 +100,7 @@ declare
   flows    text[];
   deleted  int;
 begin
+  delete from flowc.scheduled s using unnest(delete_runs.run_ids) u(run_id) where s.run_id = u.run_id;
   perform flowc.lock_runs(delete_runs.run_ids);
   -- Messages before tasks, as a claim takes them.
   select array_agg(t.flow_slug), array_agg(t.message_id) into flows, messages
@@ -107,7 +109,7 @@ begin
   delete from flowc.queue q using unnest(flows, messages) m(queue_name, msg_id) where q.queue_name = m.queue_name and q.msg_id = m.msg_id;
   delete from flowc.archive a using unnest(messages) m(msg_id) where a.msg_id = m.msg_id;
   delete from flowc.failed_tries t using unnest(delete_runs.run_ids) u(run_id) where t.run_id = u.run_id;
-  delete from flowc.scheduled s using unnest(delete_runs.run_ids) u(run_id) where s.run_id = u.run_id;
+  delete from flowc.waiters w using unnest(delete_runs.run_ids) u(run_id) where w.run_id = u.run_id;
   delete from flowc.cancelled c using unnest(delete_runs.run_ids) u(run_id) where c.run_id = u.run_id;
   delete from pgflow.step_tasks t using unnest(delete_runs.run_ids) u(run_id) where t.run_id = u.run_id;
   delete from pgflow.step_states st using unnest(delete_runs.run_ids) u(run_id) where st.run_id = u.run_id;

@@ -3,7 +3,10 @@
 -- Starting a run takes this lock shared, changing or deleting a definition takes
 -- it exclusively: it stands for the foreign key that runs do not have.
 create or replace function flowc.lock_definition(flow_slug text) returns void
-language sql as $$ select pg_advisory_xact_lock(1, hashtext(flow_slug)) $$;
+language plpgsql as $$
+begin
+  perform pg_advisory_xact_lock(1, hashtext(flow_slug));
+end $$;
 
 create or replace function pgflow.create_flow(flow_slug text, max_attempts int default null, base_delay int default null, timeout int default null)
 returns pgflow.flows
@@ -43,6 +46,7 @@ begin
     raise exception 'Map step "%" can have at most one dependency, but % were provided: %',
       add_step.step_slug, cardinality(deps), array_to_string(deps, ', ');
   end if;
+  perform flowc.lock_definition(add_step.flow_slug); -- a run that starts now has the step or has it not
 
   insert into pgflow.steps as s (
     flow_slug, step_slug, step_type, step_index, deps_count,
@@ -83,14 +87,17 @@ declare
 begin
   perform flowc.lock_definition(delete_flow.flow_slug);
   known := exists (select from pgflow.flows f where f.flow_slug = delete_flow.flow_slug);
-  -- Only a queue that belongs to a flow is ours to drop. Messages go before
-  -- tasks: a claim holds a message while it waits for its task.
+  -- The locks of its runs, in their order, so that none goes on meanwhile.
+  delete from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug;
+  perform from pgflow.runs r where r.flow_slug = delete_flow.flow_slug order by r.run_id for update;
+  -- Only a queue that belongs to a flow is ours to drop. Messages go before tasks,
+  -- as a claim takes them.
   if known and exists (select from pgmq.meta m where m.queue_name = delete_flow.flow_slug) then
     perform pgmq.drop_queue(delete_flow.flow_slug);
   end if;
   delete from flowc.failed_tries t using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and t.run_id = r.run_id;
   delete from flowc.cancelled c using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and c.run_id = r.run_id;
-  delete from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug;
+  delete from flowc.waiters w using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and w.run_id = r.run_id;
   delete from pgflow.step_tasks t where t.flow_slug = delete_flow.flow_slug;
   delete from pgflow.step_states s where s.flow_slug = delete_flow.flow_slug;
   delete from pgflow.runs r where r.flow_slug = delete_flow.flow_slug;

@@ -187,6 +187,15 @@ begin
     returning a.msg_id;
 end $$;
 
+-- Makes messages visible that nobody works on any more.
+create or replace function flowc.show_messages(queue_names text[], msg_ids bigint[]) returns void
+language plpgsql as $$
+begin
+  update flowc.queue q set vt = clock_timestamp(), worker_id = null
+  from (select * from unnest(show_messages.queue_names, show_messages.msg_ids) o(queue_name, msg_id) order by o.msg_id) u
+  where q.queue_name = u.queue_name and q.msg_id = u.msg_id;
+end $$;
+
 create or replace function pgmq.delete(queue_name text, msg_ids bigint[]) returns setof bigint
 language plpgsql as $$
 begin

@@ -22,9 +22,13 @@ begin
   select array_agg(b.worker_id) into dead from buried b;
   if dead is not null then
     delete from flowc.sleepers s where s.worker_id = any (dead);
-    with shown as (
-      update flowc.queue q set vt = clock_timestamp(), worker_id = null
+    with held as ( -- what somebody has locked is being dealt with
+      select q.queue_name, q.msg_id from flowc.queue q
       where q.worker_id = any (dead) and q.vt > clock_timestamp()
+      for update skip locked),
+    shown as (
+      update flowc.queue q set vt = clock_timestamp(), worker_id = null
+      from held h where q.queue_name = h.queue_name and q.msg_id = h.msg_id
       returning q.queue_name)
     select array_agg(distinct s.queue_name) into flows from shown s;
     perform flowc.wake_flows(coalesce(flows, '{}'));
@@ -53,7 +57,7 @@ declare
 begin
   perform flowc.lock_runs(end_stalled.run_ids);
   for ended in
-    update pgflow.step_tasks t set permanently_stalled_at = now()
+    update pgflow.step_tasks t set permanently_stalled_at = clock_timestamp()
     from unnest(end_stalled.run_ids, end_stalled.step_slugs, end_stalled.task_indexes, end_stalled.attempts) u(run_id, step_slug, task_index, attempt)
     where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.attempts_count = u.attempt
       and t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
@@ -75,35 +79,16 @@ end $$;
 create or replace function pgflow.requeue_stalled_tasks() returns int
 language plpgsql as $$
 declare
-  requeued int;
   runs     uuid[];
   steps    text[];
   tasks    int[];
   tries    int[];
+  queues   text[];
+  messages bigint[];
 begin
-  -- Whatever is started has a message: the queue is small where the tables of
-  -- runs are long.
-  with stalled as (
-    select t.run_id, t.step_slug, t.task_index
-    from flowc.queue q
-    join pgflow.step_tasks t on t.message_id = q.msg_id and t.flow_slug = q.queue_name
-    join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-    join pgflow.flows f on f.flow_slug = t.flow_slug
-    where t.status = 'started' and t.requeued_count < 3
-      and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30)
-    for update of t skip locked),
-  again as (
-    update pgflow.step_tasks t
-    set status = 'queued', started_at = null, last_worker_id = null, requeued_count = t.requeued_count + 1, last_requeued_at = now()
-    from stalled s
-    where t.run_id = s.run_id and t.step_slug = s.step_slug and t.task_index = s.task_index
-    returning t.flow_slug, t.message_id),
-  shown as (
-    update flowc.queue q set vt = clock_timestamp(), worker_id = null
-    from again a where q.queue_name = a.flow_slug and q.msg_id = a.message_id)
-  select count(*) into requeued from again;
-
-  -- Ending a step needs the lock of its run, which comes before that of a task.
+  -- First those to be ended: that takes the locks of their runs, which come before
+  -- those of tasks. Whatever is started has a message, and the queue is small where
+  -- the tables of runs are long.
   select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.attempts_count)
   into runs, steps, tasks, tries
   from flowc.queue q
@@ -115,5 +100,27 @@ begin
   if runs is not null then
     perform flowc.end_stalled(runs, steps, tasks, tries);
   end if;
-  return requeued;
+
+  with stalled as (
+    select t.run_id, t.step_slug, t.task_index
+    from flowc.queue q
+    join pgflow.step_tasks t on t.message_id = q.msg_id and t.flow_slug = q.queue_name
+    join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
+    join pgflow.flows f on f.flow_slug = t.flow_slug
+    where t.status = 'started' and t.requeued_count < 3
+      and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30)
+    for update of t skip locked),
+  again as (
+    update pgflow.step_tasks t
+    set status = 'queued', started_at = null, last_worker_id = null, requeued_count = t.requeued_count + 1, last_requeued_at = clock_timestamp()
+    from stalled s
+    where t.run_id = s.run_id and t.step_slug = s.step_slug and t.task_index = s.task_index
+    returning t.flow_slug, t.run_id, t.message_id)
+  select array_agg(a.flow_slug), array_agg(a.message_id), array_agg(a.run_id) into queues, messages, runs from again a;
+  if runs is null then
+    return 0;
+  end if;
+  perform flowc.show_messages(queues, messages);
+  perform flowc.wake_workers(runs);
+  return cardinality(runs);
 end $$;

@@ -207,6 +207,7 @@ begin
   if due is null then
     return 0;
   end if;
+  perform flowc.lock_runs(due);
   update pgflow.runs r set started_at = clock_timestamp() from unnest(due) u(run_id) where r.run_id = u.run_id;
   perform flowc.begin_runs(due);
   return cardinality(due);

@@ -1,6 +1,7 @@
 -- What happens to steps and runs. Each transition is written once, over sets:
 -- the arrays of an argument list belong together, element by element. Callers
 -- hold the locks of the runs (see finish.sql) and pass runs that are started.
+-- Times are the clock's: a transaction may have waited for a lock since it began.
 
 -- Gives started steps their tasks and messages, in the order of the arrays.
 create or replace function flowc.spawn_tasks(run_ids uuid[], step_slugs text[]) returns void
@@ -59,7 +60,7 @@ begin
     set remaining_deps  = j.waiting_for,
         initial_tasks   = j.tasks,
         status          = case when go.yes then 'started' else st.status end,
-        started_at      = case when go.yes then now() else st.started_at end,
+        started_at      = case when go.yes then clock_timestamp() else st.started_at end,
         remaining_tasks = case when go.yes then j.tasks else st.remaining_tasks end
     from judged j
     cross join lateral (select settle.start and j.ready and not j.odd and j.tasks > 0) go(yes)
@@ -141,7 +142,7 @@ declare
 begin
   with started as (
     update pgflow.step_states st
-    set status = 'started', started_at = now(), remaining_tasks = st.initial_tasks
+    set status = 'started', started_at = clock_timestamp(), remaining_tasks = st.initial_tasks
     from unnest(start_ready.run_ids) with ordinality u(run_id, n)
     join pgflow.runs r on r.run_id = u.run_id and r.status = 'started'
     join pgflow.steps s on s.flow_slug = r.flow_slug
@@ -176,18 +177,20 @@ language plpgsql as $$
 declare
   waves int := 0;
   total int := 0;
+  at    timestamptz;
   runs  uuid[];
   steps text[];
 begin
   loop
     waves := waves + 1;
+    at := clock_timestamp();
     if waves > 50 then
       raise exception 'Cascade loop exceeded safety limit of 50 iterations'
         using hint = 'The flow has a chain of more than 49 maps over an empty array.';
     end if;
     with done as (
       update pgflow.step_states st
-      set status = 'completed', started_at = now(), completed_at = now(), remaining_tasks = 0,
+      set status = 'completed', started_at = at, completed_at = at, remaining_tasks = 0,
           output = case s.step_type when 'map' then '[]'::jsonb end
       from unnest(complete_taskless.run_ids) with ordinality u(run_id, n)
       join pgflow.runs r on r.run_id = u.run_id and r.status = 'started'
@@ -219,7 +222,7 @@ create or replace function flowc.fail_steps(run_ids uuid[], step_slugs text[], e
 language plpgsql as $$
 begin
   update pgflow.step_states st
-  set status = 'failed', failed_at = now(), error_message = u.error
+  set status = 'failed', failed_at = clock_timestamp(), error_message = u.error
   from unnest(fail_steps.run_ids, fail_steps.step_slugs, fail_steps.errors) u(run_id, step_slug, error)
   where st.run_id = u.run_id and st.step_slug = u.step_slug;
   if flowc.events_wanted() then
@@ -231,7 +234,7 @@ end $$;
 create or replace function flowc.fail_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
-  update pgflow.runs r set status = 'failed', failed_at = now()
+  update pgflow.runs r set status = 'failed', failed_at = clock_timestamp()
   from unnest(fail_runs.run_ids) u(run_id)
   where r.run_id = u.run_id and r.status = 'started';
   perform flowc.archive_messages(array_agg(t.flow_slug), array_agg(t.message_id))
@@ -248,7 +251,7 @@ create or replace function flowc.skip_steps(run_ids uuid[], step_slugs text[], r
 language plpgsql as $$
 begin
   update pgflow.step_states st
-  set status = 'skipped', skip_reason = skip_steps.reason, skipped_at = now(), remaining_tasks = null,
+  set status = 'skipped', skip_reason = skip_steps.reason, skipped_at = clock_timestamp(), remaining_tasks = null,
       error_message = coalesce(u.error, st.error_message)
   from unnest(skip_steps.run_ids, skip_steps.step_slugs, skip_steps.errors) u(run_id, step_slug, error)
   where st.run_id = u.run_id and st.step_slug = u.step_slug;
@@ -275,7 +278,7 @@ begin
     from hit h join pgflow.deps d on d.flow_slug = h.flow_slug and d.dep_slug = h.step_slug),
   skipped as (
     update pgflow.step_states st
-    set status = 'skipped', skipped_at = now(), remaining_tasks = null,
+    set status = 'skipped', skipped_at = clock_timestamp(), remaining_tasks = null,
         skip_reason = case when (h.run_id, h.step_slug) in (
             select u.run_id, u.step_slug from unnest(skip_cascade.run_ids, skip_cascade.step_slugs) u(run_id, step_slug))
           then skip_cascade.reason else 'dependency_skipped' end
@@ -310,13 +313,25 @@ end $$;
 -- The contract, one run at a time -------------------------------------------
 
 create or replace function pgflow.start_ready_steps(run_id uuid) returns void
-language sql as $$ select flowc.start_ready(array[run_id]) $$;
+language plpgsql as $$
+begin
+  perform flowc.lock_runs(array[start_ready_steps.run_id]);
+  perform flowc.start_ready(array[start_ready_steps.run_id]);
+end $$;
 
 create or replace function pgflow.maybe_complete_run(run_id uuid) returns void
-language sql as $$ select flowc.finish_runs(array[run_id]) $$;
+language plpgsql as $$
+begin
+  perform flowc.lock_runs(array[maybe_complete_run.run_id]);
+  perform flowc.finish_runs(array[maybe_complete_run.run_id]);
+end $$;
 
 create or replace function pgflow.cascade_complete_taskless_steps(run_id uuid) returns int
-language sql as $$ select flowc.complete_taskless(array[run_id]) $$;
+language plpgsql as $$
+begin
+  perform flowc.lock_runs(array[cascade_complete_taskless_steps.run_id]);
+  return flowc.complete_taskless(array[cascade_complete_taskless_steps.run_id]);
+end $$;
 
 create or replace function pgflow._cascade_force_skip_steps(run_id uuid, step_slug text, skip_reason text) returns int
 language plpgsql as $$
@@ -329,8 +344,9 @@ begin
 end $$;
 
 create or replace function pgflow._archive_task_message(p_run_id uuid, p_step_slug text, p_task_index int) returns void
-language sql as $$
-  select flowc.archive_messages(array[t.flow_slug], array[t.message_id])
+language plpgsql as $$
+begin
+  perform flowc.archive_messages(array[t.flow_slug], array[t.message_id])
   from pgflow.step_tasks t
-  where t.run_id = p_run_id and t.step_slug = p_step_slug and t.task_index = p_task_index and t.message_id is not null
-$$;
+  where t.run_id = p_run_id and t.step_slug = p_step_slug and t.task_index = p_task_index and t.message_id is not null;
+end $$;

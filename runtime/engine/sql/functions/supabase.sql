@@ -4,7 +4,10 @@
 create or replace function flowc.require_service(name text, procedure text) returns void
 language plpgsql stable as $$
 begin
-  if to_regproc(require_service.procedure) is null and to_regclass(require_service.procedure) is null then
+  -- Not to_regproc: it does not find a function that is overloaded.
+  if to_regclass(require_service.procedure) is null and not exists (
+    select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = split_part(require_service.procedure, '.', 1) and p.proname = split_part(require_service.procedure, '.', 2)) then
     raise feature_not_supported using
       message = format('%s is not available in this database: %s does not exist', require_service.name, require_service.procedure),
       hint = 'This function exists for hosted Supabase. A flowc worker recovers stalled tasks and starts cron flows by itself.';

@@ -17,10 +17,13 @@ end $$;
 
 -- Says that a worker lives, and tells it which of the tasks it holds are no longer
 -- its own: taken over, cancelled, or of a step or run that is over. `deprecated`
--- is NULL if the worker has no row any more and should register again.
-create or replace function flowc.heartbeat(worker_id uuid, message_ids bigint[], attempts int[], out lost bigint[], out deprecated boolean)
+-- is NULL if the worker has no row any more and should register again; `silent`
+-- is how many seconds ago it last said that it lives.
+create or replace function flowc.heartbeat(
+  worker_id uuid, message_ids bigint[], attempts int[], out lost bigint[], out deprecated boolean, out silent double precision)
 language plpgsql as $$
 begin
+  select extract(epoch from clock_timestamp() - w.last_heartbeat_at) into silent from pgflow.workers w where w.worker_id = heartbeat.worker_id;
   update pgflow.workers w set last_heartbeat_at = clock_timestamp(), stopped_at = null
   where w.worker_id = heartbeat.worker_id
   returning w.deprecated_at is not null into deprecated;
@@ -33,27 +36,34 @@ begin
     where t.message_id = u.message_id and t.status = 'started' and t.attempts_count = u.attempt and t.last_worker_id = heartbeat.worker_id);
 end $$;
 
--- Gives tasks back untried: queued at once, the attempt not counted.
+-- Gives tasks back untried: queued at once, the attempt not counted. A task that
+-- somebody has locked is being reported or taken over.
 create or replace function flowc.release(worker_id uuid, message_ids bigint[], attempts int[]) returns int
 language plpgsql as $$
 declare
-  released int;
   runs     uuid[];
+  queues   text[];
+  messages bigint[];
 begin
-  with given as (
+  with mine as (
+    select t.run_id, t.step_slug, t.task_index
+    from unnest(release.message_ids, release.attempts) u(message_id, attempt)
+    join pgflow.step_tasks t on t.message_id = u.message_id
+    where t.attempts_count = u.attempt and t.last_worker_id = release.worker_id and t.status = 'started'
+    for update of t skip locked),
+  given as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, last_worker_id = null, attempts_count = t.attempts_count - 1
-    from unnest(release.message_ids, release.attempts) u(message_id, attempt)
-    where t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = release.worker_id and t.status = 'started'
-    returning t.flow_slug, t.message_id, t.run_id),
-  shown as (
-    update flowc.queue q set vt = clock_timestamp(), worker_id = null
-    from given g where q.queue_name = g.flow_slug and q.msg_id = g.message_id)
-  select count(*), array_agg(g.run_id) into released, runs from given g;
-  if runs is not null then
-    perform flowc.wake_workers(runs);
+    from mine m
+    where t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
+    returning t.flow_slug, t.message_id, t.run_id)
+  select array_agg(g.run_id), array_agg(g.flow_slug), array_agg(g.message_id) into runs, queues, messages from given g;
+  if runs is null then
+    return 0;
   end if;
-  return released;
+  perform flowc.show_messages(queues, messages);
+  perform flowc.wake_workers(runs);
+  return cardinality(runs);
 end $$;
 
 -- Gives back every task of a worker whose message is not among these: what a
@@ -123,11 +133,14 @@ begin
   end if;
 end $$;
 
--- A waiter calls this, looks at the run once more, and waits.
+-- A waiter calls this, looks at the run once more, and waits. Of a run that has
+-- ended nothing is left behind.
 create or replace function flowc.await_run(run_id uuid) returns void
 language plpgsql as $$
 begin
-  insert into flowc.waiters (run_id) values (await_run.run_id) on conflict do nothing;
+  insert into flowc.waiters (run_id)
+  select r.run_id from pgflow.runs r where r.run_id = await_run.run_id and r.status = 'started'
+  on conflict do nothing;
 end $$;
 
 -- The contract --------------------------------------------------------------------
