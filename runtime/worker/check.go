@@ -8,7 +8,6 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/engine"
-	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 // check refuses to work with an engine, or on flows, that are not what this
@@ -36,18 +35,4 @@ func (w *Worker) check(ctx context.Context, db *database) error {
 		}
 	}
 	return errors.Join(faults...)
-}
-
-// patiently repeats fn while the database is away.
-func patiently(ctx context.Context, fn func() error) error {
-	var pause backoff
-	for {
-		err := fn()
-		if err == nil || !pgerr.Transient(err) && !errors.Is(err, context.DeadlineExceeded) {
-			return err
-		}
-		if !pause.wait(ctx) {
-			return context.Cause(ctx)
-		}
-	}
 }

@@ -104,7 +104,7 @@ func (c *claimer) round(free int) {
 	case !ok:
 		c.found = 0
 		c.asleep = 0
-		c.pause.wait(c.ctx)
+		c.pause.wait(c.ctx, c.db)
 	case len(tasks) > 0:
 		c.pause.reset()
 		c.poll = 0

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -29,8 +30,12 @@ type database struct {
 	log    *slog.Logger
 	faults interface{ Add(int64) int64 }
 
+	claims  limit // the claimer's
+	reports limit // the reporter's
+
 	mu     sync.Mutex
 	since  time.Time       // of the first failed call after the last good one
+	back   chan struct{}   // closed by the next good one
 	away   bool            // whether that was logged
 	broken map[string]bool // calls that fail for another reason, which was logged
 }
@@ -93,7 +98,10 @@ func (d *database) observe(name string, err error) {
 		if d.away {
 			d.log.Info("the database is back", "duration", time.Since(d.since).Round(time.Millisecond))
 		}
-		d.since, d.away = time.Time{}, false
+		if !d.since.IsZero() {
+			close(d.back)
+		}
+		d.since, d.away, d.back = time.Time{}, false, nil
 		delete(d.broken, name)
 	case pgerr.Unstorable(err):
 		// The value's fault, not the call's: whoever made the call deals with it.
@@ -106,7 +114,7 @@ func (d *database) observe(name string, err error) {
 	default:
 		d.faults.Add(1)
 		if d.since.IsZero() {
-			d.since = time.Now()
+			d.since, d.back = time.Now(), make(chan struct{})
 		}
 		if !d.away && time.Since(d.since) > awayTime {
 			d.away = true
@@ -115,22 +123,56 @@ func (d *database) observe(name string, err error) {
 	}
 }
 
+// patiently repeats fn while the database is away.
+func (d *database) patiently(ctx context.Context, fn func() error) error {
+	var pause backoff
+	for {
+		err := fn()
+		if err == nil || !pgerr.Transient(err) && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		if !pause.wait(ctx, d) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// isBack is closed when a call succeeds after one that failed; it is nil if the
+// last one did not fail.
+func (d *database) isBack() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.back
+}
+
 // backoff is a wait that grows from try to try.
 type backoff struct{ next time.Duration }
 
 func (b *backoff) reset() { b.next = 0 }
 
-// wait waits, and reports whether ctx is still going on.
-func (b *backoff) wait(ctx context.Context) bool {
+// wait waits, though not for long once another call has found the database back.
+// It reports whether ctx is still going on.
+func (b *backoff) wait(ctx context.Context, d *database) bool {
 	b.next = min(max(2*b.next, minBackoff), maxBackoff)
-	timer := time.NewTimer(b.next)
+	back := d.isBack()
+	if !sleep(ctx, minBackoff, nil) {
+		return false
+	}
+	return sleep(ctx, b.next-minBackoff, back)
+}
+
+// sleep waits, but not longer than until a channel is closed. It reports whether
+// ctx is still going on.
+func sleep(ctx context.Context, d time.Duration, until <-chan struct{}) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
-		return true
+	case <-until:
 	}
+	return true
 }
 
 // rows runs a statement and reads its rows.

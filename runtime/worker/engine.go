@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,12 +17,31 @@ const (
 	claimCall = 5 * time.Second
 	valueCall = 30 * time.Second // reads values of any size
 
+	// Claims and reports may take least at first, since a connection whose other
+	// end is gone has to be given up soon, and up to most once they took too long,
+	// since a database may be slow.
+	least, most = 2 * time.Second, time.Minute
+
 	// slowest is how many bytes a second go to the database at least.
 	slowest = 1 << 20
 )
 
 // The calls to the engine, each one statement. Ids travel as text, which every
 // way of executing a statement can carry.
+
+// A limit is how long one kind of call may take. It learns from how long they took.
+type limit struct{ now time.Duration }
+
+func (l *limit) get() time.Duration { return max(l.now, least) }
+
+func (l *limit) learn(took time.Duration, err error) {
+	switch {
+	case err == nil:
+		l.now = min(2*took, most)
+	case errors.Is(err, context.DeadlineExceeded):
+		l.now = min(2*l.get(), most)
+	}
+}
 
 // A claimed task, in the order of the columns of flowc.claim.
 type claimed struct {
@@ -44,10 +64,12 @@ SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, trie
 FROM flowc.claim($1::text::uuid, $2, $3, $4)`
 
 func (d *database) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {
-	err = d.call(ctx, "claim", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+	began := time.Now()
+	err = d.call(ctx, "claim", d.claims.get(), func(ctx context.Context, pool *pgxpool.Pool) error {
 		tasks, err = rows(ctx, pool, pgx.RowToStructByPos[claimed], claimSQL, id.String(), flows, limits, notNil(except))
 		return err
 	})
+	d.claims.learn(time.Since(began), err)
 	return tasks, err
 }
 
@@ -78,12 +100,13 @@ SELECT n, accepted, task_status, retry_in
 FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10)`
 
 func (d *database) finish(ctx context.Context, id uuid.UUID, r report) (verdicts []verdict, err error) {
-	limit := claimCall + time.Duration(r.bytes)*time.Second/slowest
-	err = d.call(ctx, "finish", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
+	began := time.Now()
+	err = d.call(ctx, "finish", d.reports.get()+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) error {
 		verdicts, err = rows(ctx, pool, pgx.RowToStructByPos[verdict], finishSQL, id.String(),
 			r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays)
 		return err
 	})
+	d.reports.learn(time.Since(began), err)
 	return verdicts, err
 }
 
@@ -97,18 +120,25 @@ func (d *database) releaseUnknown(ctx context.Context, id uuid.UUID, known []int
 	return d.exec(ctx, "release_unknown", claimCall, `SELECT flowc.release_unknown($1::text::uuid, $2)`, id.String(), notNil(known))
 }
 
-// heartbeat says that the worker lives, and returns the messages of tasks that
-// are not its own any more. known is false if the worker has to register again.
-func (d *database) heartbeat(ctx context.Context, id uuid.UUID, messages []int64, attempts []int32) (lost []int64, known, deprecated bool, err error) {
+// What a heartbeat brings.
+type pulse struct {
+	Lost       []int64 // messages of tasks that are not this worker's any more
+	Deprecated *bool   // nil if the worker has to register again
+	Silent     *float64
+	ServerUp   float64 // seconds, as is how long the worker was silent
+}
+
+const heartbeatSQL = `
+SELECT lost, deprecated, silent, extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8
+FROM flowc.heartbeat($1::text::uuid, $2, $3)`
+
+// heartbeat says that the worker lives, and what it has.
+func (d *database) heartbeat(ctx context.Context, id uuid.UUID, messages []int64, attempts []int32) (p pulse, err error) {
 	err = d.call(ctx, "heartbeat", shortCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		var flag *bool
-		row := pool.QueryRow(ctx, `SELECT lost, deprecated FROM flowc.heartbeat($1::text::uuid, $2, $3)`,
-			id.String(), notNil(messages), notNil(attempts))
-		err := row.Scan(&lost, &flag)
-		known, deprecated = flag != nil, flag != nil && *flag
-		return err
+		row := pool.QueryRow(ctx, heartbeatSQL, id.String(), notNil(messages), notNil(attempts))
+		return row.Scan(&p.Lost, &p.Deprecated, &p.Silent, &p.ServerUp)
 	})
-	return lost, known, deprecated, err
+	return p, err
 }
 
 func (d *database) register(ctx context.Context, id uuid.UUID, name string, flows []string) error {

@@ -8,9 +8,11 @@ import (
 )
 
 const (
-	// heartbeatEvery is how often the worker says that it lives. It is taken for
-	// dead after five seconds of silence.
+	// heartbeatEvery is how often the worker says that it lives.
 	heartbeatEvery = 1500 * time.Millisecond
+	// deadAfter is how long a worker has to be silent to be taken for dead; the
+	// engine's functions have the same.
+	deadAfter = 5 * time.Second
 	// heartbeatAgain is how soon a heartbeat that failed is repeated.
 	heartbeatAgain = 250 * time.Millisecond
 )
@@ -37,12 +39,12 @@ func (s *session) heartbeat(ctx context.Context) {
 func (s *session) beat(ctx context.Context) bool {
 	tasks := s.hand.all()
 	messages, attempts := keys(tasks)
-	lost, known, deprecated, err := s.db.heartbeat(ctx, s.id, messages, attempts)
+	p, err := s.db.heartbeat(ctx, s.id, messages, attempts)
 	if err != nil {
 		return false
 	}
 	gone := map[int64]bool{}
-	for _, message := range lost {
+	for _, message := range p.Lost {
 		gone[message] = true
 	}
 	for _, t := range tasks {
@@ -50,13 +52,30 @@ func (s *session) beat(ctx context.Context) bool {
 			t.cancel(runtime.ErrTaskLost)
 		}
 	}
-	if !known {
+	if p.Deprecated == nil {
 		return s.db.register(ctx, s.id, s.config.Name, s.slugs) == nil
 	}
-	if deprecated {
+	if *p.Deprecated {
 		s.retire()
 	}
+	s.putOff(p)
+	select {
+	case s.alive <- !time.Now().Before(s.judges):
+	default:
+	}
 	return true
+}
+
+// putOff puts off looking for dead workers when this one was silent itself, or
+// the server is new: whatever the reason was, the others may have lived through
+// the same, and have to be given the time to say so.
+func (s *session) putOff(p pulse) {
+	switch {
+	case *p.Silent > deadAfter.Seconds():
+		s.judges = time.Now().Add(deadAfter)
+	case p.ServerUp < deadAfter.Seconds():
+		s.judges = time.Now().Add(deadAfter - secondsToDuration(max(p.ServerUp, 0)))
+	}
 }
 
 // retire makes the worker stop as if its context had ended.
@@ -69,18 +88,19 @@ func (s *session) retire() {
 	}
 }
 
-// upkeep does what any worker may do for all: it makes the tasks of dead workers
-// available, and starts scheduled runs whose time came while all were busy.
+// upkeep does what any worker may do for all, after each heartbeat: it makes the
+// tasks of dead workers available, and starts scheduled runs whose time came while
+// all were busy.
 func (s *session) upkeep(ctx context.Context) {
-	ticker := time.NewTicker(heartbeatEvery)
-	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case mayJudge := <-s.alive:
+			if mayJudge {
+				_ = s.db.recover(ctx)
+			}
 		}
-		_ = s.db.recover(ctx)
 		_, _ = s.db.startDue(ctx, s.slugs)
 	}
 }

@@ -102,7 +102,7 @@ func (s *session) giveBack(ctx context.Context, released []result) {
 		tasks = append(tasks, r.task)
 	}
 	messages, attempts := keys(tasks)
-	err := patiently(ctx, func() error { return s.db.release(ctx, s.id, messages, attempts) })
+	err := s.db.patiently(ctx, func() error { return s.db.release(ctx, s.id, messages, attempts) })
 	if err != nil {
 		s.log.Error("tasks could not be given back, they come back when their timeouts are over", "tasks", len(tasks), "error", err.Error())
 		return
@@ -118,7 +118,7 @@ func (s *session) finish(ctx context.Context, results []result) (unreported int)
 	}
 	var verdicts []verdict
 	repeated := -1
-	err := patiently(ctx, func() (err error) {
+	err := s.db.patiently(ctx, func() (err error) {
 		repeated++
 		verdicts, err = s.db.finish(ctx, s.id, reportOf(results))
 		return err

@@ -41,6 +41,8 @@ type session struct {
 	kick    chan struct{} // there may be new work, by our own doing
 	strays  atomic.Int64  // handlers that went on after their time was over
 
+	alive      chan bool     // a heartbeat, and whether dead workers may be looked for
+	judges     time.Time     // from when on they may; of the heartbeat's goroutine
 	deprecated chan struct{} // closed when the database calls the worker deprecated
 	running    sync.WaitGroup
 }
@@ -70,20 +72,24 @@ func (w *Worker) begin(ctx context.Context) (*session, error) {
 		slots:      make(chan struct{}, w.config.Concurrency),
 		results:    make(chan result, w.config.Concurrency),
 		kick:       make(chan struct{}, 1),
+		alive:      make(chan bool, 1),
 		deprecated: make(chan struct{}),
 	}
 	for range w.config.Concurrency {
 		s.slots <- struct{}{}
 	}
-	err = patiently(ctx, func() error {
+	err = db.patiently(ctx, func() error {
 		err := w.check(ctx, db)
 		if err == nil || pgerr.Transient(err) {
 			db.observe("check", err)
 		}
+		if err != nil {
+			s.judges = time.Now().Add(deadAfter) // the others have been cut off, too
+		}
 		return err
 	})
 	if err == nil {
-		err = patiently(ctx, func() error { return db.register(ctx, s.id, w.config.Name, w.slugs) })
+		err = db.patiently(ctx, func() error { return db.register(ctx, s.id, w.config.Name, w.slugs) })
 	}
 	if err != nil {
 		s.close()

@@ -155,7 +155,7 @@ func (v *values) get(ctx context.Context, s source) (*cached, error) {
 		if c.err == nil || c.err == errGone {
 			return c, c.err
 		}
-		if !pause.wait(ctx) {
+		if !pause.wait(ctx, v.db) {
 			return nil, context.Cause(ctx)
 		}
 	}

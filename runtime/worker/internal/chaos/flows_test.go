@@ -1,0 +1,158 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// flows are those that worker processes know.
+var flows = map[string]struct {
+	definition runtime.Definition
+	service    func(*hands) runtime.Service
+}{
+	"sum": {sum.Definition(), sumService},
+	"fan": {fan.Definition(), fanService},
+}
+
+var errFirst = errors.New("the first try fails")
+
+// hands does the work of a worker process.
+type hands struct {
+	errand errand
+	ledger *os.File
+}
+
+// begin writes down that a try began, and works a while.
+func (h *hands) begin(ctx context.Context) (runtime.Task, error) {
+	task, _ := runtime.TaskFromContext(ctx)
+	// One write, so that it is there whole or not at all, and stays when the
+	// process is killed.
+	_, err := fmt.Fprintf(h.ledger, "%s %s %d %d\n", task.RunID, task.Step, task.Index, task.Attempt)
+	if err != nil {
+		return task, err
+	}
+	if h.errand.Most == 0 {
+		return task, nil
+	}
+	select {
+	case <-ctx.Done():
+		return task, context.Cause(ctx)
+	case <-time.After(h.errand.Least + rand.N(h.errand.Most-h.errand.Least+1)):
+		return task, nil
+	}
+}
+
+// A number is what the flows below take.
+type number struct {
+	N int `json:"n"`
+}
+
+// sum is a flow of five steps and seven tasks, whose output says whether all of
+// them did what they had to: a root, two steps behind it, one of which is mapped
+// over, and one that joins. The first try of some of its tasks fails.
+var sum = runtime.NewFlow[number](runtime.Definition{Slug: "sum", FlowOptions: runtime.FlowOptions{
+	BaseDelay: runtime.Set(time.Duration(0)),
+	Steps: []runtime.StepOptions{
+		{Slug: "prepare"},
+		{Slug: "list", Deps: []string{"prepare"}},
+		{Slug: "side", Deps: []string{"prepare"}},
+		{Slug: "square", Type: runtime.MapStep, Deps: []string{"list"}},
+		{Slug: "total", Deps: []string{"square", "side"}},
+	},
+}}, runtime.Output[int]("total"))
+
+const (
+	sumTasks  = 7
+	sumFlakes = 10 // one in so many runs needs two tries for its step side
+)
+
+// wantSum is the output of sum for a number.
+func wantSum(n int) int {
+	a := n + 1
+	return n + 7*a + a*a + (a+1)*(a+1) + (a+2)*(a+2)
+}
+
+func sumService(h *hands) runtime.Service {
+	type parts struct {
+		Input  number
+		Square []int
+		Side   int
+	}
+	type wire struct {
+		Input  number `json:"run"`
+		Square []int  `json:"square"`
+		Side   int    `json:"side"`
+	}
+	join := runtime.Join(func(w wire) parts { return parts(w) }, "run", "square", "side")
+	return runtime.Serve(sum.Definition(), []runtime.Handler{
+		runtime.Handle("prepare", runtime.Input[number](), func(ctx context.Context, in number) (int, error) {
+			_, err := h.begin(ctx)
+			return in.N + 1, err
+		}),
+		runtime.Handle("list", runtime.Output[int]("prepare"), func(ctx context.Context, a int) ([]int, error) {
+			_, err := h.begin(ctx)
+			return []int{a, a + 1, a + 2}, err
+		}),
+		runtime.Handle("side", runtime.Output[int]("prepare"), func(ctx context.Context, a int) (int, error) {
+			task, err := h.begin(ctx)
+			if err == nil && a%sumFlakes == 0 && task.Attempt == 1 {
+				err = errFirst
+			}
+			return 7 * a, err
+		}),
+		runtime.Handle("square", runtime.Item[int](), func(ctx context.Context, a int) (int, error) {
+			_, err := h.begin(ctx)
+			return a * a, err
+		}),
+		runtime.Handle("total", join, func(ctx context.Context, in parts) (int, error) {
+			_, err := h.begin(ctx)
+			all := in.Input.N + in.Side
+			for _, square := range in.Square {
+				all += square
+			}
+			return all, err
+		}),
+	})
+}
+
+// fan is a flow that maps over as many numbers as it is told.
+var fan = runtime.NewFlow[number](runtime.Definition{Slug: "fan", FlowOptions: runtime.FlowOptions{
+	BaseDelay: runtime.Set(time.Duration(0)),
+	Steps: []runtime.StepOptions{
+		{Slug: "spread"},
+		{Slug: "double", Type: runtime.MapStep, Deps: []string{"spread"}},
+		{Slug: "gather", Deps: []string{"double"}},
+	},
+}}, runtime.Output[int]("gather"))
+
+func fanService(h *hands) runtime.Service {
+	return runtime.Serve(fan.Definition(), []runtime.Handler{
+		runtime.Handle("spread", runtime.Input[number](), func(ctx context.Context, in number) ([]int, error) {
+			_, err := h.begin(ctx)
+			all := make([]int, in.N)
+			for i := range all {
+				all[i] = i
+			}
+			return all, err
+		}),
+		runtime.Handle("double", runtime.Item[int](), func(ctx context.Context, i int) (int, error) {
+			_, err := h.begin(ctx)
+			return 2 * i, err
+		}),
+		runtime.Handle("gather", runtime.Output[[]int]("double"), func(ctx context.Context, all []int) (total int, err error) {
+			_, err = h.begin(ctx)
+			for _, n := range all {
+				total += n
+			}
+			return total, err
+		}),
+	})
+}

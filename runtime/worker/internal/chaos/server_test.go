@@ -1,0 +1,71 @@
+//go:build unix
+
+package chaos
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime/devdb"
+)
+
+// storm starts four workers and runs of sum, breaks things until all runs have
+// been started, and audits. harm breaks something once, and gives the moment at
+// which it was whole again.
+func (a *arena) storm(url string, runs int, over, least, most time.Duration, harm func() time.Time) *fleet {
+	a.t.Helper()
+	r := chances(a.t)
+	f := newFleet(a.t, errand{URL: url, Flow: "sum", Most: 10 * time.Millisecond}, 4)
+	began := time.Now()
+	l := a.start(url, sum, runs, over)
+	var whole []time.Time
+	for l.running() {
+		time.Sleep(between(r, least, most))
+		whole = append(whole, harm())
+	}
+	a.settled(l)
+	took := time.Since(began)
+	require.Len(a.t, f.running(), 4, "no worker gave up")
+	gaps := a.gapsAfter(whole)
+	a.t.Logf("%d faults, %d starts repeated, %d tries repeated, %d takeovers, next claim after %s",
+		len(whole), l.errors.Load(), f.repeated(), ask[int](a, `SELECT count(*) FROM chaos.takeovers`), summary(gaps))
+	lines := 0
+	for _, p := range f.all {
+		lines = max(lines, strings.Count(p.lines(), "\n"))
+	}
+	require.LessOrEqual(a.t, lines, 5+int(took.Seconds()), "lines of log, for a second each")
+	f.stop()
+	a.audit(runs)
+	return f
+}
+
+// F3 and F4: the server is restarted, and killed.
+func TestChaosServerRestarts(t *testing.T) {
+	for name, mode := range map[string]devdb.StopMode{"fast": devdb.Fast, "immediate": devdb.Immediate, "killed": devdb.Killed} {
+		t.Run(name, func(t *testing.T) {
+			a := newArena(t, nil, "sum")
+			r := chances(t)
+			runs, over := scaled(4000, 300), scaled(40*time.Second, 6*time.Second)
+			a.storm(a.url, runs, over, time.Second, 2*time.Second, func() time.Time {
+				require.NoError(t, a.server.Stop(mode))
+				time.Sleep(between(r, 0, 2*time.Second))
+				require.NoError(t, a.server.Resume(a.ctx))
+				return time.Now()
+			})
+		})
+	}
+}
+
+// F5: all connections are terminated, twice a second.
+func TestChaosTerminatedConnections(t *testing.T) {
+	a := newArena(t, nil, "sum")
+	runs, over := scaled(3000, 300), scaled(30*time.Second, 5*time.Second)
+	a.storm(a.url, runs, over, 500*time.Millisecond, 500*time.Millisecond, func() time.Time {
+		_, err := a.pool.Exec(a.ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+		require.NoError(t, err)
+		return time.Now()
+	})
+}
