@@ -5,7 +5,8 @@ language plpgsql as $$
 begin
   insert into pgflow.workers as w (worker_id, queue_name, function_name)
   values (register_worker.worker_id, '*', register_worker.name)
-  on conflict on constraint workers_pkey do update set stopped_at = null, last_heartbeat_at = clock_timestamp();
+  on conflict on constraint workers_pkey do update
+  set queue_name = '*', function_name = excluded.function_name, stopped_at = null, last_heartbeat_at = clock_timestamp();
 end $$;
 
 create or replace function flowc.stop_worker(worker_id uuid) returns void
