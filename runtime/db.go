@@ -65,7 +65,7 @@ func collect[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql strin
 }
 
 func collectOnce[T any](ctx context.Context, db DB, pool *pgxpool.Pool, scan pgx.RowToFunc[T], sql string, args []any) ([]T, error) {
-	if pool != nil && listen.BehindPooler(pool) {
+	if unprepared(db) {
 		args = append([]any{pgx.QueryExecModeExec}, args...)
 	}
 	rows, err := db.Query(ctx, sql, args...)
@@ -79,6 +79,21 @@ func collectOnce[T any](ctx context.Context, db DB, pool *pgxpool.Pool, scan pgx
 		listen.FoundPooler(pool)
 	}
 	return nil, err
+}
+
+// unprepared reports whether statements are to be executed without preparing
+// them under a name. There may be a pooler that lends the server's connection to
+// somebody else after each transaction, where the name is not there yet, or is
+// there already. Through a pool that is found out, and the call repeated; in a
+// transaction it would be the end of that.
+func unprepared(db DB) bool {
+	switch db := db.(type) {
+	case *pgxpool.Pool:
+		return listen.BehindPooler(db)
+	case pgx.Tx, *pgx.Conn, *pgxpool.Conn:
+		return true
+	}
+	return false
 }
 
 // collectOne is [collect] for a statement that gives one row; ok is false if it

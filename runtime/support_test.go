@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +30,18 @@ var typed = runtime.NewFlow[greet](
 
 type greet struct {
 	Name string `json:"name"`
+}
+
+// service is what a worker needs for it.
+func service() runtime.Service {
+	return runtime.Serve(typed.Definition(), []runtime.Handler{
+		runtime.Handle("greet", runtime.Input[greet](), func(_ context.Context, in greet) (string, error) {
+			return "hello " + in.Name, nil
+		}),
+		runtime.Handle("shout", runtime.Output[string]("greet"), func(_ context.Context, in string) (string, error) {
+			return strings.ToUpper(in), nil
+		}),
+	})
 }
 
 // open is a database that has the flow greeting.

@@ -1,0 +1,135 @@
+//go:build linux
+
+package runtime_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/internal/pgbouncer"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+func throughBouncer(t *testing.T) (context.Context, *pgxpool.Pool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	t.Cleanup(cancel)
+	pool := dbtest.Connect(t, pgbouncer.Start(t, dbtest.URL(t)))
+	return ctx, pool
+}
+
+// With PgBouncer in transaction mode and a pool that knows nothing of it, every
+// call works, from the first one on.
+func TestBouncerCalls(t *testing.T) {
+	t.Parallel()
+	ctx, pool := throughBouncer(t)
+	_, err := typed.Upsert(ctx, pool)
+	require.NoError(t, err)
+	const callers, rounds = 8, 10
+	errs := make(chan error, callers)
+	for i := range callers {
+		go func() {
+			for j := range rounds {
+				if err := everyCall(ctx, pool, fmt.Sprintf("%d/%d", i, j)); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range callers {
+		require.NoError(t, receive(t, errs))
+	}
+	require.Equal(t, 4*callers*rounds, count(t, pool, `SELECT count(*) FROM pgflow.runs`))
+}
+
+func everyCall(ctx context.Context, pool *pgxpool.Pool, key string) error {
+	if _, err := typed.Upsert(ctx, pool); err != nil {
+		return err
+	}
+	run, err := typed.Start(ctx, pool, greet{Name: "Ada"})
+	if err != nil {
+		return err
+	}
+	_, err = typed.StartMany(ctx, pool, []greet{{"a"}, {"b"}}, runtime.WithKeys(key+"a", key+"b"), runtime.WithDelay(time.Hour))
+	if err != nil {
+		return err
+	}
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		_, err := typed.Start(ctx, tx, greet{Name: "Ada"}, runtime.WithIdempotencyKey(key))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("in a transaction: %w", err)
+	}
+	if _, err := runtime.GetRunWithStates(ctx, pool, run.ID()); err != nil {
+		return err
+	}
+	if _, err := typed.Get(ctx, pool, run.ID()); err != nil {
+		return err
+	}
+	if err := runtime.CancelRun(ctx, pool, run.ID(), "enough"); err != nil {
+		return err
+	}
+	if _, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{Flows: []string{"greeting"}}); err != nil {
+		return err
+	}
+	if _, err := runtime.ListTasks(ctx, pool, run.ID()); err != nil {
+		return err
+	}
+	_, err = typed.Exists(ctx, pool)
+	return err
+}
+
+// Waiting polls, a worker works flows to their ends, and neither logs a fault.
+func TestBouncerWorker(t *testing.T) {
+	t.Parallel()
+	ctx, pool := throughBouncer(t)
+	_, err := typed.Upsert(ctx, pool)
+	require.NoError(t, err)
+	work(t, pool)
+	var runs []*runtime.Run[string]
+	for range 50 {
+		run, err := typed.Start(ctx, pool, greet{Name: "Ada"})
+		require.NoError(t, err)
+		runs = append(runs, run)
+	}
+	for _, run := range runs {
+		out, err := run.Wait(ctx, runtime.WithPollInterval(20*time.Millisecond))
+		require.NoError(t, err)
+		require.Equal(t, "HELLO ADA", out)
+	}
+	out, err := typed.StartSync(ctx, pool, greet{Name: "Bob"})
+	require.NoError(t, err)
+	require.Equal(t, "HELLO BOB", out)
+	_, err = typed.StartSync(ctx, pool, greet{}, runtime.WithTimeout(0), runtime.WithDelay(time.Hour))
+	require.ErrorIs(t, err, runtime.ErrTimeout)
+	_, err = runtime.GetRun(ctx, pool, uuid.NewString())
+	require.ErrorIs(t, err, runtime.ErrRunNotFound)
+}
+
+// work starts a worker for the flow greeting, which must have had no fault when
+// the test ends.
+func work(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	w, err := worker.New(pool, worker.Config{}, service())
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		require.NoError(t, receive(t, stopped))
+		require.Zero(t, w.Stats().Faults)
+	})
+}
