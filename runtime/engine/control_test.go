@@ -1,0 +1,152 @@
+package engine_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+func TestCancel(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		const cancel = `select flowc.cancel_run($1, 'enough')`
+		r := d.flow("f").step("a").step("b").step("c", after("a")).start(`{}`).begin()
+		require.Equal(t, "t", d.table(cancel, r.id))
+		require.Equal(t, "f", d.table(cancel, r.id), "it has ended")
+		require.Equal(t, "-", d.table(cancel, uuid.Nil))
+		require.Equal(t, "failed 3", r.status())
+		require.Equal(t, "a:started b:started c:created", r.steps())
+		require.Equal(t, "a0 b0", r.archived())
+		require.Equal(t, "cancelled enough t", d.table(`select status, cancel_reason, cancelled_at is not null from flowc.get_run($1)`, r.id))
+
+		id := d.table(`select run_id from flowc.start('f', '{1}', null, start_in => '1 h')`)
+		require.Equal(t, "t", d.table(cancel, id))
+		require.Equal(t, "0", d.table(`select count(*) from flowc.scheduled`))
+	})
+}
+
+// TestRetryRun takes a failed run up where it stopped.
+func TestRetryRun(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		const again = `select flowc.retry_run($1)`
+		d.register(worker, "f")
+		f := d.flow("f", attempts(1)).step("a").mapStep("m", after("a")).step("other").step("s", after("m"))
+		r := f.start(`{}`).complete("a", `[1, 2, 3]`).begin()
+		require.Equal(t, "f", d.table(again, r.id), "it has not failed")
+		require.Equal(t, "-", d.table(again, uuid.Nil))
+		r.completeTask("m", 1, `"kept"`)
+		late := report{run: r, step: "other", outcome: "completed", output: `"late"`}
+		require.Equal(t, "failed", r.failTask("m", 0, "boom"))
+		old := value[int64](d, `select message_id from pgflow.step_tasks where step_slug = 'other'`)
+		require.Equal(t, "t", d.table(again, r.id))
+		require.Equal(t, "started 3", r.status())
+		require.Equal(t, "a:completed m:started other:started s:created", r.steps())
+		require.Equal(t, "- - 2", r.step("m", "failed_at, error_message, remaining_tasks"))
+		require.Equal(t, lines("queued 0 -", "completed 1 -", "queued 0 -"), r.task("m", "status, attempts_count, error_message"))
+		require.Equal(t, lines("m 0 1", "m 2 1", "other 0 1"), d.table(`select step_slug, task_index, tries from flowc.claim($1, '{f}', '{9}') order by 1, 2`, worker))
+		late.message = int(old - value[int64](d, `select message_id from pgflow.step_tasks where step_slug = 'other'`))
+		require.Equal(t, "1 f started -", d.finish(late), "the report of the old message")
+		r.completeTask("m", 0, `0`)
+		r.completeTask("m", 2, `2`)
+		r.completeTask("other", 0, `1`)
+		r.complete("s", `"done"`)
+		require.Equal(t, "completed 0", r.status())
+		require.Equal(t, `[0, "kept", 2]`, r.step("m", "output"))
+	})
+}
+
+// TestRetryRunOfOtherFailures: conditions, type violations, cancelled and stalled runs.
+func TestRetryRunOfOtherFailures(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		again := func(r *run) { require.Equal(t, "t", d.table(`select flowc.retry_run($1)`, r.id)) }
+
+		r := d.flow("conditions").step("a").step("b", requires(`{"ok": 1}`), whenUnmet("fail")).start(`{}`)
+		again(r)
+		require.Equal(t, "a:created b:failed", r.steps(), "the condition is judged again")
+		d.exec(`update pgflow.runs set input = '{"ok": 1}' where run_id = $1`, r.id)
+		again(r)
+		require.Equal(t, "a:started b:started", r.steps())
+
+		r = d.flow("types").step("a").mapStep("m", after("a")).start(`{}`).begin()
+		require.Equal(t, "failed", r.completeTask("a", 0, `{}`))
+		again(r)
+		require.Equal(t, "queued - -", r.task("a", "status, output, error_message"))
+		require.Equal(t, "a:completed m:started", r.complete("a", `[1]`).steps())
+
+		r = d.flow("cancelled").step("a").start(`{}`).begin()
+		d.exec(`select flowc.cancel_run($1)`, r.id)
+		again(r)
+		require.Equal(t, "started", d.table(`select status from flowc.get_run($1)`, r.id))
+		require.Equal(t, "completed 0", r.complete("a", `1`).status())
+
+		d.flow("scheduled").step("a")
+		r = &run{d, "scheduled", d.table(`select run_id from flowc.start('scheduled', '{1}', null, start_in => '1 h')`)}
+		d.exec(`select flowc.cancel_run($1)`, r.id)
+		again(r)
+		require.Equal(t, "a:started", r.steps(), "at once")
+
+		r = d.flow("stalled", timeout(5)).step("a").start(`{}`)
+		for range 4 {
+			r.begin().age("a", 40)
+			d.requeue()
+		}
+		require.Equal(t, "a:failed", r.steps())
+		again(r)
+		require.Equal(t, "queued 0 0 -", r.task("a", "status, attempts_count, requeued_count, permanently_stalled_at"))
+		require.Equal(t, "completed 0", r.complete("a", `1`).status())
+	})
+}
+
+func TestRunNow(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		r := d.flow("f", baseDelay(100)).step("a").step("b", startDelay(60)).step("c", startDelay(60)).start(`{}`).begin()
+		r.failTask("a", 0, "x")
+		require.Empty(t, r.read(9))
+		require.Equal(t, "1", d.table(`select flowc.run_now($1, 'b')`, r.id))
+		require.Equal(t, "b 0 {}", r.read(9))
+		require.Equal(t, "2", d.table(`select flowc.run_now($1)`, r.id))
+		require.Equal(t, "0", d.table(`select flowc.run_now($1)`, r.id))
+		require.Equal(t, lines("a 0 {}", "c 0 {}"), r.read(9))
+	})
+}
+
+func TestDeleteRuns(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		f := d.flow("f", attempts(1)).step("a").step("b", whenExhausted("skip"))
+		done := f.start(`{}`).complete("a", `1`).exhaust("b")
+		open := f.start(`{}`)
+		d.exec(`select flowc.await_run($1)`, open.id)
+		kept := f.start(`{}`).begin()
+		scheduled := d.table(`select run_id from flowc.start('f', '{1}', null, start_in => '1 h')`)
+		require.Equal(t, "3", d.table(`select flowc.delete_runs($1::text[]::uuid[])`, []string{done.id, open.id, scheduled, uuid.NewString()}))
+		require.Equal(t, kept.id, d.table(`select run_id from pgflow.runs`))
+		for _, table := range []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.queue", "flowc.archive", "flowc.failed_tries", "flowc.scheduled", "flowc.waiters"} {
+			require.Equal(t, "0", d.table(`select count(*) from `+table+` where run_id <> $1`, kept.id), table)
+		}
+		require.Equal(t, "a0 b0", kept.queued())
+		require.Equal(t, "0", d.table(`select flowc.delete_runs('{}')`))
+	})
+}
+
+func TestPrune(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		f := d.flow("f", attempts(1)).step("a")
+		g := d.flow("g", attempts(1)).step("a")
+		old, failed, other := f.start(`{}`).complete("a", `1`), f.start(`{}`).exhaust("a"), g.start(`{}`).complete("a", `1`)
+		f.start(`{}`).complete("a", `1`)
+		open := f.start(`{}`)
+		for _, r := range []*run{old, failed, other, open} {
+			d.exec(`update pgflow.runs set started_at = started_at - interval '9 days', completed_at = completed_at - interval '9 days',
+				failed_at = failed_at - interval '9 days' where run_id = $1`, r.id)
+		}
+		prune := func(more string) string {
+			return d.table(`select flowc.prune(clock_timestamp() - interval '1 day'` + more + `)`)
+		}
+		require.Equal(t, "3 2 1", prune(`, dry_run => true`)+" "+prune(`, '{f}', dry_run => true`)+" "+prune(`, at_most => 1, dry_run => true`))
+		require.Equal(t, "2", prune(`, '{f}'`))
+		require.Equal(t, "1", prune(``))
+		require.Equal(t, "0", prune(``))
+		require.Equal(t, "2", d.table(`select count(*) from pgflow.runs`))
+		require.Equal(t, "started 1", open.status(), "what runs is kept")
+	})
+}
