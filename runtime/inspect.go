@@ -217,7 +217,7 @@ func GetDefinition(ctx context.Context, db DB, slug string) (Definition, error) 
 		return Definition{}, fmt.Errorf("flowc: reading flow %s: %w", slug, err)
 	}
 	if doc == nil {
-		return Definition{}, fmt.Errorf("flowc: %w: %q", ErrFlowNotFound, slug)
+		return Definition{}, &FlowNotFoundError{Flow: slug}
 	}
 	return ParseDefinition(slug, doc)
 }

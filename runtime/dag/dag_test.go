@@ -179,6 +179,8 @@ func TestSVG(t *testing.T) {
 
 	l, err = Arrange(order, Options{Direction: Right})
 	require.NoError(t, err)
+	half := l.SVG(SVGOptions{Scale: 0.5})
+	require.Contains(t, half, fmt.Sprintf(`width="%s" height="%s" viewBox="0 0 %s %s"`, length(l.Width/2), length(l.Height/2), length(l.Width), length(l.Height)))
 	svg = l.SVG(SVGOptions{Style: true, Class: "wide"})
 	require.Contains(t, svg, `class="dag wide dag-alone"`)
 	require.Contains(t, svg, `<a class="node" data-node="notify" href="#step-notify">`)

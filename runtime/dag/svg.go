@@ -23,6 +23,8 @@ type SVGOptions struct {
 	Style bool
 	// Class is added to the CSS class of the picture.
 	Class string
+	// Scale makes the picture larger or smaller. Defaults to 1.
+	Scale float64
 }
 
 // WriteSVG writes the picture. The elements of a node have the class "node" and
@@ -30,6 +32,10 @@ type SVGOptions struct {
 // have the class of the node, or of the one that the edge leaves.
 func (l *Layout) WriteSVG(w io.Writer, opts SVGOptions) error {
 	p := &pen{}
+	scale := opts.Scale
+	if scale == 0 {
+		scale = 1
+	}
 	class := strings.TrimSpace("dag " + opts.Class)
 	if l.options.Dots {
 		class += " dag-dots"
@@ -41,7 +47,7 @@ func (l *Layout) WriteSVG(w io.Writer, opts SVGOptions) error {
 		class += " dag-alone"
 	}
 	p.printf(`<svg xmlns="http://www.w3.org/2000/svg" class="%s" width="%s" height="%s" viewBox="0 0 %s %s" role="img" aria-label="%s">`,
-		escape(class), length(l.Width), length(l.Height), length(l.Width), length(l.Height), escape(l.graph.Title))
+		escape(class), length(l.Width*scale), length(l.Height*scale), length(l.Width), length(l.Height), escape(l.graph.Title))
 	if opts.Style {
 		p.printf("<style>%s</style>", CSS)
 	}

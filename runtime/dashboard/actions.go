@@ -1,0 +1,197 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+const (
+	// mostAtOnce is how many runs an action on a list may meet.
+	mostAtOnce = 1000
+	// bulkTime bounds such an action.
+	bulkTime = time.Minute
+	// formBytes bounds what a form may send: the ids of a page of runs are 2 kB.
+	formBytes = 64 << 10
+)
+
+// act does one thing to one run. done is false if the run was not in the right
+// state for it any more.
+func (h *Handler) act(ctx context.Context, action, id, step, reason string) (done bool, err error) {
+	switch action {
+	case ActionCancel:
+		err = runtime.CancelRun(ctx, h.db, id, reason)
+	case ActionRetry:
+		err = runtime.RetryRun(ctx, h.db, id)
+	case ActionRunNow:
+		var hurried int
+		if hurried, err = runtime.RunNow(ctx, h.db, id, step); err == nil {
+			return hurried > 0, nil
+		}
+	case ActionDelete:
+		return runtime.DeleteRun(ctx, h.db, id)
+	default:
+		return false, errNoPage
+	}
+	if errors.Is(err, runtime.ErrWrongStatus) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// actOnOne does what a form on the page of a run asks for.
+func (h *Handler) actOnOne(w http.ResponseWriter, r *http.Request) error {
+	action, id := r.PathValue("action"), r.PathValue("id")
+	if err := h.authorizeForm(w, r, action); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
+	defer cancel()
+	done, err := h.act(ctx, action, id, r.PostForm.Get("step"), r.PostForm.Get("reason"))
+	if err != nil {
+		return err
+	}
+	h.note(r, action, id)
+	to := h.config.Prefix + "/runs/" + url.PathEscape(id)
+	if action == ActionDelete {
+		to = h.config.Prefix + "/runs"
+	}
+	counted := 0
+	if done {
+		counted = 1
+	}
+	redirect(w, r, to, url.Values{}, action, counted, 1)
+	return nil
+}
+
+// actOnMany does what the form under the list of runs asks for: to the runs that
+// were selected, or to all that the list's filters meet.
+func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
+	action := r.FormValue("action")
+	if err := h.authorizeForm(w, r, action); err != nil {
+		return err
+	}
+	if action == ActionRunNow {
+		return errNoPage // it is for a run that somebody looks at
+	}
+	back, err := url.ParseQuery(r.PostForm.Get("back"))
+	if err != nil {
+		return badRequest("The list's filters cannot be read.")
+	}
+	query, err := parseRunsQuery(back)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), bulkTime)
+	defer cancel()
+	ids := r.PostForm["id"]
+	if r.PostForm.Get("scope-"+action) == "all" {
+		if ids, err = h.matching(ctx, query); err != nil {
+			return err
+		}
+	}
+	if len(ids) > mostAtOnce {
+		return badRequest(fmt.Sprintf("%d runs are too many at once, %d is the most.", len(ids), mostAtOnce))
+	}
+	done := 0
+	for _, id := range ids {
+		ok, err := h.act(ctx, action, id, "", r.PostForm.Get("reason"))
+		switch {
+		case errors.Is(err, runtime.ErrRunNotFound):
+		case err != nil:
+			return err
+		case ok:
+			done++
+		}
+	}
+	h.note(r, action, fmt.Sprintf("%d of %d runs", done, len(ids)))
+	redirect(w, r, h.config.Prefix+"/runs", query.values(), action, done, len(ids))
+	return nil
+}
+
+// matching are the ids of the runs that a list would show on all its pages.
+func (h *Handler) matching(ctx context.Context, query runsQuery) ([]string, error) {
+	if query.Contains != "" && h.config.Redact != nil {
+		return nil, errNoPage
+	}
+	filter, err := query.filter(mostAtOnce, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	runs, err := runtime.ListRuns(ctx, h.db, filter)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(runs))
+	for i, run := range runs {
+		ids[i] = run.ID
+	}
+	return ids, nil
+}
+
+// authorizeForm reads a form and asks whether its action is allowed.
+func (h *Handler) authorizeForm(w http.ResponseWriter, r *http.Request, action string) error {
+	r.Body = http.MaxBytesReader(w, r.Body, formBytes)
+	if err := r.ParseForm(); err != nil {
+		return badRequest("The form cannot be read.")
+	}
+	if _, known := deeds[action]; !known {
+		return errNoPage
+	}
+	if err := h.authorize(r, ActionView); err != nil {
+		return err
+	}
+	return h.authorize(r, action)
+}
+
+// note leaves a trace of who did what in the log.
+func (h *Handler) note(r *http.Request, action, what string) {
+	h.stats.actions.Add(1)
+	h.log.InfoContext(r.Context(), "flowc: dashboard: an action", "action", action, "on", what, "from", r.RemoteAddr)
+}
+
+// deeds are what is said when an action is done, with one run, with more, and if
+// there was none for it.
+var deeds = map[string]struct{ one, many, none string }{
+	ActionCancel: {"The run was cancelled.", "%s were cancelled.", "Nothing was cancelled: what has ended stays as it is."},
+	ActionRetry:  {"The run goes on.", "%s go on.", "Nothing was retried: only runs that failed or were cancelled can be."},
+	ActionRunNow: {"What was waiting starts now.", "%s start now.", "Nothing was waiting for its time."},
+	ActionDelete: {"The run was deleted.", "%s were deleted.", "Nothing was deleted: the runs are gone already."},
+}
+
+// redirect goes on to a page that says what was done. The address holds numbers
+// and a known word, no text: nobody can make the page say something else.
+func redirect(w http.ResponseWriter, r *http.Request, path string, values url.Values, action string, done, of int) {
+	values.Set("did", action)
+	values.Set("n", strconv.Itoa(done))
+	values.Set("of", strconv.Itoa(of))
+	http.Redirect(w, r, address(path, values), http.StatusSeeOther)
+}
+
+// notice is what an address says was done.
+func notice(values url.Values) (text string, fault bool) {
+	deed, ok := deeds[values.Get("did")]
+	if !ok {
+		return "", false
+	}
+	done, _ := strconv.Atoi(values.Get("n"))
+	of, _ := strconv.Atoi(values.Get("of"))
+	switch {
+	case done <= 0:
+		return deed.none, true
+	case done == 1:
+		text = deed.one
+	default:
+		text = fmt.Sprintf(deed.many, count(done)+" runs")
+	}
+	if of > done {
+		text += " " + plural(of-done, "other was", "others were") + " not in the right state for it."
+	}
+	return text, false
+}

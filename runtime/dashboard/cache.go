@@ -1,0 +1,53 @@
+package dashboard
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	// fresh is how long figures are good for. They are counted from every run of
+	// the time they are about, whoever looks and however often.
+	fresh = 5 * time.Second
+	// queryTime bounds what a page may ask of the database.
+	queryTime = 10 * time.Second
+)
+
+// cache keeps figures for a moment.
+type cache struct {
+	mu      sync.Mutex
+	entries map[string]*entry
+}
+
+type entry struct {
+	mu    sync.Mutex
+	at    time.Time
+	value any
+}
+
+// cached is a value from the cache, or from load, of which at most one runs for
+// a key. It goes on when the request that began it is gone, since others wait
+// for the same. Keys are few.
+func cached[T any](ctx context.Context, c *cache, key string, load func(context.Context) (T, error)) (T, error) {
+	c.mu.Lock()
+	e := c.entries[key]
+	if e == nil {
+		e = &entry{}
+		c.entries[key] = e
+	}
+	c.mu.Unlock()
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if value, ok := e.value.(T); ok && time.Since(e.at) < fresh {
+		return value, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTime)
+	defer cancel()
+	value, err := load(ctx)
+	if err == nil {
+		e.value, e.at = value, time.Now()
+	}
+	return value, err
+}

@@ -1,0 +1,161 @@
+// Package dashboard shows flows and runs in a browser: an [http.Handler] to be
+// mounted in any program, and what `flowc dashboard` serves.
+//
+//	d, err := dashboard.New(pool, dashboard.Config{Prefix: "/admin/flowc"})
+//	...
+//	mux.Handle("/admin/flowc/", d)
+//
+// Whoever reaches it sees payloads and can cancel, retry and delete runs. In a
+// program that others reach, set [Config.Authorize], or put the handler behind
+// what already guards the program's other pages; [Config.ReadOnly] takes the
+// actions away, and [Config.Redact] what payloads must not show.
+package dashboard
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// Config says how a dashboard is reached and what it may show and do. The zero
+// value is one for the machine that it runs on.
+type Config struct {
+	// Prefix is the path under which browsers see the dashboard, such as
+	// "/admin/flowc". Requests may still have it or not, so that the handler can
+	// stand behind http.StripPrefix or a proxy that does the same. Defaults to
+	// the root.
+	Prefix string
+	// Name is shown beside the mark, to tell one database from another.
+	Name string
+	// ReadOnly takes all actions away.
+	ReadOnly bool
+	// Authorize is asked before anything is shown or done, with one of the
+	// Action constants; an error refuses, and its text is shown. Nil allows
+	// everything. It is not asked for /healthz and for scripts and styles.
+	Authorize func(r *http.Request, action string) error
+	// Hosts are the names that browsers may know the dashboard by, without
+	// ports. localhost and IP addresses always are, so that none are needed on
+	// the own machine; "*" allows all, where a proxy checks them already. It
+	// keeps other sites from reaching the dashboard by pointing a name of
+	// theirs at it.
+	Hosts []string
+	// Redact returns what may be shown of a payload. step is the slug of the step
+	// whose output it is, or empty for the input and the output of a run. With
+	// it, runs cannot be searched by their input, which would tell what it hides.
+	Redact func(flow, step string, payload json.RawMessage) json.RawMessage
+	// Definitions are the flows as this program declares them: those in the
+	// database are compared with them.
+	Definitions []runtime.Definition
+	// Logger gets what goes wrong. Defaults to [slog.Default].
+	Logger *slog.Logger
+}
+
+// What [Config.Authorize] is asked for.
+const (
+	// ActionView is looking at anything.
+	ActionView = "view"
+	// ActionMetrics is reading /metrics.
+	ActionMetrics = "metrics"
+	// ActionCancel is cancelling a run.
+	ActionCancel = "cancel"
+	// ActionRetry is taking a run up again.
+	ActionRetry = "retry"
+	// ActionRunNow is starting at once what waits in a run for its time.
+	ActionRunNow = "run_now"
+	// ActionDelete is deleting a run.
+	ActionDelete = "delete"
+)
+
+// A Handler is a dashboard. [New] makes one.
+type Handler struct {
+	db      runtime.DB
+	config  Config
+	log     *slog.Logger
+	routes  *http.ServeMux
+	origins *http.CrossOriginProtection
+	pages   map[string]*template.Template
+	assets  *assets
+	cache   cache
+	streams *streams
+	stats   stats
+}
+
+// New makes a dashboard of a database, which is not touched before the first
+// request. db is used by many requests at once: it has to be a pool, or
+// something like one.
+func New(db runtime.DB, config Config) (*Handler, error) {
+	switch db.(type) {
+	case nil:
+		return nil, errors.New("flowc: dashboard: db is nil")
+	case *pgx.Conn, *pgxpool.Conn, pgx.Tx:
+		return nil, fmt.Errorf("flowc: dashboard: a %T cannot be used by many requests at once, pass a *pgxpool.Pool", db)
+	}
+	if p := config.Prefix; p != "" {
+		if !strings.HasPrefix(p, "/") || strings.HasPrefix(p, "//") || strings.ContainsAny(p, `?#%\`) {
+			return nil, fmt.Errorf("flowc: dashboard: Prefix is %q, it must be a plain path such as /admin/flowc", p)
+		}
+		config.Prefix = strings.TrimRight(p, "/")
+	}
+	for _, def := range config.Definitions {
+		if err := def.Validate(); err != nil {
+			return nil, err
+		}
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	h := &Handler{
+		db: db, config: config, log: config.Logger,
+		routes: http.NewServeMux(), origins: http.NewCrossOriginProtection(),
+		assets: newAssets(), cache: cache{entries: map[string]*entry{}},
+	}
+	h.streams = newStreams(db, h.log)
+	pages, err := parsePages()
+	if err != nil {
+		return nil, err
+	}
+	h.pages = pages
+	h.route()
+	return h, nil
+}
+
+// Close ends the streams of open pages, which would keep a server from shutting
+// down: give it to [http.Server.RegisterOnShutdown]. Pages can still be read.
+func (h *Handler) Close() { h.streams.close() }
+
+func (h *Handler) route() {
+	h.show("GET /{$}", ActionView, h.overview)
+	h.show("GET /runs", ActionView, h.listRuns)
+	h.show("GET /runs/{id}", ActionView, h.showRun)
+	h.show("GET /runs/{id}/steps/{step}", ActionView, h.showStep)
+	h.show("GET /runs/{id}/payload", ActionView, h.payload)
+	h.show("GET /runs/{id}/events", ActionView, h.events)
+	h.show("GET /flows", ActionView, h.listFlows)
+	h.show("GET /flows/{slug}", ActionView, h.showFlow)
+	h.show("GET /workers", ActionView, h.listWorkers)
+	h.show("GET /metrics", ActionMetrics, h.metrics)
+	h.routes.HandleFunc("POST /runs", h.reporting(h.actOnMany))
+	h.routes.HandleFunc("POST /runs/{id}/{action}", h.reporting(h.actOnOne))
+	h.routes.HandleFunc("GET /healthz", h.health)
+	h.routes.Handle("GET /assets/{name}", h.assets)
+	h.routes.HandleFunc("/", h.reporting(func(http.ResponseWriter, *http.Request) error { return errNoPage }))
+}
+
+// show adds a route that needs a permission.
+func (h *Handler) show(pattern, action string, serve func(http.ResponseWriter, *http.Request) error) {
+	h.routes.HandleFunc(pattern, h.reporting(func(w http.ResponseWriter, r *http.Request) error {
+		if err := h.authorize(r, action); err != nil {
+			return err
+		}
+		return serve(w, r)
+	}))
+}

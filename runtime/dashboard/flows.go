@@ -1,0 +1,133 @@
+package dashboard
+
+import (
+	"context"
+	"html/template"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// flowCard is a flow in the list.
+type flowCard struct {
+	runtime.FlowInfo
+	Steps   int
+	Picture template.HTML
+	Drift   []string
+	Known   bool // whether the program declares it
+}
+
+// flowsPage is the list of flows.
+type flowsPage struct {
+	Flows   []flowCard
+	Missing []string // declared by the program and not in the database
+}
+
+func (h *Handler) listFlows(w http.ResponseWriter, r *http.Request) error {
+	flows, err := h.flows(r.Context(), ranges[0].Span)
+	if err != nil {
+		return err
+	}
+	var page flowsPage
+	for _, info := range flows {
+		def, err := runtime.ParseDefinition(info.Slug, info.Definition)
+		if err != nil {
+			return err
+		}
+		card := flowCard{FlowInfo: info, Steps: len(def.Steps), Picture: miniature(def)}
+		card.Drift, card.Known = h.drift(def)
+		page.Flows = append(page.Flows, card)
+	}
+	for _, def := range h.config.Definitions {
+		if !slices.ContainsFunc(flows, func(f runtime.FlowInfo) bool { return f.Slug == def.Slug }) {
+			page.Missing = append(page.Missing, def.Slug)
+		}
+	}
+	f := h.frame(r, "flows", "Flows", page)
+	f.Refresh = true
+	return h.render(w, http.StatusOK, "flows", f)
+}
+
+// flowPage is one flow.
+type flowPage struct {
+	runtime.FlowInfo
+	Steps []stepOptions
+	Graph *drawing
+	Drift []string
+	Known bool
+	Runs  []runtime.RunSummary
+}
+
+// stepOptions are the options of a step as they hold, those of the flow included.
+type stepOptions struct {
+	Slug                  string
+	Map                   bool
+	Deps                  []string
+	Tries                 int
+	Delay, Timeout, After time.Duration
+	If, IfNot             string
+	WhenUnmet             runtime.Mode
+	WhenExhausted         runtime.Mode
+}
+
+func effective(def runtime.Definition) []stepOptions {
+	var all []stepOptions
+	for _, s := range def.Steps {
+		o := stepOptions{
+			Slug: s.Slug, Map: s.Type == runtime.MapStep, Deps: s.Deps,
+			Tries:   first(runtime.DefaultMaxAttempts, s.MaxAttempts, def.MaxAttempts),
+			Delay:   first(runtime.DefaultBaseDelay, s.BaseDelay, def.BaseDelay),
+			Timeout: first(runtime.DefaultTimeout, s.Timeout, def.Timeout),
+			After:   first(0, s.StartDelay),
+			If:      string(s.If), IfNot: string(s.IfNot), WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
+		}
+		if o.WhenExhausted == "" {
+			o.WhenExhausted = runtime.FailRun
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// first is the first option that is set, or the default.
+func first[T any](otherwise T, options ...*T) T {
+	for _, o := range options {
+		if o != nil {
+			return *o
+		}
+	}
+	return otherwise
+}
+
+func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
+	flows, err := h.flows(r.Context(), ranges[0].Span)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(flows, func(f runtime.FlowInfo) bool { return f.Slug == r.PathValue("slug") })
+	if i < 0 {
+		return errNoFlow
+	}
+	info := flows[i]
+	def, err := runtime.ParseDefinition(info.Slug, info.Definition)
+	if err != nil {
+		return err
+	}
+	graph, err := definitionGraph(def)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
+	defer cancel()
+	runs, err := runtime.ListRuns(ctx, h.db, runtime.RunFilter{Flows: []string{info.Slug}, Limit: 10})
+	if err != nil {
+		return err
+	}
+	page := flowPage{FlowInfo: info, Steps: effective(def), Graph: graph, Runs: runs}
+	page.Drift, page.Known = h.drift(def)
+	f := h.frame(r, "flows", info.Slug, page)
+	f.Refresh = true
+	return h.render(w, http.StatusOK, "flow", f)
+}

@@ -1,0 +1,207 @@
+package dashboard
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/dag"
+)
+
+// A wide screen has this much room for a graph.
+const roomWide, roomHigh = 1160, 560
+
+// drawing is a graph for wide and for narrow screens; the style shows one.
+type drawing struct {
+	Wide, Tall template.HTML
+	// WideClass and TallClass say whether the picture is shrunk to its place or
+	// keeps its size and scrolls.
+	WideClass, TallClass string
+	Shrunk               bool // whether the wide one is
+}
+
+// draw draws a graph. On a wide screen it leads to where it can be larger.
+func draw(g dag.Graph) (*drawing, error) {
+	down, err := dag.Arrange(g, dag.Options{Direction: dag.Down})
+	if err != nil {
+		return nil, err
+	}
+	right, err := dag.Arrange(g, dag.Options{Direction: dag.Right})
+	if err != nil {
+		return nil, err
+	}
+	wide := right
+	if fit(down) > fit(right) {
+		wide = down
+	}
+	d := &drawing{WideClass: "fits", TallClass: "fits", Shrunk: wide.Width > roomWide*1.05}
+	if wide.Width > roomWide*1.5 {
+		d.WideClass = "scrolls"
+	}
+	if down.Width > 520 {
+		d.TallClass = "scrolls"
+	}
+	d.Wide = template.HTML(wide.SVG(dag.SVGOptions{})) // dag escapes what is in the graph
+	d.Tall = template.HTML(down.SVG(dag.SVGOptions{}))
+	return d, nil
+}
+
+// fit is how large a picture can be drawn, at most as it is.
+func fit(l *dag.Layout) float64 { return min(1, roomWide/l.Width, roomHigh/l.Height) }
+
+// A miniature has this much room.
+const stampWide, stampHigh = 228, 96
+
+// miniature draws a flow the size of a stamp, in the direction in which it can be
+// larger.
+func miniature(def runtime.Definition) template.HTML {
+	g := flowGraph(def, func(step runtime.StepOptions) dag.Node { return dag.Node{} })
+	var best *dag.Layout
+	scale := 0.0
+	for _, d := range []dag.Direction{dag.Right, dag.Down} {
+		l, err := dag.Arrange(g, dag.Options{Direction: d, Dots: true})
+		if err != nil {
+			return "" // the database has no flow with a cycle
+		}
+		if s := min(1.5, stampWide/l.Width, stampHigh/l.Height); s > scale {
+			best, scale = l, s
+		}
+	}
+	return template.HTML(best.SVG(dag.SVGOptions{Scale: scale}))
+}
+
+// flowGraph is the graph of a flow; look says how a step looks.
+func flowGraph(def runtime.Definition, look func(runtime.StepOptions) dag.Node) dag.Graph {
+	g := dag.Graph{Title: "The steps of " + def.Slug}
+	for _, step := range def.Steps {
+		n := look(step)
+		n.ID = step.Slug
+		if step.Type == runtime.MapStep {
+			n.Shape = dag.Stack
+		}
+		g.Nodes = append(g.Nodes, n)
+		for _, dep := range step.Deps {
+			g.Edges = append(g.Edges, dag.Edge{From: dep, To: step.Slug})
+		}
+	}
+	return g
+}
+
+// definitionGraph draws a flow with what its steps are.
+func definitionGraph(def runtime.Definition) (*drawing, error) {
+	return draw(flowGraph(def, func(step runtime.StepOptions) dag.Node {
+		var notes []string
+		if step.Type == runtime.MapStep {
+			notes = append(notes, "for each")
+		}
+		if step.StartDelay != nil && *step.StartDelay > 0 {
+			notes = append(notes, "after "+took(*step.StartDelay))
+		}
+		if step.If != nil || step.IfNot != nil {
+			notes = append(notes, "conditional")
+		}
+		return dag.Node{Note: strings.Join(notes, ", "), Link: "#step-" + step.Slug}
+	}))
+}
+
+// runGraph draws a run.
+func runGraph(def runtime.Definition, run *runtime.RunInfo) (*drawing, error) {
+	looks := stepLooks(run)
+	return draw(flowGraph(def, func(step runtime.StepOptions) dag.Node {
+		look := looks[step.Slug]
+		if look.Class == "" {
+			look = stepLook{"created", " "}
+		}
+		// The room for a note is there from the start, so that nothing moves later.
+		return dag.Node{Class: look.Class, Note: look.Note, Title: step.Slug + ": " + look.Note, Link: "#step-" + step.Slug}
+	}))
+}
+
+// stepLook is how a step looks in the graph: as what, and with what note.
+type stepLook struct {
+	Class string `json:"class"`
+	Note  string `json:"note"`
+}
+
+// stepLooks is how the steps of a run look now. It changes only when they do, not
+// as time goes by.
+func stepLooks(run *runtime.RunInfo) map[string]stepLook {
+	looks := make(map[string]stepLook, len(run.States))
+	for _, s := range run.States {
+		looks[s.Step] = lookOf(run, s)
+	}
+	return looks
+}
+
+func lookOf(run *runtime.RunInfo, s runtime.StepState) stepLook {
+	total, left := number(s.InitialTasks), number(s.RemainingTasks)
+	isMap := s.Type == runtime.MapStep
+	switch s.Status {
+	case runtime.StepCompleted:
+		note := took(s.CompletedAt.Sub(s.StartedAt))
+		if isMap {
+			note = fmt.Sprintf("%s × in %s", count(total), note)
+		}
+		return stepLook{"completed", note}
+	case runtime.StepFailed:
+		note := "failed"
+		if s.Attempts > 1 && !isMap {
+			note = fmt.Sprintf("failed %d times", s.Attempts)
+		}
+		return stepLook{"failed", note}
+	case runtime.StepSkipped:
+		return stepLook{"skipped", skipWords(s.SkipReason)}
+	case runtime.StepStarted:
+		if run.Status.Ended() {
+			return stepLook{"stopped", "stopped"}
+		}
+		if isMap {
+			return stepLook{"started", fmt.Sprintf("%s of %s", count(total-left), count(total))}
+		}
+		if s.Attempts > 1 {
+			return stepLook{"started", fmt.Sprintf("try %d", s.Attempts)}
+		}
+		return stepLook{"started", "running"}
+	}
+	switch {
+	case run.Status.Ended():
+		return stepLook{"created", "not reached"}
+	case run.Status == runtime.RunScheduled:
+		return stepLook{"created", "scheduled"}
+	case s.RemainingDeps > 1:
+		return stepLook{"created", fmt.Sprintf("waits for %d", s.RemainingDeps)}
+	}
+	return stepLook{"created", "waits"}
+}
+
+func number(p *int) int {
+	if p == nil {
+		return 0
+	}
+	return *p
+}
+
+// skipWords says why a step was skipped.
+func skipWords(reason string) string {
+	switch reason {
+	case "condition_unmet":
+		return "condition not met"
+	case "handler_failed":
+		return "skipped, it failed"
+	case "dependency_skipped":
+		return "skipped with another"
+	case "":
+		return "skipped"
+	}
+	return shorten(reason, 60)
+}
+
+// runTime is how long a run has been going, or how long it took.
+func runTime(status runtime.RunStatus, started, ended, now time.Time) time.Duration {
+	if status.Ended() && !ended.IsZero() {
+		return since(started, ended)
+	}
+	return since(started, now)
+}

@@ -1,0 +1,147 @@
+package dashboard
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// policy allows a page what is served with it and nothing else: no inline script
+// or style, so that a payload which got into a page as markup could do nothing.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// ServeHTTP answers a request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.stats.requests.Add(1)
+	header := w.Header()
+	header.Set("Content-Security-Policy", policy)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("Referrer-Policy", "same-origin")
+	header.Set("Cross-Origin-Opener-Policy", "same-origin")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	header.Set("Cache-Control", "no-store")
+	r = h.withoutPrefix(r)
+	if err := h.admit(r); err != nil {
+		h.report(w, r, err)
+		return
+	}
+	h.routes.ServeHTTP(w, r)
+}
+
+// withoutPrefix takes the prefix from the path, if the request has it.
+func (h *Handler) withoutPrefix(r *http.Request) *http.Request {
+	path, ok := cutPrefix(r.URL.Path, h.config.Prefix)
+	if !ok {
+		return r
+	}
+	raw, _ := cutPrefix(r.URL.RawPath, h.config.Prefix)
+	stripped := new(http.Request)
+	*stripped = *r
+	stripped.URL = new(url.URL)
+	*stripped.URL = *r.URL
+	stripped.URL.Path, stripped.URL.RawPath = path, raw
+	return stripped
+}
+
+func cutPrefix(path, prefix string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, prefix)
+	switch {
+	case prefix == "" || !ok:
+		return path, false
+	case rest == "":
+		return "/", true
+	}
+	return rest, strings.HasPrefix(rest, "/")
+}
+
+// admit refuses requests that other sites make a browser send.
+func (h *Handler) admit(r *http.Request) error {
+	if r.URL.Path != "/healthz" && !h.knownHost(r.Host) {
+		return &statusError{http.StatusMisdirectedRequest, "Unknown host",
+			"The dashboard is not known by the name " + r.Host + ". If it should be, add the name to Config.Hosts, or to --host of flowc dashboard."}
+	}
+	if err := h.origins.Check(r); err != nil {
+		return &statusError{http.StatusForbidden, "Not from here", "The request came from a page of another site."}
+	}
+	// A browser tells where a form was sent from. What tells nothing is no form of ours.
+	if r.Method == http.MethodPost && r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "" {
+		return &statusError{http.StatusForbidden, "Not from here", "The request does not say where it comes from: it lacks the header Origin."}
+	}
+	return nil
+}
+
+// knownHost reports whether a browser may know the dashboard by this name. An
+// address is always right: only a name can be pointed somewhere else.
+func (h *Handler) knownHost(hostport string) bool {
+	host := hostport
+	if name, _, err := net.SplitHostPort(hostport); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil || host == "localhost" {
+		return true
+	}
+	return slices.ContainsFunc(h.config.Hosts, func(allowed string) bool {
+		return allowed == "*" || strings.EqualFold(allowed, host)
+	})
+}
+
+// authorize reports whether a request may do something.
+func (h *Handler) authorize(r *http.Request, action string) error {
+	if h.config.ReadOnly && action != ActionView && action != ActionMetrics {
+		return &statusError{http.StatusForbidden, "Read only", "This dashboard is for looking only."}
+	}
+	if h.config.Authorize == nil {
+		return nil
+	}
+	if err := h.config.Authorize(r, action); err != nil {
+		return &statusError{http.StatusForbidden, "Not allowed", err.Error()}
+	}
+	return nil
+}
+
+// allowed are the actions that a request may take.
+func (h *Handler) allowed(r *http.Request) map[string]bool {
+	all := map[string]bool{}
+	for _, action := range []string{ActionCancel, ActionRetry, ActionRunNow, ActionDelete} {
+		all[action] = h.authorize(r, action) == nil
+	}
+	return all
+}
+
+// statusError is an answer other than the one that was asked for, in words for
+// whoever asked.
+type statusError struct {
+	status int
+	title  string
+	text   string
+}
+
+func (e *statusError) Error() string { return e.text }
+
+var (
+	errNoPage = &statusError{http.StatusNotFound, "Nothing here", "There is no such page."}
+	errNoRun  = &statusError{http.StatusNotFound, "No such run", "The database does not have this run. It may have been deleted."}
+	errNoFlow = &statusError{http.StatusNotFound, "No such flow", "The database does not have this flow."}
+	errNoStep = &statusError{http.StatusNotFound, "No such step", "The flow of this run does not have this step."}
+)
+
+func badRequest(text string) error {
+	return &statusError{http.StatusBadRequest, "That was not understood", text}
+}
+
+// asStatus finds the answer for an error; nil if it is of a kind whose text is
+// for the log.
+func asStatus(err error) *statusError {
+	var status *statusError
+	if errors.As(err, &status) {
+		return status
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package dashboard
+
+import (
+	"cmp"
+	"context"
+	"html/template"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// timeRange is a choice of how far back figures go.
+type timeRange struct {
+	Key, Words string
+	Span       time.Duration
+	stretch    time.Duration // of a bar in the chart
+}
+
+// ranges are the choices; the first is what is shown unasked.
+var ranges = []timeRange{
+	{"24h", "24 hours", 24 * time.Hour, 20 * time.Minute},
+	{"1h", "hour", time.Hour, time.Minute},
+	{"6h", "6 hours", 6 * time.Hour, 5 * time.Minute},
+	{"7d", "7 days", 7 * 24 * time.Hour, 2 * time.Hour},
+}
+
+// rangesByLength are the choices in the order in which they are offered.
+var rangesByLength = func() []timeRange {
+	sorted := slices.Clone(ranges)
+	slices.SortFunc(sorted, func(a, b timeRange) int { return cmp.Compare(a.Span, b.Span) })
+	return sorted
+}()
+
+func chosenRange(r *http.Request) timeRange {
+	for _, choice := range ranges {
+		if choice.Key == r.URL.Query().Get("range") {
+			return choice
+		}
+	}
+	return ranges[0]
+}
+
+// flows are all flows with the figures of a range.
+func (h *Handler) flows(ctx context.Context, span time.Duration) ([]runtime.FlowInfo, error) {
+	return cached(ctx, &h.cache, "flows "+span.String(), func(ctx context.Context) ([]runtime.FlowInfo, error) {
+		return runtime.ListFlows(ctx, h.db, time.Now().Add(-span))
+	})
+}
+
+// workers are those that live and those that were there in the last hour.
+func (h *Handler) workers(ctx context.Context) ([]runtime.WorkerInfo, error) {
+	return cached(ctx, &h.cache, "workers", func(ctx context.Context) ([]runtime.WorkerInfo, error) {
+		return runtime.ListWorkers(ctx, h.db, time.Now().Add(-time.Hour))
+	})
+}
+
+// failures are the runs that failed last.
+func (h *Handler) failures(ctx context.Context) ([]runtime.RunSummary, error) {
+	return cached(ctx, &h.cache, "failures", func(ctx context.Context) ([]runtime.RunSummary, error) {
+		return runtime.ListFailures(ctx, h.db, time.Now().Add(-7*24*time.Hour), 6)
+	})
+}
+
+// totals are the figures of all flows together.
+type totals struct {
+	Started, Completed, Failed, Running int
+	Waiting, Delayed, InHand            int
+	OldestWaiting                       time.Time
+}
+
+func total(flows []runtime.FlowInfo) totals {
+	var t totals
+	for _, f := range flows {
+		t.Started, t.Completed, t.Failed, t.Running = t.Started+f.Started, t.Completed+f.Completed, t.Failed+f.Failed, t.Running+f.Running
+		t.Waiting, t.Delayed, t.InHand = t.Waiting+f.Waiting, t.Delayed+f.Delayed, t.InHand+f.InHand
+		if !f.OldestWaiting.IsZero() && (t.OldestWaiting.IsZero() || f.OldestWaiting.Before(t.OldestWaiting)) {
+			t.OldestWaiting = f.OldestWaiting
+		}
+	}
+	return t
+}
+
+// overviewPage is the first page.
+type overviewPage struct {
+	Range    timeRange
+	Ranges   []timeRange
+	Totals   totals
+	Alive    int // workers
+	Silent   int
+	Chart    template.HTML
+	Worst    []runtime.FlowInfo
+	Failures []runtime.RunSummary
+	Workers  []runtime.WorkerInfo
+	Flows    int
+}
+
+func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	choice := chosenRange(r)
+	flows, err := h.flows(ctx, choice.Span)
+	if err != nil {
+		return err
+	}
+	points, err := cached(ctx, &h.cache, "throughput "+choice.Key, func(ctx context.Context) ([]runtime.ThroughputPoint, error) {
+		// Bars begin at round times, so that they stay the same as time goes by.
+		from := time.Now().Add(-choice.Span).Truncate(choice.stretch).Add(choice.stretch)
+		return runtime.Throughput(ctx, h.db, from, choice.stretch)
+	})
+	if err != nil {
+		return err
+	}
+	workers, err := h.workers(ctx)
+	if err != nil {
+		return err
+	}
+	failures, err := h.failures(ctx)
+	if err != nil {
+		return err
+	}
+	page := overviewPage{
+		Range: choice, Ranges: rangesByLength, Totals: total(flows), Chart: chart(points, choice.stretch),
+		Worst: worst(flows), Failures: failures, Flows: len(flows),
+	}
+	for _, worker := range workers {
+		switch worker.Status {
+		case runtime.WorkerWorking, runtime.WorkerDraining:
+			page.Alive++
+		case runtime.WorkerSilent:
+			page.Silent++
+		case runtime.WorkerStopped:
+			continue
+		}
+		page.Workers = append(page.Workers, worker)
+	}
+	f := h.frame(r, "overview", "Overview", page)
+	f.Refresh = true
+	return h.render(w, http.StatusOK, "overview", f)
+}
+
+// worst are the flows that need a look: those with the most failures, then those
+// whose tasks wait longest, then the busiest.
+func worst(flows []runtime.FlowInfo) []runtime.FlowInfo {
+	sorted := slices.Clone(flows)
+	slices.SortStableFunc(sorted, func(a, b runtime.FlowInfo) int {
+		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(b.Waiting, a.Waiting), cmp.Compare(b.Started, a.Started))
+	})
+	return sorted[:min(len(sorted), 6)]
+}

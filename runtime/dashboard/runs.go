@@ -1,0 +1,192 @@
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+const runsPerPage = 50
+
+// statuses are those that a run can be looked for by.
+var statuses = []runtime.RunStatus{
+	runtime.RunStarted, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled, runtime.RunScheduled,
+}
+
+// windows are the times that runs can be looked for in. A list that has to look
+// at every run of a large table for the few that it wants takes for ever, so
+// there is a bound unless somebody wants none.
+var windows = []window{
+	{"1h", "last hour", time.Hour},
+	{"24h", "last 24 hours", 24 * time.Hour},
+	{"7d", "last 7 days", 7 * 24 * time.Hour},
+	{"30d", "last 30 days", 30 * 24 * time.Hour},
+	{"all", "any time", 0},
+}
+
+const usualWindow = "24h"
+
+type window struct {
+	Key, Words string
+	span       time.Duration // 0 has no bound
+}
+
+// runsQuery is what the address of the page of runs says.
+type runsQuery struct {
+	Flow     string
+	Statuses []runtime.RunStatus
+	Window   string
+	Contains string
+	after    *runtime.RunSummary
+}
+
+// parseRunsQuery reads an address. What it does not understand is an error: a
+// filter that silently is none would make a bulk action meet the wrong runs.
+func parseRunsQuery(values url.Values) (runsQuery, error) {
+	q := runsQuery{Flow: values.Get("flow"), Window: values.Get("time"), Contains: strings.TrimSpace(values.Get("contains"))}
+	if q.Window == "" {
+		q.Window = usualWindow
+	}
+	if !slices.ContainsFunc(windows, func(w window) bool { return w.Key == q.Window }) {
+		return q, badRequest("There is no time range " + strconv.Quote(q.Window) + ".")
+	}
+	for _, s := range values["status"] {
+		if !slices.Contains(statuses, runtime.RunStatus(s)) {
+			return q, badRequest("There is no status " + strconv.Quote(s) + ".")
+		}
+		q.Statuses = append(q.Statuses, runtime.RunStatus(s))
+	}
+	if cursor := values.Get("after"); cursor != "" {
+		micros, id, _ := strings.Cut(cursor, "_")
+		n, err := strconv.ParseInt(micros, 10, 64)
+		if err != nil || uuid.Validate(id) != nil {
+			return q, badRequest("The address of this page is not whole: begin again at the first page of runs.")
+		}
+		q.after = &runtime.RunSummary{ID: id, StartedAt: time.UnixMicro(n)}
+	}
+	return q, nil
+}
+
+// values is the query as an address says it, without the place in the list.
+func (q runsQuery) values() url.Values {
+	values := url.Values{}
+	if q.Flow != "" {
+		values.Set("flow", q.Flow)
+	}
+	for _, s := range q.Statuses {
+		values.Add("status", string(s))
+	}
+	if q.Window != usualWindow {
+		values.Set("time", q.Window)
+	}
+	if q.Contains != "" {
+		values.Set("contains", q.Contains)
+	}
+	return values
+}
+
+// Has reports whether a status is looked for.
+func (q runsQuery) Has(s runtime.RunStatus) bool { return slices.Contains(q.Statuses, s) }
+
+// Narrow reports whether the query leaves anything out but old runs.
+func (q runsQuery) Narrow() bool { return q.Flow != "" || len(q.Statuses) > 0 || q.Contains != "" }
+
+// filter is the query as the database takes it.
+func (q runsQuery) filter(limit int, now time.Time) (runtime.RunFilter, error) {
+	f := runtime.RunFilter{Statuses: q.Statuses, After: q.after, Limit: limit}
+	if q.Flow != "" {
+		f.Flows = []string{q.Flow}
+	}
+	for _, w := range windows {
+		if w.Key == q.Window && w.span > 0 {
+			f.StartedFrom = now.Add(-w.span)
+		}
+	}
+	if q.Contains != "" {
+		if !json.Valid([]byte(q.Contains)) {
+			return f, badRequest(`What the input has to contain is not JSON. Write it as {"order_id": 1001}.`)
+		}
+		f.InputContains = json.RawMessage(q.Contains)
+	}
+	return f, nil
+}
+
+// runsPage is the list of runs.
+type runsPage struct {
+	Query     runsQuery
+	Flows     []string
+	Statuses  []runtime.RunStatus
+	Windows   []window
+	Runs      []runtime.RunSummary
+	CanSearch bool
+	First     bool
+	Newest    string // address of the first page
+	Older     string // address of the next page, empty on the last
+	Wider     string // address of the same with a longer time
+	Back      string // the address of this page, for actions
+}
+
+func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
+	query, err := parseRunsQuery(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	if query.Contains != "" && h.config.Redact != nil {
+		return &statusError{http.StatusForbidden, "Not allowed", "Payloads are redacted here, so runs cannot be searched by their input."}
+	}
+	filter, err := query.filter(runsPerPage+1, time.Now())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
+	defer cancel()
+	runs, err := runtime.ListRuns(ctx, h.db, filter)
+	if err != nil {
+		return err
+	}
+	flows, err := h.flows(ctx, 24*time.Hour)
+	if err != nil {
+		return err
+	}
+	values := query.values()
+	path := h.config.Prefix + "/runs"
+	page := runsPage{
+		Query: query, Statuses: statuses, Windows: windows, First: query.after == nil, CanSearch: h.config.Redact == nil,
+		Newest: address(path, values), Back: values.Encode(),
+	}
+	for _, f := range flows {
+		page.Flows = append(page.Flows, f.Slug)
+	}
+	if len(runs) > runsPerPage {
+		runs = runs[:runsPerPage]
+		last := runs[len(runs)-1]
+		older := query.values()
+		older.Set("after", strconv.FormatInt(last.StartedAt.UnixMicro(), 10)+"_"+last.ID)
+		page.Older = address(path, older)
+	}
+	if query.Window != "all" {
+		wider := query
+		wider.Window = map[string]string{"1h": "24h", "24h": "7d", "7d": "30d", "30d": "all"}[query.Window]
+		page.Wider = address(path, wider.values())
+	}
+	page.Runs = runs
+	f := h.frame(r, "runs", "Runs", page)
+	f.Refresh = page.First
+	return h.render(w, http.StatusOK, "runs", f)
+}
+
+func address(path string, values url.Values) string {
+	if len(values) == 0 {
+		return path
+	}
+	return path + "?" + values.Encode()
+}

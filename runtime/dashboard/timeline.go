@@ -1,0 +1,230 @@
+package dashboard
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// lanesPerStep is how many tasks of a map step have a lane of their own.
+const lanesPerStep = 8
+
+// timeline is what happened in a run, by time: a lane for each task, with a bar
+// for each of its tries.
+type timeline struct {
+	Ticks []tick
+	Lanes []lane
+	Total time.Duration
+}
+
+// tick is a mark on the axis of time.
+type tick struct {
+	At    string // from the left, in percent
+	Label string
+	Last  bool // has no room for its label right of it
+}
+
+// lane is a row.
+type lane struct {
+	Step   string
+	Index  int
+	Many   bool // has an index worth showing
+	Bars   []bar
+	Took   string
+	Note   string // instead of bars
+	Hidden int    // tasks that have no lane, behind this one
+}
+
+// bar is a stretch of time: a try, or the wait for one.
+type bar struct {
+	X, Width string // in percent
+	Class    string
+	Title    string
+}
+
+// axis turns times into percent.
+type axis struct{ from, to time.Time }
+
+func (a axis) at(t time.Time) float64 {
+	if t.Before(a.from) {
+		return 0
+	}
+	return min(100*float64(t.Sub(a.from))/float64(a.to.Sub(a.from)), 100)
+}
+
+func percentText(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) + "%" }
+
+func (a axis) bar(from, to time.Time, class, title string) bar {
+	return bar{X: percentText(a.at(from)), Width: percentText(max(a.at(to)-a.at(from), 0)), Class: class, Title: title}
+}
+
+// newTimeline makes the timeline of a run from its tasks. It is nil as long as
+// nothing has happened.
+func newTimeline(run *runtime.RunInfo, tasks []runtime.FoundTask, now time.Time) *timeline {
+	if len(tasks) == 0 {
+		return nil
+	}
+	a := span(run, tasks, now)
+	t := &timeline{Total: a.to.Sub(a.from), Ticks: ticks(a)}
+	byStep := map[string][]runtime.FoundTask{}
+	for _, task := range tasks {
+		byStep[task.Step] = append(byStep[task.Step], task)
+	}
+	for _, state := range run.States {
+		own := byStep[state.Step]
+		if len(own) == 0 {
+			t.Lanes = append(t.Lanes, lane{Step: state.Step, Note: lookOf(run, state).Note})
+			continue
+		}
+		total := max(number(state.InitialTasks), len(own))
+		for i, task := range own {
+			if i == lanesPerStep {
+				t.Lanes[len(t.Lanes)-1].Hidden = total - i
+				break
+			}
+			l := lane{Step: task.Step, Index: task.Index, Many: state.Type == runtime.MapStep, Bars: bars(a, run, task, now)}
+			if begin, end := worked(task, now, run); !begin.IsZero() {
+				l.Took = took(since(begin, end))
+			}
+			t.Lanes = append(t.Lanes, l)
+		}
+	}
+	return t
+}
+
+// span is the time that a timeline is about: from when the first task could be
+// done to the end of the run, or now.
+func span(run *runtime.RunInfo, tasks []runtime.FoundTask, now time.Time) axis {
+	a := axis{from: tasks[0].QueuedAt, to: runEnd(run)}
+	if a.to.IsZero() {
+		a.to = now
+	}
+	for _, t := range tasks {
+		for _, at := range []time.Time{t.QueuedAt, t.StartedAt, t.CompletedAt, t.FailedAt} {
+			a.include(at)
+		}
+		for _, try := range t.FailedTries {
+			a.include(try.StartedAt)
+			a.include(try.FailedAt)
+		}
+	}
+	if a.to.Sub(a.from) < time.Millisecond {
+		a.to = a.from.Add(time.Millisecond)
+	}
+	return a
+}
+
+func (a *axis) include(t time.Time) {
+	switch {
+	case t.IsZero():
+	case t.Before(a.from):
+		a.from = t
+	case t.After(a.to):
+		a.to = t
+	}
+}
+
+func runEnd(run *runtime.RunInfo) time.Time {
+	for _, t := range []time.Time{run.CompletedAt, run.CancelledAt, run.FailedAt} {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// worked is when the first try of a task began and the last one ended.
+func worked(t runtime.FoundTask, now time.Time, run *runtime.RunInfo) (begin, end time.Time) {
+	begin = t.StartedAt
+	for _, try := range t.FailedTries {
+		if !try.StartedAt.IsZero() && (begin.IsZero() || try.StartedAt.Before(begin)) {
+			begin = try.StartedAt
+		}
+		end = try.FailedAt
+	}
+	switch {
+	case !t.CompletedAt.IsZero():
+		end = t.CompletedAt
+	case !t.FailedAt.IsZero():
+		end = t.FailedAt
+	case t.Status == runtime.TaskStarted && run.Status.Ended():
+		end = runEnd(run)
+	case t.Status == runtime.TaskStarted:
+		end = now
+	}
+	return begin, end
+}
+
+// bars are the tries of a task and the waits before them.
+func bars(a axis, run *runtime.RunInfo, t runtime.FoundTask, now time.Time) []bar {
+	var all []bar
+	ready := t.QueuedAt
+	wait := func(until time.Time, what string) {
+		if !ready.IsZero() && until.After(ready) {
+			all = append(all, a.bar(ready, until, "wait", fmt.Sprintf("%s for %s", what, took(until.Sub(ready)))))
+		}
+	}
+	for _, try := range t.FailedTries {
+		begin := try.StartedAt
+		if begin.IsZero() {
+			begin = try.FailedAt
+		}
+		wait(begin, "waited")
+		all = append(all, a.bar(begin, try.FailedAt, "failed",
+			fmt.Sprintf("try %d failed after %s: %s", try.Attempt, took(since(begin, try.FailedAt)), firstLine(try.Error))))
+		ready = try.FailedAt
+	}
+	switch {
+	case t.Status == runtime.TaskCompleted:
+		wait(t.StartedAt, "waited")
+		all = append(all, a.bar(t.StartedAt, t.CompletedAt, "completed",
+			fmt.Sprintf("try %d took %s", t.Attempts, took(since(t.StartedAt, t.CompletedAt)))))
+	case t.Status == runtime.TaskStarted && run.Status.Ended():
+		wait(t.StartedAt, "waited")
+		all = append(all, a.bar(t.StartedAt, runEnd(run), "stopped", fmt.Sprintf("try %d was given up when the run ended", t.Attempts)))
+	case t.Status == runtime.TaskStarted:
+		wait(t.StartedAt, "waited")
+		all = append(all, a.bar(t.StartedAt, now, "started", fmt.Sprintf("try %d is running", t.Attempts)))
+	case t.Status == runtime.TaskQueued && !run.Status.Ended():
+		wait(now, "has waited")
+	}
+	return all
+}
+
+// ticks marks round times, four to eight of them.
+func ticks(a axis) []tick {
+	total := a.to.Sub(a.from)
+	step := niceStep(total / 5)
+	var all []tick
+	for d := time.Duration(0); d <= total; d += step {
+		at := a.at(a.from.Add(d))
+		label := "0"
+		if d > 0 {
+			label = took(d)
+		}
+		all = append(all, tick{At: percentText(at), Label: label, Last: at > 92})
+	}
+	return all
+}
+
+var roundSeconds = []time.Duration{1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600}
+
+// niceStep is the smallest round time that is no less than d.
+func niceStep(d time.Duration) time.Duration {
+	for unit := time.Microsecond; unit < time.Second; unit *= 10 {
+		for _, n := range []time.Duration{1, 2, 5} {
+			if n*unit >= d {
+				return n * unit
+			}
+		}
+	}
+	for _, n := range roundSeconds {
+		if n*time.Second >= d {
+			return n * time.Second
+		}
+	}
+	const day = 24 * time.Hour
+	return (d + day - 1) / day * day
+}
