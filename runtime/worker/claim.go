@@ -35,6 +35,7 @@ type claimer struct {
 	found   int           // claims in a row that found something
 	poll    time.Duration // how long the last wait for nothing in particular was
 	asleep  uint64        // the listener's connection for which the database knows that we sleep
+	stale   bool          // whether something else may be due next than when it was asked
 	due     <-chan time.Time
 	unknown []time.Time // when to give back what lost claims may have taken
 }
@@ -175,9 +176,9 @@ func (c *claimer) dispatch(tasks []*task) {
 // rest waits until there may be work.
 func (c *claimer) rest() {
 	live := c.listener.Live()
-	if live != 0 && c.asleep != live {
+	if live != 0 && (c.asleep != live || c.stale) {
 		if due, err := c.db.sleep(c.ctx, c.id, c.slugs); err == nil {
-			c.asleep = live
+			c.asleep, c.stale = live, false
 			c.arm(due)
 			return // what came before we slept was not announced: once more
 		}
@@ -194,11 +195,10 @@ func (c *claimer) rest() {
 	case <-c.kick:
 	case <-timer.C:
 	case <-c.work.C:
-		c.rearm()
+		c.stale = true
 	case <-c.due:
-		if _, err := c.db.startDue(c.ctx, c.slugs); err == nil {
-			c.rearm()
-		}
+		_, err := c.db.startDue(c.ctx, c.slugs)
+		c.stale = err == nil
 	}
 }
 
@@ -207,12 +207,5 @@ func (c *claimer) arm(due time.Duration) {
 	c.due = nil
 	if due >= 0 {
 		c.due = time.After(max(due, minDue))
-	}
-}
-
-// rearm asks again what is due next.
-func (c *claimer) rearm() {
-	if due, err := c.db.sleep(c.ctx, c.id, c.slugs); err == nil {
-		c.arm(due)
 	}
 }

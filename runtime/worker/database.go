@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -15,9 +16,10 @@ import (
 )
 
 const (
-	connections    = 4                     // claims, reports, values, and everything else
+	connections    = 8                     // four in use, and as many that have to be given up
 	connectTimeout = 5 * time.Second       // unless the pool's configuration has one
 	pingTimeout    = time.Second           // for a connection that was idle before it is used
+	closeTimeout   = time.Second           // for a connection that is given up
 	minBackoff     = 50 * time.Millisecond // after the first failed call
 	maxBackoff     = 2 * time.Second
 	awayTime       = 500 * time.Millisecond // how long calls have to fail for a line in the log
@@ -30,8 +32,8 @@ type database struct {
 	log    *slog.Logger
 	faults interface{ Add(int64) int64 }
 
-	claims  limit // the claimer's
-	reports limit // the reporter's
+	// How long these calls may take.
+	claims, reports, values limit
 
 	mu     sync.Mutex
 	since  time.Time       // of the first failed call after the last good one
@@ -48,6 +50,11 @@ func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) 
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
+	dial := config.ConnConfig.DialFunc
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		return brief{conn}, err
+	}
 	if listen.BehindPooler(pool) {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
@@ -56,6 +63,18 @@ func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) 
 		return nil, err
 	}
 	return &database{pool: own, log: log, faults: faults, broken: map[string]bool{}}, nil
+}
+
+// A brief connection is soon gone once it is given up. pgx would wait for its
+// other end for 15 seconds, and it would have its place in the pool that long.
+type brief struct{ net.Conn }
+
+// SetDeadline is called with a time to come only by what closes the connection.
+func (b brief) SetDeadline(at time.Time) error {
+	if soon := time.Now().Add(closeTimeout); at.After(soon) {
+		at = soon
+	}
+	return b.Conn.SetDeadline(at)
 }
 
 // close closes the connections. Those whose other end is gone take their time,
@@ -80,8 +99,8 @@ func (d *database) call(ctx context.Context, name string, limit time.Duration, f
 	if ctx.Err() != nil && err != nil {
 		return err
 	}
-	if limited.Err() != nil && err != nil {
-		// The other connections may be as dead as this one.
+	if err != nil && (limited.Err() != nil || pgerr.Transient(err) && pgerr.Code(err) == "" || pgerr.Class(err) == "57") {
+		// The other connections are likely as dead as this one.
 		d.pool.Reset()
 	}
 	d.observe(name, err)

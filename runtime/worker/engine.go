@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,11 +16,10 @@ import (
 const (
 	shortCall = 3 * time.Second
 	claimCall = 5 * time.Second
-	valueCall = 30 * time.Second // reads values of any size
 
-	// Claims and reports may take least at first, since a connection whose other
-	// end is gone has to be given up soon, and up to most once they took too long,
-	// since a database may be slow.
+	// What tasks wait for may take least at first, since a connection whose other
+	// end is gone has to be given up soon, and up to most once it took too long,
+	// since a database may be slow and values large.
 	least, most = 2 * time.Second, time.Minute
 
 	// slowest is how many bytes a second go to the database at least.
@@ -30,16 +30,26 @@ const (
 // way of executing a statement can carry.
 
 // A limit is how long one kind of call may take. It learns from how long they took.
-type limit struct{ now time.Duration }
+type limit struct {
+	mu  sync.Mutex
+	now time.Duration
+}
 
-func (l *limit) get() time.Duration { return max(l.now, least) }
+func (l *limit) get() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(l.now, least)
+}
 
-func (l *limit) learn(took time.Duration, err error) {
+// learn learns from a call that began at a time, with a limit.
+func (l *limit) learn(began time.Time, had time.Duration, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	switch {
 	case err == nil:
-		l.now = min(2*took, most)
+		l.now = min(2*time.Since(began), most)
 	case errors.Is(err, context.DeadlineExceeded):
-		l.now = min(2*l.get(), most)
+		l.now = min(2*had, most)
 	}
 }
 
@@ -64,12 +74,12 @@ SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, trie
 FROM flowc.claim($1::text::uuid, $2, $3, $4)`
 
 func (d *database) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {
-	began := time.Now()
-	err = d.call(ctx, "claim", d.claims.get(), func(ctx context.Context, pool *pgxpool.Pool) error {
+	began, limit := time.Now(), d.claims.get()
+	err = d.call(ctx, "claim", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
 		tasks, err = rows(ctx, pool, pgx.RowToStructByPos[claimed], claimSQL, id.String(), flows, limits, notNil(except))
 		return err
 	})
-	d.claims.learn(time.Since(began), err)
+	d.claims.learn(began, limit, err)
 	return tasks, err
 }
 
@@ -100,13 +110,13 @@ SELECT n, accepted, task_status, retry_in
 FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10)`
 
 func (d *database) finish(ctx context.Context, id uuid.UUID, r report) (verdicts []verdict, err error) {
-	began := time.Now()
-	err = d.call(ctx, "finish", d.reports.get()+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) error {
+	began, limit := time.Now(), d.reports.get()
+	err = d.call(ctx, "finish", limit+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) error {
 		verdicts, err = rows(ctx, pool, pgx.RowToStructByPos[verdict], finishSQL, id.String(),
 			r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays)
 		return err
 	})
-	d.reports.learn(time.Since(began), err)
+	d.reports.learn(began, limit, err)
 	return verdicts, err
 }
 
@@ -195,11 +205,13 @@ type value struct {
 }
 
 func (d *database) readValues(ctx context.Context, runs, sources []string) (values []value, err error) {
-	err = d.call(ctx, "read_values", valueCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+	began, limit := time.Now(), d.values.get()
+	err = d.call(ctx, "read_values", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
 		values, err = rows(ctx, pool, pgx.RowToStructByPos[value],
 			`SELECT run_id::text, source, value FROM flowc.read_values($1::text[]::uuid[], $2)`, runs, sources)
 		return err
 	})
+	d.values.learn(began, limit, err)
 	return values, err
 }
 

@@ -148,7 +148,7 @@ func (s *session) run(ctx context.Context) error {
 	beside.Wait()
 	last, done := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
 	defer done()
-	err := s.db.stop(last, s.id)
+	err := s.db.patiently(last, func() error { return s.db.stop(last, s.id) })
 	switch {
 	case unreported > 0:
 		return fmt.Errorf("flowc: worker: stopped with %d results that could not be reported, their tasks will run again", unreported)
@@ -188,7 +188,7 @@ func (s *session) releaseAll() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanup)
 	defer cancel()
 	messages, attempts := keys(tasks)
-	if err := s.db.release(ctx, s.id, messages, attempts); err != nil {
+	if err := s.db.patiently(ctx, func() error { return s.db.release(ctx, s.id, messages, attempts) }); err != nil {
 		return err
 	}
 	for _, t := range tasks {

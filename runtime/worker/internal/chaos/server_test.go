@@ -15,12 +15,12 @@ import (
 // storm starts four workers and runs of sum, breaks things until all runs have
 // been started, and audits. harm breaks something once, and gives the moment at
 // which it was whole again.
-func (a *arena) storm(url string, runs int, over, least, most time.Duration, harm func() time.Time) *fleet {
+func (a *arena) storm(workers, starters string, runs int, over, least, most time.Duration, harm func() time.Time) *fleet {
 	a.t.Helper()
 	r := chances(a.t)
-	f := newFleet(a.t, errand{URL: url, Flow: "sum", Most: 10 * time.Millisecond}, 4)
+	f := newFleet(a.t, errand{URL: workers, Flow: "sum", Most: 10 * time.Millisecond}, 4)
 	began := time.Now()
-	l := a.start(url, sum, runs, over)
+	l := a.start(starters, sum, runs, over)
 	var whole []time.Time
 	for l.running() {
 		time.Sleep(between(r, least, most))
@@ -49,7 +49,7 @@ func TestChaosServerRestarts(t *testing.T) {
 			a := newArena(t, nil, "sum")
 			r := chances(t)
 			runs, over := scaled(4000, 300), scaled(40*time.Second, 6*time.Second)
-			a.storm(a.url, runs, over, time.Second, 2*time.Second, func() time.Time {
+			a.storm(a.url, a.url, runs, over, time.Second, 2*time.Second, func() time.Time {
 				require.NoError(t, a.server.Stop(mode))
 				time.Sleep(between(r, 0, 2*time.Second))
 				require.NoError(t, a.server.Resume(a.ctx))
@@ -63,7 +63,7 @@ func TestChaosServerRestarts(t *testing.T) {
 func TestChaosTerminatedConnections(t *testing.T) {
 	a := newArena(t, nil, "sum")
 	runs, over := scaled(3000, 300), scaled(30*time.Second, 5*time.Second)
-	a.storm(a.url, runs, over, 500*time.Millisecond, 500*time.Millisecond, func() time.Time {
+	a.storm(a.url, a.url, runs, over, 500*time.Millisecond, 500*time.Millisecond, func() time.Time {
 		_, err := a.pool.Exec(a.ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 		require.NoError(t, err)
 		return time.Now()
