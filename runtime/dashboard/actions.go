@@ -47,8 +47,11 @@ func (h *Handler) act(ctx context.Context, action, id, step, reason string) (don
 
 // actOnOne does what a form on the page of a run asks for.
 func (h *Handler) actOnOne(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(w, r); err != nil {
+		return err
+	}
 	action, id := r.PathValue("action"), r.PathValue("id")
-	if err := h.authorizeForm(w, r, action); err != nil {
+	if err := h.authorizeAction(r, action); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
@@ -73,8 +76,11 @@ func (h *Handler) actOnOne(w http.ResponseWriter, r *http.Request) error {
 // actOnMany does what the form under the list of runs asks for: to the runs that
 // were selected, or to all that the list's filters meet.
 func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
-	action := r.FormValue("action")
-	if err := h.authorizeForm(w, r, action); err != nil {
+	if err := readForm(w, r); err != nil {
+		return err
+	}
+	action := r.PostForm.Get("action")
+	if err := h.authorizeAction(r, action); err != nil {
 		return err
 	}
 	if action == ActionRunNow {
@@ -117,10 +123,7 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 
 // matching are the ids of the runs that a list would show on all its pages.
 func (h *Handler) matching(ctx context.Context, query runsQuery) ([]string, error) {
-	if query.Contains != "" && h.config.Redact != nil {
-		return nil, errNoPage
-	}
-	filter, err := query.filter(mostAtOnce, time.Now())
+	filter, err := h.filter(query, mostAtOnce, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -135,12 +138,16 @@ func (h *Handler) matching(ctx context.Context, query runsQuery) ([]string, erro
 	return ids, nil
 }
 
-// authorizeForm reads a form and asks whether its action is allowed.
-func (h *Handler) authorizeForm(w http.ResponseWriter, r *http.Request, action string) error {
+func readForm(w http.ResponseWriter, r *http.Request) error {
 	r.Body = http.MaxBytesReader(w, r.Body, formBytes)
 	if err := r.ParseForm(); err != nil {
 		return badRequest("The form cannot be read.")
 	}
+	return nil
+}
+
+// authorizeAction asks whether an action is allowed to somebody who may look.
+func (h *Handler) authorizeAction(r *http.Request, action string) error {
 	if _, known := deeds[action]; !known {
 		return errNoPage
 	}

@@ -20,6 +20,9 @@ const (
 	inlineBytes = 16 << 10
 	// tasksShown is how many tasks of a step are on the page of the run.
 	tasksShown = 20
+	// triesCounted is up to how many tasks of a step runtime.GetRunProgress counts
+	// their tries.
+	triesCounted = 100
 	// tasksPerPage is how many are on the page of the step.
 	tasksPerPage = 100
 )
@@ -119,7 +122,7 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 		step := h.stepView(run, def, state, tasks, values, now)
 		page.Steps = append(page.Steps, step)
 		page.Tries += state.Attempts
-		counted = counted && (state.Attempts > 0 || step.Total == 0 || len(step.Tasks) == step.Total)
+		counted = counted && step.Total <= triesCounted
 		if !step.Next.IsZero() {
 			page.Delayed++
 		}

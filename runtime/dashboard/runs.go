@@ -100,8 +100,8 @@ func (q runsQuery) Has(s runtime.RunStatus) bool { return slices.Contains(q.Stat
 // Narrow reports whether the query leaves anything out but old runs.
 func (q runsQuery) Narrow() bool { return q.Flow != "" || len(q.Statuses) > 0 || q.Contains != "" }
 
-// filter is the query as the database takes it.
-func (q runsQuery) filter(limit int, now time.Time) (runtime.RunFilter, error) {
+// filter is a query as the database takes it.
+func (h *Handler) filter(q runsQuery, limit int, now time.Time) (runtime.RunFilter, error) {
 	f := runtime.RunFilter{Statuses: q.Statuses, After: q.after, Limit: limit}
 	if q.Flow != "" {
 		f.Flows = []string{q.Flow}
@@ -112,6 +112,9 @@ func (q runsQuery) filter(limit int, now time.Time) (runtime.RunFilter, error) {
 		}
 	}
 	if q.Contains != "" {
+		if h.config.Redact != nil {
+			return f, &statusError{http.StatusForbidden, "Not allowed", "Payloads are redacted here, so runs cannot be searched by their input."}
+		}
 		if !json.Valid([]byte(q.Contains)) {
 			return f, badRequest(`What the input has to contain is not JSON. Write it as {"order_id": 1001}.`)
 		}
@@ -140,10 +143,7 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if query.Contains != "" && h.config.Redact != nil {
-		return &statusError{http.StatusForbidden, "Not allowed", "Payloads are redacted here, so runs cannot be searched by their input."}
-	}
-	filter, err := query.filter(runsPerPage+1, time.Now())
+	filter, err := h.filter(query, runsPerPage+1, time.Now())
 	if err != nil {
 		return err
 	}
