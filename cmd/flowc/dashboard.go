@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime/dashboard"
+)
+
+func newDashboard() *cobra.Command {
+	var addr string
+	var allowRemote bool
+	var config dashboard.Config
+	cmd := &cobra.Command{
+		Use:   "dashboard",
+		Short: "Show flows and runs in a browser",
+		Long: `Dashboard serves pages that show the flows and runs in the database of
+DATABASE_URL, and cancel, retry and delete runs. It serves whoever reaches its
+address and asks nobody who they are: keep it on this machine, or put a proxy
+that does before it. A program can mount the same pages with package
+runtime/dashboard, and decide there who may do what.`,
+		Example: `  flowc dashboard
+  flowc dashboard --addr 127.0.0.1:9000 --read-only`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !allowRemote {
+				if err := requireLoopback(addr); err != nil {
+					return err
+				}
+			}
+			return serveDashboard(cmd, addr, config)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 chooses a free one")
+	flags.BoolVar(&allowRemote, "allow-remote", false, "allow an address that other machines reach")
+	flags.BoolVar(&config.ReadOnly, "read-only", false, "show only: no cancelling, retrying or deleting")
+	flags.StringSliceVar(&config.Hosts, "host", nil, "name that browsers may know the dashboard by, besides localhost and addresses")
+	flags.StringVar(&config.Prefix, "prefix", "", "path under which a proxy shows the dashboard, such as /admin/flowc")
+	flags.StringVar(&config.Name, "name", "", "shown on every page, to tell databases apart")
+	return cmd
+}
+
+// requireLoopback refuses an address that other machines could reach.
+func requireLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("flowc: --addr %s: %w", addr, err)
+	}
+	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("flowc: --addr %s would show the dashboard to other machines, and it asks nobody who they are: listen on 127.0.0.1, or say --allow-remote", addr)
+}
+
+func serveDashboard(cmd *cobra.Command, addr string, config dashboard.Config) error {
+	ctx := cmd.Context()
+	url := os.Getenv("DATABASE_URL")
+	if url == "" {
+		return errors.New("flowc: DATABASE_URL is not set: set it to the database, such as postgres://user@localhost:5432/app")
+	}
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return fmt.Errorf("flowc: DATABASE_URL: %w", err) // pgx leaves the password out
+	}
+	defer pool.Close()
+	if err := pool.Ping(ctx); err != nil {
+		return fmt.Errorf("flowc: connecting to the database of DATABASE_URL: %w", err)
+	}
+	config.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+	handler, err := dashboard.New(pool, config)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("flowc: %w", err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	server.RegisterOnShutdown(handler.Close)
+	fmt.Fprintf(cmd.OutOrStdout(), "http://%s%s/\n", listener.Addr(), config.Prefix)
+
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		stopped <- server.Shutdown(grace)
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("flowc: %w", err)
+	}
+	return <-stopped
+}
