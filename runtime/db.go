@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime/internal/listen"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
 
 // DB is what every call needs. *pgxpool.Pool, *pgxpool.Conn, *pgx.Conn and
@@ -45,26 +46,38 @@ func collect[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql strin
 	if db == nil {
 		return nil, errors.New("flowc: db is nil")
 	}
-	pool, _ := db.(*pgxpool.Pool)
+	kind := kindOf(ctx, db)
 	began, pause := time.Now(), firstRepeat
 	for {
-		rows, err := collectOnce(ctx, db, pool, scan, sql, args)
+		worded, err := wording(kind, sql)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := collectOnce(ctx, db, scan, worded, args)
 		if err == nil {
 			return rows, nil
 		}
+		if kind == upstream.Unknown && noEngine(err) && !inTx(db) {
+			switch kind = look(ctx, db); kind {
+			case upstream.Contract:
+				continue
+			case upstream.Nothing:
+				return nil, fmt.Errorf("flowc: %w (%w)", ErrEngineMissing, err)
+			}
+		}
 		if !pooled(db) || !pgerr.Transient(err) || ctx.Err() != nil || time.Since(began)+pause > repeatFor {
-			return nil, engineError(ctx, db, err)
+			return nil, engineError(err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, engineError(ctx, db, err)
+			return nil, engineError(err)
 		case <-time.After(pause):
 		}
 		pause *= 2
 	}
 }
 
-func collectOnce[T any](ctx context.Context, db DB, pool *pgxpool.Pool, scan pgx.RowToFunc[T], sql string, args []any) ([]T, error) {
+func collectOnce[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args []any) ([]T, error) {
 	if unprepared(db) {
 		args = append([]any{pgx.QueryExecModeExec}, args...)
 	}
@@ -75,7 +88,7 @@ func collectOnce[T any](ctx context.Context, db DB, pool *pgxpool.Pool, scan pgx
 			return all, nil
 		}
 	}
-	if pool != nil && pgerr.NoPreparedStatement(err) {
+	if pool, ok := db.(*pgxpool.Pool); ok && pgerr.NoPreparedStatement(err) {
 		listen.FoundPooler(pool)
 	}
 	return nil, err
@@ -106,21 +119,23 @@ func collectOne[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql st
 	return rows[0], true, nil
 }
 
+// noEngine reports whether an error may say that the engine is not there, or not
+// for this role.
+func noEngine(err error) bool {
+	switch pgerr.Code(err) {
+	case "3F000", "42883", "42P01", "42501": // no such schema, function or table; no right to it
+		return true
+	}
+	return false
+}
+
 // engineError turns the error of a call into one that says what to do if the
 // engine, or one of its functions, is not there.
-func engineError(ctx context.Context, db DB, err error) error {
-	switch pgerr.Code(err) {
-	case "3F000", "42883", "42P01": // invalid_schema_name, undefined_function, undefined_table
-	default:
-		return err
+func engineError(err error) error {
+	if noEngine(err) && pgerr.Code(err) != "42501" {
+		return fmt.Errorf("flowc: %w (%w)", ErrEngineMissing, err)
 	}
-	// In a transaction, which is aborted now, this cannot be found out.
-	var foreign bool
-	q := `SELECT to_regclass('pgflow.runs') IS NOT NULL AND to_regnamespace('flowc') IS NULL`
-	if db.QueryRow(ctx, q).Scan(&foreign) == nil && foreign {
-		return fmt.Errorf("flowc: %w", ErrNeedsEngine)
-	}
-	return fmt.Errorf("flowc: %w (%w)", ErrEngineMissing, err)
+	return err
 }
 
 // pooled reports whether each statement of db gets a connection that works.

@@ -8,6 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+const (
+	deleteSQL = `SELECT flowc.delete_flow($1)`
+	existsSQL = `SELECT flowc.flow_exists($1)`
+)
+
 // Deleted says what [DeleteFlow] removed.
 type Deleted struct {
 	// Existed reports whether there was anything to delete.
@@ -24,7 +29,7 @@ func DeleteFlow(ctx context.Context, db DB, slug string) (Deleted, error) {
 	if err := checkFlowSlug(slug); err != nil {
 		return deleted, err
 	}
-	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], `SELECT flowc.delete_flow($1)`, slug)
+	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], deleteSQL, slug)
 	if err == nil {
 		err = json.Unmarshal(row, &deleted)
 	}
@@ -40,7 +45,7 @@ func FlowExists(ctx context.Context, db DB, slug string) (bool, error) {
 	if err := checkFlowSlug(slug); err != nil {
 		return false, err
 	}
-	exists, _, err := collectOne(ctx, db, pgx.RowTo[bool], `SELECT flowc.flow_exists($1)`, slug)
+	exists, _, err := collectOne(ctx, db, pgx.RowTo[bool], existsSQL, slug)
 	if err != nil {
 		return false, fmt.Errorf("flowc: looking for flow %s: %w", slug, err)
 	}

@@ -13,5 +13,21 @@
 // generated for them, whose types are checked by the compiler. The functions
 // here that take a slug do the same for flows that are known only at run time.
 //
-// Tasks are done by a worker, see package worker.
+// Tasks are done by a worker, see package worker. Programs that use database/sql
+// find their DB in package sqldb.
+//
+// # Poolers
+//
+// Nothing has to be set for a pooler in transaction mode, such as PgBouncer: a
+// pool finds out that there is one and then executes statements without preparing
+// them, which is what happens in a transaction or on a connection anyway. Since
+// notifications do not pass such a pooler, waiting polls.
+//
+// # Databases with pgflow, but without the engine
+//
+// Where another make of pgflow is installed, calls are made in the functions of
+// its contract. Runs are started, waited for and read, and flows put in, deleted
+// and looked for, as everywhere; waiting polls, and options of a flow that is
+// there are not changed. What remains is an [ErrNeedsEngine]: starting later,
+// lists, and steering and deleting runs.
 package runtime

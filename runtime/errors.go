@@ -30,9 +30,10 @@ var (
 	ErrWaitInTx = errors.New("cannot wait for a run in a transaction, it starts when the transaction commits: commit, then call run.Via(pool).Wait(ctx)")
 	// ErrEngineMissing says that the database does not have what flowc needs.
 	ErrEngineMissing = errors.New("the database has no flowc engine, or an older one: run `flowc migrate up`")
-	// ErrNeedsEngine says that the database has a pgflow of another make, which
-	// does not offer what was asked for.
-	ErrNeedsEngine = errors.New("the pgflow in this database was not installed by flowc and does not offer this: use a database of its own and run `flowc migrate up` there")
+	// ErrNeedsEngine says that the database has pgflow without the engine, which
+	// is enough for much but not for what was asked for: see the package's
+	// comment.
+	ErrNeedsEngine = errors.New("this needs flowc's engine, and the database has only the functions of pgflow (or this role may not use the schema flowc): use a database of its own and run `flowc migrate up` there")
 	// ErrInvalidOption says that an option has a value it cannot have, or does
 	// not go with another one, or not with the function it was given to.
 	ErrInvalidOption = errors.New("invalid option")

@@ -61,6 +61,8 @@ func (f *Flow[In, Out]) StartMany(ctx context.Context, db DB, ins []In, opts ...
 	return startMany(ctx, db, f.definition.Slug, ins, f.output, opts)
 }
 
+const findRunSQL = `SELECT flow_slug, scheduled_at FROM flowc.get_run($1::text::uuid)`
+
 // Get is a run that was started before. A run of another flow is an
 // [ErrRunNotFound].
 func (f *Flow[In, Out]) Get(ctx context.Context, db DB, id string) (*Run[Out], error) {
@@ -72,8 +74,7 @@ func (f *Flow[In, Out]) Get(ctx context.Context, db DB, id string) (*Run[Out], e
 		Flow        string
 		ScheduledAt *time.Time
 	}
-	row, ok, err := collectOne(ctx, db, pgx.RowToStructByPos[found],
-		`SELECT flow_slug, scheduled_at FROM flowc.get_run($1::text::uuid)`, parsed.String())
+	row, ok, err := collectOne(ctx, db, pgx.RowToStructByPos[found], findRunSQL, parsed.String())
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("flowc: reading run %s: %w", id, err)

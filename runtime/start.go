@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
 
 // DefaultSyncTimeout is how long [StartFlowSync] waits unless [WithTimeout] says
@@ -117,7 +118,7 @@ func startInPool[Out any](ctx context.Context, pool *pgxpool.Pool, slug string, 
 	if len(raw) > maxStartBytes {
 		return nil, &InputError{Flow: slug, Err: errTooManyBytes}
 	}
-	existed, err := startTogether(ctx, pool, slug, id.String(), string(raw))
+	existed, err := startTogether(ctx, pool, slug, waitingStart{id: id.String(), input: string(raw), chosen: o.chosen()})
 	if err != nil {
 		return nil, startError(slug, 1, err)
 	}
@@ -154,6 +155,10 @@ SELECT n, existed, scheduled_at
 FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5)
 ORDER BY n`
 
+// startChosenSQL is the same for ids that somebody else may use as well. The
+// engine makes no difference, pgflow's contract does.
+const startChosenSQL = startSQL + `, run_id`
+
 type started struct {
 	N           int
 	Existed     bool
@@ -188,7 +193,7 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 	if len(sent) == 0 {
 		return runs, nil
 	}
-	rows, err := collect(ctx, db, pgx.RowToStructByPos[started], startSQL, slug, texts, sent, o.at, o.in)
+	rows, err := startRows(ctx, db, o.chosen(), slug, texts, sent, o.at, o.in)
 	if err != nil {
 		return nil, startError(slug, len(inputs), err)
 	}
@@ -209,6 +214,34 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 	return runs, nil
 }
 
+// startRows calls the database. chosen says that somebody else may use the ids as
+// well; where there is only pgflow's contract, a run that is started twice at the
+// same time is a violation, and not a run that existed.
+func startRows(ctx context.Context, db DB, chosen bool, slug string, texts, ids []string, at *time.Time, in *time.Duration) ([]started, error) {
+	sql := startSQL
+	if chosen {
+		sql = startChosenSQL
+		if inTx(db) && kindOf(ctx, db) == upstream.Contract {
+			if _, err := collect(ctx, db, pgx.RowTo[bool], upstream.LockChosen, ids); err != nil {
+				return nil, err
+			}
+		}
+	}
+	rows, err := collect(ctx, db, pgx.RowToStructByPos[started], sql, slug, texts, ids, at, in)
+	if isTaken(err) && pooled(db) {
+		rows, err = collect(ctx, db, pgx.RowToStructByPos[started], sql, slug, texts, ids, at, in)
+	}
+	if err == nil && len(rows) == 0 {
+		return nil, ErrNeedsEngine // the contract knows no later start
+	}
+	return rows, err
+}
+
+// isTaken reports whether an error says that there is a run with the id.
+func isTaken(err error) bool {
+	return pgerr.Code(err) == "23505" && pgerr.Constraint(err) == "runs_pkey"
+}
+
 // maxStartBytes is what fits into one message to the database.
 const maxStartBytes = 1<<30 - 1<<20
 
@@ -223,7 +256,7 @@ func startError(slug string, inputs int, err error) error {
 	switch {
 	case pgerr.Code(err) == "23503" && pgerr.Constraint(err) == "runs_flow_slug_fkey":
 		return &FlowNotFoundError{Flow: slug}
-	case pgerr.Code(err) == "23505" && pgerr.Constraint(err) == "runs_pkey":
+	case isTaken(err):
 		return fmt.Errorf("flowc: starting flow %s: %w", slug, ErrRunIDTaken)
 	case pgerr.Code(err) == "P0001", pgerr.Unstorable(err):
 		return &InputError{Flow: slug, Index: index, Err: err}

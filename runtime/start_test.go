@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 )
 
@@ -401,18 +402,21 @@ func TestNoDatabase(t *testing.T) {
 func TestEngineMissing(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	pool := dbtest.Pool(t)
-	_, err := pool.Exec(ctx, `DROP SCHEMA flowc CASCADE`)
-	require.NoError(t, err)
-	_, err = typed.Start(ctx, pool, greet{})
-	require.ErrorIs(t, err, runtime.ErrNeedsEngine, "pgflow is there, what we add to it is not")
-	_, err = pool.Exec(ctx, `DROP SCHEMA pgflow CASCADE`)
-	require.NoError(t, err)
-	_, err = typed.Start(ctx, pool, greet{})
+	pool := dbtest.Connect(t, dbtest.Empty(t))
+	_, err := typed.Start(ctx, pool, greet{})
 	require.ErrorIs(t, err, runtime.ErrEngineMissing)
 	require.ErrorContains(t, err, "flowc migrate up")
 	_, err = runtime.GetRun(ctx, pool, uuid.NewString())
 	require.ErrorIs(t, err, runtime.ErrEngineMissing)
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		_, err := typed.Start(ctx, tx, greet{})
+		return err
+	})
+	require.ErrorIs(t, err, runtime.ErrEngineMissing, "in a transaction")
+
+	require.NoError(t, engine.Migrate(ctx, pool))
+	_, err = typed.Upsert(ctx, pool)
+	require.NoError(t, err, "that it was missing is not remembered")
 }
 
 // A start whose connection breaks is done once, however often it is tried.

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -37,11 +36,12 @@ type startGroupKey struct {
 type startGroup struct {
 	key      startGroupKey
 	underWay int
-	waiting  []*waitingStart
+	waiting  []waitingStart
 }
 
 type waitingStart struct {
 	id, input string
+	chosen    bool // whether somebody else may use the id as well
 	reply     chan startReply
 }
 
@@ -56,7 +56,7 @@ var (
 )
 
 // startTogether starts a run, perhaps together with others.
-func startTogether(ctx context.Context, pool *pgxpool.Pool, slug, id, input string) (existed bool, err error) {
+func startTogether(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (existed bool, err error) {
 	key := startGroupKey{pool, slug}
 	startGroupsMu.Lock()
 	g := startGroups[key]
@@ -64,20 +64,20 @@ func startTogether(ctx context.Context, pool *pgxpool.Pool, slug, id, input stri
 		g = &startGroup{key: key}
 		startGroups[key] = g
 	}
-	if g.underWay < startsUnderWay || len(input) > togetherBytes {
+	if g.underWay < startsUnderWay || len(w.input) > togetherBytes {
 		g.underWay++
 		startGroupsMu.Unlock()
 		defer g.next()
-		return startAlone(ctx, pool, slug, id, input)
+		return startAlone(ctx, pool, slug, w)
 	}
-	w := &waitingStart{id: id, input: input, reply: make(chan startReply, 1)}
+	w.reply = make(chan startReply, 1)
 	g.waiting = append(g.waiting, w)
 	startGroupsMu.Unlock()
 
 	select {
 	case r := <-w.reply:
 		if r.err == errAlone {
-			return startAlone(ctx, pool, slug, id, input)
+			return startAlone(ctx, pool, slug, w)
 		}
 		return r.existed, r.err
 	case <-ctx.Done():
@@ -85,9 +85,9 @@ func startTogether(ctx context.Context, pool *pgxpool.Pool, slug, id, input stri
 	}
 }
 
-func startAlone(ctx context.Context, pool *pgxpool.Pool, slug, id, input string) (existed bool, err error) {
-	rows, err := collect(ctx, pool, pgx.RowToStructByPos[started], startSQL, slug, []string{input}, []string{id}, nil, nil)
-	if err != nil || len(rows) == 0 {
+func startAlone(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (existed bool, err error) {
+	rows, err := startRows(ctx, pool, w.chosen, slug, []string{w.input}, []string{w.id}, nil, nil)
+	if err != nil {
 		return false, err
 	}
 	return rows[0].Existed, nil
@@ -108,7 +108,7 @@ func (g *startGroup) next() {
 }
 
 // batch takes as many of those that wait as one statement carries.
-func (g *startGroup) batch() []*waitingStart {
+func (g *startGroup) batch() []waitingStart {
 	n, size := 0, 0
 	for n < len(g.waiting) && (n == 0 || size+len(g.waiting[n].input) <= togetherBytes) {
 		size += len(g.waiting[n].input)
@@ -120,15 +120,17 @@ func (g *startGroup) batch() []*waitingStart {
 }
 
 // send starts a batch and tells everybody in it.
-func (g *startGroup) send(batch []*waitingStart) {
+func (g *startGroup) send(batch []waitingStart) {
 	defer g.next()
 	ctx, cancel := context.WithTimeout(context.Background(), togetherWait)
 	defer cancel()
 	ids, inputs := make([]string, len(batch)), make([]string, len(batch))
+	chosen := false
 	for i, w := range batch {
 		ids[i], inputs[i] = w.id, w.input
+		chosen = chosen || w.chosen
 	}
-	rows, err := collect(ctx, g.key.pool, pgx.RowToStructByPos[started], startSQL, g.key.slug, inputs, ids, nil, nil)
+	rows, err := startRows(ctx, g.key.pool, chosen, g.key.slug, inputs, ids, nil, nil)
 	for i, w := range batch {
 		if err != nil || len(rows) != len(batch) {
 			w.reply <- startReply{err: errAlone}

@@ -59,6 +59,8 @@ func UpsertFlow(ctx context.Context, db DB, slug string, flow FlowOptions, opts 
 	return upsert(ctx, db, Definition{Slug: slug, FlowOptions: flow}, opts)
 }
 
+const upsertSQL = `SELECT flowc.upsert_flow($1, $2::text::jsonb, $3)`
+
 func upsert(ctx context.Context, db DB, def Definition, opts []UpsertOption) (UpsertResult, error) {
 	var o upsertOptions
 	for _, opt := range opts {
@@ -68,8 +70,7 @@ func upsert(ctx context.Context, db DB, def Definition, opts []UpsertOption) (Up
 	if err != nil {
 		return UpsertResult{}, err
 	}
-	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte],
-		`SELECT flowc.upsert_flow($1, $2::text::jsonb, $3)`, def.Slug, string(payload), !o.keepRuns)
+	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], upsertSQL, def.Slug, string(payload), !o.keepRuns)
 	if err != nil {
 		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: %w", def.Slug, err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime/internal/listen"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
 
 const (
@@ -195,7 +196,7 @@ type bell struct {
 // now: what happened before is not rung for.
 func (b *bell) arm(ctx context.Context) bool {
 	pool, ok := b.db.(*pgxpool.Pool)
-	if !ok {
+	if !ok || upstream.Of(pool).Kind() == upstream.Contract { // nobody would ring
 		return false
 	}
 	if b.listener == nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
 
 // Querier is what [Wrap] needs. *sql.DB, *sql.Conn and *sql.Tx are all one, and
@@ -51,10 +52,16 @@ func Wrap(q Querier) runtime.DB {
 	if q == nil {
 		return nil
 	}
-	return &db{q}
+	return &db{q: q}
 }
 
-type db struct{ q Querier }
+type db struct {
+	q      Querier
+	memory upstream.Memory
+}
+
+// Memory keeps what the database was found to have.
+func (d *db) Memory() *upstream.Memory { return &d.memory }
 
 // IsPool reports whether each statement gets a connection that works. What has
 // statistics of its connections has more than one.

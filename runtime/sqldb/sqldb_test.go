@@ -319,3 +319,25 @@ func asJSON(t *testing.T, v any) string {
 		return at.UTC().Format(time.RFC3339Nano)
 	})
 }
+
+// Where there is pgflow without the engine, a *sql.Tx finds that out before its
+// first call, which would end it.
+func TestWithoutTheEngine(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	pool, _ := dbtest.Upstream(t)
+	std := stdlib.OpenDB(*pool.Config().ConnConfig)
+	defer std.Close()
+	_, err := mail.Upsert(ctx, sqldb.Wrap(std))
+	require.NoError(t, err)
+	tx, err := std.BeginTx(ctx, nil)
+	require.NoError(t, err)
+	db := sqldb.Wrap(tx)
+	run, err := mail.Start(ctx, db, letter{To: "Ada"}, runtime.WithIdempotencyKey("k"))
+	require.NoError(t, err)
+	require.ErrorIs(t, runtime.CancelRun(ctx, db, run.ID(), ""), runtime.ErrNeedsEngine)
+	require.NoError(t, tx.Commit())
+	info, err := runtime.GetRun(ctx, sqldb.Wrap(std), run.ID())
+	require.NoError(t, err)
+	require.Equal(t, runtime.RunStarted, info.Status)
+}

@@ -1,0 +1,286 @@
+package runtime_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+)
+
+// openUpstream is a database with pgflow's contract and no engine to be seen, that
+// has the flow greeting.
+func openUpstream(t *testing.T) (ctx context.Context, pool, direct *pgxpool.Pool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	pool, direct = dbtest.Upstream(t)
+	result, err := typed.Upsert(ctx, pool)
+	require.NoError(t, err)
+	require.Equal(t, runtime.FlowCompiled, result.Status)
+	return ctx, pool, direct
+}
+
+// handOver does one task of the flow greeting in the functions of the contract,
+// as a worker of another language would.
+func handOver(t *testing.T, pool *pgxpool.Pool, call string, value string) {
+	t.Helper()
+	ctx := context.Background()
+	worker := uuid.New()
+	_, err := pool.Exec(ctx, `INSERT INTO pgflow.workers (worker_id, queue_name, function_name) VALUES ($1, 'greeting', 'hand')`, worker)
+	require.NoError(t, err)
+	var message int64
+	require.NoError(t, pool.QueryRow(ctx, `SELECT msg_id FROM pgmq.read('greeting', 5, 1)`).Scan(&message))
+	var run, step string
+	require.NoError(t, pool.QueryRow(ctx, `SELECT run_id::text, step_slug FROM pgflow.start_tasks('greeting', ARRAY[$1::bigint], $2)`,
+		message, worker).Scan(&run, &step))
+	_, err = pool.Exec(ctx, call, run, step, value)
+	require.NoError(t, err)
+}
+
+const (
+	completeTask = `SELECT pgflow.complete_task($1::text::uuid, $2, 0, $3::text::jsonb)`
+	failTask     = `SELECT pgflow.fail_task($1::text::uuid, $2, 0, $3)`
+)
+
+func TestContractHidesTheEngine(t *testing.T) {
+	t.Parallel()
+	ctx, pool, _ := openUpstream(t)
+	_, err := pool.Exec(ctx, `SELECT flowc.version()`)
+	require.ErrorContains(t, err, "permission denied for schema flowc", "else these tests test nothing")
+}
+
+func TestContractStartAndWait(t *testing.T) {
+	t.Parallel()
+	ctx, pool, _ := openUpstream(t)
+	run, err := typed.Start(ctx, pool, greet{Name: "Ada"})
+	require.NoError(t, err)
+	require.False(t, run.Existed())
+	wait := waiting(ctx, run, runtime.WithPollInterval(10*time.Millisecond))
+	handOver(t, pool, completeTask, `"hello"`)
+
+	info, err := runtime.GetRunWithStates(ctx, pool, run.ID())
+	require.NoError(t, err)
+	require.Equal(t, runtime.RunStarted, info.Status)
+	require.JSONEq(t, `{"name": "Ada"}`, string(info.Input))
+	require.Equal(t, 1, info.RemainingSteps)
+	require.Len(t, info.States, 2)
+	require.Equal(t, "greet", info.States[0].Step)
+	require.Equal(t, raw(`"hello"`), info.States[0].Output)
+	require.Equal(t, 1, info.States[0].Attempts)
+	require.Equal(t, runtime.StepStarted, info.States[1].Status)
+
+	handOver(t, pool, completeTask, `"HELLO"`)
+	got := receive(t, wait)
+	require.NoError(t, got.err)
+	require.Equal(t, "HELLO", got.out)
+	again, err := typed.Get(ctx, pool, run.ID())
+	require.NoError(t, err)
+	out, err := again.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "HELLO", out)
+	whole, err := runtime.StartFlowSync(ctx, pool, "greeting", nil, runtime.WithRunID(run.ID()))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"shout": "HELLO"}`, string(whole.Output))
+	require.NotZero(t, whole.CompletedAt)
+}
+
+func TestContractFailedRun(t *testing.T) {
+	t.Parallel()
+	ctx, pool, direct := openUpstream(t)
+	flow := greeting
+	flow.MaxAttempts = runtime.Set(1)
+	_, err := runtime.DeleteFlow(ctx, direct, "greeting")
+	require.NoError(t, err)
+	_, err = runtime.UpsertFlow(ctx, pool, "greeting", flow)
+	require.NoError(t, err)
+	run, err := runtime.Enqueue(ctx, pool, "greeting", nil)
+	require.NoError(t, err)
+	handOver(t, pool, failTask, "no voice")
+	_, err = run.Wait(ctx)
+	var failed *runtime.RunFailedError
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, runtime.RunFailedError{
+		RunID: run.ID(), Flow: "greeting", Status: runtime.RunFailed, Step: "greet", Message: "no voice",
+	}, *failed)
+	info, err := run.Info(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "greet", info.FailedStep)
+	require.Equal(t, "no voice", info.Error)
+}
+
+// Keys and ids mean what they mean with the engine, in a transaction too, whose
+// end a duplicate must not be.
+func TestContractIdempotency(t *testing.T) {
+	t.Parallel()
+	ctx, pool, direct := openUpstream(t)
+	key := runtime.WithIdempotencyKey("k")
+	const callers = 20
+	type result struct {
+		run *runtime.Run[string]
+		err error
+	}
+	results := make(chan result, callers)
+	for i := range callers {
+		go func() {
+			var r result
+			if i%2 == 0 {
+				r.run, r.err = typed.Start(ctx, pool, greet{}, key)
+			} else {
+				r.err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) (err error) {
+					r.run, err = typed.Start(ctx, tx, greet{}, key)
+					if err == nil {
+						_, err = typed.Start(ctx, tx, greet{}) // the transaction goes on
+					}
+					return err
+				})
+			}
+			results <- r
+		}()
+	}
+	fresh := 0
+	for range callers {
+		r := receive(t, results)
+		require.NoError(t, r.err)
+		if !r.run.Existed() {
+			fresh++
+		}
+	}
+	require.Equal(t, 1, fresh)
+	require.Equal(t, 1+callers/2, count(t, direct, `SELECT count(*) FROM pgflow.runs`))
+
+	runs, err := typed.StartMany(ctx, pool, []greet{{"a"}, {"b"}, {"a"}}, runtime.WithKeys("a", "k", "a"))
+	require.NoError(t, err)
+	require.Equal(t, []bool{false, true, true}, []bool{runs[0].Existed(), runs[1].Existed(), runs[2].Existed()})
+
+	_, err = runtime.UpsertFlow(ctx, pool, "other", greeting)
+	require.NoError(t, err)
+	_, err = runtime.StartFlow(ctx, pool, "other", nil, runtime.WithRunID(runs[0].ID()))
+	require.ErrorIs(t, err, runtime.ErrRunIDTaken)
+}
+
+func TestContractInTransaction(t *testing.T) {
+	t.Parallel()
+	ctx, pool, _ := openUpstream(t)
+	config := pool.Config()
+	fresh, err := pgxpool.NewWithConfig(ctx, config) // of which nothing is known yet
+	require.NoError(t, err)
+	defer fresh.Close()
+	tx, err := fresh.Begin(ctx)
+	require.NoError(t, err)
+	run, err := typed.Start(ctx, tx, greet{Name: "nobody"})
+	require.NoError(t, err)
+	_, err = run.Info(ctx)
+	require.NoError(t, err)
+	require.ErrorIs(t, runtime.CancelRun(ctx, tx, run.ID(), ""), runtime.ErrNeedsEngine)
+	_, err = run.Info(ctx)
+	require.NoError(t, err, "what was refused did not reach the database")
+	require.NoError(t, tx.Rollback(ctx))
+	_, err = runtime.GetRun(ctx, fresh, run.ID())
+	require.ErrorIs(t, err, runtime.ErrRunNotFound)
+
+	conn, err := fresh.Acquire(ctx)
+	require.NoError(t, err)
+	defer conn.Release()
+	_, err = typed.Start(ctx, conn.Conn(), greet{})
+	require.NoError(t, err, "a connection of its own")
+}
+
+func TestContractErrors(t *testing.T) {
+	t.Parallel()
+	ctx, pool, direct := openUpstream(t)
+	_, err := runtime.StartFlow(ctx, pool, "nothing", nil)
+	require.ErrorIs(t, err, runtime.ErrFlowNotFound)
+	_, err = runtime.GetRun(ctx, pool, uuid.NewString())
+	require.ErrorIs(t, err, runtime.ErrRunNotFound)
+	_, err = runtime.UpsertFlow(ctx, pool, "each", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "one", Type: runtime.MapStep}}})
+	require.NoError(t, err)
+	_, err = runtime.StartMany(ctx, pool, "each", []any{[]int{1}, map[string]int{}})
+	require.ErrorAs(t, err, new(*runtime.InputError))
+	require.ErrorContains(t, err, "is not an array")
+	_, err = runtime.StartFlow(ctx, pool, "each", raw(`1e200000`))
+	require.ErrorAs(t, err, new(*runtime.InputError))
+	require.Zero(t, count(t, direct, `SELECT count(*) FROM pgflow.runs`), "all or none")
+}
+
+func TestContractNeedsEngine(t *testing.T) {
+	t.Parallel()
+	ctx, pool, direct := openUpstream(t)
+	for name, opt := range map[string]runtime.StartOption{
+		"a delay": runtime.WithDelay(time.Second), "a time": runtime.WithStartAt(time.Now().Add(time.Hour)),
+	} {
+		_, err := typed.Start(ctx, pool, greet{}, opt)
+		require.ErrorIs(t, err, runtime.ErrNeedsEngine, name)
+	}
+	require.Zero(t, count(t, direct, `SELECT count(*) FROM pgflow.runs`))
+	for name, opt := range map[string]runtime.StartOption{
+		"no delay": runtime.WithDelay(0), "a past time": runtime.WithStartAt(time.Now().Add(-time.Hour)),
+	} {
+		_, err := typed.Start(ctx, pool, greet{}, opt)
+		require.NoError(t, err, name)
+	}
+	run, err := typed.Start(ctx, pool, greet{})
+	require.NoError(t, err)
+	for name, call := range map[string]func() error{
+		"CancelRun":     func() error { return runtime.CancelRun(ctx, pool, run.ID(), "") },
+		"RetryRun":      func() error { return runtime.RetryRun(ctx, pool, run.ID()) },
+		"RescheduleRun": func() error { return runtime.RescheduleRun(ctx, pool, run.ID(), time.Now()) },
+		"RunNow":        func() error { _, err := runtime.RunNow(ctx, pool, run.ID(), ""); return err },
+		"DeleteRun":     func() error { _, err := runtime.DeleteRun(ctx, pool, run.ID()); return err },
+		"Prune": func() error {
+			_, err := runtime.Prune(ctx, pool, runtime.PruneOptions{OlderThan: time.Hour})
+			return err
+		},
+		"ListRuns":    func() error { _, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{}); return err },
+		"ListTasks":   func() error { _, err := runtime.ListTasks(ctx, pool, run.ID()); return err },
+		"ListFlows":   func() error { _, err := runtime.ListFlows(ctx, pool, time.Now()); return err },
+		"ListWorkers": func() error { _, err := runtime.ListWorkers(ctx, pool, time.Now()); return err },
+	} {
+		err := call()
+		require.ErrorIs(t, err, runtime.ErrNeedsEngine, name)
+		require.ErrorContains(t, err, "flowc: ", name)
+	}
+}
+
+func TestContractUpsertAndDelete(t *testing.T) {
+	t.Parallel()
+	ctx, pool, direct := openUpstream(t)
+	result, err := typed.Upsert(ctx, pool)
+	require.NoError(t, err)
+	require.Equal(t, runtime.UpsertResult{Status: runtime.FlowVerified, Differences: []string{}}, result)
+	run, err := typed.Start(ctx, pool, greet{})
+	require.NoError(t, err)
+
+	// A local database of the reference's cloud is one whose flows may be deleted.
+	_, err = direct.Exec(ctx, `CREATE OR REPLACE FUNCTION pgflow.is_local() RETURNS boolean LANGUAGE sql AS 'SELECT true'`)
+	require.NoError(t, err)
+	shorter := runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "greet"}}}
+	_, err = runtime.UpsertFlow(ctx, pool, "greeting", shorter, runtime.KeepRuns())
+	var mismatch *runtime.MismatchError
+	require.ErrorAs(t, err, &mismatch)
+	require.NotEmpty(t, mismatch.Differences)
+	_, err = run.Info(ctx)
+	require.NoError(t, err, "the run is kept")
+
+	result, err = runtime.UpsertFlow(ctx, pool, "greeting", shorter)
+	require.NoError(t, err)
+	require.Equal(t, runtime.FlowRecompiled, result.Status)
+	require.Equal(t, 1, result.DeletedRuns)
+
+	_, err = runtime.StartFlow(ctx, pool, "greeting", nil)
+	require.NoError(t, err)
+	for _, want := range []runtime.Deleted{{Existed: true, Runs: 1, Steps: 1}, {}} {
+		exists, err := runtime.FlowExists(ctx, pool, "greeting")
+		require.NoError(t, err)
+		require.Equal(t, want.Existed, exists)
+		deleted, err := runtime.DeleteFlow(ctx, pool, "greeting")
+		require.NoError(t, err)
+		require.Equal(t, want, deleted)
+	}
+}
