@@ -90,13 +90,14 @@ type OutdatedError struct{ Files []OutdatedFile }
 // An OutdatedFile is one of them.
 type OutdatedFile struct {
 	// Path is relative to Options.Dir.
-	Path string
+	Path string `json:"path"`
 	// State is "stale", "missing" or "extra".
-	State string
+	State string `json:"state"`
 	// Line is the first line that differs in a stale file, with what it says
 	// and what it should say.
-	Line       int
-	Have, Want string
+	Line int    `json:"line,omitempty"`
+	Have string `json:"have,omitempty"`
+	Want string `json:"want,omitempty"`
 }
 
 // Error has a line for each file, and what to do.

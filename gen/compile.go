@@ -81,13 +81,14 @@ func (c *compilation) noFlow() error {
 // A Mistake is a mistake in a declaration.
 type Mistake struct {
 	// File, Line and Column say where, relative to Options.Dir.
-	File         string
-	Line, Column int
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
 	// Message says what is wrong.
-	Message string
+	Message string `json:"message"`
 	// Text is all there is to say, as it is printed: the place and the message,
 	// then, indented, other places involved and what to do.
-	Text string
+	Text string `json:"text"`
 }
 
 // A MistakesError is every mistake that was found, in the order of files and lines.

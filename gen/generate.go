@@ -31,17 +31,17 @@ import (
 // A Result is what was written. Its paths are relative to Options.Dir.
 type Result struct {
 	// Flows is how many flows and jobs are declared.
-	Flows int
+	Flows int `json:"flows"`
 	// Written are the files that are new or differ from what they were.
-	Written []string
+	Written []string `json:"written,omitempty"`
 	// NewOptions are those of Written in which only options of a flow are
 	// different: they change in place.
-	NewOptions []string
+	NewOptions []string `json:"new_options,omitempty"`
 	// NewShapes are the flows among Written that have a new shape under their
 	// old slug.
-	NewShapes []NewShape
+	NewShapes []NewShape `json:"new_shapes,omitempty"`
 	// Removed are files that flowc wrote for flows that are gone.
-	Removed []string
+	Removed []string `json:"removed,omitempty"`
 }
 
 // Generate writes the packages of the flows that some packages declare. Files

@@ -20,13 +20,14 @@ import (
 // shape of a flow that it has.
 type NewShape struct {
 	// Path is the generated file, Flow the name of the declaration.
-	Path, Flow string
+	Path string `json:"path"`
+	Flow string `json:"flow"`
 	// Slug is the slug of both shapes, Version what version of it the new one
 	// should be.
-	Slug    string
-	Version int
+	Slug    string `json:"slug"`
+	Version int    `json:"version"`
 	// Differences are what is different, in words.
-	Differences []string
+	Differences []string `json:"differences"`
 }
 
 // String says what is different and what to do.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -21,27 +22,68 @@ mistake, all mistakes are printed and nothing is written.`,
 		Example: `  flowc generate ./...
   flowc generate --check ./...
   flowc generate --sql migrations ./...`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			opts.Patterns = args
-			result, err := gen.Generate(cmd.Context(), opts)
-			for _, path := range result.Written {
-				what := ""
-				if slices.Contains(result.NewOptions, path) {
-					what = " (options only)"
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "wrote %s%s\n", path, what)
-			}
-			for _, path := range result.Removed {
-				fmt.Fprintln(cmd.OutOrStdout(), "removed", path)
-			}
-			for _, shape := range result.NewShapes {
-				fmt.Fprintln(cmd.ErrOrStderr(), shape)
-			}
-			return err
-		},
 	}
+	asJSON := asJSON(cmd)
 	cmd.Flags().BoolVar(&opts.Check, "check", false, "write nothing; fail if a file is stale, missing or extra")
 	cmd.Flags().BoolVar(&opts.Strict, "strict", false, "refuse a new shape of a flow under its old slug")
 	cmd.Flags().StringVar(&opts.SQL, "sql", "", "write migrations of each flow into this folder, too")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		opts.Patterns = args
+		p := startProgress(cmd.ErrOrStderr(), "generating")
+		result, err := gen.Generate(cmd.Context(), opts)
+		p.done()
+		if *asJSON {
+			return printReport(cmd, result, err)
+		}
+		for _, path := range result.Written {
+			what := ""
+			if slices.Contains(result.NewOptions, path) {
+				what = " (options only)"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "wrote %s%s\n", path, what)
+		}
+		for _, path := range result.Removed {
+			fmt.Fprintln(cmd.OutOrStdout(), "removed", path)
+		}
+		for _, shape := range result.NewShapes {
+			fmt.Fprintln(cmd.ErrOrStderr(), shape)
+		}
+		return err
+	}
 	return cmd
+}
+
+// report is what generate and vet print as JSON.
+type report struct {
+	gen.Result
+	// Mistakes are those in declarations, Outdated what generate --check found.
+	Mistakes []gen.Mistake      `json:"mistakes,omitempty"`
+	Outdated []gen.OutdatedFile `json:"outdated,omitempty"`
+}
+
+// printReport prints what came of a compilation. Findings are part of it, so that
+// nothing is left to be said about them.
+func printReport(cmd *cobra.Command, result gen.Result, err error) error {
+	r := report{Result: result}
+	var mistakes *gen.MistakesError
+	var outdated *gen.OutdatedError
+	var shapes *gen.NewShapesError
+	switch {
+	case err == nil:
+	case errors.As(err, &mistakes):
+		r.Mistakes = mistakes.Mistakes
+	case errors.As(err, &outdated):
+		r.Outdated = outdated.Files
+	case errors.As(err, &shapes):
+		r.NewShapes = shapes.Shapes
+	default:
+		return err
+	}
+	if err := printJSON(cmd.OutOrStdout(), r); err != nil {
+		return err
+	}
+	if err != nil {
+		return &exitError{status: exitFailed}
+	}
+	return nil
 }

@@ -4,12 +4,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,11 +19,11 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the command with its arguments; it returns the exit status.
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if calledByGoVet(args) {
 		unitchecker.Main(vet.Analyzer) // does not return
 	}
@@ -31,43 +31,80 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
+	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	if err := root.ExecuteContext(ctx); err != nil {
-		if !errors.Is(err, errSaid) {
-			fmt.Fprintln(stderr, err)
-		}
-		return 1
+	err := root.ExecuteContext(ctx)
+	status := statusOf(ctx, err)
+	if status != exitOK && status != exitInterrupted && err.Error() != "" {
+		fmt.Fprintln(stderr, message(err))
 	}
-	return 0
+	return status
 }
 
-// errSaid ends a command that has already said what is wrong.
-var errSaid = errors.New("flowc: failed")
+// message is an error as it is printed. Those of cobra do not say whose they are.
+func message(err error) string {
+	text := err.Error()
+	if strings.HasPrefix(text, "unknown command") {
+		return "flowc: " + strings.TrimSpace(text) + "\n\tfix: `flowc help` lists the commands"
+	}
+	return text
+}
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "flowc",
-		Short:         "Typed flows for Go and PostgreSQL",
+		Use:   "flowc",
+		Short: "Typed flows for Go and PostgreSQL",
+		Long: `Flowc generates the packages of declared flows, and looks after the flows and runs
+of a database.
+
+Commands that need a database use that of DATABASE_URL, which has the form
+postgres://user:password@host:port/database; what it leaves out is taken from the
+variables of PostgreSQL (PGHOST, PGPASSWORD, …). "flowc dev" starts one.
+
+` + exitCodes,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newGenerate(), newVet(), newGraph(), newMigrate(), newVersion())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return wrongUse(cmd, "%v", err) })
+	root.AddGroup(
+		&cobra.Group{ID: "code", Title: "Declarations:"},
+		&cobra.Group{ID: "database", Title: "Databases:"},
+		&cobra.Group{ID: "work", Title: "Flows and runs:"},
+	)
+	for id, commands := range map[string][]*cobra.Command{
+		"code":     {newGenerate(), newVet(), newGraph()},
+		"database": {newMigrate(), newDoctor(), newPrune()},
+		"work":     {newFlows(), newStart(), newRuns(), newWorkers()},
+	} {
+		for _, cmd := range commands {
+			cmd.GroupID = id
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(newVersion(), newExitCodes())
 	return root
 }
 
 func newVersion() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of flowc",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			version := "(devel)"
-			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-				version = info.Main.Version
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "flowc", version)
-			return err
-		},
+		Args:  exactly(),
 	}
+	asJSON := asJSON(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		version := "(devel)"
+		if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+			version = info.Main.Version
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), struct {
+				Version string `json:"version"`
+			}{version})
+		}
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), "flowc", version)
+		return err
+	}
+	return cmd
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +16,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"flowc": func() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) },
+	testscript.Main(withServer{m}, map[string]func(){
+		"flowc":       func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"flowc_fetch": fetch,
 	})
 }
 
@@ -30,15 +33,45 @@ func TestScripts(t *testing.T) {
 	require.NoError(t, err)
 	dirs := strings.Fields(string(goEnv))
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:  "testdata/script",
+		Cmds: databaseCommands,
 		Setup: func(env *testscript.Env) error {
 			env.Vars = append(env.Vars,
 				"GOCACHE="+dirs[0], "GOMODCACHE="+dirs[1], "GOROOT="+dirs[2],
 				"GOPROXY=off", "GOSUMDB=off", "GOFLAGS=", "GOWORK=off", "GOTOOLCHAIN=local", "FLOWC="+flowc,
+				"TZ=UTC",
 			)
+			if err := openDir(env); err != nil {
+				return err
+			}
 			return writeModule(env.WorkDir, root)
 		},
 	})
+}
+
+// fetch prints what is at a URL.
+func fetch() {
+	response, err := http.Get(os.Args[1])
+	if err == nil {
+		defer response.Body.Close()
+		_, err = io.Copy(os.Stdout, response.Body)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// openDir makes a folder in which a server of any user can keep its data: a script
+// runs in one that is closed to others.
+func openDir(env *testscript.Env) error {
+	dir, err := os.MkdirTemp("", "flowc-script-")
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { _ = os.RemoveAll(dir) })
+	env.Setenv("OPENDIR", dir)
+	return os.Chmod(dir, 0o755)
 }
 
 // writeModule makes a folder a module that requires flowc as it is in root.

@@ -9,17 +9,25 @@ import (
 )
 
 func newVet() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "vet [packages]",
 		Short: "Check the declarations of flows",
 		Long: `Vet reports the mistakes that generate would report, and writes nothing. The
 go command can call it too:
 
   go vet -vettool=$(go tool -n flowc) ./...`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return gen.Vet(cmd.Context(), gen.Options{Patterns: args})
-		},
 	}
+	asJSON := asJSON(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p := startProgress(cmd.ErrOrStderr(), "checking")
+		err := gen.Vet(cmd.Context(), gen.Options{Patterns: args})
+		p.done()
+		if *asJSON {
+			return printReport(cmd, gen.Result{}, err)
+		}
+		return err
+	}
+	return cmd
 }
 
 // calledByGoVet reports whether the arguments are those of the protocol between

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseSpan(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"90s": 90 * time.Second, "1h30m": 90 * time.Minute, "7d": 7 * 24 * time.Hour, "2w": 14 * 24 * time.Hour, "0": 0, "0d": 0,
+	} {
+		got, err := parseSpan(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, got, text)
+	}
+	for _, text := range []string{"", "d", "-1d", "-5s", "1.5d", "1y", "1000000000000d", "9223372036854775807w", "7"} {
+		_, err := parseSpan(text)
+		require.ErrorContains(t, err, "is no time span; write it as", text)
+	}
+}
+
+func TestNewest(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, map[string]string{"order": "order_v12", "mail": "mail", "a_v1": "a_v1", "b": "b_v2"},
+		newest([]string{"order_v2", "order", "order_v12", "order_v3", "mail", "a_v1", "b_v2"}))
+}

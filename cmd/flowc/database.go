@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+)
+
+// connectWait is how long connecting may take.
+const connectWait = 10 * time.Second
+
+var errNoURL = errors.New("flowc: DATABASE_URL is not set\n" +
+	"\tfix: set it to the database, such as postgres://user@localhost:5432/app,\n" +
+	"\tor start one for development with `flowc dev`, which says what to set it to")
+
+// connect connects to the database of DATABASE_URL.
+func connect(ctx context.Context) (*pgxpool.Pool, error) {
+	url := os.Getenv("DATABASE_URL")
+	if url == "" {
+		return nil, errNoURL
+	}
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: DATABASE_URL: %w", err) // pgx leaves the password out
+	}
+	config.MaxConns = 4
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "flowc"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: DATABASE_URL: %w", err)
+	}
+	waiting, cancel := context.WithTimeout(ctx, connectWait)
+	defer cancel()
+	if err := pool.Ping(waiting); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("flowc: connecting to the database of DATABASE_URL: %w\n\tfix: see that the server runs and that DATABASE_URL names it", err)
+	}
+	return pool, nil
+}
+
+// withDatabase runs fn with a pool for the database of DATABASE_URL.
+func withDatabase(fn func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		p := startProgress(cmd.ErrOrStderr(), "connecting")
+		db, err := connect(cmd.Context())
+		p.done()
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return fn(cmd, args, db)
+	}
+}

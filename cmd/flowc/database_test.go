@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// server is one PostgreSQL for all scripts, each of which has databases of its
+// own. It is as durable as one that people use, since doctor looks at that.
+var server = sync.OnceValues(func() (*devdb.DB, error) {
+	return devdb.Start(context.Background(), devdb.Config{Settings: map[string]string{
+		"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "autovacuum": "on",
+	}})
+})
+
+var serverUsed, databases atomic.Int64
+
+// withServer stops the server when the tests have run.
+type withServer struct{ *testing.M }
+
+func (w withServer) Run() int {
+	code := w.M.Run()
+	if serverUsed.Load() > 0 {
+		if db, err := server(); err == nil {
+			_ = db.Close()
+		}
+	}
+	return code
+}
+
+// databaseCommands are what scripts can do besides running flowc.
+var databaseCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"database": newDatabase,
+	"sql":      execSQL,
+	"worker":   startWorker,
+	"exits":    exits,
+}
+
+// exits runs a program, which has to end with the status that comes first.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	var exit *exec.ExitError
+	err := ts.Exec(args[1], args[2:]...)
+	if !errors.As(err, &exit) || fmt.Sprint(exit.ExitCode()) != args[0] {
+		ts.Fatalf("%s ended with %v and not with status %s", args[1], err, args[0])
+	}
+}
+
+// newDatabase sets DATABASE_URL to a new database, with the engine unless the
+// argument is empty.
+func newDatabase(ts *testscript.TestScript, neg bool, args []string) {
+	serverUsed.Add(1)
+	db, err := server()
+	ts.Check(err)
+	admin, err := pgx.Connect(context.Background(), db.URL())
+	ts.Check(err)
+	defer admin.Close(context.Background())
+	name := fmt.Sprintf("script_%d", databases.Add(1))
+	_, err = admin.Exec(context.Background(), "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	ts.Check(err)
+	url := strings.Replace(db.URL(), "/postgres?", "/"+name+"?", 1)
+	if url == db.URL() {
+		ts.Fatalf("the URL of the server has another form: %s", url)
+	}
+	ts.Setenv("DATABASE_URL", url)
+	if len(args) == 1 && args[0] == "empty" {
+		return
+	}
+	conn, err := pgx.Connect(context.Background(), url)
+	ts.Check(err)
+	defer conn.Close(context.Background())
+	ts.Check(engine.Migrate(context.Background(), conn))
+}
+
+// execSQL executes a statement in the database of the script.
+func execSQL(ts *testscript.TestScript, neg bool, args []string) {
+	conn, err := pgx.Connect(context.Background(), ts.Getenv("DATABASE_URL"))
+	ts.Check(err)
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(context.Background(), strings.Join(args, " "))
+	ts.Check(err)
+}
+
+// startWorker works flows of the script's database until the script ends. A step
+// gives its own name, list gives three numbers, and boom fails.
+func startWorker(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, stop := context.WithCancel(context.Background())
+	pool, err := pgxpool.New(ctx, ts.Getenv("DATABASE_URL"))
+	ts.Check(err)
+	var services []runtime.Service
+	for _, slug := range args {
+		def, err := runtime.GetDefinition(ctx, pool, slug)
+		ts.Check(err)
+		var handlers []runtime.Handler
+		for _, step := range def.Steps {
+			handlers = append(handlers, runtime.HandleValues(step.Slug, func(context.Context, runtime.Values) (any, error) {
+				switch step.Slug {
+				case "boom":
+					return nil, runtime.Permanent(errors.New("the card was declined"))
+				case "list":
+					return []int{1, 2, 3}, nil
+				}
+				return json.RawMessage(`"` + step.Slug + `"`), nil
+			}))
+		}
+		services = append(services, runtime.Serve(def, handlers))
+	}
+	w, err := worker.New(pool, worker.Config{Name: "script", Concurrency: 4, Logger: slog.New(slog.DiscardHandler)}, services...)
+	ts.Check(err)
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	ts.Defer(func() {
+		stop()
+		ts.Check(<-done)
+		pool.Close()
+	})
+}

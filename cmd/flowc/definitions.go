@@ -1,0 +1,128 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/gen"
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// readFlows reads the flows that arguments stand for: packages of declarations,
+// files of JSON, or standard input for a dash.
+func readFlows(cmd *cobra.Command, args []string) ([]gen.Declaration, error) {
+	var flows []gen.Declaration
+	var packages []string
+	for _, arg := range args {
+		switch {
+		case arg == "-":
+			list, err := readDefinitions(cmd.InOrStdin(), "standard input")
+			if err != nil {
+				return nil, err
+			}
+			flows = append(flows, list...)
+		case strings.HasSuffix(arg, ".json"):
+			list, err := readDefinitionFile(arg)
+			if err != nil {
+				return nil, err
+			}
+			flows = append(flows, list...)
+		default:
+			packages = append(packages, arg)
+		}
+	}
+	if len(packages) > 0 || len(args) == 0 {
+		p := startProgress(cmd.ErrOrStderr(), "reading declarations")
+		declared, err := gen.Declarations(cmd.Context(), gen.Options{Patterns: packages})
+		p.done()
+		if err != nil {
+			return nil, err
+		}
+		flows = append(flows, declared...)
+	}
+	seen := map[string]bool{}
+	for _, f := range flows {
+		if seen[f.Definition.Slug] {
+			return nil, fmt.Errorf("flowc: the flow %s is given twice", f.Definition.Slug)
+		}
+		seen[f.Definition.Slug] = true
+	}
+	return flows, nil
+}
+
+func readDefinitionFile(path string) ([]gen.Declaration, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: %w", err)
+	}
+	defer f.Close()
+	return readDefinitions(f, path)
+}
+
+// definitionFile is a flow as flows show --json prints it. Its fields are there
+// so that a misspelt one is noticed.
+type definitionFile struct {
+	Slug    string            `json:"slug"`
+	Options definitionOptions `json:"options"`
+	Steps   []struct {
+		Slug          string            `json:"slug"`
+		Type          string            `json:"stepType"`
+		Deps          []string          `json:"dependencies"`
+		If            definitionPattern `json:"requiredInputPattern"`
+		IfNot         definitionPattern `json:"forbiddenInputPattern"`
+		WhenUnmet     string            `json:"whenUnmet"`
+		WhenExhausted string            `json:"whenExhausted"`
+		Options       definitionOptions `json:"options"`
+	} `json:"steps"`
+}
+
+type definitionOptions struct {
+	MaxAttempts *int `json:"maxAttempts"`
+	BaseDelay   *int `json:"baseDelay"`
+	Timeout     *int `json:"timeout"`
+	StartDelay  *int `json:"startDelay"`
+}
+
+type definitionPattern struct {
+	Defined *bool           `json:"defined"`
+	Value   json.RawMessage `json:"value"`
+}
+
+// readDefinitions reads flows, one document of JSON after the other.
+func readDefinitions(r io.Reader, name string) ([]gen.Declaration, error) {
+	var flows []gen.Declaration
+	docs := json.NewDecoder(r)
+	for {
+		var doc json.RawMessage
+		if err := docs.Decode(&doc); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, fmt.Errorf("flowc: %s: %w", name, err)
+		}
+		strict := json.NewDecoder(strings.NewReader(string(doc)))
+		strict.DisallowUnknownFields()
+		var file definitionFile
+		if err := strict.Decode(&file); err != nil {
+			return nil, fmt.Errorf("flowc: %s: %w\n\tfix: write it as `flowc flows show SLUG --json` does", name, err)
+		}
+		def, err := runtime.ParseDefinition(file.Slug, doc)
+		if err != nil {
+			return nil, err
+		}
+		if err := def.Validate(); err != nil {
+			return nil, fmt.Errorf("%w\n\tin %s", err, name)
+		}
+		_, version := versionOf(file.Slug)
+		flows = append(flows, gen.Declaration{Flow: file.Slug, Version: version, Definition: def})
+	}
+	if flows == nil {
+		return nil, fmt.Errorf("flowc: %s: there is no flow in it", name)
+	}
+	return flows, nil
+}

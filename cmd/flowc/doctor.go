@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime/engine"
+)
+
+// severity says how bad a finding is.
+type severity string
+
+const (
+	fine    severity = "ok"
+	warning severity = "warning" // something is odd, or will be
+	problem severity = "problem" // something does not work, or data may be lost
+)
+
+// A finding is something to be done about.
+type finding struct {
+	Check    string   `json:"check"`
+	Severity severity `json:"severity"`
+	What     string   `json:"what"`
+	// Do says what to do about it, as it can be followed.
+	Do string `json:"do,omitempty"`
+}
+
+// A check looks at one thing. Its findings have no names yet.
+type check struct {
+	name string
+	// needsEngine is set for what can only be looked at where the engine is.
+	needsEngine bool
+	look        func(ctx context.Context, d *doctor) ([]finding, error)
+}
+
+// A doctor is what all checks know.
+type doctor struct {
+	db      *pgxpool.Pool
+	status  engine.Status
+	patient time.Duration // how long a task may wait
+}
+
+var checks = []check{
+	{name: "server", look: checkServer},
+	{name: "settings", look: checkSettings},
+	{name: "transactions", look: checkTransactions},
+	{name: "engine", look: checkEngine},
+	{name: "indexes", needsEngine: true, look: checkIndexes},
+	{name: "vacuum", needsEngine: true, look: checkVacuum},
+	{name: "workers", needsEngine: true, look: checkWorkers},
+	{name: "waiting", needsEngine: true, look: checkWaiting},
+	{name: "schedules", needsEngine: true, look: checkScheduled},
+	{name: "runs", needsEngine: true, look: checkWedged},
+	{name: "messages", needsEngine: true, look: checkOrphans},
+}
+
+func newDoctor() *cobra.Command {
+	patient := span(time.Minute)
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for what is wrong, and say what to do about it",
+		Long: `Doctor looks at the server and at what the engine keeps in the database of
+DATABASE_URL: settings that lose data, open transactions, an engine that is missing
+or old, indexes that are gone, tables that are not vacuumed, workers that are
+silent, tasks and scheduled runs that nobody takes, runs that cannot get on, and
+messages without a task. It changes nothing. It needs the rights of the tables'
+owner.
+
+The exit status is 0 if nothing was found, 2 if something was.`,
+		Args: exactly(),
+	}
+	asJSON := asJSON(cmd)
+	cmd.Flags().Var(&patient, "waiting", "how long a task may wait for a worker")
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+		d := &doctor{db: db, patient: time.Duration(patient)}
+		findings, err := d.examine(cmd.Context(), startProgress(cmd.ErrOrStderr(), "looking"))
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			err = printJSON(cmd.OutOrStdout(), findings)
+		} else {
+			err = printFindings(cmd.OutOrStdout(), findings)
+		}
+		for _, f := range findings {
+			if err == nil && f.Severity != fine {
+				return &exitError{status: exitFound}
+			}
+		}
+		return err
+	})
+	return cmd
+}
+
+// examine does all checks. A check that finds nothing is a finding that all is well.
+func (d *doctor) examine(ctx context.Context, p *progress) ([]finding, error) {
+	defer p.done()
+	var err error
+	if d.status, err = engine.GetStatus(ctx, d.db); err != nil {
+		if refused(err) {
+			err = fmt.Errorf("%w\n\tfix: %s", err, askOwner)
+		}
+		return nil, err
+	}
+	var all []finding
+	for _, c := range checks {
+		if c.needsEngine && d.status.Installed == 0 {
+			continue
+		}
+		p.set("%s", c.name)
+		found, err := c.look(ctx, d)
+		switch {
+		case refused(err):
+			found = []finding{{Severity: warning, What: "this could not be looked at: " + err.Error(), Do: askOwner}}
+		case err != nil:
+			return nil, fmt.Errorf("flowc: doctor: %s: %w", c.name, err)
+		}
+		if len(found) == 0 {
+			found = []finding{{Severity: fine}}
+		}
+		for _, f := range found {
+			f.Check = c.name
+			all = append(all, f)
+		}
+	}
+	return all, nil
+}
+
+const askOwner = "connect as the owner of the tables, who installed the engine"
+
+// refused reports whether a right is missing.
+func refused(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "42501" // insufficient_privilege
+}
+
+func printFindings(w io.Writer, findings []finding) error {
+	n := 0
+	for _, f := range findings {
+		line := fmt.Sprintf("%-8s %-13s %s", f.Severity, f.Check, printable(f.What))
+		if f.Severity == fine && f.What == "" {
+			line = fmt.Sprintf("%-8s %s", f.Severity, f.Check)
+		}
+		if f.Severity != fine {
+			n++
+		}
+		if f.Do != "" {
+			line += "\n" + fmt.Sprintf("%-22s fix: %s", "", f.Do)
+		}
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	if n > 0 {
+		_, err := fmt.Fprintf(w, "\n%s\n", count(n, "finding", "findings"))
+		return err
+	}
+	return nil
+}

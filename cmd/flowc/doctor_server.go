@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/flowc-dev/flowc/runtime/engine"
+)
+
+func checkServer(ctx context.Context, d *doctor) ([]finding, error) {
+	var version string
+	var used, most int
+	err := d.db.QueryRow(ctx, `
+		SELECT current_setting('server_version'), (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+		       current_setting('max_connections')::int`).Scan(&version, &used, &most)
+	if err != nil {
+		return nil, err
+	}
+	if d.status.Server < engine.MinServer*10000 {
+		return []finding{{Severity: problem, What: fmt.Sprintf("this is PostgreSQL %s, and the engine needs %d or newer", version, engine.MinServer),
+			Do: "upgrade the server"}}, nil
+	}
+	if used*10 > most*9 {
+		return []finding{{Severity: warning, What: fmt.Sprintf("%d of %d connections are in use", used, most),
+			Do: "give programs smaller pools, put a pooler before the server, or raise max_connections"}}, nil
+	}
+	return []finding{{Severity: fine, What: "PostgreSQL " + version}}, nil
+}
+
+// badSettings are settings with values that hurt.
+var badSettings = []struct {
+	name, value string
+	severity    severity
+	why         string
+}{
+	{"fsync", "off", problem, "a crash of the machine can destroy the whole database"},
+	{"full_page_writes", "off", problem, "a crash of the machine can destroy pages of tables"},
+	{"synchronous_commit", "off", warning, "after a crash, runs that were started and results that were reported in the last moments are gone"},
+	{"autovacuum", "off", problem, "tables and the queue only grow, and get slow"},
+	{"track_counts", "off", problem, "autovacuum does nothing, so tables and the queue only grow"},
+}
+
+func checkSettings(ctx context.Context, d *doctor) ([]finding, error) {
+	rows, err := d.db.Query(ctx, `SELECT name, setting FROM pg_settings`)
+	if err != nil {
+		return nil, err
+	}
+	settings := map[string]string{}
+	var name, value string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error { settings[name] = value; return nil }); err != nil {
+		return nil, err
+	}
+	var found []finding
+	for _, bad := range badSettings {
+		if settings[bad.name] == bad.value {
+			found = append(found, finding{Severity: bad.severity, What: bad.name + " is " + bad.value + ": " + bad.why,
+				Do: fmt.Sprintf("ALTER SYSTEM SET %s = on; SELECT pg_reload_conf();", bad.name)})
+		}
+	}
+	return found, nil
+}
+
+// transactionAge is how long a transaction may be open before it is in the way.
+const transactionAge = time.Hour
+
+// checkTransactions looks for what keeps vacuum from removing old rows, of which
+// the queue makes many.
+func checkTransactions(ctx context.Context, d *doctor) ([]finding, error) {
+	rows, err := d.db.Query(ctx, `
+		SELECT format('%s of %s', coalesce(nullif(application_name, ''), 'a program'), usename), xact_start,
+		       format('SELECT pg_terminate_backend(%s);', pid)
+		FROM pg_stat_activity
+		WHERE datname = current_database() AND xact_start < clock_timestamp() - $1::interval AND backend_type = 'client backend'
+		UNION ALL
+		SELECT format('the prepared transaction %L', gid), prepared, format('COMMIT PREPARED or ROLLBACK PREPARED %L;', gid)
+		FROM pg_prepared_xacts WHERE database = current_database() AND prepared < clock_timestamp() - $1::interval
+		ORDER BY 2`, transactionAge)
+	if err != nil {
+		return nil, err
+	}
+	var found []finding
+	var who, end string
+	var since time.Time
+	_, err = pgx.ForEachRow(rows, []any{&who, &since, &end}, func() error {
+		found = append(found, finding{Severity: warning,
+			What: fmt.Sprintf("a transaction has been open for %s, so that vacuum cannot remove what is over: %s", rough(time.Since(since)), who),
+			Do:   "end it: " + end})
+		return nil
+	})
+	return found, err
+}

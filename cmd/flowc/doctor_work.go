@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// settled is how long something has to be odd before it is said to be: what a
+// transaction is about to set right is none of the doctor's business.
+const settled = time.Minute
+
+// some is how many ids a finding names.
+const some = 3
+
+func checkWorkers(ctx context.Context, d *doctor) ([]finding, error) {
+	workers, err := runtime.ListWorkers(ctx, d.db, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	living := 0
+	var found []finding
+	for _, w := range workers {
+		switch {
+		case w.Status == runtime.WorkerWorking || w.Status == runtime.WorkerDraining:
+			living++
+		case w.Status == runtime.WorkerSilent && w.Queue == "*" && time.Since(w.LastHeartbeatAt) > settled:
+			found = append(found, finding{Severity: warning,
+				What: fmt.Sprintf("worker %s (%s) was last heard of %s and has %s in hand", w.Name, w.ID, ago(w.LastHeartbeatAt), count(w.InHand, "task", "tasks")),
+				Do:   "start a worker: any will give back what this one held"})
+		}
+	}
+	if len(found) == 0 {
+		return []finding{{Severity: fine, What: count(living, "lives", "live")}}, nil
+	}
+	return found, nil
+}
+
+// checkWaiting looks for tasks that a worker could have started long ago.
+func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
+	flows, err := runtime.ListFlows(ctx, d.db, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	var found []finding
+	for _, f := range flows {
+		if f.OldestWaiting.IsZero() || time.Since(f.OldestWaiting) < d.patient {
+			continue
+		}
+		what := fmt.Sprintf("%s of %s wait for a worker, the oldest for %s", count(f.Waiting, "task", "tasks"), f.Slug, rough(time.Since(f.OldestWaiting)))
+		if f.InHand > 0 {
+			found = append(found, finding{Severity: warning, What: fmt.Sprintf("%s; the workers have %d in hand", what, f.InHand),
+				Do: "start more workers, or raise Concurrency in worker.Config"})
+		} else {
+			found = append(found, finding{Severity: problem, What: what + ", and none has any in hand",
+				Do: "start a worker that serves " + f.Slug + ", every step of it; `flowc workers` lists those that live"})
+		}
+	}
+	return found, nil
+}
+
+// checkScheduled looks for runs whose time to start is past.
+func checkScheduled(ctx context.Context, d *doctor) ([]finding, error) {
+	rows, err := d.db.Query(ctx, `
+		SELECT flow_slug, count(*), min(due_at) FROM flowc.scheduled
+		WHERE due_at < clock_timestamp() - $1::interval GROUP BY flow_slug ORDER BY flow_slug`, settled)
+	if err != nil {
+		return nil, err
+	}
+	var found []finding
+	var flow string
+	var n int
+	var due time.Time
+	_, err = pgx.ForEachRow(rows, []any{&flow, &n, &due}, func() error {
+		found = append(found, finding{Severity: problem,
+			What: fmt.Sprintf("%s of %s should have started, the first %s", count(n, "scheduled run", "scheduled runs"), flow, ago(due)),
+			Do:   "start a worker that serves " + flow + ": workers start what is due"})
+		return nil
+	})
+	return found, err
+}
+
+// checkWedged looks for runs that have not ended and have nothing that would make
+// them: no task with a message, and no time to wait for.
+func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
+	rows, err := d.db.Query(ctx, `
+		SELECT r.flow_slug, count(*), (array_agg(r.run_id::text ORDER BY r.started_at))[1:$2]
+		FROM pgflow.runs r
+		WHERE r.status = 'started' AND r.started_at < clock_timestamp() - $1::interval
+		  AND NOT EXISTS (SELECT FROM flowc.scheduled s WHERE s.run_id = r.run_id)
+		  AND NOT EXISTS (
+		    SELECT FROM pgflow.step_tasks t JOIN flowc.queue q ON q.queue_name = t.flow_slug AND q.msg_id = t.message_id
+		    WHERE t.run_id = r.run_id AND t.status IN ('queued', 'started'))
+		GROUP BY r.flow_slug ORDER BY r.flow_slug`, settled, some)
+	if err != nil {
+		return nil, err
+	}
+	var found []finding
+	var flow string
+	var n int
+	var ids []string
+	_, err = pgx.ForEachRow(rows, []any{&flow, &n, &ids}, func() error {
+		list := strings.Join(ids, " ")
+		found = append(found, finding{Severity: problem,
+			What: fmt.Sprintf("%s of %s cannot get on, for want of tasks or messages: %s", count(n, "run", "runs"), flow, abridged(list, n)),
+			Do:   fmt.Sprintf("flowc runs cancel %s && flowc runs retry %s, which takes them up where they stopped", list, list)})
+		return nil
+	})
+	return found, err
+}
+
+// checkOrphans looks for messages in the queue whose tasks are over or gone.
+func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
+	rows, err := d.db.Query(ctx, `
+		SELECT q.queue_name, count(*), format('SELECT pgmq.archive(%L, %L::bigint[]);', q.queue_name, (array_agg(q.msg_id ORDER BY q.msg_id))[1:1000])
+		FROM flowc.queue q
+		WHERE q.run_id IS NOT NULL AND q.enqueued_at < clock_timestamp() - $1::interval
+		  AND NOT EXISTS (
+		    SELECT FROM pgflow.step_tasks t WHERE t.message_id = q.msg_id AND t.flow_slug = q.queue_name AND t.status IN ('queued', 'started'))
+		GROUP BY q.queue_name ORDER BY q.queue_name`, settled)
+	if err != nil {
+		return nil, err
+	}
+	var found []finding
+	var queue, archive string
+	var n int
+	_, err = pgx.ForEachRow(rows, []any{&queue, &n, &archive}, func() error {
+		found = append(found, finding{Severity: warning,
+			What: fmt.Sprintf("%s in the queue of %s whose tasks are over or gone", count(n, "message", "messages"), queue),
+			Do:   archive})
+		return nil
+	})
+	return found, err
+}
+
+// abridged is some ids out of so many.
+func abridged(list string, n int) string {
+	if n > some {
+		return list + " …"
+	}
+	return list
+}

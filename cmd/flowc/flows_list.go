@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// listedFlow is a flow as flows list prints it.
+type listedFlow struct {
+	Slug  string `json:"slug"`
+	Steps int    `json:"steps"`
+	// Started and what follows is of the runs that started in the time asked for.
+	Started   int     `json:"started"`
+	Completed int     `json:"completed"`
+	Failed    int     `json:"failed"`
+	Running   int     `json:"running"`
+	Mean      float64 `json:"mean_seconds"`
+	P95       float64 `json:"p95_seconds"`
+	// Waiting, Delayed and InHand are tasks.
+	Waiting       int       `json:"waiting"`
+	Delayed       int       `json:"delayed"`
+	InHand        int       `json:"in_hand"`
+	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
+	// ReplacedBy is the newest version of an old one, and Unfinished how many of
+	// its runs have not ended, up to 1000.
+	ReplacedBy string `json:"replaced_by,omitempty"`
+	Unfinished int    `json:"unfinished,omitempty"`
+}
+
+func newFlowsList() *cobra.Command {
+	since := span(24 * time.Hour)
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List flows with figures, and old versions that still run",
+		Long: `List prints every flow of the database: how many of the runs that started within a
+time (--since) completed, failed and run still, and how many tasks wait for a
+worker, wait for their time, and are in hand. An old version, which a version tag
+has replaced, is listed with what is left of it.`,
+		Args: exactly(),
+	}
+	asJSON := asJSON(cmd)
+	cmd.Flags().Var(&since, "since", "count runs that started within this time; every such run is read")
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+		flows, err := listFlows(cmd, db, time.Duration(since))
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), flows)
+		}
+		return printFlows(cmd, flows)
+	})
+	return cmd
+}
+
+func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listedFlow, error) {
+	p := startProgress(cmd.ErrOrStderr(), "counting runs")
+	defer p.done()
+	infos, err := runtime.ListFlows(cmd.Context(), db, time.Now().Add(-since))
+	if err != nil {
+		return nil, err
+	}
+	var slugs []string
+	for _, f := range infos {
+		slugs = append(slugs, f.Slug)
+	}
+	latest := newest(slugs)
+	list := []listedFlow{}
+	for _, f := range infos {
+		def, err := runtime.ParseDefinition(f.Slug, f.Definition)
+		if err != nil {
+			return nil, err
+		}
+		flow := listedFlow{
+			Slug: f.Slug, Steps: len(def.Steps),
+			Started: f.Started, Completed: f.Completed, Failed: f.Failed, Running: f.Running,
+			Mean: f.MeanTime.Seconds(), P95: f.P95Time.Seconds(),
+			Waiting: f.Waiting, Delayed: f.Delayed, InHand: f.InHand, OldestWaiting: f.OldestWaiting,
+		}
+		if base, _ := versionOf(f.Slug); latest[base] != f.Slug {
+			flow.ReplacedBy = latest[base]
+			left, err := unfinished(cmd, db, f.Slug)
+			if err != nil {
+				return nil, err
+			}
+			flow.Unfinished = left
+		}
+		list = append(list, flow)
+	}
+	return list, nil
+}
+
+// unfinished counts the runs of a flow that have not ended, up to 1000.
+func unfinished(cmd *cobra.Command, db runtime.DB, slug string) (int, error) {
+	runs, err := runtime.ListRuns(cmd.Context(), db, runtime.RunFilter{
+		Flows: []string{slug}, Statuses: []runtime.RunStatus{runtime.RunStarted, runtime.RunScheduled}, Limit: page,
+	})
+	return len(runs), err
+}
+
+func printFlows(cmd *cobra.Command, flows []listedFlow) error {
+	if len(flows) == 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "there are no flows; `flowc flows upsert` puts those of a package here")
+		return nil
+	}
+	t := table{header: []string{"FLOW", "STEPS", "STARTED", "COMPLETED", "FAILED", "RUNNING", "P95", "WAITING", "DELAYED", "IN HAND", "OLDEST"}}
+	for _, f := range flows {
+		t.add(f.Slug, strconv.Itoa(f.Steps), strconv.Itoa(f.Started), strconv.Itoa(f.Completed), strconv.Itoa(f.Failed), strconv.Itoa(f.Running),
+			lasting(time.Duration(f.P95*float64(time.Second))), strconv.Itoa(f.Waiting), strconv.Itoa(f.Delayed), strconv.Itoa(f.InHand), ago(f.OldestWaiting))
+	}
+	if err := t.print(cmd.OutOrStdout()); err != nil {
+		return err
+	}
+	for _, f := range flows {
+		switch {
+		case f.ReplacedBy != "" && f.Unfinished == 0:
+			fmt.Fprintf(cmd.OutOrStdout(), "\n%s is replaced by %s and nothing of it runs: `flowc flows delete --with-runs %s` removes it\n", f.Slug, f.ReplacedBy, f.Slug)
+		case f.ReplacedBy != "":
+			fmt.Fprintf(cmd.OutOrStdout(), "\n%s is replaced by %s and still has %s, for a worker that serves it\n", f.Slug, f.ReplacedBy, unfinishedRuns(f.Unfinished))
+		}
+	}
+	return nil
+}
+
+func unfinishedRuns(n int) string {
+	if n == page {
+		return fmt.Sprintf("%d unfinished runs or more", n)
+	}
+	return count(n, "unfinished run", "unfinished runs")
+}

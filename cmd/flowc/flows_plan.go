@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/gen"
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// planWords say what an upsert would do.
+var planWords = map[runtime.UpsertStatus]string{
+	runtime.FlowCompiled:       "create",
+	runtime.FlowVerified:       "up to date",
+	runtime.FlowOptionsUpdated: "change options",
+	runtime.FlowMismatch:       "refuse: it is there with other steps",
+}
+
+func newFlowsPlan() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "plan [packages | file.json | -]...",
+		Short: "Say what upsert would do, and do nothing",
+		Long: `Plan compares flows with those in the database and says what flows upsert would do.
+The exit status is 0 if that is nothing, 2 if it is something.`,
+		Example: "  flowc flows plan ./... || echo there is something to deploy",
+	}
+	asJSON := asJSON(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		flows, err := readFlows(cmd, args)
+		if err != nil {
+			return err
+		}
+		return withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+			plan, err := planFlows(cmd, db, flows)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				err = printJSON(cmd.OutOrStdout(), plan)
+			} else {
+				err = printPlan(cmd.OutOrStdout(), flows, plan)
+			}
+			for _, flow := range plan {
+				if err == nil && flow.Status != runtime.FlowVerified {
+					return &exitError{status: exitFound}
+				}
+			}
+			return err
+		})(cmd, args)
+	}
+	return cmd
+}
+
+func planFlows(cmd *cobra.Command, db *pgxpool.Pool, flows []gen.Declaration) ([]upsertedFlow, error) {
+	p := startProgress(cmd.ErrOrStderr(), "comparing")
+	defer p.done()
+	plan := []upsertedFlow{}
+	for i, f := range flows {
+		p.set("%d of %d", i, len(flows))
+		one, err := planFlow(cmd.Context(), db, f.Definition)
+		if err != nil {
+			return nil, err
+		}
+		plan = append(plan, one)
+	}
+	return plan, nil
+}
+
+// planFlow does what upsert would do, in a transaction that is rolled back: so the
+// plan cannot differ from what will be done.
+func planFlow(ctx context.Context, db *pgxpool.Pool, def runtime.Definition) (upsertedFlow, error) {
+	one := upsertedFlow{Slug: def.Slug}
+	tx, err := db.Begin(ctx)
+	if err != nil {
+		return one, fmt.Errorf("flowc: %w", err)
+	}
+	defer tx.Rollback(ctx)
+	stored, err := runtime.GetDefinition(ctx, tx, def.Slug)
+	if err != nil && !errors.Is(err, runtime.ErrFlowNotFound) {
+		return one, err
+	}
+	result, err := runtime.UpsertFlow(ctx, tx, def.Slug, def.FlowOptions, runtime.KeepRuns())
+	var mismatch *runtime.MismatchError
+	if err != nil && !errors.As(err, &mismatch) {
+		return one, err
+	}
+	one.Status, one.Differences = result.Status, result.Differences
+	if result.Status == runtime.FlowOptionsUpdated {
+		changed, err := runtime.GetDefinition(ctx, tx, def.Slug)
+		if err != nil {
+			return one, err
+		}
+		one.Differences = optionDifferences(stored, changed)
+	}
+	if err := tx.Rollback(ctx); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
+		return one, fmt.Errorf("flowc: %w", err)
+	}
+	return one, nil
+}
+
+// optionDifferences says which options change from what to what, in two
+// definitions of one shape.
+func optionDifferences(from, to runtime.Definition) (list []string) {
+	number := func(n *int) string {
+		if n == nil {
+			return "the flow's"
+		}
+		return strconv.Itoa(*n)
+	}
+	span := func(d *time.Duration) string {
+		if d == nil {
+			return "the flow's"
+		}
+		return d.String()
+	}
+	note := func(where, name, old, new string) {
+		if old != new {
+			list = append(list, fmt.Sprintf("%s%s: %s, then %s", where, name, old, new))
+		}
+	}
+	note("", "max_attempts", number(from.MaxAttempts), number(to.MaxAttempts))
+	note("", "base_delay", span(from.BaseDelay), span(to.BaseDelay))
+	note("", "timeout", span(from.Timeout), span(to.Timeout))
+	stored := map[string]runtime.StepOptions{}
+	for _, s := range from.Steps {
+		stored[s.Slug] = s
+	}
+	for _, s := range to.Steps {
+		old, where := stored[s.Slug], "step "+s.Slug+": "
+		note(where, "max_attempts", number(old.MaxAttempts), number(s.MaxAttempts))
+		note(where, "base_delay", span(old.BaseDelay), span(s.BaseDelay))
+		note(where, "timeout", span(old.Timeout), span(s.Timeout))
+		note(where, "start_delay", noneIfNil(old.StartDelay), noneIfNil(s.StartDelay))
+	}
+	return list
+}
+
+func noneIfNil(d *time.Duration) string {
+	if d == nil || *d == 0 {
+		return "none"
+	}
+	return d.String()
+}
+
+func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error {
+	t := table{header: []string{"FLOW", "PLAN"}}
+	for _, p := range plan {
+		t.add(p.Slug, planWords[p.Status])
+	}
+	if err := t.print(w); err != nil {
+		return err
+	}
+	for i, p := range plan {
+		if len(p.Differences) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s\n", p.Slug)
+		for _, d := range p.Differences {
+			fmt.Fprintf(w, "\t%s\n", printable(d))
+		}
+		if p.Status == runtime.FlowMismatch {
+			fmt.Fprintf(w, "\tfix: tag %s version:\"%d\", so that runs of the old steps can finish; or, if nobody needs them, flowc flows upsert --allow-data-loss\n",
+				flows[i].Flow, flows[i].Version+1)
+		}
+	}
+	return nil
+}

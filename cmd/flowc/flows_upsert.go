@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// upsertedFlow is what became of a flow, or would.
+type upsertedFlow struct {
+	Slug   string               `json:"slug"`
+	Status runtime.UpsertStatus `json:"status"`
+	// Differences are those of the given flow, called first, and the stored one.
+	Differences []string `json:"differences,omitempty"`
+	DeletedRuns int      `json:"deleted_runs,omitempty"`
+}
+
+// statusWords say what an upsert did.
+var statusWords = map[runtime.UpsertStatus]string{
+	runtime.FlowCompiled:       "created",
+	runtime.FlowVerified:       "up to date",
+	runtime.FlowOptionsUpdated: "options updated",
+	runtime.FlowRecompiled:     "recreated",
+	runtime.FlowMismatch:       "refused",
+}
+
+func newFlowsUpsert() *cobra.Command {
+	var dataLoss bool
+	cmd := &cobra.Command{
+		Use:   "upsert [packages | file.json | -]...",
+		Short: "Put flows into the database, or bring their options up to date",
+		Long: `Upsert puts flows into the database. Of a flow that is there already, attempts,
+delays and timeouts are changed in place; one that is there with other steps is
+left as it is, and the exit status is 1.`,
+		Example: `  flowc flows upsert ./...
+  flowc flows show report --json | sed 's/"report"/"report_v2"/' | flowc flows upsert -`,
+	}
+	asJSON := asJSON(cmd)
+	cmd.Flags().BoolVar(&dataLoss, "allow-data-loss", false, "replace flows of other steps, and delete their runs")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		flows, err := readFlows(cmd, args)
+		if err != nil {
+			return err
+		}
+		return withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+			p := startProgress(cmd.ErrOrStderr(), "putting flows into the database")
+			option := runtime.KeepRuns()
+			if dataLoss {
+				option = runtime.AllowDataLoss()
+			}
+			results, faults := []upsertedFlow{}, []error{}
+			for i, f := range flows {
+				p.set("%d of %d", i, len(flows))
+				result, err := runtime.UpsertFlow(cmd.Context(), db, f.Definition.Slug, f.Definition.FlowOptions, option)
+				if err != nil {
+					faults = append(faults, err)
+				}
+				if result.Status != "" {
+					results = append(results, upsertedFlow{f.Definition.Slug, result.Status, result.Differences, result.DeletedRuns})
+				}
+			}
+			p.done()
+			if *asJSON {
+				return errors.Join(append(faults, printJSON(cmd.OutOrStdout(), results))...)
+			}
+			t := table{header: []string{"FLOW", "RESULT"}}
+			for _, r := range results {
+				result := statusWords[r.Status]
+				if r.DeletedRuns > 0 {
+					result += ", " + count(r.DeletedRuns, "run", "runs") + " deleted"
+				}
+				t.add(r.Slug, result)
+			}
+			return errors.Join(append(faults, t.print(cmd.OutOrStdout()))...)
+		})(cmd, args)
+	}
+	return cmd
+}

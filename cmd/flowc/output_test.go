@@ -1,0 +1,60 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	tab := table{header: []string{"RUN", "WHY"}}
+	tab.add("1", "two\nlines\tand \x1b[31mcolour\u202e")
+	tab.add("a long one", "")
+	require.NoError(t, tab.print(&b))
+	require.Equal(t, "RUN         WHY\n1           two lines and \ufffd[31mcolour\ufffd\na long one  -\n", b.String())
+}
+
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		require.Equal(t, "", ago(time.Time{}))
+		require.Equal(t, "now", ago(time.Now()))
+		require.Equal(t, "59s ago", ago(time.Now().Add(-59*time.Second)))
+		require.Equal(t, "in 3h", ago(time.Now().Add(3*time.Hour+time.Minute)))
+		require.Equal(t, "9d ago", ago(time.Now().Add(-220*time.Hour)))
+	})
+	require.Equal(t, "12ms", lasting(12345*time.Microsecond))
+	require.Equal(t, "1.23s", lasting(1234*time.Millisecond))
+	require.Equal(t, "2m3s", lasting(2*time.Minute+3400*time.Millisecond))
+	require.Equal(t, "", took(time.Now(), time.Time{}))
+}
+
+func TestShorten(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "äöü", shorten("äöü", 3))
+	require.Equal(t, "äö…", shorten("äöüß", 3))
+}
+
+// TestProgress checks that what is quick says nothing, and what is not says how
+// far it is.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var b strings.Builder
+		p := startProgress(&b, "pruning")
+		time.Sleep(900 * time.Millisecond)
+		p.done()
+		require.Empty(t, b.String())
+
+		p = startProgress(&b, "pruning")
+		p.set("%d runs so far", 1000)
+		time.Sleep(12 * time.Second)
+		p.done()
+		require.Equal(t, "pruning: 1000 runs so far (1s)\npruning: 1000 runs so far (11s)\n", b.String())
+	})
+}

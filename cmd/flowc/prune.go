@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+func newPrune() *cobra.Command {
+	var (
+		olderThan span
+		flows     []string
+		dryRun    bool
+	)
+	cmd := &cobra.Command{
+		Use:   "prune --older-than TIME",
+		Short: "Delete runs that ended long ago",
+		Long: `Prune deletes runs that ended longer ago than a time, with all that belongs to
+them, and the rows of workers that have been silent for as long. It does so in
+batches and can be interrupted and repeated.`,
+		Example: "  flowc prune --older-than 30d --dry-run",
+		Args:    exactly(),
+	}
+	asJSON := asJSON(cmd)
+	cmd.Flags().Var(&olderThan, "older-than", "how long ago a run must have ended, such as 30d")
+	cmd.Flags().StringSliceVar(&flows, "flow", nil, "only runs of this flow; can be repeated")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "delete nothing, say how many there are")
+	completeFlows(cmd, "flow")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if olderThan == 0 {
+			return wrongUse(cmd, "it needs --older-than, which must be positive")
+		}
+		return withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+			p := startProgress(cmd.ErrOrStderr(), "pruning")
+			n, err := runtime.Prune(cmd.Context(), db, runtime.PruneOptions{
+				OlderThan: time.Duration(olderThan), Flows: flows, DryRun: dryRun,
+				Progress: func(n int) { p.set("%d runs so far", n) },
+			})
+			p.done()
+			if *asJSON && err == nil {
+				return printJSON(cmd.OutOrStdout(), struct {
+					Runs   int  `json:"runs"`
+					DryRun bool `json:"dry_run"`
+				}{n, dryRun})
+			}
+			if dryRun {
+				fmt.Fprintf(cmd.OutOrStdout(), "would delete %s\n", count(n, "run", "runs"))
+			} else {
+				fmt.Fprintf(cmd.OutOrStdout(), "deleted %s\n", count(n, "run", "runs"))
+			}
+			return err
+		})(cmd, args)
+	}
+	return cmd
+}

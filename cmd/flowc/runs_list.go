@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// page is how many runs are read at once, which is as many as there may be.
+const page = 1000
+
+var runStatuses = []runtime.RunStatus{
+	runtime.RunScheduled, runtime.RunStarted, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled,
+}
+
+func newRunsList() *cobra.Command {
+	var (
+		flows    []string
+		statuses = choice[runtime.RunStatus]{words: runStatuses}
+		since    span
+		input    string
+		limit    int
+		quiet    bool
+	)
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List runs, newest first",
+		Example: `  flowc runs list --flow process_order --status failed --since 24h
+  flowc runs list --input '{"customer": 42}' --since 7d
+  flowc runs list --limit 0 --json`,
+		Args: exactly(),
+	}
+	asJSON := asJSON(cmd)
+	cmd.Flags().StringSliceVar(&flows, "flow", nil, "only runs of this flow; can be repeated")
+	cmd.Flags().Var(&statuses, "status", "only runs of this status; can be repeated")
+	cmd.Flags().Var(&since, "since", "only runs that started within this time, such as 15m, 24h or 7d")
+	cmd.Flags().StringVar(&input, "input", "", "only runs whose input contains this JSON; no index serves it, so add --since")
+	cmd.Flags().IntVarP(&limit, "limit", "n", 50, "at most so many; 0 means all")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print ids only")
+	completeFlows(cmd, "flow")
+	completeWords(cmd, "status", texts(runStatuses))
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+		filter := runtime.RunFilter{Flows: flows, Statuses: statuses.chosen}
+		if since > 0 {
+			filter.StartedFrom = time.Now().Add(-time.Duration(since))
+		}
+		if input != "" {
+			filter.InputContains = json.RawMessage(input)
+		}
+		runs, err := findRuns(cmd, db, filter, limit)
+		switch {
+		case err != nil:
+			return err
+		case *asJSON:
+			return printJSON(cmd.OutOrStdout(), runs)
+		case quiet:
+			for _, r := range runs {
+				fmt.Fprintln(cmd.OutOrStdout(), r.ID)
+			}
+			return nil
+		}
+		return printRuns(cmd, runs, limit)
+	})
+	return cmd
+}
+
+// findRuns reads as many runs as wanted, page by page; 0 means all.
+func findRuns(cmd *cobra.Command, db runtime.DB, filter runtime.RunFilter, limit int) ([]runtime.RunSummary, error) {
+	if limit < 0 {
+		return nil, wrongUse(cmd, "--limit is %d, it cannot be negative", limit)
+	}
+	p := startProgress(cmd.ErrOrStderr(), "reading runs")
+	defer p.done()
+	all := []runtime.RunSummary{}
+	for {
+		filter.Limit = page
+		if limit > 0 {
+			filter.Limit = min(page, limit-len(all))
+		}
+		runs, err := runtime.ListRuns(cmd.Context(), db, filter)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, runs...)
+		p.set("%d so far", len(all))
+		if len(runs) < filter.Limit || len(all) == limit {
+			return all, nil
+		}
+		filter.After = &runs[len(runs)-1]
+	}
+}
+
+func printRuns(cmd *cobra.Command, runs []runtime.RunSummary, limit int) error {
+	if len(runs) == 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "there are no such runs")
+		return nil
+	}
+	t := table{header: []string{"RUN", "FLOW", "STATUS", "STEPS", "STARTED", "TOOK", "WHY"}}
+	for _, r := range runs {
+		started, why := ago(r.StartedAt), r.Error
+		if r.FailedStep != "" {
+			why = r.FailedStep + ": " + r.Error
+		}
+		if r.Status == runtime.RunScheduled {
+			started = ago(r.ScheduledAt)
+		}
+		t.add(r.ID, r.Flow, string(r.Status), fmt.Sprintf("%d/%d", r.Steps-r.RemainingSteps, r.Steps),
+			started, took(r.StartedAt, r.EndedAt), shorten(why, 60))
+	}
+	if err := t.print(cmd.OutOrStdout()); err != nil {
+		return err
+	}
+	if len(runs) == limit {
+		fmt.Fprintf(cmd.ErrOrStderr(), "these are the newest %d; --limit shows more\n", limit)
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+func newRunsCancel() *cobra.Command {
+	var reason string
+	cmd := newSteer("cancel", "End runs that have not ended",
+		`Cancel ends runs that have not ended, scheduled ones included. The contexts of
+their handlers end within seconds, and whatever they give is dropped.`,
+		"cancelled", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
+			return runtime.CancelRun(cmd.Context(), db, id, reason)
+		})
+	cmd.Flags().StringVar(&reason, "reason", "", "what those who wait for the run are told")
+	return cmd
+}
+
+func newRunsRetry() *cobra.Command {
+	return newSteer("retry", "Take up runs that failed or were cancelled",
+		`Retry takes up runs that failed or were cancelled where they stopped: what
+completed is kept, and every other task gets all its tries again.`,
+		"retried", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
+			return runtime.RetryRun(cmd.Context(), db, id)
+		})
+}
+
+func newRunsDelete() *cobra.Command {
+	return newSteer("delete", "Delete runs with all that belongs to them",
+		`Delete deletes runs, whatever their status, with all that belongs to them. Their
+idempotency keys are free again. Runs that ended long ago are better left to
+flowc prune.`,
+		"deleted", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
+			existed, err := runtime.DeleteRun(cmd.Context(), db, id)
+			if err == nil && !existed {
+				return fmt.Errorf("flowc: deleting: %w: %s", runtime.ErrRunNotFound, id)
+			}
+			return err
+		})
+}

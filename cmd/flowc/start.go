@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+func newStart() *cobra.Command {
+	var (
+		file, key, at  string
+		delay, timeout span
+		wait           bool
+	)
+	cmd := &cobra.Command{
+		Use:   "start SLUG [JSON]",
+		Short: "Start a run of a flow or job",
+		Long: `Start starts a run and prints its id. Its input is JSON: an argument, a file, or
+standard input with --file -; the empty object if there is none.
+
+With --wait it waits for the end of the run and prints what the run gave. The exit
+status is 3 if the run failed or was cancelled, 4 if it has not ended in the time
+of --timeout.`,
+		Example: `  flowc start send_receipt '{"to": "a@example.com"}' --delay 10m
+  flowc start process_order --file order.json --wait`,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return flowSlugs(cmd, args, prefix)
+		},
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 && file != "" {
+				return wrongUse(cmd, "the input is given twice, as an argument and with --file")
+			}
+			return exactly([]string{"the slug of a flow", "input"}[:max(1, min(len(args), 2))]...)(cmd, args)
+		},
+	}
+	asJSON := asJSON(cmd)
+	cmd.Flags().StringVarP(&file, "file", "f", "", "read the input from this file, or from standard input if it is -")
+	cmd.Flags().StringVar(&key, "key", "", "start no second run of the flow with this key")
+	cmd.Flags().Var(&delay, "delay", "start the steps after this time")
+	cmd.Flags().StringVar(&at, "at", "", "start the steps at this time, such as 2030-01-31T08:00:00Z")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end of the run and print what it gave")
+	cmd.Flags().Var(&timeout, "timeout", "wait no longer than this")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		input, err := readInput(cmd, args[1:], file)
+		if err != nil {
+			return err
+		}
+		var opts []runtime.StartOption
+		if key != "" {
+			opts = append(opts, runtime.WithIdempotencyKey(key))
+		}
+		if delay > 0 {
+			opts = append(opts, runtime.WithDelay(time.Duration(delay)))
+		}
+		if at != "" {
+			t, err := time.Parse(time.RFC3339, at)
+			if err != nil {
+				return wrongUse(cmd, "--at is %q, it must be a time such as 2030-01-31T08:00:00Z", at)
+			}
+			opts = append(opts, runtime.WithStartAt(t))
+		}
+		return withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+			run, err := runtime.StartFlow(cmd.Context(), db, args[0], input, opts...)
+			if err != nil {
+				return err
+			}
+			if wait {
+				return waitFor(cmd, db, run, time.Duration(timeout), *asJSON)
+			}
+			return printStarted(cmd.OutOrStdout(), run, *asJSON)
+		})(cmd, args)
+	}
+	return cmd
+}
+
+// readInput is the input as an argument, or in a file; nil if there is none.
+func readInput(cmd *cobra.Command, args []string, file string) (any, error) {
+	var raw []byte
+	var err error
+	switch {
+	case len(args) > 0:
+		raw = []byte(args[0])
+	case file == "-":
+		raw, err = io.ReadAll(cmd.InOrStdin())
+	case file != "":
+		raw, err = os.ReadFile(file)
+	default:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("flowc: reading the input: %w", err)
+	}
+	if !json.Valid(raw) {
+		return nil, fmt.Errorf("flowc: the input is not JSON: %s\n\tfix: quote it for the shell, or put it into a file and use --file", shorten(string(raw), 80))
+	}
+	return json.RawMessage(raw), nil
+}
+
+// startedRun is a run that was started, as JSON.
+type startedRun struct {
+	ID          string    `json:"id"`
+	Flow        string    `json:"flow"`
+	Existed     bool      `json:"existed"`
+	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
+}
+
+func printStarted(w io.Writer, run *runtime.Run[json.RawMessage], asJSON bool) error {
+	if asJSON {
+		return printJSON(w, startedRun{run.ID(), run.Flow(), run.Existed(), run.ScheduledAt()})
+	}
+	_, err := fmt.Fprintln(w, run.ID())
+	return err
+}
+
+func waitFor(cmd *cobra.Command, db *pgxpool.Pool, run *runtime.Run[json.RawMessage], timeout time.Duration, asJSON bool) error {
+	p := startProgress(cmd.ErrOrStderr(), "waiting for run "+run.ID())
+	var opts []runtime.WaitOption
+	if timeout > 0 {
+		opts = append(opts, runtime.WithTimeout(timeout))
+	}
+	output, err := run.Wait(cmd.Context(), opts...)
+	p.done()
+	var failed *runtime.RunFailedError
+	switch {
+	case errors.As(err, &failed):
+		err = &exitError{exitRunFailed, err}
+	case errors.Is(err, runtime.ErrTimeout):
+		err = &exitError{exitTimeout, err}
+	case err == nil && !asJSON:
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), string(output))
+		return err
+	}
+	if !asJSON || cmd.Context().Err() != nil {
+		return err
+	}
+	info, infoErr := runtime.GetRun(cmd.Context(), db, run.ID())
+	if infoErr != nil {
+		return errors.Join(err, infoErr)
+	}
+	return errors.Join(err, printJSON(cmd.OutOrStdout(), info))
+}

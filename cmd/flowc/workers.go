@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// listedWorker is a worker as workers prints it.
+type listedWorker struct {
+	ID     string               `json:"id"`
+	Name   string               `json:"name"`
+	Queue  string               `json:"queue"`
+	Status runtime.WorkerStatus `json:"status"`
+	// InHand is how many tasks it has.
+	InHand          int       `json:"in_hand"`
+	StartedAt       time.Time `json:"started_at"`
+	LastHeartbeatAt time.Time `json:"last_heartbeat_at"`
+	StoppedAt       time.Time `json:"stopped_at,omitzero"`
+}
+
+func newWorkers() *cobra.Command {
+	since := span(time.Hour)
+	cmd := &cobra.Command{
+		Use:   "workers",
+		Short: "List workers, newest first",
+		Args:  exactly(),
+	}
+	asJSON := asJSON(cmd)
+	cmd.Flags().Var(&since, "since", "list workers that have stopped, too, if they were heard of within this time")
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+		found, err := runtime.ListWorkers(cmd.Context(), db, time.Now().Add(-time.Duration(since)))
+		if err != nil {
+			return err
+		}
+		list := []listedWorker{}
+		for _, w := range found {
+			list = append(list, listedWorker{w.ID, w.Name, w.Queue, w.Status, w.InHand, w.StartedAt, w.LastHeartbeatAt, w.StoppedAt})
+		}
+		switch {
+		case *asJSON:
+			return printJSON(cmd.OutOrStdout(), list)
+		case len(list) == 0:
+			fmt.Fprintln(cmd.ErrOrStderr(), "there are no workers")
+			return nil
+		}
+		t := table{header: []string{"WORKER", "NAME", "QUEUE", "STATUS", "IN HAND", "STARTED", "HEARD OF"}}
+		for _, w := range list {
+			t.add(w.ID, w.Name, w.Queue, string(w.Status), strconv.Itoa(w.InHand), ago(w.StartedAt), ago(w.LastHeartbeatAt))
+		}
+		return t.print(cmd.OutOrStdout())
+	})
+	return cmd
+}

@@ -1,0 +1,35 @@
+package gen
+
+import (
+	"context"
+
+	"github.com/flowc-dev/flowc/gen/internal/emit"
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// A Declaration is a declared flow as the database keeps it.
+type Declaration struct {
+	// Flow is the name of the declaration.
+	Flow string
+	// Version is that of its tag, at least 1.
+	Version int
+	// Definition is what its generated package holds.
+	Definition runtime.Definition
+}
+
+// Declarations are the flows that some packages declare, jobs included. Mistakes
+// are a [*MistakesError]. Generated packages are not looked at.
+func Declarations(ctx context.Context, opts Options) ([]Declaration, error) {
+	c, err := compile(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.flows) == 0 {
+		return nil, c.noFlow()
+	}
+	declared := make([]Declaration, len(c.flows))
+	for i, flow := range c.flows {
+		declared[i] = Declaration{Flow: flow.Name, Version: flow.Version, Definition: emit.Definition(flow)}
+	}
+	return declared, nil
+}
