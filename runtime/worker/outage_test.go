@@ -36,7 +36,7 @@ func TestCutConnections(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(50 * time.Millisecond):
+			case <-time.After(150 * time.Millisecond): // a new connection plans its first calls, which takes a while
 				_, _ = killer.Exec(ctx, `
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 			}
