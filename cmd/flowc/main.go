@@ -74,8 +74,8 @@ variables of PostgreSQL (PGHOST, PGPASSWORD, …). "flowc dev" starts one.
 	)
 	for id, commands := range map[string][]*cobra.Command{
 		"code":     {newGenerate(), newVet(), newGraph()},
-		"database": {newMigrate(), newDoctor(), newPrune()},
-		"work":     {newFlows(), newStart(), newRuns(), newWorkers()},
+		"database": {newDev(), newMigrate(), newDoctor(), newPrune()},
+		"work":     {newFlows(), newStart(), newRuns(), newWorkers(), newDashboard()},
 	} {
 		for _, cmd := range commands {
 			cmd.GroupID = id
