@@ -2,17 +2,11 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
-
-// ErrWrongStatus says that a run is not in a status in which it could be
-// cancelled, retried or rescheduled.
-var ErrWrongStatus = errors.New("run is not in the right status for this")
 
 // CancelRun ends a run that has not ended, scheduled ones included. The contexts
 // of its running handlers end within seconds, with [ErrTaskLost] as their cause, and
@@ -21,8 +15,16 @@ var ErrWrongStatus = errors.New("run is not in the right status for this")
 //
 // Errors: [ErrInvalidRunID]; [ErrRunNotFound]; [ErrWrongStatus] if the run has ended.
 func CancelRun(ctx context.Context, db DB, id, reason string) error {
-	return steer(ctx, db, id, "cancelling", "it has ended",
-		`SELECT flowc.cancel_run($1::text::uuid, nullif($2, ''))`, reason)
+	done, again, err := steer(ctx, db, id, "cancelling", `SELECT flowc.cancel_run($1::text::uuid, nullif($2, ''))`, reason)
+	if err != nil || done {
+		return err
+	}
+	if again { // the try whose reply was lost may have done it
+		if info, err := GetRun(ctx, db, id); err == nil && info.Status == RunCancelled {
+			return nil
+		}
+	}
+	return wrongStatus("cancelling", id, "it has ended")
 }
 
 // RetryRun takes up a run that failed or was cancelled where it stopped: the
@@ -32,44 +34,58 @@ func CancelRun(ctx context.Context, db DB, id, reason string) error {
 // Errors: [ErrInvalidRunID]; [ErrRunNotFound]; [ErrWrongStatus] if the run neither
 // failed nor was cancelled.
 func RetryRun(ctx context.Context, db DB, id string) error {
-	return steer(ctx, db, id, "retrying", "it neither failed nor was cancelled", `SELECT flowc.retry_run($1::text::uuid)`)
+	done, again, err := steer(ctx, db, id, "retrying", `SELECT flowc.retry_run($1::text::uuid)`)
+	if err != nil || done || again { // if it is not failed any more, the try whose reply was lost did it
+		return err
+	}
+	return wrongStatus("retrying", id, "it neither failed nor was cancelled")
 }
 
 // RescheduleRun moves the start of a scheduled run, by the database's clock. A
 // time that is past means now.
 //
-// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for the zero time; [ErrWrongStatus]
-// if the run is not waiting for its start, or not there.
+// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for the zero time; [ErrRunNotFound];
+// [ErrWrongStatus] if the run does not wait for its start.
 func RescheduleRun(ctx context.Context, db DB, id string, at time.Time) error {
 	if at.IsZero() {
 		return optionError("the time to start at is the zero time")
 	}
-	return steer(ctx, db, id, "rescheduling", "it does not wait for its start",
-		`SELECT flowc.reschedule_run($1::text::uuid, $2)`, at)
+	done, _, err := steer(ctx, db, id, "rescheduling", `
+		SELECT CASE WHEN flowc.reschedule_run($1::text::uuid, $2) THEN true
+		            WHEN EXISTS (SELECT FROM flowc.get_run($1::text::uuid)) THEN false END`, at)
+	if err != nil || done {
+		return err
+	}
+	return wrongStatus("rescheduling", id, "it does not wait for its start")
 }
 
 // steer calls a function that answers with true, with false if the run is not in
-// the right status, and with NULL if there is no such run.
-func steer(ctx context.Context, db DB, id, doing, otherwise, sql string, args ...any) error {
+// the right status, and with NULL if there is no such run. again is that of
+// [collectAgain].
+func steer(ctx context.Context, db DB, id, doing, sql string, args ...any) (done, again bool, err error) {
 	parsed, err := parseRunID(id)
 	if err != nil {
-		return err
+		return false, false, err
 	}
-	done, _, err := collectOne(ctx, db, pgx.RowTo[*bool], sql, append([]any{parsed.String()}, args...)...)
+	rows, again, err := collectAgain(ctx, db, pgx.RowTo[*bool], sql, append([]any{parsed.String()}, args...)...)
 	switch {
 	case err != nil:
-		return fmt.Errorf("flowc: %s run %s: %w", doing, id, err)
-	case done == nil:
-		return fmt.Errorf("flowc: %s: %w: %s", doing, ErrRunNotFound, id)
-	case !*done:
-		return fmt.Errorf("flowc: %s run %s: %w: %s", doing, id, ErrWrongStatus, otherwise)
+		return false, again, fmt.Errorf("flowc: %s run %s: %w", doing, id, err)
+	case rows[0] == nil:
+		return false, again, fmt.Errorf("flowc: %s: %w: %s", doing, ErrRunNotFound, id)
 	}
-	return nil
+	return *rows[0], again, nil
+}
+
+func wrongStatus(doing, id, why string) error {
+	return fmt.Errorf("flowc: %s run %s: %w: %s", doing, id, ErrWrongStatus, why)
 }
 
 // RunNow makes what waits in a run visible to workers at once: tasks behind a
 // start delay, and tasks between two tries. step limits it to one step; empty
-// means all. It returns how many tasks there were.
+// means all. It returns how many tasks there were; a run that is not there has
+// none. A run that waits for its start is none of its business: that is for
+// [RescheduleRun].
 //
 // Errors: [ErrInvalidRunID].
 func RunNow(ctx context.Context, db DB, id, step string) (int, error) {
@@ -94,20 +110,12 @@ func DeleteRun(ctx context.Context, db DB, id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	deleted, err := deleteRuns(ctx, db, []uuid.UUID{parsed})
-	return deleted > 0, err
-}
-
-func deleteRuns(ctx context.Context, db DB, ids []uuid.UUID) (int, error) {
-	texts := make([]string, len(ids))
-	for i, id := range ids {
-		texts[i] = id.String()
-	}
-	deleted, _, err := collectOne(ctx, db, pgx.RowTo[int], `SELECT flowc.delete_runs($1::text[]::uuid[])`, texts)
+	deleted, _, err := collectOne(ctx, db, pgx.RowTo[int],
+		`SELECT flowc.delete_runs(ARRAY[$1::text]::uuid[])`, parsed.String())
 	if err != nil {
-		return 0, fmt.Errorf("flowc: deleting runs: %w", err)
+		return false, fmt.Errorf("flowc: deleting run %s: %w", id, err)
 	}
-	return deleted, nil
+	return deleted > 0, nil
 }
 
 // PruneOptions say what [Prune] deletes.
@@ -128,8 +136,11 @@ type PruneOptions struct {
 const pruneBatch = 1000
 
 // Prune deletes runs that ended long ago, in batches, and the rows of workers
-// that have been silent for as long. It returns how many runs it deleted or, in a
-// dry run, would delete, of which it counts a million at most.
+// that have been silent for as long. It returns how many runs it deleted, also if
+// it ends with an error, or, in a dry run, would delete, of which it counts a
+// million at most.
+//
+// Errors: [ErrInvalidOption].
 func Prune(ctx context.Context, db DB, opts PruneOptions) (int, error) {
 	if opts.OlderThan <= 0 {
 		return 0, optionError("OlderThan of Prune must be positive, not %s", opts.OlderThan)
@@ -140,15 +151,19 @@ func Prune(ctx context.Context, db DB, opts PruneOptions) (int, error) {
 	}
 	for total := 0; ; {
 		deleted, _, err := collectOne(ctx, db, pgx.RowTo[int],
-			`SELECT flowc.prune(clock_timestamp() - $1::interval, $2, $3, $4)`, opts.OlderThan, opts.Flows, batch, opts.DryRun)
+			`SELECT flowc.prune(clock_timestamp() - $1::interval, $2, $3, $4)`,
+			opts.OlderThan, nilIfEmpty(opts.Flows), batch, opts.DryRun)
 		if err != nil {
 			return total, fmt.Errorf("flowc: pruning: %w", err)
+		}
+		if deleted == 0 { // fewer than a batch may only mean that somebody else prunes as well
+			return total, nil
 		}
 		total += deleted
 		if opts.Progress != nil {
 			opts.Progress(total)
 		}
-		if deleted < batch || opts.DryRun {
+		if opts.DryRun {
 			return total, nil
 		}
 	}

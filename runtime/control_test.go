@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/faultnet"
 )
 
 func TestCancelRun(t *testing.T) {
@@ -126,6 +127,70 @@ func TestRescheduleRun(t *testing.T) {
 	require.ErrorIs(t, runtime.RescheduleRun(ctx, pool, run.ID(), at), runtime.ErrWrongStatus)
 }
 
+// Every call that steers a run, on runs that it cannot be meant for.
+func TestSteeringOddRuns(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	calls := map[string]func(id string) error{
+		"CancelRun":     func(id string) error { return runtime.CancelRun(ctx, pool, id, "") },
+		"RetryRun":      func(id string) error { return runtime.RetryRun(ctx, pool, id) },
+		"RescheduleRun": func(id string) error { return runtime.RescheduleRun(ctx, pool, id, time.Now()) },
+		"RunNow":        func(id string) error { _, err := runtime.RunNow(ctx, pool, id, ""); return err },
+		"DeleteRun":     func(id string) error { _, err := runtime.DeleteRun(ctx, pool, id); return err },
+		"ListTasks":     func(id string) error { _, err := runtime.ListTasks(ctx, pool, id); return err },
+	}
+	for _, id := range []string{"", "7", "not-a-uuid", "{" + uuid.NewString() + "}", uuid.NewString() + "\x00"} {
+		for name, call := range calls {
+			require.ErrorIs(t, call(id), runtime.ErrInvalidRunID, "%s %q", name, id)
+		}
+	}
+	absent := map[string]error{
+		"CancelRun": runtime.ErrRunNotFound, "RetryRun": runtime.ErrRunNotFound, "RescheduleRun": runtime.ErrRunNotFound,
+		"RunNow": nil, "DeleteRun": nil, "ListTasks": nil,
+	}
+	for name, call := range calls {
+		require.ErrorIs(t, call(uuid.NewString()), absent[name], name)
+	}
+	run, err := typed.Start(ctx, pool, greet{})
+	require.NoError(t, err)
+	h := newHand(t, pool)
+	h.finish("greeting", "completed", `"x"`)
+	h.finish("greeting", "completed", `"y"`)
+	completed := map[string]error{
+		"CancelRun": runtime.ErrWrongStatus, "RetryRun": runtime.ErrWrongStatus, "RescheduleRun": runtime.ErrWrongStatus,
+		"RunNow": nil, "ListTasks": nil, "DeleteRun": nil,
+	}
+	for _, name := range []string{"CancelRun", "RetryRun", "RescheduleRun", "RunNow", "ListTasks", "DeleteRun"} {
+		require.ErrorIs(t, calls[name](run.ID()), completed[name], name)
+	}
+}
+
+// A call whose reply is lost has been done, and is not an error the second time.
+func TestSteeringSurvivesLostReplies(t *testing.T) {
+	t.Parallel()
+	ctx, direct := open(t)
+	var network faultnet.Network
+	pool, err := network.Through(direct)
+	require.NoError(t, err)
+	defer pool.Close()
+	run, err := typed.Start(ctx, pool, greet{})
+	require.NoError(t, err)
+	network.CutReplies("cancel_run", 1)
+	require.NoError(t, runtime.CancelRun(ctx, pool, run.ID(), "enough"))
+	require.Equal(t, 1, network.Cuts())
+	require.ErrorIs(t, runtime.CancelRun(ctx, pool, run.ID(), "enough"), runtime.ErrWrongStatus)
+	network.CutReplies("retry_run", 1)
+	require.NoError(t, runtime.RetryRun(ctx, pool, run.ID()))
+	require.Equal(t, 2, network.Cuts())
+	require.ErrorIs(t, runtime.RetryRun(ctx, pool, run.ID()), runtime.ErrWrongStatus)
+
+	h := newHand(t, direct)
+	h.finish("greeting", "permanent", "no")
+	network.CutReplies("cancel_run", 1)
+	require.ErrorIs(t, runtime.CancelRun(ctx, pool, run.ID(), ""), runtime.ErrWrongStatus, "it was not we who ended it")
+	require.Equal(t, 3, network.Cuts())
+}
+
 func TestRunNow(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
@@ -189,18 +254,39 @@ func TestPrune(t *testing.T) {
 		{runtime.PruneOptions{OlderThan: 72 * time.Hour}, 0},
 		{runtime.PruneOptions{OlderThan: 24 * time.Hour, Flows: []string{"another"}}, 0},
 		{runtime.PruneOptions{OlderThan: 24 * time.Hour, DryRun: true}, 1},
-		{runtime.PruneOptions{OlderThan: 24 * time.Hour}, 1},
+		{runtime.PruneOptions{OlderThan: 24 * time.Hour, Flows: []string{}}, 1},
 		{runtime.PruneOptions{OlderThan: 24 * time.Hour}, 0},
 	} {
 		count, err := runtime.Prune(ctx, pool, want.opts)
 		require.NoError(t, err)
 		require.Equal(t, want.count, count)
 	}
-	_, err = runtime.Prune(ctx, pool, runtime.PruneOptions{})
-	require.ErrorIs(t, err, runtime.ErrInvalidOption)
+	for _, never := range []time.Duration{0, -time.Hour} {
+		_, err = runtime.Prune(ctx, pool, runtime.PruneOptions{OlderThan: never})
+		require.ErrorIs(t, err, runtime.ErrInvalidOption)
+	}
 	left, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{})
 	require.NoError(t, err)
 	require.Len(t, left, 2, "the run that failed just now and the one that has not ended")
+}
+
+// Many runs are deleted in batches, and those that are told about each.
+func TestPruneInBatches(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	_, err := typed.StartMany(ctx, pool, make([]greet, 2300))
+	require.NoError(t, err)
+	_, err = pool.Exec(ctx, `
+UPDATE pgflow.runs SET started_at = now() - interval '2 days', completed_at = now() - interval '1 day', status = 'completed', remaining_steps = 0`)
+	require.NoError(t, err)
+	var progress []int
+	deleted, err := runtime.Prune(ctx, pool, runtime.PruneOptions{
+		OlderThan: time.Hour, Progress: func(deleted int) { progress = append(progress, deleted) },
+	})
+	require.NoError(t, err)
+	require.Equal(t, 2300, deleted)
+	require.Equal(t, []int{1000, 2000, 2300}, progress)
+	require.Zero(t, count(t, pool, `SELECT (SELECT count(*) FROM pgflow.runs) + (SELECT count(*) FROM pgflow.step_tasks) + (SELECT count(*) FROM flowc.queue)`))
 }
 
 func TestListRuns(t *testing.T) {
@@ -261,10 +347,17 @@ func TestListRuns(t *testing.T) {
 	require.Equal(t, 2, failed[0].Steps)
 	require.NotZero(t, failed[0].EndedAt)
 
-	for _, bad := range []runtime.RunFilter{{Limit: -1}, {Limit: 1001}, {InputContains: json.RawMessage(`{`)}} {
+	for _, bad := range []runtime.RunFilter{
+		{Limit: -1}, {Limit: 1001}, {Statuses: []runtime.RunStatus{"done"}},
+		{InputContains: raw(``)}, {InputContains: raw(`{`)}, {InputContains: raw(`"\u0000"`)},
+	} {
 		_, err := runtime.ListRuns(ctx, pool, bad)
 		require.ErrorIs(t, err, runtime.ErrInvalidOption)
 	}
+	_, err = runtime.ListRuns(ctx, pool, runtime.RunFilter{After: &runtime.RunSummary{ID: "7"}})
+	require.ErrorIs(t, err, runtime.ErrInvalidRunID)
+	require.Empty(t, list(runtime.RunFilter{Flows: []string{"nothing"}}))
+	require.Len(t, list(runtime.RunFilter{Flows: []string{}, Statuses: []runtime.RunStatus{}}), 7, "empty means any")
 }
 
 func TestFigures(t *testing.T) {
@@ -297,8 +390,15 @@ func TestFigures(t *testing.T) {
 	}
 	require.Equal(t, 3, started)
 	require.Equal(t, 1, failed)
-	_, err = runtime.Throughput(ctx, pool, hourAgo, time.Millisecond)
-	require.ErrorIs(t, err, runtime.ErrInvalidOption)
+	for since, stretch := range map[time.Time]time.Duration{
+		hourAgo: time.Millisecond, hourAgo.Add(1): 0, hourAgo.Add(2): -time.Hour, {}: time.Hour,
+	} {
+		_, err = runtime.Throughput(ctx, pool, since, stretch)
+		require.ErrorIs(t, err, runtime.ErrInvalidOption, "%s since %s", stretch, since)
+	}
+	points, err = runtime.Throughput(ctx, pool, time.Now().Add(time.Hour), time.Minute)
+	require.NoError(t, err)
+	require.Empty(t, points, "nothing has happened in the future")
 
 	workers, err := runtime.ListWorkers(ctx, pool, hourAgo)
 	require.NoError(t, err)

@@ -20,7 +20,8 @@ import (
 //
 // Through a pool, a call is repeated if the connection broke or the transaction
 // lost against another: run ids are made by the client, so that a start which
-// was done twice is one run. Through anything else, the caller has to.
+// was done twice is one run. What other calls report to have found or changed is
+// then what the last try did. Through anything else, the caller has to repeat.
 //
 // A DB of another make, one that traces for example, can say what it is with two
 // methods: IsPool() bool reports whether calls may be repeated through it, and
@@ -43,34 +44,42 @@ const (
 
 // collect runs one statement of the engine and reads its rows.
 func collect[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	rows, _, err := collectAgain(ctx, db, scan, sql, args...)
+	return rows, err
+}
+
+// collectAgain is [collect] for statements that answer otherwise when they are
+// executed twice; again reports whether that may have happened.
+func collectAgain[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) (_ []T, again bool, _ error) {
 	if db == nil {
-		return nil, errors.New("flowc: db is nil")
+		return nil, false, errors.New("flowc: db is nil")
 	}
 	kind := kindOf(ctx, db)
 	began, pause := time.Now(), firstRepeat
 	for {
 		worded, err := wording(kind, sql)
 		if err != nil {
-			return nil, err
+			return nil, again, err
 		}
 		rows, err := collectOnce(ctx, db, scan, worded, args)
 		if err == nil {
-			return rows, nil
+			return rows, again, nil
 		}
 		if kind == upstream.Unknown && noEngine(err) && !inTx(db) {
 			switch kind = look(ctx, db); kind {
 			case upstream.Contract:
 				continue
 			case upstream.Nothing:
-				return nil, fmt.Errorf("flowc: %w (%w)", ErrEngineMissing, err)
+				return nil, again, fmt.Errorf("flowc: %w (%w)", ErrEngineMissing, err)
 			}
 		}
 		if !pooled(db) || !pgerr.Transient(err) || ctx.Err() != nil || time.Since(began)+pause > repeatFor {
-			return nil, engineError(err)
+			return nil, again, engineError(err)
 		}
+		again = again || pgerr.MaybeDone(err)
 		select {
 		case <-ctx.Done():
-			return nil, engineError(err)
+			return nil, again, engineError(err)
 		case <-time.After(pause):
 		}
 		pause *= 2

@@ -22,6 +22,9 @@ var (
 	ErrInvalidRunID = errors.New("not a run id")
 	// ErrRunIDTaken says that a run of another flow has the id of [WithRunID].
 	ErrRunIDTaken = errors.New("run id is taken by a run of another flow")
+	// ErrWrongStatus says that a run is not in a status in which it could be
+	// cancelled, retried or rescheduled.
+	ErrWrongStatus = errors.New("run is not in the right status for this")
 	// ErrTimeout says that a run had not ended when the time of [WithTimeout]
 	// was over. It comes in a [WaitError], and the run goes on.
 	ErrTimeout = errors.New("run has not ended in time")

@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 // RunFilter says which runs [ListRuns] returns. The zero value means all.
@@ -46,13 +49,18 @@ type RunSummary struct {
 
 // ListRuns returns a page of runs, newest first.
 //
-// Errors: [ErrInvalidOption].
+// Errors: [ErrInvalidOption]; [ErrInvalidRunID] for that of [RunFilter.After].
 func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error) {
 	if filter.Limit == 0 {
 		filter.Limit = 50
 	}
 	if filter.Limit < 1 || filter.Limit > 1000 {
 		return nil, optionError("Limit of a RunFilter is %d, it must be 1 to 1000", filter.Limit)
+	}
+	for _, status := range filter.Statuses {
+		if !slices.Contains(runStatuses, status) {
+			return nil, optionError("there is no status %q of runs", status)
+		}
 	}
 	var contains *string
 	if filter.InputContains != nil {
@@ -64,18 +72,27 @@ func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error
 	var afterTime *time.Time
 	var afterID *string
 	if filter.After != nil {
-		afterTime, afterID = &filter.After.StartedAt, &filter.After.ID
+		parsed, err := parseRunID(filter.After.ID)
+		if err != nil {
+			return nil, err
+		}
+		afterTime, afterID = &filter.After.StartedAt, Set(parsed.String())
 	}
 	runs, err := collect(ctx, db, scanSummary, `
 		SELECT run_id::text, flow_slug, status, steps, remaining_steps, started_at, ended_at, scheduled_at, failed_step, error_message
 		FROM flowc.list_runs($1, $2, $3, $4, $5::text::jsonb, $6, $7::text::uuid, $8)`,
 		nilIfEmpty(filter.Flows), nilIfEmpty(filter.Statuses), nilIfZero(filter.StartedFrom), nilIfZero(filter.StartedBefore),
 		contains, afterTime, afterID, filter.Limit)
-	if err != nil {
+	switch {
+	case contains != nil && pgerr.Unstorable(err):
+		return nil, optionError("InputContains of a RunFilter is nothing that an input can contain: %v", err)
+	case err != nil:
 		return nil, fmt.Errorf("flowc: listing runs: %w", err)
 	}
 	return runs, nil
 }
+
+var runStatuses = []RunStatus{RunScheduled, RunStarted, RunCompleted, RunFailed, RunCancelled}
 
 func scanSummary(row pgx.CollectableRow) (RunSummary, error) {
 	var s RunSummary
@@ -133,8 +150,9 @@ const (
 	TaskFailed TaskStatus = "failed"
 )
 
-// ListTasks returns the tasks of a run in the order of the steps, then of the
-// elements. A run that is not there has none.
+// ListTasks returns all tasks of a run with their outputs, in the order of the
+// steps, then of the elements. A run that is not there has none. Of a map over
+// many elements that is much: [FindTasks] returns portions.
 //
 // Errors: [ErrInvalidRunID].
 func ListTasks(ctx context.Context, db DB, id string) ([]TaskInfo, error) {
@@ -178,14 +196,20 @@ type FlowInfo struct {
 	CreatedAt  time.Time       `json:"created_at"`
 	// Started counts the runs that started in the time asked for; Completed,
 	// Failed (cancelled ones included) and Running say what became of those.
-	Started, Completed, Failed, Running int
+	Started   int `json:"started"`
+	Completed int `json:"completed"`
+	Failed    int `json:"failed"`
+	Running   int `json:"running"`
 	// MeanTime and P95Time are how long the completed ones took; 0 if there are none.
-	MeanTime, P95Time time.Duration
+	MeanTime time.Duration `json:"mean_time"`
+	P95Time  time.Duration `json:"p95_time"`
 	// Waiting are tasks that a worker could start now, Delayed those that wait
 	// for their time, InHand those that a worker of this project has.
-	Waiting, Delayed, InHand int
+	Waiting int `json:"waiting"`
+	Delayed int `json:"delayed"`
+	InHand  int `json:"in_hand"`
 	// OldestWaiting is since when the oldest task of Waiting exists; zero if none.
-	OldestWaiting time.Time
+	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
 }
 
 // ListFlows returns all flows by slug, with the figures of runs that started
@@ -215,9 +239,14 @@ func scanFlow(row pgx.CollectableRow) (FlowInfo, error) {
 
 // ThroughputPoint is what happened to runs in a stretch of time that begins at From.
 type ThroughputPoint struct {
-	From                       time.Time
-	Started, Completed, Failed int
+	From      time.Time `json:"from"`
+	Started   int       `json:"started"`
+	Completed int       `json:"completed"`
+	Failed    int       `json:"failed"`
 }
+
+// maxPoints is how many stretches of time Throughput returns at most.
+const maxPoints = 10_000
 
 // Throughput counts, for each stretch of time since a time until now, the runs
 // that started, completed and failed in it, of those that started since then.
@@ -225,8 +254,11 @@ type ThroughputPoint struct {
 // Errors: [ErrInvalidOption] if the stretch is less than a second, or there were
 // more than 10 000 of them.
 func Throughput(ctx context.Context, db DB, since time.Time, stretch time.Duration) ([]ThroughputPoint, error) {
-	if stretch < time.Second || time.Since(since)/max(stretch, 1) > 10_000 {
-		return nil, optionError("Throughput in stretches of %s since %s", stretch, since.Format(time.RFC3339))
+	if stretch < time.Second {
+		return nil, optionError("the stretch of Throughput is %s, it must be at least a second", stretch)
+	}
+	if time.Since(since)/stretch > maxPoints {
+		return nil, optionError("since %s there were more than %d stretches of %s", since.Format(time.RFC3339), maxPoints, stretch)
 	}
 	points, err := collect(ctx, db, pgx.RowToStructByPos[ThroughputPoint],
 		`SELECT from_time, started, completed, failed FROM flowc.throughput($1, $2::interval)`, since, stretch)
@@ -238,18 +270,20 @@ func Throughput(ctx context.Context, db DB, since time.Time, stretch time.Durati
 
 // WorkerInfo is a worker as the database knows it.
 type WorkerInfo struct {
-	ID   string
-	Name string
+	ID   string `json:"id"`
+	Name string `json:"name"`
 	// Queue is the flow that a worker of another language serves; "*" for a
 	// worker of this project, which serves any number.
-	Queue                      string
-	Status                     WorkerStatus
-	StartedAt, LastHeartbeatAt time.Time
+	Queue           string       `json:"queue"`
+	Status          WorkerStatus `json:"status"`
+	StartedAt       time.Time    `json:"started_at"`
+	LastHeartbeatAt time.Time    `json:"last_heartbeat_at"`
 	// DeprecatedAt is since when it drains, StoppedAt since when it is gone;
 	// zero if it does not and is not.
-	DeprecatedAt, StoppedAt time.Time
+	DeprecatedAt time.Time `json:"deprecated_at,omitzero"`
+	StoppedAt    time.Time `json:"stopped_at,omitzero"`
 	// InHand is how many tasks it has; 0 for a worker of another language.
-	InHand int
+	InHand int `json:"in_hand"`
 }
 
 // A WorkerStatus says how a worker is.

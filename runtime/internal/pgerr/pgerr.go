@@ -63,6 +63,13 @@ func Transient(err error) bool {
 	return NoPreparedStatement(err)
 }
 
+// MaybeDone reports whether the statement that ended with an error may have been
+// executed: it was sent, and no answer came.
+func MaybeDone(err error) bool {
+	var connect *pgconn.ConnectError
+	return err != nil && Code(err) == "" && !pgconn.SafeToRetry(err) && !errors.As(err, &connect)
+}
+
 // NoPreparedStatement reports whether an error says that prepared statements do
 // not stay with their connection, as behind a pooler in transaction mode.
 func NoPreparedStatement(err error) bool {
