@@ -48,7 +48,7 @@ type site struct {
 // newSite opens a dashboard of a database that has the flow shop.
 func newSite(t *testing.T, config Config) *site {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
 	t.Cleanup(cancel)
 	s := &site{T: t, ctx: ctx, pool: dbtest.Pool(t), hand: uuid.New()}
 	_, err := runtime.UpsertFlow(ctx, s.pool, shop.Slug, shop.FlowOptions)

@@ -1,0 +1,304 @@
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	cdplog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
+	cdpruntime "github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// findBrowser finds Chromium. Where there is none the test is skipped, unless
+// FLOWC_BROWSER is "required".
+func findBrowser(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("FLOWC_BROWSER") == "required" {
+		t.Fatal("there is no Chromium in PATH, and FLOWC_BROWSER requires one: apt-get install chromium")
+	}
+	t.Skip("needs a Chromium in PATH: apt-get install chromium")
+	return ""
+}
+
+// A browser is a tab of a real browser, which looks at a site.
+type browser struct {
+	*site
+	ctx context.Context
+
+	mu       sync.Mutex
+	problems []string // scripts that failed, what the policy blocked, dialogs
+}
+
+// newBrowser opens a browser, which has to come to the end of the test without
+// a script that fails, anything that the content security policy blocks, or a
+// dialog that somebody made a page open.
+func newBrowser(s *site) *browser {
+	s.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(findBrowser(s.T)), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	s.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(allocator)
+	s.Cleanup(func() {
+		_ = chromedp.Cancel(ctx) // it may have crashed, and then there is nothing to end
+		cancel()
+	})
+	b := &browser{site: s, ctx: ctx}
+	require.NoError(s, chromedp.Listen(ctx, b.note))
+	s.Cleanup(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		require.Empty(s, b.problems)
+	})
+	return b
+}
+
+func (b *browser) note(event any) {
+	var problem string
+	switch e := event.(type) {
+	case *cdpruntime.EventExceptionThrown:
+		problem = "a script failed: " + e.ExceptionDetails.Text
+	case *cdplog.EventEntryAdded:
+		if e.Entry.Level == cdplog.EntryLevelError {
+			problem = fmt.Sprintf("%s %s", e.Entry.Text, e.Entry.URL)
+		}
+	case *page.EventJavascriptDialogOpening:
+		problem = "a dialog opened: " + e.Message
+	}
+	if problem != "" {
+		b.mu.Lock()
+		b.problems = append(b.problems, problem)
+		b.mu.Unlock()
+	}
+}
+
+// open goes to a page.
+func (b *browser) open(path string) {
+	b.Helper()
+	require.NoError(b, chromedp.Do(b.ctx, chromedp.Navigate(b.server.URL+path)))
+}
+
+// size makes the window as wide and coloured as said.
+func (b *browser) size(width int64, scheme string) {
+	b.Helper()
+	require.NoError(b, chromedp.Do(b.ctx, chromedp.EmulateViewport(width, 900)))
+	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+	require.NoError(b, err)
+}
+
+// js evaluates an expression on the page.
+func js[T any](b *browser, expression string) T {
+	b.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression))
+	require.NoError(b, err, expression)
+	return v
+}
+
+// wait waits until an expression is true.
+func (b *browser) wait(expression string) {
+	b.Helper()
+	_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(3*patience)))
+	require.NoError(b, err, "%s is not true", expression)
+}
+
+// click clicks on an element, as a user does; then goes where that leads.
+func (b *browser) click(selector string) {
+	b.Helper()
+	require.NoError(b, chromedp.Do(b.ctx, chromedp.Click(chromedp.CSS(selector))), selector)
+}
+
+// submit clicks on something that leads to another page, and waits for that.
+func (b *browser) submit(selector string) {
+	b.Helper()
+	_, err := chromedp.RunResponse(b.ctx, chromedp.Click(chromedp.CSS(selector)))
+	require.NoError(b, err, selector)
+}
+
+func (b *browser) keys(keys string) {
+	b.Helper()
+	require.NoError(b, chromedp.Do(b.ctx, chromedp.KeyEvent(keys)))
+}
+
+func TestBrowserShowsPages(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	b := newBrowser(s)
+	id := s.start(`{"order": 1}`)
+	s.complete()
+	failed := s.start(`{}`)
+	s.work("permanent", strings.Repeat("a long word of an error ", 20)+strings.Repeat("x", 300))
+	for _, window := range []struct {
+		width  int64
+		scheme string
+	}{{390, "dark"}, {820, "light"}, {1440, "dark"}} {
+		b.size(window.width, window.scheme)
+		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + id + "/steps/pack", "/flows", "/flows/shop", "/workers"} {
+			b.open(path)
+			require.NotEmpty(t, js[string](b, `document.querySelector("h1").textContent`), path)
+			require.LessOrEqual(t, js[float64](b, `document.documentElement.scrollWidth - innerWidth`), 0.0, "%s is wider than %d", path, window.width)
+			require.Equal(t, window.scheme == "dark", js[bool](b, `getComputedStyle(document.body).backgroundColor === "rgb(14, 18, 25)"`), "%s %s", path, window.scheme)
+		}
+	}
+	b.open("/runs/" + id)
+	require.True(t, js[bool](b, `document.querySelector(".graph-wide [data-node=check]").getBoundingClientRect().width > 50`), "the graph is drawn")
+}
+
+func TestBrowserFollowsARun(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	b := newBrowser(s)
+	id := s.start(`{"a": {"b": {"c": 1}}}`)
+	b.size(1440, "light")
+	b.open("/runs/" + id)
+	// What is changed on the page would be lost if it were loaded anew.
+	js[bool](b, `window.stayed = document.querySelector("#ends details details").open = false; true`)
+	node := func(step, class string) string {
+		return fmt.Sprintf(`document.querySelector(".graph-wide [data-node=%s]").classList.contains(%q)`, step, class)
+	}
+	require.True(t, js[bool](b, node("check", "started")))
+	require.True(t, js[bool](b, node("lines", "created")))
+
+	s.work("completed", `{"mail": false}`)
+	b.wait(node("check", "completed"))
+	b.wait(node("lines", "started"))
+	b.wait(node("mail", "skipped"))
+	b.wait(`document.querySelector(".graph-wide [data-from=check]").classList.contains("completed")`)
+	b.wait(`document.querySelector("#timeline .bar.completed") !== null`)
+	b.wait(`document.querySelector("#step-check").classList.contains("completed")`)
+	require.False(t, js[bool](b, `document.querySelector("#ends details details").open`), "what was closed stays closed")
+
+	s.work("completed", `["a"]`)
+	s.work("completed", `1`)
+	s.work("completed", `"sent"`)
+	b.wait(node("ship", "completed"))
+	b.wait(`document.querySelector("#head .badge").textContent === "completed"`)
+	b.wait(`document.querySelector("#live").hidden`)
+	b.wait(`document.querySelector("#ends").textContent.includes("sent")`)
+	require.True(t, js[bool](b, `window.stayed === false`), "the page was not loaded anew")
+}
+
+func TestBrowserActs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	b := newBrowser(s)
+	ids := []string{s.start(`{}`), s.start(`{}`), s.start(`{}`)}
+
+	b.open("/runs/" + ids[0])
+	require.False(t, js[bool](b, `document.querySelector("#cancel").matches(":popover-open")`))
+	b.click(`[popovertarget=cancel].button`)
+	require.True(t, js[bool](b, `document.querySelector("#cancel").matches(":popover-open")`))
+	require.Equal(t, runtime.RunStarted, s.status(ids[0]), "it is asked first")
+	require.NoError(t, chromedp.Do(b.ctx, chromedp.SendKeys(chromedp.CSS("#cancel input"), "no more")))
+	b.submit(`#cancel button[type=submit]`)
+	require.Contains(t, js[string](b, `document.querySelector(".notice").textContent`), "The run was cancelled.")
+	require.Contains(t, js[string](b, `document.querySelector(".banner").textContent`), "no more")
+	require.Equal(t, runtime.RunCancelled, s.status(ids[0]))
+
+	b.open("/runs")
+	visible := `getComputedStyle(document.querySelector(".bulk")).display !== "none"`
+	require.False(t, js[bool](b, visible))
+	b.click(`input[value="` + ids[1] + `"]`)
+	b.click(`input[value="` + ids[2] + `"]`)
+	require.True(t, js[bool](b, visible))
+	require.Equal(t, "2", js[string](b, `document.querySelector("[data-picked]").textContent`))
+	b.click(`[popovertarget=many-delete].danger`)
+	require.Equal(t, runtime.RunStarted, s.status(ids[1]))
+	b.submit(`#many-delete button[type=submit]`)
+	require.Contains(t, js[string](b, `document.querySelector(".notice").textContent`), "2 runs were deleted.")
+	require.Equal(t, 1.0, js[float64](b, `document.querySelectorAll("input[name=id]").length`))
+}
+
+func TestBrowserKeysAndTheme(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	b := newBrowser(s)
+	id := s.start(`{}`)
+	s.start(`{}`)
+	b.size(1440, "light")
+	b.open("/")
+	for keys, path := range map[string]string{"gr": "/runs", "gf": "/flows", "gw": "/workers", "go": "/"} {
+		_, err := chromedp.RunResponse(b.ctx, chromedp.KeyEvent(keys))
+		require.NoError(t, err)
+		require.Equal(t, path, js[string](b, `location.pathname`))
+	}
+	b.keys("?")
+	require.True(t, js[bool](b, `document.querySelector("#help").matches(":popover-open")`))
+	b.keys("?")
+	require.False(t, js[bool](b, `document.querySelector("#help").matches(":popover-open")`))
+
+	b.keys("t")
+	dark := `getComputedStyle(document.documentElement).colorScheme === "dark"`
+	require.True(t, js[bool](b, dark))
+	b.open("/runs")
+	require.True(t, js[bool](b, dark), "the choice is kept")
+
+	b.keys("/")
+	require.Equal(t, "contains", js[string](b, `document.activeElement.name`))
+	js[bool](b, `document.activeElement.value = ""; true`)
+	b.keys("jt")
+	require.Equal(t, "jt", js[string](b, `document.activeElement.value`), "keys that are typed do nothing else")
+	js[bool](b, `document.activeElement.value = ""; document.activeElement.blur(); true`)
+	b.keys("jj")
+	require.Equal(t, "/runs/"+id, js[string](b, `document.activeElement.getAttribute("href")`))
+	b.keys("x")
+	require.True(t, js[bool](b, `document.querySelector("input[value='`+id+`']").checked`))
+	b.open("/runs/" + id)
+	_, err := chromedp.RunResponse(b.ctx, chromedp.KeyEvent("["))
+	require.NoError(t, err)
+	require.NotEqual(t, "/runs/"+id, js[string](b, `location.pathname`))
+	b.keys("e")
+	require.Equal(t, 5.0, js[float64](b, `document.querySelectorAll(".step[open]").length`))
+	b.open("/runs/" + id)
+	b.click(`.graph-wide [data-node=pack]`)
+	require.True(t, js[bool](b, `document.querySelector("#step-pack").open`), "a step of the graph opens its details")
+}
+
+func TestBrowserIgnoresHostilePayloads(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	b := newBrowser(s)
+	const evil = `</script></textarea></style></title></svg><script>window.hacked=1;alert(1)</script><img src=/evil.png onerror="window.hacked=1"><svg onload=alert(2)>"'` + "\u2028`${alert(3)}"
+	text, err := json.Marshal(evil)
+	require.NoError(t, err)
+	id := s.start(`{` + string(text) + `: [` + string(text) + `]}`)
+	s.work("failed", evil)
+	_, err = runtime.RunNow(s.ctx, s.pool, id, "")
+	require.NoError(t, err)
+	s.work("completed", string(text))
+	_, err = s.pool.Exec(s.ctx, `SELECT flowc.register_worker(gen_random_uuid(), $1, '{}')`, evil)
+	require.NoError(t, err)
+	b.open("/runs/" + id)
+	b.keys("e")
+	s.work("permanent", evil+"\n"+evil) // arrives while the page is open
+	b.wait(`document.querySelector("#head .badge").textContent === "failed"`)
+	b.wait(`document.querySelector("#outcome").textContent.includes("</script>")`)
+	other := s.start(`{}`)
+	require.NoError(t, runtime.CancelRun(s.ctx, s.pool, other, evil))
+	for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + other, "/runs/" + id + "/steps/check", "/workers", "/flows/shop"} {
+		b.open(path)
+		require.False(t, js[bool](b, `"hacked" in window`), path)
+		require.Equal(t, 0.0, js[float64](b, `document.querySelectorAll("main script, main img, [onerror], [onload]").length`), path)
+	}
+	b.open("/runs/" + id + "/payload?of=run_input")
+	require.False(t, js[bool](b, `"hacked" in window`))
+}
