@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// progressAfter is how long something takes in silence.
+// progressAfter is how long something takes in silence, on a terminal.
 const progressAfter = time.Second
 
-// A progress says on a terminal, or less often elsewhere, how far something is
-// that takes longer than a second. Its methods may be called from anywhere.
+// A progress says how far something is that takes longer than a second on a
+// terminal, or than ten elsewhere. Its methods may be called from anywhere.
 type progress struct {
 	w     io.Writer
 	what  string
@@ -61,7 +61,11 @@ func (p *progress) done() {
 func (p *progress) run() {
 	defer close(p.stopped)
 	began := time.Now()
-	timer := time.NewTimer(progressAfter)
+	first := progressAfter
+	if p.lines {
+		first = p.every // logs need no word of what takes a second or two
+	}
+	timer := time.NewTimer(first)
 	defer timer.Stop()
 	for {
 		select {
