@@ -423,38 +423,48 @@ func TestEngineMissing(t *testing.T) {
 func TestStartSurvivesBrokenConnections(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	stop := make(chan struct{})
-	stopped := make(chan struct{})
+	const starts, betweenCuts = 300, 3
+	progress := make(chan struct{}, starts)
+	cuts := make(chan int, 1)
 	go func() {
-		defer close(stopped)
-		other, err := pool.Acquire(ctx)
+		// Somebody else's connection, who cuts all of the pool's at whatever moment.
+		other, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig)
 		if err != nil {
+			t.Error(err)
+			cuts <- 0
 			return
 		}
-		defer other.Release()
-		self := other.Conn().PgConn().PID()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(100 * time.Millisecond):
-				_, _ = other.Exec(ctx, `
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> $1 AND pid <> pg_backend_pid()`, self)
+		defer other.Close(ctx)
+		n, cut := 0, 0
+		for range progress {
+			if n++; n%betweenCuts == 0 {
+				_, err := other.Exec(ctx, `
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+				if err != nil {
+					t.Error(err)
+				}
+				cut++
 			}
 		}
+		cuts <- cut
 	}()
-	const starts = 300
 	seen := map[string]bool{}
 	for range starts {
 		run, err := typed.Start(ctx, pool, greet{})
-		require.NoError(t, err)
-		require.False(t, run.Existed())
+		progress <- struct{}{}
+		if err != nil {
+			t.Error(err)
+			break
+		}
 		seen[run.ID()] = true
+		if run.Existed() {
+			t.Error("nobody else can have started it")
+		}
 	}
-	close(stop)
-	<-stopped
+	close(progress)
+	require.Equal(t, starts/betweenCuts, receive(t, cuts))
 	require.Len(t, seen, starts)
+	pool.Reset() // count asks once, and must not meet a connection that was cut
 	require.Equal(t, starts, count(t, pool, `SELECT count(*) FROM pgflow.runs`))
 }
 

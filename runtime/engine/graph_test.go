@@ -181,6 +181,11 @@ func (g graph) outcome() outcome {
 }
 
 func (g graph) stepOutcome(s graphStep, before []stepOutcome, input any) stepOutcome {
+	for _, d := range s.Deps {
+		if before[d].Status == "skipped" && before[d].SkipReason != "plain" {
+			return stepOutcome{Status: "skipped", SkipReason: "dependency_skipped"}
+		}
+	}
 	inputs := map[string]any{}
 	for _, d := range s.Deps {
 		switch dep := before[d]; {
@@ -188,11 +193,6 @@ func (g graph) stepOutcome(s graphStep, before []stepOutcome, input any) stepOut
 			return stepOutcome{}
 		case dep.Status == "completed":
 			inputs[g.Steps[d].Slug] = dep.Output
-		}
-	}
-	for _, d := range s.Deps {
-		if before[d].Status == "skipped" && before[d].SkipReason != "plain" {
-			return stepOutcome{Status: "skipped", SkipReason: "dependency_skipped"}
 		}
 	}
 	var subject any = inputs

@@ -4,8 +4,8 @@
 -- id, then step states, then tasks, then messages by id. The lock of its run
 -- serialises all reports of a run, which is what makes the counters exact. A claim
 -- goes the other way, from message to task, and is safe because it passes over
--- what others hold (see claim.sql); whoever takes tasks without their runs, as
--- recovery does, passes over tasks that others hold.
+-- what others hold (see claim.sql); so does whoever else takes messages and tasks
+-- without their runs, as recovery does.
 
 create or replace function flowc.lock_runs(run_ids uuid[]) returns void
 language plpgsql as $$

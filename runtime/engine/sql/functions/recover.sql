@@ -109,7 +109,7 @@ begin
     join pgflow.flows f on f.flow_slug = t.flow_slug
     where t.status = 'started' and t.requeued_count < 3
       and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30)
-    for update of t skip locked),
+    for update of q, t skip locked),
   again as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, last_worker_id = null, requeued_count = t.requeued_count + 1, last_requeued_at = clock_timestamp()

@@ -38,7 +38,7 @@ begin
 end $$;
 
 -- Gives tasks back untried: queued at once, the attempt not counted. A task that
--- somebody has locked is being reported or taken over.
+-- somebody has locked is being reported, taken over or deleted.
 create or replace function flowc.release(worker_id uuid, message_ids bigint[], attempts int[]) returns int
 language plpgsql as $$
 declare
@@ -50,8 +50,9 @@ begin
     select t.run_id, t.step_slug, t.task_index
     from unnest(release.message_ids, release.attempts) u(message_id, attempt)
     join pgflow.step_tasks t on t.message_id = u.message_id
+    join flowc.queue q on q.queue_name = t.flow_slug and q.msg_id = t.message_id
     where t.attempts_count = u.attempt and t.last_worker_id = release.worker_id and t.status = 'started'
-    for update of t skip locked),
+    for update of q, t skip locked),
   given as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, last_worker_id = null, attempts_count = t.attempts_count - 1
