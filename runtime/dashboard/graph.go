@@ -160,7 +160,10 @@ func lookOf(run *runtime.RunInfo, s runtime.StepState) stepLook {
 		if isMap {
 			return stepLook{"started", fmt.Sprintf("%s of %s", count(total-left), count(total))}
 		}
-		if s.Attempts > 1 {
+		switch {
+		case s.Attempts == 0:
+			return stepLook{"started", "queued"}
+		case s.Attempts > 1:
 			return stepLook{"started", fmt.Sprintf("try %d", s.Attempts)}
 		}
 		return stepLook{"started", "running"}

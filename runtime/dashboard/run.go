@@ -183,7 +183,7 @@ func (h *Handler) taskView(run *runtime.RunInfo, task runtime.FoundTask, step st
 		t.Next = task.VisibleAt
 	}
 	if step.Map && task.OutputBytes > 0 {
-		result := values.made("output", step.Slug, task.Output, task.OutputBytes, url.Values{
+		result := values.made("Output of task "+strconv.Itoa(task.Index), step.Slug, task.Output, task.OutputBytes, url.Values{
 			"of": {string(runtime.TaskOutputPayload)}, "step": {step.Slug}, "index": {strconv.Itoa(task.Index)},
 		})
 		t.Result = &result
@@ -235,11 +235,13 @@ func (v values) input() value {
 
 func (v values) output() *value          { return v.find("Output", runtime.RunOutputPayload, "") }
 func (v values) step(slug string) *value { return v.find("Output", runtime.StepOutputPayload, slug) }
-func (v values) from(slug string) *value { return v.find(slug, runtime.StepOutputPayload, slug) }
+func (v values) from(slug string) *value {
+	return v.find("Input from "+slug, runtime.StepOutputPayload, slug)
+}
 func (v values) inputs(o stepOptions) (all []value) {
 	if len(o.Deps) == 0 {
 		in := v.input()
-		in.Label = "the run's input"
+		in.Label = "Input of the run"
 		return []value{in}
 	}
 	for _, dep := range o.Deps {

@@ -54,7 +54,7 @@ func TestEvents(t *testing.T) {
 	event, state := next()
 	require.Equal(t, "state", event)
 	require.Equal(t, runtime.RunStarted, state.Status)
-	require.Equal(t, stepLook{"started", "running"}, state.Steps["check"])
+	require.Equal(t, stepLook{"started", "queued"}, state.Steps["check"])
 	require.Equal(t, stepLook{"created", "waits for 2"}, state.Steps["ship"])
 
 	s.work("completed", `{"mail": false}`)

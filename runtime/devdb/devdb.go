@@ -107,8 +107,13 @@ func Start(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("flowc: devdb: %w", err)
 	}
 	db.took = time.Since(begin)
+	live.Store(db, true)
 	return db, nil
 }
+
+// live are the databases that are not closed. Without it, the lock of one that
+// nobody holds on to would go with the garbage, and the database with it.
+var live sync.Map
 
 // URL is the database's address, for pgx or psql: a superuser in the database
 // "postgres". It stays the same over [DB.Restart].
@@ -141,6 +146,7 @@ func (db *DB) Close() error {
 		return nil
 	}
 	db.closed = true
+	live.Delete(db)
 	if db.attached {
 		return nil
 	}

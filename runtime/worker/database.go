@@ -57,6 +57,17 @@ func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) 
 	}
 	if listen.BehindPooler(pool) {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	} else {
+		after := config.AfterConnect
+		config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+			if after != nil {
+				if err := after(ctx, conn); err != nil {
+					return err
+				}
+			}
+			_, err := conn.Exec(ctx, readCommitted)
+			return err
+		}
 	}
 	own, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
@@ -64,6 +75,13 @@ func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) 
 	}
 	return &database{pool: own, log: log, faults: faults, broken: map[string]bool{}}, nil
 }
+
+// readCommitted is for databases whose transactions are stricter unless they say
+// otherwise. The engine holds locks instead: stricter ones would only fail each
+// other. Behind a pooler a setting would be left for the next client.
+const readCommitted = `
+SELECT set_config('default_transaction_isolation', 'read committed', false)
+WHERE current_setting('default_transaction_isolation') <> 'read committed'`
 
 // A brief connection is soon gone once it is given up. pgx would wait for its
 // other end for 15 seconds, and it would have its place in the pool that long.

@@ -145,6 +145,13 @@ if (followed) {
   addEventListener("pagehide", () => source.close());
 }
 
+// A graph that does not fit begins with its first step in the middle.
+for (const graph of $$(".graph.scrolls")) {
+  const first = $("[data-node]", graph).getBoundingClientRect();
+  const frame = graph.getBoundingClientRect();
+  graph.scrollLeft = first.left - frame.left - (frame.width - first.width) / 2;
+}
+
 // Small things ------------------------------------------------------------------
 
 function toggleTheme() {

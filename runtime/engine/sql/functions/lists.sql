@@ -111,15 +111,18 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select b.from_time, count(*) filter (where e.kind = 'started'), count(*) filter (where e.kind = 'completed'), count(*) filter (where e.kind = 'failed')
+    -- Counted first and joined then: joined first, every event would meet every stretch.
+    select b.from_time, coalesce(c.started, 0), coalesce(c.completed, 0), coalesce(c.failed, 0)
     from generate_series(throughput.since, clock_timestamp(), throughput.stretch) b(from_time)
     left join (
-      select date_bin(throughput.stretch, k.at_time, throughput.since) as from_time, k.kind
+      select date_bin(throughput.stretch, k.at_time, throughput.since) as from_time, count(*) filter (where k.kind = 'started') as started,
+             count(*) filter (where k.kind = 'completed') as completed, count(*) filter (where k.kind = 'failed') as failed
       from pgflow.flows f
       join pgflow.runs r on r.flow_slug = f.flow_slug and r.started_at >= throughput.since
       cross join lateral (values ('started', r.started_at), ('completed', r.completed_at), ('failed', r.failed_at)) k(kind, at_time)
-      where k.at_time is not null) e on e.from_time = b.from_time
-    group by b.from_time order by b.from_time;
+      where k.at_time is not null
+      group by 1) c on c.from_time = b.from_time
+    order by b.from_time;
 end $$;
 
 -- Workers that have not been gone for long, with what they have in hand.

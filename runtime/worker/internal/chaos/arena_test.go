@@ -34,7 +34,7 @@ type arena struct {
 	server *devdb.DB
 	url    string
 	pool   *pgxpool.Pool // straight to the server
-	base   int           // connections that there were before any worker
+	base   int           // connections that may stay when everything has ended
 }
 
 // observe keeps what tables of the engine do not: each completion of a task, and
@@ -58,13 +58,16 @@ CREATE TRIGGER completed AFTER UPDATE ON pgflow.step_tasks FOR EACH ROW
 CREATE TRIGGER taken AFTER UPDATE ON pgflow.step_tasks FOR EACH ROW
   WHEN (new.requeued_count > old.requeued_count) EXECUTE FUNCTION chaos.taken();`
 
+// observer is the name of the arena's own connections.
+const observer = "chaos"
+
 // newArena starts a server with the given flows.
 func newArena(t *testing.T, settings map[string]string, slugs ...string) *arena {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	server, url := dbtest.Server(t, settings)
-	a := &arena{t: t, ctx: ctx, server: server, url: url, pool: dbtest.Connect(t, url)}
+	a := &arena{t: t, ctx: ctx, server: server, url: url, pool: dbtest.Connect(t, url+"&application_name="+observer)}
 	_, err := a.pool.Exec(ctx, observe)
 	require.NoError(t, err)
 	for _, slug := range slugs {
@@ -72,7 +75,6 @@ func newArena(t *testing.T, settings map[string]string, slugs ...string) *arena 
 		_, err := runtime.UpsertFlow(ctx, a.pool, def.Slug, def.FlowOptions)
 		require.NoError(t, err)
 	}
-	a.base = ask[int](a, connections)
 	return a
 }
 
@@ -120,10 +122,21 @@ type load struct {
 	err     error
 }
 
-// start starts runs with the numbers 0, 1, … in the background. Whatever goes
-// wrong is done again with the same key, until it is done.
+// start starts runs with the numbers 0, 1, … in the background.
 func (a *arena) start(url string, flow *runtime.Flow[number, int], runs int, over time.Duration) *load {
 	a.t.Helper()
+	inputs := make([]number, runs)
+	for i := range inputs {
+		inputs[i].N = i
+	}
+	return a.startAll(url, flow, inputs, over)
+}
+
+// startAll starts runs in the background. Whatever goes wrong is done again with
+// the same key, until it is done.
+func (a *arena) startAll(url string, flow *runtime.Flow[number, int], inputs []number, over time.Duration) *load {
+	a.t.Helper()
+	runs := len(inputs)
 	pool, err := pgxpool.New(a.ctx, url)
 	require.NoError(a.t, err)
 	l := &load{done: make(chan struct{})}
@@ -140,7 +153,7 @@ func (a *arena) start(url string, flow *runtime.Flow[number, int], runs int, ove
 				time.Sleep(time.Until(began.Add(over * time.Duration(i) / time.Duration(runs))))
 				for a.ctx.Err() == nil {
 					ctx, cancel := context.WithTimeout(a.ctx, 5*time.Second)
-					_, err := flow.Start(ctx, pool, number{i}, runtime.WithIdempotencyKey(fmt.Sprint(i)))
+					_, err := flow.Start(ctx, pool, inputs[i], runtime.WithIdempotencyKey(fmt.Sprint(i)))
 					cancel()
 					if err == nil {
 						l.started.Add(1)
@@ -172,15 +185,26 @@ func (l *load) running() bool {
 // settled waits until every run has been started and has ended.
 func (a *arena) settled(l *load) {
 	a.t.Helper()
-	began := time.Now()
-	<-l.done
+	a.settledWhile(l, func() {})
+}
+
+// settledWhile does something again and again while it waits.
+func (a *arena) settledWhile(l *load, meanwhile func()) {
+	a.t.Helper()
+	last := time.Now()
+	for l.running() {
+		meanwhile()
+		last = time.Now()
+		time.Sleep(20 * time.Millisecond)
+	}
 	require.NoError(a.t, a.ctx.Err())
 	for {
+		meanwhile()
 		open := ask[int](a, `SELECT count(*) FROM pgflow.runs WHERE status = 'started'`)
 		if open == 0 {
 			break
 		}
-		require.Less(a.t, time.Since(began), 2*patience, "%d runs do not end", open)
+		require.Less(a.t, time.Since(last), 2*patience, "%d runs do not end", open)
 		time.Sleep(20 * time.Millisecond)
 	}
 	a.t.Logf("%d runs started and ended", l.started.Load())

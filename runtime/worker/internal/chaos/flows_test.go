@@ -3,7 +3,9 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,8 +20,11 @@ var flows = map[string]struct {
 	definition runtime.Definition
 	service    func(*hands) runtime.Service
 }{
-	"sum": {sum.Definition(), sumService},
-	"fan": {fan.Definition(), fanService},
+	"sum":  {sum.Definition(), sumService},
+	"fan":  {fan.Definition(), fanService},
+	"job":  {job.Definition(), jobService},
+	"odd":  {odd.Definition(), oddService},
+	"echo": {echo.Definition(), echoService},
 }
 
 var errFirst = errors.New("the first try fails")
@@ -42,17 +47,25 @@ func (h *hands) begin(ctx context.Context) (runtime.Task, error) {
 	if h.errand.Most == 0 {
 		return task, nil
 	}
+	return task, pause(ctx, h.errand.Least+rand.N(h.errand.Most-h.errand.Least+1))
+}
+
+// pause waits, unless the context ends.
+func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
-		return task, context.Cause(ctx)
-	case <-time.After(h.errand.Least + rand.N(h.errand.Most-h.errand.Least+1)):
-		return task, nil
+		runtime.Logger(ctx).Info("the context ended", "cause", context.Cause(ctx).Error())
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
 	}
 }
 
 // A number is what the flows below take.
 type number struct {
-	N int `json:"n"`
+	N      int    `json:"n"`
+	Millis int    `json:"millis,omitempty"` // how long job works
+	Do     string `json:"do,omitempty"`     // what odd does the first time
 }
 
 // sum is a flow of five steps and seven tasks, whose output says whether all of
@@ -155,4 +168,70 @@ func fanService(h *hands) runtime.Service {
 			return total, err
 		}),
 	})
+}
+
+// job is a flow of one step, which takes as long as it is told.
+var job = runtime.NewFlow[number](runtime.Definition{Slug: "job", FlowOptions: runtime.FlowOptions{
+	Steps: []runtime.StepOptions{{Slug: "job"}},
+}}, runtime.Output[int]("job"))
+
+func jobService(h *hands) runtime.Service {
+	return runtime.Serve(job.Definition(), []runtime.Handler{
+		runtime.Handle("job", runtime.Input[number](), func(ctx context.Context, in number) (int, error) {
+			if _, err := h.begin(ctx); err != nil {
+				return 0, err
+			}
+			return in.N, pause(ctx, time.Duration(in.Millis)*time.Millisecond)
+		}),
+	})
+}
+
+// odd is a flow of one step, whose first try may go wrong in ways that no handler
+// should. A try may take a second.
+var odd = runtime.NewFlow[number](runtime.Definition{Slug: "odd", FlowOptions: runtime.FlowOptions{
+	BaseDelay: runtime.Set(time.Duration(0)),
+	Timeout:   runtime.Set(time.Second),
+	Steps:     []runtime.StepOptions{{Slug: "odd"}},
+}}, runtime.Output[int]("odd"))
+
+func oddService(h *hands) runtime.Service {
+	return runtime.Serve(odd.Definition(), []runtime.Handler{
+		runtime.Handle("odd", runtime.Input[number](), func(ctx context.Context, in number) (int, error) {
+			exited := in.Do == "exit" && h.began(ctx)
+			task, err := h.begin(ctx)
+			if err != nil {
+				return 0, err
+			}
+			switch {
+			case in.Do == "panic" && task.Attempt == 1:
+				panic("at the disco")
+			case in.Do == "exit" && !exited:
+				os.Exit(7)
+			case in.Do == "deaf" && task.Attempt == 1:
+				time.Sleep(3 * time.Second)
+			}
+			return in.N, nil
+		}),
+	})
+}
+
+// echo is a flow that gives what it takes.
+var echo = runtime.NewFlow[json.RawMessage](runtime.Definition{Slug: "echo", FlowOptions: runtime.FlowOptions{
+	Steps: []runtime.StepOptions{{Slug: "echo"}},
+}}, runtime.Output[json.RawMessage]("echo"))
+
+func echoService(h *hands) runtime.Service {
+	return runtime.Serve(echo.Definition(), []runtime.Handler{
+		runtime.Handle("echo", runtime.Input[json.RawMessage](), func(ctx context.Context, in json.RawMessage) (json.RawMessage, error) {
+			_, err := h.begin(ctx)
+			return in, err
+		}),
+	})
+}
+
+// began reports whether some worker began the task of the context before.
+func (h *hands) began(ctx context.Context) bool {
+	task, _ := runtime.TaskFromContext(ctx)
+	text, err := os.ReadFile(h.errand.Ledger)
+	return err == nil && bytes.Contains(text, []byte(task.RunID))
 }

@@ -11,26 +11,26 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/pgbouncer"
 )
 
-// F6: all connections are reset, every second.
+// All connections are reset, every second.
 func TestChaosResets(t *testing.T) {
 	a := newArena(t, nil, "sum")
 	proxy, url := a.proxy()
-	runs, over := scaled(3000, 400), scaled(30*time.Second, 5*time.Second)
-	a.storm(url, url, runs, over, time.Second, time.Second, func() time.Time {
+	runs, over := scaled(3000, 250), scaled(30*time.Second, 3*time.Second)
+	a.storm(url, url, runs, over, time.Second, time.Second, 500*time.Millisecond, func() time.Time {
 		proxy.Reset()
 		return time.Now()
 	})
 }
 
-// F7: connections are refused for a while, and for so long that all workers have
+// Connections are refused for a while, and for so long that all workers have
 // been silent for longer than the living are. None of them is taken for dead.
 func TestChaosRefusals(t *testing.T) {
 	a := newArena(t, nil, "sum")
 	proxy, url := a.proxy()
 	outages := scaled([]time.Duration{3 * time.Second, 30 * time.Second}, []time.Duration{8 * time.Second})
 	turn := 0
-	runs, over := scaled(3000, 300), scaled(36*time.Second, 9*time.Second)
-	a.storm(url, url, runs, over, time.Second, time.Second, func() time.Time {
+	runs, over := scaled(3000, 150), scaled(36*time.Second, 3*time.Second)
+	a.storm(url, url, runs, over, time.Second, time.Second, 2*time.Second, func() time.Time {
 		proxy.Refuse()
 		time.Sleep(outages[turn%len(outages)])
 		turn++
@@ -40,25 +40,25 @@ func TestChaosRefusals(t *testing.T) {
 	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.takeovers`))
 }
 
-// F8: all connections of the workers become half-open, at once. Those who start runs
+// All connections of the workers become half-open, at once. Those who start runs
 // are spared: pgx holds each dead connection of a user's pool for 15 seconds.
 func TestChaosHalfOpen(t *testing.T) {
 	a := newArena(t, nil, "sum")
 	proxy, url := a.proxy()
 	runs, over := scaled(1000, 300), scaled(25*time.Second, 6*time.Second)
-	a.storm(url, a.url, runs, over, 2*time.Second, 4*time.Second, func() time.Time {
+	a.storm(url, a.url, runs, over, 2*time.Second, 4*time.Second, 3*time.Second, func() time.Time {
 		proxy.Freeze()
 		return time.Now()
 	})
 	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.takeovers`))
 }
 
-// F9: the network is slow, a quarter of a second for a round trip and 64 kB/s.
+// The network is slow, a quarter of a second for a round trip and 64 kB/s.
 func TestChaosSlowNetwork(t *testing.T) {
 	a := newArena(t, nil, "sum")
 	proxy, url := a.proxy()
 	proxy.Slow(100*time.Millisecond, 64<<10)
-	runs, over := scaled(600, 100), scaled(20*time.Second, 4*time.Second)
+	runs, over := scaled(600, 40), scaled(20*time.Second, 2*time.Second)
 	f := newFleet(t, errand{URL: url, Flow: "sum", Most: 10 * time.Millisecond}, 4)
 	began := time.Now()
 	l := a.start(url, sum, runs, over)
@@ -70,11 +70,11 @@ func TestChaosSlowNetwork(t *testing.T) {
 	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.takeovers`))
 }
 
-// F10: a pooler in transaction mode stands before the server, and nobody knows.
+// A pooler in transaction mode stands before the server, and nobody knows.
 func TestChaosPooler(t *testing.T) {
 	a := newArena(t, nil, "sum")
 	url := pgbouncer.Start(t, a.url)
-	runs, over := scaled(3000, 300), scaled(20*time.Second, 4*time.Second)
+	runs, over := scaled(3000, 200), scaled(20*time.Second, 3*time.Second)
 	f := newFleet(t, errand{URL: url, Flow: "sum", Most: 10 * time.Millisecond}, 4)
 	l := a.start(url, sum, runs, over)
 	a.settled(l)
@@ -84,7 +84,7 @@ func TestChaosPooler(t *testing.T) {
 	f.stop()
 	require.Zero(t, l.errors.Load())
 	require.Zero(t, f.repeated())
-	require.LessOrEqual(t, waits[len(waits)*99/100], 1.0, "the longest poll interval")
+	require.LessOrEqual(t, waits[len(waits)*99/100], goal(1500*time.Millisecond).Seconds(), "the longest poll interval, and a claim")
 	a.base += ask[int](a, connections) // PgBouncer keeps its own
 	a.audit(runs)
 }

@@ -190,7 +190,8 @@ func newFleet(t *testing.T, e errand, size int) *fleet {
 		}
 		if t.Failed() {
 			for _, p := range f.all {
-				t.Logf("%s:\n%s", p.name, p.lines())
+				lines := strings.SplitAfter(p.lines(), "\n")
+				t.Logf("%s:\n%s", p.name, strings.Join(lines[max(0, len(lines)-20):], ""))
 			}
 		}
 	})

@@ -1,0 +1,176 @@
+// Etl imports a file of sales: a map step loads its lines, thousands of them, each
+// a task of its own that is tried again if it fails, and a last step sums up. The
+// program writes a file with sales that it makes up, or reads one with -file.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sort"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/examples/etl/sales"
+	"github.com/flowc-dev/flowc/examples/etl/sales/importsales"
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+func main() {
+	file := flag.String("file", "", "the file to import: id, day, country, amount, currency")
+	lines := flag.Int("lines", 5000, "how many lines to make up, if there is no file")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if _, err := run(ctx, os.Stdout, *file, *lines); err != nil {
+		fmt.Fprintln(os.Stderr, "etl:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer, file string, lines int) (summary sales.Summary, err error) {
+	if file == "" {
+		dir, err := os.MkdirTemp("", "flowc-etl-")
+		if err != nil {
+			return summary, err
+		}
+		defer os.RemoveAll(dir)
+		file = filepath.Join(dir, "sales.csv")
+		if err := makeUp(file, lines); err != nil {
+			return summary, err
+		}
+	}
+	pool, closeDB, err := openDatabase(ctx)
+	if err != nil {
+		return summary, err
+	}
+	defer closeDB()
+	if _, err := pool.Exec(ctx, schema); err != nil {
+		return summary, err
+	}
+	if _, err := importsales.UpsertImportSales(ctx, pool); err != nil {
+		return summary, err
+	}
+
+	// Handlers wait for the database most of the time, so there are more of them
+	// than processors. They share the pool, which makes them wait for each other
+	// if it is smaller.
+	w, err := worker.New(pool, worker.Config{Concurrency: 64, Logger: slog.New(slog.DiscardHandler)}, importsales.Serve(&loader{db: pool}))
+	if err != nil {
+		return summary, err
+	}
+	working, stopWorker := context.WithCancel(ctx)
+	worked := make(chan error, 1)
+	go func() { worked <- w.Run(working) }()
+	defer func() {
+		stopWorker()
+		err = errors.Join(err, <-worked)
+	}()
+
+	began := time.Now()
+	run, err := importsales.StartImportSales(ctx, pool, sales.File{Path: file})
+	if err != nil {
+		return summary, err
+	}
+	following, stopFollowing := context.WithCancel(ctx)
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		follow(following, out, pool, run.ID())
+	}()
+	summary, err = run.Wait(ctx)
+	stopFollowing()
+	<-followed
+	if err != nil {
+		return summary, err
+	}
+	report(out, summary, time.Since(began))
+	return summary, nil
+}
+
+// follow says now and then how many lines are loaded.
+func follow(ctx context.Context, out io.Writer, db runtime.DB, id string) {
+	ticks := time.NewTicker(time.Second)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+		info, err := runtime.GetRunProgress(ctx, db, id)
+		if err != nil {
+			continue // whoever waits for the run is told
+		}
+		for _, s := range info.States {
+			if s.Step == "load" && s.InitialTasks != nil && s.RemainingTasks != nil {
+				fmt.Fprintf(out, "%d of %d lines\n", *s.InitialTasks-*s.RemainingTasks, *s.InitialTasks)
+			}
+		}
+	}
+}
+
+func report(out io.Writer, s sales.Summary, took time.Duration) {
+	fmt.Fprintf(out, "\n%d of %d lines loaded in %.1f s, %.0f per second: %.2f €\n",
+		s.Loaded, s.Lines, took.Seconds(), float64(s.Lines)/took.Seconds(), float64(s.Cents)/100)
+	var countries []string
+	for country := range s.ByCountry {
+		countries = append(countries, country)
+	}
+	sort.Strings(countries)
+	for _, country := range countries {
+		fmt.Fprintf(out, "  %s %14.2f €\n", country, float64(s.ByCountry[country])/100)
+	}
+	for _, wrong := range s.Wrong {
+		fmt.Fprintf(out, "line %d: %s\n", wrong.Line, wrong.Wrong)
+	}
+}
+
+// openDatabase connects to DATABASE_URL or, without it, to a PostgreSQL that
+// lives as long as this program, and installs the engine.
+func openDatabase(ctx context.Context) (*pgxpool.Pool, func(), error) {
+	url, closeServer := os.Getenv("DATABASE_URL"), func() {}
+	if url == "" {
+		db, err := devdb.Start(ctx, devdb.Config{})
+		if err != nil {
+			return nil, nil, err
+		}
+		url, closeServer = db.URL(), func() { db.Close() }
+	}
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		closeServer()
+		return nil, nil, err
+	}
+	config.MaxConns = 16
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		closeServer()
+		return nil, nil, err
+	}
+	if err := engine.Migrate(ctx, pool); err != nil {
+		pool.Close()
+		closeServer()
+		return nil, nil, err
+	}
+	return pool, func() { pool.Close(); closeServer() }, nil
+}
+
+const schema = `
+CREATE TABLE IF NOT EXISTS sales (
+	id      text PRIMARY KEY,
+	day     date NOT NULL,
+	country text NOT NULL,
+	cents   bigint NOT NULL
+)`

@@ -1,0 +1,178 @@
+// Tenants is a service whose customers decide themselves what happens to the
+// forms that they receive: their flows are data, and are made at run time. The
+// program puts each tenant's flow into the database, works all of them, and
+// starts a run for every form.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+//go:embed tenants.json
+var tenantsJSON []byte
+
+// A tenant has steps for the forms that it receives.
+type tenant struct {
+	Name  string            `json:"name"`
+	Steps []step            `json:"steps"`
+	Forms []json.RawMessage `json:"forms"`
+}
+
+// A step is an action with its settings, after other steps.
+type step struct {
+	Name   string          `json:"name"`
+	After  []string        `json:"after"`
+	If     json.RawMessage `json:"if"`
+	Action string          `json:"action"`
+	Fields []string        `json:"fields"`
+	Text   string          `json:"text"`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := start(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "tenants:", err)
+		os.Exit(1)
+	}
+}
+
+func start(ctx context.Context) error {
+	var tenants []tenant
+	if err := json.Unmarshal(tenantsJSON, &tenants); err != nil {
+		return err
+	}
+	pool, closeDB, err := openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeDB()
+	return run(ctx, os.Stdout, pool, tenants)
+}
+
+func run(ctx context.Context, out io.Writer, pool *pgxpool.Pool, tenants []tenant) (err error) {
+	var services []runtime.Service
+	slugs := make([]string, len(tenants))
+	for i, t := range tenants {
+		service, err := t.service(ctx, pool)
+		if err != nil {
+			return fmt.Errorf("tenant %s: %w", t.Name, err)
+		}
+		services = append(services, service)
+		slugs[i] = service.Definition().Slug
+	}
+
+	// A worker's flows are fixed. For a tenant that comes later, start another
+	// worker, in this program or in a new one.
+	w, err := worker.New(pool, worker.Config{Logger: slog.New(slog.DiscardHandler)}, services...)
+	if err != nil {
+		return err
+	}
+	working, stopWorker := context.WithCancel(ctx)
+	worked := make(chan error, 1)
+	go func() { worked <- w.Run(working) }()
+	defer func() {
+		stopWorker()
+		err = errors.Join(err, <-worked)
+	}()
+
+	for i, t := range tenants {
+		for _, form := range t.Forms {
+			run, err := runtime.StartFlow(ctx, pool, slugs[i], form)
+			if err != nil {
+				return err
+			}
+			output, err := run.Wait(ctx)
+			var failed *runtime.RunFailedError
+			switch {
+			case errors.As(err, &failed):
+				fmt.Fprintf(out, "%s: %s: %s\n", slugs[i], failed.Step, failed.Message)
+			case err != nil:
+				return err
+			default:
+				fmt.Fprintf(out, "%s: %s\n", slugs[i], output)
+			}
+		}
+	}
+	return nil
+}
+
+// service puts the tenant's flow into the database and makes the handlers of its
+// steps. Steps that have changed since are a new version of the flow: runs of the
+// old one are there as long as a worker serves it.
+func (t tenant) service(ctx context.Context, db runtime.DB) (runtime.Service, error) {
+	options, err := t.options()
+	if err != nil {
+		return runtime.Service{}, err
+	}
+	slug := "forms_" + t.Name
+	for version := 2; ; version++ {
+		_, err := runtime.UpsertFlow(ctx, db, slug, options, runtime.KeepRuns())
+		var mismatch *runtime.MismatchError
+		if err == nil {
+			break
+		}
+		if !errors.As(err, &mismatch) {
+			return runtime.Service{}, err
+		}
+		slug = fmt.Sprintf("forms_%s_v%d", t.Name, version)
+	}
+	var handlers []runtime.Handler
+	for _, s := range t.Steps {
+		handlers = append(handlers, runtime.HandleValues(s.Name, s.do))
+	}
+	return runtime.Serve(runtime.Definition{Slug: slug, FlowOptions: options}, handlers), nil
+}
+
+// options are the tenant's steps as a flow. UpsertFlow checks the graph; that
+// there is such an action is ours to check.
+func (t tenant) options() (runtime.FlowOptions, error) {
+	var options runtime.FlowOptions
+	for _, s := range t.Steps {
+		if _, known := actions[s.Action]; !known {
+			return options, fmt.Errorf("step %s: there is no action %q", s.Name, s.Action)
+		}
+		options.Steps = append(options.Steps, runtime.StepOptions{Slug: s.Name, Deps: s.After, If: s.If})
+	}
+	return options, nil
+}
+
+// openDatabase connects to DATABASE_URL or, without it, to a PostgreSQL that
+// lives as long as this program, and installs the engine.
+func openDatabase(ctx context.Context) (*pgxpool.Pool, func(), error) {
+	url, closeServer := os.Getenv("DATABASE_URL"), func() {}
+	if url == "" {
+		db, err := devdb.Start(ctx, devdb.Config{})
+		if err != nil {
+			return nil, nil, err
+		}
+		url, closeServer = db.URL(), func() { db.Close() }
+	}
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		closeServer()
+		return nil, nil, err
+	}
+	if err := engine.Migrate(ctx, pool); err != nil {
+		pool.Close()
+		closeServer()
+		return nil, nil, err
+	}
+	return pool, func() { pool.Close(); closeServer() }, nil
+}
