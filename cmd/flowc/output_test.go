@@ -47,14 +47,14 @@ func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b strings.Builder
 		p := startProgress(&b, "pruning")
-		time.Sleep(900 * time.Millisecond)
+		time.Sleep(9900 * time.Millisecond)
 		p.done()
 		require.Empty(t, b.String())
 
 		p = startProgress(&b, "pruning")
 		p.set("%d runs so far", 1000)
-		time.Sleep(12 * time.Second)
+		time.Sleep(22 * time.Second)
 		p.done()
-		require.Equal(t, "pruning: 1000 runs so far (1s)\npruning: 1000 runs so far (11s)\n", b.String())
+		require.Equal(t, "pruning: 1000 runs so far (10s)\npruning: 1000 runs so far (20s)\n", b.String())
 	})
 }

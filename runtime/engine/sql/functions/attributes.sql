@@ -16,7 +16,7 @@ begin
     -- search_path or temporary schema cannot be meant.
     execute format('alter function %s set search_path = pg_catalog, pg_temp', f.signature);
     execute format('revoke all on function %s from public', f.signature);
-    -- The entry points are all that a role needs: see roles.sql.
+    -- With these, a role that may execute the entry points needs no rights on tables.
     if f.schema = 'flowc' or f.name in ('start_flow_with_states', 'get_run_with_states', 'requeue_stalled_tasks') then
       execute format('alter function %s security definer', f.signature);
     end if;
