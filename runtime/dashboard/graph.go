@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"html/template"
 	"strings"
-	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/dag"
@@ -199,12 +198,4 @@ func skipWords(reason string) string {
 		return "skipped"
 	}
 	return shorten(reason, 60)
-}
-
-// runTime is how long a run has been going, or how long it took.
-func runTime(status runtime.RunStatus, started, ended, now time.Time) time.Duration {
-	if status.Ended() && !ended.IsZero() {
-		return since(started, ended)
-	}
-	return since(started, now)
 }

@@ -47,14 +47,13 @@ type viewer struct {
 
 // jsonNode is a value. Of those that are not shown only the number is kept.
 type jsonNode struct {
-	class    string // of a scalar
-	text     string
-	open     byte // { or [ of the others
-	keys     []string
-	members  []*jsonNode
-	count    int
-	tooDeep  bool
-	overflow bool
+	class   string // of a scalar
+	text    string
+	open    byte // { or [ of the others
+	keys    []string
+	members []*jsonNode
+	count   int
+	tooDeep bool
 }
 
 func (v *viewer) parse(d *json.Decoder, depth int) (*jsonNode, error) {

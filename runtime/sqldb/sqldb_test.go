@@ -250,9 +250,9 @@ func TestDB(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, ctx context.Context, std *sql.DB, _ *pgxpool.Pool) {
 		db := sqldb.Wrap(std)
-		done, err := db.Exec(ctx, `CREATE TABLE t AS SELECT generate_series(1, 3) AS n`)
+		_, err := db.Exec(ctx, `CREATE TABLE t AS SELECT generate_series(1, 3) AS n`)
 		require.NoError(t, err)
-		done, err = db.Exec(ctx, `UPDATE t SET n = n + 1 WHERE n < 3`)
+		done, err := db.Exec(ctx, `UPDATE t SET n = n + 1 WHERE n < 3`)
 		require.NoError(t, err)
 		require.EqualValues(t, 2, done.RowsAffected())
 

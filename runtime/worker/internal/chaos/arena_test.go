@@ -119,7 +119,6 @@ type load struct {
 	done    chan struct{}
 	started atomic.Int64
 	errors  atomic.Int64 // calls that had to be repeated by the caller
-	err     error
 }
 
 // start starts runs with the numbers 0, 1, … in the background.
