@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -234,6 +236,9 @@ func readStartComplete(ctx context.Context, pool *pgxpool.Pool, slug string, wor
 		var index int
 		err = pool.QueryRow(ctx, `select run_id::text, step_slug, task_index from pgflow.start_tasks($1, array[$2::bigint], $3::text::uuid)`,
 			slug, *message, worker.String()).Scan(&run, &step, &index)
+		if errors.Is(err, pgx.ErrNoRows) {
+			continue // somebody else holds it just now; it becomes visible again
+		}
 		if err != nil {
 			return err
 		}
