@@ -8,10 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime/dashboard"
@@ -65,18 +63,11 @@ func requireLoopback(addr string) error {
 
 func serveDashboard(cmd *cobra.Command, addr string, config dashboard.Config) error {
 	ctx := cmd.Context()
-	url := os.Getenv("DATABASE_URL")
-	if url == "" {
-		return errors.New("flowc: DATABASE_URL is not set: set it to the database, such as postgres://user@localhost:5432/app")
-	}
-	pool, err := pgxpool.New(ctx, url)
+	pool, err := connect(ctx)
 	if err != nil {
-		return fmt.Errorf("flowc: DATABASE_URL: %w", err) // pgx leaves the password out
+		return err
 	}
 	defer pool.Close()
-	if err := pool.Ping(ctx); err != nil {
-		return fmt.Errorf("flowc: connecting to the database of DATABASE_URL: %w", err)
-	}
 	config.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 	handler, err := dashboard.New(pool, config)
 	if err != nil {
