@@ -275,6 +275,10 @@ func TestContractUpsertAndDelete(t *testing.T) {
 
 	_, err = runtime.StartFlow(ctx, pool, "greeting", nil)
 	require.NoError(t, err)
+	_, err = runtime.DeleteFlow(ctx, pool, "greeting", runtime.KeepRuns())
+	var active *runtime.ActiveRunsError
+	require.ErrorAs(t, err, &active)
+	require.Equal(t, 1, active.Active)
 	for _, want := range []runtime.Deleted{{Existed: true, Runs: 1, Steps: 1}, {}} {
 		exists, err := runtime.FlowExists(ctx, pool, "greeting")
 		require.NoError(t, err)

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	deleteSQL = `SELECT flowc.delete_flow($1)`
+	deleteSQL = `SELECT flowc.delete_flow($1, $2)`
 	existsSQL = `SELECT flowc.flow_exists($1)`
 )
 
@@ -22,21 +22,38 @@ type Deleted struct {
 	Steps int `json:"steps"`
 }
 
-// DeleteFlow removes a flow with all its runs, those that are not finished
-// included. A flow that is not there is no error.
-func DeleteFlow(ctx context.Context, db DB, slug string) (Deleted, error) {
-	var deleted Deleted
+// A DeleteOption says what happens if runs of the flow have not ended: [KeepRuns]
+// or [AllowDataLoss].
+type DeleteOption = UpsertOption
+
+// DeleteFlow removes a flow with all its runs, those that have not ended
+// included, unless [KeepRuns] is given. A flow that is not there is no error.
+//
+// Errors: [ErrInvalidSlug]; with [KeepRuns], an [ActiveRunsError] if there are runs
+// that have not ended, of which scheduled ones are some. Nothing is removed then.
+func DeleteFlow(ctx context.Context, db DB, slug string, opts ...DeleteOption) (Deleted, error) {
 	if err := checkFlowSlug(slug); err != nil {
-		return deleted, err
+		return Deleted{}, err
 	}
-	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], deleteSQL, slug)
-	if err == nil {
-		err = json.Unmarshal(row, &deleted)
-	}
+	o, err := upsertOptionsOf(opts)
 	if err != nil {
-		return deleted, fmt.Errorf("flowc: deleting flow %s: %w", slug, err)
+		return Deleted{}, err
 	}
-	return deleted, nil
+	var answer struct {
+		Deleted
+		Active int `json:"active"`
+	}
+	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], deleteSQL, slug, o.keepRuns)
+	if err == nil {
+		err = json.Unmarshal(row, &answer)
+	}
+	switch {
+	case err != nil:
+		return Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w", slug, err)
+	case answer.Active > 0:
+		return Deleted{}, &ActiveRunsError{Flow: slug, Active: answer.Active}
+	}
+	return answer.Deleted, nil
 }
 
 // FlowExists reports whether the database has a flow. Upper and lower case

@@ -101,6 +101,19 @@ func (e *MismatchError) Error() string {
 		e.Flow, strings.Join(e.Differences, "\n\t"))
 }
 
+// An ActiveRunsError says that a flow was not deleted because it has runs that have
+// not ended, which were to be kept.
+type ActiveRunsError struct {
+	Flow string
+	// Active is how many there are; scheduled ones count.
+	Active int
+}
+
+func (e *ActiveRunsError) Error() string {
+	return fmt.Sprintf("flowc: flow %q was not deleted, since runs of it have not ended (%d): let them end, cancel them, or delete them too with runtime.AllowDataLoss()",
+		e.Flow, e.Active)
+}
+
 // An InputError says that the input of a run cannot be stored. Nothing was written.
 type InputError struct {
 	Flow string

@@ -95,9 +95,11 @@ func (f *Flow[In, Out]) Upsert(ctx context.Context, db DB, opts ...UpsertOption)
 	return upsert(ctx, db, f.definition, append([]UpsertOption{KeepRuns()}, opts...))
 }
 
-// Delete removes the flow with all its runs, see [DeleteFlow].
-func (f *Flow[In, Out]) Delete(ctx context.Context, db DB) (Deleted, error) {
-	return DeleteFlow(ctx, db, f.definition.Slug)
+// Delete removes the flow with all its runs, see [DeleteFlow]. Unless
+// [AllowDataLoss] is given, a flow with runs that have not ended is left as it is,
+// with an [ActiveRunsError].
+func (f *Flow[In, Out]) Delete(ctx context.Context, db DB, opts ...DeleteOption) (Deleted, error) {
+	return DeleteFlow(ctx, db, f.definition.Slug, append([]DeleteOption{KeepRuns()}, opts...)...)
 }
 
 // Exists reports whether the flow is in the database, see [FlowExists].

@@ -36,18 +36,31 @@ type UpsertResult struct {
 	DeletedRuns int `json:"deleted_runs"`
 }
 
-// An UpsertOption says what happens if the database has another shape of a flow.
+// An UpsertOption says what happens if the database has another shape of a flow,
+// and, where a flow is deleted, if runs have not ended.
 type UpsertOption func(*upsertOptions)
 
 type upsertOptions struct{ keepRuns bool }
 
-// KeepRuns leaves a flow of another shape as it is, with a [MismatchError]. It
-// is what generated Upsert functions do.
+// KeepRuns leaves a flow of another shape as it is, with a [MismatchError], and one
+// to be deleted with an [ActiveRunsError] while it has runs that have not ended. It
+// is what generated Upsert and Delete functions do.
 func KeepRuns() UpsertOption { return func(o *upsertOptions) { o.keepRuns = true } }
 
-// AllowDataLoss deletes a flow of another shape with all its runs, those that
-// are not finished included. It is what [UpsertFlow] does.
+// AllowDataLoss deletes a flow of another shape, or one to be deleted, with all its
+// runs, those that have not ended included. It is what [UpsertFlow] and [DeleteFlow] do.
 func AllowDataLoss() UpsertOption { return func(o *upsertOptions) { o.keepRuns = false } }
+
+func upsertOptionsOf(opts []UpsertOption) (upsertOptions, error) {
+	var o upsertOptions
+	for _, opt := range opts {
+		if opt == nil {
+			return o, optionError("an option is nil")
+		}
+		opt(&o)
+	}
+	return o, nil
+}
 
 // UpsertFlow puts a flow into the database. Options are changed in place. If the
 // flow is there with another shape, it is deleted with all its runs first,
@@ -62,9 +75,9 @@ func UpsertFlow(ctx context.Context, db DB, slug string, flow FlowOptions, opts 
 const upsertSQL = `SELECT flowc.upsert_flow($1, $2::text::jsonb, $3)`
 
 func upsert(ctx context.Context, db DB, def Definition, opts []UpsertOption) (UpsertResult, error) {
-	var o upsertOptions
-	for _, opt := range opts {
-		opt(&o)
+	o, err := upsertOptionsOf(opts)
+	if err != nil {
+		return UpsertResult{}, err
 	}
 	payload, err := def.Payload()
 	if err != nil {

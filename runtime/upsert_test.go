@@ -119,3 +119,63 @@ func TestDeleteAndExists(t *testing.T) {
 	_, err = typed.Start(ctx, pool, greet{})
 	require.ErrorIs(t, err, runtime.ErrFlowNotFound)
 }
+
+// Deleting a flow stops at runs that have not ended if they are to be kept, and
+// leaves everything as it is.
+func TestDeleteWithActiveRuns(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	h := newHand(t, pool)
+	failed, err := typed.Start(ctx, pool, greet{})
+	require.NoError(t, err)
+	h.finish("greeting", "permanent", "no voice")
+	_, err = failed.Wait(ctx)
+	require.ErrorAs(t, err, new(*runtime.RunFailedError))
+	later, err := typed.Start(ctx, pool, greet{}, runtime.WithDelay(time.Hour))
+	require.NoError(t, err)
+	now, err := typed.Start(ctx, pool, greet{})
+	require.NoError(t, err)
+
+	refused := func(active int) {
+		t.Helper()
+		for name, call := range map[string]func() (runtime.Deleted, error){
+			"typed":   func() (runtime.Deleted, error) { return typed.Delete(ctx, pool) },
+			"dynamic": func() (runtime.Deleted, error) { return runtime.DeleteFlow(ctx, pool, "greeting", runtime.KeepRuns()) },
+		} {
+			deleted, err := call()
+			require.Zero(t, deleted, name)
+			var kept *runtime.ActiveRunsError
+			require.ErrorAs(t, err, &kept, name)
+			require.Equal(t, runtime.ActiveRunsError{Flow: "greeting", Active: active}, *kept, name)
+		}
+	}
+	refused(2)
+	require.Equal(t, 3, count(t, pool, `SELECT count(*) FROM pgflow.runs`))
+	require.NoError(t, runtime.CancelRun(ctx, pool, now.ID(), ""))
+	refused(1)
+	info, err := later.Info(ctx)
+	require.NoError(t, err)
+	require.Equal(t, runtime.RunScheduled, info.Status, "it is left as it was")
+	_, err = runtime.DeleteFlow(ctx, pool, "greeting", nil)
+	require.ErrorIs(t, err, runtime.ErrInvalidOption)
+
+	deleted, err := typed.Delete(ctx, pool, runtime.AllowDataLoss())
+	require.NoError(t, err)
+	require.Equal(t, runtime.Deleted{Existed: true, Runs: 3, Steps: 2}, deleted)
+
+	_, err = typed.Upsert(ctx, pool)
+	require.NoError(t, err)
+	ended, err := typed.Start(ctx, pool, greet{})
+	require.NoError(t, err)
+	require.NoError(t, runtime.CancelRun(ctx, pool, ended.ID(), ""))
+	deleted, err = typed.Delete(ctx, pool)
+	require.NoError(t, err)
+	require.Equal(t, 1, deleted.Runs, "runs that have ended are no reason")
+	_, err = typed.Upsert(ctx, pool)
+	require.NoError(t, err)
+	_, err = typed.Start(ctx, pool, greet{}, runtime.WithDelay(time.Hour))
+	require.NoError(t, err)
+	deleted, err = runtime.DeleteFlow(ctx, pool, "greeting")
+	require.NoError(t, err)
+	require.Equal(t, 1, deleted.Runs, "the reference deletes everything")
+}

@@ -170,7 +170,7 @@ func TestWaitForADeletedRun(t *testing.T) {
 	run, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
 	wait := waiting(ctx, run, runtime.WithPollInterval(10*time.Millisecond))
-	deleted, err := typed.Delete(ctx, pool)
+	deleted, err := typed.Delete(ctx, pool, runtime.AllowDataLoss())
 	require.NoError(t, err)
 	require.Equal(t, runtime.Deleted{Existed: true, Runs: 1, Steps: 2}, deleted)
 	got := receive(t, wait)

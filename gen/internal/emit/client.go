@@ -171,10 +171,16 @@ func (f *file) manage() {
 		args:    []jen.Code{jen.Id("opts").Op("...")},
 	})
 	f.function(function{
-		doc:     []string{"Delete" + name + " removes the " + f.kind() + " with all its runs from the database."},
+		doc: []string{
+			"Delete" + name + " removes the " + f.kind() + " with all its runs from the database. While some",
+			"have not ended it is left as it is, with a runtime.ActiveRunsError, unless",
+			"runtime.AllowDataLoss is given.",
+		},
 		name:    "Delete" + name,
+		params:  []jen.Code{jen.Id("opts").Op("...").Add(f.runtime("DeleteOption"))},
 		results: []jen.Code{f.runtime("Deleted"), jen.Error()},
 		method:  "Delete",
+		args:    []jen.Code{jen.Id("opts").Op("...")},
 	})
 	f.function(function{
 		doc:     []string{name + "Exists reports whether the database has the " + f.kind() + "."},

@@ -64,9 +64,11 @@ func UpsertImportSales(ctx context.Context, db runtime.DB, opts ...runtime.Upser
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteImportSales removes the flow with all its runs from the database.
-func DeleteImportSales(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteImportSales removes the flow with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteImportSales(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // ImportSalesExists reports whether the database has the flow.

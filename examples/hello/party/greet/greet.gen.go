@@ -65,9 +65,11 @@ func UpsertGreet(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOptio
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteGreet removes the flow with all its runs from the database.
-func DeleteGreet(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteGreet removes the flow with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteGreet(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // GreetExists reports whether the database has the flow.

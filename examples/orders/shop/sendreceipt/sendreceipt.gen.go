@@ -62,9 +62,11 @@ func UpsertSendReceipt(ctx context.Context, db runtime.DB, opts ...runtime.Upser
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteSendReceipt removes the job with all its runs from the database.
-func DeleteSendReceipt(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteSendReceipt removes the job with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteSendReceipt(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // SendReceiptExists reports whether the database has the job.

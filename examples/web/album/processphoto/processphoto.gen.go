@@ -64,9 +64,11 @@ func UpsertProcessPhoto(ctx context.Context, db runtime.DB, opts ...runtime.Upse
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteProcessPhoto removes the flow with all its runs from the database.
-func DeleteProcessPhoto(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteProcessPhoto removes the flow with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteProcessPhoto(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // ProcessPhotoExists reports whether the database has the flow.

@@ -77,19 +77,28 @@ begin
   perform flowc.delete_flow(p_flow_slug);
 end $$;
 
--- Deletes a flow with all its runs; says what there was.
-create or replace function flowc.delete_flow(flow_slug text) returns jsonb
+-- Deletes a flow with all its runs; says what there was. If the runs that have not
+-- ended are to be kept and there are some, nothing is deleted.
+create or replace function flowc.delete_flow(flow_slug text, keep_active boolean default false) returns jsonb
 language plpgsql as $$
 declare
-  steps int;
-  runs  bigint;
-  known boolean;
+  steps  int;
+  runs   bigint;
+  known  boolean;
+  active bigint;
 begin
   perform flowc.lock_definition(delete_flow.flow_slug);
   known := exists (select from pgflow.flows f where f.flow_slug = delete_flow.flow_slug);
   -- The locks of its runs, in their order, so that none goes on meanwhile.
-  delete from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug;
+  perform from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug order by s.run_id for update;
   perform from pgflow.runs r where r.flow_slug = delete_flow.flow_slug order by r.run_id for update;
+  if delete_flow.keep_active then
+    select count(*) into active from pgflow.runs r where r.flow_slug = delete_flow.flow_slug and r.status = 'started';
+    if active > 0 then
+      return jsonb_build_object('existed', known, 'active', active);
+    end if;
+  end if;
+  delete from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug;
   -- Only a queue that belongs to a flow is ours to drop. Messages go before tasks,
   -- as a claim takes them.
   if known and exists (select from pgmq.meta m where m.queue_name = delete_flow.flow_slug) then

@@ -62,9 +62,11 @@ func UpsertContext(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOpt
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteContext removes the job with all its runs from the database.
-func DeleteContext(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteContext removes the job with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteContext(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // ContextExists reports whether the database has the job.

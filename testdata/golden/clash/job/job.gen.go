@@ -62,9 +62,11 @@ func UpsertJob(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption)
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteJob removes the job with all its runs from the database.
-func DeleteJob(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteJob removes the job with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteJob(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // JobExists reports whether the database has the job.

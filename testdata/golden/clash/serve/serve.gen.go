@@ -75,9 +75,11 @@ func UpsertFlow(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteFlow removes the flow with all its runs from the database.
-func DeleteFlow(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteFlow removes the flow with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteFlow(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // FlowExists reports whether the database has the flow.

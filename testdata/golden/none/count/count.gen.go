@@ -60,9 +60,11 @@ func UpsertCount(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOptio
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteCount removes the job with all its runs from the database.
-func DeleteCount(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteCount removes the job with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteCount(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // CountExists reports whether the database has the job.

@@ -63,9 +63,11 @@ func UpsertSweep(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOptio
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteSweep removes the flow with all its runs from the database.
-func DeleteSweep(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteSweep removes the flow with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteSweep(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // SweepExists reports whether the database has the flow.

@@ -60,9 +60,11 @@ func UpsertTick(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteTick removes the job with all its runs from the database.
-func DeleteTick(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteTick removes the job with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteTick(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // TickExists reports whether the database has the job.

@@ -94,9 +94,11 @@ func UpsertEverything(ctx context.Context, db runtime.DB, opts ...runtime.Upsert
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteEverything removes the flow with all its runs from the database.
-func DeleteEverything(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteEverything removes the flow with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteEverything(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // EverythingExists reports whether the database has the flow.

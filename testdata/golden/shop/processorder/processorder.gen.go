@@ -83,9 +83,11 @@ func UpsertProcessOrder(ctx context.Context, db runtime.DB, opts ...runtime.Upse
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteProcessOrder removes the flow with all its runs from the database.
-func DeleteProcessOrder(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteProcessOrder removes the flow with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteProcessOrder(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // ProcessOrderExists reports whether the database has the flow.

@@ -65,9 +65,11 @@ func UpsertPrune(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOptio
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeletePrune removes the job with all its runs from the database.
-func DeletePrune(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeletePrune removes the job with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeletePrune(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // PruneExists reports whether the database has the job.

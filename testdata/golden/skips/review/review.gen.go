@@ -95,9 +95,11 @@ func UpsertReview(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOpti
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteReview removes the flow with all its runs from the database.
-func DeleteReview(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteReview removes the flow with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteReview(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // ReviewExists reports whether the database has the flow.

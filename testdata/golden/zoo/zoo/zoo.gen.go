@@ -89,9 +89,11 @@ func UpsertZoo(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption)
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteZoo removes the flow with all its runs from the database.
-func DeleteZoo(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteZoo removes the flow with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteZoo(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // ZooExists reports whether the database has the flow.
