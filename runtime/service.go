@@ -78,6 +78,7 @@ func NoValues(fn func(context.Context) error) func(context.Context, None) (None,
 type Service struct {
 	definition Definition
 	handlers   []Handler
+	limits     map[string]int // by step, "" is the flow
 }
 
 // Definition is the flow that the service works on.

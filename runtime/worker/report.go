@@ -31,10 +31,15 @@ func (s *session) report(ctx context.Context) (unreported int) {
 		batch := cut(next)
 		next = next[len(batch):]
 		unreported += s.reportAll(ctx, batch)
-		select {
-		case s.kick <- struct{}{}: // what was finished may have made work
-		default:
-		}
+		s.nudge() // what was finished may have made work
+	}
+}
+
+// nudge makes the claimer look for work once more.
+func (s *session) nudge() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
 	}
 }
 

@@ -76,6 +76,9 @@ func (s *session) settle(r result) {
 // handOn hands a result to the reporter, after which the try is over.
 func (s *session) handOn(r result) {
 	r.task.stop()
+	if s.lanes.leave(r.task) {
+		s.nudge()
+	}
 	s.results <- r
 	s.running.Done()
 }

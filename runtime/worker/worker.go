@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +29,8 @@ type Config struct {
 	// Name is what the worker is listed under. Defaults to the program's name.
 	Name string
 	// Concurrency is how many handlers run at once, of all flows together.
-	// Defaults to [DefaultConcurrency].
+	// Defaults to [DefaultConcurrency]. A flow or a step can have less, see
+	// [runtime.Limit].
 	Concurrency int
 	// Grace is how long handlers may go on after the context of Run ended,
 	// before their contexts end as well and their tasks are given back. Defaults
@@ -46,7 +48,7 @@ type Worker struct {
 	config   Config
 	services map[string]*service
 	slugs    []string // of the flows, sorted
-	except   []string // steps without a handler, as flow.step
+	lanes    *lanes
 	log      *slog.Logger
 	running  atomic.Bool
 	stats    counters
@@ -90,7 +92,7 @@ func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worke
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	w := &Worker{pool: pool, config: config, services: map[string]*service{}, log: config.Logger}
+	w := &Worker{pool: pool, config: config, services: map[string]*service{}, lanes: newLanes(), log: config.Logger}
 	if len(services) == 0 {
 		return nil, errors.New("flowc: worker: there are no services, give it the result of a Serve function")
 	}
@@ -102,7 +104,7 @@ func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worke
 		return nil, err
 	}
 	slices.Sort(w.slugs)
-	slices.Sort(w.except)
+	w.lanes.sort()
 	return w, nil
 }
 
@@ -128,11 +130,11 @@ func (w *Worker) add(s runtime.Service) error {
 	if len(steps) == 0 {
 		return fmt.Errorf("flowc: worker: flow %s has no handlers", def.Slug)
 	}
+	var all []string
 	for _, step := range def.Steps {
-		if _, ok := steps[step.Slug]; !ok {
-			w.except = append(w.except, def.Slug+"."+step.Slug)
-		}
+		all = append(all, step.Slug)
 	}
+	w.lanes.add(def.Slug, all, slices.Collect(maps.Keys(steps)), s.Limit)
 	w.services[def.Slug] = &service{definition: def, steps: steps}
 	w.slugs = append(w.slugs, def.Slug)
 	return nil
