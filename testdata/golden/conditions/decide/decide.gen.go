@@ -88,9 +88,11 @@ func UpsertDecide(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOpti
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteDecide removes the flow with all its runs from the database.
-func DeleteDecide(ctx context.Context, db runtime.DB) (runtime.Deleted, error) {
-	return flow.Delete(ctx, db)
+// DeleteDecide removes the flow with all its runs from the database. While some
+// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
+// runtime.AllowDataLoss is given.
+func DeleteDecide(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
+	return flow.Delete(ctx, db, opts...)
 }
 
 // DecideExists reports whether the database has the flow.
