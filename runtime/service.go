@@ -11,6 +11,8 @@ type Handler struct {
 	step  string
 	input bool
 	work  func(context.Context, Values) (json.RawMessage, error)
+
+	around []Middleware // the outermost first
 }
 
 // Step is the slug of the step whose tasks the handler does.
@@ -23,7 +25,7 @@ func (h Handler) NeedsInput() bool { return h.input }
 // and encodes what it gives. A value that cannot be read or written fails the
 // task for good, since another try would meet it again.
 func (h Handler) Work(ctx context.Context, v Values) (json.RawMessage, error) {
-	return h.work(ctx, v)
+	return h.through(ctx, v, h.around)
 }
 
 // Handle makes the handler of a step from a function, in the types that the

@@ -105,6 +105,9 @@ func TestOutcomes(t *testing.T) {
 			_, err = started.Wait(ctx)
 			failed := failure(t, err)
 			require.Contains(t, failed.Message, tt.message)
+			if name == "panic" {
+				require.Contains(t, failed.Message, "failure_test.go:", "the stack says where")
+			}
 			require.Equal(t, tt.tries, count(t, pool, `SELECT attempts_count FROM pgflow.step_tasks`))
 		})
 	}

@@ -36,6 +36,9 @@ type Config struct {
 	// before their contexts end as well and their tasks are given back. Defaults
 	// to [DefaultGrace]; negative means not at all.
 	Grace time.Duration
+	// Middleware stands around all handlers, the first outermost, outside of
+	// what [runtime.Use] puts around those of one flow.
+	Middleware []runtime.Middleware
 	// Logger gets what happens to tasks and to the database, with the keys flow,
 	// run_id, step, index, attempt, max_attempts, error, retry_in and duration.
 	// Defaults to [slog.Default].
@@ -125,7 +128,7 @@ func (w *Worker) add(s runtime.Service) error {
 		if _, twice := steps[h.Step()]; twice {
 			return fmt.Errorf("flowc: worker: there are two handlers for step %s of flow %s", h.Step(), def.Slug)
 		}
-		steps[h.Step()] = served{handler: h, isMap: def.Steps[i].Type == runtime.MapStep}
+		steps[h.Step()] = served{handler: h.Inside(w.config.Middleware...), isMap: def.Steps[i].Type == runtime.MapStep}
 	}
 	if len(steps) == 0 {
 		return fmt.Errorf("flowc: worker: flow %s has no handlers", def.Slug)
