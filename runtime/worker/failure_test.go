@@ -281,7 +281,7 @@ func TestLostTask(t *testing.T) {
 	_, err := flow.Start(ctx, pool, 0)
 	require.NoError(t, err)
 	receive(t, began)
-	_, err = flow.Delete(ctx, pool)
+	_, err = flow.Delete(ctx, pool, runtime.AllowDataLoss())
 	require.NoError(t, err)
 	require.ErrorIs(t, receive(t, causes), runtime.ErrTaskLost)
 	eventually(t, func() bool { return w.Stats().Lost == 1 }, "the result is dropped")
