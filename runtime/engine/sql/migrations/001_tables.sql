@@ -273,12 +273,6 @@ create table flowc.scheduled (
 );
 create index scheduled_due_idx on flowc.scheduled (flow_slug, due_at);
 
--- What runs were started with besides their input, as the context of a trace.
-create table flowc.headers (
-  run_id  uuid  not null primary key,
-  headers jsonb not null
-);
-
 -- Runs that were cancelled; to the contract they failed.
 create table flowc.cancelled (
   run_id       uuid        not null primary key,
@@ -306,6 +300,20 @@ create table flowc.stalled (
   task_index int  not null,
   attempt    int  not null,
   primary key (run_id, step_slug, task_index)
+);
+
+-- Which flows the workers of this project serve.
+create table flowc.served (
+  worker_id uuid not null,
+  flow_slug text not null,
+  primary key (worker_id, flow_slug)
+);
+create index served_flow_idx on flowc.served (flow_slug);
+
+-- Flows whose tasks are handed to nobody for the time being.
+create table flowc.paused (
+  flow_slug text        not null primary key,
+  paused_at timestamptz not null default clock_timestamp()
 );
 
 -- Workers that wait to be woken, by flow; writers notify only for these.

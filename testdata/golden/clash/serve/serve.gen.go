@@ -95,15 +95,7 @@ var output = runtime.Join(func(w struct {
 	return clash.Output(w)
 }, "handlers", "url")
 
-// flow has the conditions once more, as values, whose JSON UpsertFlow compares with
-// the patterns above.
-var flow = runtime.NewFlow[clashin.Value](Definition, output,
-	runtime.If("serve", func(v *struct {
-		Handlers clashflow.Value `json:"handlers"`
-	}) {
-		v.Handlers.A = 1
-	}),
-)
+var flow = runtime.NewFlow[clashin.Value](Definition, output)
 
 // urlInput is what url takes, from where it comes.
 var urlInput = runtime.Join(func(w struct {
