@@ -39,7 +39,7 @@ func compiles(t *testing.T, files map[string]string) (sources string) {
 func usedNames() []string {
 	names := []string{
 		"context", "json", "time", "runtime", "dsl",
-		"ctx", "db", "in", "ins", "n", "opts", "id", "h", "fn", "delay", "at", "w", "slug", "item", "err",
+		"ctx", "db", "in", "ins", "n", "opts", "id", "h", "fn", "delay", "at", "v", "w", "slug", "item", "err",
 		"flow", "output", "goGenerateIsDue", "joinInput", "doInput",
 		"Slug", "Definition", "Handlers", "Handler", "Serve", "ServeAs",
 		"StartDo", "StartDoSync", "StartManyDo", "GetDo", "UpsertDo", "DeleteDo", "DoExists",

@@ -16,6 +16,7 @@ import (
 	clashcontext "github.com/flowc-dev/flowc/testdata/golden/clash/context"
 	"github.com/flowc-dev/flowc/testdata/golden/clash/job"
 	"github.com/flowc-dev/flowc/testdata/golden/clash/serve"
+	"github.com/flowc-dev/flowc/testdata/golden/conditions/decide"
 	"github.com/flowc-dev/flowc/testdata/golden/none/count"
 	"github.com/flowc-dev/flowc/testdata/golden/none/sweep"
 	"github.com/flowc-dev/flowc/testdata/golden/none/tick"
@@ -70,6 +71,7 @@ func TestMigrations(t *testing.T) {
 		processorder.Slug: processorder.UpsertProcessOrder,
 		sendreceipt.Slug:  sendreceipt.UpsertSendReceipt,
 		prunejob.Slug:     prunejob.UpsertPrune,
+		decide.Slug:       decide.UpsertDecide,
 		review.Slug:       review.UpsertReview,
 		zoo.Slug:          zoo.UpsertZoo,
 	}

@@ -13,11 +13,13 @@ import (
 type Flow[In, Out any] struct {
 	definition Definition
 	output     Source[Out]
+	conditions []Condition
 }
 
-// NewFlow makes a Flow. Generated code calls it.
-func NewFlow[In, Out any](def Definition, output Source[Out]) *Flow[In, Out] {
-	return &Flow[In, Out]{definition: def, output: output}
+// NewFlow makes a Flow. Generated code calls it. The conditions are those of
+// steps that can be compared with Go types.
+func NewFlow[In, Out any](def Definition, output Source[Out], conditions ...Condition) *Flow[In, Out] {
+	return &Flow[In, Out]{definition: def, output: output, conditions: conditions}
 }
 
 // Definition is the flow as plain data.
@@ -90,8 +92,12 @@ func (f *Flow[In, Out]) Get(ctx context.Context, db DB, id string) (*Run[Out], e
 
 // Upsert puts the definition into the database, see [UpsertFlow]. Unless
 // [AllowDataLoss] is given, a flow of another shape is left as it is, with a
-// [MismatchError].
+// [MismatchError]. A condition whose pattern has other names than Go types have
+// in JSON by now is an [InvalidFlowError].
 func (f *Flow[In, Out]) Upsert(ctx context.Context, db DB, opts ...UpsertOption) (UpsertResult, error) {
+	if faults := outdated(f.definition, f.conditions); len(faults) > 0 {
+		return UpsertResult{}, &InvalidFlowError{Flow: f.definition.Slug, Faults: faults}
+	}
 	return upsert(ctx, db, f.definition, append([]UpsertOption{KeepRuns()}, opts...))
 }
 

@@ -11,6 +11,8 @@ type Handler struct {
 	step  string
 	input bool
 	work  func(context.Context, Values) (json.RawMessage, error)
+
+	around []Middleware // the outermost first
 }
 
 // Step is the slug of the step whose tasks the handler does.
@@ -23,7 +25,7 @@ func (h Handler) NeedsInput() bool { return h.input }
 // and encodes what it gives. A value that cannot be read or written fails the
 // task for good, since another try would meet it again.
 func (h Handler) Work(ctx context.Context, v Values) (json.RawMessage, error) {
-	return h.work(ctx, v)
+	return h.through(ctx, v, h.around)
 }
 
 // Handle makes the handler of a step from a function, in the types that the
@@ -78,6 +80,7 @@ func NoValues(fn func(context.Context) error) func(context.Context, None) (None,
 type Service struct {
 	definition Definition
 	handlers   []Handler
+	limits     map[string]int // by step, "" is the flow
 }
 
 // Definition is the flow that the service works on.

@@ -513,6 +513,6 @@ func TestExecMode(t *testing.T) {
 	exists, err := typed.Exists(ctx, conn)
 	require.NoError(t, err)
 	require.True(t, exists)
-	_, err = typed.Delete(ctx, conn)
+	_, err = typed.Delete(ctx, conn, runtime.AllowDataLoss())
 	require.NoError(t, err)
 }

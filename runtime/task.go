@@ -16,6 +16,9 @@ type Task struct {
 	// Attempt counts the tries, from 1 to MaxAttempts.
 	Attempt     int
 	MaxAttempts int
+	// Headers are what the run was started with, see [WithHeaders]. They are
+	// shared by all who see the task, and not to be changed.
+	Headers map[string]string
 }
 
 type taskKey struct{}

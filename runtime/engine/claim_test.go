@@ -186,6 +186,57 @@ func TestClaimLargeArray(t *testing.T) {
 	})
 }
 
+// TestClaimOneStep: a step can be claimed by itself, beside its flow without it.
+func TestClaimOneStep(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		d.register(worker, "f", "g")
+		d.flow("f").step("a").mapStep("m")
+		d.flow("g").mapStep("m").start(`[1]`)
+		(&flow{d, "f"}).start(`[1, 2, 3]`)
+		require.Equal(t, lines("f m 0", "f m 1"), d.claim("flow_slug, step_slug, task_index", []string{"f.m", "f"}, []int{2, 0}, "f.m"))
+		require.Equal(t, lines("g m 0", "f a 0", "f m 2"), d.claim("flow_slug, step_slug, task_index", []string{"f", "g", "f.m", "f.none"}, []int{9, 9, 9, 9}, "f.m"))
+	})
+}
+
+// TestClaimSaysHowLongTasksWaited: since they could have been claimed, and not
+// since they exist.
+func TestClaimSaysHowLongTasksWaited(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		d.register(worker, "f")
+		d.flow("f").step("a").start(`{}`)
+		d.exec(`update flowc.queue set vt = vt - interval '100 s'`)
+		d.exec(`update pgflow.step_tasks set queued_at = queued_at - interval '200 s'`)
+		require.Equal(t, "t", d.claim("waited between 100 and 150", []string{"f"}, []int{9}))
+		d.exec(`update flowc.queue set vt = vt - interval '100 s'`)
+		d.exec(`update pgflow.workers set worker_id = gen_random_uuid()`)
+		require.Equal(t, "2 -", d.claim("attempt, waited", []string{"f"}, []int{9}), "taken over")
+	})
+}
+
+// TestHeaders: they travel with their runs, and go with them.
+func TestHeaders(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		d.register(worker, "f")
+		d.flow("f").step("a").step("b", after("a"))
+		start := func(ids, headers string) string {
+			return d.table(`select n, existed from flowc.start('f', '{1,2,3}', $1::text::uuid[], headers => $2::text::jsonb[]) order by n`, ids, headers)
+		}
+		one, two := "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
+		require.Equal(t, lines("1 f", "2 f", "3 t"), start("{"+one+","+two+","+one+"}", `{"{\"k\": \"v\"}", null, "{\"k\": \"other\"}"}`))
+		require.Equal(t, lines("1 t", "2 t", "3 f"), start("{"+one+","+two+",null}", `{"{\"k\": \"new\"}", "{\"k\": \"new\"}", null}`), "a run that exists keeps what it has")
+		require.Equal(t, lines(one+` a {"k": "v"}`, two+` a -`), d.claim("run_id, step_slug, headers", []string{"f"}, []int{2}))
+		(&run{d, "f", one}).completeTask("a", 0, `1`)
+		require.Equal(t, lines("a -", `b {"k": "v"}`), d.claim("step_slug, headers", []string{"f"}, []int{2}))
+		d.exec(`select flowc.delete_runs(array[$1::uuid])`, one)
+		require.Equal(t, "0", d.table(`select count(*) from flowc.headers`))
+
+		d.exec(`select flowc.start('f', '{1}', null, start_in => '1 h', headers => array['{}']::jsonb[])`)
+		require.Equal(t, "1", d.table(`select count(*) from flowc.headers`), "of scheduled runs, too")
+		d.exec(`select flowc.delete_flow('f')`)
+		require.Equal(t, "0", d.table(`select count(*) from flowc.headers`))
+	})
+}
+
 // TestClaimIgnoresForeignMessages: what was sent by hand is for pgmq.read.
 func TestClaimIgnoresForeignMessages(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {

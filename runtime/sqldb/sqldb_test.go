@@ -152,7 +152,7 @@ func TestReadsAreTheSame(t *testing.T) {
 			require.NoError(t, err, name)
 			require.Equal(t, inUTC(t, want), inUTC(t, got), name)
 		}
-		deleted, err := mail.Delete(ctx, db)
+		deleted, err := mail.Delete(ctx, db, runtime.AllowDataLoss())
 		require.NoError(t, err)
 		require.Equal(t, runtime.Deleted{Existed: true, Runs: 4, Steps: 1}, deleted)
 	})

@@ -42,7 +42,7 @@ type claimer struct {
 
 // claim takes tasks until ctx ends.
 func (s *session) claim(ctx context.Context) {
-	c := &claimer{session: s, ctx: ctx, shares: newShares(s.slugs)}
+	c := &claimer{session: s, ctx: ctx, shares: newShares(s.lanes.all)}
 	for ctx.Err() == nil {
 		free := c.slotsFree()
 		if free == 0 {
@@ -114,32 +114,39 @@ func (c *claimer) round(free int) {
 			_ = c.db.awake(context.WithoutCancel(c.ctx), c.id)
 			c.asleep = 0
 		}
-	case c.shares.searched():
+	case c.shares.searched(c.lanes.room()):
 		c.pause.reset()
 		c.found = 0
 		c.rest()
 	}
 }
 
-// take claims tasks for the free slots. A claim that has begun is not broken off
-// when the worker stops: the reply says what was claimed.
+// take claims tasks for the free slots, as far as limits leave room. A claim that
+// has begun is not broken off when the worker stops: the reply says what was
+// claimed.
 func (c *claimer) take(free int) (tasks []*task, ok bool) {
-	slugs, limits := c.shares.deal(free)
+	d := c.shares.deal(free, c.lanes.room())
+	if len(d.names) == 0 {
+		return nil, true
+	}
 	began := time.Now()
-	rows, err := c.db.claim(context.WithoutCancel(c.ctx), c.id, slugs, limits, c.except)
+	rows, err := c.db.claim(context.WithoutCancel(c.ctx), c.id, d.names, d.limits, c.lanes.except)
 	if err != nil {
 		c.unknown = []time.Time{time.Now(), time.Now().Add(recheck)}
 		return nil, false
 	}
-	c.shares.filled(slugs, limits, rows)
 	c.stats.claimed.Add(int64(len(rows)))
+	got := map[string]int{}
 	for _, row := range rows {
 		// The lease began after this claim did: the deadline is never behind it.
 		t := &task{claimed: row, served: c.services[row.Flow].steps[row.Step]}
 		t.begin(c.ctx, c.log, began.Add(time.Duration(row.Timeout)*time.Second))
 		c.hand.add(t)
+		c.lanes.enter(t)
+		got[c.lanes.of(row)]++
 		tasks = append(tasks, t)
 	}
+	c.shares.filled(d, got)
 	return tasks, true
 }
 

@@ -105,6 +105,9 @@ func TestOutcomes(t *testing.T) {
 			_, err = started.Wait(ctx)
 			failed := failure(t, err)
 			require.Contains(t, failed.Message, tt.message)
+			if name == "panic" {
+				require.Contains(t, failed.Message, "failure_test.go:", "the stack says where")
+			}
 			require.Equal(t, tt.tries, count(t, pool, `SELECT attempts_count FROM pgflow.step_tasks`))
 		})
 	}
@@ -278,7 +281,7 @@ func TestLostTask(t *testing.T) {
 	_, err := flow.Start(ctx, pool, 0)
 	require.NoError(t, err)
 	receive(t, began)
-	_, err = flow.Delete(ctx, pool)
+	_, err = flow.Delete(ctx, pool, runtime.AllowDataLoss())
 	require.NoError(t, err)
 	require.ErrorIs(t, receive(t, causes), runtime.ErrTaskLost)
 	eventually(t, func() bool { return w.Stats().Lost == 1 }, "the result is dropped")

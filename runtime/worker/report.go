@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
 
 // What one report may carry.
@@ -31,10 +32,15 @@ func (s *session) report(ctx context.Context) (unreported int) {
 		batch := cut(next)
 		next = next[len(batch):]
 		unreported += s.reportAll(ctx, batch)
-		select {
-		case s.kick <- struct{}{}: // what was finished may have made work
-		default:
-		}
+		s.nudge() // what was finished may have made work
+	}
+}
+
+// nudge makes the claimer look for work once more.
+func (s *session) nudge() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
 	}
 }
 
@@ -58,7 +64,7 @@ func (s *session) waiting(next []result) []result {
 func cut(results []result) []result {
 	size := 0
 	for i, r := range results {
-		if size += len(r.output) + len(r.err); i > 0 && size > maxReportBytes || i == maxReports {
+		if size += len(r.Output) + len(r.Err); i > 0 && size > maxReportBytes || i == maxReports {
 			return results[:i]
 		}
 	}
@@ -70,10 +76,10 @@ func cut(results []result) []result {
 func (s *session) reportAll(ctx context.Context, batch []result) (unreported int) {
 	var finished, released []result
 	for _, r := range batch {
-		switch r.outcome {
-		case outcomeLost:
+		switch r.Outcome {
+		case try.Lost:
 			s.lost(r)
-		case outcomeReleased:
+		case try.Released:
 			released = append(released, r)
 		default:
 			finished = append(finished, r)
@@ -136,7 +142,7 @@ func (s *session) finish(ctx context.Context, results []result) (unreported int)
 		return unreported
 	}
 	r := results[0]
-	if r.outcome == outcomePermanent {
+	if r.Outcome == try.Permanent {
 		s.log.LogAttrs(ctx, slog.LevelError, "the task's result could not be reported", append(r.task.attrs(), slog.String("error", err.Error()))...)
 		return 1
 	}
@@ -144,9 +150,8 @@ func (s *session) finish(ctx context.Context, results []result) (unreported int)
 	if pgerr.Unstorable(err) {
 		what = "the output cannot be stored"
 	}
-	return s.finish(ctx, []result{{
-		task: r.task, outcome: outcomePermanent, err: errorText(fmt.Errorf("flowc: %s: %w", what, err)), took: r.took,
-	}})
+	r.Result = try.Result{Outcome: try.Permanent, Err: try.ErrorText(fmt.Errorf("flowc: %s: %w", what, err))}
+	return s.finish(ctx, []result{r})
 }
 
 func reportOf(results []result) report {
@@ -158,15 +163,20 @@ func reportOf(results []result) report {
 		rep.indexes = append(rep.indexes, int32(t.Index))
 		rep.messages = append(rep.messages, t.MessageID)
 		rep.attempts = append(rep.attempts, t.Attempt)
-		rep.outcomes = append(rep.outcomes, r.outcome)
-		rep.delays = append(rep.delays, r.delay)
+		rep.outcomes = append(rep.outcomes, r.Outcome)
 		var output, text *string
-		if r.outcome == outcomeCompleted {
-			raw := string(r.output)
+		var delay *float64
+		if r.Delay != nil {
+			seconds := r.Delay.Seconds()
+			delay = &seconds
+		}
+		rep.delays = append(rep.delays, delay)
+		if r.Outcome == try.Completed {
+			raw := string(r.Output)
 			output = &raw
 			rep.bytes += len(raw)
 		} else {
-			text = &r.err
+			text = &r.Err
 		}
 		rep.outputs, rep.errors = append(rep.outputs, output), append(rep.errors, text)
 	}
@@ -187,21 +197,21 @@ func (s *session) note(results []result, verdicts []verdict, repeated bool) {
 		case v == nil || v.Accepted && v.Status != nil && *v.Status == "completed":
 			s.stats.completed.Add(1)
 			s.log.LogAttrs(r.task.ctx, slog.LevelDebug, "task completed", append(r.task.attrs(), slog.Duration("duration", r.took))...)
-		case !v.Accepted && repeated && v.Status != nil && *v.Status == r.outcome:
+		case !v.Accepted && repeated && v.Status != nil && *v.Status == r.Outcome:
 			s.stats.completed.Add(1)
 		case !v.Accepted:
 			s.lost(r)
 		case v.RetryIn != nil:
 			s.stats.retried.Add(1)
 			s.log.LogAttrs(r.task.ctx, slog.LevelWarn, "task failed, it will be tried again", append(r.task.attrs(),
-				slog.String("error", r.err), slog.Duration("duration", r.took), slog.Duration("retry_in", secondsToDuration(*v.RetryIn)))...)
-		case r.outcome == outcomeSkipped:
+				slog.String("error", r.Err), slog.Duration("duration", r.took), slog.Duration("retry_in", secondsToDuration(*v.RetryIn)))...)
+		case r.Outcome == try.Skipped:
 			s.stats.failed.Add(1)
-			s.log.LogAttrs(r.task.ctx, slog.LevelInfo, "the handler skipped its step", append(r.task.attrs(), slog.String("reason", r.err))...)
+			s.log.LogAttrs(r.task.ctx, slog.LevelInfo, "the handler skipped its step", append(r.task.attrs(), slog.String("reason", r.Err))...)
 		default:
 			s.stats.failed.Add(1)
 			s.log.LogAttrs(r.task.ctx, slog.LevelError, "task failed", append(r.task.attrs(),
-				slog.String("error", r.err), slog.Duration("duration", r.took))...)
+				slog.String("error", r.Err), slog.Duration("duration", r.took))...)
 		}
 	}
 }

@@ -1,92 +1,120 @@
 package worker
 
-// shares deals free slots to flows, so that a flow with much to do cannot keep
-// others waiting: half of the slots look for work in flows that had none, flow
-// after flow; the rest goes in equal parts to those that had more than they got.
+// shares deals free slots to lanes, so that a flow with much to do cannot keep
+// others waiting: half of the slots look for work in lanes that had none, one
+// after the other; the rest goes in equal parts to those that had more than they
+// got.
 type shares struct {
-	slugs  []string
-	hungry map[string]bool // flows that filled their share last time
+	lanes  []lane
+	hungry map[string]bool // lanes that filled their share last time
 	turn   int
-	empty  int // how many flows in a row had nothing
+	empty  int // how many lanes in a row had nothing
 
-	// The flows to begin with.
+	// The lanes to begin with.
 	nextIdle, nextHungry int
 }
 
-func newShares(slugs []string) *shares {
-	return &shares{slugs: slugs, hungry: map[string]bool{}}
+func newShares(lanes []lane) *shares {
+	return &shares{lanes: lanes, hungry: map[string]bool{}}
 }
 
-// deal says how many tasks to claim of which flows, free in all.
-func (s *shares) deal(free int) (slugs []string, limits []int32) {
+// A deal is how many tasks to claim of which lanes. It may be empty, if there is
+// no room in any.
+type deal struct {
+	names  []string
+	limits []int32
+}
+
+// deal deals free slots, as far as there is room.
+func (s *shares) deal(free int, room room) deal {
 	s.turn++
+	hungry := 0
+	for _, l := range s.lanes {
+		if s.hungry[l.name] && room.has(l) {
+			hungry++
+		}
+	}
 	probes := free
-	if len(s.hungry) > 0 {
+	if hungry > 0 {
 		probes = (free + s.turn%2) / 2 // the odd slot in turn
 	}
-	var idle, hungry []string
-	idle, s.nextIdle = s.pick(false, s.nextIdle, probes)
-	hungry, s.nextHungry = s.pick(true, s.nextHungry, free-len(idle))
-	for range idle {
-		limits = append(limits, 1)
+	idle, next := s.pick(false, s.nextIdle, probes, room)
+	s.nextIdle = next
+	busy, next := s.pick(true, s.nextHungry, free-len(idle), room)
+	s.nextHungry = next
+	d := deal{limits: make([]int32, len(idle)+len(busy))}
+	all := append(idle, busy...)
+	for i, l := range all {
+		d.names = append(d.names, l.name)
+		d.limits[i] = 1
 	}
-	rest := free - len(idle)
-	switch {
-	case len(hungry) > 0:
-		for i := range hungry {
-			limits = append(limits, part(rest, len(hungry), i))
-		}
-	case len(s.hungry) == 0:
-		// Nobody is known to want more: a single task may be the first of many.
-		for i := range idle {
-			limits[i] += part(rest, len(idle), i)
-		}
+	// If nobody is known to want more, a single task may be the first of many.
+	share := all[len(idle):]
+	if hungry == 0 {
+		share = all
 	}
-	return append(idle, hungry...), limits
+	spread(free-len(all), share, d.limits[len(all)-len(share):], room)
+	return d
 }
 
-// pick takes at most n flows that are hungry, or not, beginning with the flow at
-// a place, and returns where to begin the next time.
-func (s *shares) pick(hungry bool, from, n int) (slugs []string, next int) {
+// spread gives one more slot to each lane in turn, as long as there are any.
+func spread(n int, lanes []lane, limits []int32, room room) {
+	for given := true; given && n > 0; {
+		given = false
+		for i, l := range lanes {
+			if n > 0 && room.take(l) {
+				limits[i]++
+				n--
+				given = true
+			}
+		}
+	}
+}
+
+// pick takes at most n lanes that are hungry, or not, with room for one each,
+// beginning with the lane at a place, and returns where to begin the next time.
+func (s *shares) pick(hungry bool, from, n int, room room) (lanes []lane, next int) {
 	next = from
-	for i := range s.slugs {
-		if len(slugs) == n {
+	for i := range s.lanes {
+		if len(lanes) == n {
 			break
 		}
-		at := (from + i) % len(s.slugs)
-		if s.hungry[s.slugs[at]] == hungry {
-			slugs = append(slugs, s.slugs[at])
-			next = (at + 1) % len(s.slugs)
+		at := (from + i) % len(s.lanes)
+		if l := s.lanes[at]; s.hungry[l.name] == hungry && room.take(l) {
+			lanes = append(lanes, l)
+			next = (at + 1) % len(s.lanes)
 		}
 	}
-	return slugs, next
+	return lanes, next
 }
 
-// part is the i-th of so many nearly equal parts of n; the first are the larger.
-func part(n, parts, i int) int32 { return int32((n + parts - 1 - i) / parts) }
-
-// filled learns from what a claim brought.
-func (s *shares) filled(slugs []string, limits []int32, rows []claimed) {
-	got := map[string]int32{}
-	for _, row := range rows {
-		got[row.Flow]++
-	}
-	for i, slug := range slugs {
-		if got[slug] >= limits[i] {
-			s.hungry[slug] = true
+// filled learns from what a claim brought: how many tasks of each lane.
+func (s *shares) filled(d deal, got map[string]int) {
+	found := 0
+	for i, name := range d.names {
+		if got[name] >= int(d.limits[i]) {
+			s.hungry[name] = true
 		} else {
-			delete(s.hungry, slug)
+			delete(s.hungry, name)
 		}
+		found += got[name]
 	}
-	s.empty += len(slugs)
-	if len(rows) > 0 {
+	s.empty += len(d.names)
+	if found > 0 {
 		s.empty = 0
 	}
 }
 
-// searched reports whether every flow was found empty since something was found.
-func (s *shares) searched() bool {
-	if s.empty < len(s.slugs) {
+// searched reports whether every lane was found empty since something was found,
+// but for those without room.
+func (s *shares) searched(room room) bool {
+	open := 0
+	for _, l := range s.lanes {
+		if room.has(l) {
+			open++
+		}
+	}
+	if s.empty < open {
 		return false
 	}
 	s.empty = 0

@@ -4,41 +4,22 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
 
-const (
-	// noticeTime is how long a handler may take to return after its context
-	// ended. The lease lasts two seconds longer than the timeout.
-	noticeTime = 500 * time.Millisecond
-	// maxErrorBytes is how much of an error is kept.
-	maxErrorBytes = 16 << 10
-)
-
-// What becomes of a try, in the words of flowc.finish and three of our own.
-const (
-	outcomeCompleted = "completed"
-	outcomeFailed    = "failed"
-	outcomePermanent = "permanent"
-	outcomeSkipped   = "skipped"
-	outcomeReleased  = "released" // given back, the worker stops
-	outcomeLost      = "lost"     // not ours any more, nothing is reported
-)
+// noticeTime is how long a handler may take to return after its context ended.
+// The lease lasts two seconds longer than the timeout.
+const noticeTime = 500 * time.Millisecond
 
 // A result is what a try gave.
 type result struct {
-	task    *task
-	outcome string
-	output  json.RawMessage
-	err     string
-	delay   *float64 // seconds
-	took    time.Duration
+	task *task
+	try.Result
+	took time.Duration
 }
 
 // do runs one try to its end and hands on what it gave.
@@ -76,6 +57,9 @@ func (s *session) settle(r result) {
 // handOn hands a result to the reporter, after which the try is over.
 func (s *session) handOn(r result) {
 	r.task.stop()
+	if s.lanes.leave(r.task) {
+		s.nudge()
+	}
 	s.results <- r
 	s.running.Done()
 }
@@ -98,17 +82,12 @@ func await(t *task, returned <-chan result) (r result, stray bool) {
 	}
 }
 
-// call runs the handler. A panic is a failure like any other, and so is a handler
-// that ends its goroutine, as a failing test helper does.
+// call runs the handler. One that ends its goroutine, as a failing test helper
+// does, has failed like any other.
 func call(t *task, v runtime.Values, returned chan<- result) {
 	r := judge(t, nil, errEnded)
-	defer func() {
-		if p := recover(); p != nil {
-			r = judge(t, nil, fmt.Errorf("panic: %v\n\n%s", p, debug.Stack()))
-		}
-		returned <- r
-	}()
-	output, err := t.handler.Work(t.ctx, v)
+	defer func() { returned <- r }()
+	output, err := try.Call(t.ctx, t.handler, v)
 	r = judge(t, output, err)
 }
 
@@ -116,48 +95,7 @@ var errEnded = errors.New("flowc: the handler ended its goroutine")
 
 // judge says what becomes of a try.
 func judge(t *task, output json.RawMessage, err error) result {
-	r := result{task: t, output: output}
-	if err != nil {
-		r.err = errorText(err)
-	}
-	var skip *runtime.SkipError
-	var permanent *runtime.PermanentError
-	var later *runtime.RetryAfterError
-	cause := context.Cause(t.ctx)
-	switch {
-	case cause == runtime.ErrTaskLost:
-		r.outcome = outcomeLost
-	case err == nil:
-		r.outcome = outcomeCompleted
-	case errors.As(err, &permanent):
-		r.outcome = outcomePermanent
-	case errors.As(err, &skip):
-		r.outcome, r.err = outcomeSkipped, errorText(errors.New(skip.Reason))
-	case cause == runtime.ErrWorkerStopping:
-		r.outcome = outcomeReleased
-	case errors.As(err, &later):
-		seconds := later.Delay.Seconds()
-		r.outcome, r.delay = outcomeFailed, &seconds
-	default:
-		r.outcome = outcomeFailed
-	}
-	if r.outcome == outcomeFailed && cause == runtime.ErrTaskTimeout {
-		text := fmt.Sprintf("flowc: the try took longer than the step's timeout of %ds", t.Timeout)
-		if err != cause && !errors.Is(err, context.DeadlineExceeded) {
-			text += ": " + r.err
-		}
-		r.err = text
-	}
-	return r
-}
-
-// errorText is the text of an error as the database can store it.
-func errorText(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\x00", `\x00`)
-	if len(text) > maxErrorBytes {
-		text = text[:maxErrorBytes] + " …"
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
+	return result{task: t, Result: try.Judge(t.ctx, time.Duration(t.Timeout)*time.Second, output, err)}
 }
 
 // attrs are what the log says about a task.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,12 +29,16 @@ type Config struct {
 	// Name is what the worker is listed under. Defaults to the program's name.
 	Name string
 	// Concurrency is how many handlers run at once, of all flows together.
-	// Defaults to [DefaultConcurrency].
+	// Defaults to [DefaultConcurrency]. A flow or a step can have less, see
+	// [runtime.Limit].
 	Concurrency int
 	// Grace is how long handlers may go on after the context of Run ended,
 	// before their contexts end as well and their tasks are given back. Defaults
 	// to [DefaultGrace]; negative means not at all.
 	Grace time.Duration
+	// Middleware stands around all handlers, the first outermost, outside of
+	// what [runtime.Use] puts around those of one flow.
+	Middleware []runtime.Middleware
 	// Logger gets what happens to tasks and to the database, with the keys flow,
 	// run_id, step, index, attempt, max_attempts, error, retry_in and duration.
 	// Defaults to [slog.Default].
@@ -46,7 +51,7 @@ type Worker struct {
 	config   Config
 	services map[string]*service
 	slugs    []string // of the flows, sorted
-	except   []string // steps without a handler, as flow.step
+	lanes    *lanes
 	log      *slog.Logger
 	running  atomic.Bool
 	stats    counters
@@ -90,7 +95,7 @@ func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worke
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	w := &Worker{pool: pool, config: config, services: map[string]*service{}, log: config.Logger}
+	w := &Worker{pool: pool, config: config, services: map[string]*service{}, lanes: newLanes(), log: config.Logger}
 	if len(services) == 0 {
 		return nil, errors.New("flowc: worker: there are no services, give it the result of a Serve function")
 	}
@@ -102,7 +107,7 @@ func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worke
 		return nil, err
 	}
 	slices.Sort(w.slugs)
-	slices.Sort(w.except)
+	w.lanes.sort()
 	return w, nil
 }
 
@@ -123,16 +128,16 @@ func (w *Worker) add(s runtime.Service) error {
 		if _, twice := steps[h.Step()]; twice {
 			return fmt.Errorf("flowc: worker: there are two handlers for step %s of flow %s", h.Step(), def.Slug)
 		}
-		steps[h.Step()] = served{handler: h, isMap: def.Steps[i].Type == runtime.MapStep}
+		steps[h.Step()] = served{handler: h.Inside(w.config.Middleware...), isMap: def.Steps[i].Type == runtime.MapStep}
 	}
 	if len(steps) == 0 {
 		return fmt.Errorf("flowc: worker: flow %s has no handlers", def.Slug)
 	}
+	var all []string
 	for _, step := range def.Steps {
-		if _, ok := steps[step.Slug]; !ok {
-			w.except = append(w.except, def.Slug+"."+step.Slug)
-		}
+		all = append(all, step.Slug)
 	}
+	w.lanes.add(def.Slug, all, slices.Collect(maps.Keys(steps)), s.Limit)
 	w.services[def.Slug] = &service{definition: def, steps: steps}
 	w.slugs = append(w.slugs, def.Slug)
 	return nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"go/types"
+	"math/big"
 	"reflect"
 	"slices"
 	"strconv"
@@ -33,11 +34,13 @@ func (c *checker) pattern(d *declaration, s *step, p *pair) *model.Condition {
 		return nil
 	}
 	root := object{}
+	compiled := &model.Condition{Text: printable(p.value)}
 	for _, t := range cond {
-		keys, value, ok := c.compile(d, s, p, t)
+		keys, value, term, ok := c.compile(d, s, p, t)
 		if !ok {
 			return nil
 		}
+		compiled.Terms = append(compiled.Terms, term)
 		if !root.set(keys, value) {
 			first, last := t.path[0], t.path[len(t.path)-1]
 			c.diags.Add(p.pos(first.start), p.pos(last.end), "%s: the condition compares %s twice", s.who, path(t.path)).
@@ -45,7 +48,8 @@ func (c *checker) pattern(d *declaration, s *step, p *pair) *model.Condition {
 			return nil
 		}
 	}
-	return &model.Condition{Text: printable(p.value), Pattern: string(root.json())}
+	compiled.Pattern = string(root.json())
+	return compiled
 }
 
 // printable is a text as it can stand in a comment.
@@ -58,34 +62,38 @@ func printable(s string) string {
 	}, s)
 }
 
-// compile finds the JSON names along the path of a term, and the JSON of its literal.
-func (c *checker) compile(d *declaration, s *step, p *pair, t term) (keys []string, value json.RawMessage, ok bool) {
+// compile finds the JSON names along the path of a term, the JSON of its literal,
+// and the same in Go.
+func (c *checker) compile(d *declaration, s *step, p *pair, t term) (keys []string, value json.RawMessage, compiled model.Term, ok bool) {
 	first := t.path[0]
 	from := c.subject(d, s, p, t)
 	if from == nil || from.typ == nil {
-		return nil, nil, false
+		return nil, nil, compiled, false
 	}
+	compiled = model.Term{Key: from.key, Start: from.name}
+	compiled.Type, _ = pointee(from.typ)
 	if from.step != nil {
 		keys = append(keys, from.key)
 	} else if len(t.path) == 1 {
 		c.diags.Add(p.pos(first.start), p.pos(first.end), "%s: a condition looks at a field of Input", s.who).
 			Fix("name one, as in Input.Field")
-		return nil, nil, false
+		return nil, nil, compiled, false
 	}
 	leaf := member{typ: from.typ}
 	at := from.name
 	for _, name := range t.path[1:] {
 		found, ok := c.member(s, p, leaf.typ, at, name)
 		if !ok {
-			return nil, nil, false
+			return nil, nil, compiled, false
 		}
 		keys = append(keys, found.keys...)
+		compiled.Path = append(compiled.Path, found.hops...)
 		found.omitted = found.omitted || leaf.omitted && !found.pointer
 		leaf = found
 		at = name.name
 	}
-	value, ok = c.literal(s, p, t, leaf)
-	return keys, value, ok
+	value, compiled.Value, ok = c.literal(s, p, t, leaf)
+	return keys, value, compiled, ok
 }
 
 // subject is the producer at the start of a path, if the step can see it.
@@ -152,9 +160,10 @@ func plural(n int, one, many string) string {
 type member struct {
 	typ     types.Type
 	keys    []string // the JSON names on the way: none for an embedded struct
-	pointer bool     // it is a pointer, whose zero value is not that of what it points to
-	omitted bool     // its zero value is left out
-	quoted  bool     // it is written as a string
+	hops    []model.Hop
+	pointer bool // it is a pointer, whose zero value is not that of what it points to
+	omitted bool // its zero value is left out
+	quoted  bool // it is written as a string
 }
 
 // member finds a field by its Go name and reads how encoding/json writes it.
@@ -190,7 +199,7 @@ func (c *checker) member(s *step, p *pair, t types.Type, at string, name segment
 		return m, false
 	}
 	m.typ = elem
-	for _, i := range index {
+	for depth, i := range index {
 		holder, _ := pointee(m.typ)
 		fields := holder.Underlying().(*types.Struct)
 		f := fields.Field(i)
@@ -210,6 +219,9 @@ func (c *checker) member(s *step, p *pair, t types.Type, at string, name segment
 		if hasOption(options, "omitzero") || hasOption(options, "omitempty") && !nested {
 			m.omitted = !pointer
 		}
+		if pointer || depth == len(index)-1 {
+			m.hops = append(m.hops, model.Hop{Name: f.Name(), Pointer: pointer})
+		}
 		if f.Embedded() && key == "" && nested {
 			continue // its fields are written as if they were those of the outer struct
 		}
@@ -225,8 +237,8 @@ func hasOption(options, name string) bool {
 	return slices.Contains(strings.Split(options, ","), name)
 }
 
-// literal is the JSON of what a term compares with.
-func (c *checker) literal(s *step, p *pair, t term, leaf member) (json.RawMessage, bool) {
+// literal is what a term compares with, as JSON and as Go.
+func (c *checker) literal(s *step, p *pair, t term, leaf member) (raw json.RawMessage, source string, ok bool) {
 	last := t.path[len(t.path)-1]
 	pos, end := p.pos(t.path[0].start), p.pos(last.end)
 	where := path(t.path)
@@ -235,7 +247,7 @@ func (c *checker) literal(s *step, p *pair, t term, leaf member) (json.RawMessag
 	if !isBasic || marshals(leaf.typ, true) != "" || basic.Info()&(types.IsBoolean|types.IsNumeric|types.IsString) == 0 || basic.Info()&types.IsComplex != 0 {
 		c.diags.Add(pos, end, "%s: %s is %s, which a condition cannot compare", s.who, where, c.name(leaf.typ)).
 			Fix("look at a bool, a number or a string")
-		return nil, false
+		return nil, "", false
 	}
 	kind := stringKind
 	example := "'x'"
@@ -250,27 +262,27 @@ func (c *checker) literal(s *step, p *pair, t term, leaf member) (json.RawMessag
 		if kind != boolean {
 			c.diags.Add(pos, end, "%s: %s is %s, so it has to be compared", s.who, where, c.name(leaf.typ)).
 				Fix(`%s:"%s == %s"`, p.key, where, example)
-			return nil, false
+			return nil, "", false
 		}
 		l.text = "true"
 	} else if l.kind != kind || kind == number && !fitsNumber(l.text, basic) {
 		c.diags.Add(p.pos(l.start), p.pos(l.end), "%s: %s is %s, and %s is not", s.who, where, c.name(leaf.typ), p.value[l.start:l.end]).
 			Fix("compare it with %s", kindOf(basic))
-		return nil, false
+		return nil, "", false
 	}
 	if zero := isZero(l); zero && leaf.omitted {
 		c.diags.Add(pos, p.pos(l.end), "%s: %s is left out of the JSON when it is %s, so this never holds", s.who, where, p.value[l.start:l.end]).
 			Fix("remove omitempty and omitzero from %s, or turn the condition around with %s", last.name, opposite(p.key))
-		return nil, false
+		return nil, "", false
 	}
-	raw := json.RawMessage(l.text)
+	raw, source = json.RawMessage(l.text), l.text
 	if kind == stringKind {
-		raw = quote(l.text)
+		raw, source = quote(l.text), strconv.Quote(l.text)
 	}
 	if leaf.quoted {
 		raw = quote(string(raw))
 	}
-	return raw, true
+	return raw, source, true
 }
 
 func opposite(key string) string {
@@ -296,7 +308,7 @@ func isZero(l literal) bool {
 // fitsNumber reports whether a number is one of a type.
 func fitsNumber(s string, t *types.Basic) bool {
 	if t.Info()&types.IsFloat != 0 {
-		return true
+		return fitsFloat(s, t)
 	}
 	bits := map[types.BasicKind]int{
 		types.Int8: 8, types.Int16: 16, types.Int32: 32, types.Uint8: 8, types.Uint16: 16, types.Uint32: 32,
@@ -313,6 +325,22 @@ func fitsNumber(s string, t *types.Basic) bool {
 	return err == nil
 }
 
+// fitsFloat reports whether a float of a type is written in JSON as the number
+// that s is: only then can it be found.
+func fitsFloat(s string, t *types.Basic) bool {
+	bits := 64
+	if t.Kind() == types.Float32 {
+		bits = 32
+	}
+	f, err := strconv.ParseFloat(s, bits)
+	if err != nil {
+		return false
+	}
+	want, okWant := new(big.Rat).SetString(s)
+	have, okHave := new(big.Rat).SetString(strconv.FormatFloat(f, 'g', -1, bits))
+	return okWant && okHave && want.Cmp(have) == 0
+}
+
 func kindOf(t *types.Basic) string {
 	switch {
 	case t.Info()&types.IsBoolean != 0:
@@ -320,7 +348,7 @@ func kindOf(t *types.Basic) string {
 	case t.Info()&types.IsString != 0:
 		return "a text in single quotes"
 	case t.Info()&types.IsFloat != 0:
-		return "a number"
+		return fmt.Sprintf("a number that %s can hold exactly as it is written", t.Name())
 	}
 	return fmt.Sprintf("a whole number that fits %s", t.Name())
 }

@@ -199,8 +199,15 @@ func (f *file) flowVar() {
 		f.Var().Id(output).Op("=").Add(f.join(f.flow.Result))
 		f.Line()
 	}
-	f.Var().Id("flow").Op("=").Add(f.runtime("NewFlow")).Types(f.none(f.flow.In)).
-		Call(jen.Id("Definition"), f.source(f.flow.Result, output))
+	args := jen.Id("Definition").Op(",").Add(f.source(f.flow.Result, output))
+	if checks := f.conditionChecks(); len(checks) > 0 {
+		args.Op(",").Line()
+		for _, check := range checks {
+			args.Add(check).Op(",").Line()
+		}
+		f.comments("flow has the conditions once more, as values, whose JSON Upsert"+f.flow.Base+" compares with", "the patterns above.")
+	}
+	f.Var().Id("flow").Op("=").Add(f.runtime("NewFlow")).Types(f.none(f.flow.In)).Op("(").Add(args).Op(")")
 	f.Line()
 }
 

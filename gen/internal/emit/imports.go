@@ -13,7 +13,7 @@ import (
 
 // local are the names that a generated file uses in its functions.
 var local = []string{
-	"ctx", "db", "in", "ins", "n", "opts", "id", "h", "fn", "delay", "at", "w", "slug", "item", "err",
+	"ctx", "db", "in", "ins", "n", "opts", "id", "h", "fn", "delay", "at", "v", "w", "slug", "item", "err",
 	"flow", "output", "goGenerateIsDue",
 }
 

@@ -87,6 +87,26 @@ type Condition struct {
 	Text string
 	// Pattern is the JSON object that the subject has to contain.
 	Pattern string
+	// Terms are what the pattern was made from.
+	Terms []Term
+}
+
+// A Term is an equality of a condition.
+type Term struct {
+	// Key is the slug of the step whose output is looked at, or RunKey; Start
+	// is its Go name, and Type what it gives or that points to.
+	Key, Start string
+	Type       types.Type
+	// Path are the fields on the way, past embedded structs.
+	Path []Hop
+	// Value is what stands there, as a Go literal.
+	Value string
+}
+
+// A Hop is a field on a path. Pointer says that it has to be followed.
+type Hop struct {
+	Name    string
+	Pointer bool
 }
 
 // RunKey stands for the run's input where the slug of a step could stand.

@@ -95,7 +95,15 @@ func ProcessOrderExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[shop.Order](Definition, runtime.Output[shop.Shipment]("ship"))
+// flow has the conditions once more, as values, whose JSON UpsertProcessOrder compares with
+// the patterns above.
+var flow = runtime.NewFlow[shop.Order](Definition, runtime.Output[shop.Shipment]("ship"),
+	runtime.If("notify", func(v *struct {
+		Validate shop.Checked `json:"validate"`
+	}) {
+		v.Validate.NotifyByMail = true
+	}),
+)
 
 // shipInput is what ship takes, from where it comes.
 var shipInput = runtime.Join(func(w struct {

@@ -2,15 +2,20 @@
 
 -- Takes visible messages of the flows, oldest first, at most limits[i] of
 -- flow_slugs[i], starts their tasks and returns all that the handlers need. A
--- message is hidden until the try must be over. `except` lists steps that this
--- worker does not do, as 'flow.step'. Of a flow that is paused there is nothing.
+-- message is hidden until the try must be over. A flow may also be given as
+-- 'flow.step', which is that step alone; `except_steps` lists, in the same form,
+-- steps that a whole flow is without, because this worker does not do them or
+-- claims them by themselves. `waited` is for how many seconds a task could have
+-- been claimed, NULL for one that was taken over. Of a flow that
+-- is paused there is nothing.
 --
 -- Locks: messages, then tasks, and neither is waited for: a message that somebody
 -- holds is passed over, and a queued task nobody locks without its message.
 create or replace function flowc.claim(worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}')
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
-  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text)
+  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
+  headers jsonb, waited double precision)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -20,19 +25,22 @@ declare
   runs     uuid[];
   steps    text[];
   indexes  int[];
+  due      timestamptz[];
   claimed  bigint[];
 begin
-  select array_agg(m.queue_name), array_agg(m.msg_id), array_agg(m.run_id), array_agg(m.step_slug), array_agg(m.task_index)
-  into flows, messages, runs, steps, indexes
+  select array_agg(m.queue_name), array_agg(m.msg_id), array_agg(m.run_id), array_agg(m.step_slug), array_agg(m.task_index), array_agg(m.vt)
+  into flows, messages, runs, steps, indexes, due
   from (
-    select u.flow_slug, u.wanted from unnest(claim.flow_slugs, claim.limits) u(flow_slug, wanted)
-    where not exists (select from flowc.paused p where p.flow_slug = u.flow_slug)
+    select u.lane, u.wanted from unnest(claim.flow_slugs, claim.limits) u(lane, wanted)
+    where not exists (select from flowc.paused p where p.flow_slug = split_part(u.lane, '.', 1))
     offset 0) w -- before messages are looked at, which locks them
   cross join lateral (
-    select q.queue_name, q.msg_id, q.run_id, q.step_slug, q.task_index
+    select q.queue_name, q.msg_id, q.run_id, q.step_slug, q.task_index, q.vt
     from flowc.queue q
-    where q.queue_name = w.flow_slug and q.vt <= at_once and q.run_id is not null
-      and (claim.except_steps = '{}' or q.queue_name || '.' || q.step_slug <> all (claim.except_steps))
+    where q.queue_name = split_part(w.lane, '.', 1) and q.vt <= at_once and q.run_id is not null
+      and case when q.queue_name = w.lane
+            then claim.except_steps = '{}' or q.queue_name || '.' || q.step_slug <> all (claim.except_steps)
+            else q.step_slug = split_part(w.lane, '.', 2) end
     order by q.msg_id
     limit w.wanted
     for update skip locked) m;
@@ -43,34 +51,35 @@ begin
   with started as (
     update pgflow.step_tasks t
     set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.worker_id
-    from unnest(runs, steps, indexes, messages) m(run_id, step_slug, task_index, msg_id)
+    from unnest(runs, steps, indexes, messages, due) m(run_id, step_slug, task_index, msg_id, vt)
     join pgflow.runs r on r.run_id = m.run_id and r.status = 'started'
     join pgflow.step_states st on st.run_id = m.run_id and st.step_slug = m.step_slug and st.status = 'started'
     join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
     join pgflow.flows f on f.flow_slug = st.flow_slug
     where t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
       and t.message_id = m.msg_id and t.status = 'queued'
-    returning t.flow_slug, t.message_id, coalesce(s.opt_timeout, f.opt_timeout) as timeout),
+    returning t.flow_slug, t.message_id, m.vt, coalesce(s.opt_timeout, f.opt_timeout) as timeout),
   hidden as (
     update flowc.queue q
     set vt = at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + 1, worker_id = claim.worker_id
     from started t
     where q.queue_name = t.flow_slug and q.msg_id = t.message_id)
-  select array_agg(t.message_id) into claimed from started t;
+  select array_agg(t.message_id), array_agg(t.vt) into claimed, due from started t;
 
   if coalesce(cardinality(claimed), 0) < cardinality(messages) then
     claimed := claimed || flowc.take_over(claim.worker_id, flows, messages, runs, steps, indexes, at_once);
   end if;
-  return query select * from flowc.claimed_tasks(claimed);
+  return query select * from flowc.claimed_tasks(claimed, due, at_once);
 end $$;
 
 -- Started tasks with what they work on, in the order of their messages. A task of
 -- a map whose array is large gets no element but the place of the array, so that
 -- it is read once for all its tasks.
-create or replace function flowc.claimed_tasks(message_ids bigint[])
+create or replace function flowc.claimed_tasks(message_ids bigint[], due timestamptz[] default '{}', at_once timestamptz default null)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
-  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text)
+  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
+  headers jsonb, waited double precision)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -86,12 +95,14 @@ begin
                   join pgflow.step_states p on p.run_id = t.run_id and p.step_slug = d.dep_slug and p.status = 'completed'
                   where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) end,
            case when s.step_type = 'single' and s.deps_count = 0 then r.input end,
-           case when e.large then e.source end
-    from unnest(claimed_tasks.message_ids) m(message_id)
+           case when e.large then e.source end,
+           h.headers, extract(epoch from claimed_tasks.at_once - m.vt)::double precision
+    from unnest(claimed_tasks.message_ids, claimed_tasks.due) m(message_id, vt)
     join pgflow.step_tasks t on t.message_id = m.message_id
     join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
     join pgflow.flows f on f.flow_slug = t.flow_slug
     join pgflow.runs r on r.run_id = t.run_id
+    left join flowc.headers h on h.run_id = t.run_id
     left join lateral (
       -- Large is what is not stored in the row itself, or was compressed a lot for it.
       select x.source, x.elements, pg_column_size(x.elements) > 1500 or t.task_index > 256 as large

@@ -108,6 +108,7 @@ begin
   delete from flowc.failed_tries t using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and t.run_id = r.run_id;
   delete from flowc.cancelled c using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and c.run_id = r.run_id;
   delete from flowc.waiters w using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and w.run_id = r.run_id;
+  delete from flowc.headers h using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and h.run_id = r.run_id;
   delete from pgflow.step_tasks t where t.flow_slug = delete_flow.flow_slug;
   delete from pgflow.step_states s where s.flow_slug = delete_flow.flow_slug;
   delete from pgflow.runs r where r.flow_slug = delete_flow.flow_slug;

@@ -13,10 +13,10 @@ end $$;
 -- Starts a run of one flow for each input, all or none, in the order of the ids.
 -- A run id that exists already starts nothing and is reported as existing; a NULL
 -- one is made up. With a time to start at, or to wait before it, the runs are only
--- scheduled.
+-- scheduled. headers[i] is what the i-th run carries besides its input, if anything.
 create or replace function flowc.start(
   flow_slug text, inputs jsonb[], run_ids uuid[],
-  start_at timestamptz default null, start_in interval default null)
+  start_at timestamptz default null, start_in interval default null, headers jsonb[] default null)
 returns table (n int, run_id uuid, existed boolean, status text, scheduled_at timestamptz)
 language plpgsql as $$
 #variable_conflict use_column
@@ -66,6 +66,13 @@ begin
     else
       perform flowc.begin_runs(fresh);
     end if;
+  end if;
+
+  if start.headers is not null and fresh is not null then
+    insert into flowc.headers (run_id, headers)
+    select u.run_id, u.headers from unnest(ids, start.headers) u(run_id, headers)
+    where u.headers is not null and u.run_id = any (fresh)
+    on conflict do nothing; -- an id that is given twice is one run, the first
   end if;
 
   if cardinality(fresh) = cardinality(ids) and plain then

@@ -273,6 +273,12 @@ create table flowc.scheduled (
 );
 create index scheduled_due_idx on flowc.scheduled (flow_slug, due_at);
 
+-- What runs were started with besides their input, as the context of a trace.
+create table flowc.headers (
+  run_id  uuid  not null primary key,
+  headers jsonb not null
+);
+
 -- Runs that were cancelled; to the contract they failed.
 create table flowc.cancelled (
   run_id       uuid        not null primary key,

@@ -95,7 +95,15 @@ var output = runtime.Join(func(w struct {
 	return clash.Output(w)
 }, "handlers", "url")
 
-var flow = runtime.NewFlow[clashin.Value](Definition, output)
+// flow has the conditions once more, as values, whose JSON UpsertFlow compares with
+// the patterns above.
+var flow = runtime.NewFlow[clashin.Value](Definition, output,
+	runtime.If("serve", func(v *struct {
+		Handlers clashflow.Value `json:"handlers"`
+	}) {
+		v.Handlers.A = 1
+	}),
+)
 
 // urlInput is what url takes, from where it comes.
 var urlInput = runtime.Join(func(w struct {

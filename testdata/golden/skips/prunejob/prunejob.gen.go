@@ -77,7 +77,13 @@ func PruneExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[skips.Prune](Definition, runtime.Output[*skips.Pruned](Slug))
+// flow has the conditions once more, as values, whose JSON UpsertPrune compares with
+// the patterns above.
+var flow = runtime.NewFlow[skips.Prune](Definition, runtime.Output[*skips.Pruned](Slug),
+	runtime.IfNot(Slug, func(v *skips.Prune) {
+		v.DryRun = true
+	}),
+)
 
 // Handler does the work of the job. It is tried up to 3 times, after waits of 2s
 // and 4s, and a try may take 1m. If Input.DryRun, it does not run: it is skipped.

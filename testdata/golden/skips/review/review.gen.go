@@ -117,7 +117,25 @@ var output = runtime.Join(func(w struct {
 	return skips.Report(w)
 }, "run", "scan", "sign", "archive")
 
-var flow = runtime.NewFlow[skips.Document](Definition, output)
+// flow has the conditions once more, as values, whose JSON UpsertReview compares with
+// the patterns above.
+var flow = runtime.NewFlow[skips.Document](Definition, output,
+	runtime.If("scan", func(v *skips.Document) {
+		v.Scan = true
+		v.Kind = "pdf"
+	}),
+	runtime.IfNot("translate", func(v *skips.Document) {
+		v.Language = "en"
+	}),
+	runtime.If("alarm", func(v *struct {
+		Scan skips.Verdict `json:"scan"`
+	}) {
+		v.Scan.Bad = true
+	}),
+	runtime.If("archive", func(v *skips.Document) {
+		v.Size = 0
+	}),
+)
 
 // readInput is what read takes, from where it comes.
 var readInput = runtime.Join(func(w struct {

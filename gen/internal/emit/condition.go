@@ -1,0 +1,66 @@
+package emit
+
+import (
+	"github.com/dave/jennifer/jen"
+
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// conditionChecks write every condition once more, as assignments to the Go
+// types that it is about. The compiler sees if a field is gone, and the runtime
+// if it has another name in JSON.
+func (f *file) conditionChecks() (checks []jen.Code) {
+	for _, s := range f.flow.Steps {
+		if s.If != nil {
+			checks = append(checks, f.conditionCheck("If", s, s.If))
+		}
+		if s.IfNot != nil {
+			checks = append(checks, f.conditionCheck("IfNot", s, s.IfNot))
+		}
+	}
+	return checks
+}
+
+func (f *file) conditionCheck(function string, s *model.Step, c *model.Condition) jen.Code {
+	var body []jen.Code
+	for _, t := range c.Terms {
+		body = append(body, f.assign(t))
+	}
+	meet := jen.Func().Params(jen.Id("v").Op("*").Add(f.subject(c))).Block(body...)
+	return f.runtime(function).Call(f.stepSlug(s), meet)
+}
+
+// subject is the type of what a condition looks at: the run's input, or a
+// struct with the outputs of steps.
+func (f *file) subject(c *model.Condition) *jen.Statement {
+	var fields []model.Field
+	seen := map[string]bool{}
+	for _, t := range c.Terms {
+		if t.Key == model.RunKey {
+			return f.typ(t.Type)
+		}
+		if !seen[t.Key] {
+			seen[t.Key] = true
+			fields = append(fields, model.Field{Name: t.Start, Type: t.Type, Key: t.Key})
+		}
+	}
+	return f.wire(fields)
+}
+
+// assign writes a term as an assignment, and follows pointers on the way.
+func (f *file) assign(t model.Term) *jen.Statement {
+	place := jen.Id("v")
+	if t.Key != model.RunKey {
+		place.Dot(t.Start)
+	}
+	for i, hop := range t.Path {
+		place.Dot(hop.Name)
+		if hop.Pointer {
+			place = f.runtime("At").Call(jen.Op("&").Add(place))
+			if i == len(t.Path)-1 {
+				place = jen.Op("*").Add(place)
+			}
+		}
+	}
+	return place.Op("=").Op(t.Value)
+}

@@ -1,0 +1,49 @@
+package runtime
+
+import "fmt"
+
+// Limit lets a worker run at most n handlers of the flow at once or, if steps are
+// named, at most n of each of these. Tasks beyond that are not claimed, so that
+// other workers can take them. A handler that does not return when its time is
+// over does not count any more.
+//
+//	processorder.Serve(h, runtime.Limit(8), runtime.Limit(1, "charge"))
+//
+// It is for what has room for no more, in one process: several workers together
+// run as many as their limits allow together. It panics if n is less than 1, or
+// the flow has no such step.
+func Limit(n int, steps ...string) ServeOption {
+	return func(s *Service) {
+		if n < 1 {
+			panic(fmt.Sprintf("flowc: Limit(%d) for flow %s: it must be at least 1, use Without to leave out steps", n, s.definition.Slug))
+		}
+		limits := map[string]int{}
+		for step, n := range s.limits {
+			limits[step] = n
+		}
+		if len(steps) == 0 {
+			limits[""] = n
+		}
+		for _, step := range steps {
+			if !s.definition.has(step) {
+				panic(fmt.Sprintf("flowc: Limit(%d, %q): the flow %s has no such step", n, step, s.definition.Slug))
+			}
+			limits[step] = n
+		}
+		s.limits = limits
+	}
+}
+
+// Limit is how many handlers a worker may run at once of a step, or of the whole
+// flow if the step is empty. Zero is no limit of its own.
+func (s Service) Limit(step string) int { return s.limits[step] }
+
+// has reports whether a flow has a step.
+func (d Definition) has(step string) bool {
+	for _, s := range d.Steps {
+		if s.Slug == step {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,62 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+)
+
+// A Middleware stands around handlers: it is called for each try, and calls next,
+// which is the handler or the next middleware. They see what it puts into the
+// context; the task says which flow, step and attempt it is.
+//
+// It may return another error than next did, and so make a failure permanent or
+// delay the next try, but it cannot make a success of a failure: if it returns nil,
+// what counts is the last result of next. One that does not call next has to
+// return an error.
+type Middleware func(ctx context.Context, task Task, next func(context.Context) error) error
+
+// Use puts middleware around all handlers of a service. The first is the
+// outermost; what a later Use adds is further inside. A worker can have middleware
+// for all that it does, which is outside of this.
+func Use(middleware ...Middleware) ServeOption {
+	return func(s *Service) {
+		handlers := make([]Handler, len(s.handlers))
+		for i, h := range s.handlers {
+			h.around = slices.Concat(h.around, middleware)
+			handlers[i] = h
+		}
+		s.handlers = handlers
+	}
+}
+
+// Inside is the handler inside of middleware, and of what is around it already.
+// Workers call it.
+func (h Handler) Inside(middleware ...Middleware) Handler {
+	h.around = slices.Concat(middleware, h.around)
+	return h
+}
+
+var errNextNotCalled = errors.New("flowc: a middleware returned nil although it did not call next: the step has no output")
+
+// through does one task inside of middleware.
+func (h Handler) through(ctx context.Context, v Values, around []Middleware) (json.RawMessage, error) {
+	if len(around) == 0 {
+		return h.work(ctx, v)
+	}
+	task, _ := TaskFromContext(ctx)
+	var output json.RawMessage
+	last := Permanent(errNextNotCalled)
+	err := around[0](ctx, task, func(ctx context.Context) error {
+		output, last = h.through(ctx, v, around[1:])
+		return last
+	})
+	if err == nil {
+		err = last
+	}
+	if err != nil {
+		return nil, err
+	}
+	return output, nil
+}

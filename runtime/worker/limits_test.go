@@ -1,0 +1,159 @@
+package worker_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// A gauge counts how many are at something at once, and at most.
+type gauge struct {
+	mu        sync.Mutex
+	now, most map[string]int
+}
+
+func newGauge() *gauge { return &gauge{now: map[string]int{}, most: map[string]int{}} }
+
+// enter counts one more; the function that it returns ends that.
+func (g *gauge) enter(names ...string) (leave func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, name := range names {
+		g.now[name]++
+		g.most[name] = max(g.most[name], g.now[name])
+	}
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, name := range names {
+			g.now[name]--
+		}
+	}
+}
+
+func (g *gauge) mosts() map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	most := map[string]int{}
+	for name, n := range g.most {
+		most[name] = n
+	}
+	return most
+}
+
+// pair is a flow of two maps over the same list.
+var pair = runtime.NewFlow[[]int](runtime.Definition{Slug: "pair", FlowOptions: runtime.FlowOptions{
+	Steps: []runtime.StepOptions{
+		{Slug: "left", Type: runtime.MapStep}, {Slug: "right", Type: runtime.MapStep}, {Slug: "end", Deps: []string{"left", "right"}},
+	},
+}}, runtime.Output[string]("end"))
+
+// Limits of a worker, a flow and a step hold together, and what may run does.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	g := newGauge()
+	work := func(names ...string) func(context.Context, int) (int, error) {
+		return func(_ context.Context, n int) (int, error) {
+			defer g.enter(append(names, "worker")...)()
+			time.Sleep(3 * time.Millisecond) // work
+			return n, nil
+		}
+	}
+	end := func(context.Context) (string, error) { return "done", nil }
+	limited := runtime.Serve(pair.Definition(), []runtime.Handler{
+		runtime.Handle("left", runtime.Item[int](), work("pair", "left")),
+		runtime.Handle("right", runtime.Item[int](), work("pair", "right")),
+		runtime.Handle("end", runtime.Nothing, runtime.NoInput(end)),
+	}, runtime.Limit(5), runtime.Limit(2, "left"))
+	free := job[int, int]("free", runtime.FlowOptions{})
+	services := []runtime.Service{limited, serve(free, work("free"))}
+	pool := database(t, services...)
+	list := make([]int, 60)
+	for i := range list {
+		list[i] = i
+	}
+	paired, err := pair.Start(ctx, pool, list)
+	require.NoError(t, err)
+	others, err := free.StartMany(ctx, pool, list)
+	require.NoError(t, err)
+	run(t, pool, worker.Config{Concurrency: 12}, services...)
+	out, err := paired.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "done", out)
+	for _, other := range others {
+		_, err := other.Wait(ctx)
+		require.NoError(t, err)
+	}
+	most := g.mosts()
+	require.Equal(t, 2, most["left"], "%v", most)
+	require.Equal(t, 5, most["pair"], "%v", most)
+	require.Greater(t, most["free"], 5, "%v", most)
+	require.LessOrEqual(t, most["worker"], 12, "%v", most)
+}
+
+// What a worker has no room for is not in its hands: another one gets it at once.
+func TestLimitsLeaveTasksToOthers(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	began, finish := make(chan struct{}), make(chan struct{})
+	flow := job[int, int]("slow", runtime.FlowOptions{})
+	def := flow.Definition()
+	held := func(_ context.Context, n int) (int, error) { began <- struct{}{}; <-finish; return n, nil }
+	full := runtime.Serve(def, []runtime.Handler{runtime.Handle("slow", runtime.Input[int](), held)}, runtime.Limit(1, "slow"))
+	pool := database(t, full)
+	started, err := flow.StartMany(ctx, pool, make([]int, 10))
+	require.NoError(t, err)
+	one := run(t, pool, worker.Config{}, full)
+	receive(t, began)
+
+	two := run(t, pool, worker.Config{}, serve(flow, func(_ context.Context, n int) (int, error) { return n, nil }))
+	eventually(t, func() bool { return two.Stats().Completed == 9 }, "the other does the rest")
+	require.EqualValues(t, 1, one.Stats().Claimed)
+	close(finish)
+	for _, run := range started {
+		_, err := run.Wait(ctx)
+		require.NoError(t, err)
+	}
+}
+
+// A flow whose handlers take for ever has its limit, and no more: the others go
+// on as if it were not there.
+func TestSlowFlowStarvesNobody(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	finish := make(chan struct{})
+	slow, quick := job[int, int]("slow", runtime.FlowOptions{}), job[int, int]("quick", runtime.FlowOptions{})
+	stuck := runtime.Serve(slow.Definition(), []runtime.Handler{runtime.Handle("slow", runtime.Input[int](),
+		func(_ context.Context, n int) (int, error) { <-finish; return n, nil })}, runtime.Limit(3))
+	services := []runtime.Service{stuck, serve(quick, func(_ context.Context, n int) (int, error) { return n, nil })}
+	pool := database(t, services...)
+	backlog, err := slow.StartMany(ctx, pool, make([]int, 100))
+	require.NoError(t, err)
+	w := run(t, pool, worker.Config{Concurrency: 4}, services...)
+	for n := range 20 {
+		_, err := quick.StartSync(ctx, pool, n)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 3+20, w.Stats().Claimed)
+	close(finish)
+	for _, run := range backlog {
+		_, err := run.Wait(ctx)
+		require.NoError(t, err)
+	}
+}
+
+func TestLimitsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	def := pair.Definition()
+	require.PanicsWithValue(t, "flowc: Limit(0) for flow pair: it must be at least 1, use Without to leave out steps",
+		func() { runtime.Serve(def, nil, runtime.Limit(0)) })
+	require.PanicsWithValue(t, `flowc: Limit(1, "middle"): the flow pair has no such step`,
+		func() { runtime.Serve(def, nil, runtime.Limit(1, "middle")) })
+}
