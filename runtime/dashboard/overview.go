@@ -94,7 +94,6 @@ type overviewPage struct {
 	Failures []runtime.RunSummary
 	Workers  []runtime.WorkerInfo
 	Flows    int
-	Warnings []warning
 }
 
 func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
@@ -122,7 +121,7 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 	}
 	page := overviewPage{
 		Range: choice, Ranges: rangesByLength, Totals: total(flows), Chart: chart(points, choice.stretch),
-		Worst: worst(flows), Failures: failures, Flows: len(flows), Warnings: warnings(flows),
+		Worst: worst(flows), Failures: failures, Flows: len(flows),
 	}
 	for _, worker := range workers {
 		switch worker.Status {

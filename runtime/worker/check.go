@@ -5,15 +5,75 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
-	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/internal/listen"
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
+
+// proofWait is how long a worker waits to learn whether notifications arrive, once
+// the database is there.
+const proofWait = 3 * time.Second
+
+// open connects and checks, while the database is away again and again. judges is
+// from when on the worker may take others for dead.
+//
+// At first it does nothing that a pooler in transaction mode would take amiss. Only
+// when notifications have been seen to arrive, so that there is none, it connects
+// anew and has statements prepared.
+func (w *Worker) open(ctx context.Context, listener *listen.Listener) (db calls, judges time.Time, _ error) {
+	careful, err := connect(w.pool, w.log, &w.stats.faults, false)
+	if err != nil {
+		return nil, judges, fmt.Errorf("flowc: worker: %w", err)
+	}
+	var kind upstream.Kind
+	err = careful.patiently(ctx, func() (err error) {
+		if kind, err = careful.look(ctx); err == nil {
+			db = w.callsOf(kind, careful)
+			err = w.check(ctx, db)
+		}
+		if err == nil || pgerr.Transient(err) {
+			careful.observe("check", err)
+		}
+		if err != nil {
+			judges = time.Now().Add(deadAfter) // the others have been cut off, too
+		}
+		return err
+	})
+	if err != nil {
+		careful.close()
+		return nil, judges, err
+	}
+	select {
+	case <-listener.Proved():
+	case <-ctx.Done():
+	case <-time.After(proofWait):
+	}
+	if listener.Live() == 0 {
+		return db, judges, nil
+	}
+	careful.close()
+	trusting, err := connect(w.pool, w.log, &w.stats.faults, true)
+	if err != nil {
+		return nil, judges, fmt.Errorf("flowc: worker: %w", err)
+	}
+	return w.callsOf(kind, trusting), judges, nil
+}
+
+// callsOf are the calls for a database that has what kind says.
+func (w *Worker) callsOf(kind upstream.Kind, d *database) calls {
+	if kind == upstream.Contract {
+		return &contractCalls{database: d, services: w.services}
+	}
+	return &engineCalls{database: d}
+}
 
 // check refuses to work with an engine, or on flows, that are not what this
 // program was built for. All flows are looked at before it returns.
-func (w *Worker) check(ctx context.Context, db *database) error {
-	if err := engine.Check(ctx, db.pool); err != nil {
+func (w *Worker) check(ctx context.Context, db calls) error {
+	if err := db.verify(ctx); err != nil {
 		return err
 	}
 	var faults []error

@@ -16,9 +16,8 @@ const (
 	// worker says that it need not be woken.
 	busyClaims = 3
 	// How long to wait between claims that find nothing. Notifications and the
-	// timer wake earlier; with notifications, only the last of these is used.
+	// timer wake earlier; with notifications it is the longest at once, maxPoll.
 	minPoll = 50 * time.Millisecond
-	maxPoll = time.Second
 	// minDue keeps the timer from spinning on what somebody else is about to start.
 	minDue = 5 * time.Millisecond
 	// recheck is how long after a lost claim to look again: the database may
@@ -154,8 +153,7 @@ func (c *claimer) take(free int) (tasks []*task, ok bool) {
 // then, nobody else would get those tasks before their leases end.
 func (c *claimer) giveBackUnknown() {
 	for len(c.unknown) > 0 && !time.Now().Before(c.unknown[0]) {
-		known, _ := keys(c.hand.all())
-		err := c.db.releaseUnknown(context.WithoutCancel(c.ctx), c.id, known)
+		err := c.db.releaseUnknown(context.WithoutCancel(c.ctx), c.id, c.hand.all())
 		if err != nil && pgerr.Transient(err) {
 			return
 		}
@@ -191,9 +189,9 @@ func (c *claimer) rest() {
 		}
 	}
 	if c.asleep != 0 && c.asleep == live {
-		c.poll = maxPoll
+		c.poll = c.db.maxPoll()
 	} else {
-		c.poll = min(max(2*c.poll, minPoll), maxPoll)
+		c.poll = min(max(2*c.poll, minPoll), c.db.maxPoll())
 	}
 	timer := time.NewTimer(c.poll)
 	defer timer.Stop()

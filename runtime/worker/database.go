@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/flowc-dev/flowc/runtime/internal/listen"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
 
 const (
@@ -32,9 +32,6 @@ type database struct {
 	log    *slog.Logger
 	faults interface{ Add(int64) int64 }
 
-	// How long these calls may take.
-	claims, reports, values limit
-
 	mu     sync.Mutex
 	since  time.Time       // of the first failed call after the last good one
 	back   chan struct{}   // closed by the next good one
@@ -42,8 +39,9 @@ type database struct {
 	broken map[string]bool // calls that fail for another reason, which was logged
 }
 
-// connect makes connections as pool does.
-func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) int64 }) (*database, error) {
+// connect makes connections as pool does. Unless prepared, they have nothing that
+// outlasts a transaction: behind a pooler it would be the next client's.
+func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) int64 }, prepared bool) (*database, error) {
 	config := pool.Config()
 	config.MaxConns, config.MinConns, config.MinIdleConns = connections, 0, 0
 	config.PingTimeout = pingTimeout
@@ -55,7 +53,7 @@ func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) 
 		conn, err := dial(ctx, network, addr)
 		return brief{conn}, err
 	}
-	if listen.BehindPooler(pool) {
+	if !prepared {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	} else {
 		after := config.AfterConnect
@@ -78,7 +76,7 @@ func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) 
 
 // readCommitted is for databases whose transactions are stricter unless they say
 // otherwise. The engine holds locks instead: stricter ones would only fail each
-// other. Behind a pooler a setting would be left for the next client.
+// other.
 const readCommitted = `
 SELECT set_config('default_transaction_isolation', 'read committed', false)
 WHERE current_setting('default_transaction_isolation') <> 'read committed'`
@@ -123,6 +121,15 @@ func (d *database) call(ctx context.Context, name string, limit time.Duration, f
 	}
 	d.observe(name, err)
 	return err
+}
+
+// look finds out what the database has.
+func (d *database) look(ctx context.Context) (kind upstream.Kind, err error) {
+	err = d.call(ctx, "look", shortCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+		kind, err = upstream.Look(ctx, pool)
+		return err
+	})
+	return kind, err
 }
 
 // observe logs when the database goes away and when it is back. A connection
@@ -189,7 +196,7 @@ func (b *backoff) reset() { b.next = 0 }
 
 // wait waits, though not for long once another call has found the database back.
 // It reports whether ctx is still going on.
-func (b *backoff) wait(ctx context.Context, d *database) bool {
+func (b *backoff) wait(ctx context.Context, d interface{ isBack() <-chan struct{} }) bool {
 	b.next = min(max(2*b.next, minBackoff), maxBackoff)
 	back := d.isBack()
 	if !sleep(ctx, minBackoff, nil) {
@@ -210,6 +217,13 @@ func sleep(ctx context.Context, d time.Duration, until <-chan struct{}) bool {
 	case <-until:
 	}
 	return true
+}
+
+func (d *database) exec(ctx context.Context, name string, limit time.Duration, sql string, args ...any) error {
+	return d.call(ctx, name, limit, func(ctx context.Context, pool *pgxpool.Pool) error {
+		_, err := pool.Exec(ctx, sql, args...)
+		return err
+	})
 }
 
 // rows runs a statement and reads its rows.

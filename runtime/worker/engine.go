@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/engine"
 )
 
 // How long calls may take.
@@ -26,8 +29,18 @@ const (
 	slowest = 1 << 20
 )
 
-// The calls to the engine, each one statement. Ids travel as text, which every
-// way of executing a statement can carry.
+// engineCalls are the calls where there is the engine, each one statement. Ids
+// travel as text, which every way of executing a statement can carry.
+type engineCalls struct {
+	*database
+
+	// How long these calls may take.
+	claims, reports, values limit
+}
+
+func (d *engineCalls) verify(ctx context.Context) error { return engine.Check(ctx, d.pool) }
+
+func (d *engineCalls) maxPoll() time.Duration { return time.Second }
 
 // A limit is how long one kind of call may take. It learns from how long they took.
 type limit struct {
@@ -53,27 +66,11 @@ func (l *limit) learn(began time.Time, had time.Duration, err error) {
 	}
 }
 
-// A claimed task, in the order of the columns of flowc.claim.
-type claimed struct {
-	Flow        string
-	RunID       string
-	Step        string
-	Index       int
-	MessageID   int64
-	Attempt     int32 // counts every claim: with the message, the task's fence
-	Tries       int
-	MaxAttempts int
-	Timeout     int // seconds
-	Input       []byte
-	RunInput    []byte
-	ArrayFrom   *string
-}
-
 const claimSQL = `
 SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from
 FROM flowc.claim($1::text::uuid, $2, $3, $4)`
 
-func (d *database) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {
+func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {
 	began, limit := time.Now(), d.claims.get()
 	err = d.call(ctx, "claim", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
 		tasks, err = rows(ctx, pool, pgx.RowToStructByPos[claimed], claimSQL, id.String(), flows, limits, notNil(except))
@@ -83,33 +80,11 @@ func (d *database) claim(ctx context.Context, id uuid.UUID, flows []string, limi
 	return tasks, err
 }
 
-// What a report is about, in arrays as flowc.finish takes them.
-type report struct {
-	runs     []string
-	steps    []string
-	indexes  []int32
-	messages []int64
-	attempts []int32
-	outcomes []string
-	outputs  []*string
-	errors   []*string
-	delays   []*float64 // seconds
-	bytes    int        // of all outputs
-}
-
-// What became of a report that did not simply complete its task.
-type verdict struct {
-	N        int
-	Accepted bool
-	Status   *string
-	RetryIn  *float64 // seconds
-}
-
 const finishSQL = `
 SELECT n, accepted, task_status, retry_in
 FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10)`
 
-func (d *database) finish(ctx context.Context, id uuid.UUID, r report) (verdicts []verdict, err error) {
+func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report) (verdicts []verdict, err error) {
 	began, limit := time.Now(), d.reports.get()
 	err = d.call(ctx, "finish", limit+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) error {
 		verdicts, err = rows(ctx, pool, pgx.RowToStructByPos[verdict], finishSQL, id.String(),
@@ -120,48 +95,44 @@ func (d *database) finish(ctx context.Context, id uuid.UUID, r report) (verdicts
 	return verdicts, err
 }
 
-func (d *database) release(ctx context.Context, id uuid.UUID, messages []int64, attempts []int32) error {
+func (d *engineCalls) release(ctx context.Context, id uuid.UUID, tasks []*task) error {
+	messages, attempts := keys(tasks)
 	return d.exec(ctx, "release", shortCall, `SELECT flowc.release($1::text::uuid, $2, $3)`, id.String(), messages, attempts)
 }
 
-// releaseUnknown gives back what the database thinks this worker has, except
-// for the given messages.
-func (d *database) releaseUnknown(ctx context.Context, id uuid.UUID, known []int64) error {
+func (d *engineCalls) releaseUnknown(ctx context.Context, id uuid.UUID, tasks []*task) error {
+	known, _ := keys(tasks)
 	return d.exec(ctx, "release_unknown", claimCall, `SELECT flowc.release_unknown($1::text::uuid, $2)`, id.String(), notNil(known))
-}
-
-// What a heartbeat brings.
-type pulse struct {
-	Lost       []int64 // messages of tasks that are not this worker's any more
-	Deprecated *bool   // nil if the worker has to register again
-	Silent     *float64
-	ServerUp   float64 // seconds, as is how long the worker was silent
 }
 
 const heartbeatSQL = `
 SELECT lost, deprecated, silent, extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8
 FROM flowc.heartbeat($1::text::uuid, $2, $3)`
 
-// heartbeat says that the worker lives, and what it has.
-func (d *database) heartbeat(ctx context.Context, id uuid.UUID, messages []int64, attempts []int32) (p pulse, err error) {
+func (d *engineCalls) heartbeat(ctx context.Context, id uuid.UUID, tasks []*task) (p pulse, err error) {
+	messages, attempts := keys(tasks)
+	var lost []int64
 	err = d.call(ctx, "heartbeat", shortCall, func(ctx context.Context, pool *pgxpool.Pool) error {
 		row := pool.QueryRow(ctx, heartbeatSQL, id.String(), notNil(messages), notNil(attempts))
-		return row.Scan(&p.Lost, &p.Deprecated, &p.Silent, &p.ServerUp)
+		return row.Scan(&lost, &p.Deprecated, &p.Silent, &p.ServerUp)
 	})
+	for _, t := range tasks {
+		if slices.Contains(lost, t.MessageID) {
+			p.Lost = append(p.Lost, t)
+		}
+	}
 	return p, err
 }
 
-func (d *database) register(ctx context.Context, id uuid.UUID, name string, flows []string) error {
+func (d *engineCalls) register(ctx context.Context, id uuid.UUID, name string, flows []string) error {
 	return d.exec(ctx, "register_worker", shortCall, `SELECT flowc.register_worker($1::text::uuid, $2, $3)`, id.String(), name, flows)
 }
 
-func (d *database) stop(ctx context.Context, id uuid.UUID) error {
+func (d *engineCalls) stop(ctx context.Context, id uuid.UUID) error {
 	return d.exec(ctx, "stop_worker", shortCall, `SELECT flowc.stop_worker($1::text::uuid)`, id.String())
 }
 
-// sleep says that the worker waits for work. It returns how long until the next
-// thing is due, or a negative number if nothing is known to be.
-func (d *database) sleep(ctx context.Context, id uuid.UUID, flows []string) (due time.Duration, err error) {
+func (d *engineCalls) sleep(ctx context.Context, id uuid.UUID, flows []string) (due time.Duration, err error) {
 	err = d.call(ctx, "sleep", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
 		var seconds *float64
 		// The difference is the database's, so that clocks need not agree. It may
@@ -181,30 +152,22 @@ FROM flowc.sleep($1::text::uuid, $2) s(due)`, id.String(), flows)
 	return due, err
 }
 
-func (d *database) awake(ctx context.Context, id uuid.UUID) error {
+func (d *engineCalls) awake(ctx context.Context, id uuid.UUID) error {
 	return d.exec(ctx, "awake", shortCall, `SELECT flowc.awake($1::text::uuid)`, id.String())
 }
 
-// startDue starts scheduled runs whose time has come, and says how many.
-func (d *database) startDue(ctx context.Context, flows []string) (started int, err error) {
+func (d *engineCalls) startDue(ctx context.Context, flows []string) (started int, err error) {
 	err = d.call(ctx, "start_due", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
 		return pool.QueryRow(ctx, `SELECT flowc.start_due($1)`, flows).Scan(&started)
 	})
 	return started, err
 }
 
-// recover makes the tasks of dead workers available.
-func (d *database) recover(ctx context.Context) error {
+func (d *engineCalls) recover(ctx context.Context) error {
 	return d.exec(ctx, "recover", claimCall, `SELECT flowc.recover()`)
 }
 
-type value struct {
-	RunID  string
-	Source string
-	Value  []byte
-}
-
-func (d *database) readValues(ctx context.Context, runs, sources []string) (values []value, err error) {
+func (d *engineCalls) readValues(ctx context.Context, runs, sources []string) (values []value, err error) {
 	began, limit := time.Now(), d.values.get()
 	err = d.call(ctx, "read_values", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
 		values, err = rows(ctx, pool, pgx.RowToStructByPos[value],
@@ -215,21 +178,12 @@ func (d *database) readValues(ctx context.Context, runs, sources []string) (valu
 	return values, err
 }
 
-// compare returns how the stored flow differs from a definition; found is false
-// if there is none.
-func (d *database) compare(ctx context.Context, slug string, definition json.RawMessage) (differences []string, found bool, err error) {
+func (d *engineCalls) compare(ctx context.Context, slug string, definition json.RawMessage) (differences []string, found bool, err error) {
 	err = d.call(ctx, "compare_flow", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
 		row := pool.QueryRow(ctx, `SELECT flowc.compare_flow($1, $2::text::jsonb)`, slug, string(definition))
 		return row.Scan(&differences)
 	})
 	return differences, differences != nil, err
-}
-
-func (d *database) exec(ctx context.Context, name string, limit time.Duration, sql string, args ...any) error {
-	return d.call(ctx, name, limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		_, err := pool.Exec(ctx, sql, args...)
-		return err
-	})
 }
 
 // notNil is the slice, or an empty one instead of NULL.

@@ -29,31 +29,38 @@ func (t *task) begin(ctx context.Context, log *slog.Logger, deadline time.Time) 
 	t.ctx, t.stop = context.WithDeadlineCause(ctx, deadline, runtime.ErrTaskTimeout)
 }
 
-// hand is the tries that the worker has: claimed, and not yet reported. They are
-// known by their messages.
+// hand is the tries that the worker has: claimed, and not yet reported.
 type hand struct {
 	mu    sync.Mutex
-	tasks map[int64]*task
+	tasks map[message]*task
 }
 
-func newHand() *hand { return &hand{tasks: map[int64]*task{}} }
+// A message stands for a task. Where there is a queue for each flow, ids repeat.
+type message struct {
+	flow string
+	id   int64
+}
+
+func (t *task) message() message { return message{t.Flow, t.MessageID} }
+
+func newHand() *hand { return &hand{tasks: map[message]*task{}} }
 
 // add takes a try in hand. If an earlier one of the same task is there, its lease
 // ended and it was taken over, be it by this very worker.
 func (h *hand) add(t *task) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if old := h.tasks[t.MessageID]; old != nil {
+	if old := h.tasks[t.message()]; old != nil {
 		old.cancel(runtime.ErrTaskLost)
 	}
-	h.tasks[t.MessageID] = t
+	h.tasks[t.message()] = t
 }
 
 func (h *hand) remove(t *task) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.tasks[t.MessageID] == t {
-		delete(h.tasks, t.MessageID)
+	if h.tasks[t.message()] == t {
+		delete(h.tasks, t.message())
 	}
 }
 

@@ -37,20 +37,12 @@ func (s *session) heartbeat(ctx context.Context) {
 }
 
 func (s *session) beat(ctx context.Context) bool {
-	tasks := s.hand.all()
-	messages, attempts := keys(tasks)
-	p, err := s.db.heartbeat(ctx, s.id, messages, attempts)
+	p, err := s.db.heartbeat(ctx, s.id, s.hand.all())
 	if err != nil {
 		return false
 	}
-	gone := map[int64]bool{}
-	for _, message := range p.Lost {
-		gone[message] = true
-	}
-	for _, t := range tasks {
-		if gone[t.MessageID] {
-			t.cancel(runtime.ErrTaskLost)
-		}
+	for _, t := range p.Lost {
+		t.cancel(runtime.ErrTaskLost)
 	}
 	if p.Deprecated == nil {
 		return s.db.register(ctx, s.id, s.config.Name, s.slugs) == nil

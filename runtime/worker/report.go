@@ -107,8 +107,7 @@ func (s *session) giveBack(ctx context.Context, released []result) {
 	for _, r := range released {
 		tasks = append(tasks, r.task)
 	}
-	messages, attempts := keys(tasks)
-	err := s.db.patiently(ctx, func() error { return s.db.release(ctx, s.id, messages, attempts) })
+	err := s.db.patiently(ctx, func() error { return s.db.release(ctx, s.id, tasks) })
 	if err != nil {
 		s.log.Error("tasks could not be given back, they come back when their timeouts are over", "tasks", len(tasks), "error", err.Error())
 		return

@@ -12,12 +12,9 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/listen"
-	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 const (
-	// proofWait is how long a worker waits to learn whether notifications arrive.
-	proofWait = 2 * time.Second
 	// cleanup is how long a stopping worker may take for its last reports, after
 	// the grace period.
 	cleanup = 5 * time.Second
@@ -30,7 +27,7 @@ const (
 type session struct {
 	*Worker
 	id       uuid.UUID
-	db       *database
+	db       calls
 	listener *listen.Listener
 	work     *listen.Subscription
 	hand     *hand
@@ -54,15 +51,13 @@ func (w *Worker) begin(ctx context.Context) (*session, error) {
 		return nil, nil
 	}
 	listener := listen.Acquire(w.pool)
-	select {
-	case <-listener.Proved():
-	case <-ctx.Done():
-	case <-time.After(proofWait):
-	}
-	db, err := connect(w.pool, w.log, &w.stats.faults)
+	db, judges, err := w.open(ctx, listener)
 	if err != nil {
 		listener.Release()
-		return nil, fmt.Errorf("flowc: worker: %w", err)
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		return nil, err
 	}
 	s := &session{
 		Worker: w, id: uuid.New(), db: db, listener: listener,
@@ -73,24 +68,13 @@ func (w *Worker) begin(ctx context.Context) (*session, error) {
 		results:    make(chan result, w.config.Concurrency),
 		kick:       make(chan struct{}, 1),
 		alive:      make(chan bool, 1),
+		judges:     judges,
 		deprecated: make(chan struct{}),
 	}
 	for range w.config.Concurrency {
 		s.slots <- struct{}{}
 	}
-	err = db.patiently(ctx, func() error {
-		err := w.check(ctx, db)
-		if err == nil || pgerr.Transient(err) {
-			db.observe("check", err)
-		}
-		if err != nil {
-			s.judges = time.Now().Add(deadAfter) // the others have been cut off, too
-		}
-		return err
-	})
-	if err == nil {
-		err = db.patiently(ctx, func() error { return db.register(ctx, s.id, w.config.Name, w.slugs) })
-	}
+	err = db.patiently(ctx, func() error { return db.register(ctx, s.id, w.config.Name, w.slugs) })
 	if err != nil {
 		s.close()
 		if ctx.Err() != nil {
@@ -187,8 +171,7 @@ func (s *session) releaseAll() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), cleanup)
 	defer cancel()
-	messages, attempts := keys(tasks)
-	if err := s.db.patiently(ctx, func() error { return s.db.release(ctx, s.id, messages, attempts) }); err != nil {
+	if err := s.db.patiently(ctx, func() error { return s.db.release(ctx, s.id, tasks) }); err != nil {
 		return err
 	}
 	for _, t := range tasks {

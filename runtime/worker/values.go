@@ -91,7 +91,7 @@ func (s *session) fill(t *task) (runtime.Values, error) {
 
 // values reads values of runs, each once, and keeps the last ones.
 type values struct {
-	db *database
+	db calls
 
 	mu    sync.Mutex
 	known map[source]*cached
@@ -116,7 +116,7 @@ func (c *cached) elements() ([]json.RawMessage, error) {
 	return c.items, c.bad
 }
 
-func newValues(db *database) *values {
+func newValues(db calls) *values {
 	return &values{db: db, known: map[source]*cached{}, order: list.New()}
 }
 

@@ -53,7 +53,7 @@ type Listener struct {
 	pool   *pgxpool.Pool
 	cancel context.CancelFunc
 	live   atomic.Uint64
-	proved chan struct{} // closed when the first proof succeeded or failed
+	proved chan struct{} // closed when the first proof succeeded, or found a pooler
 	once   sync.Once
 
 	// Under the package's mu.
@@ -121,7 +121,8 @@ func (l *Listener) closeIfUnused() {
 // are woken at each change.
 func (l *Listener) Live() uint64 { return l.live.Load() }
 
-// Proved is closed when it is known for the first time whether notifications arrive.
+// Proved is closed when it is known for the first time whether notifications
+// arrive, which it is not while the database is away.
 func (l *Listener) Proved() <-chan struct{} { return l.proved }
 
 // A Subscription is signalled when something arrived that it is for.
@@ -200,8 +201,8 @@ func (l *Listener) run(ctx context.Context) {
 		if errors.Is(err, errPooler) {
 			FoundPooler(l.pool)
 			wait = poolerRetry
+			l.once.Do(func() { close(l.proved) })
 		}
-		l.once.Do(func() { close(l.proved) })
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):

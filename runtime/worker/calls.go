@@ -1,0 +1,105 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// calls is what a worker asks of the database. Where there is the engine they are
+// its functions; where there is pgflow without it, those of the contract.
+type calls interface {
+	// verify reports whether the database has what this program was built for.
+	verify(ctx context.Context) error
+	// compare returns how the stored flow differs from a definition; found is false
+	// if there is none.
+	compare(ctx context.Context, slug string, definition json.RawMessage) (differences []string, found bool, err error)
+
+	register(ctx context.Context, id uuid.UUID, name string, flows []string) error
+	// heartbeat says that the worker lives, and what it has.
+	heartbeat(ctx context.Context, id uuid.UUID, tasks []*task) (pulse, error)
+	stop(ctx context.Context, id uuid.UUID) error
+
+	// claim takes up to so many tasks of each lane, which is a flow, without its
+	// steps in except, or a step. Steps are called flow.step.
+	claim(ctx context.Context, id uuid.UUID, lanes []string, limits []int32, except []string) ([]claimed, error)
+	readValues(ctx context.Context, runs, sources []string) ([]value, error)
+	finish(ctx context.Context, id uuid.UUID, r report) ([]verdict, error)
+	release(ctx context.Context, id uuid.UUID, tasks []*task) error
+	// releaseUnknown gives back what the database thinks this worker has, except
+	// for the given tasks.
+	releaseUnknown(ctx context.Context, id uuid.UUID, known []*task) error
+
+	// sleep says that the worker waits for work. It returns how long until the next
+	// thing is due, or a negative number if nothing is known to be.
+	sleep(ctx context.Context, id uuid.UUID, flows []string) (due time.Duration, err error)
+	awake(ctx context.Context, id uuid.UUID) error
+	// maxPoll is the longest wait between claims that find nothing.
+	maxPoll() time.Duration
+	// startDue starts scheduled runs whose time has come, and says how many.
+	startDue(ctx context.Context, flows []string) (started int, err error)
+	// recover makes the tasks of dead workers available.
+	recover(ctx context.Context) error
+
+	// What follows is the same for both.
+
+	patiently(ctx context.Context, fn func() error) error
+	isBack() <-chan struct{}
+	observe(name string, err error)
+	close()
+}
+
+// A claimed task, in the order in which statements give it.
+type claimed struct {
+	Flow        string
+	RunID       string
+	Step        string
+	Index       int
+	MessageID   int64
+	Attempt     int32 // counts every claim: with the message, the task's fence
+	Tries       int
+	MaxAttempts int
+	Timeout     int // seconds
+	Input       []byte
+	RunInput    []byte
+	ArrayFrom   *string
+}
+
+// What a report is about, in arrays as flowc.finish takes them.
+type report struct {
+	runs     []string
+	steps    []string
+	indexes  []int32
+	messages []int64
+	attempts []int32
+	outcomes []string
+	outputs  []*string
+	errors   []*string
+	delays   []*float64 // seconds
+	bytes    int        // of all outputs
+}
+
+// What became of a report that did not simply complete its task.
+type verdict struct {
+	N        int
+	Accepted bool
+	Status   *string
+	RetryIn  *float64 // seconds
+}
+
+// What a heartbeat brings.
+type pulse struct {
+	Lost       []*task // that are not this worker's any more
+	Deprecated *bool   // nil if the worker has to register again
+	Silent     *float64
+	ServerUp   float64 // seconds, as is how long the worker was silent
+}
+
+// A value of a run, nil if it has none.
+type value struct {
+	RunID  string
+	Source string
+	Value  []byte
+}
