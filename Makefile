@@ -2,13 +2,13 @@
 # else the programs of one, from which the tests and the demo start their own.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race matrix bench chaos generate lint postgres
+.PHONY: help demo test race matrix bench bench-gen chaos generate lint postgres
 
 go_dirs := cmd dsl examples gen runtime
 tool    := go tool -modfile=.tools/go.mod
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 demo: postgres ## run the main example: a day of orders in a shop
 	go run ./examples/orders
@@ -24,6 +24,9 @@ matrix: ## test on PostgreSQL 15 to 18, with servers from npm
 
 bench: postgres ## measure beside the peers, in a module of its own; about 8 minutes
 	cd cmd/flowbench && go run .
+
+bench-gen: ## measure the generator beside others, in a module of its own; a minute
+	cd cmd/flowbench/generate && go run .
 
 chaos: postgres ## test what happens when things break, at length
 	FLOWC_CHAOS=1 go test -count=1 -timeout 60m -v -run '^TestChaos' ./runtime/...

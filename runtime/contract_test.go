@@ -230,6 +230,7 @@ func TestContractNeedsEngine(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"CancelRun":     func() error { return runtime.CancelRun(ctx, pool, run.ID(), "") },
 		"RetryRun":      func() error { return runtime.RetryRun(ctx, pool, run.ID()) },
+		"RetryStep":     func() error { return runtime.RetryStep(ctx, pool, run.ID(), "greet") },
 		"RescheduleRun": func() error { return runtime.RescheduleRun(ctx, pool, run.ID(), time.Now()) },
 		"RunNow":        func() error { _, err := runtime.RunNow(ctx, pool, run.ID(), ""); return err },
 		"DeleteRun":     func() error { _, err := runtime.DeleteRun(ctx, pool, run.ID()); return err },
@@ -237,10 +238,12 @@ func TestContractNeedsEngine(t *testing.T) {
 			_, err := runtime.Prune(ctx, pool, runtime.PruneOptions{OlderThan: time.Hour})
 			return err
 		},
-		"ListRuns":    func() error { _, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{}); return err },
-		"ListTasks":   func() error { _, err := runtime.ListTasks(ctx, pool, run.ID()); return err },
-		"ListFlows":   func() error { _, err := runtime.ListFlows(ctx, pool, time.Now()); return err },
-		"ListWorkers": func() error { _, err := runtime.ListWorkers(ctx, pool, time.Now()); return err },
+		"ListRuns":        func() error { _, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{}); return err },
+		"ListTasks":       func() error { _, err := runtime.ListTasks(ctx, pool, run.ID()); return err },
+		"ListFlows":       func() error { _, err := runtime.ListFlows(ctx, pool, time.Now()); return err },
+		"ListWorkers":     func() error { _, err := runtime.ListWorkers(ctx, pool, time.Now()); return err },
+		"PauseFlow":       func() error { _, err := runtime.PauseFlow(ctx, pool, "greeting"); return err },
+		"ListTasksInHand": func() error { _, err := runtime.ListTasksInHand(ctx, pool, 1); return err },
 	} {
 		err := call()
 		require.ErrorIs(t, err, runtime.ErrNeedsEngine, name)

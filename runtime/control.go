@@ -41,6 +41,23 @@ func RetryRun(ctx context.Context, db DB, id string) error {
 	return wrongStatus("retrying", id, "it neither failed nor was cancelled")
 }
 
+// RetryStep does a step of a run that has ended again, and all that comes after it:
+// what those gave is forgotten, what other steps gave is kept. In a run that
+// failed or was cancelled, everything else that did not complete goes on as well.
+// A step that was skipped because another was, with skip-cascade, stays skipped
+// as long as that one does.
+//
+// Errors: [ErrInvalidRunID]; [ErrRunNotFound], also if the run has no such step;
+// [ErrWrongStatus] if the run has not ended, or the step stays skipped.
+func RetryStep(ctx context.Context, db DB, id, step string) error {
+	doing := "retrying step " + step + " of"
+	done, again, err := steer(ctx, db, id, doing, `SELECT flowc.retry_step($1::text::uuid, $2)`, step)
+	if err != nil || done || again { // as with RetryRun
+		return err
+	}
+	return wrongStatus(doing, id, "it has not ended, or the step is skipped because of another")
+}
+
 // RescheduleRun moves the start of a scheduled run, by the database's clock. A
 // time that is past means now.
 //
@@ -99,6 +116,34 @@ func RunNow(ctx context.Context, db DB, id, step string) (int, error) {
 		return 0, fmt.Errorf("flowc: hurrying run %s: %w", id, err)
 	}
 	return shown, nil
+}
+
+// PauseFlow hands no more tasks of a flow to workers, in whatever language, until
+// [ResumeFlow]. Runs can be started meanwhile, and what workers have in hand
+// goes on. It reports whether that is new.
+//
+// Errors: [ErrFlowNotFound].
+func PauseFlow(ctx context.Context, db DB, flow string) (bool, error) {
+	return pause(ctx, db, flow, true)
+}
+
+// ResumeFlow hands tasks of a flow to workers again. It reports whether the flow
+// was paused.
+//
+// Errors: [ErrFlowNotFound].
+func ResumeFlow(ctx context.Context, db DB, flow string) (bool, error) {
+	return pause(ctx, db, flow, false)
+}
+
+func pause(ctx context.Context, db DB, flow string, paused bool) (bool, error) {
+	changed, _, err := collectOne(ctx, db, pgx.RowTo[*bool], `SELECT flowc.pause_flow($1, $2)`, flow, paused)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("flowc: pausing flow %s: %w", flow, err)
+	case changed == nil:
+		return false, &FlowNotFoundError{Flow: flow}
+	}
+	return *changed, nil
 }
 
 // DeleteRun deletes a run, whatever its status, with all that belongs to it; its

@@ -98,6 +98,57 @@ func TestRetryRun(t *testing.T) {
 	require.Equal(t, "hoarse", tasks[1].FailedTries[0].Error)
 }
 
+func TestRetryStep(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	h := newHand(t, pool)
+	run, err := typed.Start(ctx, pool, greet{Name: "you"})
+	require.NoError(t, err)
+	h.finish("greeting", "completed", `"hello"`)
+	require.ErrorIs(t, runtime.RetryStep(ctx, pool, run.ID(), "greet"), runtime.ErrWrongStatus)
+	require.ErrorIs(t, runtime.RetryStep(ctx, pool, run.ID(), "sing"), runtime.ErrRunNotFound)
+	h.finish("greeting", "completed", `"HELLO"`)
+	out, err := run.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "HELLO", out)
+
+	require.NoError(t, runtime.RetryStep(ctx, pool, run.ID(), "shout"))
+	_, step := h.finish("greeting", "completed", `"HELLO!"`)
+	require.Equal(t, "shout", step, "what came before is kept")
+	out, err = run.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "HELLO!", out)
+	require.ErrorIs(t, runtime.RetryStep(ctx, pool, uuid.NewString(), "shout"), runtime.ErrRunNotFound)
+	require.ErrorIs(t, runtime.RetryStep(ctx, pool, "nonsense", "shout"), runtime.ErrInvalidRunID)
+}
+
+func TestPauseFlow(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	paused := func() time.Time {
+		flows, err := runtime.ListFlows(ctx, pool, time.Now())
+		require.NoError(t, err)
+		return flows[0].PausedAt
+	}
+	changed, err := runtime.PauseFlow(ctx, pool, "greeting")
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.WithinDuration(t, time.Now(), paused(), time.Minute)
+	changed, err = runtime.PauseFlow(ctx, pool, "greeting")
+	require.NoError(t, err)
+	require.False(t, changed)
+	_, err = typed.Start(ctx, pool, greet{Name: "you"})
+	require.NoError(t, err)
+	changed, err = runtime.ResumeFlow(ctx, pool, "greeting")
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.Zero(t, paused())
+	_, step := newHand(t, pool).finish("greeting", "completed", `"hello"`)
+	require.Equal(t, "greet", step)
+	_, err = runtime.PauseFlow(ctx, pool, "nothing")
+	require.ErrorIs(t, err, runtime.ErrFlowNotFound)
+}
+
 func TestRetryCancelledSchedule(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
@@ -406,6 +457,15 @@ func TestFigures(t *testing.T) {
 	require.Equal(t, "hand", workers[0].Name)
 	require.Equal(t, runtime.WorkerWorking, workers[0].Status)
 	require.Equal(t, 1, workers[0].InHand)
+	require.Equal(t, []string{"greeting"}, workers[0].Flows)
+	require.Equal(t, 1, f.Workers)
+	tasks, err := runtime.ListTasksInHand(ctx, pool, 10)
+	require.NoError(t, err)
+	require.Len(t, tasks, 1)
+	require.Equal(t, []any{h.id.String(), "greeting", "greet", 0, 1}, []any{tasks[0].Worker, tasks[0].Flow, tasks[0].Step, tasks[0].Index, tasks[0].Attempt})
+	require.True(t, tasks[0].DueAt.After(tasks[0].StartedAt))
+	_, err = runtime.ListTasksInHand(ctx, pool, 0)
+	require.ErrorIs(t, err, runtime.ErrInvalidOption)
 }
 
 // withEmptyOptions is a payload in which every step has options, as the

@@ -210,6 +210,10 @@ type FlowInfo struct {
 	InHand  int `json:"in_hand"`
 	// OldestWaiting is since when the oldest task of Waiting exists; zero if none.
 	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
+	// Workers is how many workers serve it now.
+	Workers int `json:"workers"`
+	// PausedAt is since when it is paused; zero if it is not.
+	PausedAt time.Time `json:"paused_at,omitzero"`
 }
 
 // ListFlows returns all flows by slug, with the figures of runs that started
@@ -217,7 +221,7 @@ type FlowInfo struct {
 func ListFlows(ctx context.Context, db DB, since time.Time) ([]FlowInfo, error) {
 	flows, err := collect(ctx, db, scanFlow, `
 		SELECT flow_slug, definition, created_at, started, completed, failed, running, mean_seconds, p95_seconds,
-		       waiting, delayed, in_hand, oldest_waiting
+		       waiting, delayed, in_hand, oldest_waiting, workers, paused_at
 		FROM flowc.list_flows($1)`, since)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: listing flows: %w", err)
@@ -228,12 +232,12 @@ func ListFlows(ctx context.Context, db DB, since time.Time) ([]FlowInfo, error) 
 func scanFlow(row pgx.CollectableRow) (FlowInfo, error) {
 	var f FlowInfo
 	var mean, p95 *float64
-	var oldest *time.Time
+	var oldest, paused *time.Time
 	err := row.Scan(&f.Slug, (*[]byte)(&f.Definition), &f.CreatedAt, &f.Started, &f.Completed, &f.Failed, &f.Running, &mean, &p95,
-		&f.Waiting, &f.Delayed, &f.InHand, &oldest)
+		&f.Waiting, &f.Delayed, &f.InHand, &oldest, &f.Workers, &paused)
 	f.MeanTime = time.Duration(orZero(mean) * float64(time.Second))
 	f.P95Time = time.Duration(orZero(p95) * float64(time.Second))
-	f.OldestWaiting = orZero(oldest)
+	f.OldestWaiting, f.PausedAt = orZero(oldest), orZero(paused)
 	return f, err
 }
 
@@ -274,7 +278,9 @@ type WorkerInfo struct {
 	Name string `json:"name"`
 	// Queue is the flow that a worker of another language serves; "*" for a
 	// worker of this project, which serves any number.
-	Queue           string       `json:"queue"`
+	Queue string `json:"queue"`
+	// Flows are those that it serves; none once it has stopped.
+	Flows           []string     `json:"flows"`
 	Status          WorkerStatus `json:"status"`
 	StartedAt       time.Time    `json:"started_at"`
 	LastHeartbeatAt time.Time    `json:"last_heartbeat_at"`
@@ -305,7 +311,7 @@ const (
 // of since a time, newest first.
 func ListWorkers(ctx context.Context, db DB, since time.Time) ([]WorkerInfo, error) {
 	workers, err := collect(ctx, db, scanWorker, `
-		SELECT worker_id::text, name, queue_name, status, started_at, last_heartbeat_at, deprecated_at, stopped_at, in_hand
+		SELECT worker_id::text, name, queue_name, status, started_at, last_heartbeat_at, deprecated_at, stopped_at, in_hand, flow_slugs
 		FROM flowc.list_workers($1)`, since)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: listing workers: %w", err)
@@ -316,9 +322,39 @@ func ListWorkers(ctx context.Context, db DB, since time.Time) ([]WorkerInfo, err
 func scanWorker(row pgx.CollectableRow) (WorkerInfo, error) {
 	var w WorkerInfo
 	var deprecated, stopped *time.Time
-	err := row.Scan(&w.ID, &w.Name, &w.Queue, &w.Status, &w.StartedAt, &w.LastHeartbeatAt, &deprecated, &stopped, &w.InHand)
+	err := row.Scan(&w.ID, &w.Name, &w.Queue, &w.Status, &w.StartedAt, &w.LastHeartbeatAt, &deprecated, &stopped, &w.InHand, &w.Flows)
 	w.DeprecatedAt, w.StoppedAt = orZero(deprecated), orZero(stopped)
 	return w, err
+}
+
+// TaskInHand is a task that a worker does now.
+type TaskInHand struct {
+	Worker    string    `json:"worker"` // its id
+	Flow      string    `json:"flow"`
+	RunID     string    `json:"run_id"`
+	Step      string    `json:"step"`
+	Index     int       `json:"index"` // of the element that a map step's task works on
+	Attempt   int       `json:"attempt"`
+	StartedAt time.Time `json:"started_at"`
+	// DueAt is when others take it to be lost, shortly after its timeout.
+	DueAt time.Time `json:"due_at"`
+}
+
+// ListTasksInHand returns the tasks that workers of this project do now, those
+// begun first before others. It reads the whole queue.
+//
+// Errors: [ErrInvalidOption] unless limit is 1 to 1000.
+func ListTasksInHand(ctx context.Context, db DB, limit int) ([]TaskInHand, error) {
+	if limit < 1 || limit > 1000 {
+		return nil, optionError("the limit of ListTasksInHand is %d, it must be 1 to 1000", limit)
+	}
+	tasks, err := collect(ctx, db, pgx.RowToStructByPos[TaskInHand], `
+		SELECT worker_id::text, flow_slug, run_id::text, step_slug, task_index, attempt, started_at, due_at
+		FROM flowc.tasks_in_hand($1)`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: listing tasks in hand: %w", err)
+	}
+	return tasks, nil
 }
 
 func nilIfEmpty[S ~[]T, T ~string](s S) []string {

@@ -65,7 +65,7 @@ type hand struct {
 func newHand(t *testing.T, pool *pgxpool.Pool) *hand {
 	t.Helper()
 	h := &hand{t: t, pool: pool, id: uuid.New()}
-	_, err := pool.Exec(context.Background(), `SELECT flowc.register_worker($1, 'hand', '{}')`, h.id)
+	_, err := pool.Exec(context.Background(), `SELECT flowc.register_worker($1, 'hand', '{greeting}')`, h.id)
 	require.NoError(t, err)
 	return h
 }

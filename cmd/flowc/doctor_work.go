@@ -53,12 +53,19 @@ func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
 			continue
 		}
 		what := fmt.Sprintf("%s of %s wait for a worker, the oldest for %s", count(f.Waiting, "task", "tasks"), f.Slug, rough(time.Since(f.OldestWaiting)))
-		if f.InHand > 0 {
+		switch {
+		case !f.PausedAt.IsZero():
+			found = append(found, finding{Severity: warning, What: fmt.Sprintf("%s; it was paused %s", what, ago(f.PausedAt)),
+				Do: "flowc flows resume " + f.Slug})
+		case f.Workers == 0:
+			found = append(found, finding{Severity: problem, What: what + ", and none serves it",
+				Do: "start a worker that serves " + f.Slug + "; `flowc workers` lists those that live, and what they serve"})
+		case f.InHand > 0:
 			found = append(found, finding{Severity: warning, What: fmt.Sprintf("%s; the workers have %d in hand", what, f.InHand),
 				Do: "start more workers, or raise Concurrency in worker.Config"})
-		} else {
-			found = append(found, finding{Severity: problem, What: what + ", and none has any in hand",
-				Do: "start a worker that serves " + f.Slug + ", every step of it; `flowc workers` lists those that live"})
+		default:
+			found = append(found, finding{Severity: problem, What: fmt.Sprintf("%s, and the %s it have none in hand", what, count(f.Workers, "worker that serves", "workers that serve")),
+				Do: "look at their logs; a worker that serves only some steps leaves the others to another one"})
 		}
 	}
 	return found, nil

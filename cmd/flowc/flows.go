@@ -13,7 +13,7 @@ func newFlows() *cobra.Command {
 flows to compare or to put there, they are packages that declare some, as for the
 go command, or files whose names end in .json, as flows show --json prints them;
 a single dash is standard input. The default is the package in the current folder.`,
-		newFlowsList(), newFlowsShow(), newFlowsPlan(), newFlowsUpsert(), newFlowsDelete())
+		newFlowsList(), newFlowsShow(), newFlowsPlan(), newFlowsUpsert(), newFlowsPause(), newFlowsResume(), newFlowsDelete())
 }
 
 var versioned = regexp.MustCompile(`^(.+)_v([2-9]|[1-9][0-9]+)$`)

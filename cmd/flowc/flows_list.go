@@ -27,6 +27,9 @@ type listedFlow struct {
 	Delayed       int       `json:"delayed"`
 	InHand        int       `json:"in_hand"`
 	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
+	// Workers is how many workers serve it now.
+	Workers  int       `json:"workers"`
+	PausedAt time.Time `json:"paused_at,omitzero"`
 	// ReplacedBy is the newest version of an old one, and Unfinished how many of
 	// its runs have not ended, up to 1000.
 	ReplacedBy string `json:"replaced_by,omitempty"`
@@ -41,7 +44,8 @@ func newFlowsList() *cobra.Command {
 		Long: `List prints every flow of the database: how many of the runs that started within a
 time (--since) completed, failed and run still, and how many tasks wait for a
 worker, wait for their time, and are in hand. An old version, which a version tag
-has replaced, is listed with what is left of it.`,
+has replaced, is listed with what is left of it; so are flows that are paused, and
+those whose tasks no worker takes.`,
 		Args: exactly(),
 	}
 	asJSON := asJSON(cmd)
@@ -82,6 +86,7 @@ func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listed
 			Started: f.Started, Completed: f.Completed, Failed: f.Failed, Running: f.Running,
 			Mean: f.MeanTime.Seconds(), P95: f.P95Time.Seconds(),
 			Waiting: f.Waiting, Delayed: f.Delayed, InHand: f.InHand, OldestWaiting: f.OldestWaiting,
+			Workers: f.Workers, PausedAt: f.PausedAt,
 		}
 		if base, _ := versionOf(f.Slug); latest[base] != f.Slug {
 			flow.ReplacedBy = latest[base]
@@ -118,6 +123,12 @@ func printFlows(cmd *cobra.Command, flows []listedFlow) error {
 		return err
 	}
 	for _, f := range flows {
+		switch {
+		case !f.PausedAt.IsZero():
+			fmt.Fprintf(cmd.OutOrStdout(), "\n%s was paused %s: `flowc flows resume %s` hands its tasks to workers again\n", f.Slug, ago(f.PausedAt), f.Slug)
+		case f.Waiting > 0 && f.Workers == 0:
+			fmt.Fprintf(cmd.OutOrStdout(), "\n%s has %s waiting, and no worker that serves it\n", f.Slug, count(f.Waiting, "task", "tasks"))
+		}
 		switch {
 		case f.ReplacedBy != "" && f.Unfinished == 0:
 			fmt.Fprintf(cmd.OutOrStdout(), "\n%s is replaced by %s and nothing of it runs: `flowc flows delete --with-runs %s` removes it\n", f.Slug, f.ReplacedBy, f.Slug)

@@ -22,12 +22,19 @@ their handlers end within seconds, and whatever they give is dropped.`,
 }
 
 func newRunsRetry() *cobra.Command {
-	return newSteer("retry", "Take up runs that failed or were cancelled",
+	var step string
+	cmd := newSteer("retry", "Take up runs that failed or were cancelled, or do steps again",
 		`Retry takes up runs that failed or were cancelled where they stopped: what
-completed is kept, and every other task gets all its tries again.`,
+completed is kept, and every other task gets all its tries again. With --from it
+does a step again, and all that comes after it, also in runs that completed.`,
 		"retried", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
+			if step != "" {
+				return runtime.RetryStep(cmd.Context(), db, id, step)
+			}
 			return runtime.RetryRun(cmd.Context(), db, id)
 		})
+	cmd.Flags().StringVar(&step, "from", "", "do this step again, and all that comes after it")
+	return cmd
 }
 
 func newRunsDelete() *cobra.Command {

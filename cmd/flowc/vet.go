@@ -19,6 +19,7 @@ go command can call it too:
 	}
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		collectLess()
 		p := startProgress(cmd.ErrOrStderr(), "checking")
 		err := gen.Vet(cmd.Context(), gen.Options{Patterns: args})
 		p.done()

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,7 +16,7 @@ import (
 type listedWorker struct {
 	ID     string               `json:"id"`
 	Name   string               `json:"name"`
-	Queue  string               `json:"queue"`
+	Flows  []string             `json:"flows"`
 	Status runtime.WorkerStatus `json:"status"`
 	// InHand is how many tasks it has.
 	InHand          int       `json:"in_hand"`
@@ -40,7 +41,7 @@ func newWorkers() *cobra.Command {
 		}
 		list := []listedWorker{}
 		for _, w := range found {
-			list = append(list, listedWorker{w.ID, w.Name, w.Queue, w.Status, w.InHand, w.StartedAt, w.LastHeartbeatAt, w.StoppedAt})
+			list = append(list, listedWorker{w.ID, w.Name, w.Flows, w.Status, w.InHand, w.StartedAt, w.LastHeartbeatAt, w.StoppedAt})
 		}
 		switch {
 		case *asJSON:
@@ -49,11 +50,19 @@ func newWorkers() *cobra.Command {
 			fmt.Fprintln(cmd.ErrOrStderr(), "there are no workers")
 			return nil
 		}
-		t := table{header: []string{"WORKER", "NAME", "QUEUE", "STATUS", "IN HAND", "STARTED", "HEARD OF"}}
+		t := table{header: []string{"WORKER", "NAME", "STATUS", "IN HAND", "STARTED", "HEARD OF", "FLOWS"}}
 		for _, w := range list {
-			t.add(w.ID, w.Name, w.Queue, string(w.Status), strconv.Itoa(w.InHand), ago(w.StartedAt), ago(w.LastHeartbeatAt))
+			t.add(w.ID, w.Name, string(w.Status), strconv.Itoa(w.InHand), ago(w.StartedAt), ago(w.LastHeartbeatAt), someOf(w.Flows, 3))
 		}
 		return t.print(cmd.OutOrStdout())
 	})
 	return cmd
+}
+
+// someOf are the first of some names, and how many more there are.
+func someOf(names []string, most int) string {
+	if len(names) > most+1 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }

@@ -2,10 +2,12 @@ package dashboard
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,8 +19,9 @@ const (
 	mostAtOnce = 1000
 	// bulkTime bounds such an action.
 	bulkTime = time.Minute
-	// formBytes bounds what a form may send: the ids of a page of runs are 2 kB.
-	formBytes = 64 << 10
+	// formBytes bounds what a form may send: the ids of a page of runs are 2 kB, and
+	// an input that somebody writes by hand is not longer.
+	formBytes = 1 << 20
 )
 
 // act does one thing to one run. done is false if the run was not in the right
@@ -29,6 +32,8 @@ func (h *Handler) act(ctx context.Context, action, id, step, reason string) (don
 		err = runtime.CancelRun(ctx, h.db, id, reason)
 	case ActionRetry:
 		err = runtime.RetryRun(ctx, h.db, id)
+	case ActionRetryStep:
+		err = runtime.RetryStep(ctx, h.db, id, step)
 	case ActionRunNow:
 		var hurried int
 		if hurried, err = runtime.RunNow(ctx, h.db, id, step); err == nil {
@@ -83,8 +88,8 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 	if err := h.authorizeAction(r, action); err != nil {
 		return err
 	}
-	if action == ActionRunNow {
-		return errNoPage // it is for a run that somebody looks at
+	if !slices.Contains(bulkActions, action) {
+		return errNoPage // the others are for a run that somebody looks at
 	}
 	back, err := url.ParseQuery(r.PostForm.Get("back"))
 	if err != nil {
@@ -119,6 +124,74 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 	h.note(r, action, fmt.Sprintf("%d of %d runs", done, len(ids)))
 	redirect(w, r, h.config.Prefix+"/runs", query.values(), action, done, len(ids))
 	return nil
+}
+
+// actOnFlow does what a form about a flow asks for.
+func (h *Handler) actOnFlow(w http.ResponseWriter, r *http.Request) error {
+	if err := readForm(w, r); err != nil {
+		return err
+	}
+	action, slug := r.PathValue("action"), r.PathValue("slug")
+	if err := h.authorizeAction(r, action); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
+	defer cancel()
+	to, done := h.config.Prefix+"/flows/"+url.PathEscape(slug), 0
+	switch action {
+	case ActionStart:
+		run, err := h.start(ctx, slug, r.PostForm)
+		if err != nil {
+			return err
+		}
+		to, done = h.config.Prefix+"/runs/"+url.PathEscape(run), 1
+	case ActionPause, ActionResume:
+		change := runtime.PauseFlow
+		if action == ActionResume {
+			change = runtime.ResumeFlow
+		}
+		changed, err := change(ctx, h.db, slug)
+		if err != nil {
+			return err
+		}
+		if changed {
+			done = 1
+			h.cache.clear()
+		}
+		if r.PostForm.Has("queues") {
+			to = h.config.Prefix + "/queues"
+		}
+	default:
+		return errNoPage
+	}
+	h.note(r, action, slug)
+	redirect(w, r, to, url.Values{}, action, done, 1)
+	return nil
+}
+
+// start starts a run with the input in a form, or with that of another run.
+func (h *Handler) start(ctx context.Context, slug string, form url.Values) (id string, err error) {
+	input := json.RawMessage(form.Get("input"))
+	if like := form.Get("like"); like != "" {
+		if input, err = runtime.GetPayload(ctx, h.db, like, runtime.RunInputPayload, "", 0); err != nil {
+			return "", err
+		}
+		if input == nil {
+			return "", errNoRun
+		}
+	}
+	if !json.Valid(input) {
+		return "", badRequest(`The input is not JSON. Write it as {"order_id": 1001}; go back, and what you wrote is still there.`)
+	}
+	run, err := runtime.StartFlow(ctx, h.db, slug, input)
+	var wrong *runtime.InputError
+	if errors.As(err, &wrong) {
+		return "", badRequest(wrong.Error())
+	}
+	if err != nil {
+		return "", err
+	}
+	return run.ID(), nil
 }
 
 // matching are the ids of the runs that a list would show on all its pages.
@@ -166,10 +239,14 @@ func (h *Handler) note(r *http.Request, action, what string) {
 // deeds are what is said when an action is done, with one run, with more, and if
 // there was none for it.
 var deeds = map[string]struct{ one, many, none string }{
-	ActionCancel: {"The run was cancelled.", "%s were cancelled.", "Nothing was cancelled: what has ended stays as it is."},
-	ActionRetry:  {"The run goes on.", "%s go on.", "Nothing was retried: only runs that failed or were cancelled can be."},
-	ActionRunNow: {"What was waiting starts now.", "%s start now.", "Nothing was waiting for its time."},
-	ActionDelete: {"The run was deleted.", "%s were deleted.", "Nothing was deleted: the runs are gone already."},
+	ActionCancel:    {"The run was cancelled.", "%s were cancelled.", "Nothing was cancelled: what has ended stays as it is."},
+	ActionRetry:     {"The run goes on.", "%s go on.", "Nothing was retried: only runs that failed or were cancelled can be."},
+	ActionRetryStep: {"The run goes on from that step.", "%s go on.", "Nothing was retried: the run has not ended, or the step stays skipped because of another."},
+	ActionRunNow:    {"What was waiting starts now.", "%s start now.", "Nothing was waiting for its time."},
+	ActionDelete:    {"The run was deleted.", "%s were deleted.", "Nothing was deleted: the runs are gone already."},
+	ActionStart:     {"The run was started.", "%s were started.", "Nothing was started."},
+	ActionPause:     {"The flow is paused: workers get no more of its tasks.", "%s are paused.", "It was paused already."},
+	ActionResume:    {"The flow goes on.", "%s go on.", "It was not paused."},
 }
 
 // redirect goes on to a page that says what was done. The address holds numbers

@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -93,4 +95,78 @@ func TestActionsAreLogged(t *testing.T) {
 	id := s.start(`{}`, runtime.WithDelay(time.Hour))
 	s.post("/runs/"+id+"/cancel", nil)
 	require.Contains(t, lines(), "action=cancel on="+id)
+}
+
+func TestRetryStepAction(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	id := s.start(`{}`)
+	require.NotContains(t, s.get("/runs/"+id), "Run again from here", "it has not ended")
+	s.complete()
+	require.Contains(t, s.get("/runs/"+id), "Run again from pack")
+	require.Contains(t, s.post("/runs/"+id+"/retry_step", url.Values{"step": {"pack"}}), "The run goes on from that step.")
+	require.Equal(t, runtime.RunStarted, s.status(id))
+	require.Contains(t, s.post("/runs/"+id+"/retry_step", url.Values{"step": {"pack"}}), "Nothing was retried")
+	require.Equal(t, "pack", s.work("completed", `1`))
+	require.Equal(t, http.StatusNotFound, s.do(s.request(http.MethodPost, "/runs/"+id+"/retry_step", url.Values{"step": {"nowhere"}})).status)
+	require.Equal(t, http.StatusNotFound, s.do(s.request(http.MethodPost, "/runs", url.Values{"action": {"retry_step"}, "id": {id}})).status)
+}
+
+func TestStartAction(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	page := s.post("/flows/shop/start", url.Values{"input": {`{"order": 12345678901234567890}`}})
+	require.Contains(t, page, "The run was started.")
+	require.Contains(t, page, "12345678901234567890")
+	require.Contains(t, s.get("/flows/shop"), "&#34;order&#34;: 12345678901234567890", "the newest input is one to begin with")
+	runs, err := runtime.ListRuns(s.ctx, s.pool, runtime.RunFilter{})
+	require.NoError(t, err)
+	require.Contains(t, s.post("/flows/shop/start", url.Values{"like": {runs[0].ID}}), "12345678901234567890", "with the input of another run")
+
+	for form, status := range map[string]int{"input={": 400, "input=": 400, "like=" + uuid.NewString(): 404, "like=nonsense": 404} {
+		values, err := url.ParseQuery(form)
+		require.NoError(t, err)
+		require.Equal(t, status, s.do(s.request(http.MethodPost, "/flows/shop/start", values)).status, form)
+	}
+	require.Equal(t, http.StatusNotFound, s.do(s.request(http.MethodPost, "/flows/nothing/start", url.Values{"input": {"{}"}})).status)
+	require.Equal(t, http.StatusNotFound, s.do(s.request(http.MethodPost, "/flows/shop/delete", nil)).status)
+	runs, err = runtime.ListRuns(s.ctx, s.pool, runtime.RunFilter{})
+	require.NoError(t, err)
+	require.Len(t, runs, 2)
+
+	s.serve(Config{Redact: func(string, string, json.RawMessage) json.RawMessage { return json.RawMessage(`"hidden"`) }})
+	require.NotContains(t, s.get("/flows/shop"), "12345678901234567890")
+	s.serve(Config{ReadOnly: true})
+	require.Equal(t, http.StatusForbidden, s.do(s.request(http.MethodPost, "/flows/shop/start", url.Values{"input": {"{}"}})).status)
+	require.NotContains(t, s.get("/flows/shop"), "Start a run")
+}
+
+func TestPauseAction(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	s.start(`{}`)
+	require.Contains(t, s.get("/queues"), "no worker")
+	require.Contains(t, s.get("/"), "1 task waits and no worker serves it")
+	page := s.post("/flows/shop/pause", nil)
+	require.Contains(t, page, "The flow is paused")
+	require.Contains(t, page, "workers get none of its tasks")
+	require.Contains(t, s.get("/"), "is paused, 1 task waits")
+	require.Contains(t, s.post("/flows/shop/pause", nil), "It was paused already.")
+	var claimed int
+	require.NoError(t, s.pool.QueryRow(s.ctx, `SELECT count(*) FROM flowc.claim($1, '{shop}', '{1}')`, s.hand).Scan(&claimed))
+	require.Zero(t, claimed)
+	page = s.post("/flows/shop/resume", url.Values{"queues": {"1"}})
+	require.Contains(t, page, "<h1>Queues</h1>")
+	require.Contains(t, page, "The flow goes on.")
+	require.Contains(t, s.post("/flows/shop/resume", nil), "It was not paused.")
+	require.Equal(t, "check", s.work("completed", `{}`))
+	require.Equal(t, http.StatusNotFound, s.do(s.request(http.MethodPost, "/flows/nothing/pause", nil)).status)
+	s.serve(Config{Authorize: func(_ *http.Request, action string) error {
+		if action == ActionPause {
+			return errors.New("ask the shop")
+		}
+		return nil
+	}})
+	require.Equal(t, http.StatusForbidden, s.do(s.request(http.MethodPost, "/flows/shop/pause", nil)).status)
+	require.NotContains(t, s.get("/queues"), "/flows/shop/pause")
 }

@@ -152,7 +152,7 @@ func TestBrowserShowsPages(t *testing.T) {
 		scheme string
 	}{{390, "dark"}, {820, "light"}, {1440, "dark"}} {
 		b.size(window.width, window.scheme)
-		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + id + "/steps/pack", "/flows", "/flows/shop", "/workers"} {
+		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + id + "/steps/pack", "/flows", "/flows/shop", "/queues", "/workers"} {
 			b.open(path)
 			require.NotEmpty(t, js[string](b, `document.querySelector("h1").textContent`), path)
 			require.LessOrEqual(t, js[float64](b, `document.documentElement.scrollWidth - innerWidth`), 0.0, "%s is wider than %d", path, window.width)
@@ -228,6 +228,42 @@ func TestBrowserActs(t *testing.T) {
 	require.Equal(t, 1.0, js[float64](b, `document.querySelectorAll("input[name=id]").length`))
 }
 
+func TestBrowserStartsARun(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	b := newBrowser(s)
+	b.size(390, "light")
+	b.open("/flows/shop")
+	b.click(`[popovertarget=start].primary`)
+	js[bool](b, `document.querySelector("#start textarea").value = "{\"order\": "; true`)
+	b.click(`#start button[type=submit]`)
+	require.Contains(t, js[string](b, `document.querySelector("#start textarea").validationMessage`), "That is no JSON")
+	require.Equal(t, "/flows/shop", js[string](b, `location.pathname`), "nothing was sent")
+	require.NoError(t, chromedp.Do(b.ctx, chromedp.SendKeys(chromedp.CSS("#start textarea"), `7}`)))
+	b.submit(`#start button[type=submit]`)
+	require.Contains(t, js[string](b, `document.querySelector(".notice").textContent`), "The run was started.")
+	runs, err := runtime.ListRuns(s.ctx, s.pool, runtime.RunFilter{})
+	require.NoError(t, err)
+	require.Len(t, runs, 1)
+	require.Equal(t, "/runs/"+runs[0].ID, js[string](b, `location.pathname`))
+}
+
+func TestBrowserRunsAStepAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	b := newBrowser(s)
+	id := s.start(`{}`)
+	s.complete()
+	b.open("/runs/" + id + "#step-pack")
+	b.click(`[popovertarget=again-pack].small`)
+	require.Equal(t, runtime.RunCompleted, s.status(id), "it is asked first")
+	b.submit(`#again-pack button[type=submit]`)
+	require.Contains(t, js[string](b, `document.querySelector(".notice").textContent`), "The run goes on from that step.")
+	s.work("completed", `1`)
+	s.work("completed", `2`)
+	b.wait(`document.querySelector("#step-pack").classList.contains("completed")`)
+}
+
 func TestBrowserKeysAndTheme(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Config{})
@@ -236,7 +272,7 @@ func TestBrowserKeysAndTheme(t *testing.T) {
 	s.start(`{}`)
 	b.size(1440, "light")
 	b.open("/")
-	for keys, path := range map[string]string{"gr": "/runs", "gf": "/flows", "gw": "/workers", "go": "/"} {
+	for keys, path := range map[string]string{"gr": "/runs", "gf": "/flows", "gq": "/queues", "gw": "/workers", "go": "/"} {
 		_, err := chromedp.RunResponse(b.ctx, chromedp.KeyEvent(keys))
 		require.NoError(t, err)
 		require.Equal(t, path, js[string](b, `location.pathname`))

@@ -20,6 +20,13 @@ type cache struct {
 	entries map[string]*entry
 }
 
+// clear forgets all figures, after something was done that they show.
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.entries)
+}
+
 type entry struct {
 	mu    sync.Mutex
 	at    time.Time

@@ -69,10 +69,18 @@ const (
 	ActionCancel = "cancel"
 	// ActionRetry is taking a run up again.
 	ActionRetry = "retry"
+	// ActionRetryStep is doing a step again, and all that comes after it.
+	ActionRetryStep = "retry_step"
 	// ActionRunNow is starting at once what waits in a run for its time.
 	ActionRunNow = "run_now"
 	// ActionDelete is deleting a run.
 	ActionDelete = "delete"
+	// ActionStart is starting a run.
+	ActionStart = "start"
+	// ActionPause is handing no more tasks of a flow to workers.
+	ActionPause = "pause"
+	// ActionResume is handing them to workers again.
+	ActionResume = "resume"
 )
 
 // A Handler is a dashboard. [New] makes one.
@@ -141,10 +149,12 @@ func (h *Handler) route() {
 	h.show("GET /runs/{id}/events", ActionView, h.events)
 	h.show("GET /flows", ActionView, h.listFlows)
 	h.show("GET /flows/{slug}", ActionView, h.showFlow)
+	h.show("GET /queues", ActionView, h.listQueues)
 	h.show("GET /workers", ActionView, h.listWorkers)
 	h.show("GET /metrics", ActionMetrics, h.metrics)
 	h.routes.HandleFunc("POST /runs", h.reporting(h.actOnMany))
 	h.routes.HandleFunc("POST /runs/{id}/{action}", h.reporting(h.actOnOne))
+	h.routes.HandleFunc("POST /flows/{slug}/{action}", h.reporting(h.actOnFlow))
 	h.routes.HandleFunc("GET /healthz", h.health)
 	h.routes.Handle("GET /assets/{name}", h.assets)
 	h.routes.HandleFunc("/", h.reporting(func(http.ResponseWriter, *http.Request) error { return errNoPage }))

@@ -58,6 +58,8 @@ type flowPage struct {
 	Drift []string
 	Known bool
 	Runs  []runtime.RunSummary
+	State string // of its queue
+	Like  string // an input to begin with
 }
 
 // stepOptions are the options of a step as they hold, those of the flow included.
@@ -125,9 +127,29 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := flowPage{FlowInfo: info, Steps: effective(def), Graph: graph, Runs: runs}
+	page := flowPage{FlowInfo: info, Steps: effective(def), Graph: graph, Runs: runs, State: queueState(info, time.Now())}
+	if page.Like, err = h.exampleInput(ctx, runs); err != nil {
+		return err
+	}
 	page.Drift, page.Known = h.drift(def)
 	f := h.frame(r, "flows", info.Slug, page)
 	f.Refresh = true
 	return h.render(w, http.StatusOK, "flow", f)
+}
+
+// exampleInput is the input of the newest run, as something to begin with.
+func (h *Handler) exampleInput(ctx context.Context, runs []runtime.RunSummary) (string, error) {
+	if len(runs) == 0 || h.config.Redact != nil {
+		return "{}", nil
+	}
+	payloads, err := runtime.ListPayloads(ctx, h.db, runs[0].ID, inlineBytes)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range payloads {
+		if p.Kind == runtime.RunInputPayload && p.JSON != nil {
+			return indented(p.JSON), nil
+		}
+	}
+	return "{}", nil
 }

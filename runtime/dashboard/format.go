@@ -17,6 +17,7 @@ var functions = template.FuncMap{
 	"stamp": stamp, "moment": moment, "firstLine": firstLine, "moreLines": moreLines,
 	"word": statusWord, "plural": plural, "shortID": shortID, "since": since, "tell": tell,
 	"minus": func(a, b int) int { return a - b }, "share": share, "actions": func() []string { return bulkActions },
+	"queueClass": func(state string) string { return strings.ReplaceAll(state, " ", "-") },
 }
 
 // took writes how long something lasted, in the two largest units that matter.

@@ -109,7 +109,7 @@ func (h *Handler) authorize(r *http.Request, action string) error {
 // allowed are the actions that a request may take.
 func (h *Handler) allowed(r *http.Request) map[string]bool {
 	all := map[string]bool{}
-	for _, action := range []string{ActionCancel, ActionRetry, ActionRunNow, ActionDelete} {
+	for action := range deeds {
 		all[action] = h.authorize(r, action) == nil
 	}
 	return all

@@ -117,6 +117,13 @@ func (m *exposition) flows(flows []runtime.FlowInfo, now time.Time) {
 	each("flowc_run_duration_mean_seconds", "How long runs of the last hour took on average.", func(f runtime.FlowInfo) float64 { return f.MeanTime.Seconds() })
 	each("flowc_run_duration_p95_seconds", "How long runs of the last hour took but for the slowest twentieth.", func(f runtime.FlowInfo) float64 { return f.P95Time.Seconds() })
 	each("flowc_tasks_waiting", "Tasks that a worker could start now.", func(f runtime.FlowInfo) float64 { return float64(f.Waiting) })
+	each("flowc_flow_workers", "Workers that serve the flow.", func(f runtime.FlowInfo) float64 { return float64(f.Workers) })
+	each("flowc_flow_paused", "Whether the flow is paused.", func(f runtime.FlowInfo) float64 {
+		if f.PausedAt.IsZero() {
+			return 0
+		}
+		return 1
+	})
 	each("flowc_tasks_delayed", "Tasks that wait for their time.", func(f runtime.FlowInfo) float64 { return float64(f.Delayed) })
 	each("flowc_tasks_in_hand", "Tasks that a worker has.", func(f runtime.FlowInfo) float64 { return float64(f.InHand) })
 	each("flowc_oldest_waiting_seconds", "How long the oldest waiting task has been there.", func(f runtime.FlowInfo) float64 {

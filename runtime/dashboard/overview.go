@@ -94,6 +94,7 @@ type overviewPage struct {
 	Failures []runtime.RunSummary
 	Workers  []runtime.WorkerInfo
 	Flows    int
+	Warnings []warning
 }
 
 func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
@@ -121,7 +122,7 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 	}
 	page := overviewPage{
 		Range: choice, Ranges: rangesByLength, Totals: total(flows), Chart: chart(points, choice.stretch),
-		Worst: worst(flows), Failures: failures, Flows: len(flows),
+		Worst: worst(flows), Failures: failures, Flows: len(flows), Warnings: warnings(flows),
 	}
 	for _, worker := range workers {
 		switch worker.Status {

@@ -34,6 +34,7 @@ func TestPages(t *testing.T) {
 		"/runs/" + id + "/steps/pack": "12345678901234567890123",
 		"/flows":                      "shop",
 		"/flows/shop":                 `<td class="num">5</td>`,
+		"/queues":                     "idle",
 		"/workers":                    "hand",
 	} {
 		got := s.do(s.request(http.MethodGet, path, nil))
@@ -284,4 +285,41 @@ func TestDatabaseAway(t *testing.T) {
 	require.Contains(t, page, "The log of this program says why")
 	require.NotContains(t, page, "closed pool", "what the database says is for the log")
 	require.Contains(t, s.get("/metrics"), "flowc_up 0")
+}
+
+func TestRunsByFields(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{"a": 1}`: `{"a": 1}`, `a=1`: `{"a":1}`, `a=x b=true`: `{"a":"x","b":true}`,
+		`customer.mail=i@example.com customer.age=30`: `{"customer":{"age":30,"mail":"i@example.com"}}`,
+		`id="1001"`: `{"id":"1001"}`, `big=12345678901234567890`: `{"big":12345678901234567890}`,
+	} {
+		got, err := containsOf(text)
+		require.NoError(t, err, text)
+		require.JSONEq(t, want, string(got), text)
+		require.Equal(t, strings.Contains(want, "12345678901234567890"), strings.Contains(string(got), "12345678901234567890"))
+	}
+	for _, text := range []string{`{"a": `, `a`, `=1`, `a=1 b`, `{a=1}`} {
+		_, err := containsOf(text)
+		require.ErrorContains(t, err, "order_id=1001", text)
+	}
+	s := newSite(t, Config{})
+	id := s.start(`{"customer": {"mail": "i@example.com"}, "n": 7}`)
+	s.start(`{"n": 7}`)
+	page := s.get("/runs?contains=" + url.QueryEscape("n=7 customer.mail=i@example.com"))
+	require.Equal(t, 1, strings.Count(page, `name="id"`))
+	require.Contains(t, page, id)
+}
+
+func TestWorkersPageShowsTasksInHand(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	id := s.start(`{}`)
+	_, err := s.pool.Exec(s.ctx, `SELECT flowc.register_worker($1, 'hand', '{shop}')`, s.hand)
+	require.NoError(t, err)
+	_, err = s.pool.Exec(s.ctx, `SELECT flowc.claim($1, '{shop}', '{1}')`, s.hand)
+	require.NoError(t, err)
+	page := s.get("/workers")
+	require.Contains(t, page, `href="/runs/`+id+`#step-check"`)
+	require.Contains(t, page, `<a href="/flows/shop">shop</a>`)
 }

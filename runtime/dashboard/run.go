@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"html/template"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -49,6 +50,7 @@ type runPage struct {
 	Newer, Older string
 	CanCancel    bool
 	CanRetry     bool
+	CanRepeat    bool   // whether steps can be done again
 	Events       string // where changes are streamed from, empty if there will be none
 	Delayed      int    // tasks that wait for their time
 }
@@ -113,6 +115,7 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 		RunInfo: run, Ended: runEnd(run), Graph: graph, Timeline: newTimeline(run, tasks, now), Input: values.input(), Output: values.output(),
 		Newer: newer, Older: older, Done: len(run.States) - run.RemainingSteps,
 		CanCancel: !run.Status.Ended(), CanRetry: run.Status == runtime.RunFailed || run.Status == runtime.RunCancelled,
+		CanRepeat: run.Status.Ended(),
 	}
 	if !run.Status.Ended() {
 		page.Events = h.config.Prefix + "/runs/" + url.PathEscape(id) + "/events"
@@ -285,19 +288,23 @@ func (h *Handler) payload(w http.ResponseWriter, r *http.Request) error {
 		step = ""
 	}
 	raw = h.redacted(run.Flow, step, raw)
-	var pretty bytes.Buffer
-	if json.Indent(&pretty, raw, "", "  ") != nil {
-		pretty.Reset()
-		pretty.Write(raw)
-	}
 	name := run.Flow + "-" + shortID(run.ID) + "-" + string(kind)
 	if step != "" {
 		name += "-" + step
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Content-Disposition", mime.FormatMediaType("inline", map[string]string{"filename": name + ".json"}))
-	_, _ = pretty.WriteTo(w) // the browser is gone
+	_, _ = io.WriteString(w, indented(raw)) // the browser is gone
 	return nil
+}
+
+// indented is JSON as people read it; what is none is left alone.
+func indented(raw json.RawMessage) string {
+	var pretty bytes.Buffer
+	if json.Indent(&pretty, raw, "", "  ") != nil {
+		return string(raw)
+	}
+	return pretty.String()
 }
 
 // stepPage is the tasks of one step of a run.

@@ -115,12 +115,46 @@ func (h *Handler) filter(q runsQuery, limit int, now time.Time) (runtime.RunFilt
 		if h.config.Redact != nil {
 			return f, &statusError{http.StatusForbidden, "Not allowed", "Payloads are redacted here, so runs cannot be searched by their input."}
 		}
-		if !json.Valid([]byte(q.Contains)) {
-			return f, badRequest(`What the input has to contain is not JSON. Write it as {"order_id": 1001}.`)
+		contains, err := containsOf(q.Contains)
+		if err != nil {
+			return f, err
 		}
-		f.InputContains = json.RawMessage(q.Contains)
+		f.InputContains = contains
 	}
 	return f, nil
+}
+
+// containsOf reads what an input has to contain: JSON, or fields as people write
+// them, such as
+//
+//	order_id=1001 customer.mail=irina@example.com
+//
+// where a value that is not JSON is text.
+func containsOf(text string) (json.RawMessage, error) {
+	if json.Valid([]byte(text)) {
+		return json.RawMessage(text), nil
+	}
+	wrong := badRequest(`What the input has to contain is not understood. Write order_id=1001, or JSON as {"order_id": 1001}.`)
+	all := map[string]any{}
+	for _, word := range strings.Fields(text) {
+		path, value, ok := strings.Cut(word, "=")
+		if !ok || path == "" || strings.HasPrefix(text, "{") {
+			return nil, wrong
+		}
+		in, names := all, strings.Split(path, ".")
+		for _, name := range names[:len(names)-1] {
+			inner, ok := in[name].(map[string]any)
+			if !ok {
+				inner = map[string]any{}
+				in[name] = inner
+			}
+			in = inner
+		}
+		if in[names[len(names)-1]] = value; json.Valid([]byte(value)) {
+			in[names[len(names)-1]] = json.RawMessage(value)
+		}
+	}
+	return json.Marshal(all)
 }
 
 // runsPage is the list of runs.

@@ -1,27 +1,51 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/flowc-dev/flowc/runtime"
 )
 
+// mostInHand is how many tasks in hand are read for the page of workers.
+const mostInHand = 500
+
 // workersPage is the list of workers.
 type workersPage struct {
-	Workers []runtime.WorkerInfo
-	Totals  totals
+	Workers []workerView
 }
+
+// workerView is a worker with what it does.
+type workerView struct {
+	runtime.WorkerInfo
+	Tasks []runtime.TaskInHand
+}
+
+// Hidden is how many of its tasks are not shown.
+func (w workerView) Hidden() int { return max(w.InHand-len(w.Tasks), 0) }
 
 func (h *Handler) listWorkers(w http.ResponseWriter, r *http.Request) error {
 	workers, err := h.workers(r.Context())
 	if err != nil {
 		return err
 	}
-	flows, err := h.flows(r.Context(), ranges[0].Span)
+	tasks, err := cached(r.Context(), &h.cache, "tasks in hand", func(ctx context.Context) ([]runtime.TaskInHand, error) {
+		return runtime.ListTasksInHand(ctx, h.db, mostInHand)
+	})
 	if err != nil {
 		return err
 	}
-	f := h.frame(r, "workers", "Workers", workersPage{Workers: workers, Totals: total(flows)})
+	var page workersPage
+	for _, worker := range workers {
+		view := workerView{WorkerInfo: worker}
+		for _, task := range tasks {
+			if task.Worker == worker.ID && len(view.Tasks) < tasksShown {
+				view.Tasks = append(view.Tasks, task)
+			}
+		}
+		page.Workers = append(page.Workers, view)
+	}
+	f := h.frame(r, "workers", "Workers", page)
 	f.Refresh = true
 	return h.render(w, http.StatusOK, "workers", f)
 }

@@ -150,3 +150,94 @@ func TestPrune(t *testing.T) {
 		require.Equal(t, "started 1", open.status(), "what runs is kept")
 	})
 }
+
+func TestRetryStep(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		const again = `select flowc.retry_step($1, $2)`
+		d.register(worker, "f")
+		f := d.flow("f", attempts(1)).step("a").mapStep("m", after("a")).step("b").step("s", after("m", "b"))
+		r := f.start(`{}`).complete("a", `[1, 2]`)
+		require.Equal(t, "f", d.table(again, r.id, "a"), "it has not ended")
+		r.complete("b", `"kept"`).begin().completeTask("m", 0, `1`)
+		r.completeTask("m", 1, `2`)
+		r.complete("s", `"first"`)
+		require.Equal(t, "completed 0", r.status())
+		require.Equal(t, "-", d.table(again, uuid.Nil, "a"))
+		require.Equal(t, "-", d.table(again, r.id, "nowhere"))
+
+		require.Equal(t, "t", d.table(again, r.id, "a"))
+		require.Equal(t, "started 3", r.status())
+		require.Equal(t, "a:started m:created b:completed s:created", r.steps())
+		require.Equal(t, "- 1", r.step("m", "initial_tasks, remaining_deps"))
+		require.Equal(t, "1", r.step("s", "remaining_deps"), "what other steps gave is kept")
+		r.complete("a", `[3]`).complete("m", `6`)
+		require.Equal(t, `{"b": "kept", "m": [6]}`, d.table(`select input::text from flowc.claim($1, '{f}', '{1}')`, worker))
+		r.completeTask("s", 0, `"second"`)
+		require.Equal(t, "completed 0", r.status())
+		require.Equal(t, `{"s": "second"}`, r.output())
+
+		require.Equal(t, "t", d.table(again, r.id, "s"), "the last step alone")
+		require.Equal(t, "a:completed m:completed b:completed s:started", r.steps())
+		r.exhaust("s")
+		require.Equal(t, "failed 1", r.status())
+		require.Equal(t, "t", d.table(again, r.id, "m"), "a step before the one that failed")
+		require.Equal(t, "a:completed m:started b:completed s:created", r.steps())
+		require.Equal(t, "1 1", r.step("m", "initial_tasks, remaining_tasks"))
+		require.Empty(t, d.table(`select * from flowc.failed_tries where run_id = $1 and step_slug = 's'`, r.id))
+		r.complete("m", `7`).complete("s", `"third"`)
+		require.Equal(t, `{"s": "third"}`, r.output())
+	})
+}
+
+func TestRetryStepThatStaysSkipped(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		r := d.flow("f").step("a").step("x", requires(`{"ok": 1}`), whenUnmet("skip-cascade")).step("b", after("a", "x")).step("c", after("a")).
+			start(`{}`).complete("a", `1`).complete("c", `2`)
+		require.Equal(t, "a:completed x:skipped b:skipped c:completed", r.steps())
+		require.Equal(t, "f", d.table(`select flowc.retry_step($1, 'b')`, r.id), "what it needs is still skipped")
+		require.Equal(t, "completed 0", r.status())
+		require.Equal(t, "t", d.table(`select flowc.retry_step($1, 'a')`, r.id))
+		require.Equal(t, "a:started x:skipped b:skipped c:created", r.steps())
+		r.complete("a", `1`).complete("c", `2`)
+		d.exec(`update pgflow.runs set input = '{"ok": 1}' where run_id = $1`, r.id)
+		require.Equal(t, "t", d.table(`select flowc.retry_step($1, 'x')`, r.id), "the condition is judged again")
+		require.Equal(t, "a:completed x:started b:created c:completed", r.steps())
+	})
+}
+
+func TestPauseFlow(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		const pause, resume = `select flowc.pause_flow('f', true)`, `select flowc.pause_flow('f', false)`
+		require.Equal(t, "-", d.table(pause))
+		d.register(worker, "f")
+		f := d.flow("f").step("a").step("b", after("a"))
+		begun := f.start(`{}`).begin()
+		require.Equal(t, "t", d.table(pause))
+		require.Equal(t, "f", d.table(pause), "it is already")
+		waiting := f.start(`{}`)
+		require.Equal(t, "completed", begun.completeTask("a", 0, `1`), "what is in hand goes on")
+		require.Equal(t, "a:completed b:started", begun.steps())
+		require.Empty(t, d.table(`select * from flowc.claim($1, '{f}', '{9}')`, worker))
+		require.Empty(t, d.table(`select * from pgmq.read('f', 30, 9)`))
+		require.Equal(t, "0", d.table(`select sum(read_ct) from flowc.queue where run_id = $1`, waiting.id))
+		require.Equal(t, "2 t", d.table(`select waiting, paused_at is not null from flowc.list_flows(now())`))
+
+		require.Equal(t, "t", d.table(resume))
+		require.Equal(t, "f", d.table(resume))
+		require.Equal(t, lines("b", "a"), d.table(`select step_slug from flowc.claim($1, '{f}', '{9}') order by message_id desc`, worker))
+		d.exec(pause)
+		d.exec(`select flowc.delete_flow('f')`)
+		require.Empty(t, d.table(`select * from flowc.paused`))
+	})
+}
+
+// TestPauseOthers holds that a pause concerns one flow.
+func TestPauseOthers(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	d.register(worker, "f", "g")
+	d.flow("f").step("a").start(`{}`)
+	d.flow("g").step("b").start(`{}`)
+	d.exec(`select flowc.pause_flow('f', true)`)
+	require.Equal(t, "g b", d.table(`select flow_slug, step_slug from flowc.claim($1, '{f,g}', '{9,9}')`, worker))
+}

@@ -40,6 +40,37 @@ func TestRandomGraphs(t *testing.T) {
 	})
 }
 
+// TestRandomRetries does a step of a run that is over again, and all behind it:
+// the run has to end as it did.
+func TestRandomRetries(t *testing.T) {
+	t.Parallel()
+	pool := newDB(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		g := graphs().Draw(rt, "graph")
+		again := rapid.IntRange(0, len(g.Steps)-1).Draw(rt, "the step to do again")
+		tx, err := pool.pool.Begin(t.Context())
+		require.NoError(rt, err)
+		defer func() { require.NoError(rt, tx.Rollback(context.Background())) }()
+		d := &db{t: failer{t, rt}, pool: pool.pool, q: tx}
+		d.exec(`select flowc.upsert_flow('f', $1::jsonb, true)`, g.definition())
+		d.register(worker, "f")
+		r := (&flow{d, "f"}).start(g.Input)
+		g.drive(r, []int{2}, true)
+		g.check(r)
+		before := r.steps()
+		if d.table(`select flowc.retry_step($1, $2)`, r.id, g.Steps[again].Slug) == "f" {
+			require.Equal(rt, before, r.steps(), "a step that stays skipped")
+			return
+		}
+		g.drive(r, []int{3}, true)
+		g.checkRun(r)
+		for _, find := range strings.Split(r.d.broken(), "\n") {
+			// Tasks that went on after they were out of tries keep those tries.
+			require.True(rt, find == "" || strings.HasPrefix(find, "failed tries") && g.outcome().Fails, find)
+		}
+	})
+}
+
 // A failer is a test that fails as a check of rapid's, which then looks for a
 // smaller example.
 type failer struct {

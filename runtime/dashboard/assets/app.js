@@ -220,6 +220,17 @@ document.addEventListener("change", (event) => {
   const form = event.target.closest("[data-autosubmit]");
   if (form && event.target.matches("select, input[type=checkbox]")) form.requestSubmit();
 });
+// What is no JSON is said before it is sent.
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("[data-json]")) return;
+  const field = $("textarea", event.target);
+  let problem = "";
+  try { JSON.parse(field.value); } catch (error) { problem = `That is no JSON: ${error.message}`; }
+  field.setCustomValidity(problem);
+  if (problem) event.preventDefault();
+  field.reportValidity();
+});
+document.addEventListener("input", (event) => { if (event.target.matches("[data-json] textarea")) event.target.setCustomValidity(""); });
 // An address is nicer without filters that filter nothing.
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("[data-autosubmit]")) return;
@@ -246,7 +257,7 @@ function moveTo(n) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox]), select, textarea")) return;
-  const places = { o: "", r: "runs", f: "flows", w: "workers" };
+  const places = { o: "", r: "runs", f: "flows", q: "queues", w: "workers" };
   if (Date.now() - went < 1200 && event.key in places) {
     location.href = root + places[event.key];
     return;

@@ -6,7 +6,8 @@
 -- 'flow.step', which is that step alone; `except_steps` lists, in the same form,
 -- steps that a whole flow is without, because this worker does not do them or
 -- claims them by themselves. `waited` is for how many seconds a task could have
--- been claimed, NULL for one that was taken over.
+-- been claimed, NULL for one that was taken over. Of a flow that
+-- is paused there is nothing.
 --
 -- Locks: messages, then tasks, and neither is waited for: a message that somebody
 -- holds is passed over, and a queued task nobody locks without its message.
@@ -29,7 +30,10 @@ declare
 begin
   select array_agg(m.queue_name), array_agg(m.msg_id), array_agg(m.run_id), array_agg(m.step_slug), array_agg(m.task_index), array_agg(m.vt)
   into flows, messages, runs, steps, indexes, due
-  from unnest(claim.flow_slugs, claim.limits) w(lane, wanted)
+  from (
+    select u.lane, u.wanted from unnest(claim.flow_slugs, claim.limits) u(lane, wanted)
+    where not exists (select from flowc.paused p where p.flow_slug = split_part(u.lane, '.', 1))
+    offset 0) w -- before messages are looked at, which locks them
   cross join lateral (
     select q.queue_name, q.msg_id, q.run_id, q.step_slug, q.task_index, q.vt
     from flowc.queue q

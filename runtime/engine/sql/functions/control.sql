@@ -1,4 +1,4 @@
--- Steering runs: cancelling, retrying, rescheduling, deleting.
+-- Steering runs: cancelling, retrying, rescheduling, deleting; and pausing flows.
 
 -- Ends a run that has not ended. To the contract it failed; whoever holds one of
 -- its tasks is told by the next heartbeat. False if it had ended already, NULL if
@@ -55,6 +55,70 @@ begin
   perform flowc.wake_flows(array[flow]);
   perform flowc.advance(array[retry_run.run_id]);
   return true;
+end $$;
+
+-- Does a step of a run that has ended again, and all behind it: what they gave is
+-- forgotten, what other steps completed is kept. In a run that failed or was
+-- cancelled everything else that did not complete goes on as well. What was skipped
+-- because of a step that is not among them stays so. False if the run has not ended
+-- or the step stays skipped, NULL if there is no such run or step.
+create or replace function flowc.retry_step(run_id uuid, step_slug text) returns boolean
+language plpgsql as $$
+declare
+  flow   text;
+  status text;
+  behind text[]; -- the step and all behind it
+  again  text[]; -- those of them that do not stay skipped
+begin
+  select r.flow_slug, r.status into flow, status from pgflow.runs r where r.run_id = retry_step.run_id for update;
+  if not exists (select from pgflow.step_states st where st.run_id = retry_step.run_id and st.step_slug = retry_step.step_slug) then
+    return null;
+  end if;
+  if status = 'started' then
+    return false;
+  end if;
+  with recursive hit(step_slug) as (
+    select retry_step.step_slug
+    union
+    select d.step_slug from hit h join pgflow.deps d on d.flow_slug = flow and d.dep_slug = h.step_slug),
+  stays(step_slug) as (
+    select d.step_slug
+    from hit h
+    join pgflow.deps d on d.flow_slug = flow and d.step_slug = h.step_slug
+    join pgflow.steps s on s.flow_slug = flow and s.step_slug = d.dep_slug
+    join pgflow.step_states st on st.run_id = retry_step.run_id and st.step_slug = d.dep_slug and st.status = 'skipped'
+    where d.dep_slug not in (select o.step_slug from hit o)
+      and case st.skip_reason when 'dependency_skipped' then true when 'condition_unmet' then s.when_unmet = 'skip-cascade'
+                              when 'handler_failed' then s.when_exhausted = 'skip-cascade' else false end
+    union
+    select d.step_slug from stays y join pgflow.deps d on d.flow_slug = flow and d.dep_slug = y.step_slug)
+  select array_agg(h.step_slug), array_agg(h.step_slug) filter (where h.step_slug not in (select y.step_slug from stays y))
+  into behind, again from hit h;
+  if again is null or retry_step.step_slug <> all (again) then
+    return false;
+  end if;
+
+  delete from pgflow.step_tasks t using unnest(again) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
+  delete from flowc.failed_tries t using unnest(again) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
+  update pgflow.step_states st
+  set status = 'created', remaining_tasks = null, output = null, error_message = null, skip_reason = null,
+      started_at = null, completed_at = null, failed_at = null, skipped_at = null
+  where st.run_id = retry_step.run_id and st.step_slug = any (again);
+  -- What stays skipped is told again of the steps before it, and counts them.
+  update pgflow.step_states st
+  set remaining_deps = n.open, initial_tasks = case when s.step_type = 'map' and n.again > 0 then null else st.initial_tasks end
+  from pgflow.steps s
+  cross join lateral (
+    select count(*) filter (where p.status not in ('completed', 'skipped')) as open, count(*) filter (where d.dep_slug = any (again)) as again
+    from pgflow.deps d
+    join pgflow.step_states p on p.run_id = retry_step.run_id and p.step_slug = d.dep_slug
+    where d.flow_slug = flow and d.step_slug = s.step_slug) n
+  where s.flow_slug = flow and st.run_id = retry_step.run_id and st.step_slug = s.step_slug and st.step_slug = any (behind);
+  update pgflow.runs r
+  set status = 'failed', completed_at = null, failed_at = clock_timestamp(), output = null, -- which retry_run takes up
+      remaining_steps = (select count(*) from pgflow.step_states st where st.run_id = r.run_id and st.status not in ('completed', 'skipped'))
+  where r.run_id = retry_step.run_id;
+  return flowc.retry_run(retry_step.run_id);
 end $$;
 
 -- Makes what waits in a run visible now: tasks behind a start delay or between two
@@ -119,6 +183,27 @@ begin
   return deleted;
 end $$;
 
+-- Hands no more tasks of a flow to workers, of any language, or does so again. Runs
+-- can be started meanwhile, and what workers have in hand goes on. False if it was
+-- so already, NULL if there is no such flow.
+create or replace function flowc.pause_flow(flow_slug text, paused boolean) returns boolean
+language plpgsql as $$
+begin
+  if not exists (select from pgflow.flows f where f.flow_slug = pause_flow.flow_slug) then
+    return null;
+  end if;
+  if pause_flow.paused then
+    insert into flowc.paused (flow_slug) values (pause_flow.flow_slug) on conflict do nothing;
+    return found;
+  end if;
+  delete from flowc.paused p where p.flow_slug = pause_flow.flow_slug;
+  if not found then
+    return false;
+  end if;
+  perform flowc.wake_flows(array[pause_flow.flow_slug]);
+  return true;
+end $$;
+
 -- The runs that ended before a time, oldest first, of some flows or all.
 create or replace function flowc.ended_before(before timestamptz, flow_slugs text[], at_most int) returns uuid[]
 language plpgsql stable as $$
@@ -146,5 +231,6 @@ begin
     return cardinality(old);
   end if;
   delete from pgflow.workers w where w.last_heartbeat_at < prune.before;
+  delete from flowc.served s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
   return flowc.delete_runs(old);
 end $$;

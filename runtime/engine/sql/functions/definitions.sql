@@ -99,6 +99,7 @@ begin
     end if;
   end if;
   delete from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug;
+  delete from flowc.paused p where p.flow_slug = delete_flow.flow_slug;
   -- Only a queue that belongs to a flow is ours to drop. Messages go before tasks,
   -- as a claim takes them.
   if known and exists (select from pgmq.meta m where m.queue_name = delete_flow.flow_slug) then

@@ -68,14 +68,20 @@ end $$;
 create or replace function flowc.list_flows(since timestamptz)
 returns table (
   flow_slug text, definition jsonb, created_at timestamptz, started bigint, completed bigint, failed bigint, running bigint,
-  mean_seconds double precision, p95_seconds double precision, waiting bigint, delayed bigint, in_hand bigint, oldest_waiting timestamptz)
+  mean_seconds double precision, p95_seconds double precision, waiting bigint, delayed bigint, in_hand bigint, oldest_waiting timestamptz,
+  workers bigint, paused_at timestamptz)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
     select f.flow_slug, flowc.get_definition(f.flow_slug), f.created_at, r.started, r.completed, r.failed, r.running, r.mean, r.p95,
-           q.waiting, q.delayed, q.in_hand, q.oldest
+           q.waiting, q.delayed, q.in_hand, q.oldest,
+           (select count(*) from pgflow.workers w
+            where w.stopped_at is null and w.deprecated_at is null and w.last_heartbeat_at >= clock_timestamp() - interval '5 seconds'
+              and (w.queue_name = f.flow_slug or exists (select from flowc.served s where s.worker_id = w.worker_id and s.flow_slug = f.flow_slug))),
+           p.paused_at
     from pgflow.flows f
+    left join flowc.paused p on p.flow_slug = f.flow_slug
     cross join lateral (
       select count(*), count(*) filter (where o.status = 'completed'), count(*) filter (where o.status = 'failed'), count(*) filter (where o.status = 'started'),
              avg(extract(epoch from o.completed_at - o.started_at))::double precision,
@@ -129,7 +135,7 @@ end $$;
 create or replace function flowc.list_workers(since timestamptz)
 returns table (
   worker_id uuid, name text, queue_name text, started_at timestamptz, last_heartbeat_at timestamptz, deprecated_at timestamptz,
-  stopped_at timestamptz, status text, in_hand bigint)
+  stopped_at timestamptz, status text, in_hand bigint, flow_slugs text[])
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -139,12 +145,29 @@ begin
                 when w.last_heartbeat_at < clock_timestamp() - interval '5 seconds' then 'silent'
                 when w.deprecated_at is not null then 'draining'
                 else 'working' end,
-           coalesce(h.tasks, 0)
+           coalesce(h.tasks, 0),
+           case w.queue_name when '*' then array(select s.flow_slug from flowc.served s where s.worker_id = w.worker_id order by s.flow_slug)
+                             else array[w.queue_name] end
     from pgflow.workers w
     left join (
       select q.worker_id, count(*) as tasks from flowc.queue q where q.worker_id is not null group by q.worker_id) h on h.worker_id = w.worker_id
     where w.stopped_at is null or w.last_heartbeat_at >= list_workers.since
     order by w.started_at desc;
+end $$;
+
+-- The tasks that workers of this project have in hand, those they have had longest
+-- first.
+create or replace function flowc.tasks_in_hand(at_most int)
+returns table (worker_id uuid, flow_slug text, run_id uuid, step_slug text, task_index int, attempt int, started_at timestamptz, due_at timestamptz)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select t.last_worker_id, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.started_at, q.vt
+    from flowc.queue q
+    join pgflow.step_tasks t on t.run_id = q.run_id and t.step_slug = q.step_slug and t.task_index = q.task_index and t.message_id = q.msg_id
+    where q.worker_id is not null and t.status = 'started'
+    order by t.started_at limit tasks_in_hand.at_most;
 end $$;
 
 -- A run as flowc.get_run gives it, without payloads: for those who look again and

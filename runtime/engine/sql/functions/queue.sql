@@ -129,6 +129,7 @@ begin
     with visible as (
       select q.msg_id from flowc.queue q
       where q.queue_name = read.queue_name and q.vt <= clock_timestamp()
+        and not exists (select from flowc.paused p where p.flow_slug = read.queue_name)
         and (read.conditional = '{}' or coalesce(q.message, flowc.task_message(q.queue_name, q.run_id, q.step_slug, q.task_index)) @> read.conditional)
       order by q.msg_id
       limit read.qty

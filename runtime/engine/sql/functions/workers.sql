@@ -7,6 +7,10 @@ begin
   values (register_worker.worker_id, '*', register_worker.name)
   on conflict on constraint workers_pkey do update
   set queue_name = '*', function_name = excluded.function_name, stopped_at = null, last_heartbeat_at = clock_timestamp();
+  delete from flowc.served s where s.worker_id = register_worker.worker_id and s.flow_slug <> all (register_worker.flow_slugs);
+  insert into flowc.served (worker_id, flow_slug)
+  select register_worker.worker_id, f.slug from unnest(register_worker.flow_slugs) f(slug)
+  on conflict do nothing;
 end $$;
 
 create or replace function flowc.stop_worker(worker_id uuid) returns void

@@ -308,6 +308,20 @@ create table flowc.stalled (
   primary key (run_id, step_slug, task_index)
 );
 
+-- Which flows the workers of this project serve.
+create table flowc.served (
+  worker_id uuid not null,
+  flow_slug text not null,
+  primary key (worker_id, flow_slug)
+);
+create index served_flow_idx on flowc.served (flow_slug);
+
+-- Flows whose tasks are handed to nobody for the time being.
+create table flowc.paused (
+  flow_slug text        not null primary key,
+  paused_at timestamptz not null default clock_timestamp()
+);
+
 -- Workers that wait to be woken, by flow; writers notify only for these.
 create unlogged table flowc.sleepers (
   flow_slug text not null,

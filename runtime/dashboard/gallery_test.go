@@ -1,0 +1,321 @@
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// TestGallery takes pictures of all pages, with data as a busy shop has them, at
+// three widths, in light and in dark: for people to look at. It needs a folder:
+//
+//	FLOWC_GALLERY=/tmp/gallery go test ./runtime/dashboard -run TestGallery
+func TestGallery(t *testing.T) {
+	dir := os.Getenv("FLOWC_GALLERY")
+	if dir == "" {
+		t.Skip("takes pictures for people to look at: FLOWC_GALLERY names the folder for them")
+	}
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	s := newSite(t, Config{Name: "production"})
+	b := newBrowser(s)
+	pictures := func(pages map[string]string) {
+		for _, width := range []int64{390, 820, 1440} {
+			for _, scheme := range []string{"light", "dark"} {
+				b.size(width, scheme)
+				for name, path := range pages {
+					b.open(path)
+					time.Sleep(150 * time.Millisecond) // the events of a running run
+					picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+					require.NoError(t, err, name)
+					file := fmt.Sprintf("%s-%d-%s.png", name, width, scheme)
+					require.NoError(t, os.WriteFile(filepath.Join(dir, file), picture, 0o644))
+				}
+			}
+		}
+	}
+	_, err := runtime.DeleteFlow(s.ctx, s.pool, shop.Slug)
+	require.NoError(t, err)
+	pictures(map[string]string{"empty-overview": "/", "empty-runs": "/runs", "empty-flows": "/flows", "empty-workers": "/workers"})
+
+	g := newGallery(s)
+	pictures(map[string]string{
+		"overview": "/", "runs": "/runs", "runs-failed": "/runs?status=failed", "flows": "/flows", "workers": "/workers", "queues": "/queues",
+		"flow": "/flows/order", "flow-long": "/flows/nightly_report",
+		"run": "/runs/" + g.done, "run-failed": "/runs/" + g.failed, "run-running": "/runs/" + g.running,
+		"run-map": "/runs/" + g.mapped, "run-long": "/runs/" + g.long, "run-cancelled": "/runs/" + g.cancelled,
+		"step-map": "/runs/" + g.mapped + "/steps/resize",
+	})
+	b.size(1440, "light")
+	b.open("/runs/" + g.failed)
+	b.keys("e")
+	b.picture(dir, "run-failed-open")
+	b.open("/runs")
+	b.keys("jxjx")
+	b.picture(dir, "runs-picked")
+	b.click(`[popovertarget=many-delete].danger`)
+	b.picture(dir, "runs-asked")
+	b.open("/flows/order")
+	b.click(`[popovertarget=start].primary`)
+	b.picture(dir, "flow-start")
+	b.open("/")
+	b.keys("?")
+	b.picture(dir, "keys")
+}
+
+func (b *browser) picture(dir, name string) {
+	b.Helper()
+	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	require.NoError(b, err, name)
+	require.NoError(b, os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o644))
+}
+
+// A gallery is a database of a shop on a busy day.
+type gallery struct {
+	*site
+	done, failed, running, mapped, long, cancelled string
+}
+
+// steps makes steps from slugs and what they come after.
+func steps(chain ...[]string) []runtime.StepOptions {
+	var all []runtime.StepOptions
+	for _, c := range chain {
+		all = append(all, runtime.StepOptions{Slug: c[0], Deps: c[1:]})
+	}
+	return all
+}
+
+func newGallery(s *site) *gallery {
+	s.Helper()
+	g := &gallery{site: s}
+	order := runtime.Definition{Slug: "order", FlowOptions: runtime.FlowOptions{Steps: steps(
+		[]string{"validate"}, []string{"reserve_stock", "validate"}, []string{"fraud_check", "validate"},
+		[]string{"charge_card", "reserve_stock", "fraud_check"}, []string{"pick_items", "charge_card"},
+		[]string{"gift_note", "validate"}, []string{"pack", "pick_items", "gift_note"}, []string{"print_label", "charge_card"},
+		[]string{"hand_to_carrier", "pack", "print_label"})}}
+	order.Steps[3].MaxAttempts, order.Steps[3].BaseDelay = runtime.Set(3), runtime.Set(time.Second)
+	order.Steps[4].Type = runtime.MapStep
+	order.Steps[4].Deps = []string{"reserve_stock"}
+	order.Steps[5].If = json.RawMessage(`{"validate": {"gift": true}}`)
+	order.Steps[7].StartDelay = runtime.Set(5 * time.Minute)
+	images := runtime.Definition{Slug: "resize_images", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{
+		{Slug: "list"}, {Slug: "resize", Type: runtime.MapStep, Deps: []string{"list"}}, {Slug: "publish", Deps: []string{"resize"}}}}}
+	report := runtime.Definition{Slug: "nightly_report"}
+	for layer := range 10 {
+		for n := range 5 {
+			step := runtime.StepOptions{Slug: fmt.Sprintf("%s_%d", []string{"read", "clean", "join", "group", "rank", "trend", "chart", "write", "check", "send"}[layer], n+1)}
+			if layer > 0 {
+				prev := report.Steps[(layer-1)*5:]
+				step.Deps = []string{prev[n].Slug}
+				if (n+layer)%3 == 0 {
+					step.Deps = append(step.Deps, prev[(n+1)%5].Slug)
+				}
+			}
+			report.Steps = append(report.Steps, step)
+		}
+	}
+	mail := runtime.Definition{Slug: "send_receipt", FlowOptions: runtime.FlowOptions{Steps: steps([]string{"send_receipt"})}}
+	index := runtime.Definition{Slug: "reindex_search", FlowOptions: runtime.FlowOptions{Steps: steps([]string{"reindex_search"})}}
+
+	handle := func(slug string, fn func(context.Context, runtime.Values) (any, error)) runtime.Handler {
+		return runtime.HandleValues(slug, fn)
+	}
+	give := func(output any) func(context.Context, runtime.Values) (any, error) {
+		return func(ctx context.Context, v runtime.Values) (any, error) {
+			time.Sleep(time.Duration(1+taskOf(ctx).Index%7) * time.Millisecond)
+			return output, nil
+		}
+	}
+	services := func() []runtime.Service {
+		var all []runtime.Service
+		for _, def := range []runtime.Definition{order, images, report, mail} {
+			_, err := runtime.UpsertFlow(s.ctx, s.pool, def.Slug, def.FlowOptions)
+			require.NoError(s, err)
+			var handlers []runtime.Handler
+			for _, step := range def.Steps {
+				switch step.Slug {
+				case "validate":
+					handlers = append(handlers, handle(step.Slug, func(_ context.Context, v runtime.Values) (any, error) {
+						var in struct {
+							Gift  bool     `json:"gift"`
+							Items []string `json:"items"`
+						}
+						err := json.Unmarshal(v.Input, &in)
+						return in, err
+					}))
+				case "reserve_stock":
+					handlers = append(handlers, handle(step.Slug, give([]string{"SAMOVAR", "TEA-250", "GLASS-6"})))
+				case "charge_card":
+					handlers = append(handlers, handle(step.Slug, func(ctx context.Context, v runtime.Values) (any, error) {
+						return g.charge(ctx, v)
+					}))
+				case "hand_to_carrier":
+					handlers = append(handlers, handle(step.Slug, func(ctx context.Context, v runtime.Values) (any, error) {
+						if taskOf(ctx).RunID == g.running {
+							select {
+							case <-ctx.Done():
+							case <-time.After(20 * time.Minute):
+							}
+						}
+						return map[string]any{"carrier": "DPD", "parcel": json.Number("90071992547409931234"), "weight_g": 1840}, nil
+					}))
+				case "list":
+					handlers = append(handlers, handle(step.Slug, func(context.Context, runtime.Values) (any, error) {
+						names := make([]string, 1000)
+						for i := range names {
+							names[i] = fmt.Sprintf("photo-%04d.jpg", i)
+						}
+						return names, nil
+					}))
+				case "chart_3":
+					handlers = append(handlers, handle(step.Slug, func(context.Context, runtime.Values) (any, error) {
+						time.Sleep(40 * time.Millisecond)
+						return nil, errors.New("render chart 3: font Inter is not installed")
+					}))
+				default:
+					handlers = append(handlers, handle(step.Slug, give(map[string]any{"ok": true, "step": step.Slug})))
+				}
+			}
+			all = append(all, runtime.Serve(def, handlers))
+		}
+		return all
+	}()
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, index.Slug, index.FlowOptions)
+	require.NoError(s, err)
+
+	for _, name := range []string{"shop-7d9f6c-x2v9k", "shop-7d9f6c-m4q8z"} {
+		w, err := worker.New(s.pool, worker.Config{Name: name, Logger: slog.New(slog.DiscardHandler)}, services...)
+		require.NoError(s, err)
+		ctx, stop := context.WithCancel(s.ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(ctx) }()
+		s.Cleanup(func() {
+			stop()
+			<-ended
+		})
+	}
+	start := func(slug, input string, opts ...runtime.StartOption) *runtime.Run[json.RawMessage] {
+		run, err := runtime.StartFlow(s.ctx, s.pool, slug, json.RawMessage(input), opts...)
+		require.NoError(s, err)
+		return run
+	}
+	order1 := func(n int, gift bool, card string) string {
+		return fmt.Sprintf(`{"order_id": %d, "customer": {"name": "Irina Orlova", "mail": "irina@example.com", "since": "2019-03-08"}, "gift": %t, "card": %q,
+			"items": ["SAMOVAR", "TEA-250", "GLASS-6"], "total": 18900, "reference": 12345678901234567890, "note": null, "tags": ["first", "express"]}`, n, gift, card)
+	}
+	var runs []*runtime.Run[json.RawMessage]
+	for i := range 160 {
+		card := "4242"
+		switch i % 23 {
+		case 7:
+			card = "0002"
+		case 15:
+			card = "0119"
+		}
+		runs = append(runs, start("order", order1(1000+i, i%3 == 0, card)))
+		start("send_receipt", fmt.Sprintf(`{"order_id": %d}`, 1000+i))
+	}
+	mapped := start("resize_images", `{"album": "summer"}`)
+	long := start("nightly_report", `{"day": "2026-11-26"}`)
+	for range 6 {
+		start("reindex_search", `{}`)
+	}
+	g.mapped, g.long = mapped.ID(), long.ID()
+	_, _ = mapped.Wait(s.ctx)
+	_, _ = long.Wait(s.ctx)
+	// What print_label waits for comes at once.
+	require.Eventually(s, func() bool {
+		waiting := 0
+		for _, run := range runs {
+			n, err := runtime.RunNow(s.ctx, s.pool, run.ID(), "")
+			require.NoError(s, err)
+			waiting += n
+			if s.status(run.ID()) == runtime.RunStarted {
+				waiting++
+			}
+		}
+		return waiting == 0
+	}, 3*time.Minute, 200*time.Millisecond)
+	for i, run := range runs {
+		back := time.Duration((i*i*7)%1430+3) * time.Minute
+		for _, table := range []string{
+			`UPDATE pgflow.runs SET started_at = started_at - $2::interval, completed_at = completed_at - $2::interval, failed_at = failed_at - $2::interval WHERE run_id = $1::text::uuid`,
+			`UPDATE pgflow.step_states SET created_at = created_at - $2::interval, started_at = started_at - $2::interval, completed_at = completed_at - $2::interval, failed_at = failed_at - $2::interval, skipped_at = skipped_at - $2::interval WHERE run_id = $1::text::uuid`,
+			`UPDATE pgflow.step_tasks SET queued_at = queued_at - $2::interval, started_at = started_at - $2::interval, completed_at = completed_at - $2::interval, failed_at = failed_at - $2::interval WHERE run_id = $1::text::uuid`,
+			`UPDATE flowc.failed_tries SET started_at = started_at - $2::interval, failed_at = failed_at - $2::interval WHERE run_id = $1::text::uuid`,
+		} {
+			_, err := s.pool.Exec(s.ctx, table, run.ID(), back)
+			require.NoError(s, err)
+		}
+		switch {
+		case i%23 == 15:
+			g.failed = run.ID()
+		case i == 42:
+			g.done = run.ID()
+		}
+	}
+	running := start("order", order1(2042, true, "0341"))
+	g.running = running.ID()
+	start("order", order1(2043, false, "4242"), runtime.WithDelay(3*time.Hour))
+	cancelled := start("order", order1(2044, false, "4242"))
+	g.cancelled = cancelled.ID()
+	time.Sleep(time.Second)
+	require.NoError(s, runtime.CancelRun(s.ctx, s.pool, g.cancelled, "the customer changed her mind"))
+	require.Eventually(s, func() bool {
+		_, err := runtime.RunNow(s.ctx, s.pool, g.running, "")
+		require.NoError(s, err)
+		info, err := runtime.GetRunProgress(s.ctx, s.pool, g.running)
+		require.NoError(s, err)
+		for _, st := range info.States {
+			if st.Step == "hand_to_carrier" && st.Status == runtime.StepStarted {
+				return true
+			}
+		}
+		return false
+	}, time.Minute, 100*time.Millisecond)
+	return g
+}
+
+// charge fails as payments do.
+func (g *gallery) charge(ctx context.Context, v runtime.Values) (any, error) {
+	var outputs struct {
+		Reserve []string `json:"reserve_stock"`
+	}
+	_ = json.Unmarshal(v.Outputs, &outputs)
+	info, err := runtime.GetRun(g.ctx, g.pool, taskOf(ctx).RunID)
+	if err != nil {
+		return nil, err
+	}
+	var in struct {
+		Card string `json:"card"`
+	}
+	_ = json.Unmarshal(info.Input, &in)
+	switch {
+	case in.Card == "0002":
+		return nil, runtime.Permanent(errors.New("the card was declined: insufficient funds"))
+	case in.Card == "0119" && taskOf(ctx).Attempt < 3:
+		return nil, errors.New("POST /v1/charges: 503 Service Unavailable")
+	case in.Card == "0119":
+		var gateway map[string]string
+		gateway["attempt"] = "3" // as programs do
+	case in.Card == "0341" && taskOf(ctx).Attempt < 2:
+		return nil, errors.New("POST /v1/charges: 503 Service Unavailable")
+	}
+	return map[string]any{"charge": "ch_3Nq8", "amount": json.Number("18900"), "items": outputs.Reserve}, nil
+}
+
+func taskOf(ctx context.Context) runtime.Task {
+	task, _ := runtime.TaskFromContext(ctx)
+	return task
+}

@@ -1,0 +1,88 @@
+package dashboard
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// behindAfter is how long a task may wait before its queue is said to be behind.
+const behindAfter = time.Minute
+
+// queueView is the queue of a flow.
+type queueView struct {
+	runtime.FlowInfo
+	State string
+}
+
+// States of a queue, each with a badge of its own.
+const (
+	queuePaused   = "paused"
+	queueUnserved = "no worker"
+	queueBehind   = "behind"
+	queueWorking  = "working"
+	queueIdle     = "idle"
+)
+
+func queueState(f runtime.FlowInfo, now time.Time) string {
+	switch {
+	case !f.PausedAt.IsZero():
+		return queuePaused
+	case f.Waiting > 0 && f.Workers == 0:
+		return queueUnserved
+	case !f.OldestWaiting.IsZero() && now.Sub(f.OldestWaiting) > behindAfter:
+		return queueBehind
+	case f.Waiting+f.InHand > 0:
+		return queueWorking
+	}
+	return queueIdle
+}
+
+// queuesPage is the list of queues.
+type queuesPage struct {
+	Queues []queueView
+	Totals totals
+}
+
+func (h *Handler) listQueues(w http.ResponseWriter, r *http.Request) error {
+	flows, err := h.flows(r.Context(), ranges[0].Span)
+	if err != nil {
+		return err
+	}
+	page := queuesPage{Totals: total(flows)}
+	for _, f := range flows {
+		page.Queues = append(page.Queues, queueView{f, queueState(f, time.Now())})
+	}
+	order := []string{queueUnserved, queueBehind, queuePaused, queueWorking, queueIdle}
+	slices.SortStableFunc(page.Queues, func(a, b queueView) int {
+		return slices.Index(order, a.State) - slices.Index(order, b.State)
+	})
+	f := h.frame(r, "queues", "Queues", page)
+	f.Refresh = true
+	return h.render(w, http.StatusOK, "queues", f)
+}
+
+// A warning is something that somebody should look at.
+type warning struct {
+	Flow, Text string
+	Bad        bool
+}
+
+// warnings are what is wrong with the queues of flows.
+func warnings(flows []runtime.FlowInfo) []warning {
+	var all []warning
+	for _, f := range flows {
+		tasks := plural(f.Waiting, "task waits", "tasks wait")
+		switch queueState(f, time.Now()) {
+		case queueUnserved:
+			all = append(all, warning{f.Slug, tasks + " and no worker serves it", true})
+		case queueBehind:
+			all = append(all, warning{f.Slug, tasks + ", the oldest for " + took(time.Since(f.OldestWaiting)), false})
+		case queuePaused:
+			all = append(all, warning{f.Slug, "is paused, " + tasks, false})
+		}
+	}
+	return all
+}
