@@ -139,6 +139,15 @@ func (b *browser) keys(keys string) {
 	require.NoError(b, chromedp.Do(b.ctx, chromedp.KeyEvent(keys)))
 }
 
+// clipped are the parts of a page that reach beyond the window and cannot be
+// scrolled to, and what breaks in the middle of its words.
+const clipped = `[...document.querySelectorAll("main td, main th, main .button, main .badge, h1, .nav a, .tabs a, .tools > *")].filter((e) => {
+	const box = e.getBoundingClientRect();
+	if (!box.width) return false;
+	for (let p = e.parentElement; p; p = p.parentElement) if (["auto", "scroll"].includes(getComputedStyle(p).overflowX)) return false;
+	return box.right > innerWidth + 1 || e.matches(".nav a, .tabs a") && box.height > 50;
+}).map((e) => e.outerHTML).join("\n")`
+
 func TestBrowserShowsPages(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Config{})
@@ -156,6 +165,7 @@ func TestBrowserShowsPages(t *testing.T) {
 			b.open(path)
 			require.NotEmpty(t, js[string](b, `document.querySelector("h1").textContent`), path)
 			require.LessOrEqual(t, js[float64](b, `document.documentElement.scrollWidth - innerWidth`), 0.0, "%s is wider than %d", path, window.width)
+			require.Empty(t, js[string](b, clipped), "%s at %d: cut off", path, window.width)
 			require.Equal(t, window.scheme == "dark", js[bool](b, `getComputedStyle(document.body).backgroundColor === "rgb(14, 18, 25)"`), "%s %s", path, window.scheme)
 		}
 	}

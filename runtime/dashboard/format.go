@@ -17,6 +17,7 @@ var functions = template.FuncMap{
 	"stamp": stamp, "moment": moment, "firstLine": firstLine, "moreLines": moreLines,
 	"word": statusWord, "plural": plural, "shortID": shortID, "since": since, "tell": tell,
 	"minus": func(a, b int) int { return a - b }, "share": share, "actions": func() []string { return bulkActions },
+	"moreWord":   moreWord,
 	"queueClass": func(state string) string { return strings.ReplaceAll(state, " ", "-") },
 }
 
@@ -76,6 +77,15 @@ func largestUnit(d time.Duration) string {
 		return fmt.Sprintf("%d h", d/time.Hour)
 	}
 	return fmt.Sprintf("%d days", d/(24*time.Hour))
+}
+
+// moreWord says what follows the first line of an error: the stack of a panic, as
+// the runtime of Go writes it, or anything else.
+func moreWord(more string) string {
+	if strings.Contains(more, ".go:") && strings.Contains(more, "\n\t") {
+		return "Stack"
+	}
+	return "More"
 }
 
 // stamp is a time for programs, moment one for people.

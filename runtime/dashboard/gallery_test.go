@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -37,6 +38,7 @@ func TestGallery(t *testing.T) {
 				for name, path := range pages {
 					b.open(path)
 					time.Sleep(150 * time.Millisecond) // the events of a running run
+					assert.Empty(t, js[string](b, clipped), "%s at %d: cut off", path, width)
 					picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
 					require.NoError(t, err, name)
 					file := fmt.Sprintf("%s-%d-%s.png", name, width, scheme)
@@ -108,6 +110,7 @@ func newGallery(s *site) *gallery {
 	order.Steps[4].Type = runtime.MapStep
 	order.Steps[4].Deps = []string{"reserve_stock"}
 	order.Steps[5].If = json.RawMessage(`{"validate": {"gift": true}}`)
+	order.Steps[8].Timeout = runtime.Set(time.Hour)
 	order.Steps[7].StartDelay = runtime.Set(5 * time.Minute)
 	images := runtime.Definition{Slug: "resize_images", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{
 		{Slug: "list"}, {Slug: "resize", Type: runtime.MapStep, Deps: []string{"list"}}, {Slug: "publish", Deps: []string{"resize"}}}}}
@@ -214,7 +217,7 @@ func newGallery(s *site) *gallery {
 		return fmt.Sprintf(`{"order_id": %d, "customer": {"name": "Irina Orlova", "mail": "irina@example.com", "since": "2019-03-08"}, "gift": %t, "card": %q,
 			"items": ["SAMOVAR", "TEA-250", "GLASS-6"], "total": 18900, "reference": 12345678901234567890, "note": null, "tags": ["first", "express"]}`, n, gift, card)
 	}
-	var runs []*runtime.Run[json.RawMessage]
+	var runs, receipts []*runtime.Run[json.RawMessage]
 	for i := range 160 {
 		card := "4242"
 		switch i % 23 {
@@ -224,7 +227,7 @@ func newGallery(s *site) *gallery {
 			card = "0119"
 		}
 		runs = append(runs, start("order", order1(1000+i, i%3 == 0, card)))
-		start("send_receipt", fmt.Sprintf(`{"order_id": %d}`, 1000+i))
+		receipts = append(receipts, start("send_receipt", fmt.Sprintf(`{"order_id": %d}`, 1000+i)))
 	}
 	mapped := start("resize_images", `{"album": "summer"}`)
 	long := start("nightly_report", `{"day": "2026-11-26"}`)
@@ -247,7 +250,8 @@ func newGallery(s *site) *gallery {
 		}
 		return waiting == 0
 	}, 3*time.Minute, 200*time.Millisecond)
-	for i, run := range runs {
+	for i, run := range append(runs, receipts...) {
+		i %= len(runs)
 		back := time.Duration((i*i*7)%1430+3) * time.Minute
 		for _, table := range []string{
 			`UPDATE pgflow.runs SET started_at = started_at - $2::interval, completed_at = completed_at - $2::interval, failed_at = failed_at - $2::interval WHERE run_id = $1::text::uuid`,
@@ -260,9 +264,9 @@ func newGallery(s *site) *gallery {
 		}
 		switch {
 		case i%23 == 15:
-			g.failed = run.ID()
+			g.failed = runs[i].ID()
 		case i == 42:
-			g.done = run.ID()
+			g.done = runs[i].ID()
 		}
 	}
 	running := start("order", order1(2042, true, "0341"))
