@@ -23,7 +23,6 @@ import (
 	"github.com/flowc-dev/flowc/examples/etl/sales/importsales"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
-	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -51,7 +50,8 @@ func run(ctx context.Context, out io.Writer, file string, lines int) (summary sa
 			return summary, err
 		}
 	}
-	pool, closeDB, err := openDatabase(ctx)
+	// The database of DATABASE_URL, or one that lives as long as this program.
+	pool, closeDB, err := devdb.Open(ctx, devdb.Config{}, func(c *pgxpool.Config) { c.MaxConns = 16 })
 	if err != nil {
 		return summary, err
 	}
@@ -135,36 +135,6 @@ func report(out io.Writer, s sales.Summary, took time.Duration) {
 	for _, wrong := range s.Wrong {
 		fmt.Fprintf(out, "line %d: %s\n", wrong.Line, wrong.Wrong)
 	}
-}
-
-// openDatabase connects to DATABASE_URL or, without it, to a PostgreSQL that
-// lives as long as this program, and installs the engine.
-func openDatabase(ctx context.Context) (*pgxpool.Pool, func(), error) {
-	url, closeServer := os.Getenv("DATABASE_URL"), func() {}
-	if url == "" {
-		db, err := devdb.Start(ctx, devdb.Config{})
-		if err != nil {
-			return nil, nil, err
-		}
-		url, closeServer = db.URL(), func() { db.Close() }
-	}
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		closeServer()
-		return nil, nil, err
-	}
-	config.MaxConns = 16
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		closeServer()
-		return nil, nil, err
-	}
-	if err := engine.Migrate(ctx, pool); err != nil {
-		pool.Close()
-		closeServer()
-		return nil, nil, err
-	}
-	return pool, func() { pool.Close(); closeServer() }, nil
 }
 
 const schema = `

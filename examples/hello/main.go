@@ -8,12 +8,9 @@ import (
 	"log"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/flowc-dev/flowc/examples/hello/party"
 	"github.com/flowc-dev/flowc/examples/hello/party/greet"
 	"github.com/flowc-dev/flowc/runtime/devdb"
-	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -47,20 +44,13 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	db, err := devdb.Start(ctx, devdb.Config{}) // a PostgreSQL that lives as long as the program
+	// The database of DATABASE_URL, or one that lives as long as the program.
+	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	pool, err := pgxpool.New(ctx, db.URL())
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
+	defer closeDB()
 
-	if err := engine.Migrate(ctx, pool); err != nil {
-		return err
-	}
 	if _, err := greet.UpsertGreet(ctx, pool); err != nil {
 		return err
 	}

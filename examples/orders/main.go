@@ -25,7 +25,6 @@ import (
 	"github.com/flowc-dev/flowc/examples/orders/shop/sendreceipt"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
-	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -58,7 +57,8 @@ func run(ctx context.Context, verbose bool) (err error) {
 		return fmt.Errorf("orders.json: %w", err)
 	}
 
-	pool, closeDB, err := openDatabase(ctx)
+	// The database of DATABASE_URL, or one that lives as long as this program.
+	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
 	if err != nil {
 		return err
 	}
@@ -113,31 +113,6 @@ func run(ctx context.Context, verbose bool) (err error) {
 	}
 	report(os.Stdout, today, results, mailed, time.Since(began))
 	return check(today, results)
-}
-
-// openDatabase connects to DATABASE_URL or, without it, to a PostgreSQL that
-// lives as long as this program, and installs the engine.
-func openDatabase(ctx context.Context) (*pgxpool.Pool, func(), error) {
-	url, closeServer := os.Getenv("DATABASE_URL"), func() {}
-	if url == "" {
-		db, err := devdb.Start(ctx, devdb.Config{})
-		if err != nil {
-			return nil, nil, err
-		}
-		fmt.Println(db)
-		url, closeServer = db.URL(), func() { db.Close() }
-	}
-	pool, err := pgxpool.New(ctx, url)
-	if err != nil {
-		closeServer()
-		return nil, nil, err
-	}
-	if err := engine.Migrate(ctx, pool); err != nil {
-		pool.Close()
-		closeServer()
-		return nil, nil, err
-	}
-	return pool, func() { pool.Close(); closeServer() }, nil
 }
 
 // awaitReceipts waits for the mails, which are runs of their own, and says how

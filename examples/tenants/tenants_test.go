@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime/devdb"
 )
 
 // TestTenants runs the example, and once more after a tenant has changed its mind.
 func TestTenants(t *testing.T) {
-	pool, closeDB, err := openDatabase(t.Context())
+	pool, closeDB, err := devdb.Open(t.Context(), devdb.Config{})
 	require.NoError(t, err)
 	defer closeDB()
 	var tenants []tenant

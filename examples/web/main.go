@@ -15,11 +15,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/flowc-dev/flowc/examples/web/album/processphoto"
 	"github.com/flowc-dev/flowc/runtime/devdb"
-	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -34,7 +31,8 @@ func main() {
 
 // run serves until ctx ends. It calls ready with its URL.
 func run(ctx context.Context, addr string, ready func(url string)) (err error) {
-	pool, closeDB, err := openDatabase(ctx)
+	// The database of DATABASE_URL, or one that lives as long as this program.
+	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
 	if err != nil {
 		return err
 	}
@@ -80,30 +78,6 @@ func run(ctx context.Context, addr string, ready func(url string)) (err error) {
 		return err
 	}
 	return nil
-}
-
-// openDatabase connects to DATABASE_URL or, without it, to a PostgreSQL that
-// lives as long as this program, and installs the engine.
-func openDatabase(ctx context.Context) (*pgxpool.Pool, func(), error) {
-	url, closeServer := os.Getenv("DATABASE_URL"), func() {}
-	if url == "" {
-		db, err := devdb.Start(ctx, devdb.Config{})
-		if err != nil {
-			return nil, nil, err
-		}
-		url, closeServer = db.URL(), func() { db.Close() }
-	}
-	pool, err := pgxpool.New(ctx, url)
-	if err != nil {
-		closeServer()
-		return nil, nil, err
-	}
-	if err := engine.Migrate(ctx, pool); err != nil {
-		pool.Close()
-		closeServer()
-		return nil, nil, err
-	}
-	return pool, func() { pool.Close(); closeServer() }, nil
 }
 
 // schema is the service's own.

@@ -150,10 +150,15 @@ const clipped = `[...document.querySelectorAll("main td, main th, main .button, 
 
 func TestBrowserShowsPages(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, Config{})
+	s := newSite(t, Config{Name: "production"})
 	b := newBrowser(s)
 	id := s.start(`{"order": 1}`)
 	s.complete()
+	const long = "a_name_as_long_as_the_name_of_a_queue_may_be_xy"
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, long, runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: long}}})
+	require.NoError(t, err)
+	waiting, err := runtime.StartFlow(s.ctx, s.pool, long, json.RawMessage(`{}`))
+	require.NoError(t, err)
 	failed := s.start(`{}`)
 	s.work("permanent", strings.Repeat("a long word of an error ", 20)+strings.Repeat("x", 300))
 	for _, window := range []struct {
@@ -161,7 +166,7 @@ func TestBrowserShowsPages(t *testing.T) {
 		scheme string
 	}{{390, "dark"}, {820, "light"}, {1440, "dark"}} {
 		b.size(window.width, window.scheme)
-		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + id + "/steps/pack", "/flows", "/flows/shop", "/queues", "/workers"} {
+		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + waiting.ID(), "/runs/" + id + "/steps/pack", "/flows", "/flows/" + long, "/flows/shop", "/queues", "/workers"} {
 			b.open(path)
 			require.NotEmpty(t, js[string](b, `document.querySelector("h1").textContent`), path)
 			require.LessOrEqual(t, js[float64](b, `document.documentElement.scrollWidth - innerWidth`), 0.0, "%s is wider than %d", path, window.width)
@@ -171,6 +176,20 @@ func TestBrowserShowsPages(t *testing.T) {
 	}
 	b.open("/runs/" + id)
 	require.True(t, js[bool](b, `document.querySelector(".graph-wide [data-node=check]").getBoundingClientRect().width > 50`), "the graph is drawn")
+}
+
+func TestBrowserShowsAnEmptyDatabase(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	b := newBrowser(s)
+	_, err := runtime.DeleteFlow(s.ctx, s.pool, shop.Slug)
+	require.NoError(t, err)
+	b.size(390, "light")
+	for _, path := range []string{"/", "/flows", "/queues"} {
+		b.open(path)
+		require.Contains(t, js[string](b, `document.querySelector(".begin").textContent`), "flowc generate ./...", path)
+		require.LessOrEqual(t, js[float64](b, `document.documentElement.scrollWidth - innerWidth`), 0.0, path)
+	}
 }
 
 func TestBrowserFollowsARun(t *testing.T) {

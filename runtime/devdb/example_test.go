@@ -10,6 +10,22 @@ import (
 	"github.com/flowc-dev/flowc/runtime/devdb"
 )
 
+func ExampleOpen() {
+	ctx := context.Background()
+	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer closeDB()
+
+	var version int
+	if err := pool.QueryRow(ctx, "select max(version) from flowc.migrations").Scan(&version); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("the engine is there:", version > 0)
+	// Output: the engine is there: true
+}
+
 func Example() {
 	ctx := context.Background()
 	db, err := devdb.Start(ctx, devdb.Config{})
