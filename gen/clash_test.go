@@ -23,7 +23,7 @@ func compiles(t *testing.T, files map[string]string) (sources string) {
 		require.Empty(t, p.Problems)
 	}
 	flows, found := check.Packages(tree.Fset, tree.Packages)
-	require.Empty(t, texts(found))
+	require.Empty(t, texts(found, files))
 	require.NotEmpty(t, flows)
 	for _, flow := range flows {
 		source, err := emit.File(flow)

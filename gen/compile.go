@@ -3,6 +3,7 @@ package gen
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -87,7 +88,7 @@ type Mistake struct {
 	// Message says what is wrong.
 	Message string `json:"message"`
 	// Text is all there is to say, as it is printed: the place and the message,
-	// then, indented, other places involved and what to do.
+	// then, indented, the line of the source, other places involved and what to do.
 	Text string `json:"text"`
 }
 
@@ -105,14 +106,28 @@ func (e *MistakesError) Error() string {
 
 func mistakesError(found []diag.Diagnostic, dir string) error {
 	e := &MistakesError{}
+	source := sources()
 	for _, d := range found {
 		e.Mistakes = append(e.Mistakes, Mistake{
 			File:    diag.Relative(d.At.Filename, dir),
 			Line:    d.At.Line,
 			Column:  d.At.Column,
 			Message: d.Message,
-			Text:    d.Text(dir),
+			Text:    d.Text(dir, source),
 		})
 	}
 	return e
+}
+
+// sources reads files, each once.
+func sources() diag.Source {
+	read := map[string][]byte{}
+	return func(filename string) []byte {
+		contents, known := read[filename]
+		if !known {
+			contents, _ = os.ReadFile(filename) // without it, there is less to show
+			read[filename] = contents
+		}
+		return contents
+	}
 }

@@ -65,7 +65,7 @@ func generate(t *testing.T, files map[string]string) (*loadtest.Tree, []*model.F
 	tree, err := loadtest.Load(root, files)
 	require.NoError(t, err)
 	flows, found := check.Packages(tree.Fset, tree.Packages)
-	require.Empty(t, texts(found))
+	require.Empty(t, texts(found, files))
 	sources := map[string]string{}
 	for _, flow := range flows {
 		source, err := emit.File(flow)

@@ -24,8 +24,9 @@ const (
 	root     = "/house" // where the files of a case pretend to be
 )
 
-// TestMistakes checks what is told about each mistake, word for word, and that
-// following the fixes that are mechanical leaves nothing to tell.
+// TestMistakes checks what is told about each mistake, word for word, that each
+// mechanical fix mends what it is for and nothing else, and that following them
+// all leaves nothing to tell.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	cases, err := filepath.Glob(mistakes + "/*.txtar")
@@ -42,11 +43,16 @@ func TestMistakes(t *testing.T) {
 			flows, found := check.Packages(tree.Fset, tree.Packages)
 			require.NotEmpty(t, found, "nothing is told")
 			require.Empty(t, flows)
-			got := texts(found)
+			got := texts(found, files)
 			if *update {
 				writeWant(t, path, archive, got)
 			} else {
 				require.Equal(t, want, got)
+			}
+			for i, d := range found {
+				if len(d.Edits) > 0 {
+					requireMended(t, files, apply(t, tree, files, found[i:i+1]), found, i)
+				}
 			}
 			if mechanical(found) {
 				requireGenerates(t, apply(t, tree, files, found))
@@ -68,10 +74,12 @@ func split(archive *txtar.Archive) (files map[string]string, want string) {
 	return files, want
 }
 
-func texts(found []diag.Diagnostic) string {
+// texts are mistakes as they are printed.
+func texts(found []diag.Diagnostic, files map[string]string) string {
+	source := func(filename string) []byte { return []byte(files[strings.TrimPrefix(filename, root+"/")]) }
 	var b strings.Builder
 	for _, d := range found {
-		b.WriteString(d.Text(root) + "\n")
+		b.WriteString(d.Text(root, source) + "\n")
 	}
 	return b.String()
 }
@@ -108,6 +116,25 @@ func apply(t *testing.T, tree *loadtest.Tree, files map[string]string, found []d
 	return fixed
 }
 
+// requireMended checks that of the mistakes that were found, one is gone and none
+// is new.
+func requireMended(t *testing.T, files, fixed map[string]string, found []diag.Diagnostic, mended int) {
+	t.Helper()
+	tree, err := loadtest.Load(root, fixed)
+	require.NoError(t, err, "%s", fixed)
+	_, left := check.Packages(tree.Fset, tree.Packages)
+	var before []string
+	for i, d := range found {
+		if i != mended {
+			before = append(before, d.Message)
+		}
+	}
+	for _, d := range left {
+		require.Contains(t, before, d.Message, "%s\nafter the fix of\n%s\n%s",
+			texts([]diag.Diagnostic{d}, fixed), texts(found[mended:mended+1], files), fixed)
+	}
+}
+
 // requireGenerates checks that declarations have no mistake and that what is
 // generated from them compiles.
 func requireGenerates(t *testing.T, files map[string]string) {
@@ -115,7 +142,7 @@ func requireGenerates(t *testing.T, files map[string]string) {
 	tree, err := loadtest.Load(root, files)
 	require.NoError(t, err)
 	flows, found := check.Packages(tree.Fset, tree.Packages)
-	require.Empty(t, texts(found), "%s", files)
+	require.Empty(t, texts(found, files), "%s", files)
 	require.NotEmpty(t, flows)
 	for _, flow := range flows {
 		source, err := emit.File(flow)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 )
+
+var update = flag.Bool("update", false, "rewrite what scripts compare output with")
 
 func TestMain(m *testing.M) {
 	testscript.Main(withServer{m}, map[string]func(){
@@ -33,8 +36,9 @@ func TestScripts(t *testing.T) {
 	require.NoError(t, err)
 	dirs := strings.Fields(string(goEnv))
 	testscript.Run(t, testscript.Params{
-		Dir:  "testdata/script",
-		Cmds: databaseCommands,
+		Dir:           "testdata/script",
+		Cmds:          databaseCommands,
+		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
 			env.Vars = append(env.Vars,
 				"GOCACHE="+dirs[0], "GOMODCACHE="+dirs[1], "GOROOT="+dirs[2],

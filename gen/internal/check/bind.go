@@ -185,6 +185,8 @@ func (c *checker) bind(d *declaration, w want) (source model.Source, needs []*pr
 	switch {
 	case len(exact) == 1:
 		return whole(exact[0], w.typ), exact, true
+	case len(exact) > 1 && slices.ContainsFunc(exact, (*producer).unclear):
+		return source, nil, false
 	case len(exact) > 1:
 		c.ambiguous(pos, end, fmt.Sprintf("%s: %s comes from", w.who, c.name(w.typ)), exact, "tag it")
 		return source, nil, false

@@ -46,6 +46,8 @@ type checker struct {
 	// not: their problems are told, others are not ours.
 	reached map[*types.TypeName]bool
 	fields  map[token.Pos]*ast.Field // by the position of a name
+	// suspects may be meant as flows, but the compiler rejects what says so.
+	suspects []ast.Node
 	// importsGenerated is set if the package imports what is generated from it.
 	importsGenerated bool
 	// hiddenSeen are the names that were said to be hidden from the generated package.
@@ -119,7 +121,7 @@ func (c *checker) name(t types.Type) string {
 // package is for go build to tell, unless a declaration is broken for no other
 // reason.
 func (c *checker) reportProblems(declared []*declaration) {
-	var ranges []ast.Node
+	ranges := c.suspects
 	for _, d := range declared {
 		ranges = append(ranges, d.spec)
 	}
@@ -154,6 +156,7 @@ func (c *checker) reportProblems(declared []*declaration) {
 			last.NoteAt(p.Pos, "%s", more)
 		case p.Pos.IsValid():
 			last = c.diags.Add(p.Pos, token.NoPos, "%s", p.Message)
+			c.explain(last, p)
 		default:
 			c.diags.AddAt(p.At, "%s", p.Message)
 		}
@@ -180,9 +183,12 @@ func checkSlugs(diags *diag.List, all []*declaration) {
 			continue
 		}
 		pos, end := d.slugPlace()
-		diags.Add(pos, end, "%s has the slug %q, and so has %s", d.name, slug, first.name).
-			NoteAt(first.spec.Name.Pos(), "%s is declared here, with the slug %q", first.name, first.flow.Slug).
-			Fix(`tag one of them slug:"…"; the database does not see upper and lower case`)
+		b := diags.Add(pos, end, "%s has the slug %q, and so has %s", d.name, slug, first.name).
+			NoteAt(first.spec.Name.Pos(), "%s is declared here, with the slug %q", first.name, first.flow.Slug)
+		if slug != first.flow.Slug {
+			b.Note("upper and lower case count as one")
+		}
+		b.Fix(`tag one of them slug:"…" with another one; what a database has already keeps the one it has`)
 	}
 }
 
@@ -200,9 +206,9 @@ func (c *checker) checkPackages(declared []*declaration) {
 			if d.settings.pkg != nil {
 				pos, end = d.settings.pkg.pos(0), d.settings.pkg.end()
 			}
-			c.diags.Add(pos, end, "%s would be generated as package %s, and so would %s", d.name, name, first.name).
-				NoteAt(first.spec.Name.Pos(), "%s is declared here", first.name).
-				Fix(`tag one of them package:"…"`)
+			b := c.diags.Add(pos, end, "%s would be generated as package %s, and so would %s", d.name, name, first.name).
+				NoteAt(first.spec.Name.Pos(), "%s is declared here", first.name)
+			c.suggest(b, "package", free(name, func(s string) bool { return seen[s] != nil }), d.settings.pkg, d.field)
 			continue
 		}
 		seen[strings.ToLower(name)] = d

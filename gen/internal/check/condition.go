@@ -51,6 +51,8 @@ const (
 type conditionError struct {
 	start, end   int
 	message, fix string
+	// replacement is what to write instead, if that is all there is to do.
+	replacement string
 }
 
 // parseCondition reads a condition.
@@ -144,8 +146,15 @@ func (p *conditionParser) literal() (literal, *conditionError) {
 	case isNumber(l.text):
 		l.kind = number
 	default:
-		return l, &conditionError{start, p.i, fmt.Sprintf("%s is not true, false, a number or a text", l.text),
-			fmt.Sprintf("'%s', if a text is meant", strings.Trim(l.text, `"'`))}
+		e := &conditionError{start: start, end: p.i, message: fmt.Sprintf("%s is not true, false, a number or a text", l.text)}
+		if n, err := strconv.ParseInt(l.text, 0, 64); err == nil {
+			e.replacement = strconv.FormatInt(n, 10)
+			e.fix = "write " + e.replacement + ": numbers are written as in JSON"
+		} else {
+			e.replacement = "'" + strings.ReplaceAll(strings.Trim(l.text, `"'`), "'", "''") + "'"
+			e.fix = e.replacement + ", if a text is meant"
+		}
+		return l, e
 	}
 	return l, nil
 }
@@ -164,7 +173,7 @@ func (p *conditionParser) text(start int) (literal, *conditionError) {
 		b.WriteByte(p.source[p.i])
 		p.i++
 	}
-	return literal{}, &conditionError{start, p.i, "the text has no closing quote", "end it with a '"}
+	return literal{}, &conditionError{start: start, end: p.i, message: "the text has no closing quote", fix: "end it with a '"}
 }
 
 // isNumber reports whether a literal is a number as JSON writes it.
@@ -180,33 +189,55 @@ func isNumber(s string) bool {
 	return err == nil
 }
 
+// joins is what stands at the start of a text for &&, or "".
+func joins(s string) string {
+	for _, word := range []string{",", ";", "and ", "AND ", "& "} {
+		if strings.HasPrefix(s, word) {
+			return strings.TrimSpace(word)
+		}
+	}
+	return ""
+}
+
 // unexpected says what stands where something else should.
 func (p *conditionParser) unexpected(wanted string) *conditionError {
 	rest := p.source[p.i:]
-	e := &conditionError{start: p.i, end: len(p.source)}
+	e := &conditionError{start: p.i, end: p.i}
 	switch {
 	case rest == "":
-		e.message, e.fix = "the condition ends where "+wanted+" should follow", "complete it"
-		return e
+		e.message, e.fix = "the condition ends where "+wanted+" should follow", "complete it, or remove what hangs"
 	case strings.HasPrefix(rest, "||"):
+		e.end += len("||")
 		e.message = "a condition knows no ||"
 		e.fix = "let the step before give a bool that says it, and look at that"
 	case strings.HasPrefix(rest, "!="):
+		e.end += len("!=")
 		e.message = "a condition knows no !=, only =="
 		e.fix = "write ==, in an if_not"
 	case strings.HasPrefix(rest, "!"):
+		e.end++
 		e.message = "a condition knows no !"
 		e.fix = "say it with if_not"
 	case strings.HasPrefix(rest, "<"), strings.HasPrefix(rest, ">"):
+		e.end++
 		e.message = "a condition knows no " + rest[:1] + ", only =="
 		e.fix = "let the step before give a bool that says it, and look at that"
 	case strings.HasPrefix(rest, "="):
+		e.end++
 		e.message, e.fix = "a condition compares with ==", "write =="
-	case strings.HasPrefix(rest, ","), strings.HasPrefix(rest, "and "), strings.HasPrefix(rest, "& "):
+		e.replacement = "=="
+	case wanted == "&&" && joins(rest) != "":
+		e.end += len(joins(rest))
 		e.message, e.fix = "a condition joins its terms with &&", "write &&"
+		e.replacement = " &&"
 	default:
-		r, _ := utf8.DecodeRuneInString(rest)
-		e.message = fmt.Sprintf("%q stands where %s should", r, wanted)
+		r, size := utf8.DecodeRuneInString(rest)
+		e.end += size
+		what := fmt.Sprintf("%q", r)
+		if r == ' ' {
+			what = "a space"
+		}
+		e.message = fmt.Sprintf("%s stands where %s should", what, wanted)
 		e.fix = "write it like X.Field, or X.Field == 'text' && X.Other == 3"
 	}
 	return e

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/token"
 	"go/types"
+	"slices"
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/load"
@@ -16,6 +17,7 @@ type declaration struct {
 	pkg      string // import path
 	name     string
 	spec     *ast.TypeSpec
+	field    *ast.Field // that embeds the head
 	head     *marker
 	headExpr ast.Expr
 	settings *settings
@@ -34,10 +36,43 @@ func (d *declaration) slugPlace() (pos, end token.Pos) {
 	return where(d.spec.Name)
 }
 
+// misspelt reports whether a struct embeds what package dsl does not have, so
+// that it may be meant as a flow.
+func (c *checker) misspelt(fields *ast.StructType) bool {
+	return slices.ContainsFunc(fields.Fields.List, func(f *ast.Field) bool {
+		if len(f.Names) > 0 {
+			return false
+		}
+		expr := f.Type
+		switch x := expr.(type) {
+		case *ast.IndexExpr:
+			expr = x.X
+		case *ast.IndexListExpr:
+			expr = x.X
+		}
+		selector, ok := ast.Unparen(expr).(*ast.SelectorExpr)
+		if !ok {
+			return false
+		}
+		name, _ := selector.X.(*ast.Ident)
+		imported, ok := c.pkg.Info.Uses[name].(*types.PkgName)
+		return ok && imported.Imported().Path() == model.DSL && c.pkg.Info.Uses[selector.Sel] == nil
+	})
+}
+
+// hasField reports whether a field of the struct has a name.
+func (d *declaration) hasField(name string) bool {
+	fields := d.spec.Type.(*ast.StructType).Fields.List
+	return slices.ContainsFunc(fields, func(f *ast.Field) bool {
+		return slices.ContainsFunc(f.Names, func(n *ast.Ident) bool { return n.Name == name })
+	})
+}
+
 // A step is a field that declares a step, or stands for the step of a job.
 type step struct {
 	who      string // in messages: ProcessOrder.Charge
 	name     *ast.Ident
+	field    *ast.Field
 	expr     ast.Expr // the type of the field
 	marker   *marker
 	settings *settings
@@ -133,6 +168,9 @@ func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declarati
 		}
 	}
 	switch {
+	case len(heads) == 0 && c.misspelt(fields):
+		c.suspects = append(c.suspects, spec)
+		return nil
 	case len(heads) == 0 && len(steps) == 0:
 		return nil
 	case len(heads) == 0:
@@ -154,7 +192,7 @@ func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declarati
 			second = heads[0]
 		}
 		c.diags.Add(second.Pos(), second.End(), "%s is already a %s", name, strings.ToLower(markerOf(c.pkg.Info, embedded[0].Type).name)).
-			NoteAt(embedded[0].Pos(), "because of this").
+			NoteAt(embedded[0].Pos(), "by this dsl.%s", markerOf(c.pkg.Info, embedded[0].Type).name).
 			Fix("remove one of them; two flows are two structs")
 		return nil
 	}
@@ -164,6 +202,7 @@ func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declarati
 		pkg:      c.pkg.Path,
 		name:     name,
 		spec:     spec,
+		field:    head,
 		head:     markerOf(c.pkg.Info, head.Type),
 		headExpr: head.Type,
 	}
@@ -199,8 +238,10 @@ func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declarati
 func (c *checker) refuseCopy(spec *ast.TypeSpec) {
 	pos, end := where(spec.Name)
 	if m := markerOf(c.pkg.Info, spec.Type); m != nil && m.head() && !spec.Assign.IsValid() {
+		marker := types.ExprString(spec.Type)
 		c.diags.Add(pos, end, "%s is not a struct that embeds dsl.%s", spec.Name.Name, m.name).
-			Fix("type %s struct { dsl.%s[In, Out] }", spec.Name.Name, m.name)
+			Fix("type %s struct{ %s }", spec.Name.Name, marker).
+			Edit(spec.Type.Pos(), spec.Type.End(), "struct{ "+marker+" }")
 		return
 	}
 	obj := c.pkg.Info.Defs[spec.Name]
@@ -221,44 +262,42 @@ func (c *checker) refuseCopy(spec *ast.TypeSpec) {
 	}
 }
 
-// declarable checks what keeps a generated package from naming the flow.
+// declarable checks what keeps a generated package from naming the flow. It
+// reports whether the rest can be looked at all the same.
 func (c *checker) declarable(d *declaration) bool {
 	pos, end := where(d.spec.Name)
-	ok := true
 	if d.head.pointer {
 		p, e := where(d.headExpr)
 		c.diags.Add(p, e, "%s embeds a pointer to dsl.%s", d.name, d.head.name).
 			Fix("embed dsl.%s itself", d.head.name).Edit(p, p+1, "")
-		ok = false
 	}
 	if d.head.alias {
 		p, e := where(d.headExpr)
-		c.diags.Add(p, e, "%s embeds %s, an alias of dsl.%s", d.name, types.ExprString(d.headExpr), d.head.name).
-			Fix("embed dsl.%s itself", d.head.name)
-		ok = false
+		b := c.diags.Add(p, e, "%s embeds %s, an alias of dsl.%s", d.name, types.ExprString(d.headExpr), d.head.name)
+		if args := d.head.args; args != nil {
+			b.Fix("embed dsl.%s[%s, %s] itself", d.head.name, c.name(args[0]), c.name(args[1]))
+		} else {
+			b.Fix("embed dsl.%s itself", d.head.name)
+		}
 	}
 	if d.spec.TypeParams != nil {
 		p, e := where(d.spec.TypeParams)
 		c.diags.Add(p, e, "%s has type parameters, but a flow is one flow of the database", d.name).
 			Fix("declare a flow for each type that it is meant for")
-		ok = false
 	}
 	if d.spec.Assign.IsValid() {
 		c.diags.Add(d.spec.Assign, d.spec.Assign+1, "%s is an alias of a struct without a name", d.name).
 			Fix("remove the =").Edit(d.spec.Assign, d.spec.Assign+1, "")
-		ok = false
 	}
 	switch {
 	case c.pkg.Name == "main":
 		c.diags.Add(pos, end, "%s is declared in package main, which the generated package could not import", d.name).
 			Fix("move %s and its types to a package of their own", d.name)
-		ok = false
 	case !ast.IsExported(d.name):
 		c.diags.Add(pos, end, "%s is not exported, so the generated package could not name it", d.name).
-			Fix("give it a name that begins with an upper case letter")
-		ok = false
+			Fix("%s", exported(d.name, func(name string) bool { return c.pkg.Types.Scope().Lookup(name) != nil }))
 	}
-	return ok
+	return d.spec.TypeParams == nil
 }
 
 // declareSteps reads the fields of a flow.
@@ -311,12 +350,13 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 	who := d.name + "." + ident.Name
 	switch {
 	case ident.Name == "_":
-		c.diags.Add(pos, end, "%s: a step needs a name", d.name).Fix("give it one")
+		c.diags.Add(pos, end, "%s: a step needs a name, for its handler and for the database", d.name).
+			Fix("write one that begins with an upper case letter instead of _")
 		d.partial = true
 		return
 	case !ident.IsExported():
 		c.diags.Add(pos, end, "%s is not exported, so no handler could be written for it", who).
-			Fix("give it a name that begins with an upper case letter")
+			Fix("%s", exported(ident.Name, d.hasField))
 	case ident.Name == "Input":
 		c.diags.Add(pos, end, "%s: Input is what the flow takes, so no step can have that name", who).
 			Fix("call it something else")
@@ -331,15 +371,20 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 	if doc == nil {
 		doc = f.Comment
 	}
-	d.steps = append(d.steps, &step{
+	s := &step{
 		who:      who,
 		name:     ident,
+		field:    f,
 		expr:     f.Type,
 		marker:   m,
 		settings: c.settings(f.Tag, on, who),
 		index:    len(d.steps),
 		model:    &model.Step{Name: ident.Name, Doc: text(doc), Map: on == onMap},
-	})
+	}
+	if !ident.IsExported() {
+		s.settings.unclear = true // it will have another name
+	}
+	d.steps = append(d.steps, s)
 }
 
 // jobStep is the only step of a job. Its options are those of the flow; what
@@ -350,6 +395,7 @@ func (c *checker) jobStep(d *declaration, head *ast.Field) *step {
 	return &step{
 		who:      d.name,
 		name:     d.spec.Name,
+		field:    head,
 		expr:     head.Type,
 		marker:   d.head,
 		settings: &own,

@@ -7,6 +7,7 @@ import (
 	"go/types"
 	"strings"
 
+	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
@@ -61,7 +62,7 @@ func (c *checker) nameFlow(d *declaration) {
 		slug = d.settings.slug.value
 	}
 	pos, end := d.slugPlace()
-	if c.checkSlug(d.name, slug, d.settings.slug != nil, pos, end) {
+	if c.checkSlug(d.name, slug, instead(d.name, "flow"), d.settings.slug, d.field, pos, end) {
 		if d.settings.version > 1 {
 			slug += fmt.Sprintf("_v%d", d.settings.version)
 		}
@@ -80,8 +81,15 @@ func (c *checker) nameFlow(d *declaration) {
 		pos, end = where(d.spec.Name)
 	}
 	if fault := packageFault(name); fault != "" {
-		c.diags.Add(pos, end, "%s cannot be generated as package %q, which %s", d.name, name, fault).
-			Fix(`tag it package:"…" with another name`)
+		b := c.diags.Add(pos, end, "%s cannot be generated as package %q, which %s", d.name, name, fault)
+		better := strings.Trim(asSlug(name), "_")
+		if packageFault(better) != "" {
+			better += "flow"
+		}
+		if asSlug(name) == "" {
+			better = ""
+		}
+		c.suggest(b, "package", better, d.settings.pkg, d.field)
 		return
 	}
 	d.flow.Package = name
@@ -102,8 +110,11 @@ func (c *checker) nameSteps(d *declaration) {
 		}
 		s.model.Slug = slug
 		pos, end := s.slugPlace()
-		if !c.checkSlug(s.who, slug, s.settings.slug != nil, pos, end) {
+		if !c.checkSlug(s.who, slug, instead(s.name.Name, "step"), s.settings.slug, s.field, pos, end) {
 			continue
+		}
+		if !s.name.IsExported() && s.settings.slug == nil {
+			continue // it will have another one
 		}
 		if len(slug) > maxStepSlug {
 			c.diags.Add(pos, end, "%s: the slug %q has %d characters, and the database allows %d", s.who, slug, len(slug), maxStepSlug).
@@ -111,37 +122,64 @@ func (c *checker) nameSteps(d *declaration) {
 		}
 		// encoding/json would take one for the other if they differed only by case.
 		if first := seen[strings.ToLower(slug)]; first != nil {
-			c.diags.Add(pos, end, "%s has the slug %q, and so has %s", s.who, slug, first.name.Name).
-				NoteAt(first.name.Pos(), "%s is declared here, with the slug %q", first.name.Name, first.model.Slug).
-				Fix(`tag one of them slug:"…"; upper and lower case count as one`)
+			b := c.diags.Add(pos, end, "%s has the slug %q, and so has %s", s.who, slug, first.name.Name).
+				NoteAt(first.name.Pos(), "%s is declared here, with the slug %q", first.name.Name, first.model.Slug)
+			if slug != first.model.Slug {
+				b.Note("upper and lower case count as one")
+			}
+			c.suggest(b, "slug", free(slug, func(s string) bool { return seen[strings.ToLower(s)] != nil }), s.settings.slug, s.field)
 			continue
 		}
 		seen[strings.ToLower(slug)] = s
 	}
 }
 
-// checkSlug checks the form of a slug that is in a tag at pos, or made from the
-// name at pos.
-func (c *checker) checkSlug(who, slug string, tagged bool, pos, end token.Pos) bool {
+// checkSlug checks the form of a slug that is in a tag, or else made from a name.
+// instead is what it could be if it is reserved.
+func (c *checker) checkSlug(who, slug, instead string, tag *pair, field *ast.Field, pos, end token.Pos) bool {
 	switch {
 	case strings.EqualFold(slug, model.RunKey):
 		b := c.diags.Add(pos, end, "%s: %q is what the database calls the run's own input", who, slug)
-		if tagged {
-			b.Fix("choose another slug")
-		} else {
-			b.Fix(`tag it slug:"…" with another one`)
-		}
+		c.suggest(b, "slug", instead, tag, field)
 	case !slugForm.MatchString(slug):
 		b := c.diags.Add(pos, end, "%s: %q is not a slug: a letter or underscore, then letters, digits and underscores, all of them ASCII", who, slug)
-		if tagged {
-			b.Fix("choose another slug")
-		} else {
-			b.Fix(`tag it slug:"…" with one`)
-		}
+		c.suggest(b, "slug", asSlug(slug), tag, field)
 	default:
 		return true
 	}
 	return false
+}
+
+// instead is a slug for a name that is not the one that is reserved.
+func instead(name, kind string) string {
+	if slug := snake(name); slug != model.RunKey {
+		return slug
+	}
+	return model.RunKey + "_" + kind
+}
+
+// suggest makes another value of a naming tag the fix of a mistake; an empty one
+// is for the user to find.
+func (c *checker) suggest(b *diag.Builder, key, value string, tag *pair, field *ast.Field) {
+	switch {
+	case value == "" && tag != nil:
+		b.Fix("choose another %s", key)
+	case value == "":
+		b.Fix(`tag it %s:"…" with one of ASCII letters`, key)
+	case tag != nil:
+		b.Fix(`%s:"%s"`, key, value).Edit(tag.pos(0), tag.end(), value)
+	default:
+		c.fixByTag(b, field, key, value)
+	}
+}
+
+// free is a name that is not taken yet.
+func free(name string, taken func(string) bool) string {
+	for i := 2; ; i++ {
+		if candidate := fmt.Sprintf("%s_%d", name, i); !taken(candidate) {
+			return candidate
+		}
+	}
 }
 
 // bindResult says where the output of the flow comes from.

@@ -57,7 +57,7 @@ func (c *checker) join(d *declaration, w want, fields *types.Struct, producers [
 	ok := true
 	for i := range fields.NumFields() {
 		f := fields.Field(i)
-		p, bound := c.joinField(d, w, f, fields.Tag(i), producers)
+		p, bound := c.joinField(d, w, fields, f, fields.Tag(i), producers)
 		if p != nil {
 			needs = append(needs, p)
 			if first := taken[p]; first != nil {
@@ -90,11 +90,13 @@ func endOf(f *types.Var) token.Pos { return f.Pos() + token.Pos(len(f.Name())) }
 
 // joinField finds the producer of a field of a join. It returns the producer
 // that is meant even if it does not fit.
-func (c *checker) joinField(d *declaration, w want, f *types.Var, tag string, producers []*producer) (meant *producer, ok bool) {
+func (c *checker) joinField(d *declaration, w want, fields *types.Struct, f *types.Var, tag string, producers []*producer) (meant *producer, ok bool) {
 	who := c.fieldOf(w.typ, f)
 	if !f.Exported() {
 		c.diags.Add(f.Pos(), endOf(f), "%s is not exported, so nothing can set it", who).
-			Fix("give it a name that begins with an upper case letter")
+			Fix("%s", exported(f.Name(), func(name string) bool {
+				return slices.ContainsFunc(slices.Collect(fields.Fields()), func(f *types.Var) bool { return f.Name() == name })
+			}))
 		return nil, false
 	}
 	pos, end := f.Pos(), endOf(f)
@@ -145,6 +147,8 @@ func (c *checker) joinField(d *declaration, w want, f *types.Var, tag string, pr
 	switch {
 	case len(exact) == 1:
 		return exact[0], true
+	case len(exact) > 1 && slices.ContainsFunc(exact, (*producer).unclear):
+		return nil, false
 	case len(exact) > 1:
 		c.ambiguous(pos, end, fmt.Sprintf("%s: %s comes from", who, c.name(f.Type())), exact, "name it after one of them, or tag it")
 		return nil, false

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 var (
@@ -40,6 +41,39 @@ func base(name string) string {
 		}
 	}
 	return name
+}
+
+// exported says how to give an exported name instead of another.
+func exported(name string, taken func(name string) bool) string {
+	runes := []rune(strings.TrimLeft(name, "_"))
+	if len(runes) > 0 {
+		runes[0] = unicode.ToUpper(runes[0])
+	}
+	if better := string(runes); token.IsExported(better) && !taken(better) {
+		return "call it " + better + ", with an upper case letter"
+	}
+	return "give it a name that begins with an upper case letter"
+}
+
+// asSlug is a name with what cannot be in a slug replaced, or "" if it is not
+// written in ASCII at all.
+func asSlug(name string) string {
+	slug := strings.Map(func(r rune) rune {
+		switch {
+		case r > unicode.MaxASCII:
+			return -1
+		case r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+			return r
+		}
+		return '_'
+	}, name)
+	if slug == "" || utf8.RuneCountInString(slug) != utf8.RuneCountInString(name) {
+		return ""
+	}
+	if unicode.IsDigit(rune(slug[0])) {
+		slug = "_" + slug
+	}
+	return slug
 }
 
 // packageFault says why a name cannot be that of a generated package and its

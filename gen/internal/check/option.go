@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"go/ast"
 	"go/token"
 	"math"
@@ -74,8 +75,15 @@ func (c *checker) settings(lit *ast.BasicLit, on int, who string) *settings {
 	s := &settings{version: 1}
 	pairs, fault := parseTag(lit)
 	if fault != nil {
-		c.diags.Add(fault.pos, token.NoPos, "%s: %s", who, fault.message).
-			Fix("write key:\"value\" pairs with a space between them, in backquotes")
+		b := c.diags.Add(fault.pos, fault.pos+token.Pos(len(fault.text)), "%s: %s", who, fault.message)
+		if fault.instead != "" {
+			b.Fix("write %s", cmp.Or(strings.TrimSpace(fault.instead), "a space there"))
+			if lit.Value[0] == '`' {
+				b.Edit(fault.pos, fault.pos+token.Pos(len(fault.text)), fault.instead)
+			}
+		} else {
+			b.Fix("write key:\"value\" pairs with a space between them, in backquotes")
+		}
 		s.unclear = true
 	}
 	seen := map[string]*pair{}

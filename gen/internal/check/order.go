@@ -99,9 +99,27 @@ func (c *checker) reportCycle(d *declaration, cycle []*step) {
 	pos, end := where(cycle[0].name)
 	b := c.diags.Add(pos, end, "%s: %s waits for itself: %s", d.name, names[0], strings.Join(names, " ← "))
 	for i, s := range cycle {
-		b.NoteAt(s.name.Pos(), "%s waits for %s", s.name.Name, names[i+1])
+		b.NoteAt(s.name.Pos(), "%s waits for %s, %s", s.name.Name, names[i+1], c.whyWait(s, cycle[(i+1)%len(cycle)]))
 	}
 	b.Fix("let one of them take what an earlier step gives")
+}
+
+// whyWait says why a step waits for another.
+func (c *checker) whyWait(s, dep *step) string {
+	source := s.model.Source
+	switch {
+	case source.Kind == model.Item:
+		return "whose list it maps over"
+	case source.Kind == model.Output && source.Key == dep.model.Slug:
+		return "whose " + c.name(source.Type) + " it takes"
+	case source.Kind == model.Join:
+		for _, f := range source.Fields {
+			if f.Key == dep.model.Slug {
+				return "whose " + c.name(f.Type) + " it takes as " + c.name(source.Type) + "." + f.Name
+			}
+		}
+	}
+	return "as its tag says"
 }
 
 // checkChain reports the longest row of steps of a kind, each waiting for the

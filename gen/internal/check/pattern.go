@@ -30,7 +30,10 @@ func (c *checker) pattern(d *declaration, s *step, p *pair) *model.Condition {
 	}
 	cond, fault := parseCondition(p.value)
 	if fault != nil {
-		c.diags.Add(p.pos(fault.start), p.pos(fault.end), "%s: %s", s.who, fault.message).Fix("%s", fault.fix)
+		b := c.diags.Add(p.pos(fault.start), p.pos(fault.end), "%s: %s", s.who, fault.message).Fix("%s", fault.fix)
+		if fault.replacement != "" {
+			b.Edit(p.pos(fault.start), p.pos(fault.end), fault.replacement)
+		}
 		return nil
 	}
 	root := object{}
@@ -119,14 +122,18 @@ func (c *checker) subject(d *declaration, s *step, p *pair, t term) *producer {
 		switch {
 		case other.step == s:
 			c.diags.Add(pos, end, "%s: a condition cannot look at what the step itself gives", s.who).
-				Fix("look at %s", enumerate(seen, "or"))
+				Fix("look at %s", orNothing(seen))
 		case other.step == nil:
 			c.diags.Add(pos, end, "%s waits for %s, so its condition sees what %s, and not the flow's input",
 				s.who, enumerate(seen, "and"), plural(len(seen), "that gives", "those give")).
 				Fix("let %s give it, and look at that", enumerate(seen, "or"))
 		default:
-			c.diags.Add(pos, end, "%s does not wait for %s, so its condition cannot look at it", s.who, first.name).
-				Fix(`tag it after:"%s"`, first.name)
+			b := c.diags.Add(pos, end, "%s does not wait for %s, so its condition cannot look at it", s.who, first.name)
+			if after := s.settings.after; after != nil {
+				b.Fix(`add it to after: after:"%s, %s"`, after.value, first.name).Edit(after.end(), after.end(), ", "+first.name)
+			} else {
+				c.fixByTag(b, s.field, "after", first.name)
+			}
 		}
 		return nil
 	}
@@ -147,6 +154,14 @@ func (c *checker) subject(d *declaration, s *step, p *pair, t term) *producer {
 		b.Fix("let the step take what the condition asks for")
 	}
 	return nil
+}
+
+// orNothing are the words for what can be looked at.
+func orNothing(names []string) string {
+	if len(names) == 0 {
+		return "what it takes, once it takes something"
+	}
+	return "a field of " + enumerate(names, "or")
 }
 
 func plural(n int, one, many string) string {
@@ -194,7 +209,7 @@ func (c *checker) member(s *step, p *pair, t types.Type, at string, name segment
 		if near := diag.Nearest(name.name, names); near != "" {
 			b.Fix("did you mean %s?", near).Edit(pos, end, near)
 		} else {
-			b.Fix("it has %s", enumerate(names, "and"))
+			b.Fix("look at %s", enumerate(names, "or"))
 		}
 		return m, false
 	}
@@ -265,6 +280,15 @@ func (c *checker) literal(s *step, p *pair, t term, leaf member) (raw json.RawMe
 			return nil, "", false
 		}
 		l.text = "true"
+	} else if l.kind == number && basic.Info()&types.IsFloat != 0 && !fitsFloat(l.text, basic) {
+		b := c.diags.Add(p.pos(l.start), p.pos(l.end), "%s: %s is %s, which cannot be exactly %s, so its JSON is never that",
+			s.who, where, c.name(leaf.typ), l.text)
+		if rounded := round(l.text, basic); fitsFloat(rounded, basic) {
+			b.Fix("compare it with %s, which is what JSON has for it", rounded).Edit(p.pos(l.start), p.pos(l.end), rounded)
+		} else {
+			b.Fix("compare it with a smaller number")
+		}
+		return nil, "", false
 	} else if l.kind != kind || kind == number && !fitsNumber(l.text, basic) {
 		c.diags.Add(p.pos(l.start), p.pos(l.end), "%s: %s is %s, and %s is not", s.who, where, c.name(leaf.typ), p.value[l.start:l.end]).
 			Fix("compare it with %s", kindOf(basic))
@@ -308,7 +332,7 @@ func isZero(l literal) bool {
 // fitsNumber reports whether a number is one of a type.
 func fitsNumber(s string, t *types.Basic) bool {
 	if t.Info()&types.IsFloat != 0 {
-		return fitsFloat(s, t)
+		return true // fitsFloat has more to say
 	}
 	bits := map[types.BasicKind]int{
 		types.Int8: 8, types.Int16: 16, types.Int32: 32, types.Uint8: 8, types.Uint16: 16, types.Uint32: 32,
@@ -328,17 +352,19 @@ func fitsNumber(s string, t *types.Basic) bool {
 // fitsFloat reports whether a float of a type is written in JSON as the number
 // that s is: only then can it be found.
 func fitsFloat(s string, t *types.Basic) bool {
+	want, okWant := new(big.Rat).SetString(s)
+	have, okHave := new(big.Rat).SetString(round(s, t))
+	return okWant && okHave && want.Cmp(have) == 0
+}
+
+// round is a number as a float of a type is written.
+func round(s string, t *types.Basic) string {
 	bits := 64
 	if t.Kind() == types.Float32 {
 		bits = 32
 	}
-	f, err := strconv.ParseFloat(s, bits)
-	if err != nil {
-		return false
-	}
-	want, okWant := new(big.Rat).SetString(s)
-	have, okHave := new(big.Rat).SetString(strconv.FormatFloat(f, 'g', -1, bits))
-	return okWant && okHave && want.Cmp(have) == 0
+	f, _ := strconv.ParseFloat(s, bits) // if it is too large, infinity is no number
+	return strconv.FormatFloat(f, 'g', -1, bits)
 }
 
 func kindOf(t *types.Basic) string {
@@ -348,7 +374,7 @@ func kindOf(t *types.Basic) string {
 	case t.Info()&types.IsString != 0:
 		return "a text in single quotes"
 	case t.Info()&types.IsFloat != 0:
-		return fmt.Sprintf("a number that %s can hold exactly as it is written", t.Name())
+		return "a number"
 	}
 	return fmt.Sprintf("a whole number that fits %s", t.Name())
 }

@@ -1,10 +1,14 @@
 package check
 
 import (
+	"fmt"
 	"go/ast"
 	"go/token"
+	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/flowc-dev/flowc/gen/internal/diag"
 )
 
 // A pair is one key:"value" of a struct tag. It knows where each byte of its
@@ -26,6 +30,25 @@ func (p *pair) end() token.Pos { return p.at[len(p.at)-1] }
 type tagError struct {
 	pos     token.Pos
 	message string
+	// text is what is wrong, and instead what was probably meant, if that is clear.
+	text, instead string
+}
+
+// almostPair is a pair that lacks quotes, or has another sign than a colon or a
+// space around it.
+var almostPair = regexp.MustCompile(`^([a-z_]+) ?[:=] ?(?:"([^"]*)"|([^" ,;]+))(?:[,;] ?|$| )`)
+
+// malformed is a fault that begins with a text.
+func malformed(pos token.Pos, rest, message string) *tagError {
+	e := &tagError{pos: pos, message: message}
+	if m := almostPair.FindStringSubmatch(rest); m != nil {
+		e.text = m[0]
+		e.instead = m[1] + `:"` + m[2] + m[3] + `"`
+		if len(m[0]) < len(rest) {
+			e.instead += " "
+		}
+	}
+	return e
 }
 
 // parseTag takes a struct tag apart: pairs with one space between them, as go
@@ -36,7 +59,7 @@ func parseTag(lit *ast.BasicLit) ([]*pair, *tagError) {
 	}
 	text, at, ok := unquote(lit.Value, positions(lit.Pos(), len(lit.Value)))
 	if !ok {
-		return nil, &tagError{lit.Pos(), "the tag is not a string"}
+		return nil, &tagError{pos: lit.Pos(), message: "the tag is not a string"}
 	}
 	var pairs []*pair
 	for i := 0; i < len(text); {
@@ -45,7 +68,11 @@ func parseTag(lit *ast.BasicLit) ([]*pair, *tagError) {
 			continue
 		}
 		if i > 0 && text[i-1] != ' ' {
-			return pairs, &tagError{at[i], "the tag needs a space before the next key"}
+			fault := &tagError{pos: at[i], message: "the tag needs a space before the next key", instead: " "}
+			if text[i] == ',' || text[i] == ';' {
+				fault.message, fault.text = "the tag has "+strconv.Quote(text[i:i+1])+" where a space should be", text[i:i+1]
+			}
+			return pairs, fault
 		}
 		start := i
 		for i < len(text) && text[i] > ' ' && text[i] != ':' && text[i] != '"' && text[i] != 0x7f {
@@ -53,16 +80,16 @@ func parseTag(lit *ast.BasicLit) ([]*pair, *tagError) {
 		}
 		key := text[start:i]
 		if key == "" || i+1 >= len(text) || text[i] != ':' || text[i+1] != '"' {
-			return pairs, &tagError{at[start], `the tag is not made of key:"value" pairs`}
+			return pairs, malformed(at[start], text[start:], `the tag is not made of key:"value" pairs`)
 		}
 		quoted := i + 1
 		end := closingQuote(text, quoted)
 		if end < 0 {
-			return pairs, &tagError{at[quoted], "the value of " + key + " has no closing quote"}
+			return pairs, &tagError{pos: at[quoted], message: "the value of " + key + " has no closing quote"}
 		}
 		value, valueAt, ok := unquote(text[quoted:end+1], at[quoted:end+2])
 		if !ok {
-			return pairs, &tagError{at[quoted], "the value of " + key + " is not a Go string"}
+			return pairs, &tagError{pos: at[quoted], message: "the value of " + key + " is not a Go string"}
 		}
 		pairs = append(pairs, &pair{key: key, keyPos: at[start], value: value, at: valueAt})
 		i = end + 1
@@ -154,4 +181,16 @@ func (p *pair) words() (list []word) {
 		start = i + 1
 	}
 	return list
+}
+
+// fixByTag makes it the fix of a mistake to tag a field.
+func (c *checker) fixByTag(b *diag.Builder, field *ast.Field, key, value string) {
+	b.Fix(`tag it %s:"%s"`, key, value)
+	switch {
+	case field == nil || len(field.Names) > 1: // the tag would be that of several
+	case field.Tag == nil:
+		b.Edit(field.Type.End(), field.Type.End(), fmt.Sprintf(" `%s:\"%s\"`", key, value))
+	case field.Tag.Value[0] == '`':
+		b.Edit(field.Tag.End()-1, field.Tag.End()-1, fmt.Sprintf(` %s:"%s"`, key, value))
+	}
 }

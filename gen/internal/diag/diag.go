@@ -122,17 +122,15 @@ func (b *Builder) Edit(pos, end token.Pos, replacement string) *Builder {
 // Text is the mistake as it is printed, paths relative to dir:
 //
 //	file:line:col: what is wrong
+//		| the line of the source
+//		|     ^^^^
 //		file:line:col: note
 //		fix: what to do
-func (d Diagnostic) Text(dir string) string {
-	var b strings.Builder
-	b.WriteString(place(d.At, dir))
-	b.WriteString(d.Message)
-	b.WriteString(d.Explanation(dir))
-	return b.String()
+func (d Diagnostic) Text(dir string, source Source) string {
+	return place(d.At, dir) + d.Message + d.excerpt(source) + d.Explanation(dir)
 }
 
-// Explanation is what follows the first line of Text: the notes and the fix.
+// Explanation is what follows the source in Text: the notes and the fix.
 func (d Diagnostic) Explanation(dir string) string {
 	var b strings.Builder
 	for _, n := range d.Notes {
