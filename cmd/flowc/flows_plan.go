@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -109,45 +107,14 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def runtime.Definition) (up
 // optionDifferences says which options change from what to what, in two
 // definitions of one shape.
 func optionDifferences(from, to runtime.Definition) (list []string) {
-	number := func(n *int) string {
-		if n == nil {
-			return "the flow's"
+	for _, d := range runtime.CompareDefinitions(from, to) {
+		where := ""
+		if d.Step != "" {
+			where = "step " + d.Step + ": "
 		}
-		return strconv.Itoa(*n)
-	}
-	span := func(d *time.Duration) string {
-		if d == nil {
-			return "the flow's"
-		}
-		return d.String()
-	}
-	note := func(where, name, old, new string) {
-		if old != new {
-			list = append(list, fmt.Sprintf("%s%s: %s, then %s", where, name, old, new))
-		}
-	}
-	note("", "max_attempts", number(from.MaxAttempts), number(to.MaxAttempts))
-	note("", "base_delay", span(from.BaseDelay), span(to.BaseDelay))
-	note("", "timeout", span(from.Timeout), span(to.Timeout))
-	stored := map[string]runtime.StepOptions{}
-	for _, s := range from.Steps {
-		stored[s.Slug] = s
-	}
-	for _, s := range to.Steps {
-		old, where := stored[s.Slug], "step "+s.Slug+": "
-		note(where, "max_attempts", number(old.MaxAttempts), number(s.MaxAttempts))
-		note(where, "base_delay", span(old.BaseDelay), span(s.BaseDelay))
-		note(where, "timeout", span(old.Timeout), span(s.Timeout))
-		note(where, "start_delay", noneIfNil(old.StartDelay), noneIfNil(s.StartDelay))
+		list = append(list, fmt.Sprintf("%s%s: %s, then %s", where, d.What, d.From, d.To))
 	}
 	return list
-}
-
-func noneIfNil(d *time.Duration) string {
-	if d == nil || *d == 0 {
-		return "none"
-	}
-	return d.String()
 }
 
 func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error {

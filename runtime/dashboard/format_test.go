@@ -138,30 +138,3 @@ func TestChart(t *testing.T) {
 	require.NotContains(t, svg, "-0.")
 	require.NotContains(t, string(chart(nil, time.Minute)), "NaN")
 }
-
-func TestCompare(t *testing.T) {
-	t.Parallel()
-	require.Empty(t, compare(shop, shop))
-	same := shop
-	same.Steps = append([]runtime.StepOptions(nil), shop.Steps...)
-	same.Steps[3].If = json.RawMessage(`{"check":{"mail":true}}`)
-	same.Steps[4].Deps = []string{"check", "pack"}
-	same.Timeout = runtime.Set(runtime.DefaultTimeout)
-	require.Empty(t, compare(shop, same), "what is written differently and means the same")
-
-	other := runtime.Definition{Slug: "shop", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{
-		{Slug: "check", MaxAttempts: runtime.Set(5)}, {Slug: "lines"}, {Slug: "pack", Deps: []string{"lines"}},
-		{Slug: "mail", Deps: []string{"check"}, IfNot: json.RawMessage(`{"a": 1}`), WhenUnmet: runtime.FailRun}, {Slug: "extra"},
-	}}}
-	text := strings.Join(compare(shop, other), "\n")
-	for _, want := range []string{
-		"step check: base_delay is 1h0m0s in the program and 1s in the database",
-		"step lines: what it waits for is check in the program and nothing in the database",
-		"step pack: the type is map in the program and single in the database",
-		`step mail: the condition if is {"check":{"mail":true}} in the program and none in the database`,
-		"step mail: when_unmet is skip in the program and fail in the database",
-		"step ship is not in the database", "step extra is not in the program",
-	} {
-		require.Contains(t, text, want)
-	}
-}

@@ -1,0 +1,132 @@
+package runtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Difference is one thing in which two definitions of a flow differ.
+type Difference struct {
+	// Step is the slug of a step; empty if it is about the flow.
+	Step string
+	// What is what differs, such as "max_attempts"; empty if one of the two does
+	// not have the step at all.
+	What string
+	// From and To are what it is in the one and in the other, in words.
+	From, To string
+}
+
+// CompareDefinitions lists in what two definitions of a flow differ: its options,
+// then its steps in their order, with what they wait for, their conditions and
+// their options. An option that is not set is as good as its default.
+func CompareDefinitions(from, to Definition) []Difference {
+	var all []Difference
+	note := func(step, what, from, to string) {
+		if from != to {
+			all = append(all, Difference{step, what, from, to})
+		}
+	}
+	note("", "max_attempts", numberOr(from.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)), numberOr(to.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)))
+	note("", "base_delay", spanOr(from.BaseDelay, DefaultBaseDelay.String()), spanOr(to.BaseDelay, DefaultBaseDelay.String()))
+	note("", "timeout", spanOr(from.Timeout, DefaultTimeout.String()), spanOr(to.Timeout, DefaultTimeout.String()))
+	const there, missing, flows = "there", "not there", "the flow's"
+	others := map[string]StepOptions{}
+	for _, s := range to.Steps {
+		others[s.Slug] = s
+	}
+	for _, s := range from.Steps {
+		o, ok := others[s.Slug]
+		if !ok {
+			note(s.Slug, "", there, missing)
+			continue
+		}
+		delete(others, s.Slug)
+		note(s.Slug, "type", typeWord(s.Type), typeWord(o.Type))
+		note(s.Slug, "what it waits for", slugWords(s.Deps), slugWords(o.Deps))
+		note(s.Slug, "if", patternWords(s.If), patternWords(o.If))
+		note(s.Slug, "if_not", patternWords(s.IfNot), patternWords(o.IfNot))
+		if s.If != nil || s.IfNot != nil {
+			note(s.Slug, "when_unmet", modeOr(s.WhenUnmet, SkipStep), modeOr(o.WhenUnmet, SkipStep))
+		}
+		note(s.Slug, "when_exhausted", modeOr(s.WhenExhausted, FailRun), modeOr(o.WhenExhausted, FailRun))
+		note(s.Slug, "max_attempts", numberOr(s.MaxAttempts, flows), numberOr(o.MaxAttempts, flows))
+		note(s.Slug, "base_delay", spanOr(s.BaseDelay, flows), spanOr(o.BaseDelay, flows))
+		note(s.Slug, "timeout", spanOr(s.Timeout, flows), spanOr(o.Timeout, flows))
+		note(s.Slug, "start_delay", delayWords(s.StartDelay), delayWords(o.StartDelay))
+	}
+	for _, s := range to.Steps {
+		if _, left := others[s.Slug]; left {
+			note(s.Slug, "", missing, there)
+		}
+	}
+	return all
+}
+
+func numberOr(n *int, unset string) string {
+	if n == nil {
+		return unset
+	}
+	return strconv.Itoa(*n)
+}
+
+func spanOr(d *time.Duration, unset string) string {
+	if d == nil {
+		return unset
+	}
+	return d.String()
+}
+
+func delayWords(d *time.Duration) string {
+	if d == nil || *d == 0 {
+		return "none"
+	}
+	return d.String()
+}
+
+func modeOr(m, unset Mode) string {
+	if m == "" {
+		m = unset
+	}
+	return string(m)
+}
+
+func typeWord(t StepType) string {
+	if t == "" {
+		t = SingleStep
+	}
+	return string(t)
+}
+
+// slugWords are slugs in any order.
+func slugWords(slugs []string) string {
+	if len(slugs) == 0 {
+		return "nothing"
+	}
+	sorted := slices.Clone(slugs)
+	slices.Sort(sorted)
+	return strings.Join(sorted, ", ")
+}
+
+// patternWords is a condition in one form, however its JSON is written.
+func patternWords(pattern json.RawMessage) string {
+	if pattern == nil {
+		return "none"
+	}
+	d := json.NewDecoder(bytes.NewReader(pattern))
+	d.UseNumber() // no digit is lost
+	var value any
+	if d.Decode(&value) != nil {
+		return string(pattern)
+	}
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if e.Encode(value) != nil {
+		return string(pattern)
+	}
+	return strings.TrimSpace(b.String())
+}
