@@ -1,0 +1,113 @@
+// Polyglot publishes articles with two programs: a flow that this program works
+// starts a flow that a Node process works, waits for what it gives, and goes on.
+// The Node process uses the published client of pgflow and knows nothing of flowc;
+// both speak to the same tables. Needs node and npm.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/examples/polyglot/press"
+	"github.com/flowc-dev/flowc/examples/polyglot/press/publish"
+	"github.com/flowc-dev/flowc/examples/polyglot/press/typeset"
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "polyglot:", err)
+		os.Exit(1)
+	}
+}
+
+var articles = []press.Article{
+	{Title: "Of flows", Text: "A flow is a graph.\n\n# Steps\n\nSteps take what others give.\n\n# Workers\n\nAny number share the work & the waiting."},
+	{Text: "This one lost its title."},
+}
+
+func run(ctx context.Context, out io.Writer) (err error) {
+	// The database of DATABASE_URL, or one that lives as long as this program.
+	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
+	if err != nil {
+		return err
+	}
+	defer closeDB()
+	if _, err := publish.UpsertPublish(ctx, pool); err != nil {
+		return err
+	}
+	if _, err := typeset.UpsertTypeset(ctx, pool); err != nil {
+		return err
+	}
+
+	stopTypesetter, err := runTypesetter(ctx, pool)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopTypesetter()) }()
+	w, err := worker.New(pool, worker.Config{Logger: slog.New(slog.DiscardHandler)}, publish.Serve(handlers{pool}))
+	if err != nil {
+		return err
+	}
+	working, stopWorker := context.WithCancel(ctx)
+	worked := make(chan error, 1)
+	go func() { worked <- w.Run(working) }()
+	defer func() {
+		stopWorker()
+		err = errors.Join(err, <-worked)
+	}()
+
+	for _, article := range articles {
+		run, err := publish.StartPublish(ctx, pool, article)
+		if err != nil {
+			return err
+		}
+		issue, err := run.Wait(ctx)
+		var failed *runtime.RunFailedError
+		switch {
+		case errors.As(err, &failed):
+			fmt.Fprintf(out, "not published: %s\n", failed.Message)
+		case err != nil:
+			return err
+		default:
+			fmt.Fprintf(out, "published %q: %d bytes, %d words, about %s\n", article.Title, issue.Bytes, issue.Page.Words, strings.Join(issue.Page.Headings, " and "))
+		}
+	}
+	return nil
+}
+
+// handlers does the steps of Publish.
+type handlers struct{ db *pgxpool.Pool }
+
+// Typeset has the article typeset by the other program.
+func (h handlers) Typeset(ctx context.Context, in press.Article) (press.Page, error) {
+	// A second try of this step finds the run that the first one started.
+	task, _ := runtime.TaskFromContext(ctx)
+	run, err := typeset.StartTypeset(ctx, h.db, in, runtime.WithIdempotencyKey(task.RunID))
+	if err != nil {
+		return press.Page{}, err
+	}
+	page, err := run.Wait(ctx)
+	var failed *runtime.RunFailedError
+	if errors.As(err, &failed) {
+		return press.Page{}, runtime.Permanent(fmt.Errorf("%s: %s", failed.Step, failed.Message))
+	}
+	return page, err
+}
+
+func (h handlers) Print(ctx context.Context, in press.Page) (press.Issue, error) {
+	return press.Issue{Bytes: len(in.HTML), Page: in}, nil
+}
