@@ -19,6 +19,7 @@ type want struct {
 	typ    types.Type
 	expr   ast.Expr // typ in the source
 	from   *pair
+	tag    *settings // of who wants it
 	self   *step // who wants it, and cannot give it to itself
 	result bool  // it is the output of the flow
 }
@@ -54,11 +55,12 @@ func (c *checker) bindStep(d *declaration, s *step) {
 			typ:  s.in,
 			expr: s.marker.arg(0, s.expr),
 			from: s.settings.from,
+			tag:  s.settings,
 			self: s,
 		})
 		ok = ok && bound
 	}
-	s.bound = ok
+	s.bound = ok && !s.settings.unclear
 	for _, p := range deps {
 		if p.step != nil {
 			after = append(after, p.step)
@@ -107,11 +109,16 @@ func (c *checker) step(d *declaration, s *step, w word, key string) *step {
 			return other
 		}
 	}
-	c.unknownStep(s.who, w, names)
+	c.unknownStep(d, s.who, w, names)
 	return nil
 }
 
-func (c *checker) unknownStep(who string, w word, names []string) {
+// unknownStep says that a name is that of no step, unless one that was refused
+// may be meant.
+func (c *checker) unknownStep(d *declaration, who string, w word, names []string) {
+	if d.partial {
+		return
+	}
 	if head, _, dotted := strings.Cut(w.text, "."); dotted && slices.Contains(names, head) {
 		c.diags.Add(w.pos, w.end, "%s: %s is a part of what %s gives, and here a whole is meant", who, w.text, head).
 			Fix("say %s", head).Edit(w.pos, w.end, head)
@@ -149,7 +156,7 @@ func (c *checker) producer(d *declaration, who string, self *step, w word) *prod
 		c.diags.Add(w.pos, w.end, "%s: %s gives nothing", who, w.text).
 			Fix("name a step that gives something, or let %s give it", w.text)
 	default:
-		c.unknownStep(who, w, names)
+		c.unknownStep(d, who, w, names)
 	}
 	return nil
 }
@@ -160,7 +167,7 @@ func (c *checker) bind(d *declaration, w want) (source model.Source, needs []*pr
 	pos, end := where(w.expr)
 	if w.from != nil {
 		p := c.producer(d, w.who, w.self, word{w.from.value, w.from.pos(0), w.from.end()})
-		if p == nil || p.unclear() {
+		if p == nil || p.unclear(w.result) {
 			return source, needsOf(p), false
 		}
 		if !types.Identical(p.given(w.result), w.typ) {
@@ -171,7 +178,7 @@ func (c *checker) bind(d *declaration, w want) (source model.Source, needs []*pr
 	}
 
 	producers := d.producers(w.self)
-	unclear := d.unclear(producers)
+	unclear := w.tag.unclear || d.unclear(producers, w.result)
 	var exact, almost []*producer
 	for _, p := range producers {
 		switch {
@@ -185,19 +192,19 @@ func (c *checker) bind(d *declaration, w want) (source model.Source, needs []*pr
 	switch {
 	case len(exact) == 1:
 		return whole(exact[0], w.typ), exact, true
-	case len(exact) > 1 && slices.ContainsFunc(exact, (*producer).unclear):
+	case len(exact) > 1 && unclear:
 		return source, nil, false
 	case len(exact) > 1:
 		c.ambiguous(pos, end, fmt.Sprintf("%s: %s comes from", w.who, c.name(w.typ)), exact, "tag it")
 		return source, nil, false
-	case len(almost) == 1 && almost[0].unclear():
+	case len(almost) == 1 && (w.tag.unclear || almost[0].unclear(w.result)):
 		return source, almost, false
 	case len(almost) == 1:
 		c.mismatch(pos, end, fmt.Sprintf("%s is %s", w.who, c.name(w.typ)), w.typ, almost[0], w.result, fitsExpr)
 		return source, almost, false
 	}
 
-	if fields, isStruct := w.typ.Underlying().(*types.Struct); isStruct && c.isJoin(d, w, fields) {
+	if fields, isStruct := w.typ.Underlying().(*types.Struct); isStruct && c.isJoin(d, w, fields, unclear) {
 		return c.join(d, w, fields, producers)
 	}
 	if unclear {

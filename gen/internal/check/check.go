@@ -48,6 +48,8 @@ type checker struct {
 	fields  map[token.Pos]*ast.Field // by the position of a name
 	// suspects may be meant as flows, but the compiler rejects what says so.
 	suspects []ast.Node
+	// nameless are steps that are embedded, so that the compiler sees their names twice.
+	nameless []ast.Node
 	// importsGenerated is set if the package imports what is generated from it.
 	importsGenerated bool
 	// hiddenSeen are the names that were said to be hidden from the generated package.
@@ -141,7 +143,7 @@ func (c *checker) reportProblems(declared []*declaration) {
 	}
 	var inside []load.Problem
 	for _, p := range c.pkg.Problems {
-		if slices.ContainsFunc(ranges, func(n ast.Node) bool { return n.Pos() <= p.Pos && p.Pos <= n.End() }) {
+		if within(ranges, p.Pos) {
 			inside = append(inside, p)
 		}
 	}
@@ -154,6 +156,9 @@ func (c *checker) reportProblems(declared []*declaration) {
 		switch {
 		case continued && last != nil:
 			last.NoteAt(p.Pos, "%s", more)
+		case continued: // a note on what is not told
+		case strings.HasSuffix(p.Message, " redeclared") && within(c.nameless, p.Pos):
+			last = nil
 		case p.Pos.IsValid():
 			last = c.diags.Add(p.Pos, token.NoPos, "%s", p.Message)
 			c.explain(last, p)
@@ -161,6 +166,10 @@ func (c *checker) reportProblems(declared []*declaration) {
 			c.diags.AddAt(p.At, "%s", p.Message)
 		}
 	}
+}
+
+func within(nodes []ast.Node, pos token.Pos) bool {
+	return slices.ContainsFunc(nodes, func(n ast.Node) bool { return n.Pos() <= pos && pos <= n.End() })
 }
 
 // checkSlugs finds flows that the database could not keep apart. The names of

@@ -326,6 +326,7 @@ func (c *checker) declareSteps(d *declaration, fields *ast.StructType, head *ast
 				Fix("make it a dsl.Step or dsl.Map, or move it out: handlers keep their own state")
 		case len(f.Names) == 0:
 			d.partial = true
+			c.nameless = append(c.nameless, f)
 			c.diags.Add(pos, end, "%s embeds dsl.%s, so the step has no name", d.name, m.name).
 				Fix("give it a name in front of dsl.%s", m.name)
 		default:
@@ -363,6 +364,10 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 		d.partial = true
 		return
 	}
+	if i := slices.IndexFunc(d.steps, func(s *step) bool { return s.name.Name == ident.Name }); i >= 0 {
+		d.steps[i].settings.unclear = true
+		return // the compiler says so
+	}
 	on := onStep
 	if m.name == "Map" {
 		on = onMap
@@ -382,7 +387,7 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 		model:    &model.Step{Name: ident.Name, Doc: text(doc), Map: on == onMap},
 	}
 	if !ident.IsExported() {
-		s.settings.unclear = true // it will have another name
+		d.partial, s.settings.unclear = true, true // it will have another name
 	}
 	d.steps = append(d.steps, s)
 }

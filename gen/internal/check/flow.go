@@ -209,6 +209,7 @@ func (c *checker) bindResult(d *declaration) {
 		typ:    d.flow.Out,
 		expr:   d.head.arg(1, d.headExpr),
 		from:   d.settings.from,
+		tag:    d.settings,
 		result: true,
 	})
 	if ok {

@@ -14,26 +14,26 @@ import (
 )
 
 // isJoin reports whether a struct is meant as a join: some field of it is
-// tagged, named or typed after a producer.
-func (c *checker) isJoin(d *declaration, w want, fields *types.Struct) bool {
+// tagged, named or typed after a producer. If it is unclear what producers give,
+// one of them might give the struct itself, and it takes all fields to be sure.
+func (c *checker) isJoin(d *declaration, w want, fields *types.Struct, unclear bool) bool {
 	producers := d.producers(w.self)
+	meant := 0
 	for i := range fields.NumFields() {
-		f := fields.Field(i)
-		if _, tagged := reflect.StructTag(fields.Tag(i)).Lookup("from"); tagged {
-			return true
-		}
-		for _, p := range producers {
-			if p.name == f.Name() || p.typ != nil && hasName(f.Type()) && types.Identical(p.given(w.result), f.Type()) {
-				return true
-			}
-		}
-		for _, s := range d.steps {
-			if s != w.self && s.name.Name == f.Name() {
-				return true
-			}
+		if c.isJoinField(d, w, producers, fields.Field(i), fields.Tag(i)) {
+			meant++
 		}
 	}
-	return false
+	return meant > 0 && (!unclear || meant == fields.NumFields())
+}
+
+func (c *checker) isJoinField(d *declaration, w want, producers []*producer, f *types.Var, tag string) bool {
+	_, tagged := reflect.StructTag(tag).Lookup("from")
+	return tagged ||
+		slices.ContainsFunc(d.steps, func(s *step) bool { return s != w.self && s.name.Name == f.Name() }) ||
+		slices.ContainsFunc(producers, func(p *producer) bool {
+			return p.name == f.Name() || p.typ != nil && hasName(f.Type()) && types.Identical(p.given(w.result), f.Type())
+		})
 }
 
 // hasName reports whether a type has a name of its own, so that a field of that
@@ -147,14 +147,14 @@ func (c *checker) joinField(d *declaration, w want, fields *types.Struct, f *typ
 	switch {
 	case len(exact) == 1:
 		return exact[0], true
-	case len(exact) > 1 && slices.ContainsFunc(exact, (*producer).unclear):
+	case len(exact) > 1 && d.unclear(exact, w.result):
 		return nil, false
 	case len(exact) > 1:
 		c.ambiguous(pos, end, fmt.Sprintf("%s: %s comes from", who, c.name(f.Type())), exact, "name it after one of them, or tag it")
 		return nil, false
 	case len(almost) == 1:
 		return almost[0], c.fitField(w, f, almost[0])
-	case d.unclear(producers) || !c.valid(f.Type()):
+	case d.unclear(producers, w.result) || !c.valid(f.Type()):
 		return nil, false
 	}
 	var names []string
@@ -175,7 +175,7 @@ func (c *checker) joinField(d *declaration, w want, fields *types.Struct, f *typ
 
 // fitField checks the type of a field against its producer.
 func (c *checker) fitField(w want, f *types.Var, p *producer) bool {
-	if p.unclear() || !c.valid(f.Type()) {
+	if p.unclear(w.result) || !c.valid(f.Type()) {
 		return false
 	}
 	if types.Identical(p.given(w.result), f.Type()) {

@@ -12,7 +12,8 @@ type marker struct {
 	name    string // Flow, Job, Step, Map or None
 	pointer bool   // it is *dsl.X
 	alias   bool   // it is an alias of dsl.X
-	// args are the type arguments; nil if the compiler rejects the use.
+	// args are the type arguments; nil if there are not two. One that the
+	// compiler rejects is invalid.
 	args []types.Type
 	// exprs are the type arguments in the source, as far as they are written
 	// where the marker is used.
@@ -62,9 +63,23 @@ func markerOf(info *types.Info, expr ast.Expr) *marker {
 	}
 	if obj := used(info, generic); isDSL(obj) {
 		m.name = obj.Name()
+		m.sound(info)
 		return m
 	}
 	return nil
+}
+
+// sound takes what the compiler accepts of the type arguments.
+func (m *marker) sound(info *types.Info) {
+	if len(m.exprs) != 2 {
+		return
+	}
+	m.args = []types.Type{types.Typ[types.Invalid], types.Typ[types.Invalid]}
+	for i, expr := range m.exprs {
+		if t := info.TypeOf(expr); t != nil {
+			m.args[i] = t
+		}
+	}
 }
 
 // used is what a name or a qualified name refers to.

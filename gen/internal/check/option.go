@@ -66,7 +66,8 @@ type settings struct {
 	after         *pair
 	cron          *pair
 	exhausted     *pair // the tag of whenExhausted
-	// unclear is set if a value that decides what may be skipped is wrong.
+	// unclear is set if something in the tag is wrong that may have been meant to
+	// say what the step waits for, or what may skip it.
 	unclear bool
 }
 
@@ -100,7 +101,7 @@ func (c *checker) settings(lit *ast.BasicLit, on int, who string) *settings {
 			s.unclear = true
 		}
 	}
-	if p := seen["when_unmet"]; p != nil && on&(onStep|onJob) != 0 && seen["if"] == nil && seen["if_not"] == nil && fault == nil {
+	if p := seen["when_unmet"]; p != nil && on&(onStep|onJob) != 0 && seen["if"] == nil && seen["if_not"] == nil && !s.unclear {
 		c.diags.Add(p.keyPos, p.end(), "%s: when_unmet says what happens if a condition does not hold, and there is none", who).
 			Fix("add if:\"…\" or if_not:\"…\", or remove when_unmet")
 	}

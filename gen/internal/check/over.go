@@ -25,7 +25,7 @@ func (c *checker) bindMap(d *declaration, s *step) *producer {
 			return nil
 		}
 		p := c.producer(d, s.who, s, w)
-		if p == nil || p.unclear() {
+		if p == nil || p.unclear(false) {
 			return nil
 		}
 		return c.fitMap(s, p)
@@ -45,6 +45,8 @@ func (c *checker) bindMap(d *declaration, s *step) *producer {
 	switch {
 	case len(exact) == 1:
 		return c.fitMap(s, exact[0])
+	case s.settings.unclear: // it may be meant to say which
+		return nil
 	case len(exact) > 1:
 		var names, tags []string
 		for _, p := range exact {
@@ -54,7 +56,7 @@ func (c *checker) bindMap(d *declaration, s *step) *producer {
 		c.diags.Add(pos, end, "%s: %s comes from %s; say which", s.who, list, enumerate(names, "and")).
 			Fix("tag it %s", enumerate(tags, "or"))
 		return nil
-	case d.unclear(d.producers(s)):
+	case d.unclear(d.producers(s), false):
 		return nil
 	case len(others) == 1:
 		return c.fitMap(s, others[0])

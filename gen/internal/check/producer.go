@@ -31,8 +31,8 @@ func (d *declaration) producers(without *step) (list []*producer) {
 
 // unclear reports whether it is not known what all producers give, since another
 // mistake stands in the way. Then nothing can be said to be given by none.
-func (d *declaration) unclear(producers []*producer) bool {
-	return d.partial || slices.ContainsFunc(producers, (*producer).unclear)
+func (d *declaration) unclear(producers []*producer, result bool) bool {
+	return d.partial || slices.ContainsFunc(producers, func(p *producer) bool { return p.unclear(result) })
 }
 
 // given is the type that one sees who takes from the producer: optional if it
@@ -44,10 +44,19 @@ func (p *producer) given(result bool) types.Type {
 	return p.typ
 }
 
-// unclear reports whether it is not known what the producer gives, since
-// another mistake stands in the way.
-func (p *producer) unclear() bool {
-	return p.typ == nil || p.step != nil && p.step.settings.unclear
+// unclear reports whether it is not known what the producer gives, or gives to
+// the flow's result, since another mistake stands in the way.
+func (p *producer) unclear(result bool) bool {
+	return p.typ == nil || p.step != nil && (p.step.settings.unclear || result && p.step.unclearBefore(map[*step]bool{}))
+}
+
+// unclearBefore reports whether it is not known what can skip the step by a cascade.
+func (s *step) unclearBefore(seen map[*step]bool) bool {
+	if seen[s] {
+		return false
+	}
+	seen[s] = true
+	return !s.bound || slices.ContainsFunc(s.deps, func(dep *step) bool { return dep.settings.unclear || dep.unclearBefore(seen) })
 }
 
 // skippedBy are the tags that can leave a step without an output where somebody
