@@ -19,11 +19,22 @@
 package dsl
 
 // Flow, embedded in a struct, makes it a flow that takes an In and gives an Out.
-// Use [None] for a flow that takes or gives nothing.
+// Use [None] for a flow that takes or gives nothing. One that takes nothing can be
+// started by the clock, with the tag cron:
+//
+//	type Report struct {
+//		dsl.Flow[dsl.None, dsl.None] `cron:"CRON_TZ=Europe/Berlin 30 4 * * mon-fri"`
+//		...
+//	}
+//
+// Its five fields are minute, hour, day of the month, month and day of the week;
+// @hourly, @daily, @weekly, @monthly, @yearly and @every 90s are others. Without
+// CRON_TZ it is UTC. Each tick is one run, whatever the number of workers.
 type Flow[In, Out any] struct{ _ [0]func(In) Out }
 
 // Job, embedded in a struct without steps, makes it a job: a flow of one step.
-// Use [None] for a job that takes or gives nothing.
+// Use [None] for a job that takes or gives nothing. It takes the tag cron as a
+// [Flow] does.
 type Job[In, Out any] struct{ _ [0]func(In) Out }
 
 // Step is a step that runs once. It takes In, which is the flow's input, the

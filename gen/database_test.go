@@ -17,6 +17,9 @@ import (
 	"github.com/flowc-dev/flowc/testdata/golden/clash/job"
 	"github.com/flowc-dev/flowc/testdata/golden/clash/serve"
 	"github.com/flowc-dev/flowc/testdata/golden/conditions/decide"
+	"github.com/flowc-dev/flowc/testdata/golden/cron/invoice"
+	"github.com/flowc-dev/flowc/testdata/golden/cron/report"
+	"github.com/flowc-dev/flowc/testdata/golden/cron/tidy"
 	"github.com/flowc-dev/flowc/testdata/golden/none/count"
 	"github.com/flowc-dev/flowc/testdata/golden/none/sweep"
 	"github.com/flowc-dev/flowc/testdata/golden/none/tick"
@@ -63,6 +66,9 @@ func TestMigrations(t *testing.T) {
 		clashcontext.Slug: clashcontext.UpsertContext,
 		job.Slug:          job.UpsertJob,
 		serve.Slug:        serve.UpsertFlow,
+		invoice.Slug:      invoice.UpsertInvoice,
+		report.Slug:       report.UpsertReport,
+		tidy.Slug:         tidy.UpsertTidy,
 		count.Slug:        count.UpsertCount,
 		sweep.Slug:        sweep.UpsertSweep,
 		tick.Slug:         tick.UpsertTick,

@@ -244,6 +244,15 @@ func TestContractNeedsEngine(t *testing.T) {
 		"ListWorkers":     func() error { _, err := runtime.ListWorkers(ctx, pool, time.Now()); return err },
 		"PauseFlow":       func() error { _, err := runtime.PauseFlow(ctx, pool, "greeting"); return err },
 		"ListTasksInHand": func() error { _, err := runtime.ListTasksInHand(ctx, pool, 1); return err },
+		"UpsertFlow with a schedule": func() error {
+			_, err := runtime.UpsertFlow(ctx, pool, "nightly", nightly("@daily"))
+			return err
+		},
+		"ListSchedules":  func() error { _, err := runtime.ListSchedules(ctx, pool); return err },
+		"PauseSchedule":  func() error { _, err := runtime.PauseSchedule(ctx, pool, "greeting", ""); return err },
+		"ResumeSchedule": func() error { _, err := runtime.ResumeSchedule(ctx, pool, "greeting"); return err },
+		"RunSchedule":    func() error { _, err := runtime.RunSchedule(ctx, pool, "greeting"); return err },
+		"NextTicks":      func() error { _, err := runtime.NextTicks(ctx, pool, "@daily", 1); return err },
 	} {
 		err := call()
 		require.ErrorIs(t, err, runtime.ErrNeedsEngine, name)

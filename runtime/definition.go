@@ -75,6 +75,18 @@ type FlowOptions struct {
 	// Timeout is how long one try may take, in whole seconds, at least one.
 	// Defaults to [DefaultTimeout].
 	Timeout *time.Duration
+	// Cron, if it is not empty, is when the clock starts runs, with {} as their
+	// input: five fields (minute, hour, day of the month, month, day of the week),
+	// @hourly, @daily, @weekly, @monthly, @yearly, or @every and a span such as
+	// 90s or 1h30m. The time zone is UTC, or that of CRON_TZ=Europe/Berlin in
+	// front. A worker that serves the flow starts one run for each tick, however
+	// many workers there are, and one run for all ticks that were missed.
+	//
+	// Where the clock is set forward, a tick at a time that does not exist comes
+	// as much later; where it is set back, a tick at a time that there is twice
+	// comes the first time. If the hour is * or */n, ticks follow the clock instead:
+	// they are left out, and come twice.
+	Cron string
 	// Steps are the steps, in any order. At least one.
 	Steps []StepOptions
 }

@@ -25,6 +25,9 @@ var (
 	// ErrWrongStatus says that a run is not in a status in which it could be
 	// cancelled, retried or rescheduled.
 	ErrWrongStatus = errors.New("run is not in the right status for this")
+	// ErrNoSchedule says that a flow is not in the database, or is there without
+	// a schedule.
+	ErrNoSchedule = errors.New("flow has no schedule: it gets one with the tag cron (or FlowOptions.Cron) and its Upsert function")
 	// ErrTimeout says that a run had not ended when the time of [WithTimeout]
 	// was over. It comes in a [WaitError], and the run goes on.
 	ErrTimeout = errors.New("run has not ended in time")

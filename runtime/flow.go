@@ -63,7 +63,7 @@ func (f *Flow[In, Out]) StartMany(ctx context.Context, db DB, ins []In, opts ...
 	return startMany(ctx, db, f.definition.Slug, ins, f.output, opts)
 }
 
-const findRunSQL = `SELECT flow_slug, scheduled_at FROM flowc.get_run($1::text::uuid)`
+const findRunSQL = `SELECT flow_slug, CASE status WHEN 'scheduled' THEN scheduled_at END FROM flowc.get_run($1::text::uuid)`
 
 // Get is a run that was started before. A run of another flow is an
 // [ErrRunNotFound].

@@ -233,6 +233,7 @@ func ParseDefinition(slug string, payload []byte) (Definition, error) {
 		MaxAttempts: doc.Options.MaxAttempts,
 		BaseDelay:   duration(doc.Options.BaseDelay),
 		Timeout:     duration(doc.Options.Timeout),
+		Cron:        doc.Options.Cron,
 	}}
 	for _, s := range doc.Steps {
 		if !s.If.Defined && !s.IfNot.Defined {

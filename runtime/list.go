@@ -41,7 +41,9 @@ type RunSummary struct {
 	RemainingSteps int       `json:"remaining_steps"`
 	StartedAt      time.Time `json:"started_at,omitzero"`
 	EndedAt        time.Time `json:"ended_at,omitzero"`
-	ScheduledAt    time.Time `json:"scheduled_at,omitzero"`
+	// ScheduledAt is when a run that waits for its start will start, and of a run
+	// that a schedule started its tick.
+	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
 	// FailedStep is the step that made the run fail, and Error its last error.
 	FailedStep string `json:"failed_step,omitempty"`
 	Error      string `json:"error,omitempty"`

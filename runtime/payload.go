@@ -20,6 +20,7 @@ func (d Definition) Payload() ([]byte, error) {
 			MaxAttempts: or(d.MaxAttempts, DefaultMaxAttempts),
 			BaseDelay:   seconds(or(d.BaseDelay, DefaultBaseDelay)),
 			Timeout:     seconds(or(d.Timeout, DefaultTimeout)),
+			Cron:        d.Cron,
 		},
 	}
 	for i, s := range steps {
@@ -71,6 +72,8 @@ type shapeOptions struct {
 	BaseDelay   *int `json:"baseDelay,omitempty"`
 	Timeout     *int `json:"timeout,omitempty"`
 	StartDelay  *int `json:"startDelay,omitempty"`
+
+	Cron string `json:"cron,omitempty"`
 }
 
 func seconds(d *time.Duration) *int {

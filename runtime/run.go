@@ -79,13 +79,15 @@ type RunInfo struct {
 	// no other step waits for, by slug. It is nil unless the run is completed.
 	Output json.RawMessage `json:"output,omitempty"`
 	// RemainingSteps is how many steps are neither completed nor skipped.
-	RemainingSteps int       `json:"remaining_steps"`
-	ScheduledAt    time.Time `json:"scheduled_at,omitzero"`
-	StartedAt      time.Time `json:"started_at,omitzero"`
-	CompletedAt    time.Time `json:"completed_at,omitzero"`
-	FailedAt       time.Time `json:"failed_at,omitzero"`
-	CancelledAt    time.Time `json:"cancelled_at,omitzero"`
-	CancelReason   string    `json:"cancel_reason,omitempty"`
+	RemainingSteps int `json:"remaining_steps"`
+	// ScheduledAt is when a run that waits for its start will start, and of a run
+	// that a schedule started its tick.
+	ScheduledAt  time.Time `json:"scheduled_at,omitzero"`
+	StartedAt    time.Time `json:"started_at,omitzero"`
+	CompletedAt  time.Time `json:"completed_at,omitzero"`
+	FailedAt     time.Time `json:"failed_at,omitzero"`
+	CancelledAt  time.Time `json:"cancelled_at,omitzero"`
+	CancelReason string    `json:"cancel_reason,omitempty"`
 	// FailedStep is the slug of the step that made the run fail, and Error its
 	// last error.
 	FailedStep string `json:"failed_step,omitempty"`

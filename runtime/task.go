@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"log/slog"
+	"time"
 )
 
 // A Task is what a handler is doing: one try at one task of a step.
@@ -19,6 +20,9 @@ type Task struct {
 	// Headers are what the run was started with, see [WithHeaders]. They are
 	// shared by all who see the task, and not to be changed.
 	Headers map[string]string
+	// ScheduledAt is the tick that the run was started for, the zero time if it
+	// was not started by a schedule.
+	ScheduledAt time.Time
 }
 
 type taskKey struct{}
@@ -30,6 +34,15 @@ type loggerKey struct{}
 func TaskFromContext(ctx context.Context) (task Task, ok bool) {
 	task, ok = ctx.Value(taskKey{}).(Task)
 	return task, ok
+}
+
+// ScheduledAt is the tick for which a schedule started the run that a handler
+// works for: the time that [FlowOptions.Cron] names, not when the run really
+// started, which is later, and much later if no worker was there. It is the same
+// for all steps and tries. In a run that was started otherwise, it is the zero time.
+func ScheduledAt(ctx context.Context) time.Time {
+	task, _ := TaskFromContext(ctx)
+	return task.ScheduledAt
 }
 
 // WithTask makes a context for a task. Workers do this; tests of handlers may.

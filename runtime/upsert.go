@@ -17,7 +17,7 @@ const (
 	FlowCompiled UpsertStatus = "compiled"
 	// FlowVerified says that the flow was there as it should be.
 	FlowVerified UpsertStatus = "verified"
-	// FlowOptionsUpdated says that attempts, delays or timeouts were changed.
+	// FlowOptionsUpdated says that attempts, delays, timeouts or the schedule were changed.
 	FlowOptionsUpdated UpsertStatus = "options_updated"
 	// FlowRecompiled says that the flow had another shape: it was deleted with
 	// all its runs, and is there anew.
@@ -66,13 +66,21 @@ func upsertOptionsOf(opts []UpsertOption) (upsertOptions, error) {
 // flow is there with another shape, it is deleted with all its runs first,
 // unless [KeepRuns] is given.
 //
+// A flow with [FlowOptions.Cron] is started by the clock from now on, one without
+// is not any more; see [ListSchedules].
+//
 // Errors: an [InvalidFlowError] with everything that is wrong, before the
-// database is touched; a [MismatchError], with the result.
+// database is touched, or after the database could not read Cron; a
+// [MismatchError], with the result. Nothing was written then.
 func UpsertFlow(ctx context.Context, db DB, slug string, flow FlowOptions, opts ...UpsertOption) (UpsertResult, error) {
 	return upsert(ctx, db, Definition{Slug: slug, FlowOptions: flow}, opts)
 }
 
 const upsertSQL = `SELECT flowc.upsert_flow($1, $2::text::jsonb, $3)`
+
+// upsertScheduledSQL is the same for a definition that has a schedule, which
+// pgflow's contract does not know.
+const upsertScheduledSQL = upsertSQL + ` AS scheduled`
 
 func upsert(ctx context.Context, db DB, def Definition, opts []UpsertOption) (UpsertResult, error) {
 	o, err := upsertOptionsOf(opts)
@@ -83,7 +91,14 @@ func upsert(ctx context.Context, db DB, def Definition, opts []UpsertOption) (Up
 	if err != nil {
 		return UpsertResult{}, err
 	}
-	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], upsertSQL, def.Slug, string(payload), !o.keepRuns)
+	sql := upsertSQL
+	if def.Cron != "" {
+		sql = upsertScheduledSQL
+	}
+	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], sql, def.Slug, string(payload), !o.keepRuns)
+	if isCronError(err) {
+		return UpsertResult{}, &InvalidFlowError{Flow: def.Slug, Faults: []Fault{{Problem: cronProblem(def.Cron, err)}}}
+	}
 	if err != nil {
 		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: %w", def.Slug, err)
 	}

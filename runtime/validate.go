@@ -135,6 +135,9 @@ func (v *validator) step(i int, s StepOptions) {
 			v.fault(name, "it waits for %q twice", dep)
 		}
 	}
+	if s.Type == MapStep && len(s.Deps) == 0 && v.def.Cron != "" {
+		v.fault(name, "it is a map over the flow's input, which is {} when Cron starts the flow, and has to be a list")
+	}
 	v.conditions(name, s)
 }
 

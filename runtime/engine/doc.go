@@ -10,6 +10,8 @@
 //   - queue.sql: the queue functions, over one table for all queues
 //   - definitions.sql: creating, comparing, changing and deleting flows
 //   - start.sql: starting and scheduling runs
+//   - cron.sql: reading cron expressions and finding their ticks
+//   - schedules.sql: flows that the clock starts
 //   - steps.sql: what happens to steps and runs, each transition once, over sets
 //   - conditions.sql: conditions on steps
 //   - claim.sql: handing tasks to workers

@@ -32,7 +32,7 @@ const migrationLock = 7_205_759_403
 // functionFiles are the files of sql/functions in the order of their
 // installation; attributes.sql goes over all functions and has to be last.
 var functionFiles = []string{
-	"queue.sql", "definitions.sql", "events.sql", "steps.sql", "conditions.sql", "start.sql", "claim.sql",
+	"queue.sql", "definitions.sql", "events.sql", "steps.sql", "conditions.sql", "start.sql", "cron.sql", "schedules.sql", "claim.sql",
 	"finish.sql", "recover.sql", "workers.sql", "control.sql", "read.sql", "lists.sql", "supabase.sql", "attributes.sql",
 }
 

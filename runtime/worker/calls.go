@@ -38,7 +38,8 @@ type calls interface {
 	awake(ctx context.Context, id uuid.UUID) error
 	// maxPoll is the longest wait between claims that find nothing.
 	maxPoll() time.Duration
-	// startDue starts scheduled runs whose time has come, and says how many.
+	// startDue starts scheduled runs whose time has come and what schedules are due,
+	// and says how many runs those were.
 	startDue(ctx context.Context, flows []string) (started int, err error)
 	// recover makes the tasks of dead workers available.
 	recover(ctx context.Context) error
@@ -65,6 +66,7 @@ type claimed struct {
 	Input       []byte
 	RunInput    []byte
 	ArrayFrom   *string
+	ScheduledAt *time.Time
 }
 
 // What a report is about, in arrays as flowc.finish takes them.

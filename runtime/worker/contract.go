@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -41,8 +42,16 @@ type contractCalls struct {
 	requeued time.Time         // when stalled tasks were looked for last
 }
 
-// verify has nothing to do: what the database has was looked at.
-func (d *contractCalls) verify(context.Context) error { return nil }
+// verify refuses flows that the clock should start, which nobody would do here.
+// What the database has was looked at.
+func (d *contractCalls) verify(context.Context) error {
+	for _, slug := range slices.Sorted(maps.Keys(d.services)) {
+		if d.services[slug].definition.Cron != "" {
+			return fmt.Errorf("flowc: worker: flow %s has a schedule: %w", slug, runtime.ErrNeedsEngine)
+		}
+	}
+	return nil
+}
 
 func (d *contractCalls) compare(ctx context.Context, slug string, definition json.RawMessage) (differences []string, found bool, err error) {
 	err = d.call(ctx, "compare_flow", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -117,7 +126,7 @@ started AS MATERIALIZED (
   SELECT t.* FROM messages m, pgflow.start_tasks(flow_slug => m.flow_slug, msg_ids => m.ids, worker_id => m.worker_id) t
   WHERE m.ids IS NOT NULL)
 SELECT t.flow_slug, t.run_id::text, t.step_slug, t.task_index, t.msg_id,
-       coalesce(k.attempts_count, 0) + 1, coalesce(k.attempts_count, 0) + 1, o.max_attempts, o.timeout, t.input, t.flow_input, NULL::text
+       coalesce(k.attempts_count, 0) + 1, coalesce(k.attempts_count, 0) + 1, o.max_attempts, o.timeout, t.input, t.flow_input, NULL::text, NULL::timestamptz
 FROM started t
 LEFT JOIN pgflow.flows f ON f.flow_slug = t.flow_slug
 LEFT JOIN pgflow.steps s ON s.flow_slug = t.flow_slug AND s.step_slug = t.step_slug

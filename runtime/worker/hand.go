@@ -22,9 +22,13 @@ type task struct {
 // is told to stop, but when draining has lasted too long.
 func (t *task) begin(ctx context.Context, log *slog.Logger, deadline time.Time) {
 	ctx = runtime.WithLogger(context.WithoutCancel(ctx), log)
-	ctx = runtime.WithTask(ctx, runtime.Task{
+	task := runtime.Task{
 		RunID: t.RunID, Flow: t.Flow, Step: t.Step, Index: t.Index, Attempt: t.Tries, MaxAttempts: t.MaxAttempts,
-	})
+	}
+	if t.ScheduledAt != nil {
+		task.ScheduledAt = *t.ScheduledAt
+	}
+	ctx = runtime.WithTask(ctx, task)
 	ctx, t.cancel = context.WithCancelCause(ctx)
 	t.ctx, t.stop = context.WithDeadlineCause(ctx, deadline, runtime.ErrTaskTimeout)
 }

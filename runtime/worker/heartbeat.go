@@ -81,8 +81,8 @@ func (s *session) retire() {
 }
 
 // upkeep does what any worker may do for all, after each heartbeat: it makes the
-// tasks of dead workers available, and starts scheduled runs whose time came while
-// all were busy.
+// tasks of dead workers available, and starts scheduled runs and schedules whose
+// time came while all were busy.
 func (s *session) upkeep(ctx context.Context) {
 	for {
 		select {

@@ -24,7 +24,7 @@ func (c *checker) checkFlow(d *declaration) {
 	c.nameSteps(d)
 	c.readTypes(d)
 	if d.settings.cron != nil && !d.broken {
-		c.checkSchedule(d.settings.cron, c.typeName(d.flow.In), d.flow.In == nil, d.name)
+		c.checkSchedule(d)
 	}
 	for _, s := range d.steps {
 		c.bindStep(d, s)

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
@@ -273,20 +271,4 @@ func (c *checker) mode(s *settings, p *pair, who string) model.Mode {
 		d.Fix("use fail, skip or skip-cascade")
 	}
 	return ""
-}
-
-// checkSchedule reads a cron expression.
-func (c *checker) checkSchedule(p *pair, in any, takesNothing bool, who string) {
-	if _, err := cron.ParseStandard(p.value); err != nil {
-		c.diags.Add(p.pos(0), p.end(), "%s: cron %q: %s", who, p.value, err).
-			Fix(`write five fields, such as cron:"*/5 * * * *", or @every 5m, @hourly, @daily`)
-		return
-	}
-	if !takesNothing {
-		c.diags.Add(p.keyPos, p.end(), "%s: cron starts it with nothing, but it takes %s", who, in).
-			Fix("let it take dsl.None, and read the tick with runtime.ScheduledAt")
-		return
-	}
-	c.diags.Add(p.keyPos, p.end(), "%s: cron is not supported yet", who).
-		Fix("remove it, and start the flow from your own scheduler")
 }

@@ -18,8 +18,11 @@ func (f *file) definition() {
 	for _, s := range f.flow.Steps {
 		steps = append(steps, f.stepOptions(s))
 	}
-	fields := append(f.options(f.flow.Options),
-		jen.Id("Steps").Op(":").Index().Add(f.runtime("StepOptions")).Add(lines(steps...)))
+	fields := f.options(f.flow.Options)
+	if f.flow.Cron != "" {
+		fields = append(fields, jen.Id("Cron").Op(":").Lit(f.flow.Cron))
+	}
+	fields = append(fields, jen.Id("Steps").Op(":").Index().Add(f.runtime("StepOptions")).Add(lines(steps...)))
 	f.comments("Definition is the " + f.kind() + " as the database keeps it.")
 	f.Var().Id("Definition").Op("=").Add(f.runtime("Definition")).Add(lines(
 		jen.Id("Slug").Op(":").Id("Slug"),

@@ -11,7 +11,7 @@ import (
 // value.
 func Definition(flow *model.Flow) runtime.Definition {
 	def := runtime.Definition{Slug: flow.Slug, FlowOptions: runtime.FlowOptions{
-		MaxAttempts: flow.MaxAttempts, BaseDelay: flow.BaseDelay, Timeout: flow.Timeout,
+		MaxAttempts: flow.MaxAttempts, BaseDelay: flow.BaseDelay, Timeout: flow.Timeout, Cron: flow.Cron,
 	}}
 	for _, s := range flow.Steps {
 		step := runtime.StepOptions{

@@ -20,6 +20,11 @@ func (f *file) packageDoc() []string {
 		doc = append(doc, "")
 		doc = append(doc, strings.Split(f.flow.Doc, "\n")...)
 	}
+	if f.flow.Cron != "" {
+		doc = append(doc, "")
+		doc = append(doc, wrap("A worker that serves it starts it "+scheduleWords(f.flow.Cron)+", once it is in the database (Upsert"+f.flow.Base+
+			"). Handlers find the time that a run is for with runtime.ScheduledAt.")...)
+	}
 	if f.flow.Job {
 		return doc
 	}

@@ -29,6 +29,8 @@ type Flow struct {
 	Slug    string
 	Version int
 	Options
+	// Cron is when the clock starts it, as it was written; "" if it does not.
+	Cron string
 	// In and Out are what a run takes and gives; nil for nothing.
 	In, Out types.Type
 	// Result says where Out comes from.

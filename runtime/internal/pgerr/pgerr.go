@@ -34,6 +34,19 @@ func Constraint(err error) string {
 	return ""
 }
 
+// Detail is the detail of an error, empty if it has none.
+func Detail(err error) string {
+	var pg *pgconn.PgError
+	var pq interface{ Get(field byte) string } // by the letter of the field in the protocol
+	switch {
+	case errors.As(err, &pg):
+		return pg.Detail
+	case errors.As(err, &pq):
+		return pq.Get('D')
+	}
+	return ""
+}
+
 // Class is the first two characters of an error's SQLSTATE.
 func Class(err error) string {
 	if c := Code(err); len(c) == 5 {

@@ -15,7 +15,7 @@ create or replace function flowc.claim(worker_id uuid, flow_slugs text[], limits
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision)
+  headers jsonb, waited double precision, scheduled_at timestamptz)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -79,7 +79,7 @@ create or replace function flowc.claimed_tasks(message_ids bigint[], due timesta
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision)
+  headers jsonb, waited double precision, scheduled_at timestamptz)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -96,7 +96,8 @@ begin
                   where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) end,
            case when s.step_type = 'single' and s.deps_count = 0 then r.input end,
            case when e.large then e.source end,
-           h.headers, extract(epoch from claimed_tasks.at_once - m.vt)::double precision
+           h.headers, extract(epoch from claimed_tasks.at_once - m.vt)::double precision,
+           (select k.tick_at from flowc.ticks k where k.run_id = t.run_id)
     from unnest(claimed_tasks.message_ids, claimed_tasks.due) m(message_id, vt)
     join pgflow.step_tasks t on t.message_id = m.message_id
     join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug

@@ -176,6 +176,7 @@ begin
   delete from flowc.waiters w using unnest(delete_runs.run_ids) u(run_id) where w.run_id = u.run_id;
   delete from flowc.cancelled c using unnest(delete_runs.run_ids) u(run_id) where c.run_id = u.run_id;
   delete from flowc.headers h using unnest(delete_runs.run_ids) u(run_id) where h.run_id = u.run_id;
+  delete from flowc.ticks k using unnest(delete_runs.run_ids) u(run_id) where k.run_id = u.run_id;
   delete from pgflow.step_tasks t using unnest(delete_runs.run_ids) u(run_id) where t.run_id = u.run_id;
   delete from pgflow.step_states st using unnest(delete_runs.run_ids) u(run_id) where st.run_id = u.run_id;
   delete from pgflow.runs r using unnest(delete_runs.run_ids) u(run_id) where r.run_id = u.run_id;

@@ -109,6 +109,7 @@ begin
   delete from flowc.cancelled c using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and c.run_id = r.run_id;
   delete from flowc.waiters w using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and w.run_id = r.run_id;
   delete from flowc.headers h using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and h.run_id = r.run_id;
+  delete from flowc.ticks k using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and k.run_id = r.run_id;
   delete from pgflow.step_tasks t where t.flow_slug = delete_flow.flow_slug;
   delete from pgflow.step_states s where s.flow_slug = delete_flow.flow_slug;
   delete from pgflow.runs r where r.flow_slug = delete_flow.flow_slug;
@@ -269,21 +270,27 @@ language plpgsql as $$
 declare
   differences text[];
   deleted     jsonb;
+  cron        text := upsert_flow.definition #>> '{options,cron}';
+  changed     boolean;
 begin
   perform flowc.lock_definition(upsert_flow.flow_slug);
   differences := flowc.compare_flow(upsert_flow.flow_slug, upsert_flow.definition);
   if differences is null then
     perform pgflow._create_flow_from_shape(upsert_flow.flow_slug, upsert_flow.definition);
+    perform flowc.set_schedule(upsert_flow.flow_slug, cron);
     return '{"status": "compiled", "differences": [], "deleted_runs": 0}';
   elsif differences <> '{}' and not upsert_flow.allow_data_loss then
     return jsonb_build_object('status', 'mismatch', 'differences', differences, 'deleted_runs', 0);
   elsif differences <> '{}' then
     deleted := flowc.delete_flow(upsert_flow.flow_slug);
     perform pgflow._create_flow_from_shape(upsert_flow.flow_slug, upsert_flow.definition);
+    perform flowc.set_schedule(upsert_flow.flow_slug, cron);
     return jsonb_build_object('status', 'recompiled', 'differences', differences, 'deleted_runs', deleted -> 'runs');
   end if;
+  changed := flowc.set_options(upsert_flow.flow_slug, upsert_flow.definition);
+  changed := flowc.set_schedule(upsert_flow.flow_slug, cron) or changed;
   return jsonb_build_object('differences', '[]'::jsonb, 'deleted_runs', 0,
-    'status', case when flowc.set_options(upsert_flow.flow_slug, upsert_flow.definition) then 'options_updated' else 'verified' end);
+    'status', case when changed then 'options_updated' else 'verified' end);
 end $$;
 
 -- Brings the options of a flow to those of a definition of the same shape.

@@ -12,7 +12,7 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select p.run_id, p.flow_slug, p.status, p.steps::int, p.remaining_steps, p.started_at, p.ended_at, p.due_at, e.step_slug, e.error_message
+    select p.run_id, p.flow_slug, p.status, p.steps::int, p.remaining_steps, p.started_at, p.ended_at, coalesce(p.due_at, k.tick_at), e.step_slug, e.error_message
     from (
       select r.*
       from pgflow.flows f
@@ -35,6 +35,7 @@ begin
       where list_runs.flow_slugs is null or f.flow_slug = any (list_runs.flow_slugs)
       order by r.started_at desc, r.run_id desc
       limit list_runs.at_most) p
+    left join flowc.ticks k on k.run_id = p.run_id
     left join lateral (
       select st.step_slug, st.error_message from pgflow.step_states st
       where p.status = 'failed' and st.run_id = p.run_id and st.status = 'failed'
@@ -101,7 +102,9 @@ language plpgsql stable as $$
 begin
   return (
     select jsonb_build_object(
-      'options', jsonb_build_object('maxAttempts', f.opt_max_attempts, 'baseDelay', f.opt_base_delay, 'timeout', f.opt_timeout),
+      'options', jsonb_strip_nulls(jsonb_build_object(
+        'maxAttempts', f.opt_max_attempts, 'baseDelay', f.opt_base_delay, 'timeout', f.opt_timeout,
+        'cron', (select c.cron from flowc.schedules c where c.flow_slug = f.flow_slug))),
       'steps', (
         select coalesce(jsonb_agg(e.step || jsonb_build_object('options', jsonb_strip_nulls(jsonb_build_object(
             'maxAttempts', s.opt_max_attempts, 'baseDelay', s.opt_base_delay, 'timeout', s.opt_timeout, 'startDelay', s.opt_start_delay))) order by e.n), '[]')
@@ -180,7 +183,7 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.remaining_steps, d.due_at, r.started_at,
+    select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.remaining_steps, coalesce(d.due_at, k.tick_at), r.started_at,
            r.completed_at, r.failed_at, c.cancelled_at, c.reason, f.step_slug, f.error_message, (
              select coalesce(jsonb_agg(jsonb_build_object(
                'step_slug', st.step_slug, 'status', st.status, 'step_type', s.step_type, 'step_index', s.step_index,
@@ -287,12 +290,13 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, r.started_at, r.failed_at, null::timestamptz, e.step_slug, e.error_message
+    select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, r.started_at, r.failed_at, k.tick_at, e.step_slug, e.error_message
     from (
       select o.* from pgflow.runs o
       where o.failed_at >= recent_failures.since and o.status = 'failed'
         and not exists (select from flowc.cancelled x where x.run_id = o.run_id)
       order by o.failed_at desc limit recent_failures.at_most) r
+    left join flowc.ticks k on k.run_id = r.run_id
     cross join lateral (select count(*) from pgflow.steps s where s.flow_slug = r.flow_slug) c(steps)
     left join lateral (
       select st.step_slug, st.error_message from pgflow.step_states st

@@ -57,7 +57,7 @@ language plpgsql stable as $$
 begin
   return query
     select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.input, r.output, r.remaining_steps,
-           r.started_at, r.completed_at, r.failed_at, d.due_at, c.cancelled_at, c.reason, f.step_slug, f.error_message,
+           r.started_at, r.completed_at, r.failed_at, coalesce(d.due_at, k.tick_at), c.cancelled_at, c.reason, f.step_slug, f.error_message,
            case when get_run.with_states then (
              select coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
                'step_index', s.step_index, 'step_type', s.step_type, 'attempts', (
@@ -67,6 +67,7 @@ begin
              where st.run_id = r.run_id) end
     from pgflow.runs r
     left join flowc.scheduled d on d.run_id = r.run_id
+    left join flowc.ticks k on k.run_id = r.run_id
     left join flowc.cancelled c on c.run_id = r.run_id
     left join lateral (
       select st.step_slug, st.error_message from pgflow.step_states st

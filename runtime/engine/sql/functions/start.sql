@@ -194,12 +194,14 @@ begin
   end loop;
 end $$;
 
--- Starts scheduled runs whose time has come, and says how many. Whoever comes
--- first takes them. The row of a scheduled run is always locked before the run.
+-- Starts scheduled runs whose time has come and what schedules are due, and says
+-- how many runs those were. Whoever comes first takes them. The row of a scheduled
+-- run is always locked before the run.
 create or replace function flowc.start_due(flow_slugs text[]) returns int
 language plpgsql as $$
 declare
-  due uuid[];
+  due   uuid[];
+  ticks int := flowc.start_ticks(start_due.flow_slugs);
 begin
   with taken as (
     select s.run_id from unnest(start_due.flow_slugs) f(slug)
@@ -212,12 +214,12 @@ begin
     delete from flowc.scheduled s using taken t where s.run_id = t.run_id returning s.run_id, s.due_at)
   select array_agg(g.run_id order by g.due_at, g.run_id) into due from gone g;
   if due is null then
-    return 0;
+    return ticks;
   end if;
   perform flowc.lock_runs(due);
   update pgflow.runs r set started_at = clock_timestamp() from unnest(due) u(run_id) where r.run_id = u.run_id;
   perform flowc.begin_runs(due);
-  return cardinality(due);
+  return ticks + cardinality(due);
 end $$;
 
 create or replace function pgflow.start_flow(flow_slug text, input jsonb, run_id uuid default null) returns setof pgflow.runs

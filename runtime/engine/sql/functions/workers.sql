@@ -91,13 +91,14 @@ end $$;
 -- Waking. A worker that found nothing says so, claims once more, and waits;
 -- whoever makes work notifies only if somebody waits for work of that flow.
 
--- Returns when the next message or scheduled run of the flows is due, if any is
--- known to be.
+-- Returns when the next message, scheduled run or schedule of the flows is due, if
+-- any is known to be.
 create or replace function flowc.sleep(worker_id uuid, flow_slugs text[]) returns timestamptz
 language plpgsql as $$
 declare
   next_message timestamptz;
   next_run     timestamptz;
+  next_tick    timestamptz;
 begin
   insert into flowc.sleepers (flow_slug, worker_id)
   select f.slug, sleep.worker_id from unnest(sleep.flow_slugs) f(slug) order by f.slug
@@ -113,7 +114,9 @@ begin
   from unnest(sleep.flow_slugs) f(slug)
   cross join lateral (
     select d.due_at from flowc.scheduled d where d.flow_slug = f.slug order by d.due_at limit 1) s;
-  return least(next_message, next_run);
+  select min(s.next_at) into next_tick
+  from unnest(sleep.flow_slugs) f(slug) join flowc.schedules s on s.flow_slug = f.slug;
+  return least(next_message, next_run, next_tick);
 end $$;
 
 create or replace function flowc.awake(worker_id uuid) returns void

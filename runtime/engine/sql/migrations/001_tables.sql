@@ -279,6 +279,42 @@ create table flowc.headers (
   headers jsonb not null
 );
 
+-- Flows that the clock starts. next_at is when the next run is started, NULL
+-- while the schedule is paused. computed_at is when next_at was computed: later
+-- than now means that the clock has been set back since.
+create table flowc.schedules (
+  flow_slug     text        not null primary key references pgflow.flows (flow_slug) on delete cascade,
+  cron          text        not null,
+  created_at    timestamptz not null default clock_timestamp(),
+  computed_at   timestamptz not null default clock_timestamp(),
+  next_at       timestamptz,
+  paused_at     timestamptz,
+  pause_reason  text,
+  last_at       timestamptz,
+  last_run_id   uuid,
+  error_message text,
+  constraint paused_or_armed check ((paused_at is null) = (next_at is not null))
+) with (fillfactor = 50);
+
+-- Runs that schedules started, and for which of their times.
+create table flowc.ticks (
+  run_id  uuid        not null primary key,
+  tick_at timestamptz not null
+);
+
+-- A cron expression, read: see flowc.read_cron.
+create type flowc.cron as (
+  zone     text,
+  every    interval,
+  minutes  int[],
+  hours    int[],
+  days     int[],
+  months   int[],
+  weekdays int[],
+  any_day  boolean, -- a day has to be one of days or one of weekdays, not both
+  follows  boolean  -- the hours follow the clock where it is set forward or back
+);
+
 -- Runs that were cancelled; to the contract they failed.
 create table flowc.cancelled (
   run_id       uuid        not null primary key,

@@ -1,0 +1,198 @@
+-- Schedules: flows that the clock starts. Whichever worker comes first starts what
+-- is due; nobody is elected. Locks: the definition, shared, then the schedule.
+
+-- Gives a flow the schedule of a cron expression, or none; says whether that is a
+-- change. One that is paused stays so. Called with the definition locked.
+create or replace function flowc.set_schedule(flow_slug text, cron text) returns boolean
+language plpgsql as $$
+declare
+  old   flowc.schedules;
+  first timestamptz;
+begin
+  select * into old from flowc.schedules s where s.flow_slug = set_schedule.flow_slug;
+  if old.cron is not distinct from set_schedule.cron then
+    return false;
+  end if;
+  if set_schedule.cron is null then
+    delete from flowc.schedules s where s.flow_slug = set_schedule.flow_slug;
+    return true;
+  end if;
+  first := flowc.next_tick(set_schedule.cron, clock_timestamp());
+  if first is null then
+    perform flowc.refuse_cron(set_schedule.cron, 'there is no such day');
+  end if;
+  if exists (select from pgflow.steps s where s.flow_slug = set_schedule.flow_slug and s.step_type = 'map' and s.deps_count = 0) then
+    perform flowc.refuse_cron(set_schedule.cron, 'it starts the flow with {}, and a step is a map over the input, which has to be a list');
+  end if;
+  if old.cron is null then
+    insert into flowc.schedules (flow_slug, cron, next_at) values (set_schedule.flow_slug, set_schedule.cron, first);
+    perform flowc.relieve_versions(set_schedule.flow_slug);
+  else
+    update flowc.schedules s
+    set cron = set_schedule.cron, computed_at = clock_timestamp(), next_at = case when s.paused_at is null then first end, error_message = null
+    where s.flow_slug = set_schedule.flow_slug;
+  end if;
+  perform flowc.wake_flows(array[set_schedule.flow_slug]);
+  return true;
+end $$;
+
+-- A new version of a flow takes over: the schedules of those before it pause,
+-- since both would run otherwise.
+create or replace function flowc.relieve_versions(flow_slug text) returns void
+language plpgsql as $$
+declare
+  base    text := substring(relieve_versions.flow_slug from '^(.+)_v\d{1,9}$');
+  version int  := substring(relieve_versions.flow_slug from '_v(\d{1,9})$')::int;
+begin
+  update flowc.schedules s
+  set paused_at = clock_timestamp(), pause_reason = relieve_versions.flow_slug || ' took over', next_at = null
+  where s.paused_at is null
+    and (s.flow_slug = base or substring(s.flow_slug from '^(.+)_v\d{1,9}$') = base and substring(s.flow_slug from '_v(\d{1,9})$')::int < version);
+end $$;
+
+-- A run's id says of which tick it is, so that no tick is started twice, whatever
+-- the clock does. It sorts by time as other ids do.
+create or replace function flowc.tick_run_id(flow_slug text, tick timestamptz) returns uuid
+language plpgsql immutable as $$
+declare
+  hash bytea := substring(sha256(convert_to(tick_run_id.flow_slug || '/' || extract(epoch from tick_run_id.tick), 'UTF8')) for 16);
+begin
+  hash := overlay(hash placing substring(int8send((extract(epoch from tick_run_id.tick) * 1000)::bigint) from 3) from 1 for 6);
+  hash := set_byte(hash, 6, 112 | (get_byte(hash, 6) & 15));
+  return encode(set_byte(hash, 8, 128 | (get_byte(hash, 8) & 63)), 'hex')::uuid;
+end $$;
+
+-- Starts what schedules of the flows are due, and says how many runs that were.
+-- Ticks that were missed are one run, that of the last of them. What somebody else
+-- is about to start, or whose definition somebody changes, is passed over.
+create or replace function flowc.start_ticks(flow_slugs text[]) returns int
+language plpgsql as $$
+declare
+  slug    text;
+  s       flowc.schedules;
+  started int := 0;
+begin
+  for slug in
+    select d.flow_slug from unnest(start_ticks.flow_slugs) f(slug)
+    join flowc.schedules d on d.flow_slug = f.slug
+    where d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()
+    order by d.next_at
+  loop
+    continue when not pg_try_advisory_xact_lock_shared(1, hashtext(slug));
+    select d.* into s from flowc.schedules d where d.flow_slug = slug for update skip locked;
+    continue when not found or s.paused_at is not null;
+    if s.computed_at > clock_timestamp() then
+      update flowc.schedules d
+      set computed_at = clock_timestamp(), next_at = least(d.next_at, flowc.next_tick(d.cron, clock_timestamp()))
+      where d.flow_slug = slug returning d.* into s;
+    end if;
+    if s.next_at <= clock_timestamp() and flowc.start_tick(s) then
+      started := started + 1;
+    end if;
+  end loop;
+  return started;
+end $$;
+
+-- Starts the run of a schedule that is due and locked, and moves the schedule past
+-- now. If that fails, it is noted and tried again in a minute: one schedule must
+-- not keep others from being started.
+create or replace function flowc.start_tick(s flowc.schedules) returns boolean
+language plpgsql as $$
+declare
+  at_once timestamptz := clock_timestamp();
+  tick    timestamptz;
+  run     uuid;
+  existed boolean;
+begin
+  tick := flowc.last_tick(s.cron, s.next_at, at_once);
+  run := flowc.tick_run_id(s.flow_slug, tick);
+  select t.existed into existed from flowc.start(s.flow_slug, array['{}'::jsonb], array[run]) t;
+  insert into flowc.ticks (run_id, tick_at) values (run, tick) on conflict on constraint ticks_pkey do nothing;
+  update flowc.schedules d
+  set computed_at = at_once, next_at = case when s.cron ~ '@every' then flowc.next_tick(s.cron, tick) else flowc.next_tick(s.cron, at_once) end,
+      last_at = tick, last_run_id = run, error_message = null
+  where d.flow_slug = s.flow_slug;
+  return not existed;
+exception when others then
+  if sqlstate ~ '^(08|25|40|53|55|57|58|XX)' then
+    raise; -- not the schedule's fault
+  end if;
+  update flowc.schedules d
+  set computed_at = at_once, next_at = at_once + interval '1 minute', error_message = sqlerrm
+  where d.flow_slug = s.flow_slug;
+  return false;
+end $$;
+
+-- Starts a run as the schedule would, now, whether it is paused or not. NULL if the
+-- flow has no schedule; a run that has the id already is not started again.
+create or replace function flowc.run_schedule(flow_slug text, run_id uuid) returns timestamptz
+language plpgsql as $$
+declare
+  tick timestamptz := clock_timestamp();
+begin
+  perform pg_advisory_xact_lock_shared(1, hashtext(run_schedule.flow_slug));
+  if not exists (select from flowc.schedules s where s.flow_slug = run_schedule.flow_slug) then
+    return null;
+  end if;
+  perform flowc.start(run_schedule.flow_slug, array['{}'::jsonb], array[run_schedule.run_id]);
+  insert into flowc.ticks (run_id, tick_at) values (run_schedule.run_id, tick) on conflict on constraint ticks_pkey do nothing;
+  return tick;
+end $$;
+
+-- Pauses a schedule: no run is started until it is resumed. False if it is paused
+-- already, NULL if the flow has none.
+create or replace function flowc.pause_schedule(flow_slug text, reason text default null) returns boolean
+language plpgsql as $$
+declare
+  paused timestamptz;
+begin
+  perform pg_advisory_xact_lock_shared(1, hashtext(pause_schedule.flow_slug));
+  select s.paused_at into paused from flowc.schedules s where s.flow_slug = pause_schedule.flow_slug for update;
+  if not found then
+    return null;
+  elsif paused is not null then
+    return false;
+  end if;
+  update flowc.schedules s set paused_at = clock_timestamp(), pause_reason = pause_schedule.reason, next_at = null
+  where s.flow_slug = pause_schedule.flow_slug;
+  return true;
+end $$;
+
+-- Goes on with a paused schedule at its next tick; those that passed meanwhile are
+-- not made up for. False if it is not paused, NULL if the flow has none.
+create or replace function flowc.resume_schedule(flow_slug text) returns boolean
+language plpgsql as $$
+declare
+  paused timestamptz;
+begin
+  perform pg_advisory_xact_lock_shared(1, hashtext(resume_schedule.flow_slug));
+  select s.paused_at into paused from flowc.schedules s where s.flow_slug = resume_schedule.flow_slug for update;
+  if not found then
+    return null;
+  elsif paused is null then
+    return false;
+  end if;
+  update flowc.schedules s
+  set paused_at = null, pause_reason = null, computed_at = clock_timestamp(), next_at = flowc.next_tick(s.cron, clock_timestamp()), error_message = null
+  where s.flow_slug = resume_schedule.flow_slug;
+  perform flowc.wake_flows(array[resume_schedule.flow_slug]);
+  return true;
+end $$;
+
+-- All schedules with what became of their last runs.
+create or replace function flowc.list_schedules(flow_slugs text[] default null)
+returns table (
+  flow_slug text, cron text, created_at timestamptz, next_at timestamptz, paused_at timestamptz, pause_reason text,
+  last_at timestamptz, last_run_id uuid, last_status text, error_message text, overdue_seconds double precision)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select s.flow_slug, s.cron, s.created_at, s.next_at, s.paused_at, s.pause_reason, s.last_at, s.last_run_id,
+           case when r.run_id is not null then flowc.run_status(r.run_id, r.status) end, s.error_message,
+           greatest(extract(epoch from clock_timestamp() - s.next_at), 0)::double precision
+    from flowc.schedules s
+    left join pgflow.runs r on r.run_id = s.last_run_id
+    where list_schedules.flow_slugs is null or s.flow_slug = any (list_schedules.flow_slugs)
+    order by s.flow_slug;
+end $$;

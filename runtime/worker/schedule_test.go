@@ -1,0 +1,156 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// ticking is a job that the clock starts every so often, and what its handler saw.
+type ticking struct {
+	runtime.Service
+	seen chan time.Time
+}
+
+func newTicking(slug, cron string) *ticking {
+	c := &ticking{seen: make(chan time.Time, 1000)}
+	c.Service = serve(job[runtime.None, string](slug, runtime.FlowOptions{Cron: cron}),
+		func(ctx context.Context, _ runtime.None) (string, error) {
+			c.seen <- runtime.ScheduledAt(ctx)
+			return "", nil
+		})
+	return c
+}
+
+// TestTicks has four workers and a schedule: each tick is one run, in time.
+func TestTicks(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	c := newTicking("sweep", "@every 1s")
+	pool := database(t, c.Service)
+	began := time.Now()
+	for range 4 {
+		run(t, pool, worker.Config{Concurrency: 2}, c.Service)
+	}
+	var ticks []time.Time
+	for range 4 {
+		ticks = append(ticks, receive(t, c.seen))
+	}
+	require.Less(t, time.Since(began), 20*time.Second)
+	for i, tick := range ticks[1:] {
+		require.Equal(t, time.Second, tick.Sub(ticks[i]).Round(time.Microsecond), "ticks %v", ticks)
+	}
+	// However long it took to be started, no tick was started twice.
+	require.Equal(t, 0, count(t, pool, `SELECT count(*) - count(DISTINCT tick_at) FROM flowc.ticks`))
+
+	schedules, err := runtime.ListSchedules(ctx, pool)
+	require.NoError(t, err)
+	require.Len(t, schedules, 1)
+	require.Equal(t, "sweep", schedules[0].Flow)
+	require.False(t, schedules[0].LastAt.Before(ticks[3]))
+}
+
+// TestTickOfALaterUpsert wakes a worker that waits for a later tick.
+func TestTickOfALaterUpsert(t *testing.T) {
+	t.Parallel()
+	c := newTicking("sweep", "@every 1h")
+	pool := database(t, c.Service)
+	run(t, pool, worker.Config{}, c.Service)
+	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.sleepers`) == 1 }, "the worker does not sleep")
+	upsert(t, pool, newTicking("sweep", "@every 1s").Service)
+	receive(t, c.seen)
+}
+
+// TestTicksOfStoppingWorkers has workers come and go all the time: each tick is still
+// one run, and all of them end.
+func TestTicksOfStoppingWorkers(t *testing.T) {
+	t.Parallel()
+	c := newTicking("sweep", "@every 1s")
+	pool := database(t, c.Service)
+	var all sync.WaitGroup
+	ctx, stop := context.WithCancel(testContext(t))
+	defer stop()
+	for i := range 3 {
+		all.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				w, err := worker.New(pool, worker.Config{Name: fmt.Sprint(i)}, c.Service)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				lives, die := context.WithTimeout(ctx, time.Duration(300+100*i)*time.Millisecond)
+				if err := w.Run(lives); err != nil {
+					t.Error(err)
+				}
+				die()
+			}
+		})
+	}
+	for range 4 {
+		receive(t, c.seen)
+	}
+	stop()
+	all.Wait()
+	require.Zero(t, count(t, pool, `SELECT count(*) - count(DISTINCT tick_at) FROM flowc.ticks`))
+	require.Zero(t, count(t, pool, `SELECT count(*) FROM flowc.ticks WHERE run_id NOT IN (SELECT run_id FROM pgflow.runs)`))
+}
+
+// TestScheduledAt is zero in a run that no schedule started, and the same in each
+// try and step of one that it did.
+func TestScheduledAt(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	seen := make(chan time.Time, 10)
+	def := runtime.Definition{Slug: "report", FlowOptions: runtime.FlowOptions{
+		Cron: "@daily", BaseDelay: runtime.Set(time.Duration(0)),
+		Steps: []runtime.StepOptions{{Slug: "collect"}, {Slug: "sum", Deps: []string{"collect"}}},
+	}}
+	note := func(ctx context.Context, _ runtime.Values) (any, error) {
+		seen <- runtime.ScheduledAt(ctx)
+		if task, _ := runtime.TaskFromContext(ctx); task.Step == "sum" && task.Attempt == 1 {
+			return nil, fmt.Errorf("once more")
+		}
+		return 1, nil
+	}
+	service := runtime.Serve(def, []runtime.Handler{runtime.HandleValues("collect", note), runtime.HandleValues("sum", note)})
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+
+	byHand, err := runtime.StartFlow(ctx, pool, "report", nil)
+	require.NoError(t, err)
+	_, err = byHand.Wait(ctx)
+	require.NoError(t, err)
+	for range 3 {
+		require.Zero(t, receive(t, seen))
+	}
+
+	started, err := runtime.RunSchedule(ctx, pool, "report")
+	require.NoError(t, err)
+	_, err = started.Wait(ctx)
+	require.NoError(t, err)
+	info, err := started.Info(ctx)
+	require.NoError(t, err)
+	require.WithinDuration(t, info.StartedAt, info.ScheduledAt, 5*time.Second)
+	for range 3 {
+		require.True(t, info.ScheduledAt.Equal(receive(t, seen)))
+	}
+}
+
+// TestContractNoSchedules refuses to serve what nobody would start.
+func TestContractNoSchedules(t *testing.T) {
+	t.Parallel()
+	unscheduled := newTicking("sweep", "")
+	ctx, pool, _ := contract(t, unscheduled.Service)
+	w, err := worker.New(pool, worker.Config{}, newTicking("sweep", "@daily").Service)
+	require.NoError(t, err)
+	err = w.Run(ctx)
+	require.ErrorIs(t, err, runtime.ErrNeedsEngine)
+	require.ErrorContains(t, err, "flow sweep has a schedule")
+}
