@@ -33,6 +33,7 @@ func CompareDefinitions(from, to Definition) []Difference {
 	note("", "max_attempts", numberOr(from.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)), numberOr(to.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)))
 	note("", "base_delay", spanOr(from.BaseDelay, DefaultBaseDelay.String()), spanOr(to.BaseDelay, DefaultBaseDelay.String()))
 	note("", "timeout", spanOr(from.Timeout, DefaultTimeout.String()), spanOr(to.Timeout, DefaultTimeout.String()))
+	note("", "cron", textOr(from.Cron, "none"), textOr(to.Cron, "none"))
 	const there, missing, flows = "there", "not there", "the flow's"
 	others := map[string]StepOptions{}
 	for _, s := range to.Steps {
@@ -78,6 +79,13 @@ func spanOr(d *time.Duration, unset string) string {
 		return unset
 	}
 	return d.String()
+}
+
+func textOr(text, unset string) string {
+	if text == "" {
+		return unset
+	}
+	return text
 }
 
 func delayWords(d *time.Duration) string {

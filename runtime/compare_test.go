@@ -35,12 +35,13 @@ func TestCompareDefinitions(t *testing.T) {
 	same.Steps[3].If = json.RawMessage(`{"check":{"n":12345678901234567891,"mail":true}}`)
 	require.Len(t, runtime.CompareDefinitions(shop, same), 1, "no digit is lost")
 
-	other := runtime.Definition{Slug: "shop", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{
+	other := runtime.Definition{Slug: "shop", FlowOptions: runtime.FlowOptions{Cron: "@daily", Steps: []runtime.StepOptions{
 		{Slug: "check", Timeout: runtime.Set(time.Minute)}, {Slug: "lines"}, {Slug: "pack", Deps: []string{"lines"}, StartDelay: runtime.Set(time.Second)},
 		{Slug: "mail", Deps: []string{"check"}, IfNot: json.RawMessage(`{"a": 1}`), WhenUnmet: runtime.FailRun, WhenExhausted: runtime.SkipStep}, {Slug: "extra"},
 	}}}
 	require.Equal(t, []runtime.Difference{
 		{What: "base_delay", From: "1h0m0s", To: "1s"},
+		{What: "cron", From: "none", To: "@daily"},
 		{Step: "check", What: "max_attempts", From: "5", To: "the flow's"},
 		{Step: "check", What: "timeout", From: "the flow's", To: "1m0s"},
 		{Step: "lines", What: "what it waits for", From: "check", To: "nothing"},

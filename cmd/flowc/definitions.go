@@ -87,6 +87,8 @@ type definitionOptions struct {
 	BaseDelay   *int `json:"baseDelay"`
 	Timeout     *int `json:"timeout"`
 	StartDelay  *int `json:"startDelay"`
+
+	Cron string `json:"cron"`
 }
 
 type definitionPattern struct {

@@ -56,7 +56,7 @@ var checks = []check{
 	{name: "vacuum", needsEngine: true, look: checkVacuum},
 	{name: "workers", needsEngine: true, look: checkWorkers},
 	{name: "waiting", needsEngine: true, look: checkWaiting},
-	{name: "schedules", needsEngine: true, look: checkScheduled},
+	{name: "schedules", needsEngine: true, look: checkSchedules},
 	{name: "runs", needsEngine: true, look: checkWedged},
 	{name: "messages", needsEngine: true, look: checkOrphans},
 }
@@ -69,8 +69,8 @@ func newDoctor() *cobra.Command {
 		Long: `Doctor looks at the server and at what the engine keeps in the database of
 DATABASE_URL: settings that lose data, open transactions, an engine that is missing
 or old, indexes that are gone, tables that are not vacuumed, workers that are
-silent, tasks and scheduled runs that nobody takes, runs that cannot get on, and
-messages without a task. It changes nothing. It needs the rights of the tables'
+silent, tasks, scheduled runs and schedules that nobody takes, runs that cannot get
+on, and messages without a task. It changes nothing. It needs the rights of the tables'
 owner.
 
 The exit status is 0 if nothing was found, 2 if something was.`,

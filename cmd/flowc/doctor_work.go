@@ -71,6 +71,30 @@ func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
 	return found, nil
 }
 
+// checkSchedules looks for schedules that are behind or cannot start anything, and
+// for runs whose time to start is past.
+func checkSchedules(ctx context.Context, d *doctor) ([]finding, error) {
+	schedules, err := runtime.ListSchedules(ctx, d.db)
+	if err != nil {
+		return nil, err
+	}
+	var found []finding
+	for _, s := range schedules {
+		switch {
+		case s.Error != "":
+			found = append(found, finding{Severity: problem,
+				What: fmt.Sprintf("the schedule of %s cannot start a run: %s", s.Flow, s.Error),
+				Do:   "mend what it says; it is tried again every minute"})
+		case s.Overdue > settled:
+			found = append(found, finding{Severity: problem,
+				What: fmt.Sprintf("the schedule of %s should have started a run %s", s.Flow, ago(s.NextAt)),
+				Do:   "start a worker that serves " + s.Flow + ", or flowc schedules pause " + s.Flow})
+		}
+	}
+	late, err := checkScheduled(ctx, d)
+	return append(found, late...), err
+}
+
 // checkScheduled looks for runs whose time to start is past.
 func checkScheduled(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `

@@ -27,6 +27,8 @@ type listedFlow struct {
 	Delayed       int       `json:"delayed"`
 	InHand        int       `json:"in_hand"`
 	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
+	// Cron is when the clock starts it, if it does.
+	Cron string `json:"cron,omitempty"`
 	// Workers is how many workers serve it now.
 	Workers  int       `json:"workers"`
 	PausedAt time.Time `json:"paused_at,omitzero"`
@@ -85,7 +87,7 @@ func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listed
 			Slug: f.Slug, Steps: len(def.Steps),
 			Started: f.Started, Completed: f.Completed, Failed: f.Failed, Running: f.Running,
 			Mean: f.MeanTime.Seconds(), P95: f.P95Time.Seconds(),
-			Waiting: f.Waiting, Delayed: f.Delayed, InHand: f.InHand, OldestWaiting: f.OldestWaiting,
+			Waiting: f.Waiting, Delayed: f.Delayed, InHand: f.InHand, OldestWaiting: f.OldestWaiting, Cron: def.Cron,
 			Workers: f.Workers, PausedAt: f.PausedAt,
 		}
 		if base, _ := versionOf(f.Slug); latest[base] != f.Slug {

@@ -11,27 +11,37 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 )
 
-// pausedFlow is what pause and resume did, as JSON.
-type pausedFlow struct {
+// switched is what pause and resume did, as JSON.
+type switched struct {
 	Slug string `json:"slug"`
 	// Changed is false if it was so already.
 	Changed bool `json:"changed"`
 }
 
 func newFlowsPause() *cobra.Command {
-	return newPause("pause", "Hand no more tasks of flows to workers",
+	return newSwitch("pause", "Hand no more tasks of flows to workers",
 		`Pause hands no more tasks of flows to workers, in whatever language, until they are
 resumed. Runs can be started meanwhile, and what workers have in hand goes on.`,
-		"paused", "was paused already", runtime.PauseFlow)
+		"paused", "was paused already", noSuchFlow, runtime.PauseFlow)
 }
 
 func newFlowsResume() *cobra.Command {
-	return newPause("resume", "Hand tasks of paused flows to workers again",
+	return newSwitch("resume", "Hand tasks of paused flows to workers again",
 		`Resume hands tasks of paused flows to workers again.`,
-		"resumed", "was not paused", runtime.ResumeFlow)
+		"resumed", "was not paused", noSuchFlow, runtime.ResumeFlow)
 }
 
-func newPause(use, short, long, done, already string, do func(context.Context, runtime.DB, string) (bool, error)) *cobra.Command {
+// noSuchFlow is what is said of a slug that is none.
+func noSuchFlow(slug string, err error) error {
+	if errors.Is(err, runtime.ErrFlowNotFound) {
+		return fmt.Errorf("flowc: flow %q is not in the database; `flowc flows list` shows those that are", slug)
+	}
+	return err
+}
+
+// newSwitch is a command that changes something about each of some flows, or finds
+// that it was so already.
+func newSwitch(use, short, long, done, already string, fault func(slug string, err error) error, do func(context.Context, runtime.DB, string) (bool, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use + " SLUG...", Short: short, Long: long,
 		Args: atLeastOne("the slug of a flow"), ValidArgsFunction: flowSlugs,
@@ -39,17 +49,14 @@ func newPause(use, short, long, done, already string, do func(context.Context, r
 	asJSON := asJSON(cmd)
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
 		var faults []error
-		all := []pausedFlow{}
+		all := []switched{}
 		for _, slug := range args {
 			changed, err := do(cmd.Context(), db, slug)
-			switch {
-			case errors.Is(err, runtime.ErrFlowNotFound):
-				faults = append(faults, fmt.Errorf("flowc: flow %q is not in the database; `flowc flows list` shows those that are", slug))
-			case err != nil:
-				faults = append(faults, err)
-			default:
-				all = append(all, pausedFlow{slug, changed})
+			if err != nil {
+				faults = append(faults, fault(slug, err))
+				continue
 			}
+			all = append(all, switched{slug, changed})
 		}
 		if *asJSON {
 			return errors.Join(printJSON(cmd.OutOrStdout(), all), errors.Join(faults...))

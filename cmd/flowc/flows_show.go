@@ -32,7 +32,11 @@ that flows upsert takes.`,
 		if *asJSON {
 			return printDefinition(cmd.OutOrStdout(), def)
 		}
-		return showFlow(cmd.OutOrStdout(), def)
+		schedules, err := runtime.ListSchedules(cmd.Context(), db, def.Slug)
+		if err != nil {
+			return err
+		}
+		return showFlow(cmd.OutOrStdout(), def, schedules)
 	})
 	return cmd
 }
@@ -56,9 +60,13 @@ func printDefinition(w io.Writer, def runtime.Definition) error {
 	}{def.Slug, doc.Options, doc.Steps})
 }
 
-func showFlow(w io.Writer, def runtime.Definition) error {
-	fmt.Fprintf(w, "%s, unless a step says otherwise: %s, base delay %s, timeout %s\n\n", def.Slug,
+func showFlow(w io.Writer, def runtime.Definition, schedules []runtime.ScheduleInfo) error {
+	fmt.Fprintf(w, "%s, unless a step says otherwise: %s, base delay %s, timeout %s\n", def.Slug,
 		count(*def.MaxAttempts, "attempt", "attempts"), def.BaseDelay, def.Timeout)
+	for _, s := range schedules {
+		fmt.Fprintf(w, "cron %s, next: %s\n", printable(s.Cron), nextTick(s))
+	}
+	fmt.Fprintln(w)
 	t := table{header: []string{"STEP", "TYPE", "WAITS FOR", "OPTIONS", "CONDITION"}}
 	for _, s := range def.Steps {
 		t.add(s.Slug, string(s.Type), strings.Join(s.Deps, ", "), strings.Join(stepOptions(s), ", "), condition(s))

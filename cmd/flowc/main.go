@@ -75,7 +75,7 @@ variables of PostgreSQL (PGHOST, PGPASSWORD, …). "flowc dev" starts one.
 	for id, commands := range map[string][]*cobra.Command{
 		"code":     {newGenerate(), newVet(), newGraph()},
 		"database": {newDev(), newMigrate(), newDoctor(), newPrune()},
-		"work":     {newFlows(), newStart(), newRuns(), newWorkers(), newDashboard()},
+		"work":     {newFlows(), newStart(), newRuns(), newSchedules(), newWorkers(), newDashboard()},
 	} {
 		for _, cmd := range commands {
 			cmd.GroupID = id

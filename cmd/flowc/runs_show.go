@@ -66,6 +66,9 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 	field("run", r.ID)
 	field("flow", r.Flow)
 	field("status", printable(r.outcome()))
+	if !r.ScheduledAt.IsZero() && r.Status != runtime.RunScheduled {
+		field("tick", clock(r.ScheduledAt)+", of its schedule")
+	}
 	switch {
 	case r.Status == runtime.RunScheduled:
 		field("starts", clock(r.ScheduledAt)+", "+ago(r.ScheduledAt))

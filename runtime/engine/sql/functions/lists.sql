@@ -198,6 +198,7 @@ begin
              where st.run_id = r.run_id)
     from pgflow.runs r
     left join flowc.scheduled d on d.run_id = r.run_id
+    left join flowc.ticks k on k.run_id = r.run_id
     left join flowc.cancelled c on c.run_id = r.run_id
     left join lateral (
       select st.step_slug, st.error_message from pgflow.step_states st

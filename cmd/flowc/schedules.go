@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+func newSchedules() *cobra.Command {
+	return newGroup("schedules", "List, pause, resume and run the schedules of flows",
+		`Schedules looks after the flows that the clock starts: those with the tag cron, in
+the database of DATABASE_URL. A worker that serves such a flow starts a run for
+each tick, however many workers there are.`,
+		newSchedulesList(), newSchedulesNext(), newSchedulesPause(), newSchedulesResume(), newSchedulesRun())
+}
+
+func newSchedulesList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List schedules with their next tick and their last run",
+		Args:  exactly(),
+	}
+	asJSON := asJSON(cmd)
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+		schedules, err := runtime.ListSchedules(cmd.Context(), db)
+		switch {
+		case err != nil:
+			return err
+		case *asJSON:
+			return printJSON(cmd.OutOrStdout(), append([]runtime.ScheduleInfo{}, schedules...))
+		case len(schedules) == 0:
+			fmt.Fprintln(cmd.ErrOrStderr(), "no flow has a schedule; the tag cron gives it one")
+			return nil
+		}
+		t := table{header: []string{"FLOW", "CRON", "NEXT", "LAST", "LAST RUN", "STATUS", "NOTE"}}
+		for _, s := range schedules {
+			t.add(s.Flow, s.Cron, nextTick(s), ago(s.LastAt), s.LastRunID, string(s.LastStatus), shorten(scheduleNote(s), 80))
+		}
+		return t.print(cmd.OutOrStdout())
+	})
+	return cmd
+}
+
+// nextTick is when a schedule starts its next run.
+func nextTick(s runtime.ScheduleInfo) string {
+	if !s.PausedAt.IsZero() {
+		return "paused"
+	}
+	return clock(s.NextAt) + ", " + ago(s.NextAt)
+}
+
+// scheduleNote is what is odd about a schedule.
+func scheduleNote(s runtime.ScheduleInfo) string {
+	switch {
+	case !s.PausedAt.IsZero() && s.PauseReason != "":
+		return "paused " + ago(s.PausedAt) + ": " + s.PauseReason
+	case !s.PausedAt.IsZero():
+		return "paused " + ago(s.PausedAt)
+	case s.Error != "":
+		return s.Error
+	case s.Overdue > settled:
+		return "overdue: no worker serves it"
+	}
+	return ""
+}
+
+func newSchedulesNext() *cobra.Command {
+	n := 5
+	cmd := &cobra.Command{
+		Use:     "next CRON",
+		Short:   "Print the next ticks of a cron expression",
+		Example: `  flowc schedules next "CRON_TZ=Europe/Berlin 30 4 * * mon-fri"`,
+		Args:    exactly("a cron expression"),
+	}
+	asJSON := asJSON(cmd)
+	cmd.Flags().IntVar(&n, "limit", n, "how many, at most 1000")
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+		ticks, err := runtime.NextTicks(cmd.Context(), db, args[0], n)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), ticks)
+		}
+		for _, tick := range ticks {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s, %s\n", tick.Local().Format("Mon 2006-01-02 15:04:05 MST"), ago(tick))
+		}
+		return nil
+	})
+	return cmd
+}
+
+func newSchedulesPause() *cobra.Command {
+	var reason string
+	cmd := newSwitch("pause", "Let the clock start no more runs of flows",
+		`Pause lets the clock start no more runs of flows until they are resumed. Putting a
+flow into the database again changes nothing about that.`,
+		"paused", "was paused already", noSuchSchedule,
+		func(ctx context.Context, db runtime.DB, slug string) (bool, error) {
+			return runtime.PauseSchedule(ctx, db, slug, reason)
+		})
+	cmd.Flags().StringVar(&reason, "reason", "", "what is said about it in lists")
+	return cmd
+}
+
+func newSchedulesResume() *cobra.Command {
+	return newSwitch("resume", "Go on with paused schedules at their next ticks",
+		`Resume goes on with paused schedules at their next ticks. Those that passed
+meanwhile are not made up for; schedules run starts one run by hand.`,
+		"resumed", "was not paused", noSuchSchedule, runtime.ResumeSchedule)
+}
+
+// noSuchSchedule is what is said of a flow that has no schedule.
+func noSuchSchedule(slug string, err error) error {
+	if errors.Is(err, runtime.ErrNoSchedule) {
+		return fmt.Errorf("flowc: flow %q has no schedule; `flowc schedules list` shows those that are", slug)
+	}
+	return err
+}
+
+// scheduledRun is what schedules run did, as JSON.
+type scheduledRun struct {
+	ID   string `json:"id"`
+	Flow string `json:"flow"`
+}
+
+func newSchedulesRun() *cobra.Command {
+	var wait bool
+	cmd := &cobra.Command{
+		Use:   "run SLUG",
+		Short: "Start a run as its schedule would, now",
+		Long: `Run starts a run of a flow as its schedule would, with now as its tick, whether the
+schedule is paused or not. The next tick comes as if nothing had happened. It
+prints the id of the run; with --wait, it waits for its end.`,
+		Args: exactly("the slug of a flow"), ValidArgsFunction: flowSlugs,
+	}
+	asJSON := asJSON(cmd)
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the run has ended")
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+		run, err := runtime.RunSchedule(cmd.Context(), db, args[0])
+		if err != nil {
+			return noSuchSchedule(args[0], err)
+		}
+		if *asJSON {
+			err = printJSON(cmd.OutOrStdout(), scheduledRun{run.ID(), run.Flow()})
+		} else {
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), run.ID())
+		}
+		if err != nil || !wait {
+			return err
+		}
+		p := startProgress(cmd.ErrOrStderr(), "waiting")
+		defer p.done()
+		_, err = run.Wait(cmd.Context(), runtime.WithPollInterval(time.Second))
+		return err
+	})
+	return cmd
+}
