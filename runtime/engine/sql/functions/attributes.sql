@@ -22,6 +22,11 @@ begin
     end if;
     -- Every lookup here is by key. A plan made while the tables were empty must
     -- not scan them later, and planning anew for each call costs more than the call.
+    -- These settings rule sequential scans out; what rules the scan of a whole index
+    -- out is how the joins are written: the first column of a key is compared with
+    -- `= any (array[x])`, which the planner can only look up, never merge, and a set
+    -- of keys is put together in a subquery with `offset 0` before it meets the
+    -- table that is looked up by more than one column of it.
     if f.language = 'plpgsql' and f.schema in ('pgflow', 'flowc') and f.name <> 'requeue_stalled_tasks' then
       execute format('alter function %s set plan_cache_mode = force_generic_plan', f.signature);
       execute format('alter function %s set enable_seqscan = off', f.signature);

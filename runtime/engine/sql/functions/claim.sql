@@ -51,19 +51,22 @@ begin
   with started as (
     update pgflow.step_tasks t
     set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.worker_id
-    from unnest(runs, steps, indexes, messages, due) m(run_id, step_slug, task_index, msg_id, vt)
-    join pgflow.runs r on r.run_id = m.run_id and r.status = 'started'
-    join pgflow.step_states st on st.run_id = m.run_id and st.step_slug = m.step_slug and st.status = 'started'
-    join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
-    join pgflow.flows f on f.flow_slug = st.flow_slug
-    where t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
-      and t.message_id = m.msg_id and t.status = 'queued'
-    returning t.flow_slug, t.message_id, m.vt, coalesce(s.opt_timeout, f.opt_timeout) as timeout),
+    from (
+      select m.*, coalesce(s.opt_timeout, f.opt_timeout) as timeout
+      from unnest(runs, steps, indexes, messages, due) m(run_id, step_slug, task_index, msg_id, vt)
+      join pgflow.runs r on r.run_id = any (array[m.run_id]) and r.status = 'started'
+      join pgflow.step_states st on st.run_id = any (array[m.run_id]) and st.step_slug = m.step_slug and st.status = 'started'
+      join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
+      join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
+      offset 0) m
+    where t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
+      and t.message_id = any (array[m.msg_id]) and t.status = 'queued'
+    returning t.flow_slug, t.message_id, m.vt, m.timeout),
   hidden as (
     update flowc.queue q
     set vt = at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + 1, worker_id = claim.worker_id
     from started t
-    where q.queue_name = t.flow_slug and q.msg_id = t.message_id)
+    where q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id)
   select array_agg(t.message_id), array_agg(t.vt) into claimed, due from started t;
 
   if coalesce(cardinality(claimed), 0) < cardinality(messages) then
@@ -99,11 +102,11 @@ begin
            h.headers, extract(epoch from claimed_tasks.at_once - m.vt)::double precision,
            (select k.tick_at from flowc.ticks k where k.run_id = t.run_id)
     from unnest(claimed_tasks.message_ids, claimed_tasks.due) m(message_id, vt)
-    join pgflow.step_tasks t on t.message_id = m.message_id
-    join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-    join pgflow.flows f on f.flow_slug = t.flow_slug
-    join pgflow.runs r on r.run_id = t.run_id
-    left join flowc.headers h on h.run_id = t.run_id
+    join pgflow.step_tasks t on t.message_id = any (array[m.message_id])
+    join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
+    join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
+    join pgflow.runs r on r.run_id = any (array[t.run_id])
+    left join flowc.headers h on h.run_id = any (array[t.run_id])
     left join lateral (
       -- Large is what is not stored in the row itself, or was compressed a lot for it.
       select x.source, x.elements, pg_column_size(x.elements) > 1500 or t.task_index > 256 as large
@@ -146,11 +149,11 @@ begin
   with expired as (
     select t.run_id, t.step_slug, t.task_index, t.message_id
     from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(run_id, step_slug, task_index, msg_id)
-    join pgflow.step_tasks t on t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
-    left join pgflow.workers w on w.worker_id = t.last_worker_id
-    join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'
-    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
-    where t.message_id = m.msg_id and t.status = 'started' and t.started_at < at_once and t.requeued_count < 3 and t.permanently_stalled_at is null
+    join pgflow.step_tasks t on t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
+    left join pgflow.workers w on w.worker_id = any (array[t.last_worker_id])
+    join pgflow.runs r on r.run_id = any (array[t.run_id]) and r.status = 'started'
+    join pgflow.step_states st on st.run_id = any (array[t.run_id]) and st.step_slug = t.step_slug and st.status = 'started'
+    where t.message_id = any (array[m.msg_id]) and t.status = 'started' and t.started_at < at_once and t.requeued_count < 3 and t.permanently_stalled_at is null
       and coalesce(w.queue_name = '*', true)
     for update of t skip locked),
   again as (
@@ -158,32 +161,32 @@ begin
     set attempts_count = t.attempts_count + 1, requeued_count = t.requeued_count + 1, last_requeued_at = at_once,
         started_at = at_once, last_worker_id = take_over.worker_id
     from expired e
-    where t.run_id = e.run_id and t.step_slug = e.step_slug and t.task_index = e.task_index
+    where t.run_id = any (array[e.run_id]) and t.step_slug = e.step_slug and t.task_index = e.task_index
     returning t.flow_slug, t.step_slug, t.message_id),
   hidden as (
     update flowc.queue q
     set vt = at_once + make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 2), read_ct = q.read_ct + 1, worker_id = take_over.worker_id
     from again a
-    join pgflow.steps s on s.flow_slug = a.flow_slug and s.step_slug = a.step_slug
-    join pgflow.flows f on f.flow_slug = a.flow_slug
-    where q.queue_name = a.flow_slug and q.msg_id = a.message_id)
+    join pgflow.steps s on s.flow_slug = any (array[a.flow_slug]) and s.step_slug = a.step_slug
+    join pgflow.flows f on f.flow_slug = any (array[a.flow_slug])
+    where q.queue_name = any (array[a.flow_slug]) and q.msg_id = a.message_id)
   select array_agg(a.message_id) into taken from again a;
 
   -- Taken over too often: recovery ends it, which needs the lock of the run.
   insert into flowc.stalled (run_id, step_slug, task_index, attempt)
   select t.run_id, t.step_slug, t.task_index, t.attempts_count
   from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(run_id, step_slug, task_index, msg_id)
-  join pgflow.step_tasks t on t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
-  left join pgflow.workers w on w.worker_id = t.last_worker_id
-  where t.message_id = m.msg_id and t.status = 'started' and t.started_at < at_once and t.requeued_count >= 3 and t.permanently_stalled_at is null
+  join pgflow.step_tasks t on t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
+  left join pgflow.workers w on w.worker_id = any (array[t.last_worker_id])
+  where t.message_id = any (array[m.msg_id]) and t.status = 'started' and t.started_at < at_once and t.requeued_count >= 3 and t.permanently_stalled_at is null
     and coalesce(w.queue_name = '*', true)
     and not exists ( -- rather than a conflict, which would wait for a sweep that wants our message
-      select from flowc.stalled x where x.run_id = t.run_id and x.step_slug = t.step_slug and x.task_index = t.task_index);
+      select from flowc.stalled x where x.run_id = any (array[t.run_id]) and x.step_slug = t.step_slug and x.task_index = t.task_index);
 
   -- Messages of tasks that are over have no business in the queue.
   perform flowc.archive_messages(array_agg(m.queue_name), array_agg(m.msg_id))
   from unnest(take_over.flow_slugs, take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(queue_name, run_id, step_slug, task_index, msg_id)
-  left join pgflow.step_tasks t on t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index and t.message_id = m.msg_id
+  left join pgflow.step_tasks t on t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index and t.message_id = any (array[m.msg_id])
   where t.status is null or t.status in ('completed', 'failed')
   having count(*) > 0;
 
@@ -191,40 +194,43 @@ begin
   update flowc.queue q
   set vt = at_once + interval '10 seconds'
   from unnest(take_over.flow_slugs, take_over.message_ids) m(queue_name, msg_id)
-  where q.queue_name = m.queue_name and q.msg_id = m.msg_id and q.vt <= at_once;
+  where q.queue_name = any (array[m.queue_name]) and q.msg_id = m.msg_id and q.vt <= at_once;
   return coalesce(taken, '{}');
 end $$;
 
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid) returns setof pgflow.step_task_record
 language plpgsql as $$
 declare
-  held    bigint[];
+  free    bigint[];
   claimed bigint[];
 begin
   -- In the order of a claim: the messages, then their tasks. A message that another
   -- holds is about to be another's; one that is not in the queue any more is no
   -- reason to leave its task.
-  held := array(
-    select q.msg_id from flowc.queue q
-    where q.queue_name = start_tasks.flow_slug and q.msg_id = any (start_tasks.msg_ids)
-    for update skip locked);
+  free := array(
+    select m.msg_id
+    from unnest(start_tasks.msg_ids) m(msg_id)
+    left join lateral (
+      select q.msg_id from flowc.queue q
+      where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id
+      for update skip locked) held on true
+    where held.msg_id is not null or not exists (
+      select from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id offset 0));
   with started as (
     update pgflow.step_tasks t
     set status = 'started', attempts_count = t.attempts_count + 1, started_at = clock_timestamp(), last_worker_id = start_tasks.worker_id
-    from unnest(start_tasks.msg_ids) m(msg_id), pgflow.runs r, pgflow.step_states st
-    where t.message_id = m.msg_id and t.flow_slug = start_tasks.flow_slug and t.status = 'queued'
-      and (m.msg_id = any (held) or not exists (
-        select from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id))
-      and r.run_id = t.run_id and r.status = 'started'
-      and st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
+    from unnest(free) m(msg_id), pgflow.runs r, pgflow.step_states st
+    where t.message_id = any (array[m.msg_id]) and t.flow_slug = start_tasks.flow_slug and t.status = 'queued'
+      and r.run_id = any (array[t.run_id]) and r.status = 'started'
+      and st.run_id = any (array[t.run_id]) and st.step_slug = t.step_slug and st.status = 'started'
     returning t.flow_slug, t.step_slug, t.message_id),
   hidden as (
     update flowc.queue q
     set vt = clock_timestamp() + make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 2)
     from started t
-    join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-    join pgflow.flows f on f.flow_slug = t.flow_slug
-    where q.queue_name = t.flow_slug and q.msg_id = t.message_id)
+    join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
+    join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
+    where q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id)
   select array_agg(t.message_id) into claimed from started t;
   return query
     with task as materialized (

@@ -10,9 +10,9 @@ begin
   return query
     select r.run_id, s.step_slug, s.step_index, s.when_unmet
     from unnest(unmet_conditions.run_ids) u(run_id)
-    join pgflow.runs r on r.run_id = u.run_id and r.status = 'started'
-    join pgflow.step_states st on st.run_id = r.run_id and st.status = 'created' and st.remaining_deps = 0
-    join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+    join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started'
+    join pgflow.step_states st on st.run_id = any (array[r.run_id]) and st.status = 'created' and st.remaining_deps = 0
+    join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
       and (s.required_input_pattern is not null or s.forbidden_input_pattern is not null)
     cross join lateral (
       select case when s.deps_count = 0 then r.input else (

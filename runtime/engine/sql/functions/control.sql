@@ -48,7 +48,7 @@ begin
         queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null, permanently_stalled_at = null
     from pgflow.step_states st
     where st.run_id = retry_run.run_id and st.status = 'started'
-      and t.run_id = st.run_id and t.step_slug = st.step_slug and t.status <> 'completed'
+      and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed'
     returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id)
   insert into flowc.queue (queue_name, msg_id, vt, run_id, step_slug, task_index)
   select a.flow_slug, a.message_id, clock_timestamp(), a.run_id, a.step_slug, a.task_index from again a;
@@ -131,9 +131,11 @@ begin
   perform flowc.lock_runs(array[run_now.run_id]);
   with hurried as (
     update flowc.queue q set vt = clock_timestamp()
-    from pgflow.step_tasks t
-    where t.run_id = run_now.run_id and (run_now.step_slug is null or t.step_slug = run_now.step_slug) and t.status = 'queued'
-      and q.queue_name = t.flow_slug and q.msg_id = t.message_id and q.vt > clock_timestamp()
+    from (
+      select t.flow_slug, t.message_id from pgflow.step_tasks t
+      where t.run_id = run_now.run_id and (run_now.step_slug is null or t.step_slug = run_now.step_slug) and t.status = 'queued'
+      offset 0) t
+    where q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id and q.vt > clock_timestamp()
     returning q.queue_name)
   select count(*) into shown from hurried h;
   if shown > 0 then
@@ -164,22 +166,21 @@ declare
   flows    text[];
   deleted  int;
 begin
-  delete from flowc.scheduled s using unnest(delete_runs.run_ids) u(run_id) where s.run_id = u.run_id;
+  delete from flowc.scheduled s using unnest(delete_runs.run_ids) u(run_id) where s.run_id = any (array[u.run_id]);
   perform flowc.lock_runs(delete_runs.run_ids);
   -- Messages before tasks, as a claim takes them.
   select array_agg(t.flow_slug), array_agg(t.message_id) into flows, messages
-  from unnest(delete_runs.run_ids) u(run_id) join pgflow.step_tasks t on t.run_id = u.run_id
-  where t.message_id is not null;
-  delete from flowc.queue q using unnest(flows, messages) m(queue_name, msg_id) where q.queue_name = m.queue_name and q.msg_id = m.msg_id;
+  from unnest(delete_runs.run_ids) u(run_id) join pgflow.step_tasks t on t.run_id = any (array[u.run_id]);
+  delete from flowc.queue q using unnest(flows, messages) m(queue_name, msg_id) where q.queue_name = any (array[m.queue_name]) and q.msg_id = m.msg_id;
   delete from flowc.archive a using unnest(messages) m(msg_id) where a.msg_id = m.msg_id;
-  delete from flowc.failed_tries t using unnest(delete_runs.run_ids) u(run_id) where t.run_id = u.run_id;
-  delete from flowc.waiters w using unnest(delete_runs.run_ids) u(run_id) where w.run_id = u.run_id;
-  delete from flowc.cancelled c using unnest(delete_runs.run_ids) u(run_id) where c.run_id = u.run_id;
-  delete from flowc.headers h using unnest(delete_runs.run_ids) u(run_id) where h.run_id = u.run_id;
-  delete from flowc.ticks k using unnest(delete_runs.run_ids) u(run_id) where k.run_id = u.run_id;
-  delete from pgflow.step_tasks t using unnest(delete_runs.run_ids) u(run_id) where t.run_id = u.run_id;
-  delete from pgflow.step_states st using unnest(delete_runs.run_ids) u(run_id) where st.run_id = u.run_id;
-  delete from pgflow.runs r using unnest(delete_runs.run_ids) u(run_id) where r.run_id = u.run_id;
+  delete from flowc.failed_tries where run_id = any (delete_runs.run_ids);
+  delete from flowc.waiters where run_id = any (delete_runs.run_ids);
+  delete from flowc.cancelled where run_id = any (delete_runs.run_ids);
+  delete from flowc.headers where run_id = any (delete_runs.run_ids);
+  delete from flowc.ticks where run_id = any (delete_runs.run_ids);
+  delete from pgflow.step_tasks where run_id = any (delete_runs.run_ids);
+  delete from pgflow.step_states where run_id = any (delete_runs.run_ids);
+  delete from pgflow.runs where run_id = any (delete_runs.run_ids);
   get diagnostics deleted = row_count;
   return deleted;
 end $$;

@@ -24,7 +24,7 @@ begin
                where s.run_id = r.run_id and s.status = 'failed' order by s.failed_at, s.step_slug limit 1))
            end as payload
     from unnest(emit_runs.run_ids) with ordinality u(run_id, n)
-    join pgflow.runs r on r.run_id = u.run_id
+    join pgflow.runs r on r.run_id = any (array[u.run_id])
     order by u.n) e;
 end $$;
 
@@ -44,6 +44,6 @@ begin
            end ||
            case s.status when 'completed' then jsonb_build_object('completed_at', s.completed_at, 'output', s.output) else '{}' end as payload
     from unnest(emit_steps.run_ids, emit_steps.step_slugs) with ordinality u(run_id, step_slug, n)
-    join pgflow.step_states s on s.run_id = u.run_id and s.step_slug = u.step_slug
+    join pgflow.step_states s on s.run_id = any (array[u.run_id]) and s.step_slug = u.step_slug
     order by u.n) e;
 end $$;

@@ -60,7 +60,7 @@ begin
         select u.n::int, coalesce(t.status = 'failed' and t.error_message like '[TYPE_VIOLATION]%', false), t.status, null::double precision
         from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outcomes)
           with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, n)
-        left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
+        left join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
         where u.outcome = 'completed'
           and (t.status, t.message_id, t.attempts_count, t.last_worker_id) is distinct from ('completed', u.message_id, u.attempt, finish.worker_id);
     end if;
@@ -85,7 +85,7 @@ begin
   return query
     select places[u.n], false, t.status, null::double precision
     from unnest(runs, steps, indexes) with ordinality u(run_id, step_slug, task_index, n)
-    left join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
+    left join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
     where u.n <> all (coalesce(failed, '{}'));
 end $$;
 
@@ -121,8 +121,8 @@ end $$;
 create or replace view flowc.awaited_arrays as
   select d.flow_slug, d.dep_slug as step_slug, m.run_id
   from pgflow.deps d
-  join pgflow.steps c on c.flow_slug = d.flow_slug and c.step_slug = d.step_slug and c.step_type = 'map'
-  join pgflow.steps s on s.flow_slug = d.flow_slug and s.step_slug = d.dep_slug and s.step_type = 'single'
+  join pgflow.steps c on c.flow_slug = any (array[d.flow_slug]) and c.step_slug = d.step_slug and c.step_type = 'map'
+  join pgflow.steps s on s.flow_slug = any (array[d.flow_slug]) and s.step_slug = d.dep_slug and s.step_type = 'single'
   join pgflow.step_states m on m.step_slug = d.step_slug and m.initial_tasks is null;
 
 -- One turn of complete_tasks: of each run the tasks of one step only.
@@ -140,15 +140,18 @@ begin
   with done as (
     update pgflow.step_tasks t
     set status = 'completed', completed_at = clock_timestamp(), output = u.output
-    from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
-      with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)
-    join pgflow.runs r on r.run_id = u.run_id and r.status <> 'failed'
-    join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
-    where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
+    from (
+      select u.*
+      from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
+        with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)
+      join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
+      join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
+      where coalesce(jsonb_typeof(u.output), '') = 'array' or not exists (
+        select from flowc.awaited_arrays a where a.flow_slug = st.flow_slug and a.step_slug = st.step_slug and a.run_id = st.run_id offset 0)
+      offset 0) u
+    where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (complete_turn.worker_id is null
            or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = complete_turn.worker_id)
-      and (coalesce(jsonb_typeof(u.output), '') = 'array' or not exists (
-        select from flowc.awaited_arrays a where a.flow_slug = st.flow_slug and a.step_slug = st.step_slug and a.run_id = st.run_id))
     returning u.n, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.output),
   counted as (
     select d.flow_slug, d.run_id, d.step_slug, min(d.n) as n, count(*)::int as tasks, (array_agg(d.output))[1] as output
@@ -169,8 +172,8 @@ begin
             select d.task_index, d.output from done d
             where d.run_id = c.run_id and d.step_slug = c.step_slug) e) end
     from counted c
-    join pgflow.steps s on s.flow_slug = c.flow_slug and s.step_slug = c.step_slug
-    where st.run_id = c.run_id and st.step_slug = c.step_slug
+    join pgflow.steps s on s.flow_slug = any (array[c.flow_slug]) and s.step_slug = c.step_slug
+    where st.run_id = any (array[c.run_id]) and st.step_slug = c.step_slug
     returning st.run_id, st.step_slug, st.status, c.n)
   select (select count(*) from done d), (select array_agg(d.flow_slug) from done d), (select array_agg(d.message_id) from done d),
          array_agg(s.run_id order by s.n) filter (where s.status = 'completed'),
@@ -215,19 +218,23 @@ begin
     update pgflow.step_tasks t
     set status = 'failed', failed_at = clock_timestamp(), output = u.output,
         error_message = format('[TYPE_VIOLATION] Produced %s instead of array', coalesce(jsonb_typeof(u.output), 'null'))
-    from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts) u(run_id, step_slug, task_index, output, message_id, attempt)
-    join pgflow.runs r on r.run_id = u.run_id and r.status = 'started'
-    join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
-    where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
+    from (
+      select u.*
+      from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts) u(run_id, step_slug, task_index, output, message_id, attempt)
+      join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started'
+      join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
+      where coalesce(jsonb_typeof(u.output), '') <> 'array' and exists (
+        select from flowc.awaited_arrays a
+        where a.flow_slug = st.flow_slug and a.step_slug = st.step_slug and a.run_id = st.run_id offset 0)
+      offset 0) u
+    where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (fail_type_violations.worker_id is null
            or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_type_violations.worker_id)
-      and coalesce(jsonb_typeof(u.output), '') <> 'array' and exists (
-        select from flowc.awaited_arrays a where a.flow_slug = st.flow_slug and a.step_slug = st.step_slug and a.run_id = st.run_id)
     returning t.flow_slug, t.run_id, t.step_slug, t.message_id, t.output)
   select array_agg(f.flow_slug), array_agg(f.message_id), array_agg(f.run_id), array_agg(f.step_slug),
          array_agg(format('[TYPE_VIOLATION] Map step %s expects array input but dependency %s produced %s',
            (select d.step_slug from pgflow.deps d
-            join pgflow.steps c on c.flow_slug = d.flow_slug and c.step_slug = d.step_slug and c.step_type = 'map'
+            join pgflow.steps c on c.flow_slug = any (array[d.flow_slug]) and c.step_slug = d.step_slug and c.step_type = 'map'
             where d.flow_slug = f.flow_slug and d.dep_slug = f.step_slug order by c.step_index limit 1),
            f.step_slug, coalesce(jsonb_typeof(f.output), 'null')))
   into queues, messages, runs, steps, errors
@@ -245,10 +252,9 @@ language plpgsql as $$
 begin
   perform flowc.archive_messages(array_agg(t.flow_slug), array_agg(t.message_id))
   from unnest(run_ids, step_slugs, task_indexes) u(run_id, step_slug, task_index)
-  join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index
-  join pgflow.runs r on r.run_id = t.run_id and r.status <> 'failed'
-  join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug and st.status <> 'started'
-  where t.message_id is not null
+  join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
+  join pgflow.runs r on r.run_id = any (array[t.run_id]) and r.status <> 'failed'
+  join pgflow.step_states st on st.run_id = any (array[t.run_id]) and st.step_slug = t.step_slug and st.status <> 'started'
   having count(*) > 0;
 end $$;
 
@@ -288,19 +294,24 @@ begin
   with again as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, failed_at = null, error_message = u.error
-    from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays, message_ids, attempts)
-      with ordinality u(run_id, step_slug, task_index, outcome, error, delay, message_id, attempt, n)
-    join pgflow.step_tasks o on o.run_id = u.run_id and o.step_slug = u.step_slug and o.task_index = u.task_index
-    join pgflow.runs r on r.run_id = u.run_id and r.status <> 'failed'
-    join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
-    join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
-    join pgflow.flows f on f.flow_slug = st.flow_slug
-    where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
+    from (
+      select u.*, o.started_at, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts, coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay
+      from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays, message_ids, attempts)
+        with ordinality u(run_id, step_slug, task_index, outcome, error, delay, message_id, attempt, n)
+      join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
+      join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
+      join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
+      join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
+      cross join lateral (
+        select t.started_at from pgflow.step_tasks t
+        where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index offset 0) o
+      offset 0) u
+    where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (fail_tasks.worker_id is null
            or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_tasks.worker_id)
-      and u.outcome = 'failed' and t.attempts_count - t.requeued_count < coalesce(s.opt_max_attempts, f.opt_max_attempts)
-    returning u.n::int, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.last_worker_id, o.started_at, u.error,
-              coalesce(u.delay, pgflow.calculate_retry_delay(coalesce(s.opt_base_delay, f.opt_base_delay), t.attempts_count - t.requeued_count)) as delay),
+      and u.outcome = 'failed' and t.attempts_count - t.requeued_count < u.max_attempts
+    returning u.n::int, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.last_worker_id, u.started_at, u.error,
+              coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)) as delay),
   recorded as (
     insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
     select a.run_id, a.step_slug, a.task_index, a.attempts_count, a.last_worker_id, a.started_at, a.error from again a),
@@ -308,7 +319,7 @@ begin
     update flowc.queue q
     set vt = clock_timestamp() + make_interval(secs => a.delay), worker_id = null
     from again a
-    where q.queue_name = a.flow_slug and q.msg_id = a.message_id)
+    where q.queue_name = any (array[a.flow_slug]) and q.msg_id = a.message_id)
   select array_agg(a.n), array_agg(a.delay) into retried, waits from again a;
   return query select u.n, 'queued', u.wait from unnest(retried, waits) u(n, wait);
 
@@ -323,20 +334,22 @@ begin
   loop
     with exhausted as (
       update pgflow.step_tasks t
-      set status = 'failed', failed_at = clock_timestamp(), error_message = c.cause
-      from unnest(turn.places, turn.runs, turn.steps, turn.indexes, turn.outcomes, turn.errors, turn.messages, turn.attempts)
-        u(n, run_id, step_slug, task_index, outcome, error, message_id, attempt)
-      join pgflow.runs r on r.run_id = u.run_id and r.status <> 'failed'
-      join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug and st.status = 'started'
-      join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
-      cross join lateral (select case when u.outcome = 'skipped' and s.when_exhausted = 'fail' then format(
-          'flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step', u.step_slug, u.error)
-        else u.error end) c(cause)
-      where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
+      set status = 'failed', failed_at = clock_timestamp(), error_message = u.cause
+      from (
+        select u.*, s.when_exhausted, case when u.outcome = 'skipped' and s.when_exhausted = 'fail' then format(
+            'flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step', u.step_slug, u.error)
+          else u.error end as cause
+        from unnest(turn.places, turn.runs, turn.steps, turn.indexes, turn.outcomes, turn.errors, turn.messages, turn.attempts)
+          u(n, run_id, step_slug, task_index, outcome, error, message_id, attempt)
+        join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
+        join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
+        join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
+        offset 0) u
+      where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
         and (fail_tasks.worker_id is null
              or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_tasks.worker_id)
       returning u.n, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.last_worker_id, t.started_at,
-                c.cause, s.when_exhausted),
+                u.cause, u.when_exhausted),
     recorded as (
       insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
       select e.run_id, e.step_slug, e.task_index, e.attempts_count, e.last_worker_id, e.started_at, e.cause from exhausted e)
@@ -400,8 +413,8 @@ begin
     update pgflow.step_tasks t
     set status = 'failed', failed_at = clock_timestamp(), error_message = u.error
     from unnest(run_ids, step_slugs, task_indexes, errors) u(run_id, step_slug, task_index, error)
-    join pgflow.runs r on r.run_id = u.run_id and r.status = 'failed'
-    where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
+    join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'failed'
+    where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
     returning t.flow_slug, t.message_id)
   select array_agg(f.flow_slug), array_agg(f.message_id) into queues, messages from failed f;
   if messages is not null then

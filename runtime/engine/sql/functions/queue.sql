@@ -127,7 +127,7 @@ begin
   perform flowc.require_queue(read.queue_name);
   return query
     with visible as (
-      select q.msg_id from flowc.queue q
+      select q.queue_name, q.msg_id from flowc.queue q
       where q.queue_name = read.queue_name and q.vt <= clock_timestamp()
         and not exists (select from flowc.paused p where p.flow_slug = read.queue_name)
         and (read.conditional = '{}' or coalesce(q.message, flowc.task_message(q.queue_name, q.run_id, q.step_slug, q.task_index)) @> read.conditional)
@@ -137,7 +137,7 @@ begin
     hidden as (
       update flowc.queue q set vt = clock_timestamp() + make_interval(secs => read.vt), read_ct = q.read_ct + 1
       from visible v
-      where q.queue_name = read.queue_name and q.msg_id = v.msg_id
+      where q.queue_name = any (array[v.queue_name]) and q.msg_id = v.msg_id
       returning q.*)
     select h.msg_id, h.read_ct, h.enqueued_at, h.vt,
            coalesce(h.message, flowc.task_message(h.queue_name, h.run_id, h.step_slug, h.task_index)), h.headers
@@ -181,7 +181,7 @@ begin
     with gone as (
       delete from flowc.queue q
       using (select * from unnest(archive_messages.queue_names, archive_messages.msg_ids) o(queue_name, msg_id) order by o.msg_id) u
-      where q.queue_name = u.queue_name and q.msg_id = u.msg_id
+      where q.queue_name = any (array[u.queue_name]) and q.msg_id = u.msg_id
       returning q.*)
     insert into flowc.archive as a (msg_id, enqueued_at, vt, read_ct, task_index, run_id, queue_name, step_slug, message, headers)
     select g.msg_id, g.enqueued_at, g.vt, g.read_ct, g.task_index, g.run_id, g.queue_name, g.step_slug, g.message, g.headers from gone g
@@ -194,7 +194,7 @@ language plpgsql as $$
 begin
   update flowc.queue q set vt = clock_timestamp(), worker_id = null
   from (select * from unnest(show_messages.queue_names, show_messages.msg_ids) o(queue_name, msg_id) order by o.msg_id) u
-  where q.queue_name = u.queue_name and q.msg_id = u.msg_id;
+  where q.queue_name = any (array[u.queue_name]) and q.msg_id = u.msg_id;
 end $$;
 
 create or replace function pgmq.delete(queue_name text, msg_ids bigint[]) returns setof bigint
@@ -203,8 +203,8 @@ begin
   perform flowc.require_queue("delete".queue_name);
   return query
     delete from flowc.queue q
-    using (select o.msg_id from unnest("delete".msg_ids) o(msg_id) order by 1) u
-    where q.queue_name = "delete".queue_name and q.msg_id = u.msg_id
+    using (select "delete".queue_name, o.msg_id from unnest("delete".msg_ids) o(msg_id) order by o.msg_id) u
+    where q.queue_name = any (array[u.queue_name]) and q.msg_id = u.msg_id
     returning q.msg_id;
 end $$;
 
@@ -236,8 +236,8 @@ begin
   perform flowc.require_queue(set_vt_batch.queue_name);
   return query
     update flowc.queue q set vt = clock_timestamp() + make_interval(secs => u.seconds)
-    from (select * from unnest(set_vt_batch.msg_ids, set_vt_batch.vt_offsets) o(msg_id, seconds) order by o.msg_id) u
-    where q.queue_name = set_vt_batch.queue_name and q.msg_id = u.msg_id
+    from (select set_vt_batch.queue_name, o.* from unnest(set_vt_batch.msg_ids, set_vt_batch.vt_offsets) o(msg_id, seconds) order by o.msg_id) u
+    where q.queue_name = any (array[u.queue_name]) and q.msg_id = u.msg_id
     returning q.msg_id, q.read_ct, q.enqueued_at, q.vt,
               coalesce(q.message, flowc.task_message(q.queue_name, q.run_id, q.step_slug, q.task_index)), q.headers;
 end $$;

@@ -28,7 +28,7 @@ begin
       for update skip locked),
     shown as (
       update flowc.queue q set vt = clock_timestamp(), worker_id = null
-      from held h where q.queue_name = h.queue_name and q.msg_id = h.msg_id
+      from held h where q.queue_name = any (array[h.queue_name]) and q.msg_id = h.msg_id
       returning q.queue_name)
     select array_agg(distinct s.queue_name) into flows from shown s;
     perform flowc.wake_flows(coalesce(flows, '{}'));
@@ -38,7 +38,7 @@ begin
     select s.run_id, s.step_slug, s.task_index from flowc.stalled s limit 1000 for update skip locked),
   gone as (
     delete from flowc.stalled s using taken t
-    where s.run_id = t.run_id and s.step_slug = t.step_slug and s.task_index = t.task_index
+    where s.run_id = any (array[t.run_id]) and s.step_slug = t.step_slug and s.task_index = t.task_index
     returning s.*)
   select array_agg(g.run_id), array_agg(g.step_slug), array_agg(g.task_index), array_agg(g.attempt)
   into runs, steps, tasks, tries from gone g;
@@ -59,7 +59,7 @@ begin
   for ended in
     update pgflow.step_tasks t set permanently_stalled_at = clock_timestamp()
     from unnest(end_stalled.run_ids, end_stalled.step_slugs, end_stalled.task_indexes, end_stalled.attempts) u(run_id, step_slug, task_index, attempt)
-    where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index and t.attempts_count = u.attempt
+    where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.attempts_count = u.attempt
       and t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
     returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id
   loop
@@ -68,8 +68,8 @@ begin
       array[format('flowc: task %s of step %s stalled: its worker died or overran its timeout 4 times', ended.task_index, ended.step_slug)],
       array[s.when_exhausted])
     from pgflow.step_states st
-    join pgflow.runs r on r.run_id = st.run_id and r.status = 'started'
-    join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+    join pgflow.runs r on r.run_id = any (array[st.run_id]) and r.status = 'started'
+    join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
     where st.run_id = ended.run_id and st.step_slug = ended.step_slug and st.status = 'started';
   end loop;
 end $$;
@@ -92,9 +92,9 @@ begin
   select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.attempts_count)
   into runs, steps, tasks, tries
   from flowc.queue q
-  join pgflow.step_tasks t on t.message_id = q.msg_id and t.flow_slug = q.queue_name
-  join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-  join pgflow.flows f on f.flow_slug = t.flow_slug
+  join pgflow.step_tasks t on t.message_id = any (array[q.msg_id]) and t.flow_slug = q.queue_name
+  join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
+  join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
   where t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
     and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30);
   if runs is not null then
@@ -104,9 +104,9 @@ begin
   with stalled as (
     select t.run_id, t.step_slug, t.task_index
     from flowc.queue q
-    join pgflow.step_tasks t on t.message_id = q.msg_id and t.flow_slug = q.queue_name
-    join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-    join pgflow.flows f on f.flow_slug = t.flow_slug
+    join pgflow.step_tasks t on t.message_id = any (array[q.msg_id]) and t.flow_slug = q.queue_name
+    join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
+    join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
     where t.status = 'started' and t.requeued_count < 3
       and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30)
     for update of q, t skip locked),
@@ -114,7 +114,7 @@ begin
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, last_worker_id = null, requeued_count = t.requeued_count + 1, last_requeued_at = clock_timestamp()
     from stalled s
-    where t.run_id = s.run_id and t.step_slug = s.step_slug and t.task_index = s.task_index
+    where t.run_id = any (array[s.run_id]) and t.step_slug = s.step_slug and t.task_index = s.task_index
     returning t.flow_slug, t.run_id, t.message_id)
   select array_agg(a.flow_slug), array_agg(a.message_id), array_agg(a.run_id) into queues, messages, runs from again a;
   if runs is null then

@@ -79,7 +79,7 @@ begin
     return query select u.n::int, u.run_id, false, 'started', due_at from unnest(ids) with ordinality u(run_id, n) order by u.n;
     return;
   end if;
-  if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = u.run_id where r.flow_slug <> start.flow_slug) then
+  if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id]) where r.flow_slug <> start.flow_slug) then
     raise unique_violation using
       message = 'duplicate key value violates unique constraint "runs_pkey"',
       detail = 'A run of another flow has that id.', constraint = 'runs_pkey', table = 'runs', schema = 'pgflow';
@@ -89,7 +89,7 @@ begin
            fresh is null or u.run_id <> all (fresh) or u.n > array_position(ids, u.run_id),
            r.status, due_at
     from unnest(ids) with ordinality u(run_id, n)
-    join pgflow.runs r on r.run_id = u.run_id
+    join pgflow.runs r on r.run_id = any (array[u.run_id])
     order by u.n;
 end $$;
 
@@ -211,13 +211,13 @@ begin
       order by d.due_at limit 1000
       for update skip locked) s),
   gone as (
-    delete from flowc.scheduled s using taken t where s.run_id = t.run_id returning s.run_id, s.due_at)
+    delete from flowc.scheduled s using taken t where s.run_id = any (array[t.run_id]) returning s.run_id, s.due_at)
   select array_agg(g.run_id order by g.due_at, g.run_id) into due from gone g;
   if due is null then
     return ticks;
   end if;
   perform flowc.lock_runs(due);
-  update pgflow.runs r set started_at = clock_timestamp() from unnest(due) u(run_id) where r.run_id = u.run_id;
+  update pgflow.runs r set started_at = clock_timestamp() from unnest(due) u(run_id) where r.run_id = any (array[u.run_id]);
   perform flowc.begin_runs(due);
   return ticks + cardinality(due);
 end $$;

@@ -12,8 +12,8 @@ begin
     from (
       select st.flow_slug, st.run_id, st.step_slug, g.task_index, coalesce(s.opt_start_delay, 0) as delay
       from unnest(spawn_tasks.run_ids, spawn_tasks.step_slugs) with ordinality u(run_id, step_slug, n)
-      join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug
-      join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+      join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug
+      join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
       cross join lateral generate_series(0, st.initial_tasks - 1) g(task_index)
       order by u.n, g.task_index) t),
   queued as (
@@ -41,17 +41,17 @@ begin
                     when s.step_type = 'map' then p.initial_tasks
                     when jsonb_typeof(p.output) = 'array' then jsonb_array_length(p.output) end) as elements
     from unnest(settle.run_ids, settle.step_slugs) with ordinality u(run_id, step_slug, n)
-    join pgflow.step_states p on p.run_id = u.run_id and p.step_slug = u.step_slug
-    join pgflow.steps s on s.flow_slug = p.flow_slug and s.step_slug = p.step_slug
-    join pgflow.deps d on d.flow_slug = p.flow_slug and d.dep_slug = p.step_slug
-    join pgflow.steps c on c.flow_slug = d.flow_slug and c.step_slug = d.step_slug
+    join pgflow.step_states p on p.run_id = any (array[u.run_id]) and p.step_slug = u.step_slug
+    join pgflow.steps s on s.flow_slug = any (array[p.flow_slug]) and s.step_slug = p.step_slug
+    join pgflow.deps d on d.flow_slug = any (array[p.flow_slug]) and d.dep_slug = p.step_slug
+    join pgflow.steps c on c.flow_slug = any (array[d.flow_slug]) and c.step_slug = d.step_slug
     group by p.run_id, d.step_slug, c.flow_slug, c.step_slug),
   child as (
     select h.*, st.remaining_deps - h.parents as waiting_for,
            case when h.step_type = 'map' then coalesce(st.initial_tasks, h.elements) else st.initial_tasks end as tasks,
            st.status = 'created' and st.remaining_deps = h.parents as ready
     from hit h
-    join pgflow.step_states st on st.run_id = h.run_id and st.step_slug = h.step_slug),
+    join pgflow.step_states st on st.run_id = any (array[h.run_id]) and st.step_slug = h.step_slug),
   judged as (
     select c.*, bool_or(c.ready and (c.guarded or c.tasks = 0)) over (partition by c.run_id) as odd
     from child c),
@@ -64,7 +64,7 @@ begin
         remaining_tasks = case when go.yes then j.tasks else st.remaining_tasks end
     from judged j
     cross join lateral (select settle.start and j.ready and not j.odd and j.tasks > 0) go(yes)
-    where st.run_id = j.run_id and st.step_slug = j.step_slug
+    where st.run_id = any (array[j.run_id]) and st.step_slug = j.step_slug
     returning st.run_id, st.step_slug, j.n, j.step_index, j.odd, go.yes as started)
   select array_agg(distinct c.run_id) filter (where c.odd),
          array_agg(c.run_id order by c.n, c.step_index) filter (where c.started),
@@ -101,7 +101,7 @@ begin
     from (
       select u.run_id, sum(u.steps)::int as steps
       from unnest(count_down.run_ids, count_down.steps) u(run_id, steps) group by u.run_id) x
-    where r.run_id = x.run_id and r.status = 'started' and (x.steps > 0 or r.remaining_steps = 0 and count_down.finish)
+    where r.run_id = any (array[x.run_id]) and r.status = 'started' and (x.steps > 0 or r.remaining_steps = 0 and count_down.finish)
     returning r.run_id, r.status)
   select array_agg(c.run_id) into ended from changed c where c.status = 'completed';
   if ended is not null then
@@ -126,7 +126,7 @@ begin
     perform flowc.emit_runs(announce_end.run_ids);
   end if;
   with woken as (
-    delete from flowc.waiters w using unnest(announce_end.run_ids) u(run_id) where w.run_id = u.run_id returning w.run_id)
+    delete from flowc.waiters w using unnest(announce_end.run_ids) u(run_id) where w.run_id = any (array[u.run_id]) returning w.run_id)
   select array_agg(w.run_id) into waited_for from woken w;
   if waited_for is not null then
     perform pg_notify('flowc_done', w.run_id::text) from unnest(waited_for) w(run_id);
@@ -144,9 +144,8 @@ begin
     update pgflow.step_states st
     set status = 'started', started_at = clock_timestamp(), remaining_tasks = st.initial_tasks
     from unnest(start_ready.run_ids) with ordinality u(run_id, n)
-    join pgflow.runs r on r.run_id = u.run_id and r.status = 'started'
-    join pgflow.steps s on s.flow_slug = r.flow_slug
-    where st.run_id = r.run_id and st.step_slug = s.step_slug
+    join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started', pgflow.steps s
+    where st.run_id = any (array[r.run_id]) and s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
       and st.status = 'created' and st.remaining_deps = 0 and st.initial_tasks > 0
     returning st.run_id, st.step_slug, u.n, s.step_index)
   select array_agg(s.run_id order by s.n, s.step_index), array_agg(s.step_slug order by s.n, s.step_index)
@@ -193,9 +192,8 @@ begin
       set status = 'completed', started_at = at, completed_at = at, remaining_tasks = 0,
           output = case s.step_type when 'map' then '[]'::jsonb end
       from unnest(complete_taskless.run_ids) with ordinality u(run_id, n)
-      join pgflow.runs r on r.run_id = u.run_id and r.status = 'started'
-      join pgflow.steps s on s.flow_slug = r.flow_slug
-      where st.run_id = r.run_id and st.step_slug = s.step_slug
+      join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started', pgflow.steps s
+      where st.run_id = any (array[r.run_id]) and s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
         and st.status = 'created' and st.remaining_deps = 0 and st.initial_tasks = 0
       returning st.run_id, st.step_slug, u.n, s.step_index)
     select array_agg(d.run_id order by d.n, d.step_index), array_agg(d.step_slug order by d.n, d.step_index)
@@ -224,7 +222,7 @@ begin
   update pgflow.step_states st
   set status = 'failed', failed_at = clock_timestamp(), error_message = u.error
   from unnest(fail_steps.run_ids, fail_steps.step_slugs, fail_steps.errors) u(run_id, step_slug, error)
-  where st.run_id = u.run_id and st.step_slug = u.step_slug;
+  where st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug;
   if flowc.events_wanted() then
     perform flowc.emit_steps(fail_steps.run_ids, fail_steps.step_slugs);
   end if;
@@ -236,11 +234,11 @@ language plpgsql as $$
 begin
   update pgflow.runs r set status = 'failed', failed_at = clock_timestamp()
   from unnest(fail_runs.run_ids) u(run_id)
-  where r.run_id = u.run_id and r.status = 'started';
+  where r.run_id = any (array[u.run_id]) and r.status = 'started';
   perform flowc.archive_messages(array_agg(t.flow_slug), array_agg(t.message_id))
   from unnest(fail_runs.run_ids) u(run_id)
-  join pgflow.step_tasks t on t.run_id = u.run_id
-  where t.status in ('queued', 'started') and t.message_id is not null
+  join pgflow.step_tasks t on t.run_id = any (array[u.run_id])
+  where t.status in ('queued', 'started')
   having count(*) > 0;
   perform flowc.announce_end(fail_runs.run_ids);
 end $$;
@@ -254,7 +252,7 @@ begin
   set status = 'skipped', skip_reason = skip_steps.reason, skipped_at = clock_timestamp(), remaining_tasks = null,
       error_message = coalesce(u.error, st.error_message)
   from unnest(skip_steps.run_ids, skip_steps.step_slugs, skip_steps.errors) u(run_id, step_slug, error)
-  where st.run_id = u.run_id and st.step_slug = u.step_slug;
+  where st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug;
   perform flowc.archive_tasks(skip_steps.run_ids, skip_steps.step_slugs);
   if flowc.events_wanted() then
     perform flowc.emit_steps(skip_steps.run_ids, skip_steps.step_slugs);
@@ -272,10 +270,10 @@ begin
   with recursive hit(run_id, flow_slug, step_slug) as (
     select st.run_id, st.flow_slug, st.step_slug
     from unnest(skip_cascade.run_ids, skip_cascade.step_slugs) u(run_id, step_slug)
-    join pgflow.step_states st on st.run_id = u.run_id and st.step_slug = u.step_slug
+    join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug
     union -- not union all: layers of diamonds have exponentially many paths
     select h.run_id, h.flow_slug, d.step_slug
-    from hit h join pgflow.deps d on d.flow_slug = h.flow_slug and d.dep_slug = h.step_slug),
+    from hit h join pgflow.deps d on d.flow_slug = any (array[h.flow_slug]) and d.dep_slug = h.step_slug),
   skipped as (
     update pgflow.step_states st
     set status = 'skipped', skipped_at = clock_timestamp(), remaining_tasks = null,
@@ -283,8 +281,8 @@ begin
             select u.run_id, u.step_slug from unnest(skip_cascade.run_ids, skip_cascade.step_slugs) u(run_id, step_slug))
           then skip_cascade.reason else 'dependency_skipped' end
     from hit h
-    join pgflow.steps s on s.flow_slug = h.flow_slug and s.step_slug = h.step_slug
-    where st.run_id = h.run_id and st.step_slug = h.step_slug and st.status in ('created', 'started')
+    join pgflow.steps s on s.flow_slug = any (array[h.flow_slug]) and s.step_slug = h.step_slug
+    where st.run_id = any (array[h.run_id]) and st.step_slug = h.step_slug and st.status in ('created', 'started')
     returning st.run_id, st.step_slug, s.step_index)
   select array_agg(k.run_id order by k.step_index), array_agg(k.step_slug order by k.step_index) -- parents first
   into runs, steps from skipped k;
@@ -305,8 +303,8 @@ language plpgsql as $$
 begin
   perform flowc.archive_messages(array_agg(t.flow_slug), array_agg(t.message_id))
   from unnest(archive_tasks.run_ids, archive_tasks.step_slugs) u(run_id, step_slug)
-  join pgflow.step_tasks t on t.run_id = u.run_id and t.step_slug = u.step_slug
-  where t.status in ('queued', 'started') and t.message_id is not null
+  join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug
+  where t.status in ('queued', 'started')
   having count(*) > 0;
 end $$;
 

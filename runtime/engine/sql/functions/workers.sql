@@ -36,9 +36,9 @@ begin
   from unnest(heartbeat.message_ids, heartbeat.attempts) u(message_id, attempt)
   where not exists (
     select from pgflow.step_tasks t
-    join pgflow.runs r on r.run_id = t.run_id and r.status = 'started'
-    join pgflow.step_states st on st.run_id = t.run_id and st.step_slug = t.step_slug and st.status = 'started'
-    where t.message_id = u.message_id and t.status = 'started' and t.attempts_count = u.attempt and t.last_worker_id = heartbeat.worker_id);
+    join pgflow.runs r on r.run_id = any (array[t.run_id]) and r.status = 'started'
+    join pgflow.step_states st on st.run_id = any (array[t.run_id]) and st.step_slug = t.step_slug and st.status = 'started'
+    where t.message_id = any (array[u.message_id]) and t.status = 'started' and t.attempts_count = u.attempt and t.last_worker_id = heartbeat.worker_id);
 end $$;
 
 -- Gives tasks back untried: queued at once, the attempt not counted. A task that
@@ -53,15 +53,15 @@ begin
   with mine as (
     select t.run_id, t.step_slug, t.task_index
     from unnest(release.message_ids, release.attempts) u(message_id, attempt)
-    join pgflow.step_tasks t on t.message_id = u.message_id
-    join flowc.queue q on q.queue_name = t.flow_slug and q.msg_id = t.message_id
+    join pgflow.step_tasks t on t.message_id = any (array[u.message_id])
+    join flowc.queue q on q.queue_name = any (array[t.flow_slug]) and q.msg_id = u.message_id
     where t.attempts_count = u.attempt and t.last_worker_id = release.worker_id and t.status = 'started'
     for update of q, t skip locked),
   given as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, last_worker_id = null, attempts_count = t.attempts_count - 1
     from mine m
-    where t.run_id = m.run_id and t.step_slug = m.step_slug and t.task_index = m.task_index
+    where t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
     returning t.flow_slug, t.message_id, t.run_id)
   select array_agg(g.run_id), array_agg(g.flow_slug), array_agg(g.message_id) into runs, queues, messages from given g;
   if runs is null then
@@ -82,7 +82,7 @@ declare
 begin
   select array_agg(t.message_id), array_agg(t.attempts_count) into unknown, tries
   from flowc.queue q
-  join pgflow.step_tasks t on t.message_id = q.msg_id and t.flow_slug = q.queue_name
+  join pgflow.step_tasks t on t.message_id = any (array[q.msg_id]) and t.flow_slug = q.queue_name
   where q.worker_id = release_unknown.worker_id and t.last_worker_id = release_unknown.worker_id and t.status = 'started'
     and q.msg_id <> all (release_unknown.message_ids);
   return case when unknown is null then 0 else flowc.release(release_unknown.worker_id, unknown, tries) end;
@@ -138,7 +138,7 @@ language plpgsql as $$
 begin
   if exists (select from flowc.sleepers) then
     perform flowc.wake_flows(array(
-      select distinct r.flow_slug from unnest(wake_workers.run_ids) u(run_id) join pgflow.runs r on r.run_id = u.run_id));
+      select distinct r.flow_slug from unnest(wake_workers.run_ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id])));
   end if;
 end $$;
 
