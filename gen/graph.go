@@ -5,6 +5,7 @@ import (
 	"go/types"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/runtime/dag"
@@ -73,13 +74,34 @@ func stepNode(flow *model.Flow, s *model.Step) dag.Node {
 		notes = append(notes, "for each "+typeName(flow, s.In))
 	}
 	if s.If != nil {
-		notes = append(notes, "if "+s.If.Text)
+		notes = append(notes, terms("if "+s.If.Text)...)
 	}
 	if s.IfNot != nil {
-		notes = append(notes, "if not "+s.IfNot.Text)
+		notes = append(notes, terms("if not "+s.IfNot.Text)...)
 	}
 	node.Note = strings.Join(notes, "\n")
 	return node
+}
+
+// shortCondition is how long a condition may be to stand in one line.
+const shortCondition = 40
+
+// terms are the lines of a condition: one, or one for each term of a long one.
+func terms(condition string) (lines []string) {
+	if utf8.RuneCountInString(condition) <= shortCondition {
+		return []string{condition}
+	}
+	start, quoted := 0, false
+	for i := range len(condition) {
+		switch {
+		case condition[i] == '\'':
+			quoted = !quoted
+		case !quoted && i > start && strings.HasPrefix(condition[i:], "&&"):
+			lines = append(lines, strings.TrimSpace(condition[start:i]))
+			start = i
+		}
+	}
+	return append(lines, condition[start:])
 }
 
 // keys are the producers that a source reads, or that a map runs over.

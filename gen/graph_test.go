@@ -63,3 +63,15 @@ type Line struct {
 		{From: "run", To: "first"}, {From: "run", To: "second"}, {From: "first", To: "second", Soft: true},
 	}, graphs[0].Drawing.Edges)
 }
+
+func TestTerms(t *testing.T) {
+	t.Parallel()
+	for condition, want := range map[string][]string{
+		"if Input.A && Input.B": {"if Input.A && Input.B"},
+		"if Input.Plan == 'professional' && Input.Country == 'DE'":        {"if Input.Plan == 'professional'", "&& Input.Country == 'DE'"},
+		"if Input.Text == 'this && that' && Input.Other == 'it''s && so'": {"if Input.Text == 'this && that'", "&& Input.Other == 'it''s && so'"},
+		"if Input.AnExtremelyLongNameOfAField.AndAnotherOne":              {"if Input.AnExtremelyLongNameOfAField.AndAnotherOne"},
+	} {
+		require.Equal(t, want, terms(condition))
+	}
+}

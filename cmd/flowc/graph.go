@@ -16,7 +16,7 @@ import (
 )
 
 func newGraph() *cobra.Command {
-	var format, flow, dir string
+	var format, flow, dir, direction string
 	cmd := &cobra.Command{
 		Use:   "graph [packages]",
 		Short: "Draw declared flows",
@@ -25,9 +25,22 @@ ones only order; a map is a pile of boxes (in Mermaid and DOT, it has a double b
 		Example: `  flowc graph --flow ProcessOrder ./shop
   flowc graph --format svg --dir docs/flows ./...`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			draw, known := formats[format]
+			write, known := formats[format]
 			if !known {
 				return fmt.Errorf("flowc: no format %q; use mermaid, dot or svg", format)
+			}
+			if _, known := directions[direction]; !known && direction != "auto" {
+				return fmt.Errorf("flowc: no direction %q; use auto, down or right", direction)
+			}
+			draw := func(w io.Writer, g dag.Graph) error {
+				d, known := directions[direction]
+				if !known {
+					var err error
+					if d, err = suitable(g); err != nil {
+						return err
+					}
+				}
+				return write(w, g, d)
 			}
 			graphs, err := gen.Graphs(cmd.Context(), gen.Options{Patterns: args})
 			if err != nil {
@@ -51,23 +64,37 @@ ones only order; a map is a pile of boxes (in Mermaid and DOT, it has a double b
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "mermaid", "mermaid, dot or svg")
+	cmd.Flags().StringVar(&direction, "direction", "auto", "where edges lead: down, right, or whichever suits the flow")
 	cmd.Flags().StringVar(&flow, "flow", "", "draw only the flow of this name or slug")
 	cmd.Flags().StringVar(&dir, "dir", "", "write a file for each flow into this folder")
 	return cmd
 }
 
-var formats = map[string]func(io.Writer, dag.Graph) error{
-	"mermaid": func(w io.Writer, g dag.Graph) error { return g.WriteMermaid(w, dag.Down) },
-	"dot":     func(w io.Writer, g dag.Graph) error { return g.WriteDOT(w, dag.Down) },
+var formats = map[string]func(io.Writer, dag.Graph, dag.Direction) error{
+	"mermaid": func(w io.Writer, g dag.Graph, d dag.Direction) error { return g.WriteMermaid(w, d) },
+	"dot":     func(w io.Writer, g dag.Graph, d dag.Direction) error { return g.WriteDOT(w, d) },
 	"svg":     writeSVG,
 }
 
-func writeSVG(w io.Writer, g dag.Graph) error {
+var directions = map[string]dag.Direction{"down": dag.Down, "right": dag.Right}
+
+// suitable is the direction in which a graph is easy to read: down, unless so
+// many steps stand side by side that the picture would be wider than a page.
+func suitable(g dag.Graph) (dag.Direction, error) {
+	const page = 1200
 	layout, err := dag.Arrange(g, dag.Options{Plain: true})
+	if err == nil && layout.Width > page && layout.Width > 2*layout.Height {
+		return dag.Right, nil
+	}
+	return dag.Down, err
+}
+
+func writeSVG(w io.Writer, g dag.Graph, direction dag.Direction) error {
+	layout, err := dag.Arrange(g, dag.Options{Plain: true, Direction: direction})
 	if err != nil {
 		return err
 	}
-	return layout.WriteSVG(w, dag.SVGOptions{Style: true})
+	return layout.WriteSVG(w, dag.SVGOptions{Style: true, Heading: true})
 }
 
 // extensions are those of files, where they are not the name of the format.

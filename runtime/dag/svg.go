@@ -21,6 +21,8 @@ type SVGOptions struct {
 	// Style puts [CSS] into the file, so that it can stand alone. A page whose
 	// content security policy allows no inline style links it instead.
 	Style bool
+	// Heading writes the title of the graph above it.
+	Heading bool
 	// Class is added to the CSS class of the picture.
 	Class string
 	// Scale makes the picture larger or smaller. Defaults to 1.
@@ -46,10 +48,18 @@ func (l *Layout) WriteSVG(w io.Writer, opts SVGOptions) error {
 	if opts.Style {
 		class += " dag-alone"
 	}
-	p.printf(`<svg xmlns="http://www.w3.org/2000/svg" class="%s" width="%s" height="%s" viewBox="0 0 %s %s" role="img" aria-label="%s">`,
-		escape(class), length(l.Width*scale), length(l.Height*scale), length(l.Width), length(l.Height), escape(l.graph.Title))
+	wide, high, top := l.Width, l.Height, 0.0
+	if opts.Heading {
+		top = -heading
+		wide, high = max(wide, textWidth(l.graph.Title, headLetter)+2*padding), high+heading
+	}
+	p.printf(`<svg xmlns="http://www.w3.org/2000/svg" class="%s" width="%s" height="%s" viewBox="0 %s %s %s" role="img" aria-label="%s">`,
+		escape(class), length(wide*scale), length(high*scale), length(top), length(wide), length(high), escape(l.graph.Title))
 	if opts.Style {
 		p.printf("<style>%s</style>", CSS)
+	}
+	if opts.Heading {
+		p.printf(`<text class="heading" x="%s" y="%s">%s</text>`, length(padding), length(padding-heading/2), escape(l.graph.Title))
 	}
 	classes := map[string]string{}
 	for _, n := range l.Nodes {
@@ -78,6 +88,9 @@ func (l *Layout) SVG(opts SVGOptions) string {
 	_ = l.WriteSVG(&b, opts) // a Builder takes everything
 	return b.String()
 }
+
+// heading is what a heading takes of the height, headLetter the width of its letters.
+const heading, headLetter = 34, 9
 
 type pen struct{ strings.Builder }
 
@@ -161,7 +174,7 @@ func (l *Layout) box(p *pen, n Placed) {
 	p.printf("><title>%s</title>", escape(n.title()))
 	radius := 9.0
 	if n.Shape == Pill {
-		radius = n.Height / 2
+		radius = min(n.Height/2, pillRadius)
 	}
 	rect := func(class string, dx, dy float64) {
 		p.printf(`<rect class="%s" x="%s" y="%s" width="%s" height="%s" rx="%s"/>`,
@@ -180,6 +193,10 @@ func (l *Layout) box(p *pen, n Placed) {
 	}
 	p.printf("</%s>", element)
 }
+
+// pillRadius is the most that a pill is rounded, lest one beside a high box look
+// like an egg.
+const pillRadius = 22
 
 // mark draws the sign of a state, which tells it by its form as well as by its
 // colour. All forms are there, and the style shows one.

@@ -20,8 +20,8 @@ type want struct {
 	expr   ast.Expr // typ in the source
 	from   *pair
 	tag    *settings // of who wants it
-	self   *step // who wants it, and cannot give it to itself
-	result bool  // it is the output of the flow
+	self   *step     // who wants it, and cannot give it to itself
+	result bool      // it is the output of the flow
 }
 
 // bindStep finds where the input of a step comes from, and so what it waits for.
