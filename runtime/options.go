@@ -24,6 +24,9 @@ type startOptions struct {
 	in   *time.Duration
 	at   *time.Time
 	wait []WaitOption
+
+	headers map[string]string // of WithHeaders
+	carried *headers
 }
 
 type startOption func(*startOptions) error

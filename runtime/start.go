@@ -88,7 +88,7 @@ func startToWait[Out any](ctx context.Context, db DB, slug string, input any, ou
 	return run, wait, err
 }
 
-func startOne[Out any](ctx context.Context, db DB, slug string, input any, output Source[Out], o *startOptions) (*Run[Out], error) {
+func startOne[Out any](ctx context.Context, db DB, slug string, input any, output Source[Out], o *startOptions) (_ *Run[Out], err error) {
 	if o.keys != nil {
 		return nil, optionError("WithKeys is for starting many runs, use WithIdempotencyKey for one")
 	}
@@ -96,6 +96,9 @@ func startOne[Out any](ctx context.Context, db DB, slug string, input any, outpu
 	if err != nil {
 		return nil, err
 	}
+	ctx, carried, end := traceStart(ctx, slug, []string{id.String()})
+	defer func() { end(err) }()
+	o.carry(carried)
 	if pool, pooled := db.(*pgxpool.Pool); pooled && o.at == nil && o.in == nil {
 		return startInPool(ctx, pool, slug, input, id, output, o)
 	}
@@ -118,14 +121,16 @@ func startInPool[Out any](ctx context.Context, pool *pgxpool.Pool, slug string, 
 	if len(raw) > maxStartBytes {
 		return nil, &InputError{Flow: slug, Err: errTooManyBytes}
 	}
-	existed, err := startTogether(ctx, pool, slug, waitingStart{id: id.String(), input: string(raw), chosen: o.chosen()})
+	existed, err := startTogether(ctx, pool, slug, waitingStart{
+		id: id.String(), input: string(raw), chosen: o.chosen(), headers: o.carried,
+	})
 	if err != nil {
 		return nil, startError(slug, 1, err)
 	}
 	return &Run[Out]{db: pool, id: id, flow: slug, output: output, existed: existed && o.chosen()}, nil
 }
 
-func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In, output Source[Out], opts []StartOption) ([]*Run[Out], error) {
+func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In, output Source[Out], opts []StartOption) (_ []*Run[Out], err error) {
 	o, err := startOptionsOf(opts)
 	switch {
 	case err != nil:
@@ -147,6 +152,9 @@ func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In
 			return nil, fmt.Errorf("flowc: making a run id: %w", err)
 		}
 	}
+	ctx, carried, end := traceStart(ctx, slug, uuid.UUIDs(ids).Strings())
+	defer func() { end(err) }()
+	o.carry(carried)
 	return startAll(ctx, db, slug, values, ids, output, o)
 }
 
@@ -158,6 +166,12 @@ ORDER BY n`
 // startChosenSQL is the same for ids that somebody else may use as well. The
 // engine makes no difference, pgflow's contract does.
 const startChosenSQL = startSQL + `, run_id`
+
+// startCarryingSQL is the same for runs that carry headers.
+const startCarryingSQL = `
+SELECT n, existed, scheduled_at
+FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5, headers => $6::text[]::jsonb[])
+ORDER BY n`
 
 type started struct {
 	N           int
@@ -193,7 +207,9 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 	if len(sent) == 0 {
 		return runs, nil
 	}
-	rows, err := startRows(ctx, db, o.chosen(), slug, texts, sent, o.at, o.in)
+	rows, err := startRows(ctx, db, starting{
+		flow: slug, inputs: texts, ids: sent, chosen: o.chosen(), headers: repeat(o.carried, len(sent)), at: o.at, in: o.in,
+	})
 	if err != nil {
 		return nil, startError(slug, len(inputs), err)
 	}
@@ -214,22 +230,38 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 	return runs, nil
 }
 
-// startRows calls the database. chosen says that somebody else may use the ids as
-// well; where there is only pgflow's contract, a run that is started twice at the
-// same time is a violation, and not a run that existed.
-func startRows(ctx context.Context, db DB, chosen bool, slug string, texts, ids []string, at *time.Time, in *time.Duration) ([]started, error) {
+// starting is runs that are to be started in one call.
+type starting struct {
+	flow        string
+	inputs, ids []string
+	chosen      bool // whether somebody else may use the ids as well
+	headers     []*headers
+	at          *time.Time
+	in          *time.Duration
+}
+
+// startRows calls the database. Where there is only pgflow's contract, a run with
+// a chosen id that is started twice at the same time is a violation, and not a run
+// that existed; and headers that nobody asked for are left out.
+func startRows(ctx context.Context, db DB, s starting) ([]started, error) {
+	if texts, asked := headerTexts(s.headers); texts != nil {
+		rows, err := collect(ctx, db, pgx.RowToStructByPos[started], startCarryingSQL, s.flow, s.inputs, s.ids, s.at, s.in, texts)
+		if asked || !errors.Is(err, ErrNeedsEngine) {
+			return rows, err
+		}
+	}
 	sql := startSQL
-	if chosen {
+	if s.chosen {
 		sql = startChosenSQL
 		if inTx(db) && kindOf(ctx, db) == upstream.Contract {
-			if _, err := collect(ctx, db, pgx.RowTo[bool], upstream.LockChosen, ids); err != nil {
+			if _, err := collect(ctx, db, pgx.RowTo[bool], upstream.LockChosen, s.ids); err != nil {
 				return nil, err
 			}
 		}
 	}
-	rows, err := collect(ctx, db, pgx.RowToStructByPos[started], sql, slug, texts, ids, at, in)
+	rows, err := collect(ctx, db, pgx.RowToStructByPos[started], sql, s.flow, s.inputs, s.ids, s.at, s.in)
 	if isTaken(err) && pooled(db) {
-		rows, err = collect(ctx, db, pgx.RowToStructByPos[started], sql, slug, texts, ids, at, in)
+		rows, err = collect(ctx, db, pgx.RowToStructByPos[started], sql, s.flow, s.inputs, s.ids, s.at, s.in)
 	}
 	if err == nil && len(rows) == 0 {
 		return nil, ErrNeedsEngine // the contract knows no later start

@@ -42,6 +42,7 @@ type startGroup struct {
 type waitingStart struct {
 	id, input string
 	chosen    bool // whether somebody else may use the id as well
+	headers   *headers
 	reply     chan startReply
 }
 
@@ -86,7 +87,9 @@ func startTogether(ctx context.Context, pool *pgxpool.Pool, slug string, w waiti
 }
 
 func startAlone(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (existed bool, err error) {
-	rows, err := startRows(ctx, pool, w.chosen, slug, []string{w.input}, []string{w.id}, nil, nil)
+	rows, err := startRows(ctx, pool, starting{
+		flow: slug, inputs: []string{w.input}, ids: []string{w.id}, chosen: w.chosen, headers: repeat(w.headers, 1),
+	})
 	if err != nil {
 		return false, err
 	}
@@ -124,13 +127,12 @@ func (g *startGroup) send(batch []waitingStart) {
 	defer g.next()
 	ctx, cancel := context.WithTimeout(context.Background(), togetherWait)
 	defer cancel()
-	ids, inputs := make([]string, len(batch)), make([]string, len(batch))
-	chosen := false
-	for i, w := range batch {
-		ids[i], inputs[i] = w.id, w.input
-		chosen = chosen || w.chosen
+	all := starting{flow: g.key.slug}
+	for _, w := range batch {
+		all.ids, all.inputs, all.headers = append(all.ids, w.id), append(all.inputs, w.input), append(all.headers, w.headers)
+		all.chosen = all.chosen || w.chosen
 	}
-	rows, err := startRows(ctx, g.key.pool, chosen, g.key.slug, inputs, ids, nil, nil)
+	rows, err := startRows(ctx, g.key.pool, all)
 	for i, w := range batch {
 		if err != nil || len(rows) != len(batch) {
 			w.reply <- startReply{err: errAlone}

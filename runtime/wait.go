@@ -37,7 +37,7 @@ const (
 // which has the run's id, if the waiting ended first: [ErrTimeout], the end of
 // ctx, or [ErrRunNotFound] if the run was deleted; an [OutputError] if the run's
 // output is not an Out; [ErrWaitInTx] if the run's db is a transaction.
-func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (Out, error) {
+func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err error) {
 	var none Out
 	o, err := waitOptionsOf(opts)
 	if err != nil {
@@ -46,6 +46,8 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (Out, error) {
 	if inTx(r.db) {
 		return none, fmt.Errorf("flowc: %w", ErrWaitInTx)
 	}
+	ctx, end := traceWait(ctx, r.flow, r.ID())
+	defer func() { end(err) }()
 	var deadline time.Time
 	timeUp := never
 	if o.timeout != nil {

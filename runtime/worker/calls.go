@@ -67,6 +67,16 @@ type claimed struct {
 	RunInput    []byte
 	ArrayFrom   *string
 	ScheduledAt *time.Time
+	Headers     []byte
+	Waited      *float64 // seconds
+}
+
+// waited is for how long the task could have been claimed.
+func (c claimed) waited() time.Duration {
+	if c.Waited == nil {
+		return 0
+	}
+	return max(secondsToDuration(*c.Waited), 0)
 }
 
 // What a report is about, in arrays as flowc.finish takes them.

@@ -24,7 +24,7 @@ const proofWait = 3 * time.Second
 // when notifications have been seen to arrive, so that there is none, it connects
 // anew and has statements prepared.
 func (w *Worker) open(ctx context.Context, listener *listen.Listener) (db calls, judges time.Time, _ error) {
-	careful, err := connect(w.pool, w.log, &w.stats.faults, false)
+	careful, err := w.connect(false)
 	if err != nil {
 		return nil, judges, fmt.Errorf("flowc: worker: %w", err)
 	}
@@ -55,7 +55,7 @@ func (w *Worker) open(ctx context.Context, listener *listen.Listener) (db calls,
 		return db, judges, nil
 	}
 	careful.close()
-	trusting, err := connect(w.pool, w.log, &w.stats.faults, true)
+	trusting, err := w.connect(true)
 	if err != nil {
 		return nil, judges, fmt.Errorf("flowc: worker: %w", err)
 	}

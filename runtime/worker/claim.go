@@ -110,7 +110,7 @@ func (c *claimer) round(free int) {
 		c.poll = 0
 		if c.found++; c.found == busyClaims && c.asleep != 0 {
 			// If this fails, writers go on to notify, which is only a waste.
-			_ = c.db.awake(context.WithoutCancel(c.ctx), c.id)
+			_ = c.db.awake(c.hard, c.id)
 			c.asleep = 0
 		}
 	case c.shares.searched(c.lanes.room()):
@@ -129,22 +129,27 @@ func (c *claimer) take(free int) (tasks []*task, ok bool) {
 		return nil, true
 	}
 	began := time.Now()
-	rows, err := c.db.claim(context.WithoutCancel(c.ctx), c.id, d.names, d.limits, c.lanes.except)
+	rows, err := c.db.claim(c.hard, c.id, d.names, d.limits, c.lanes.except)
 	if err != nil {
 		c.unknown = []time.Time{time.Now(), time.Now().Add(recheck)}
 		return nil, false
 	}
 	c.stats.claimed.Add(int64(len(rows)))
 	got := map[string]int{}
+	var lag time.Duration
 	for _, row := range rows {
 		// The lease began after this claim did: the deadline is never behind it.
 		t := &task{claimed: row, served: c.services[row.Flow].steps[row.Step]}
 		t.begin(c.ctx, c.log, began.Add(time.Duration(row.Timeout)*time.Second))
 		c.hand.add(t)
 		c.lanes.enter(t)
+		waited := row.waited()
+		lag = max(lag, waited)
+		c.config.Metrics.TryBegan(t.info, waited)
 		got[c.lanes.of(row)]++
 		tasks = append(tasks, t)
 	}
+	c.health.lag.Store(int64(lag))
 	c.shares.filled(d, got)
 	return tasks, true
 }
@@ -153,7 +158,7 @@ func (c *claimer) take(free int) (tasks []*task, ok bool) {
 // then, nobody else would get those tasks before their leases end.
 func (c *claimer) giveBackUnknown() {
 	for len(c.unknown) > 0 && !time.Now().Before(c.unknown[0]) {
-		err := c.db.releaseUnknown(context.WithoutCancel(c.ctx), c.id, c.hand.all())
+		err := c.db.releaseUnknown(c.hard, c.id, c.hand.all())
 		if err != nil && pgerr.Transient(err) {
 			return
 		}
@@ -181,6 +186,7 @@ func (c *claimer) dispatch(tasks []*task) {
 // rest waits until there may be work.
 func (c *claimer) rest() {
 	live := c.listener.Live()
+	c.stale = c.retries.Swap(false) || c.stale
 	if live != 0 && (c.asleep != live || c.stale) {
 		if due, err := c.db.sleep(c.ctx, c.id, c.slugs); err == nil {
 			c.asleep, c.stale = live, false
@@ -197,11 +203,16 @@ func (c *claimer) rest() {
 	defer timer.Stop()
 	select {
 	case <-c.ctx.Done():
+		return
 	case <-c.kick:
+		c.config.Metrics.Woke(ByResult)
 	case <-timer.C:
+		c.config.Metrics.Woke(ByPoll)
 	case <-c.work.C:
+		c.config.Metrics.Woke(ByNotification)
 		c.stale = true
 	case <-c.due:
+		c.config.Metrics.Woke(ByTimer)
 		_, err := c.db.startDue(c.ctx, c.slugs)
 		c.stale = err == nil
 	}

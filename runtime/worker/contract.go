@@ -126,7 +126,8 @@ started AS MATERIALIZED (
   SELECT t.* FROM messages m, pgflow.start_tasks(flow_slug => m.flow_slug, msg_ids => m.ids, worker_id => m.worker_id) t
   WHERE m.ids IS NOT NULL)
 SELECT t.flow_slug, t.run_id::text, t.step_slug, t.task_index, t.msg_id,
-       coalesce(k.attempts_count, 0) + 1, coalesce(k.attempts_count, 0) + 1, o.max_attempts, o.timeout, t.input, t.flow_input, NULL::text, NULL::timestamptz
+       coalesce(k.attempts_count, 0) + 1, coalesce(k.attempts_count, 0) + 1, o.max_attempts, o.timeout, t.input, t.flow_input, NULL::text,
+       NULL::timestamptz, NULL::jsonb, NULL::float8
 FROM started t
 LEFT JOIN pgflow.flows f ON f.flow_slug = t.flow_slug
 LEFT JOIN pgflow.steps s ON s.flow_slug = t.flow_slug AND s.step_slug = t.step_slug

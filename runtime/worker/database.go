@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -28,9 +27,8 @@ const (
 // database is the worker's own connections. Each call has a deadline. That the
 // database is away is logged once, and so is that it is back.
 type database struct {
-	pool   *pgxpool.Pool
-	log    *slog.Logger
-	faults interface{ Add(int64) int64 }
+	*Worker
+	pool *pgxpool.Pool
 
 	mu     sync.Mutex
 	since  time.Time       // of the first failed call after the last good one
@@ -39,10 +37,10 @@ type database struct {
 	broken map[string]bool // calls that fail for another reason, which was logged
 }
 
-// connect makes connections as pool does. Unless prepared, they have nothing that
-// outlasts a transaction: behind a pooler it would be the next client's.
-func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) int64 }, prepared bool) (*database, error) {
-	config := pool.Config()
+// connect makes connections as the worker's pool does. Unless prepared, they have
+// nothing that outlasts a transaction: behind a pooler it would be the next client's.
+func (w *Worker) connect(prepared bool) (*database, error) {
+	config := w.pool.Config()
 	config.MaxConns, config.MinConns, config.MinIdleConns = connections, 0, 0
 	config.PingTimeout = pingTimeout
 	if config.ConnConfig.ConnectTimeout == 0 {
@@ -71,7 +69,7 @@ func connect(pool *pgxpool.Pool, log *slog.Logger, faults interface{ Add(int64) 
 	if err != nil {
 		return nil, err
 	}
-	return &database{pool: own, log: log, faults: faults, broken: map[string]bool{}}, nil
+	return &database{Worker: w, pool: own, broken: map[string]bool{}}, nil
 }
 
 // readCommitted is for databases whose transactions are stricter unless they say
@@ -111,7 +109,9 @@ func (d *database) close() {
 func (d *database) call(ctx context.Context, name string, limit time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	began := time.Now()
 	err := fn(limited, d.pool)
+	d.config.Metrics.Called(name, time.Since(began), err)
 	if ctx.Err() != nil && err != nil {
 		return err
 	}
@@ -139,6 +139,7 @@ func (d *database) observe(name string, err error) {
 	defer d.mu.Unlock()
 	switch {
 	case err == nil:
+		d.health.connected.Store(true)
 		if d.away {
 			d.log.Info("the database is back", "duration", time.Since(d.since).Round(time.Millisecond))
 		}
@@ -150,13 +151,14 @@ func (d *database) observe(name string, err error) {
 	case pgerr.Unstorable(err):
 		// The value's fault, not the call's: whoever made the call deals with it.
 	case !pgerr.Transient(err):
-		d.faults.Add(1)
+		d.stats.faults.Add(1)
 		if !d.broken[name] {
 			d.broken[name] = true
 			d.log.Error("the database refuses a call", "call", name, "error", err.Error())
 		}
 	default:
-		d.faults.Add(1)
+		d.health.connected.Store(false)
+		d.stats.faults.Add(1)
 		if d.since.IsZero() {
 			d.since, d.back = time.Now(), make(chan struct{})
 		}

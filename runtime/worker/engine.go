@@ -67,7 +67,8 @@ func (l *limit) learn(began time.Time, had time.Duration, err error) {
 }
 
 const claimSQL = `
-SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from, scheduled_at
+SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from,
+       scheduled_at, headers, waited
 FROM flowc.claim($1::text::uuid, $2, $3, $4)`
 
 func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 type task struct {
 	claimed
 	served
+	info   runtime.Task
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	stop   context.CancelFunc // of the deadline
@@ -22,13 +24,16 @@ type task struct {
 // is told to stop, but when draining has lasted too long.
 func (t *task) begin(ctx context.Context, log *slog.Logger, deadline time.Time) {
 	ctx = runtime.WithLogger(context.WithoutCancel(ctx), log)
-	task := runtime.Task{
+	t.info = runtime.Task{
 		RunID: t.RunID, Flow: t.Flow, Step: t.Step, Index: t.Index, Attempt: t.Tries, MaxAttempts: t.MaxAttempts,
 	}
 	if t.ScheduledAt != nil {
-		task.ScheduledAt = *t.ScheduledAt
+		t.info.ScheduledAt = *t.ScheduledAt
 	}
-	ctx = runtime.WithTask(ctx, task)
+	if t.Headers != nil {
+		_ = json.Unmarshal(t.Headers, &t.info.Headers) // what is not ours stays away
+	}
+	ctx = runtime.WithTask(ctx, t.info)
 	ctx, t.cancel = context.WithCancelCause(ctx)
 	t.ctx, t.stop = context.WithDeadlineCause(ctx, deadline, runtime.ErrTaskTimeout)
 }
@@ -66,6 +71,12 @@ func (h *hand) remove(t *task) {
 	if h.tasks[t.message()] == t {
 		delete(h.tasks, t.message())
 	}
+}
+
+func (h *hand) size() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.tasks)
 }
 
 // all is what the worker has at this moment.

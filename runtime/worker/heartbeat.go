@@ -41,6 +41,8 @@ func (s *session) beat(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
+	now := time.Now()
+	s.health.beat.Store(&now)
 	for _, t := range p.Lost {
 		t.cancel(runtime.ErrTaskLost)
 	}

@@ -94,7 +94,7 @@ func (s *session) reportAll(ctx context.Context, batch []result) (unreported int
 }
 
 func (s *session) lost(r result) {
-	s.stats.lost.Add(1)
+	s.ended(r, Lost)
 	s.log.LogAttrs(r.task.ctx, slog.LevelWarn, "the task is not this worker's any more, its result is dropped", r.task.attrs()...)
 }
 
@@ -112,7 +112,9 @@ func (s *session) giveBack(ctx context.Context, released []result) {
 		s.log.Error("tasks could not be given back, they come back when their timeouts are over", "tasks", len(tasks), "error", err.Error())
 		return
 	}
-	s.stats.released.Add(int64(len(tasks)))
+	for _, r := range released {
+		s.ended(r, Released)
+	}
 }
 
 // finish reports results that are to be reported. One that the database refuses
@@ -194,21 +196,22 @@ func (s *session) note(results []result, verdicts []verdict, repeated bool) {
 		v := told[i]
 		switch {
 		case v == nil || v.Accepted && v.Status != nil && *v.Status == "completed":
-			s.stats.completed.Add(1)
+			s.ended(r, Completed)
 			s.log.LogAttrs(r.task.ctx, slog.LevelDebug, "task completed", append(r.task.attrs(), slog.Duration("duration", r.took))...)
 		case !v.Accepted && repeated && v.Status != nil && *v.Status == r.Outcome:
-			s.stats.completed.Add(1)
+			s.ended(r, Outcome(r.Outcome))
 		case !v.Accepted:
 			s.lost(r)
 		case v.RetryIn != nil:
-			s.stats.retried.Add(1)
+			s.ended(r, Retried)
+			s.retries.Store(true)
 			s.log.LogAttrs(r.task.ctx, slog.LevelWarn, "task failed, it will be tried again", append(r.task.attrs(),
 				slog.String("error", r.Err), slog.Duration("duration", r.took), slog.Duration("retry_in", secondsToDuration(*v.RetryIn)))...)
 		case r.Outcome == try.Skipped:
-			s.stats.failed.Add(1)
+			s.ended(r, Skipped)
 			s.log.LogAttrs(r.task.ctx, slog.LevelInfo, "the handler skipped its step", append(r.task.attrs(), slog.String("reason", r.Err))...)
 		default:
-			s.stats.failed.Add(1)
+			s.ended(r, Failed)
 			s.log.LogAttrs(r.task.ctx, slog.LevelError, "task failed", append(r.task.attrs(),
 				slog.String("error", r.Err), slog.Duration("duration", r.took))...)
 		}

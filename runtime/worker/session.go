@@ -18,6 +18,8 @@ const (
 	// cleanup is how long a stopping worker may take for its last reports, after
 	// the grace period.
 	cleanup = 5 * time.Second
+	// lastCalls is how long that may take in a worker that has to stop now.
+	lastCalls = time.Second
 	// reporters is how many reports may be under way at once: while one waits
 	// for the disk, the database can work on another.
 	reporters = 2
@@ -36,17 +38,20 @@ type session struct {
 	slots   chan struct{} // a token for each free slot
 	results chan result
 	kick    chan struct{} // there may be new work, by our own doing
+	retries atomic.Bool   // whether tries were put off since the claimer asked what is due
 	strays  atomic.Int64  // handlers that went on after their time was over
 
 	alive      chan bool     // a heartbeat, and whether dead workers may be looked for
 	judges     time.Time     // from when on they may; of the heartbeat's goroutine
 	deprecated chan struct{} // closed when the database calls the worker deprecated
 	running    sync.WaitGroup
+	now        <-chan struct{} // closed by StopNow
+	hard       context.Context // ends when no call to the database is waited for any more
 }
 
 // begin connects, checks and registers; it waits for the database if that is
 // away. Without error and session, ctx ended before.
-func (w *Worker) begin(ctx context.Context) (*session, error) {
+func (w *Worker) begin(ctx context.Context, now <-chan struct{}) (*session, error) {
 	if ctx.Err() != nil {
 		return nil, nil
 	}
@@ -70,7 +75,9 @@ func (w *Worker) begin(ctx context.Context) (*session, error) {
 		alive:      make(chan bool, 1),
 		judges:     judges,
 		deprecated: make(chan struct{}),
+		now:        now,
 	}
+	w.session.Store(s)
 	for range w.config.Concurrency {
 		s.slots <- struct{}{}
 	}
@@ -103,6 +110,16 @@ func (s *session) run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
+	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	s.hard = hard
+	go func() {
+		select {
+		case <-s.now:
+			time.AfterFunc(lastCalls, cut)
+		case <-hard.Done():
+		}
+	}()
 
 	alive, die := context.WithCancel(context.WithoutCancel(ctx))
 	defer die()
@@ -111,13 +128,14 @@ func (s *session) run(ctx context.Context) error {
 	beside.Go(func() { s.upkeep(alive) })
 
 	reported := make(chan int, reporters)
-	reporting, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	reporting, giveUp := context.WithCancel(hard)
 	defer giveUp()
 	for range reporters {
 		go func() { reported <- s.report(reporting) }()
 	}
 
 	s.claim(ctx)
+	s.health.become(Stopping)
 	late := time.AfterFunc(s.config.Grace+cleanup, giveUp)
 	defer late.Stop()
 	s.drain()
@@ -130,7 +148,7 @@ func (s *session) run(ctx context.Context) error {
 	left := s.releaseAll()
 	die()
 	beside.Wait()
-	last, done := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	last, done := context.WithTimeout(hard, cleanup)
 	defer done()
 	err := s.db.patiently(last, func() error { return s.db.stop(last, s.id) })
 	switch {
@@ -156,6 +174,7 @@ func (s *session) drain() {
 	case <-finished:
 		return
 	case <-timer.C:
+	case <-s.now:
 	}
 	for _, t := range s.hand.all() {
 		t.cancel(runtime.ErrWorkerStopping)
@@ -169,7 +188,7 @@ func (s *session) releaseAll() error {
 	if len(tasks) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), cleanup)
+	ctx, cancel := context.WithTimeout(s.hard, cleanup)
 	defer cancel()
 	if err := s.db.patiently(ctx, func() error { return s.db.release(ctx, s.id, tasks) }); err != nil {
 		return err
@@ -177,6 +196,8 @@ func (s *session) releaseAll() error {
 	for _, t := range tasks {
 		s.hand.remove(t)
 	}
-	s.stats.released.Add(int64(len(tasks)))
+	for _, t := range tasks {
+		s.ended(result{task: t}, Released)
+	}
 	return nil
 }

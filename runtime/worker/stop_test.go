@@ -85,6 +85,32 @@ func TestStopReleases(t *testing.T) {
 	}
 }
 
+// A worker that has to stop now waits for no grace period.
+func TestStopNow(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	began, causes := make(chan struct{}), make(chan error, 1)
+	flow := job[int, int]("long", runtime.FlowOptions{})
+	service := serve(flow, func(ctx context.Context, n int) (int, error) {
+		close(began)
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return 0, ctx.Err()
+	})
+	pool := database(t, service)
+	w := run(t, pool, worker.Config{Grace: time.Hour}, service)
+	_, err := flow.Start(ctx, pool, 1)
+	require.NoError(t, err)
+	receive(t, began)
+	w.StopNow()
+	w.StopNow()
+	require.NoError(t, receive(t, w.done))
+	close(w.done)
+	require.ErrorIs(t, receive(t, causes), runtime.ErrWorkerStopping)
+	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'queued' AND attempts_count = 0`))
+	require.EqualValues(t, 1, w.Stats().Released)
+}
+
 // Rolling restarts cost no try and lose nothing.
 func TestRollingRestarts(t *testing.T) {
 	t.Parallel()

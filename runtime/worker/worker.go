@@ -39,6 +39,8 @@ type Config struct {
 	// Middleware stands around all handlers, the first outermost, outside of
 	// what [runtime.Use] puts around those of one flow.
 	Middleware []runtime.Middleware
+	// Metrics is told what the worker does. Defaults to [NoMetrics].
+	Metrics Metrics
 	// Logger gets what happens to tasks and to the database, with the keys flow,
 	// run_id, step, index, attempt, max_attempts, error, retry_in and duration.
 	// Defaults to [slog.Default].
@@ -55,6 +57,9 @@ type Worker struct {
 	log      *slog.Logger
 	running  atomic.Bool
 	stats    counters
+	health   health
+	session  atomic.Pointer[session] // the last one
+	urgency  atomic.Pointer[urgency] // of the last run
 }
 
 // service is a flow that the worker serves.
@@ -91,6 +96,9 @@ func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worke
 	config.Grace = max(config.Grace, 0)
 	if config.Name == "" {
 		config.Name = filepath.Base(os.Args[0])
+	}
+	if config.Metrics == nil {
+		config.Metrics = NoMetrics{}
 	}
 	if config.Logger == nil {
 		config.Logger = slog.Default()
@@ -155,11 +163,21 @@ func (w *Worker) Run(ctx context.Context) error {
 		return errors.New("flowc: worker: it runs already")
 	}
 	defer w.running.Store(false)
-	s, err := w.begin(ctx)
+	now := time.Now()
+	w.health.started.Store(&now)
+	w.health.become(Starting)
+	defer w.health.become(Stopped)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	urgency := &urgency{now: make(chan struct{}), stop: cancel}
+	w.urgency.Store(urgency)
+	s, err := w.begin(ctx, urgency.now)
 	if err != nil || s == nil {
 		return err
 	}
 	defer s.close()
+	w.health.beat.Store(&now)
+	w.health.become(Working)
 	w.log.Info("worker started", "worker_id", s.id.String(), "flows", strings.Join(w.slugs, ","), "concurrency", w.config.Concurrency)
 	err = s.run(ctx)
 	w.log.Info("worker stopped", "worker_id", s.id.String())

@@ -65,7 +65,7 @@ func pause(ctx context.Context, d time.Duration) error {
 type number struct {
 	N      int    `json:"n"`
 	Millis int    `json:"millis,omitempty"` // how long job works
-	Do     string `json:"do,omitempty"`     // what odd does the first time
+	Do     string `json:"do,omitempty"`     // what odd does the first time, or always
 }
 
 // sum is a flow of five steps and seven tasks, whose output says whether all of
@@ -209,6 +209,8 @@ func oddService(h *hands) runtime.Service {
 				os.Exit(7)
 			case in.Do == "deaf" && task.Attempt == 1:
 				time.Sleep(3 * time.Second)
+			case in.Do == "stone deaf":
+				select {}
 			}
 			return in.N, nil
 		}),

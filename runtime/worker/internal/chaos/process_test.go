@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -58,8 +57,7 @@ func beWorker(text string) int {
 }
 
 func (e errand) work() error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
+	ctx := context.Background()
 	ledger, err := os.OpenFile(e.Ledger, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -78,7 +76,7 @@ func (e errand) work() error {
 	if err != nil {
 		return err
 	}
-	return w.Run(ctx)
+	return w.RunUntilSignal(ctx)
 }
 
 // A process is a worker process, as the test sees it.

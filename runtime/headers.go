@@ -1,0 +1,70 @@
+package runtime
+
+import "maps"
+
+// headers are what runs carry besides their input.
+type headers struct {
+	text  string // JSON
+	asked bool   // whether the caller gave some, and not only a tracer
+}
+
+// WithHeaders gives the run short texts by name that are not part of its input: who
+// asked for it, or the context of a trace. Handlers find them in [Task.Headers].
+// Those of a run that existed before stay as they are.
+func WithHeaders(values map[string]string) StartOption {
+	return startOption(func(o *startOptions) error {
+		all := maps.Clone(o.headers)
+		if all == nil {
+			all = map[string]string{}
+		}
+		maps.Copy(all, values)
+		if _, unnamed := all[""]; unnamed {
+			return optionError("a header has no name")
+		}
+		if _, err := encodeValue(all); err != nil {
+			return optionError("the headers cannot be stored: %v", err)
+		}
+		o.headers = all
+		return nil
+	})
+}
+
+// carry settles what the runs carry: what the caller gave, and what a tracer did
+// where that says nothing else.
+func (o *startOptions) carry(traced map[string]string) {
+	all := maps.Clone(traced)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, o.headers)
+	if len(all) == 0 {
+		return
+	}
+	if raw, err := encodeValue(all); err == nil { // else they are a tracer's
+		o.carried = &headers{text: string(raw), asked: len(o.headers) > 0}
+	}
+}
+
+// headerTexts are headers as the database takes them, nil if nobody has any.
+func headerTexts(all []*headers) (texts []*string, asked bool) {
+	for i, h := range all {
+		if h == nil {
+			continue
+		}
+		if texts == nil {
+			texts = make([]*string, len(all))
+		}
+		texts[i] = &h.text
+		asked = asked || h.asked
+	}
+	return texts, asked
+}
+
+// repeat is a slice of so many times the same.
+func repeat[T any](v T, n int) []T {
+	all := make([]T, n)
+	for i := range all {
+		all[i] = v
+	}
+	return all
+}

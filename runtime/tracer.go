@@ -1,0 +1,45 @@
+package runtime
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// A Tracer is told of every run that is started and waited for. Package otelflow
+// has one that makes spans of that.
+type Tracer interface {
+	// Start is called before runs of a flow are started, with their ids. The call
+	// goes on with the context that it returns, the runs carry the headers, and
+	// end is called when the call has ended.
+	Start(ctx context.Context, flow string, ids []string) (_ context.Context, headers map[string]string, end func(error))
+	// Wait is called before a run is waited for, and end when that has ended.
+	Wait(ctx context.Context, flow, id string) (_ context.Context, end func(error))
+}
+
+var tracer atomic.Pointer[Tracer]
+
+// SetTracer sets the tracer of the program, nil being none. It is called once,
+// before runs are started.
+func SetTracer(t Tracer) {
+	if t == nil {
+		tracer.Store(nil)
+		return
+	}
+	tracer.Store(&t)
+}
+
+// traceStart tells the tracer, if there is one, of runs that are to be started,
+// and gives what they carry.
+func traceStart(ctx context.Context, flow string, ids []string) (_ context.Context, headers map[string]string, end func(error)) {
+	if t := tracer.Load(); t != nil {
+		return (*t).Start(ctx, flow, ids)
+	}
+	return ctx, nil, func(error) {}
+}
+
+func traceWait(ctx context.Context, flow, id string) (_ context.Context, end func(error)) {
+	if t := tracer.Load(); t != nil {
+		return (*t).Wait(ctx, flow, id)
+	}
+	return ctx, func(error) {}
+}

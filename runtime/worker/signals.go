@@ -1,0 +1,66 @@
+package worker
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// RunUntilSignal is [Worker.Run] for the main function of a program: it runs until
+// ctx ends or the process is told to stop, by an interrupt (Ctrl-C) or SIGTERM, and
+// then drains. A second signal is [Worker.StopNow], and a third ends the process as
+// if nobody handled it.
+func (w *Worker) RunUntilSignal(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	watched := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case s := <-signals:
+			w.log.Info("told to stop: draining, once more stops now", "signal", s.String(), "grace", w.config.Grace)
+			cancel()
+		case <-ended:
+			return
+		}
+		select {
+		case s := <-signals:
+			w.log.Warn("told to stop once more: stopping now", "signal", s.String())
+			signal.Stop(signals)
+			w.StopNow()
+		case <-ended:
+		}
+	}()
+	defer func() {
+		close(ended)
+		<-watched
+		signal.Stop(signals)
+		cancel()
+	}()
+	return w.Run(ctx)
+}
+
+// StopNow ends [Worker.Run] at once, whether it is draining already or not: the
+// contexts of handlers end, what they have is given back, and Run returns within
+// two seconds, even if handlers do not heed their contexts or the database is
+// away. What could not be given back is done elsewhere when the worker is found
+// dead, and Run returns an error that says so.
+func (w *Worker) StopNow() {
+	if u := w.urgency.Load(); u != nil {
+		u.once.Do(func() {
+			close(u.now)
+			u.stop()
+		})
+	}
+}
+
+// urgency tells a run to stop now.
+type urgency struct {
+	once sync.Once
+	now  chan struct{}
+	stop context.CancelFunc
+}
