@@ -161,6 +161,20 @@ func (h *Handler) actOnFlow(w http.ResponseWriter, r *http.Request) error {
 		if r.PostForm.Has("queues") {
 			to = h.config.Prefix + "/queues"
 		}
+	case ActionPauseSchedule, ActionResumeSchedule, ActionRunSchedule:
+		run, changed, err := h.actOnSchedule(ctx, action, slug, r.PostForm.Get("reason"))
+		if err != nil {
+			return err
+		}
+		if changed {
+			done = 1
+		}
+		switch {
+		case run != "":
+			to = h.config.Prefix + "/runs/" + url.PathEscape(run)
+		case r.PostForm.Has("schedules"):
+			to = h.config.Prefix + "/schedules"
+		}
 	default:
 		return errNoPage
 	}
@@ -247,6 +261,10 @@ var deeds = map[string]struct{ one, many, none string }{
 	ActionStart:     {"The run was started.", "%s were started.", "Nothing was started."},
 	ActionPause:     {"The flow is paused: workers get no more of its tasks.", "%s are paused.", "It was paused already."},
 	ActionResume:    {"The flow goes on.", "%s go on.", "It was not paused."},
+
+	ActionPauseSchedule:  {"The schedule is paused: the clock starts no more runs.", "%s are paused.", "It was paused already."},
+	ActionResumeSchedule: {"The schedule goes on at its next tick.", "%s go on.", "It was not paused."},
+	ActionRunSchedule:    {"The run was started, as its schedule would.", "%s were started.", "Nothing was started."},
 }
 
 // redirect goes on to a page that says what was done. The address holds numbers

@@ -159,6 +159,12 @@ func TestBrowserShowsPages(t *testing.T) {
 	require.NoError(t, err)
 	waiting, err := runtime.StartFlow(s.ctx, s.pool, long, json.RawMessage(`{}`))
 	require.NoError(t, err)
+	_, err = runtime.UpsertFlow(s.ctx, s.pool, long[:46]+"z", runtime.FlowOptions{Cron: "CRON_TZ=America/Argentina/ComodRivadavia 0,15,30,45 1,3,5,7,9,11 * jan,feb,mar mon-fri", Steps: []runtime.StepOptions{{Slug: long}}})
+	require.NoError(t, err)
+	_, err = runtime.UpsertFlow(s.ctx, s.pool, "tidy", runtime.FlowOptions{Cron: "@every 1h", Steps: []runtime.StepOptions{{Slug: "tidy"}}})
+	require.NoError(t, err)
+	_, err = runtime.PauseSchedule(s.ctx, s.pool, "tidy", "until we know what "+strings.Repeat("tidies ", 20))
+	require.NoError(t, err)
 	failed := s.start(`{}`)
 	s.work("permanent", strings.Repeat("a long word of an error ", 20)+strings.Repeat("x", 300))
 	for _, window := range []struct {
@@ -166,7 +172,7 @@ func TestBrowserShowsPages(t *testing.T) {
 		scheme string
 	}{{390, "dark"}, {820, "light"}, {1440, "dark"}} {
 		b.size(window.width, window.scheme)
-		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + waiting.ID(), "/runs/" + id + "/steps/pack", "/flows", "/flows/" + long, "/flows/shop", "/queues", "/workers"} {
+		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + waiting.ID(), "/runs/" + id + "/steps/pack", "/flows", "/flows/" + long, "/flows/shop", "/flows/" + long[:46] + "z", "/flows/tidy", "/queues", "/schedules", "/workers"} {
 			b.open(path)
 			require.NotEmpty(t, js[string](b, `document.querySelector("h1").textContent`), path)
 			require.LessOrEqual(t, js[float64](b, `document.documentElement.scrollWidth - innerWidth`), 0.0, "%s is wider than %d", path, window.width)
@@ -301,7 +307,7 @@ func TestBrowserKeysAndTheme(t *testing.T) {
 	s.start(`{}`)
 	b.size(1440, "light")
 	b.open("/")
-	for keys, path := range map[string]string{"gr": "/runs", "gf": "/flows", "gq": "/queues", "gw": "/workers", "go": "/"} {
+	for keys, path := range map[string]string{"gr": "/runs", "gf": "/flows", "gq": "/queues", "gs": "/schedules", "gw": "/workers", "go": "/"} {
 		_, err := chromedp.RunResponse(b.ctx, chromedp.KeyEvent(keys))
 		require.NoError(t, err)
 		require.Equal(t, path, js[string](b, `location.pathname`))

@@ -81,6 +81,12 @@ const (
 	ActionPause = "pause"
 	// ActionResume is handing them to workers again.
 	ActionResume = "resume"
+	// ActionPauseSchedule is letting the clock start no more runs of a flow.
+	ActionPauseSchedule = "pause_schedule"
+	// ActionResumeSchedule is letting it start runs again.
+	ActionResumeSchedule = "resume_schedule"
+	// ActionRunSchedule is starting a run as a schedule would.
+	ActionRunSchedule = "run_schedule"
 )
 
 // A Handler is a dashboard. [New] makes one.
@@ -150,6 +156,7 @@ func (h *Handler) route() {
 	h.show("GET /flows", ActionView, h.listFlows)
 	h.show("GET /flows/{slug}", ActionView, h.showFlow)
 	h.show("GET /queues", ActionView, h.listQueues)
+	h.show("GET /schedules", ActionView, h.listSchedules)
 	h.show("GET /workers", ActionView, h.listWorkers)
 	h.show("GET /metrics", ActionMetrics, h.metrics)
 	h.routes.HandleFunc("POST /runs", h.reporting(h.actOnMany))

@@ -60,6 +60,8 @@ type flowPage struct {
 	Runs  []runtime.RunSummary
 	State string // of its queue
 	Like  string // an input to begin with
+
+	Schedule *scheduleView // nil if it has none
 }
 
 // stepOptions are the options of a step as they hold, those of the flow included.
@@ -129,6 +131,9 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 	}
 	page := flowPage{FlowInfo: info, Steps: effective(def), Graph: graph, Runs: runs, State: queueState(info, time.Now())}
 	if page.Like, err = h.exampleInput(ctx, runs); err != nil {
+		return err
+	}
+	if page.Schedule, err = h.scheduleOf(ctx, info.Slug); err != nil {
 		return err
 	}
 	page.Drift, page.Known = h.drift(def)

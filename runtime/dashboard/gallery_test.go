@@ -54,7 +54,7 @@ func TestGallery(t *testing.T) {
 
 	g := newGallery(s)
 	pictures(map[string]string{
-		"overview": "/", "runs": "/runs", "runs-failed": "/runs?status=failed", "flows": "/flows", "workers": "/workers", "queues": "/queues",
+		"overview": "/", "runs": "/runs", "runs-failed": "/runs?status=failed", "flows": "/flows", "workers": "/workers", "queues": "/queues", "schedules": "/schedules",
 		"flow": "/flows/order", "flow-long": "/flows/nightly_report",
 		"run": "/runs/" + g.done, "run-failed": "/runs/" + g.failed, "run-running": "/runs/" + g.running,
 		"run-map": "/runs/" + g.mapped, "run-long": "/runs/" + g.long, "run-cancelled": "/runs/" + g.cancelled,
@@ -115,7 +115,7 @@ func newGallery(s *site) *gallery {
 	order.Steps[7].StartDelay = runtime.Set(5 * time.Minute)
 	images := runtime.Definition{Slug: "resize_images", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{
 		{Slug: "list"}, {Slug: "resize", Type: runtime.MapStep, Deps: []string{"list"}}, {Slug: "publish", Deps: []string{"resize"}}}}}
-	report := runtime.Definition{Slug: "nightly_report"}
+	report := runtime.Definition{Slug: "nightly_report", FlowOptions: runtime.FlowOptions{Cron: "CRON_TZ=Europe/Berlin 30 4 * * mon-fri"}}
 	for layer := range 10 {
 		for n := range 5 {
 			step := runtime.StepOptions{Slug: fmt.Sprintf("%s_%d", []string{"read", "clean", "join", "group", "rank", "trend", "chart", "write", "check", "send"}[layer], n+1)}
@@ -130,7 +130,7 @@ func newGallery(s *site) *gallery {
 		}
 	}
 	mail := runtime.Definition{Slug: "send_receipt", FlowOptions: runtime.FlowOptions{Steps: steps([]string{"send_receipt"})}}
-	index := runtime.Definition{Slug: "reindex_search", FlowOptions: runtime.FlowOptions{Steps: steps([]string{"reindex_search"})}}
+	index := runtime.Definition{Slug: "reindex_search", FlowOptions: runtime.FlowOptions{Cron: "@every 1h", Steps: steps([]string{"reindex_search"})}}
 
 	handle := func(slug string, fn func(context.Context, runtime.Values) (any, error)) runtime.Handler {
 		return runtime.HandleValues(slug, fn)

@@ -126,9 +126,11 @@ type statusError struct {
 func (e *statusError) Error() string { return e.text }
 
 var (
-	errNoPage = &statusError{http.StatusNotFound, "Nothing here", "There is no such page."}
-	errNoRun  = &statusError{http.StatusNotFound, "No such run", "The database does not have this run. It may have been deleted."}
-	errNoFlow = &statusError{http.StatusNotFound, "No such flow", "The database does not have this flow."}
+	errNoPage     = &statusError{http.StatusNotFound, "Nothing here", "There is no such page."}
+	errNoRun      = &statusError{http.StatusNotFound, "No such run", "The database does not have this run. It may have been deleted."}
+	errNoFlow     = &statusError{http.StatusNotFound, "No such flow", "The database does not have this flow."}
+	errNoSchedule = &statusError{http.StatusNotFound, "No schedule", "The database does not have this flow, or the flow has no schedule."}
+
 	errNoStep = &statusError{http.StatusNotFound, "No such step", "The flow of this run does not have this step."}
 )
 

@@ -120,9 +120,13 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	schedules, err := h.schedules(ctx)
+	if err != nil {
+		return err
+	}
 	page := overviewPage{
 		Range: choice, Ranges: rangesByLength, Totals: total(flows), Chart: chart(points, choice.stretch),
-		Worst: worst(flows), Failures: failures, Flows: len(flows), Warnings: warnings(flows),
+		Worst: worst(flows), Failures: failures, Flows: len(flows), Warnings: append(warnings(flows), scheduleWarnings(schedules)...),
 	}
 	for _, worker := range workers {
 		switch worker.Status {

@@ -35,6 +35,7 @@ func TestPages(t *testing.T) {
 		"/flows":                      "shop",
 		"/flows/shop":                 `<td class="num">5</td>`,
 		"/queues":                     "idle",
+		"/schedules":                  "No flow has a schedule.",
 		"/workers":                    "hand",
 	} {
 		got := s.do(s.request(http.MethodGet, path, nil))
