@@ -241,3 +241,33 @@ func TestPauseOthers(t *testing.T) {
 	d.exec(`select flowc.pause_flow('f', true)`)
 	require.Equal(t, "g b", d.table(`select flow_slug, step_slug from flowc.claim($1, '{f,g}', '{9,9}')`, worker))
 }
+
+// TestPruneFlows holds which runs go, and that what somebody else is at is passed over.
+func TestPruneFlows(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	for _, slug := range []string{"f", "g"} {
+		f := d.flow(slug).step("a")
+		for range 3 {
+			f.start(`{}`).complete("a", `1`)
+		}
+		f.start(`{}`)
+	}
+	require.Zero(t, value[int](d, `select flowc.prune_flows('{f,g}', interval '1 hour', 10)`))
+	d.exec(`update pgflow.runs set started_at = started_at - interval '2 hours', completed_at = completed_at - interval '2 hours'`)
+	require.Equal(t, 2, value[int](d, `select flowc.prune_flows('{f,nothing}', interval '1 hour', 2)`))
+
+	for _, lock := range []string{
+		`select from pgflow.flows where flow_slug = 'f' for no key update`, // another prunes it
+		`select flowc.lock_definition('f')`,                                // another changes it
+	} {
+		tx, err := d.pool.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), lock)
+		require.NoError(t, err)
+		require.Zero(t, value[int](d, `select flowc.prune_flows('{f}', interval '1 hour', 10)`))
+		require.NoError(t, tx.Rollback(t.Context()))
+	}
+	require.Equal(t, 4, value[int](d, `select flowc.prune_flows('{f,g}', interval '1 hour', 10)`))
+	require.Equal(t, "f started\ng started", d.table(`select flow_slug, status from pgflow.runs order by 1`))
+}

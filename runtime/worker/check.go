@@ -65,7 +65,7 @@ func (w *Worker) open(ctx context.Context, listener *listen.Listener) (db calls,
 // callsOf are the calls for a database that has what kind says.
 func (w *Worker) callsOf(kind upstream.Kind, d *database) calls {
 	if kind == upstream.Contract {
-		return &contractCalls{database: d, services: w.services}
+		return &contractCalls{database: d, services: w.services, retains: w.config.Retention > 0}
 	}
 	return &engineCalls{database: d}
 }

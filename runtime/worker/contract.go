@@ -36,13 +36,15 @@ const (
 type contractCalls struct {
 	*database
 	services map[string]*service
+	retains  bool              // whether old runs should be deleted
 	ids      map[string]string // of the rows, by flow; set when they are written
 	mine     []string          // all of them
 	turn     int               // of flows that are served in part
 	requeued time.Time         // when stalled tasks were looked for last
 }
 
-// verify refuses flows that the clock should start, which nobody would do here.
+// verify refuses what nobody would do here: starting flows by the clock, and
+// deleting old runs.
 // What the database has was looked at.
 func (d *contractCalls) verify(context.Context) error {
 	for _, slug := range slices.Sorted(maps.Keys(d.services)) {
@@ -50,7 +52,14 @@ func (d *contractCalls) verify(context.Context) error {
 			return fmt.Errorf("flowc: worker: flow %s has a schedule: %w", slug, runtime.ErrNeedsEngine)
 		}
 	}
+	if d.retains {
+		return fmt.Errorf("flowc: worker: Retention is set: %w", runtime.ErrNeedsEngine)
+	}
 	return nil
+}
+
+func (d *contractCalls) prune(context.Context, []string, time.Duration, int) (int, error) {
+	return 0, nil
 }
 
 func (d *contractCalls) compare(ctx context.Context, slug string, definition json.RawMessage) (differences []string, found bool, err error) {

@@ -19,6 +19,7 @@ import (
 const (
 	shortCall = 3 * time.Second
 	claimCall = 5 * time.Second
+	pruneCall = 30 * time.Second
 
 	// What tasks wait for may take least at first, since a connection whose other
 	// end is gone has to be given up soon, and up to most once it took too long,
@@ -196,3 +197,10 @@ func notNil[T any](s []T) []T {
 }
 
 func secondsToDuration(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+func (d *engineCalls) prune(ctx context.Context, flows []string, keep time.Duration, most int) (deleted int, err error) {
+	err = d.call(ctx, "prune", pruneCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+		return pool.QueryRow(ctx, `SELECT flowc.prune_flows($1, $2, $3)`, flows, keep, most).Scan(&deleted)
+	})
+	return deleted, err
+}

@@ -126,6 +126,7 @@ func (s *session) run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { s.heartbeat(alive) })
 	beside.Go(func() { s.upkeep(alive) })
+	beside.Go(func() { s.retain(ctx) })
 
 	reported := make(chan int, reporters)
 	reporting, giveUp := context.WithCancel(hard)

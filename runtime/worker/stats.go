@@ -17,12 +17,14 @@ type Stats struct {
 	Lost int64
 	// Released is how many tasks were given back untried.
 	Released int64
+	// Pruned is how many old runs were deleted, see [Config.Retention].
+	Pruned int64
 	// Faults is how many calls to the database failed.
 	Faults int64
 }
 
 type counters struct {
-	claimed, completed, retried, failed, lost, released, faults atomic.Int64
+	claimed, completed, retried, failed, lost, released, pruned, faults atomic.Int64
 }
 
 // Stats is what the worker did so far. It may be called at any time.
@@ -30,6 +32,6 @@ func (w *Worker) Stats() Stats {
 	c := &w.stats
 	return Stats{
 		Claimed: c.claimed.Load(), Completed: c.completed.Load(), Retried: c.retried.Load(), Failed: c.failed.Load(),
-		Lost: c.lost.Load(), Released: c.released.Load(), Faults: c.faults.Load(),
+		Lost: c.lost.Load(), Released: c.released.Load(), Pruned: c.pruned.Load(), Faults: c.faults.Load(),
 	}
 }

@@ -36,6 +36,11 @@ type Config struct {
 	// before their contexts end as well and their tasks are given back. Defaults
 	// to [DefaultGrace]; negative means not at all.
 	Grace time.Duration
+	// Retention is how long runs of the worker's flows are kept after they have
+	// ended. What is older is deleted with all that belongs to it, its idempotency
+	// key included, in small portions and by one worker at a time. 0, the default,
+	// keeps them for ever; [runtime.Prune] deletes runs when it is called.
+	Retention time.Duration
 	// Middleware stands around all handlers, the first outermost, outside of
 	// what [runtime.Use] puts around those of one flow.
 	Middleware []runtime.Middleware
@@ -89,6 +94,9 @@ func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worke
 	}
 	if config.Concurrency == 0 {
 		config.Concurrency = DefaultConcurrency
+	}
+	if config.Retention < 0 {
+		return nil, fmt.Errorf("flowc: worker: Retention is %s, it must be positive, or 0 to keep runs for ever", config.Retention)
 	}
 	if config.Grace == 0 {
 		config.Grace = DefaultGrace

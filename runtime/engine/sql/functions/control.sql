@@ -236,3 +236,23 @@ begin
   delete from flowc.served s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
   return flowc.delete_runs(old);
 end $$;
+
+-- Deletes runs of some flows that ended longer ago than they are to be kept, at
+-- most so many; says how many. A flow that somebody else prunes just now, or whose
+-- definition somebody changes, is passed over. Locks: the definition, shared, the
+-- flow's row, then the runs.
+create or replace function flowc.prune_flows(flow_slugs text[], keep interval, at_most int) returns int
+language plpgsql as $$
+declare
+  before timestamptz := clock_timestamp() - prune_flows.keep;
+  mine   text[];
+begin
+  mine := array(select u.slug from unnest(prune_flows.flow_slugs) u(slug) where pg_try_advisory_xact_lock_shared(1, hashtext(u.slug)));
+  mine := array(select f.flow_slug from pgflow.flows f where f.flow_slug = any (mine) order by f.flow_slug for no key update skip locked);
+  if mine = '{}' then
+    return 0;
+  end if;
+  delete from pgflow.workers w where w.last_heartbeat_at < before;
+  delete from flowc.served s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
+  return flowc.delete_runs(flowc.ended_before(before, mine, prune_flows.at_most));
+end $$;
