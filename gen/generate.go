@@ -156,7 +156,11 @@ func plan(c *compilation, sqlDir string) (*changes, error) {
 func (c *changes) add(out output) error {
 	old, err := os.ReadFile(out.path)
 	exists := err == nil
+	dir := filepath.Dir(out.path)
 	switch {
+	case err != nil && isFile(dir):
+		return fmt.Errorf("flowc: %s is not a folder, but %s is to be generated into it\n\tfix: move it, or %s",
+			diag.Relative(dir, c.dir), filepath.Base(out.path), out.instead)
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("flowc: %w", err)
 	case exists && !load.IsGenerated(out.path):
@@ -174,6 +178,12 @@ func (c *changes) add(out output) error {
 		c.evolve(out.flow, diag.Relative(out.path, c.dir), old, out.source)
 	}
 	return nil
+}
+
+// isFile reports whether there is something that is not a folder.
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
 }
 
 // otherPackage is a Go file beside path that belongs to another package, or "".

@@ -13,9 +13,10 @@ func newVet() *cobra.Command {
 		Use:   "vet [packages]",
 		Short: "Check the declarations of flows",
 		Long: `Vet reports the mistakes that generate would report, and writes nothing. The
-go command can call it too:
+go command can call it too, for one package at a time, and mend what is mechanical:
 
-  go vet -vettool=$(go tool -n flowc) ./...`,
+  go vet -vettool=$(go tool -n flowc) ./...
+  go vet -vettool=$(go tool -n flowc) -fix ./...`,
 	}
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

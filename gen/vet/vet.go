@@ -1,5 +1,10 @@
-// Package vet has the checks of the generator as an analyzer, for go vet and
-// for editors.
+// Package vet has the checks of the generator as an analyzer, for everything that
+// takes one. The command flowc is a tool of go vet:
+//
+//	go vet -vettool=$(go tool -n flowc) ./...
+//
+// For golangci-lint, a module plugin returns [Analyzer] from its BuildAnalyzers,
+// with the load mode for types.
 package vet
 
 import (

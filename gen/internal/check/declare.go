@@ -290,6 +290,9 @@ func (c *checker) declarable(d *declaration) bool {
 			Fix("remove the =").Edit(d.spec.Assign, d.spec.Assign+1, "")
 	}
 	switch {
+	case strings.HasSuffix(c.diags.Fset.Position(pos).Filename, "_test.go"):
+		c.diags.Add(pos, end, "%s is declared in a test file, which the generated package could not import", d.name).
+			Fix("move %s and its types to a file whose name does not end with _test.go", d.name)
 	case c.pkg.Name == "main":
 		c.diags.Add(pos, end, "%s is declared in package main, which the generated package could not import", d.name).
 			Fix("move %s and its types to a package of their own", d.name)

@@ -206,7 +206,7 @@ func (c *checker) number(p *pair, who string) *int {
 		d := c.diags.Add(p.pos(0), p.end(), "%s: %s %q is not a whole number of at least 1", who, p.key, p.value)
 		switch {
 		case p.key == "max_attempts" && n == 0 && err == nil:
-			d.Fix("max_attempts counts the first try too: 1 means no retry")
+			d.Fix(`max_attempts:"1": it counts the first try too`).Edit(p.pos(0), p.end(), "1")
 		case err == nil:
 			d.Fix(`%s:"1"`, p.key).Edit(p.pos(0), p.end(), "1")
 		default:

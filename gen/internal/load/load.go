@@ -47,7 +47,8 @@ type Result struct {
 	Fset     *token.FileSet
 	Packages []*Package
 	// Generated are the files that flowc wrote in the places where the
-	// packages, or packages that are gone, would have theirs.
+	// packages, or packages that are gone, would have theirs; not those of
+	// packages some of whose flows build constraints may hide.
 	Generated []string
 }
 
@@ -63,6 +64,7 @@ func Load(ctx context.Context, dir string, patterns []string) (*Result, error) {
 		return nil, err
 	}
 	result := &Result{Fset: token.NewFileSet(), Generated: q.generated}
+	foreign := map[string]bool{} // folders with flows of other systems
 	if len(q.patterns) == 0 {
 		// Nothing mentions dsl; if there is no package at all, that is why.
 		if _, err := goList(ctx, dir, patterns...); err != nil {
@@ -86,6 +88,11 @@ func Load(ctx context.Context, dir string, patterns []string) (*Result, error) {
 		return nil, fmt.Errorf("%s matched no packages", strings.Join(patterns, " "))
 	}
 	for _, p := range loaded {
+		if elsewhere, err := declaresElsewhere(p); err != nil {
+			return nil, err
+		} else if elsewhere {
+			foreign[p.Dir] = true
+		}
 		if q.found && excluded(p) {
 			continue
 		}
@@ -95,8 +102,24 @@ func Load(ctx context.Context, dir string, patterns []string) (*Result, error) {
 		}
 	}
 	slices.Sort(result.Generated)
-	result.Generated = slices.Compact(result.Generated)
+	result.Generated = slices.DeleteFunc(slices.Compact(result.Generated), func(path string) bool {
+		return foreign[filepath.Dir(filepath.Dir(path))]
+	})
 	return result, nil
+}
+
+// declaresElsewhere reports whether a file that build constraints leave out
+// mentions dsl, so that it may declare flows of which nothing is known here.
+func declaresElsewhere(p *packages.Package) (bool, error) {
+	for _, path := range p.IgnoredFiles {
+		if !isSource(path) || isOurs(path) {
+			continue
+		}
+		if mentions, err := mentionsDSL(path); mentions || err != nil {
+			return mentions, err
+		}
+	}
+	return false, nil
 }
 
 // query is a list of patterns without dots.
