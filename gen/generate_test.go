@@ -83,5 +83,5 @@ func TestWriteFails(t *testing.T) {
 	dir := newModule(t, map[string]string{"flows/flows.go": jobs, "flows/mail": "a file in the way"})
 	_, err := Generate(context.Background(), Options{Dir: dir, Patterns: []string{"./..."}})
 	require.ErrorContains(t, err, "flowc: ")
-	require.ErrorContains(t, err, "not a directory")
+	require.ErrorContains(t, err, "is not a folder")
 }
