@@ -20,16 +20,18 @@ begin
     if f.schema = 'flowc' or f.name in ('start_flow_with_states', 'get_run_with_states', 'requeue_stalled_tasks') then
       execute format('alter function %s security definer', f.signature);
     end if;
-    -- Every lookup here is by key. A plan made while the tables were empty must
-    -- not scan them later, and planning anew for each call costs more than the call.
-    -- These settings rule sequential scans out; what rules the scan of a whole index
-    -- out is how the joins are written: the first column of a key is compared with
-    -- `= any (array[x])`, which the planner can only look up, never merge, and a set
-    -- of keys is put together in a subquery with `offset 0` before it meets the
-    -- table that is looked up by more than one column of it.
+    -- Every lookup here is by key, and planning anew for each call would cost more
+    -- than the call. So a plan is kept, and one made while the tables were empty must
+    -- not scan them later. The settings rule out sequential scans and the sorting of
+    -- whole queues. The scan of an index from end to end is ruled out by how joins
+    -- are written: the first column of a key is compared with `= any (array[x])`,
+    -- which can only be looked up; and where several tables are looked up by the same
+    -- columns, a subquery with `offset 0` keeps the planner from trying one by the
+    -- columns of another. growth_test.go holds it.
     if f.language = 'plpgsql' and f.schema in ('pgflow', 'flowc') and f.name <> 'requeue_stalled_tasks' then
       execute format('alter function %s set plan_cache_mode = force_generic_plan', f.signature);
       execute format('alter function %s set enable_seqscan = off', f.signature);
+      execute format('alter function %s set enable_bitmapscan = off', f.signature);
       execute format('alter function %s set enable_hashjoin = off', f.signature);
       execute format('alter function %s set enable_mergejoin = off', f.signature);
       execute format('alter function %s set jit = off', f.signature);

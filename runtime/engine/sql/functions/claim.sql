@@ -56,7 +56,7 @@ begin
       from unnest(runs, steps, indexes, messages, due) m(run_id, step_slug, task_index, msg_id, vt)
       join pgflow.runs r on r.run_id = any (array[m.run_id]) and r.status = 'started'
       join pgflow.step_states st on st.run_id = any (array[m.run_id]) and st.step_slug = m.step_slug and st.status = 'started'
-      join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
+      cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
       join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
       offset 0) m
     where t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
@@ -95,7 +95,9 @@ begin
                 else (
                   select coalesce(jsonb_object_agg(p.step_slug, coalesce(p.output, 'null')), '{}')
                   from pgflow.deps d
-                  join pgflow.step_states p on p.run_id = t.run_id and p.step_slug = d.dep_slug and p.status = 'completed'
+                  cross join lateral (
+                    select o.step_slug, o.output from pgflow.step_states o
+                    where o.run_id = t.run_id and o.step_slug = d.dep_slug and o.status = 'completed' offset 0) p
                   where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) end,
            case when s.step_type = 'single' and s.deps_count = 0 then r.input end,
            case when e.large then e.source end,
@@ -115,9 +117,11 @@ begin
         union all
         select p.step_slug, p.output
         from pgflow.deps d
-        join pgflow.step_states p on p.run_id = t.run_id and p.step_slug = d.dep_slug
+        cross join lateral (
+          select o.step_slug, o.output from pgflow.step_states o
+          where o.run_id = t.run_id and o.step_slug = d.dep_slug offset 0) p
         where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) x(source, elements)) e on s.step_type = 'map'
-    order by t.message_id;
+    order by m.message_id;
 end $$;
 
 -- The whole values behind maps over large arrays and joins with the run's input:

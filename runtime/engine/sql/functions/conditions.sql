@@ -18,7 +18,9 @@ begin
       select case when s.deps_count = 0 then r.input else (
         select coalesce(jsonb_object_agg(p.step_slug, coalesce(p.output, 'null')), '{}')
         from pgflow.deps d
-        join pgflow.step_states p on p.run_id = r.run_id and p.step_slug = d.dep_slug and p.status = 'completed'
+        cross join lateral (
+          select o.step_slug, o.output from pgflow.step_states o
+          where o.run_id = r.run_id and o.step_slug = d.dep_slug and o.status = 'completed' offset 0) p
         where d.flow_slug = s.flow_slug and d.step_slug = s.step_slug) end) x(subject)
     where not (coalesce(x.subject @> s.required_input_pattern, true) and not coalesce(x.subject @> s.forbidden_input_pattern, false));
 end $$;

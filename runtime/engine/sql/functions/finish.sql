@@ -172,7 +172,7 @@ begin
             select d.task_index, d.output from done d
             where d.run_id = c.run_id and d.step_slug = c.step_slug) e) end
     from counted c
-    join pgflow.steps s on s.flow_slug = any (array[c.flow_slug]) and s.step_slug = c.step_slug
+    cross join lateral (select * from pgflow.steps o where o.flow_slug = c.flow_slug and o.step_slug = c.step_slug offset 0) s
     where st.run_id = any (array[c.run_id]) and st.step_slug = c.step_slug
     returning st.run_id, st.step_slug, st.status, c.n)
   select (select count(*) from done d), (select array_agg(d.flow_slug) from done d), (select array_agg(d.message_id) from done d),
@@ -300,7 +300,7 @@ begin
         with ordinality u(run_id, step_slug, task_index, outcome, error, delay, message_id, attempt, n)
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
       join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
-      join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
+      cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
       join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
       cross join lateral (
         select t.started_at from pgflow.step_tasks t
@@ -343,7 +343,7 @@ begin
           u(n, run_id, step_slug, task_index, outcome, error, message_id, attempt)
         join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
         join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
-        join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
+        cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
         offset 0) u
       where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
         and (fail_tasks.worker_id is null

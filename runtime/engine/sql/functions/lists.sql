@@ -21,8 +21,8 @@ begin
         select o.run_id, o.flow_slug, c.steps, o.remaining_steps, o.started_at, coalesce(o.completed_at, o.failed_at) as ended_at, d.due_at,
                case when x.run_id is not null then 'cancelled' when d.run_id is not null then 'scheduled' else o.status end as status
         from pgflow.runs o
-        left join flowc.cancelled x on o.status = 'failed' and x.run_id = o.run_id
-        left join flowc.scheduled d on o.status = 'started' and d.run_id = o.run_id
+        left join lateral (select c.run_id from flowc.cancelled c where o.status = 'failed' and c.run_id = o.run_id offset 0) x on true
+        left join lateral (select s.run_id, s.due_at from flowc.scheduled s where o.status = 'started' and s.run_id = o.run_id offset 0) d on true
         where o.flow_slug = f.flow_slug
           and (list_runs.started_from is null or o.started_at >= list_runs.started_from)
           and (list_runs.started_before is null or o.started_at < list_runs.started_before)
@@ -59,7 +59,7 @@ begin
             from flowc.failed_tries f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index)
     from pgflow.step_tasks t
     join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-    left join flowc.queue q on q.queue_name = t.flow_slug and q.msg_id = t.message_id
+    left join flowc.queue q on q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id
     where t.run_id = list_tasks.run_id
     order by s.step_index, t.task_index;
 end $$;
@@ -230,7 +230,7 @@ begin
       where o.run_id = r.run_id and o.step_slug = s.step_slug and (find_tasks.after_index is null or o.task_index > find_tasks.after_index)
         and (find_tasks.statuses is null or o.status = any (find_tasks.statuses))
       order by o.task_index limit find_tasks.per_step) t
-    left join flowc.queue q on q.queue_name = t.flow_slug and q.msg_id = t.message_id
+    left join flowc.queue q on q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id
     where r.run_id = find_tasks.run_id
     order by s.step_index, t.task_index;
 end $$;

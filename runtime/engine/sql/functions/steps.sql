@@ -13,7 +13,7 @@ begin
       select st.flow_slug, st.run_id, st.step_slug, g.task_index, coalesce(s.opt_start_delay, 0) as delay
       from unnest(spawn_tasks.run_ids, spawn_tasks.step_slugs) with ordinality u(run_id, step_slug, n)
       join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug
-      join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
+      cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
       cross join lateral generate_series(0, st.initial_tasks - 1) g(task_index)
       order by u.n, g.task_index) t),
   queued as (
@@ -42,7 +42,7 @@ begin
                     when jsonb_typeof(p.output) = 'array' then jsonb_array_length(p.output) end) as elements
     from unnest(settle.run_ids, settle.step_slugs) with ordinality u(run_id, step_slug, n)
     join pgflow.step_states p on p.run_id = any (array[u.run_id]) and p.step_slug = u.step_slug
-    join pgflow.steps s on s.flow_slug = any (array[p.flow_slug]) and s.step_slug = p.step_slug
+    cross join lateral (select * from pgflow.steps o where o.flow_slug = p.flow_slug and o.step_slug = p.step_slug offset 0) s
     join pgflow.deps d on d.flow_slug = any (array[p.flow_slug]) and d.dep_slug = p.step_slug
     join pgflow.steps c on c.flow_slug = any (array[d.flow_slug]) and c.step_slug = d.step_slug
     group by p.run_id, d.step_slug, c.flow_slug, c.step_slug),
@@ -281,7 +281,7 @@ begin
             select u.run_id, u.step_slug from unnest(skip_cascade.run_ids, skip_cascade.step_slugs) u(run_id, step_slug))
           then skip_cascade.reason else 'dependency_skipped' end
     from hit h
-    join pgflow.steps s on s.flow_slug = any (array[h.flow_slug]) and s.step_slug = h.step_slug
+    cross join lateral (select * from pgflow.steps o where o.flow_slug = h.flow_slug and o.step_slug = h.step_slug offset 0) s
     where st.run_id = any (array[h.run_id]) and st.step_slug = h.step_slug and st.status in ('created', 'started')
     returning st.run_id, st.step_slug, s.step_index)
   select array_agg(k.run_id order by k.step_index), array_agg(k.step_slug order by k.step_index) -- parents first
