@@ -5,9 +5,8 @@
 // Report sums up what was sold since the report before. In a real shop it would
 // run in the morning of working days, cron:"CRON_TZ=Europe/Berlin 0 6 * * mon-fri".
 //
-// A worker that serves it starts it every 2s, once it is in the database
-// (UpsertReport). Handlers find the time that a run is for with
-// runtime.ScheduledAt.
+// A worker that serves it starts it every 2s, once it is in the database (UpsertReport).
+// Handlers find the time that a run is for with runtime.ScheduledAt.
 //
 // Its steps, each with what it waits for:
 //
@@ -59,22 +58,22 @@ func StartManyReport(ctx context.Context, db runtime.DB, n int, opts ...runtime.
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetReport is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetReport finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetReport(ctx context.Context, db runtime.DB, id string) (*runtime.Run[sales.Summary], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertReport puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertReport puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertReport(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteReport removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteReport removes the flow with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteReport(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -84,20 +83,8 @@ func ReportExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Output[sales.Summary]("file"))
-
-// fileInput is what file takes, from where it comes.
-var fileInput = runtime.Join(func(w struct {
-	Window    sales.Window     `json:"window"`
-	Products  []sales.Product  `json:"products"`
-	Customers []sales.Customer `json:"customers"`
-}) sales.Findings {
-	return sales.Findings(w)
-}, "window", "products", "customers")
-
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 30s.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 30s.
 type Handlers interface {
 	// Window says which orders the report is about: those up to the tick that no
 	// report before it had.
@@ -123,14 +110,25 @@ func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(h, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[runtime.None](Definition, runtime.Output[sales.Summary]("file"))
+
+// fileInput is what file takes, from where it comes.
+var fileInput = runtime.Join(func(w struct {
+	Window    sales.Window     `json:"window"`
+	Products  []sales.Product  `json:"products"`
+	Customers []sales.Customer `json:"customers"`
+}) sales.Findings {
+	return sales.Findings(w)
+}, "window", "products", "customers")
+
 // goGenerateIsDue is Report as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[dsl.None, sales.Summary] `cron:"@every 2s" timeout:"30s"`
 
