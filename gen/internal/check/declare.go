@@ -6,7 +6,6 @@ import (
 	"go/types"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/flowc-dev/flowc/gen/internal/load"
 	"github.com/flowc-dev/flowc/gen/internal/model"
@@ -421,19 +420,12 @@ func fieldName(f *ast.Field) string {
 
 // text is a doc comment without slashes and directives. A build constraint of
 // the old form is left out too: a comment in another place would make it one.
-// Control characters become spaces, since some of them end a comment in SQL.
 func text(doc *ast.CommentGroup) string {
-	plain := strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return ' '
-		}
-		return r
-	}, doc.Text())
-	lines := strings.Split(strings.TrimSpace(plain), "\n")
+	lines := strings.Split(strings.TrimSpace(doc.Text()), "\n")
 	kept := lines[:0]
 	for _, line := range lines {
 		if !strings.HasPrefix(strings.TrimSpace(line), "+build") {
-			kept = append(kept, strings.TrimRight(line, "\t "))
+			kept = append(kept, strings.TrimRight(line, "\r\t "))
 		}
 	}
 	return strings.Join(kept, "\n")
