@@ -25,6 +25,7 @@ var flows = map[string]struct {
 	"job":  {job.Definition(), jobService},
 	"odd":  {odd.Definition(), oddService},
 	"echo": {echo.Definition(), echoService},
+	"tick": {tick, tickService},
 }
 
 var errFirst = errors.New("the first try fails")
@@ -228,6 +229,25 @@ func echoService(h *hands) runtime.Service {
 			_, err := h.begin(ctx)
 			return in, err
 		}),
+	})
+}
+
+// tick is a flow of two steps that the clock starts every second. Both give the
+// time that the run is for.
+var tick = runtime.Definition{Slug: "tick", FlowOptions: runtime.FlowOptions{
+	Cron:      "@every 1s",
+	BaseDelay: runtime.Set(time.Duration(0)),
+	Steps:     []runtime.StepOptions{{Slug: "first"}, {Slug: "second", Deps: []string{"first"}}},
+}}
+
+func tickService(h *hands) runtime.Service {
+	do := func(ctx context.Context, _ runtime.None) (time.Time, error) {
+		_, err := h.begin(ctx)
+		return runtime.ScheduledAt(ctx), err
+	}
+	return runtime.Serve(tick, []runtime.Handler{
+		runtime.Handle("first", runtime.Nothing, do),
+		runtime.Handle("second", runtime.Nothing, do),
 	})
 }
 
