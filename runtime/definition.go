@@ -86,6 +86,9 @@ type FlowOptions struct {
 	// as much later; where it is set back, a tick at a time that there is twice
 	// comes the first time. If the hour is * or */n, ticks follow the clock instead:
 	// they are left out, and come twice.
+	//
+	// When a flow whose slug ends in _v2 gets its schedule, those of the versions
+	// before it are paused, since both would run otherwise.
 	Cron string
 	// Steps are the steps, in any order. At least one.
 	Steps []StepOptions

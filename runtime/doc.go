@@ -16,6 +16,15 @@
 // Tasks are done by a worker, see package worker. Programs that use database/sql
 // find their DB in package sqldb.
 //
+// # Schedules
+//
+// A flow with the tag cron, or [FlowOptions.Cron], is started by the clock: by the
+// database's clock and time zones, so that those of workers do not matter. Each
+// tick is one run, whose id is made from it: no fault, and no clock that is set
+// back, starts it twice. Ticks that pass while no worker serves the flow are one
+// run, that of the last of them. Where daylight saving time begins and ends,
+// [FlowOptions.Cron] says what happens.
+//
 // # Poolers
 //
 // Nothing has to be set for a pooler in transaction mode, such as PgBouncer: a
@@ -29,5 +38,5 @@
 // its contract. Runs are started, waited for and read, and flows put in, deleted
 // and looked for, as everywhere; waiting polls, and options of a flow that is
 // there are not changed. What remains is an [ErrNeedsEngine]: starting later,
-// lists, and steering and deleting runs.
+// schedules, lists, and steering and deleting runs.
 package runtime

@@ -99,6 +99,8 @@ func TestCronMistakes(t *testing.T) {
 		", * * * *":                  "the minute is missing",
 		"@every 1.5h":                `"1.5h" is no span of time in whole hours, minutes and seconds, like 90s or 1h30m`,
 		"@every 500ms":               `"500ms" is no span of time in whole hours, minutes and seconds, like 90s or 1h30m`,
+		"٣ * * * *":                  "٣ is no minute",
+		"@every ٣s":                  `"٣s" is no span of time in whole hours, minutes and seconds, like 90s or 1h30m`,
 		"@every 0s":                  "it has to be a second or more",
 		"CRON_TZ=Mars/Crater @daily": `time zone "Mars/Crater" not recognized`,
 		"CRON_TZ=UTC":                "it has 1 fields, not five: minute, hour, day, month and weekday",

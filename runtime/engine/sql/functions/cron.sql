@@ -17,7 +17,7 @@ begin
     for i in 1 .. cardinality(names) loop
       item := regexp_replace(item, '\m' || names[i] || '\M', (low + i - 1)::text, 'g');
     end loop;
-    parts := regexp_match(item, '^(?:([*?])|(\d{1,4})(?:-(\d{1,4}))?)(?:/(\d{1,4}))?$');
+    parts := regexp_match(item, '^(?:([*?])|([0-9]{1,4})(?:-([0-9]{1,4}))?)(?:/([0-9]{1,4}))?$');
     if parts is null then
       raise invalid_parameter_value using message = format('%s is no %s', item, what);
     end if;
@@ -57,12 +57,12 @@ begin
   c.zone := zone;
   words := regexp_replace(words, '^CRON_TZ=\S+ ', '');
   if words ~ '^@every ' then
-    if words !~ '^@every (\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?$' then
+    if words !~ '^@every ([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$' then
       raise invalid_parameter_value using message = format('"%s" is no span of time in whole hours, minutes and seconds, like 90s or 1h30m', substring(words from 8));
     end if;
     c.every := make_interval(
-      hours => coalesce(substring(words from '(\d+)h')::int, 0), mins => coalesce(substring(words from '(\d+)m')::int, 0),
-      secs => coalesce(substring(words from '(\d+)s')::int, 0));
+      hours => coalesce(substring(words from '([0-9]+)h')::int, 0), mins => coalesce(substring(words from '([0-9]+)m')::int, 0),
+      secs => coalesce(substring(words from '([0-9]+)s')::int, 0));
     if c.every < interval '1 second' then
       raise invalid_parameter_value using message = 'it has to be a second or more';
     end if;
