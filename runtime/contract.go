@@ -25,7 +25,11 @@ var inContract = map[string]string{
 
 // wording is a statement as a database understands it.
 func wording(kind upstream.Kind, sql string) (string, error) {
-	if kind != upstream.Contract {
+	switch kind {
+	case upstream.Contract:
+	case upstream.Other:
+		return "", ErrOtherPgflow
+	default:
 		return sql, nil
 	}
 	worded, ok := inContract[sql]

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
 // openUpstream is a database with pgflow's contract and no engine to be seen, that
@@ -300,3 +301,41 @@ func TestContractUpsertAndDelete(t *testing.T) {
 		require.Equal(t, want, deleted)
 	}
 }
+
+// A pgflow of another version is told from one that has the contract, wherever the
+// call is made, and nothing is done there.
+func TestOtherPgflow(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool := dbtest.Connect(t, dbtest.Empty(t))
+	_, err := pool.Exec(ctx, `
+CREATE SCHEMA pgflow;
+CREATE TABLE pgflow.runs (run_id uuid PRIMARY KEY);
+CREATE FUNCTION pgflow.start_flow(flow_slug text, input jsonb, run_id uuid DEFAULT NULL) RETURNS SETOF pgflow.runs
+LANGUAGE sql AS 'INSERT INTO pgflow.runs VALUES (gen_random_uuid()) RETURNING *'`)
+	require.NoError(t, err)
+	tx, err := pool.Begin(ctx)
+	require.NoError(t, err)
+	defer tx.Rollback(ctx)
+	for name, db := range map[string]runtime.DB{"pool": pool, "transaction": tx} {
+		for call, err := range map[string]error{
+			"start":  second(typed.Start(ctx, db, greet{})),
+			"many":   second(typed.StartMany(ctx, db, []greet{{}}, runtime.WithKeys("k"))),
+			"upsert": second(typed.Upsert(ctx, db)),
+			"get":    second(runtime.GetRun(ctx, db, uuid.NewString())),
+			"delete": second(typed.Delete(ctx, db)),
+			"list":   second(runtime.ListRuns(ctx, db, runtime.RunFilter{})),
+		} {
+			require.ErrorIs(t, err, runtime.ErrOtherPgflow, name+" "+call)
+		}
+	}
+	_, err = tx.Exec(ctx, `SELECT`)
+	require.NoError(t, err, "the transaction goes on")
+	require.Zero(t, count(t, pool, `SELECT count(*) FROM pgflow.runs`))
+
+	w, err := worker.New(pool, worker.Config{}, service())
+	require.NoError(t, err)
+	require.ErrorIs(t, w.Run(ctx), runtime.ErrOtherPgflow)
+}
+
+func second[T any](_ T, err error) error { return err }

@@ -13,8 +13,12 @@ import (
 // whatever they give is dropped. reason may be empty; waiters get it as the
 // message of a [RunFailedError].
 //
-// Errors: [ErrInvalidRunID]; [ErrRunNotFound]; [ErrWrongStatus] if the run has ended.
+// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a reason that is no text;
+// [ErrRunNotFound]; [ErrWrongStatus] if the run has ended.
 func CancelRun(ctx context.Context, db DB, id, reason string) error {
+	if err := checkText("the reason", reason); err != nil {
+		return err
+	}
 	done, again, err := steer(ctx, db, id, "cancelling", `SELECT flowc.cancel_run($1::text::uuid, nullif($2, ''))`, reason)
 	if err != nil || done {
 		return err
@@ -59,13 +63,14 @@ func RetryStep(ctx context.Context, db DB, id, step string) error {
 }
 
 // RescheduleRun moves the start of a scheduled run, by the database's clock. A
-// time that is past means now.
+// time that is past means now; see [WithStartAt].
 //
-// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for the zero time; [ErrRunNotFound];
+// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a time that cannot be; [ErrRunNotFound];
 // [ErrWrongStatus] if the run does not wait for its start.
 func RescheduleRun(ctx context.Context, db DB, id string, at time.Time) error {
-	if at.IsZero() {
-		return optionError("the time to start at is the zero time")
+	at, err := startTime(at)
+	if err != nil {
+		return err
 	}
 	done, _, err := steer(ctx, db, id, "rescheduling", `
 		SELECT CASE WHEN flowc.reschedule_run($1::text::uuid, $2) THEN true
@@ -104,10 +109,13 @@ func wrongStatus(doing, id, why string) error {
 // none. A run that waits for its start is none of its business: that is for
 // [RescheduleRun].
 //
-// Errors: [ErrInvalidRunID].
+// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is no text.
 func RunNow(ctx context.Context, db DB, id, step string) (int, error) {
 	parsed, err := parseRunID(id)
 	if err != nil {
+		return 0, err
+	}
+	if err := checkText("the step", step); err != nil {
 		return 0, err
 	}
 	shown, _, err := collectOne(ctx, db, pgx.RowTo[int],
@@ -189,6 +197,11 @@ const pruneBatch = 1000
 func Prune(ctx context.Context, db DB, opts PruneOptions) (int, error) {
 	if opts.OlderThan <= 0 {
 		return 0, optionError("OlderThan of Prune must be positive, not %s", opts.OlderThan)
+	}
+	for _, flow := range opts.Flows {
+		if err := checkText("a flow of Prune", flow); err != nil {
+			return 0, err
+		}
 	}
 	batch := pruneBatch
 	if opts.DryRun {

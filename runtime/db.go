@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -51,8 +50,8 @@ func collect[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql strin
 // collectAgain is [collect] for statements that answer otherwise when they are
 // executed twice; again reports whether that may have happened.
 func collectAgain[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) (_ []T, again bool, _ error) {
-	if db == nil {
-		return nil, false, errors.New("flowc: db is nil")
+	if noDB(db) {
+		return nil, false, ErrNoDB
 	}
 	kind := kindOf(ctx, db)
 	began, pause := time.Now(), firstRepeat
@@ -70,7 +69,9 @@ func collectAgain[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql 
 			case upstream.Contract:
 				continue
 			case upstream.Nothing:
-				return nil, again, fmt.Errorf("flowc: %w (%w)", ErrEngineMissing, err)
+				return nil, again, fmt.Errorf("%w (%w)", ErrEngineMissing, err)
+			case upstream.Other:
+				return nil, again, fmt.Errorf("%w (%w)", ErrOtherPgflow, err)
 			}
 		}
 		if !pooled(db) || !pgerr.Transient(err) || ctx.Err() != nil || time.Since(began)+pause > repeatFor {
@@ -142,9 +143,24 @@ func noEngine(err error) bool {
 // engine, or one of its functions, is not there.
 func engineError(err error) error {
 	if noEngine(err) && pgerr.Code(err) != "42501" {
-		return fmt.Errorf("flowc: %w (%w)", ErrEngineMissing, err)
+		return fmt.Errorf("%w (%w)", ErrEngineMissing, err)
 	}
 	return err
+}
+
+// noDB reports whether db is nil, or a nil pool or connection.
+func noDB(db DB) bool {
+	switch db := db.(type) {
+	case nil:
+		return true
+	case *pgxpool.Pool:
+		return db == nil
+	case *pgxpool.Conn:
+		return db == nil
+	case *pgx.Conn:
+		return db == nil
+	}
+	return false
 }
 
 // pooled reports whether each statement of db gets a connection that works.
@@ -160,6 +176,9 @@ func pooled(db DB) bool {
 
 // inTx reports whether statements of db are part of a transaction.
 func inTx(db DB) bool {
+	if noDB(db) {
+		return false
+	}
 	switch db := db.(type) {
 	case interface{ InTx() bool }:
 		return db.InTx()

@@ -35,8 +35,9 @@
 // # Databases with pgflow, but without the engine
 //
 // Where another make of pgflow is installed, calls are made in the functions of
-// its contract. Runs are started, waited for and read, and flows put in, deleted
-// and looked for, as everywhere; waiting polls, and options of a flow that is
-// there are not changed. What remains is an [ErrNeedsEngine]: starting later,
-// schedules, lists, and steering and deleting runs.
+// its contract, which is that of version 0.14. Runs are started, waited for and read,
+// and flows put in, deleted and looked for, as everywhere; waiting polls, and options
+// of a flow that is there are not changed. Workers work there too. What remains is an
+// [ErrNeedsEngine]: starting later, schedules, lists, and steering and deleting runs.
+// A pgflow of another version is an [ErrOtherPgflow].
 package runtime

@@ -40,6 +40,11 @@ var (
 	// is enough for much but not for what was asked for: see the package's
 	// comment.
 	ErrNeedsEngine = errors.New("this needs flowc's engine, and the database has only the functions of pgflow (or this role may not use the schema flowc): use a database of its own and run `flowc migrate up` there")
+	// ErrOtherPgflow says that the database has a pgflow, without the engine, that is
+	// older than the one whose functions this program knows, or newer.
+	ErrOtherPgflow = errors.New("the database has a pgflow whose functions are not those of version 0.14: bring it to that version, or use a database of its own and run `flowc migrate up` there")
+	// ErrNoDB says that a call got no [DB]: nil, or a nil pool or connection.
+	ErrNoDB = errors.New("there is no database: db is nil")
 	// ErrInvalidOption says that an option has a value it cannot have, or does
 	// not go with another one, or not with the function it was given to.
 	ErrInvalidOption = errors.New("invalid option")

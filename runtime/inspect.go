@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -76,9 +78,21 @@ func FindTasks(ctx context.Context, db DB, id string, filter TaskFilter) ([]Foun
 	if filter.PerStep < 1 || filter.PerStep > 1000 {
 		return nil, optionError("PerStep of a TaskFilter is %d, it must be 1 to 1000", filter.PerStep)
 	}
+	if err := checkText("Step of a TaskFilter", filter.Step); err != nil {
+		return nil, err
+	}
+	for _, status := range filter.Statuses {
+		if !slices.Contains(taskStatuses, status) {
+			return nil, optionError("there is no status %q of tasks", status)
+		}
+	}
 	var step *string
 	if filter.Step != "" {
 		step = &filter.Step
+	}
+	after := filter.After
+	if after != nil {
+		after = Set(int(asInt4(*after)))
 	}
 	scan := func(row pgx.CollectableRow) (FoundTask, error) {
 		var found FoundTask
@@ -90,12 +104,15 @@ func FindTasks(ctx context.Context, db DB, id string, filter TaskFilter) ([]Foun
 		SELECT step_slug, task_index, status, attempts, error_message, queued_at, started_at, completed_at, failed_at,
 		       worker_id::text, visible_at, output, failed_tries, bytes
 		FROM flowc.find_tasks($1::text::uuid, $2, $3, $4, $5, $6)`,
-		parsed.String(), step, nilIfEmpty(filter.Statuses), filter.After, filter.PerStep, filter.OutputBytes)
+		parsed.String(), step, nilIfEmpty(filter.Statuses), after, filter.PerStep, asInt4(filter.OutputBytes))
 	if err != nil {
 		return nil, fmt.Errorf("flowc: finding tasks of run %s: %w", id, err)
 	}
 	return tasks, nil
 }
+
+// asInt4 is the nearest number that the database's integer holds.
+func asInt4(n int) int32 { return int32(max(math.MinInt32, min(n, math.MaxInt32))) }
 
 // withLast is a row whose last column goes to a place of its own.
 type withLast struct {
@@ -119,6 +136,8 @@ const (
 	// TaskOutputPayload is what a task gave.
 	TaskOutputPayload PayloadKind = "task_output"
 )
+
+var payloadKinds = []PayloadKind{RunInputPayload, RunOutputPayload, StepOutputPayload, TaskOutputPayload}
 
 // Payload is a value in a run.
 type Payload struct {
@@ -148,24 +167,31 @@ func ListPayloads(ctx context.Context, db DB, id string, atMost int) ([]Payload,
 		p.Step = orZero(step)
 		return p, err
 	}
-	payloads, err := collect(ctx, db, scan, `SELECT kind, step_slug, bytes, payload FROM flowc.payloads($1::text::uuid, $2)`, parsed.String(), atMost)
+	payloads, err := collect(ctx, db, scan, `SELECT kind, step_slug, bytes, payload FROM flowc.payloads($1::text::uuid, $2)`, parsed.String(), asInt4(atMost))
 	if err != nil {
 		return nil, fmt.Errorf("flowc: reading the payloads of run %s: %w", id, err)
 	}
 	return payloads, nil
 }
 
-// GetPayload returns one payload, however long it is; nil if it is not there.
+// GetPayload returns one payload, however long it is; nil if it is not there, as one
+// of a kind that does not exist never is.
 // step is the step's slug for outputs of steps and tasks, index that of the task.
 //
-// Errors: [ErrInvalidRunID].
+// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is no text.
 func GetPayload(ctx context.Context, db DB, id string, kind PayloadKind, step string, index int) (json.RawMessage, error) {
 	parsed, err := parseRunID(id)
 	if err != nil {
 		return nil, err
 	}
+	if err := checkText("the step", step); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(payloadKinds, kind) {
+		return nil, nil
+	}
 	payload, _, err := collectOne(ctx, db, pgx.RowTo[[]byte],
-		`SELECT flowc.payload($1::text::uuid, $2, $3, $4)`, parsed.String(), kind, step, index)
+		`SELECT flowc.payload($1::text::uuid, $2, $3, $4)`, parsed.String(), kind, step, asInt4(index))
 	if err != nil {
 		return nil, fmt.Errorf("flowc: reading a payload of run %s: %w", id, err)
 	}
@@ -194,10 +220,14 @@ func Neighbours(ctx context.Context, db DB, id string) (newer, older string, err
 // failed after a time. Cancelled runs are not among them. Unlike [ListRuns] with
 // a status, it is quick however rare failures are.
 //
-// Errors: [ErrInvalidOption] unless limit is 1 to 1000.
+// Errors: [ErrInvalidOption] unless limit is 1 to 1000, and since in a year with four
+// digits.
 func ListFailures(ctx context.Context, db DB, since time.Time, limit int) ([]RunSummary, error) {
 	if limit < 1 || limit > 1000 {
 		return nil, optionError("the limit of ListFailures is %d, it must be 1 to 1000", limit)
+	}
+	if err := checkTime("since", since); err != nil {
+		return nil, err
 	}
 	runs, err := collect(ctx, db, scanSummary, `
 		SELECT run_id::text, flow_slug, status, steps, remaining_steps, started_at, ended_at, scheduled_at, failed_step, error_message
@@ -212,6 +242,9 @@ func ListFailures(ctx context.Context, db DB, since time.Time, limit int) ([]Run
 //
 // Errors: [ErrFlowNotFound].
 func GetDefinition(ctx context.Context, db DB, slug string) (Definition, error) {
+	if checkFlowSlug(slug) != nil {
+		return Definition{}, &FlowNotFoundError{Flow: slug} // for it cannot be there
+	}
 	doc, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], `SELECT flowc.get_definition($1)`, slug)
 	if err != nil {
 		return Definition{}, fmt.Errorf("flowc: reading flow %s: %w", slug, err)

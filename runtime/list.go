@@ -59,6 +59,16 @@ func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error
 	if filter.Limit < 1 || filter.Limit > 1000 {
 		return nil, optionError("Limit of a RunFilter is %d, it must be 1 to 1000", filter.Limit)
 	}
+	for _, flow := range filter.Flows {
+		if err := checkText("a flow of a RunFilter", flow); err != nil {
+			return nil, err
+		}
+	}
+	for what, t := range map[string]time.Time{"StartedFrom": filter.StartedFrom, "StartedBefore": filter.StartedBefore} {
+		if err := checkTime(what+" of a RunFilter", t); err != nil {
+			return nil, err
+		}
+	}
 	for _, status := range filter.Statuses {
 		if !slices.Contains(runStatuses, status) {
 			return nil, optionError("there is no status %q of runs", status)
@@ -152,6 +162,8 @@ const (
 	TaskFailed TaskStatus = "failed"
 )
 
+var taskStatuses = []TaskStatus{TaskQueued, TaskStarted, TaskCompleted, TaskFailed}
+
 // ListTasks returns all tasks of a run with their outputs, in the order of the
 // steps, then of the elements. A run that is not there has none. Of a map over
 // many elements that is much: [FindTasks] returns portions.
@@ -220,7 +232,12 @@ type FlowInfo struct {
 
 // ListFlows returns all flows by slug, with the figures of runs that started
 // since a time. It reads every such run: ask for a day rather than for ever.
+//
+// Errors: [ErrInvalidOption] for a time that is in no year with four digits.
 func ListFlows(ctx context.Context, db DB, since time.Time) ([]FlowInfo, error) {
+	if err := checkTime("since", since); err != nil {
+		return nil, err
+	}
 	flows, err := collect(ctx, db, scanFlow, `
 		SELECT flow_slug, definition, created_at, started, completed, failed, running, mean_seconds, p95_seconds,
 		       waiting, delayed, in_hand, oldest_waiting, workers, paused_at
@@ -262,6 +279,9 @@ const maxPoints = 10_000
 func Throughput(ctx context.Context, db DB, since time.Time, stretch time.Duration) ([]ThroughputPoint, error) {
 	if stretch < time.Second {
 		return nil, optionError("the stretch of Throughput is %s, it must be at least a second", stretch)
+	}
+	if err := checkTime("since", since); err != nil {
+		return nil, err
 	}
 	if time.Since(since)/stretch > maxPoints {
 		return nil, optionError("since %s there were more than %d stretches of %s", since.Format(time.RFC3339), maxPoints, stretch)
@@ -311,7 +331,12 @@ const (
 
 // ListWorkers returns the workers that have not stopped and those that were heard
 // of since a time, newest first.
+//
+// Errors: [ErrInvalidOption] for a time that is in no year with four digits.
 func ListWorkers(ctx context.Context, db DB, since time.Time) ([]WorkerInfo, error) {
+	if err := checkTime("since", since); err != nil {
+		return nil, err
+	}
 	workers, err := collect(ctx, db, scanWorker, `
 		SELECT worker_id::text, name, queue_name, status, started_at, last_heartbeat_at, deprecated_at, stopped_at, in_hand, flow_slugs
 		FROM flowc.list_workers($1)`, since)

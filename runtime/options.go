@@ -2,7 +2,10 @@ package runtime
 
 import (
 	"fmt"
+	"math"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -71,27 +74,66 @@ func WithKeys(keys ...string) StartOption {
 }
 
 // WithDelay starts the run's steps after a while, counted by the database's
-// clock from when the run is stored. It is never negative.
+// clock from when the run is stored, in microseconds, rounded up. It is never negative.
 func WithDelay(delay time.Duration) StartOption {
 	return startOption(func(o *startOptions) error {
 		if delay < 0 {
 			return optionError("the delay is negative: %s", delay)
 		}
-		o.in = &delay
+		o.in = Set(upToMicroseconds(delay))
 		return nil
 	})
 }
 
-// WithStartAt starts the run's steps at a time, by the database's clock. A time
-// that is past means now; the zero time is refused.
+// WithStartAt starts the run's steps at a time, by the database's clock, in
+// microseconds, rounded up. A time that is past means now; the zero time is refused,
+// and so is one after the year 9999.
 func WithStartAt(at time.Time) StartOption {
 	return startOption(func(o *startOptions) error {
-		if at.IsZero() {
-			return optionError("the time to start at is the zero time; leave it out to start now")
-		}
+		at, err := startTime(at)
 		o.at = &at
-		return nil
+		return err
 	})
+}
+
+// startTime is a time to start at as the database can keep it: never earlier.
+func startTime(at time.Time) (time.Time, error) {
+	switch {
+	case at.IsZero():
+		return at, optionError("the time to start at is the zero time; leave it out to start now")
+	case at.Before(time.Unix(0, 0)):
+		return time.Unix(0, 0), nil // as past as any
+	}
+	if up := at.Truncate(time.Microsecond); up.Before(at) {
+		at = up.Add(time.Microsecond)
+	}
+	return at, checkTime("the time to start at", at)
+}
+
+func upToMicroseconds(d time.Duration) time.Duration {
+	if rest := d % time.Microsecond; rest > 0 && d-rest < math.MaxInt64-time.Microsecond {
+		return d - rest + time.Microsecond
+	}
+	return d
+}
+
+// checkTime refuses a time that JSON, or the database, has no year for.
+func checkTime(what string, t time.Time) error {
+	if year := t.UTC().Year(); year < 0 || year > 9999 {
+		return optionError("%s is in the year %d, it must be in one with four digits", what, year)
+	}
+	return nil
+}
+
+// checkText refuses a text that the database cannot take.
+func checkText(what, text string) error {
+	switch {
+	case !utf8.ValidString(text):
+		return optionError("%s is not valid UTF-8: %q", what, text)
+	case strings.Contains(text, "\x00"):
+		return optionError("%s has a NUL: %q", what, text)
+	}
+	return nil
 }
 
 func startOptionsOf(opts []StartOption) (*startOptions, error) {

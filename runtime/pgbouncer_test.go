@@ -4,7 +4,9 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/devdb"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/internal/pgbouncer"
 	"github.com/flowc-dev/flowc/runtime/worker"
@@ -116,6 +119,59 @@ func TestBouncerWorker(t *testing.T) {
 	require.ErrorIs(t, err, runtime.ErrTimeout)
 	_, err = runtime.GetRun(ctx, pool, uuid.NewString())
 	require.ErrorIs(t, err, runtime.ErrRunNotFound)
+}
+
+// A worker that is started while the database behind the pooler is away takes the
+// pooler for what it is when the database comes, and so does a client.
+func TestBouncerBeforeTheDatabase(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	t.Cleanup(cancel)
+	server, url := dbtest.Server(t, nil)
+	direct := dbtest.Connect(t, url)
+	_, err := typed.Upsert(ctx, direct)
+	require.NoError(t, err)
+	through := pgbouncer.Start(t, url)
+	require.NoError(t, server.Stop(devdb.Fast))
+
+	pools := []*pgxpool.Pool{dbtest.Connect(t, through), dbtest.Connect(t, through)}
+	var workers []*worker.Worker
+	for _, pool := range pools {
+		w, err := worker.New(pool, worker.Config{Concurrency: 4, Logger: slog.New(slog.DiscardHandler)}, service())
+		require.NoError(t, err)
+		stopped := make(chan error, 1)
+		working, stop := context.WithCancel(context.Background())
+		go func() { stopped <- w.Run(working) }()
+		t.Cleanup(func() {
+			stop()
+			require.NoError(t, receive(t, stopped))
+		})
+		workers = append(workers, w)
+	}
+	for _, w := range workers {
+		require.Eventually(t, func() bool { return w.Stats().Faults > 0 }, patience, time.Millisecond, "it has met the outage")
+	}
+	require.NoError(t, server.Resume(ctx))
+	// Many statements at once get other connections of the server than before.
+	errs := make(chan error, 16)
+	for i := range cap(errs) {
+		go func() {
+			out, err := typed.StartSync(ctx, pools[i%2], greet{Name: "Ada"})
+			if err == nil && out != "HELLO ADA" {
+				err = errors.New(out)
+			}
+			errs <- err
+		}()
+	}
+	for range cap(errs) {
+		require.NoError(t, receive(t, errs))
+	}
+	faults := workers[0].Stats().Faults + workers[1].Stats().Faults
+	for range 20 {
+		_, err := typed.StartSync(ctx, pools[0], greet{Name: "Bob"}, runtime.WithPollInterval(5*time.Millisecond))
+		require.NoError(t, err)
+	}
+	require.Equal(t, faults, workers[0].Stats().Faults+workers[1].Stats().Faults, "no more once the database is there")
 }
 
 // work starts a worker for the flow greeting, which must have had no fault when

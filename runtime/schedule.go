@@ -39,6 +39,11 @@ type ScheduleInfo struct {
 // ListSchedules returns the schedules of flows, in the order of their slugs;
 // without slugs, those of all flows.
 func ListSchedules(ctx context.Context, db DB, slugs ...string) ([]ScheduleInfo, error) {
+	for _, slug := range slugs {
+		if err := checkText("a slug", slug); err != nil {
+			return nil, err
+		}
+	}
 	schedules, err := collect(ctx, db, scanSchedule, `
 		SELECT flow_slug, cron, created_at, next_at, paused_at, pause_reason, last_at, last_run_id::text, last_status, error_message, overdue_seconds
 		FROM flowc.list_schedules($1)`, nilIfEmpty(slugs))
@@ -65,8 +70,12 @@ func scanSchedule(row pgx.CollectableRow) (ScheduleInfo, error) {
 // about that. reason may be empty. It reports whether the schedule was not paused
 // before.
 //
-// Errors: [ErrInvalidSlug]; [ErrNoSchedule].
+// Errors: [ErrInvalidSlug]; [ErrInvalidOption] for a reason that is no text;
+// [ErrNoSchedule].
 func PauseSchedule(ctx context.Context, db DB, slug, reason string) (bool, error) {
+	if err := checkText("the reason", reason); err != nil {
+		return false, err
+	}
 	return steerSchedule(ctx, db, "pausing", slug, `SELECT flowc.pause_schedule($1, nullif($2, ''))`, reason)
 }
 
@@ -125,6 +134,9 @@ func RunSchedule(ctx context.Context, db DB, slug string) (*Run[json.RawMessage]
 func NextTicks(ctx context.Context, db DB, cron string, n int) ([]time.Time, error) {
 	if n < 1 || n > 1000 {
 		return nil, optionError("NextTicks is asked for %d times, it must be 1 to 1000", n)
+	}
+	if err := checkText("a cron expression", cron); err != nil {
+		return nil, err
 	}
 	ticks, err := collect(ctx, db, pgx.RowTo[time.Time], `SELECT flowc.next_ticks($1, $2)`, cron, n)
 	switch {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 // An UpsertStatus says what [UpsertFlow] did.
@@ -96,10 +98,12 @@ func upsert(ctx context.Context, db DB, def Definition, opts []UpsertOption) (Up
 		sql = upsertScheduledSQL
 	}
 	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], sql, def.Slug, string(payload), !o.keepRuns)
-	if isCronError(err) {
+	switch {
+	case isCronError(err):
 		return UpsertResult{}, &InvalidFlowError{Flow: def.Slug, Faults: []Fault{{Problem: cronProblem(def.Cron, err)}}}
-	}
-	if err != nil {
+	case pgerr.Unstorable(err):
+		return UpsertResult{}, &InvalidFlowError{Flow: def.Slug, Faults: []Fault{{Problem: fmt.Sprintf("the database cannot store it: %v", err)}}}
+	case err != nil:
 		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: %w", def.Slug, err)
 	}
 	var result UpsertResult

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
 
 var slugSyntax = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
@@ -151,6 +153,8 @@ func (v *validator) conditions(name string, s StepOptions) {
 		case c.pattern == nil:
 		case json.Unmarshal(c.pattern, &object) != nil || object == nil:
 			v.fault(name, "%s must be a JSON object, not %s", c.name, c.pattern)
+		case jsontext.Check(c.pattern) != nil:
+			v.fault(name, "%s cannot be stored: %v", c.name, jsontext.Check(c.pattern))
 		case s.Type == MapStep && len(s.Deps) == 0:
 			v.fault(name, "%s on a map over the flow's input would be compared with a list and never hold", c.name)
 		}

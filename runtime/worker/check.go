@@ -30,7 +30,11 @@ func (w *Worker) open(ctx context.Context, listener *listen.Listener) (db calls,
 	}
 	var kind upstream.Kind
 	err = careful.patiently(ctx, func() (err error) {
-		if kind, err = careful.look(ctx); err == nil {
+		kind, err = careful.look(ctx)
+		switch {
+		case err == nil && kind == upstream.Other:
+			err = fmt.Errorf("flowc: worker: %w", runtime.ErrOtherPgflow)
+		case err == nil:
 			db = w.callsOf(kind, careful)
 			err = w.check(ctx, db)
 		}

@@ -15,4 +15,10 @@
 // Delivery is at least once: a task whose worker dies, or whose try overruns its
 // timeout without being reported, is run again by another worker. Reports are
 // fenced, so that only the last owner's counts.
+//
+// Where another make of pgflow is installed, a worker works in the functions of its
+// contract, beside workers in other languages. It polls there. What it has in hand when
+// it dies, or when its grace period is over, comes back half a minute after the flow's
+// timeout instead of at once; a permanent failure uses up the tries that are left, and a
+// skip does so too.
 package worker

@@ -8,7 +8,7 @@ import (
 
 // A function is one of the functions that call a method of flow.
 type function struct {
-	doc     string
+	doc     []string
 	name    string
 	params  []jen.Code // after ctx and db
 	results []jen.Code
@@ -18,7 +18,7 @@ type function struct {
 }
 
 func (f *file) function(fn function) {
-	f.comment(fn.doc)
+	f.comments(fn.doc...)
 	call := jen.Id("flow").Dot(fn.method).Call(append([]jen.Code{jen.Id("ctx"), jen.Id("db")}, fn.args...)...)
 	body := []jen.Code{jen.Return(call)}
 	if fn.only {
@@ -64,7 +64,9 @@ func (f *file) start() {
 	opts, spread := f.startOptions()
 	params, args := f.input()
 	f.function(function{
-		doc:     "Start" + name + " starts a run. In a transaction, it starts when the transaction commits.",
+		doc: []string{
+			"Start" + name + " starts a run. In a transaction, it starts when the transaction commits.",
+		},
 		name:    "Start" + name,
 		params:  append(params, opts),
 		results: []jen.Code{f.run(), jen.Error()},
@@ -78,7 +80,7 @@ func (f *file) start() {
 		what = "starts a run, waits for its end and returns what it gave."
 	}
 	f.function(function{
-		doc:     "Start" + name + "Sync " + what,
+		doc:     []string{"Start" + name + "Sync " + what},
 		name:    "Start" + name + "Sync",
 		params:  append(params, opts),
 		results: results,
@@ -98,7 +100,7 @@ func (f *file) startMany(name, verb string) {
 		each = "n runs"
 	}
 	f.function(function{
-		doc:     name + " " + verb + " " + each + " in one round trip: in order, all or none.",
+		doc:     []string{name + " " + verb + " " + each + " in one round trip: in order, all or none."},
 		name:    name,
 		params:  []jen.Code{param, opts},
 		results: []jen.Code{jen.Index().Add(f.run()), jen.Error()},
@@ -114,7 +116,9 @@ func (f *file) enqueue() {
 	params, args := f.input()
 	results := []jen.Code{f.run(), jen.Error()}
 	f.function(function{
-		doc:     "Enqueue" + name + " enqueues a run. In a transaction, it is enqueued when the transaction commits.",
+		doc: []string{
+			"Enqueue" + name + " enqueues a run. In a transaction, it is enqueued when the transaction commits.",
+		},
 		name:    "Enqueue" + name,
 		params:  append(params, opts),
 		results: results,
@@ -122,7 +126,7 @@ func (f *file) enqueue() {
 		args:    append(args, spread),
 	})
 	f.function(function{
-		doc:     "Enqueue" + name + "In enqueues a run that starts after a delay.",
+		doc:     []string{"Enqueue" + name + "In enqueues a run that starts after a delay."},
 		name:    "Enqueue" + name + "In",
 		params:  append(params, jen.Id("delay").Qual("time", "Duration"), opts),
 		results: results,
@@ -130,7 +134,7 @@ func (f *file) enqueue() {
 		args:    append(args, jen.Id("delay"), spread),
 	})
 	f.function(function{
-		doc:     "Enqueue" + name + "At enqueues a run that starts at a time.",
+		doc:     []string{"Enqueue" + name + "At enqueues a run that starts at a time."},
 		name:    "Enqueue" + name + "At",
 		params:  append(params, jen.Id("at").Qual("time", "Time"), opts),
 		results: results,
@@ -144,7 +148,10 @@ func (f *file) enqueue() {
 func (f *file) manage() {
 	name := f.flow.Base
 	f.function(function{
-		doc:     "Get" + name + " finds a run that was started before. A run of another flow is [runtime.ErrRunNotFound].",
+		doc: []string{
+			"Get" + name + " is a run that was started before. A run of another flow is",
+			"runtime.ErrRunNotFound.",
+		},
 		name:    "Get" + name,
 		params:  []jen.Code{jen.Id("id").String()},
 		results: []jen.Code{f.run(), jen.Error()},
@@ -152,7 +159,11 @@ func (f *file) manage() {
 		args:    []jen.Code{jen.Id("id")},
 	})
 	f.function(function{
-		doc:     "Upsert" + name + " puts the definition into the database. One of another shape, with its runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with a [runtime.MismatchError].",
+		doc: []string{
+			"Upsert" + name + " puts the definition into the database. One of another shape, with",
+			"its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as",
+			"it is, with a runtime.MismatchError.",
+		},
 		name:    "Upsert" + name,
 		params:  []jen.Code{jen.Id("opts").Op("...").Add(f.runtime("UpsertOption"))},
 		results: []jen.Code{f.runtime("UpsertResult"), jen.Error()},
@@ -160,7 +171,11 @@ func (f *file) manage() {
 		args:    []jen.Code{jen.Id("opts").Op("...")},
 	})
 	f.function(function{
-		doc:     "Delete" + name + " removes the " + f.kind() + " with all its runs from the database. While some have not ended it is left as it is, with a [runtime.ActiveRunsError], unless [runtime.AllowDataLoss] is given.",
+		doc: []string{
+			"Delete" + name + " removes the " + f.kind() + " with all its runs from the database. While some",
+			"have not ended it is left as it is, with a runtime.ActiveRunsError, unless",
+			"runtime.AllowDataLoss is given.",
+		},
 		name:    "Delete" + name,
 		params:  []jen.Code{jen.Id("opts").Op("...").Add(f.runtime("DeleteOption"))},
 		results: []jen.Code{f.runtime("Deleted"), jen.Error()},
@@ -168,7 +183,7 @@ func (f *file) manage() {
 		args:    []jen.Code{jen.Id("opts").Op("...")},
 	})
 	f.function(function{
-		doc:     name + "Exists reports whether the database has the " + f.kind() + ".",
+		doc:     []string{name + "Exists reports whether the database has the " + f.kind() + "."},
 		name:    name + "Exists",
 		results: []jen.Code{jen.Bool(), jen.Error()},
 		method:  "Exists",
@@ -180,7 +195,7 @@ func (f *file) flowVar() {
 	output := ""
 	if f.flow.Result.Kind == model.Join {
 		output = "output"
-		f.comment("output is what the flow gives, from where it comes.")
+		f.comments("output is what the flow gives, from where it comes.")
 		f.Var().Id(output).Op("=").Add(f.join(f.flow.Result))
 		f.Line()
 	}
@@ -190,7 +205,7 @@ func (f *file) flowVar() {
 		for _, check := range checks {
 			args.Add(check).Op(",").Line()
 		}
-		f.comment("flow has the conditions once more, as values, whose JSON Upsert" + f.flow.Base + " compares with the patterns of Definition.")
+		f.comments("flow has the conditions once more, as values, whose JSON Upsert"+f.flow.Base+" compares with", "the patterns above.")
 	}
 	f.Var().Id("flow").Op("=").Add(f.runtime("NewFlow")).Types(f.none(f.flow.In)).Op("(").Add(args).Op(")")
 	f.Line()

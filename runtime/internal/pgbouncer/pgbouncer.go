@@ -90,7 +90,8 @@ func find(t testing.TB) string {
 	return ""
 }
 
-// settings are as few as there can be: what is not set is as on a user's server.
+// settings are as few as there can be: what is not set is as on a user's server,
+// but for how soon it connects again after it could not, which is 15 seconds there.
 func settings(config *pgx.ConnConfig, dir string) string {
 	server := fmt.Sprintf("host=%s port=%d user=%s", quote(config.Host), config.Port, quote(config.User))
 	if config.Password != "" {
@@ -102,6 +103,7 @@ func settings(config *pgx.ConnConfig, dir string) string {
 		"[pgbouncer]",
 		"pool_mode = transaction",
 		"default_pool_size = 5",
+		"server_login_retry = 1",
 		"auth_type = any",
 		"listen_addr =",
 		"listen_port = " + port,

@@ -25,6 +25,9 @@ const (
 	Contract
 	// Nothing has neither.
 	Nothing
+	// Other has a pgflow whose functions are not those of the contract: it is older,
+	// or newer.
+	Other
 )
 
 // querier is what it takes to look.
@@ -33,15 +36,25 @@ type querier interface {
 }
 
 // It reads the catalog only, so that it can fail for no want of rights and does
-// not harm the transaction that it is part of.
+// not harm the transaction that it is part of. The contract is known by three things
+// that came to it late, and by how tasks are started, which was changed later.
 const lookSQL = `
 SELECT CASE
   WHEN has_schema_privilege(n.oid, 'usage') THEN 1
-  WHEN EXISTS (
-    SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace
-    WHERE s.nspname = 'pgflow' AND p.proname = 'start_flow') THEN 2
-  ELSE 3 END
-FROM (SELECT (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'flowc')) n(oid)`
+  WHEN NOT EXISTS (
+    SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace = n.pgflow AND p.proname = 'start_flow') THEN 3
+  WHEN (
+    SELECT count(*) = 2 FROM pg_catalog.pg_proc p
+    WHERE p.pronamespace = n.pgflow AND (p.proname, pg_catalog.oidvectortypes(p.proargtypes)) IN (
+      ('start_tasks', 'text, bigint[], uuid'), ('ensure_flow_compiled', 'text, jsonb, boolean')))
+  AND (
+    SELECT count(*) = 2 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relnamespace = n.pgflow AND (c.relname, a.attname) IN (
+      ('step_task_record', 'flow_input'), ('steps', 'required_input_pattern'))) THEN 2
+  ELSE 4 END
+FROM (
+  SELECT (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'flowc'),
+         (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pgflow')) n(oid, pgflow)`
 
 // Look finds out what a database has. args are those that the db wants before
 // all others.
@@ -62,9 +75,9 @@ func (m *Memory) Kind() Kind {
 	return Kind(m.kind.Load())
 }
 
-// Store keeps what was found. That there is nothing may change any time.
+// Store keeps what was found. That there is nothing of use may change any time.
 func (m *Memory) Store(kind Kind) {
-	if m != nil && kind != Nothing {
+	if m != nil && kind != Nothing && kind != Other {
 		m.kind.Store(int32(kind))
 	}
 }

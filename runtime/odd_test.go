@@ -1,0 +1,436 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+)
+
+// allCalls is each function of the package that asks the database, with arguments
+// that are good.
+func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() error {
+	var none []runtime.StartOption
+	return map[string]func() error{
+		"StartFlow":        func() error { return second(runtime.StartFlow(ctx, db, "greeting", greet{}, none...)) },
+		"StartMany":        func() error { return second(runtime.StartMany(ctx, db, "greeting", []any{greet{}, greet{}})) },
+		"Enqueue":          func() error { return second(runtime.Enqueue(ctx, db, "greeting", greet{})) },
+		"EnqueueIn":        func() error { return second(runtime.EnqueueIn(ctx, db, "greeting", greet{}, time.Hour)) },
+		"EnqueueAt":        func() error { return second(runtime.EnqueueAt(ctx, db, "greeting", greet{}, time.Now())) },
+		"Flow.Start":       func() error { return second(typed.Start(ctx, db, greet{})) },
+		"Flow.StartMany":   func() error { return second(typed.StartMany(ctx, db, []greet{{}})) },
+		"Flow.Get":         func() error { return second(typed.Get(ctx, db, id)) },
+		"Flow.Upsert":      func() error { return second(typed.Upsert(ctx, db)) },
+		"Flow.Delete":      func() error { return second(typed.Delete(ctx, db)) },
+		"Flow.Exists":      func() error { return second(typed.Exists(ctx, db)) },
+		"UpsertFlow":       func() error { return second(runtime.UpsertFlow(ctx, db, "more", greeting)) },
+		"DeleteFlow":       func() error { return second(runtime.DeleteFlow(ctx, db, "greeting", runtime.KeepRuns())) },
+		"FlowExists":       func() error { return second(runtime.FlowExists(ctx, db, "greeting")) },
+		"GetRun":           func() error { return second(runtime.GetRun(ctx, db, id)) },
+		"GetRunWithStates": func() error { return second(runtime.GetRunWithStates(ctx, db, id)) },
+		"GetRunProgress":   func() error { return second(runtime.GetRunProgress(ctx, db, id)) },
+		"CancelRun":        func() error { return runtime.CancelRun(ctx, db, id, "") },
+		"RetryRun":         func() error { return runtime.RetryRun(ctx, db, id) },
+		"RescheduleRun":    func() error { return runtime.RescheduleRun(ctx, db, id, time.Now()) },
+		"RunNow":           func() error { return second(runtime.RunNow(ctx, db, id, "")) },
+		"DeleteRun":        func() error { return second(runtime.DeleteRun(ctx, db, id)) },
+		"Prune":            func() error { return second(runtime.Prune(ctx, db, runtime.PruneOptions{OlderThan: time.Hour})) },
+		"ListRuns":         func() error { return second(runtime.ListRuns(ctx, db, runtime.RunFilter{})) },
+		"ListTasks":        func() error { return second(runtime.ListTasks(ctx, db, id)) },
+		"ListFlows":        func() error { return second(runtime.ListFlows(ctx, db, time.Now())) },
+		"ListWorkers":      func() error { return second(runtime.ListWorkers(ctx, db, time.Now())) },
+		"ListFailures":     func() error { return second(runtime.ListFailures(ctx, db, time.Now(), 10)) },
+		"Throughput":       func() error { return second(runtime.Throughput(ctx, db, time.Now(), time.Hour)) },
+		"FindTasks":        func() error { return second(runtime.FindTasks(ctx, db, id, runtime.TaskFilter{})) },
+		"ListPayloads":     func() error { return second(runtime.ListPayloads(ctx, db, id, 1)) },
+		"GetPayload":       func() error { return second(runtime.GetPayload(ctx, db, id, runtime.RunInputPayload, "", 0)) },
+		"GetDefinition":    func() error { return second(runtime.GetDefinition(ctx, db, "greeting")) },
+		"ListSchedules":    func() error { return second(runtime.ListSchedules(ctx, db)) },
+		"PauseSchedule":    func() error { return second(runtime.PauseSchedule(ctx, db, "nightly", "")) },
+		"ResumeSchedule":   func() error { return second(runtime.ResumeSchedule(ctx, db, "nightly")) },
+		"RunSchedule":      func() error { return second(runtime.RunSchedule(ctx, db, "nightly")) },
+		"NextTicks":        func() error { return second(runtime.NextTicks(ctx, db, "@daily", 1)) },
+		"Neighbours":       func() error { _, _, err := runtime.Neighbours(ctx, db, id); return err },
+	}
+}
+
+// reads are the calls that change nothing.
+var reads = []string{
+	"Flow.Get", "Flow.Exists", "FlowExists", "GetRun", "GetRunWithStates", "GetRunProgress", "ListRuns", "ListTasks", "ListFlows",
+	"ListWorkers", "ListFailures", "Throughput", "FindTasks", "ListPayloads", "GetPayload", "GetDefinition", "Neighbours", "ListSchedules", "NextTicks",
+}
+
+// Whatever is wrong with the database or the context, each call says what, in an
+// error that errors.Is finds, and leaves nothing behind.
+func TestOddDatabases(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	run, err := typed.Start(ctx, pool, greet{})
+	require.NoError(t, err)
+
+	closed, err := pgxpool.NewWithConfig(ctx, pool.Config())
+	require.NoError(t, err)
+	closed.Close()
+	gone, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig)
+	require.NoError(t, err)
+	require.NoError(t, gone.Close(ctx))
+	begin := func(sql string) pgx.Tx {
+		tx, err := pool.Begin(ctx)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+		_, _ = tx.Exec(ctx, sql)
+		return tx
+	}
+	ended := begin(`SELECT`)
+	require.NoError(t, ended.Commit(ctx))
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	late, cancel := context.WithDeadline(ctx, time.Now().Add(-time.Second))
+	defer cancel()
+
+	code := func(want string) func(error) bool {
+		return func(err error) bool { return pgerr.Code(err) == want }
+	}
+	is := func(want error) func(error) bool {
+		return func(err error) bool { return errors.Is(err, want) }
+	}
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		db   runtime.DB
+		says func(error) bool
+	}{
+		"nil":                    {ctx, nil, is(runtime.ErrNoDB)},
+		"a nil pool":             {ctx, (*pgxpool.Pool)(nil), is(runtime.ErrNoDB)},
+		"a nil connection":       {ctx, (*pgx.Conn)(nil), is(runtime.ErrNoDB)},
+		"a closed pool":          {ctx, closed, func(err error) bool { return strings.HasSuffix(err.Error(), ": closed pool") }},
+		"a closed connection":    {ctx, gone, func(err error) bool { return pgconn.SafeToRetry(err) }},
+		"a failed transaction":   {ctx, begin(`SELECT 1/0`), code("25P02")},
+		"an ended transaction":   {ctx, ended, is(pgx.ErrTxClosed)},
+		"a cancelled context":    {cancelled, pool, is(context.Canceled)},
+		"a context that is over": {late, pool, is(context.DeadlineExceeded)},
+	} {
+		for call, do := range allCalls(c.ctx, c.db, run.ID()) {
+			err := do()
+			require.Error(t, err, "%s: %s", name, call)
+			require.True(t, c.says(err), "%s: %s: %v", name, call, err)
+			require.True(t, strings.HasPrefix(err.Error(), "flowc: "), "%s: %s: %v", name, call, err)
+			require.Equal(t, 1, strings.Count(err.Error(), "flowc: "), "%s: %s: %v", name, call, err)
+		}
+	}
+	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.runs`))
+	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.flows`))
+
+	// What only reads may be done in a transaction that may only read.
+	for call, do := range allCalls(ctx, begin(`SET TRANSACTION READ ONLY`), run.ID()) {
+		err := do()
+		if !slices.Contains(reads, call) {
+			require.True(t, code("25006")(err) || code("25P02")(err), "%s: %v", call, err)
+		}
+	}
+	readOnly := begin(`SET TRANSACTION READ ONLY`)
+	for _, call := range reads {
+		require.NoError(t, allCalls(ctx, readOnly, run.ID())[call](), call)
+	}
+}
+
+// untouched is a database that must not be asked.
+type untouched struct{ runtime.DB }
+
+var errTouched = errors.New("the database was asked")
+
+func (untouched) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
+	return pgconn.CommandTag{}, errTouched
+}
+func (untouched) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, errTouched }
+func (untouched) QueryRow(context.Context, string, ...any) pgx.Row        { panic(errTouched) }
+
+type faulty struct{}
+
+func (faulty) MarshalJSON() ([]byte, error) { return nil, errFaulty }
+
+var errFaulty = errors.New("no JSON today")
+
+type circle struct{ Next *circle }
+
+// What cannot be is refused before the database is asked, with an error that says
+// which argument it is.
+func TestOddArguments(t *testing.T) {
+	t.Parallel()
+	ctx, db := context.Background(), untouched{}
+	around := &circle{}
+	around.Next = around
+	for name, input := range map[string]any{
+		"a NUL":                   "a\x00",
+		"a NUL, escaped":          raw(`{"a": "\u0000"}`),
+		"a NUL in a key":          map[string]int{"\x00": 1},
+		"not UTF-8":               "\xff",
+		"not UTF-8, raw":          raw("\"\xff\""),
+		"not JSON":                raw(`{"a":`),
+		"two values":              raw(`1 2`),
+		"no value":                raw(``),
+		"not a number":            math.NaN(),
+		"infinity":                []float64{math.Inf(1)},
+		"less than any":           map[string]float64{"a": math.Inf(-1)},
+		"a function":              func() {},
+		"a channel":               make(chan int),
+		"a complex number":        1i,
+		"a circle":                around,
+		"a marshaler with faults": faulty{},
+		"300 MB":                  strings.Repeat("a", 300<<20),
+	} {
+		_, err := runtime.StartFlow(ctx, db, "greeting", input)
+		var refused *runtime.InputError
+		require.ErrorAs(t, err, &refused, name)
+		require.Equal(t, "greeting", refused.Flow, name)
+		if name == "300 MB" {
+			require.ErrorIs(t, err, runtime.ErrTooLong)
+			continue // its copies take long
+		}
+		_, err = runtime.StartMany(ctx, db, "greeting", []any{1, input}, runtime.WithDelay(time.Hour))
+		require.ErrorAs(t, err, &refused, name)
+		require.Equal(t, 1, refused.Index, name)
+		_, err = runtime.EnqueueIn(ctx, db, "greeting", input, time.Hour)
+		require.ErrorAs(t, err, &refused, name)
+		_, err = runtime.StartFlowSync(ctx, db, "greeting", input)
+		require.ErrorAs(t, err, &refused, name)
+	}
+
+	id, now, never := uuid.NewString(), time.Now(), time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+	filter := func(f runtime.RunFilter) error { return second(runtime.ListRuns(ctx, db, f)) }
+	tasks := func(f runtime.TaskFilter) error { return second(runtime.FindTasks(ctx, db, id, f)) }
+	enqueueIn := func(d time.Duration, opts ...runtime.StartOption) error {
+		return second(runtime.EnqueueIn(ctx, db, "greeting", nil, d, opts...))
+	}
+	enqueueAt := func(at time.Time, opts ...runtime.StartOption) error {
+		return second(runtime.EnqueueAt(ctx, db, "greeting", nil, at, opts...))
+	}
+	for name, err := range map[string]error{
+		"EnqueueIn, negative":          enqueueIn(-1),
+		"EnqueueIn, least":             enqueueIn(math.MinInt64),
+		"EnqueueIn, a time as well":    enqueueIn(time.Hour, runtime.WithStartAt(now)),
+		"EnqueueIn, a nil option":      enqueueIn(time.Hour, nil),
+		"EnqueueAt, the zero time":     enqueueAt(time.Time{}),
+		"EnqueueAt, zero elsewhere":    enqueueAt(time.Time{}.In(time.FixedZone("far", 3600))),
+		"EnqueueAt, a delay as well":   enqueueAt(now, runtime.WithDelay(0)),
+		"EnqueueAt, too late":          enqueueAt(never),
+		"EnqueueAt, beyond the clock":  enqueueAt(time.Unix(1<<60, 0)),
+		"RescheduleRun, the zero time": runtime.RescheduleRun(ctx, db, id, time.Time{}),
+		"RescheduleRun, too late":      runtime.RescheduleRun(ctx, db, id, never),
+		"CancelRun, NUL":               runtime.CancelRun(ctx, db, id, "a\x00"),
+		"CancelRun, not UTF-8":         runtime.CancelRun(ctx, db, id, "\xff"),
+		"RunNow, NUL":                  second(runtime.RunNow(ctx, db, id, "\x00")),
+		"PauseSchedule, NUL":           second(runtime.PauseSchedule(ctx, db, "nightly", "\x00")),
+		"ListSchedules, NUL":           second(runtime.ListSchedules(ctx, db, "\x00")),
+		"NextTicks, none":              second(runtime.NextTicks(ctx, db, "@daily", 0)),
+		"NextTicks, NUL":               second(runtime.NextTicks(ctx, db, "\x00", 1)),
+		"Prune, nothing said":          second(runtime.Prune(ctx, db, runtime.PruneOptions{})),
+		"Prune, negative":              second(runtime.Prune(ctx, db, runtime.PruneOptions{OlderThan: -time.Hour})),
+		"Prune, NUL":                   second(runtime.Prune(ctx, db, runtime.PruneOptions{OlderThan: time.Hour, Flows: []string{"\x00"}})),
+		"ListRuns, limit":              filter(runtime.RunFilter{Limit: -1}),
+		"ListRuns, large limit":        filter(runtime.RunFilter{Limit: math.MaxInt}),
+		"ListRuns, status":             filter(runtime.RunFilter{Statuses: []runtime.RunStatus{"pending"}}),
+		"ListRuns, not JSON":           filter(runtime.RunFilter{InputContains: raw(`{`)}),
+		"ListRuns, no JSON":            filter(runtime.RunFilter{InputContains: raw(``)}),
+		"ListRuns, flow":               filter(runtime.RunFilter{Flows: []string{"a\x00"}}),
+		"ListRuns, from":               filter(runtime.RunFilter{StartedFrom: never}),
+		"ListRuns, before":             filter(runtime.RunFilter{StartedBefore: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}),
+		"FindTasks, per step":          tasks(runtime.TaskFilter{PerStep: 1001}),
+		"FindTasks, status":            tasks(runtime.TaskFilter{Statuses: []runtime.TaskStatus{"done"}}),
+		"FindTasks, step":              tasks(runtime.TaskFilter{Step: "\x00"}),
+		"GetPayload, step":             second(runtime.GetPayload(ctx, db, id, runtime.StepOutputPayload, "\xff", 0)),
+		"ListFailures, limit":          second(runtime.ListFailures(ctx, db, now, 0)),
+		"ListFailures, since":          second(runtime.ListFailures(ctx, db, never, 1)),
+		"ListFlows, since":             second(runtime.ListFlows(ctx, db, never)),
+		"ListWorkers, since":           second(runtime.ListWorkers(ctx, db, never)),
+		"Throughput, stretch":          second(runtime.Throughput(ctx, db, now, time.Millisecond)),
+		"Throughput, many":             second(runtime.Throughput(ctx, db, time.Time{}, time.Second)),
+		"Throughput, since":            second(runtime.Throughput(ctx, db, never, time.Hour)),
+		"UpsertFlow, nil":              second(runtime.UpsertFlow(ctx, db, "greeting", greeting, nil)),
+		"DeleteFlow, nil":              second(runtime.DeleteFlow(ctx, db, "greeting", nil)),
+	} {
+		require.ErrorIs(t, err, runtime.ErrInvalidOption, name)
+		require.True(t, strings.HasPrefix(err.Error(), "flowc: invalid option: "), err)
+	}
+
+	for _, slug := range []string{"", "run", "a-b", "1a", "ä", "a b", "a\x00", "\xff", strings.Repeat("a", 48), `a"; DROP TABLE x; --`} {
+		for name, err := range map[string]error{
+			"StartFlow":     second(runtime.StartFlow(ctx, db, slug, nil)),
+			"StartMany":     second(runtime.StartMany(ctx, db, slug, []any{1})),
+			"StartMany, 0":  second(runtime.StartMany(ctx, db, slug, nil)),
+			"StartFlowSync": second(runtime.StartFlowSync(ctx, db, slug, nil)),
+			"Enqueue":       second(runtime.Enqueue(ctx, db, slug, nil)),
+			"DeleteFlow":    second(runtime.DeleteFlow(ctx, db, slug)),
+			"FlowExists":    second(runtime.FlowExists(ctx, db, slug)),
+			"PauseSchedule": second(runtime.PauseSchedule(ctx, db, slug, "")),
+			"RunSchedule":   second(runtime.RunSchedule(ctx, db, slug)),
+		} {
+			require.ErrorIs(t, err, runtime.ErrInvalidSlug, "%s %q", name, slug)
+		}
+		_, err := runtime.GetDefinition(ctx, db, slug)
+		require.ErrorIs(t, err, runtime.ErrFlowNotFound, slug)
+		_, err = runtime.UpsertFlow(ctx, db, slug, greeting)
+		require.ErrorAs(t, err, new(*runtime.InvalidFlowError), slug)
+	}
+
+	for _, id := range []string{"", "7", "nonsense", "{" + id + "}", strings.ReplaceAll(id, "-", ""), id + "\x00", id + " ", string(make([]byte, 16)), strings.Repeat("g", 36)} {
+		for name, do := range allCalls(ctx, db, id) {
+			err := do()
+			if strings.Contains(name, "Run") && name != "ListRuns" && name != "RunSchedule" || slices.Contains([]string{"Flow.Get", "ListTasks", "FindTasks", "ListPayloads", "GetPayload", "Neighbours"}, name) {
+				require.ErrorIs(t, err, runtime.ErrInvalidRunID, "%s %q", name, id)
+			}
+		}
+		_, err := runtime.StartFlow(ctx, db, "greeting", nil, runtime.WithRunID(id))
+		require.ErrorIs(t, err, runtime.ErrInvalidRunID, id)
+		err = filter(runtime.RunFilter{After: &runtime.RunSummary{ID: id}})
+		require.ErrorIs(t, err, runtime.ErrInvalidRunID, id)
+	}
+}
+
+// Every JSON value is an input, and is there as it was given.
+func TestOddInputs(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	type named struct {
+		N int `json:"n"`
+	}
+	for name, c := range map[string]struct {
+		input any
+		want  string
+	}{
+		"nil":               {nil, `{}`},
+		"none":              {runtime.None{}, `{}`},
+		"null":              {raw(`null`), `null`},
+		"a nil pointer":     {(*named)(nil), `null`},
+		"a nil map":         {map[string]int(nil), `null`},
+		"a nil slice":       {[]int(nil), `[]`},
+		"a pointer":         {&named{7}, `{"n": 7}`},
+		"a string":          {"text", `"text"`},
+		"an empty string":   {"", `""`},
+		"a truth":           {true, `true`},
+		"a number":          {1.5, `1.5`},
+		"a list":            {[]any{1, "a", nil}, `[1, "a", null]`},
+		"the largest uint":  {uint64(math.MaxUint64), `18446744073709551615`},
+		"the least int":     {int64(math.MinInt64), `-9223372036854775808`},
+		"a large number":    {json.Number("123456789012345678901234567890"), `123456789012345678901234567890`},
+		"bytes":             {[]byte("ab"), `"YWI="`},
+		"a backslash and u": {`\u0000`, `"\\u0000"`},
+		"U+FFFD":            {"\uFFFD", "\"\uFFFD\""},
+		"HTML":              {"<&>", `"<&>"`},
+		"a time":            {time.Date(2024, 2, 29, 12, 0, 0, 1, time.UTC), `"2024-02-29T12:00:00.000000001Z"`},
+	} {
+		run, err := runtime.StartFlow(ctx, pool, "greeting", c.input)
+		require.NoError(t, err, name)
+		info, err := run.Info(ctx)
+		require.NoError(t, err, name)
+		require.Equal(t, c.want, string(info.Input), name)
+	}
+}
+
+// Of an option that is given twice the last one counts; what EnqueueIn and EnqueueAt
+// take by themselves counts before all.
+func TestOddOptions(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	hours := func(run *runtime.Run[json.RawMessage], err error) int {
+		t.Helper()
+		require.NoError(t, err)
+		return int(time.Until(run.ScheduledAt()).Round(time.Hour).Hours())
+	}
+	require.Equal(t, 2, hours(runtime.StartFlow(ctx, pool, "greeting", nil, runtime.WithDelay(time.Hour), runtime.WithDelay(2*time.Hour))))
+	require.Equal(t, 3, hours(runtime.EnqueueIn(ctx, pool, "greeting", nil, 3*time.Hour, runtime.WithDelay(time.Hour))))
+	in4 := time.Now().Add(4 * time.Hour)
+	require.Equal(t, 4, hours(runtime.EnqueueAt(ctx, pool, "greeting", nil, in4, runtime.WithStartAt(time.Now()))))
+
+	// Never early: what the database's clock cannot tell is rounded up.
+	at := time.Date(2999, 1, 1, 0, 0, 0, 1, time.UTC)
+	for _, mode := range []runtime.DB{pool, begun(t, pool)} {
+		run, err := runtime.EnqueueAt(ctx, mode, "greeting", nil, at)
+		require.NoError(t, err)
+		require.Equal(t, time.Microsecond, run.ScheduledAt().Sub(at.Truncate(time.Microsecond)))
+		require.NoError(t, runtime.RescheduleRun(ctx, mode, run.ID(), at.Add(2*time.Microsecond)))
+		info, err := runtime.GetRun(ctx, mode, run.ID())
+		require.NoError(t, err)
+		require.Equal(t, 3*time.Microsecond, info.ScheduledAt.Sub(at.Truncate(time.Microsecond)))
+	}
+	// The longest delay, and the last and the first time there are.
+	run, err := runtime.EnqueueIn(ctx, pool, "greeting", nil, math.MaxInt64)
+	require.NoError(t, err)
+	require.Greater(t, run.ScheduledAt().Year(), 2300)
+	run, err = runtime.EnqueueAt(ctx, pool, "greeting", nil, time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC))
+	require.NoError(t, err)
+	require.Equal(t, 9999, run.ScheduledAt().UTC().Year())
+	for _, past := range []time.Time{time.Unix(0, 0), time.Date(-9999, 1, 1, 0, 0, 0, 0, time.UTC), time.Unix(-1<<60, 0), time.Time{}.Add(1)} {
+		run, err := runtime.EnqueueAt(ctx, pool, "greeting", nil, past)
+		require.NoError(t, err)
+		require.Zero(t, run.ScheduledAt(), past)
+	}
+
+	// A key may be any text.
+	for _, key := range []string{"\x00", "\xff", "ä", strings.Repeat("k", 1<<20), "/", " "} {
+		first, err := typed.Start(ctx, pool, greet{}, runtime.WithIdempotencyKey(key))
+		require.NoError(t, err)
+		again, err := typed.Start(ctx, pool, greet{}, runtime.WithIdempotencyKey(key))
+		require.NoError(t, err)
+		require.False(t, first.Existed())
+		require.True(t, again.Existed())
+		require.Equal(t, first.ID(), again.ID())
+	}
+
+	// Numbers that are larger than the database's are as large as those can be.
+	after := math.MaxInt
+	tasks, err := runtime.FindTasks(ctx, pool, run.ID(), runtime.TaskFilter{After: &after, OutputBytes: math.MaxInt})
+	require.NoError(t, err)
+	require.Empty(t, tasks)
+	_, err = runtime.ListPayloads(ctx, pool, run.ID(), math.MaxInt)
+	require.NoError(t, err)
+	_, err = runtime.ListPayloads(ctx, pool, run.ID(), math.MinInt)
+	require.NoError(t, err)
+	payload, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.TaskOutputPayload, "greet", math.MaxInt)
+	require.NoError(t, err)
+	require.Nil(t, payload)
+	payload, err = runtime.GetPayload(ctx, pool, run.ID(), "everything", "", 0)
+	require.NoError(t, err)
+	require.Nil(t, payload)
+}
+
+func begun(t *testing.T, pool *pgxpool.Pool) pgx.Tx {
+	t.Helper()
+	tx, err := pool.Begin(context.Background())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	return tx
+}
+
+// A definition that the database would refuse is one that is not valid.
+func TestOddDefinitions(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	for name, pattern := range map[string]string{
+		"a NUL":            `{"a": "\u0000"}`,
+		"not UTF-8":        "{\"a\": \"\xff\"}",
+		"a lone surrogate": `{"a": "\ud800"}`,
+		"too large":        `{"a": 1e200000}`,
+	} {
+		flow := runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "step", If: raw(pattern)}}}
+		_, err := runtime.UpsertFlow(ctx, pool, "odd", flow)
+		var invalid *runtime.InvalidFlowError
+		require.ErrorAs(t, err, &invalid, name)
+		require.NotEmpty(t, invalid.Faults, name)
+	}
+	exists, err := runtime.FlowExists(ctx, pool, "odd")
+	require.NoError(t, err)
+	require.False(t, exists)
+}
