@@ -60,9 +60,13 @@ func collectAgain[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql 
 		if err != nil {
 			return nil, again, err
 		}
+		prepared := !unprepared(db)
 		rows, err := collectOnce(ctx, db, scan, worded, args)
 		if err == nil {
 			return rows, again, nil
+		}
+		if prepared && unprepared(db) && pgerr.NoPreparedStatement(err) {
+			continue // there is a pooler, as is known now
 		}
 		if kind == upstream.Unknown && noEngine(err) && !inTx(db) {
 			switch kind = look(ctx, db); kind {

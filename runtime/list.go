@@ -338,7 +338,7 @@ func ListWorkers(ctx context.Context, db DB, since time.Time) ([]WorkerInfo, err
 		return nil, err
 	}
 	workers, err := collect(ctx, db, scanWorker, `
-		SELECT worker_id::text, name, queue_name, status, started_at, last_heartbeat_at, deprecated_at, stopped_at, in_hand, flow_slugs
+		SELECT worker_id::text, name, queue_name, status, started_at, last_heartbeat_at, deprecated_at, stopped_at, in_hand, to_jsonb(flow_slugs)
 		FROM flowc.list_workers($1)`, since)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: listing workers: %w", err)
@@ -349,7 +349,11 @@ func ListWorkers(ctx context.Context, db DB, since time.Time) ([]WorkerInfo, err
 func scanWorker(row pgx.CollectableRow) (WorkerInfo, error) {
 	var w WorkerInfo
 	var deprecated, stopped *time.Time
-	err := row.Scan(&w.ID, &w.Name, &w.Queue, &w.Status, &w.StartedAt, &w.LastHeartbeatAt, &deprecated, &stopped, &w.InHand, &w.Flows)
+	var flows []byte // as JSON, since drivers of database/sql differ in what they make of an array
+	err := row.Scan(&w.ID, &w.Name, &w.Queue, &w.Status, &w.StartedAt, &w.LastHeartbeatAt, &deprecated, &stopped, &w.InHand, &flows)
+	if err == nil && flows != nil {
+		err = json.Unmarshal(flows, &w.Flows)
+	}
 	w.DeprecatedAt, w.StoppedAt = orZero(deprecated), orZero(stopped)
 	return w, err
 }
