@@ -50,6 +50,12 @@ func (h *Handler) metrics(w http.ResponseWriter, r *http.Request) error {
 			m.workers(workers, began)
 		}
 	}
+	if err == nil {
+		var schedules []scheduleView
+		if schedules, err = h.schedules(r.Context()); err == nil {
+			m.schedules(schedules)
+		}
+	}
 	up := 1.0
 	if err != nil {
 		up = 0
@@ -150,4 +156,15 @@ func (m *exposition) workers(workers []runtime.WorkerInfo, now time.Time) {
 	}
 	m.one("flowc_workers_tasks_in_hand", "gauge", "Tasks that workers have.", float64(inHand))
 	m.one("flowc_workers_longest_silence_seconds", "gauge", "How long ago the worker that has been silent longest was heard of.", silence)
+}
+
+func (m *exposition) schedules(schedules []scheduleView) {
+	m.family("flowc_schedule_overdue_seconds", "gauge", "For how long a run should have been started by a schedule.")
+	for _, s := range schedules {
+		m.sample("flowc_schedule_overdue_seconds", s.Overdue.Seconds(), "flow", s.Flow)
+	}
+	m.family("flowc_schedule_state", "gauge", "1 for the state that a schedule is in: armed, paused, failing or overdue.")
+	for _, s := range schedules {
+		m.sample("flowc_schedule_state", 1, "flow", s.Flow, "state", s.State)
+	}
 }

@@ -15,6 +15,7 @@ func TestMetrics(t *testing.T) {
 	s.start(`{}`)
 	s.complete()
 	s.start(`{}`)
+	s.tidy()
 	got := s.do(s.request(http.MethodGet, "/metrics", nil))
 	require.Equal(t, "text/plain; version=0.0.4; charset=utf-8", got.header.Get("Content-Type"))
 	help := regexp.MustCompile(`^# HELP ([a-z_0-9]+) .+$`)
@@ -38,7 +39,8 @@ func TestMetrics(t *testing.T) {
 	require.GreaterOrEqual(t, len(families), 20)
 	for _, want := range []string{
 		"flowc_up 1", `flowc_runs{flow="shop",status="completed"} 1`, `flowc_runs{flow="shop",status="running"} 1`,
-		`flowc_tasks_waiting{flow="shop"} 1`, `flowc_workers{status="working"} 1`, "flowc_flows 1",
+		`flowc_tasks_waiting{flow="shop"} 1`, `flowc_workers{status="working"} 1`, "flowc_flows 2",
+		`flowc_schedule_overdue_seconds{flow="tidy"} 0`, `flowc_schedule_state{flow="tidy",state="armed"} 1`,
 	} {
 		require.Contains(t, got.body, want+"\n")
 	}

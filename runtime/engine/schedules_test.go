@@ -42,15 +42,6 @@ func (d *db) pass(slug, time string) {
 		where flow_slug = $1`, slug, time)
 }
 
-// ticks are the ticks that runs of a flow were started for, as their distances
-// from now in the given unit, rounded.
-func (d *db) ticks(slug, unit string) string {
-	d.t.Helper()
-	return d.table(`
-		select coalesce(string_agg(round(extract(epoch from k.tick_at - clock_timestamp()) / extract(epoch from $2::interval))::text, ' ' order by k.tick_at), '')
-		from flowc.ticks k join pgflow.runs r using (run_id) where r.flow_slug = $1`, slug, unit)
-}
-
 func TestUpsertSchedule(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		require.Equal(t, "compiled", d.upsertCron("f", "@every 1h"))
