@@ -313,7 +313,8 @@ func (g *gallery) charge(ctx context.Context, v runtime.Values) (any, error) {
 		return nil, errors.New("POST /v1/charges: 503 Service Unavailable")
 	case in.Card == "0119":
 		var gateway map[string]string
-		gateway["attempt"] = "3" // as programs do
+		//lint:ignore SA5000 as programs do
+		gateway["attempt"] = "3"
 	case in.Card == "0341" && taskOf(ctx).Attempt < 2:
 		return nil, errors.New("POST /v1/charges: 503 Service Unavailable")
 	}
