@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
@@ -15,7 +16,7 @@ func newMigrate() *cobra.Command {
 		`Migrate looks after the engine in the database of DATABASE_URL. A migration is
 one transaction: it happens entirely or not at all, and any number of programs
 may try at once.`,
-		newMigrateUp(), newMigrateStatus(), newMigratePrint())
+		newMigrateUp(), newMigrateStatus(), newMigratePrint(), newMigrateRoles())
 }
 
 func newMigrateUp() *cobra.Command {
@@ -87,6 +88,45 @@ func newMigratePrint() *cobra.Command {
 			return err
 		},
 	}
+}
+
+func newMigrateRoles() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "roles",
+		Short: "Give roles what they need to start, work, view or steer, and no more",
+		Long: `Roles gives roles of the database the right to call the engine's functions, each
+those that its work takes, and no rights on tables. A role that does not exist is
+made, without a right to log in: grant it to the roles that your programs log in as.
+
+Without flags it is the roles ` + strings.Join(roleNames(engine.DefaultRoles), ", ") + `.
+With flags it is only those that they name. Migrations keep the rights up to date.`,
+		Example: `  flowc migrate roles
+  flowc migrate roles --starter shop_web --worker shop_worker`,
+		Args: exactly(),
+	}
+	var roles engine.Roles
+	cmd.Flags().StringVar(&roles.Starter, "starter", "", "the role of programs that start runs and wait for them")
+	cmd.Flags().StringVar(&roles.Worker, "worker", "", "the role of workers")
+	cmd.Flags().StringVar(&roles.Viewer, "viewer", "", "the role of those that only look")
+	cmd.Flags().StringVar(&roles.Operator, "operator", "", "the role of those that look and steer")
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+		if roles == (engine.Roles{}) {
+			roles = engine.DefaultRoles
+		}
+		if err := engine.Check(cmd.Context(), db); err != nil {
+			return err
+		}
+		done, err := engine.GrantRoles(cmd.Context(), db, roles)
+		for _, line := range done {
+			fmt.Fprintln(cmd.OutOrStdout(), line)
+		}
+		return err
+	})
+	return cmd
+}
+
+func roleNames(r engine.Roles) []string {
+	return []string{r.Starter, r.Worker, r.Viewer, r.Operator}
 }
 
 func printStatus(out io.Writer, s engine.Status) {

@@ -93,8 +93,9 @@ func TestFunctionAttributes(t *testing.T) {
 	require.Empty(t, d.table(`
 		select p.oid::regprocedure from pg_proc p
 		where p.pronamespace in ('pgflow'::regnamespace, 'pgmq'::regnamespace) and p.proisstrict`), "strict functions")
-	require.Equal(t, lines("cleanup_ensure_workers_logs", "get_run_with_states", "requeue_stalled_tasks",
-		"setup_ensure_workers_cron", "setup_requeue_stalled_tasks_cron", "start_flow_with_states"),
+	require.Equal(t, lines("cleanup_ensure_workers_logs", "complete_task", "fail_task", "get_run_with_states", "mark_worker_stopped",
+		"requeue_stalled_tasks", "set_vt_batch", "setup_ensure_workers_cron", "setup_requeue_stalled_tasks_cron",
+		"start_flow", "start_flow_with_states", "start_tasks", "track_worker_function"),
 		d.table(`select proname from pg_proc where pronamespace = 'pgflow'::regnamespace and prosecdef order by 1`))
 	require.Equal(t, lines("calculate_retry_delay i", "is_valid_slug i", "_compare_flow_shapes s", "_get_flow_shape s", "is_local s"),
 		d.table(`select proname, provolatile from pg_proc where pronamespace = 'pgflow'::regnamespace and proname in

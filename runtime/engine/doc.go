@@ -23,7 +23,31 @@
 //   - lists.sql: lists and figures
 //   - events.sql: events for realtime.send
 //   - supabase.sql: what exists for hosted Supabase only
+//   - roles.sql: what roles that are not the owner may call
 //   - attributes.sql: search path, privileges and plan settings of them all
+//
+// A release that changes the arguments or the result of a function drops the old
+// one in a migration.
+//
+// # Rights
+//
+// Nothing in the three schemas is open to PUBLIC. The owner may do everything;
+// programs that only start, work, look or steer log in as roles with fewer rights,
+// which [GrantRoles] and `flowc migrate roles` set up. They can call functions,
+// which run with the owner's rights, and nothing else:
+//
+//   - a starter: start, schedule, cancel, wait for and read runs whose ids it knows;
+//     of the contract start_flow, start_flow_with_states and get_run_with_states
+//   - a worker: claim, report, recover, prune what its Retention says; of the contract
+//     pgmq.read, read_with_poll and set_vt, start_tasks, complete_task, fail_task,
+//     set_vt_batch, mark_worker_stopped and track_worker_function, and select, insert
+//     and update of pgflow.workers, which workers in other languages write themselves
+//   - a viewer: all lists and figures, inputs and outputs included
+//   - an operator: what a viewer may, and start, cancel, retry, prune, delete and pause
+//
+// Definitions are the owner's: UpsertFlow, DeleteFlow, and ensure_flow_compiled,
+// which a worker of pgflow calls when it starts and which can destroy runs. Grant it
+// to the role of such workers if they are to compile flows themselves.
 //
 // # What was tried for speed
 //
@@ -38,6 +62,9 @@
 //     (see runtime): 0.8 to 2.2 times the rate of River's Insert.
 //   - A call of a function with settings costs 2 to 4 µs more than one without, so
 //     that small helpers are not called once a row.
+//   - Plans are kept, and must be good for tables of any size: attributes.sql says how
+//     that is seen to, growth_test.go holds it. Reports of a session that began on an
+//     empty database cost a tenth of what they did.
 //   - SQL functions are planned anew in every statement that calls them: what is hot
 //     is plpgsql.
 //   - No index on what changes: all updates of runs, states and tasks are HOT, and a

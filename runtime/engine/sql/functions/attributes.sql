@@ -3,7 +3,8 @@
 
 do $$
 declare
-  f record;
+  f       record;
+  entries text[] := flowc.role_functions('starter') || flowc.role_functions('worker') || flowc.role_functions('viewer');
 begin
   for f in
     select p.oid::regprocedure::text as signature, n.nspname as schema, p.proname as name, l.lanname as language
@@ -17,7 +18,7 @@ begin
     execute format('alter function %s set search_path = pg_catalog, pg_temp', f.signature);
     execute format('revoke all on function %s from public', f.signature);
     -- With these, a role that may execute the entry points needs no rights on tables.
-    if f.schema = 'flowc' or f.name in ('start_flow_with_states', 'get_run_with_states', 'requeue_stalled_tasks') then
+    if f.schema = 'flowc' or f.name = 'requeue_stalled_tasks' or f.schema || '.' || f.name = any (entries) then
       execute format('alter function %s security definer', f.signature);
     end if;
     -- Every lookup here is by key, and planning anew for each call would cost more
@@ -41,4 +42,5 @@ begin
       execute format('alter function %s set jit = off', f.signature);
     end if;
   end loop;
+  perform flowc.grant_rights();
 end $$;

@@ -28,6 +28,13 @@ create table flowc.migrations (
   applied_at timestamptz not null default now()
 );
 
+-- Roles that were given rights, which migrations renew.
+create table flowc.members (
+  role_name text not null,
+  kind      text not null check (kind in ('starter', 'worker', 'viewer', 'operator')),
+  primary key (role_name, kind)
+);
+
 -- Only letters, digits and underscores; not the key of the run's input.
 create function pgflow.is_valid_slug(slug text) returns boolean
 language sql immutable parallel safe

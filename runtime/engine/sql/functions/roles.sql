@@ -1,0 +1,73 @@
+-- Roles that need no rights on tables: the functions that they may call run with
+-- the rights of the engine's owner (see attributes.sql).
+
+-- What a role of a kind may call, in every schema of the engine. Whoever adds a
+-- function that programs call adds it here.
+create or replace function flowc.role_functions(kind text) returns text[]
+language plpgsql immutable as $$
+declare
+  -- One run, known by its id.
+  one_run text[] := '{flowc.get_run, flowc.result, flowc.await_run, flowc.flow_exists, pgflow.get_run_with_states}';
+  starting text[] := '{flowc.start, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.reschedule_run}';
+  working text[] := '{
+    flowc.register_worker, flowc.stop_worker, flowc.heartbeat, flowc.claim, flowc.finish, flowc.release, flowc.release_unknown,
+    flowc.read_values, flowc.recover, flowc.sleep, flowc.awake, flowc.start_due, flowc.prune_flows, flowc.compare_flow, flowc.flow_exists,
+    pgflow.start_tasks, pgflow.complete_task, pgflow.fail_task, pgflow.set_vt_batch, pgflow.mark_worker_stopped, pgflow.track_worker_function,
+    pgmq.read, pgmq.read_with_poll, pgmq.set_vt}';
+  viewing text[] := '{
+    flowc.list_runs, flowc.list_tasks, flowc.list_flows, flowc.list_workers, flowc.list_schedules, flowc.next_ticks, flowc.find_tasks,
+    flowc.get_definition, flowc.compare_flow, flowc.neighbours, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
+    flowc.run_progress, flowc.tasks_in_hand, flowc.throughput}';
+  steering text[] := '{
+    flowc.start, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_runs, flowc.prune,
+    flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
+begin
+  return '{flowc.version}'::text[] || case kind
+    when 'starter' then starting || one_run
+    when 'worker' then working
+    when 'viewer' then viewing || one_run
+    when 'operator' then steering || viewing || one_run
+  end;
+end $$;
+
+-- Gives a role the rights of a kind, now and after every migration. A role that
+-- does not exist is made, without a right to log in. True if it was made.
+create or replace function flowc.grant_role(kind text, role_name text) returns boolean
+language plpgsql as $$
+declare
+  made boolean := not exists (select from pg_roles r where r.rolname = grant_role.role_name);
+begin
+  if made then
+    execute format('create role %I nologin', grant_role.role_name);
+  end if;
+  insert into flowc.members (role_name, kind) values (grant_role.role_name, grant_role.kind) on conflict do nothing;
+  perform flowc.grant_rights();
+  return made;
+end $$;
+
+-- Gives all roles what role_functions says.
+create or replace function flowc.grant_rights() returns void
+language plpgsql as $$
+declare
+  member record;
+  f      regprocedure;
+begin
+  delete from flowc.members m where not exists (select from pg_roles r where r.rolname = m.role_name);
+  for member in
+    select m.role_name, array_agg(m.kind) as kinds, bool_or(m.kind = 'worker') as works from flowc.members m group by m.role_name order by m.role_name
+  loop
+    execute format('grant usage on schema flowc, pgflow, pgmq to %I', member.role_name);
+    for f in
+      select distinct p.oid::regprocedure
+      from unnest(member.kinds) k(kind)
+      cross join lateral unnest(flowc.role_functions(k.kind)) e(name)
+      join pg_namespace n on n.nspname = split_part(e.name, '.', 1)
+      join pg_proc p on p.pronamespace = n.oid and p.proname = split_part(e.name, '.', 2)
+    loop
+      execute format('grant execute on function %s to %I', f, member.role_name);
+    end loop;
+    if member.works then -- which workers in other languages write themselves
+      execute format('grant select, insert, update on pgflow.workers to %I', member.role_name);
+    end if;
+  end loop;
+end $$;
