@@ -32,17 +32,25 @@ func WithHeaders(values map[string]string) StartOption {
 // carry settles what the runs carry: what the caller gave, and what a tracer did
 // where that says nothing else.
 func (o *startOptions) carry(traced map[string]string) {
+	if len(traced) == 0 && len(o.headers) == 0 {
+		return
+	}
 	all := maps.Clone(traced)
 	if all == nil {
 		all = map[string]string{}
 	}
 	maps.Copy(all, o.headers)
-	if len(all) == 0 {
-		return
-	}
 	if raw, err := encodeValue(all); err == nil { // else they are a tracer's
 		o.carried = &headers{text: string(raw), asked: len(o.headers) > 0}
 	}
+}
+
+// alone are the headers of one run.
+func alone(h *headers) []*headers {
+	if h == nil {
+		return nil
+	}
+	return []*headers{h}
 }
 
 // headerTexts are headers as the database takes them, nil if nobody has any.

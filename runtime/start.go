@@ -96,9 +96,14 @@ func startOne[Out any](ctx context.Context, db DB, slug string, input any, outpu
 	if err != nil {
 		return nil, err
 	}
-	ctx, carried, end := traceStart(ctx, slug, []string{id.String()})
-	defer func() { end(err) }()
-	o.carry(carried)
+	if tracer.Load() != nil {
+		traced, carried, end := traceStart(ctx, slug, []string{id.String()})
+		defer func() { end(err) }()
+		ctx = traced
+		o.carry(carried)
+	} else {
+		o.carry(nil)
+	}
 	if pool, pooled := db.(*pgxpool.Pool); pooled && o.at == nil && o.in == nil {
 		return startInPool(ctx, pool, slug, input, id, output, o)
 	}
@@ -179,6 +184,11 @@ type started struct {
 	ScheduledAt *time.Time
 }
 
+func scanStarted(row pgx.CollectableRow) (s started, err error) {
+	err = row.Scan(&s.N, &s.Existed, &s.ScheduledAt)
+	return s, err
+}
+
 // startAll starts a run for each input. Ids that occur twice are one run.
 func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, ids []uuid.UUID, output Source[Out], o *startOptions) ([]*Run[Out], error) {
 	if err := checkFlowSlug(slug); err != nil {
@@ -245,7 +255,7 @@ type starting struct {
 // that existed; and headers that nobody asked for are left out.
 func startRows(ctx context.Context, db DB, s starting) ([]started, error) {
 	if texts, asked := headerTexts(s.headers); texts != nil {
-		rows, err := collect(ctx, db, pgx.RowToStructByPos[started], startCarryingSQL, s.flow, s.inputs, s.ids, s.at, s.in, texts)
+		rows, err := collect(ctx, db, scanStarted, startCarryingSQL, s.flow, s.inputs, s.ids, s.at, s.in, texts)
 		if asked || !errors.Is(err, ErrNeedsEngine) {
 			return rows, err
 		}
@@ -259,9 +269,9 @@ func startRows(ctx context.Context, db DB, s starting) ([]started, error) {
 			}
 		}
 	}
-	rows, err := collect(ctx, db, pgx.RowToStructByPos[started], sql, s.flow, s.inputs, s.ids, s.at, s.in)
+	rows, err := collect(ctx, db, scanStarted, sql, s.flow, s.inputs, s.ids, s.at, s.in)
 	if isTaken(err) && pooled(db) {
-		rows, err = collect(ctx, db, pgx.RowToStructByPos[started], sql, s.flow, s.inputs, s.ids, s.at, s.in)
+		rows, err = collect(ctx, db, scanStarted, sql, s.flow, s.inputs, s.ids, s.at, s.in)
 	}
 	if err == nil && len(rows) == 0 {
 		return nil, ErrNeedsEngine // the contract knows no later start

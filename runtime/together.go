@@ -54,6 +54,7 @@ type startReply struct {
 var (
 	startGroupsMu sync.Mutex
 	startGroups   = map[startGroupKey]*startGroup{} // those with starts under way
+	spareGroup    *startGroup                       // one that has ended
 )
 
 // startTogether starts a run, perhaps together with others.
@@ -62,7 +63,10 @@ func startTogether(ctx context.Context, pool *pgxpool.Pool, slug string, w waiti
 	startGroupsMu.Lock()
 	g := startGroups[key]
 	if g == nil {
-		g = &startGroup{key: key}
+		if g, spareGroup = spareGroup, nil; g == nil {
+			g = new(startGroup)
+		}
+		g.key = key
 		startGroups[key] = g
 	}
 	if g.underWay < startsUnderWay || len(w.input) > togetherBytes {
@@ -88,7 +92,7 @@ func startTogether(ctx context.Context, pool *pgxpool.Pool, slug string, w waiti
 
 func startAlone(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (existed bool, err error) {
 	rows, err := startRows(ctx, pool, starting{
-		flow: slug, inputs: []string{w.input}, ids: []string{w.id}, chosen: w.chosen, headers: repeat(w.headers, 1),
+		flow: slug, inputs: []string{w.input}, ids: []string{w.id}, chosen: w.chosen, headers: alone(w.headers),
 	})
 	if err != nil {
 		return false, err
@@ -107,6 +111,8 @@ func (g *startGroup) next() {
 	}
 	if g.underWay--; g.underWay == 0 {
 		delete(startGroups, g.key)
+		*g = startGroup{} // which a pool must not be kept by
+		spareGroup = g
 	}
 }
 

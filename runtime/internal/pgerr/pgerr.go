@@ -14,6 +14,9 @@ import (
 // Code is the SQLSTATE of an error, empty if it has none. Drivers of
 // database/sql have errors of their own types, with the same method.
 func Code(err error) string {
+	if err == nil {
+		return ""
+	}
 	var pg interface{ SQLState() string }
 	if errors.As(err, &pg) {
 		return pg.SQLState()

@@ -1,0 +1,4 @@
+package runtime
+
+// StartSQL is what a start sends.
+const StartSQL = startSQL
