@@ -65,27 +65,40 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 // newDatabase sets DATABASE_URL to a new database, with the engine unless the
 // argument is empty.
 func newDatabase(ts *testscript.TestScript, neg bool, args []string) {
+	url, err := createDatabase(context.Background(), len(args) == 0)
+	ts.Check(err)
+	ts.Setenv("DATABASE_URL", url)
+}
+
+// createDatabase makes a database of the server, with or without the engine.
+func createDatabase(ctx context.Context, withEngine bool) (url string, err error) {
 	serverUsed.Add(1)
 	db, err := server()
-	ts.Check(err)
-	admin, err := pgx.Connect(context.Background(), db.URL())
-	ts.Check(err)
-	defer admin.Close(context.Background())
+	if err != nil {
+		return "", err
+	}
+	admin, err := pgx.Connect(ctx, db.URL())
+	if err != nil {
+		return "", err
+	}
+	defer admin.Close(ctx)
 	name := fmt.Sprintf("script_%d", databases.Add(1))
-	_, err = admin.Exec(context.Background(), "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
-	ts.Check(err)
-	url := strings.Replace(db.URL(), "/postgres?", "/"+name+"?", 1)
+	if _, err = admin.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()); err != nil {
+		return "", err
+	}
+	url = strings.Replace(db.URL(), "/postgres?", "/"+name+"?", 1)
 	if url == db.URL() {
-		ts.Fatalf("the URL of the server has another form: %s", url)
+		return "", fmt.Errorf("the URL of the server has another form: %s", url)
 	}
-	ts.Setenv("DATABASE_URL", url)
-	if len(args) == 1 && args[0] == "empty" {
-		return
+	if !withEngine {
+		return url, nil
 	}
-	conn, err := pgx.Connect(context.Background(), url)
-	ts.Check(err)
-	defer conn.Close(context.Background())
-	ts.Check(engine.Migrate(context.Background(), conn))
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(ctx)
+	return url, engine.Migrate(ctx, conn)
 }
 
 // execSQL executes a statement in the database of the script.
