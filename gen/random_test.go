@@ -24,9 +24,15 @@ type A struct {
 	N    int    ` + "`json:\"n,omitempty\"`" + `
 	Deep *Deep
 	E
+	*Far
 }
 type B struct{ List []A }
 type E struct{ Flag bool }
+type Far struct {
+	Mode Mode
+	Once *bool ` + "`json:\"once\"`" + `
+}
+type Mode string
 type Deep struct{ F float64; Q bool ` + "`json:\",string\"`" + ` }
 type P[T any] struct{ Item T }
 type L []B
@@ -61,7 +67,7 @@ func (r *random) earlier() int { return rapid.IntRange(0, len(r.names)-1).Draw(r
 
 func (r *random) condition(from int) string {
 	term := func() string {
-		return r.oneOf("term", ".B", ".S == 'x'", ".S == 'it''s'", ".N == 3", ".Deep.F == 1.5", ".Deep.Q == true", ".Flag", ".E.Flag == false")
+		return r.oneOf("term", ".B", ".S == 'x'", ".S == 'it''s'", ".N == 3", ".Deep.F == 1.5", ".Deep.Q == true", ".Flag", ".E.Flag == false", ".Mode == 'x'", ".Once", ".Far.Once == false")
 	}
 	text := r.names[from] + term()
 	if r.rarely("and", 3) {
@@ -111,7 +117,9 @@ func (r *random) step(i int) string {
 		field = fmt.Sprintf("dsl.Step[%s, %s]", join, out)
 	case 2: // nothing
 		field = fmt.Sprintf("dsl.Step[dsl.None, %s]", out)
-		tags = append(tags, fmt.Sprintf(`after:"%s"`, r.names[from]))
+		if from > 0 || r.strange {
+			tags = append(tags, fmt.Sprintf(`after:"%s"`, r.names[from]))
+		}
 	default:
 		field = fmt.Sprintf("dsl.Step[%s, %s]", given, out)
 		tags = append(tags, fmt.Sprintf(`from:"%s"`, r.names[from]))
@@ -159,35 +167,47 @@ func TestRandom(t *testing.T) {
 	var generated, told atomic.Int64
 	t.Run("flows", func(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
-			r := &random{t: rt, strange: rapid.Bool().Draw(rt, "strange")}
-			source := r.source()
-			tree, err := loadtest.Load(root, map[string]string{"shop/shop.go": source})
-			if err != nil {
-				rt.Skip("not Go: ", err)
-			}
-			flows, found := check.Packages(tree.Fset, tree.Packages)
-			for _, d := range found {
-				told.Add(1)
-				require.NotEmpty(rt, d.Message)
-				require.True(rt, d.At.IsValid(), "%s\n%s", d.Message, source)
-			}
-			if len(found) > 0 {
-				require.Empty(rt, flows)
-				return
-			}
-			for _, flow := range flows {
-				generated.Add(1)
-				requireOrder(rt, flow)
-				require.NoError(rt, emit.Definition(flow).Validate(), "%s", source)
-				code, err := emit.File(flow)
-				require.NoError(rt, err, "%s", source)
-				require.NoError(rt, tree.Compile(flow.Path(), code), "%s\n%s", source, code)
-			}
+			flows, found := tryRandom(rt)
+			generated.Add(int64(flows))
+			told.Add(int64(found))
 		})
 	})
 	require.NotZero(t, generated.Load(), "every flow had a mistake")
 	require.NotZero(t, told.Load(), "no flow had a mistake")
 	t.Logf("%d flows were generated, %d mistakes told", generated.Load(), told.Load())
+}
+
+// FuzzDeclarations is TestRandom for as long as one likes.
+func FuzzDeclarations(f *testing.F) {
+	f.Fuzz(rapid.MakeFuzz(func(rt *rapid.T) { tryRandom(rt) }))
+}
+
+// tryRandom declares a flow. It returns how many were generated, and how many
+// mistakes told.
+func tryRandom(rt *rapid.T) (generated, told int) {
+	r := &random{t: rt, strange: rapid.Bool().Draw(rt, "strange")}
+	source := r.source()
+	tree, err := loadtest.Load(root, map[string]string{"shop/shop.go": source})
+	if err != nil {
+		rt.Skip("not Go: ", err)
+	}
+	flows, found := check.Packages(tree.Fset, tree.Packages)
+	for _, d := range found {
+		require.NotEmpty(rt, d.Message)
+		require.True(rt, d.At.IsValid(), "%s\n%s", d.Message, source)
+	}
+	if len(found) > 0 {
+		require.Empty(rt, flows)
+		return 0, len(found)
+	}
+	for _, flow := range flows {
+		requireOrder(rt, flow)
+		require.NoError(rt, emit.Definition(flow).Validate(), "%s", source)
+		code, err := emit.File(flow)
+		require.NoError(rt, err, "%s", source)
+		require.NoError(rt, tree.Compile(flow.Path(), code), "%s\n%s", source, code)
+	}
+	return len(flows), 0
 }
 
 // requireOrder checks that steps come after those they wait for.
