@@ -1,0 +1,119 @@
+package check
+
+import (
+	"go/ast"
+	"go/types"
+	"slices"
+	"strings"
+
+	"github.com/flowc-dev/flowc/gen/internal/model"
+)
+
+// refuseLocal finds flows that are declared in a function.
+func (c *checker) refuseLocal(decl *ast.FuncDecl) {
+	ast.Inspect(decl, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.TypeSpec); ok {
+			if fields, ok := spec.Type.(*ast.StructType); ok {
+				if heads, _ := c.headsAndSteps(fields); len(heads) > 0 {
+					c.diags.Add(spec.Name.Pos(), spec.Name.End(), "%s is declared in a function, where the generated package could not name it", spec.Name.Name).
+						Fix("declare it at package level")
+				}
+			}
+		}
+		return true
+	})
+}
+
+// refuseCopy finds types that are made from a flow but are not a struct that
+// embeds one: type A dsl.Job[In, Out], or type B A.
+func (c *checker) refuseCopy(spec *ast.TypeSpec) {
+	pos, end := where(spec.Name)
+	if m := markerOf(c.pkg.Info, spec.Type); m != nil && m.head() && !spec.Assign.IsValid() {
+		marker := types.ExprString(spec.Type)
+		c.diags.Add(pos, end, "%s is not a struct that embeds dsl.%s", spec.Name.Name, m.name).
+			Fix("type %s struct{ %s }", spec.Name.Name, marker).
+			Edit(spec.Type.Pos(), spec.Type.End(), "struct{ "+marker+" }")
+		return
+	}
+	obj := c.pkg.Info.Defs[spec.Name]
+	if obj == nil || spec.Assign.IsValid() {
+		return
+	}
+	fields, ok := obj.Type().Underlying().(*types.Struct)
+	if !ok {
+		return
+	}
+	for f := range fields.Fields() {
+		named, ok := types.Unalias(f.Type()).(*types.Named)
+		if ok && f.Embedded() && isDSL(named.Obj()) && (named.Obj().Name() == "Flow" || named.Obj().Name() == "Job") {
+			c.diags.Add(pos, end, "%s is a copy of the declaration of another flow", spec.Name.Name).
+				Fix("write its struct out, or use runtime's ServeAs to work one flow under two slugs")
+			return
+		}
+	}
+}
+
+// declarable checks what keeps a generated package from naming the flow. It
+// reports whether the rest can be looked at all the same.
+func (c *checker) declarable(d *declaration) bool {
+	pos, end := where(d.spec.Name)
+	if d.head.pointer {
+		p, e := where(d.headExpr)
+		c.diags.Add(p, e, "%s embeds a pointer to dsl.%s", d.name, d.head.name).
+			Fix("embed dsl.%s itself", d.head.name).Edit(p, p+1, "")
+	}
+	if d.head.alias {
+		p, e := where(d.headExpr)
+		b := c.diags.Add(p, e, "%s embeds %s, an alias of dsl.%s", d.name, types.ExprString(d.headExpr), d.head.name)
+		if args := d.head.args; args != nil {
+			b.Fix("embed dsl.%s[%s, %s] itself", d.head.name, c.name(args[0]), c.name(args[1]))
+		} else {
+			b.Fix("embed dsl.%s itself", d.head.name)
+		}
+	}
+	if d.spec.TypeParams != nil {
+		p, e := where(d.spec.TypeParams)
+		c.diags.Add(p, e, "%s has type parameters, but a flow is one flow of the database", d.name).
+			Fix("declare a flow for each type that it is meant for")
+	}
+	if d.spec.Assign.IsValid() {
+		c.diags.Add(d.spec.Assign, d.spec.Assign+1, "%s is an alias of a struct without a name", d.name).
+			Fix("remove the =").Edit(d.spec.Assign, d.spec.Assign+1, "")
+	}
+	switch {
+	case strings.HasSuffix(c.diags.Fset.Position(pos).Filename, "_test.go"):
+		c.diags.Add(pos, end, "%s is declared in a test file, which the generated package could not import", d.name).
+			Fix("move %s and its types to a file whose name does not end with _test.go", d.name)
+	case c.pkg.Name == "main":
+		c.diags.Add(pos, end, "%s is declared in package main, which the generated package could not import", d.name).
+			Fix("move %s and its types to a package of their own", d.name)
+	case !ast.IsExported(d.name):
+		c.diags.Add(pos, end, "%s is not exported, so the generated package could not name it", d.name).
+			Fix("%s", exported(d.name, func(name string) bool { return c.pkg.Types.Scope().Lookup(name) != nil }))
+	}
+	return d.spec.TypeParams == nil
+}
+
+// misspelt reports whether a struct embeds what package dsl does not have, so
+// that it may be meant as a flow.
+func (c *checker) misspelt(fields *ast.StructType) bool {
+	return slices.ContainsFunc(fields.Fields.List, func(f *ast.Field) bool {
+		if len(f.Names) > 0 {
+			return false
+		}
+		expr := f.Type
+		switch x := expr.(type) {
+		case *ast.IndexExpr:
+			expr = x.X
+		case *ast.IndexListExpr:
+			expr = x.X
+		}
+		selector, ok := ast.Unparen(expr).(*ast.SelectorExpr)
+		if !ok {
+			return false
+		}
+		name, _ := selector.X.(*ast.Ident)
+		imported, ok := c.pkg.Info.Uses[name].(*types.PkgName)
+		return ok && imported.Imported().Path() == model.DSL && c.pkg.Info.Uses[selector.Sel] == nil
+	})
+}
