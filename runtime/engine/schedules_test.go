@@ -223,11 +223,11 @@ func TestScheduleThatFails(t *testing.T) {
 // TestVersionsTakeOver holds that a new version of a flow runs instead of the old one.
 func TestVersionsTakeOver(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
-		for _, slug := range []string{"report", "report_v2", "report_v10", "report_vx", "other", "my_report"} {
+		for _, slug := range []string{"report", "report_v1", "report_v2", "report_v10", "report_vx", "other", "my_report"} {
 			d.upsertCron(slug, "@daily")
 		}
 		d.upsertCron("report_v3", "@daily")
-		require.Equal(t, lines("my_report -", "other -", "report report_v2 took over", "report_v10 -", "report_v2 report_v10 took over", "report_v3 -", "report_vx -"),
+		require.Equal(t, lines("my_report -", "other -", "report report_v2 took over", "report_v1 report_v2 took over", "report_v10 -", "report_v2 report_v10 took over", "report_v3 -", "report_vx -"),
 			d.table(`select flow_slug, pause_reason from flowc.schedules order by 1`))
 		// Whoever resumes an old one means it.
 		d.exec(`select flowc.resume_schedule('report')`)

@@ -17,6 +17,9 @@ type calls interface {
 	// if there is none.
 	compare(ctx context.Context, slug string, definition json.RawMessage) (differences []string, found bool, err error)
 
+	// crons are the schedules of flows, by slug.
+	crons(ctx context.Context, flows []string) (map[string]string, error)
+
 	register(ctx context.Context, id uuid.UUID, name string, flows []string) error
 	// heartbeat says that the worker lives, and what it has.
 	heartbeat(ctx context.Context, id uuid.UUID, tasks []*task) (pulse, error)

@@ -98,5 +98,24 @@ func (w *Worker) check(ctx context.Context, db calls) error {
 				slug, strings.Join(differences, "\n\t")))
 		}
 	}
-	return errors.Join(faults...)
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	return w.checkCrons(ctx, db)
+}
+
+// checkCrons warns of schedules that are not what this program declares. It works
+// nevertheless: another version of it may have had the last word.
+func (w *Worker) checkCrons(ctx context.Context, db calls) error {
+	stored, err := db.crons(ctx, w.slugs)
+	if err != nil {
+		return fmt.Errorf("flowc: worker: reading schedules: %w", err)
+	}
+	for _, slug := range w.slugs {
+		if declared := w.services[slug].definition.Cron; declared != stored[slug] {
+			w.log.Warn("the flow's schedule in the database is not what this program declares, its Upsert function puts it there",
+				"flow", slug, "declared", declared, "stored", stored[slug])
+		}
+	}
+	return nil
 }

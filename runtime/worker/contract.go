@@ -58,6 +58,8 @@ func (d *contractCalls) verify(context.Context) error {
 	return nil
 }
 
+func (d *contractCalls) crons(context.Context, []string) (map[string]string, error) { return nil, nil }
+
 func (d *contractCalls) prune(context.Context, []string, time.Duration, int) (int, error) {
 	return 0, nil
 }

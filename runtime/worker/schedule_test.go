@@ -154,3 +154,15 @@ func TestContractNoSchedules(t *testing.T) {
 	require.ErrorIs(t, err, runtime.ErrNeedsEngine)
 	require.ErrorContains(t, err, "flow sweep has a schedule")
 }
+
+// TestScheduleThatIsNotDeclared is told, and no reason not to work.
+func TestScheduleThatIsNotDeclared(t *testing.T) {
+	t.Parallel()
+	stored := newTicking("sweep", "@every 1s")
+	pool := database(t, stored.Service, newTicking("same", "@daily").Service)
+	declared := newTicking("sweep", "@daily")
+	w := run(t, pool, worker.Config{}, declared.Service, newTicking("same", "@daily").Service)
+	receive(t, declared.seen)
+	require.Contains(t, w.log.String(), `flow=sweep declared=@daily stored="@every 1s"`)
+	require.NotContains(t, w.log.String(), "flow=same declared")
+}

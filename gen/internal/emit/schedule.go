@@ -52,10 +52,8 @@ func fieldWords(f []string) string {
 			if n, _ := strconv.Atoi(step[1]); n > 1 && 60%n == 0 {
 				return "every " + step[1] + " minutes"
 			}
-		case minute == "0":
-			return "every hour"
 		case aNumber.MatchString(minute):
-			return "every hour at minute " + minute
+			return "every hour at minute " + minute + " ZONE"
 		}
 		return ""
 	}

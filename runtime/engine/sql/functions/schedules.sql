@@ -46,7 +46,7 @@ declare
 begin
   update flowc.schedules s
   set paused_at = clock_timestamp(), pause_reason = relieve_versions.flow_slug || ' took over', next_at = null
-  where s.paused_at is null
+  where s.paused_at is null and version > 1
     and (s.flow_slug = base or substring(s.flow_slug from '^(.+)_v\d{1,9}$') = base and substring(s.flow_slug from '_v(\d{1,9})$')::int < version);
 end $$;
 
@@ -109,8 +109,7 @@ begin
   select t.existed into existed from flowc.start(s.flow_slug, array['{}'::jsonb], array[run]) t;
   insert into flowc.ticks (run_id, tick_at) values (run, tick) on conflict on constraint ticks_pkey do nothing;
   update flowc.schedules d
-  set computed_at = at_once, next_at = case when s.cron ~ '@every' then flowc.next_tick(s.cron, tick) else flowc.next_tick(s.cron, at_once) end,
-      last_at = tick, last_run_id = run, error_message = null
+  set computed_at = at_once, next_at = flowc.next_tick(s.cron, tick), last_at = tick, last_run_id = run, error_message = null
   where d.flow_slug = s.flow_slug;
   return not existed;
 exception when others then
