@@ -85,8 +85,9 @@ type Mistake struct {
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Column int    `json:"column"`
-	// Message says what is wrong.
+	// Message says what is wrong, Fix what to do, if Message does not say it.
 	Message string `json:"message"`
+	Fix     string `json:"fix,omitempty"`
 	// Text is all there is to say, as it is printed: the place and the message,
 	// then, indented, the line of the source, other places involved and what to do.
 	Text string `json:"text"`
@@ -113,6 +114,7 @@ func mistakesError(found []diag.Diagnostic, dir string) error {
 			Line:    d.At.Line,
 			Column:  d.At.Column,
 			Message: d.Message,
+			Fix:     d.Fix,
 			Text:    d.Text(dir, source),
 		})
 	}

@@ -77,6 +77,8 @@ func (s *spoiler) spoil() {
 			i := slices.IndexFunc(s.flows, func(f *model.Flow) bool { return f.Name == spec.Name.Name })
 			if i >= 0 {
 				s.spoilFlow(s.flows[i], fields)
+			} else {
+				s.spoilJoin(spec.Name.Name, fields)
 			}
 		}
 	}
@@ -162,6 +164,33 @@ func (s *spoiler) spoilStep(flow *model.Flow, fields *ast.StructType, f *ast.Fie
 		s.replace("another output", out.Pos(), out.End(), other, users)
 	}
 	s.replace("another input", generic.Indices[0].Pos(), generic.Indices[0].End(), "[]struct{ Other int }", own)
+}
+
+// spoilJoin changes the fields of a struct that a step or the result takes, if it
+// is one. A field that is found by its type may have any name.
+func (s *spoiler) spoilJoin(name string, fields *ast.StructType) {
+	isJoin := func(source model.Source) bool {
+		return source.Kind == model.Join && strings.HasSuffix(source.Type.String(), "."+name)
+	}
+	if !slices.ContainsFunc(s.flows, func(f *model.Flow) bool {
+		return isJoin(f.Result) || slices.ContainsFunc(f.Steps, func(step *model.Step) bool { return isJoin(step.Source) })
+	}) {
+		return
+	}
+	for _, f := range fields.Fields.List {
+		here := spoiled{lines: s.lines(f), one: true}
+		s.spoilTypes(f)
+		s.replace("another type", f.Type.Pos(), f.Type.End(), "struct{ Other int }", here)
+		s.replace("channel", f.Type.Pos(), f.Type.End(), "chan int", here)
+		if len(f.Names) != 1 {
+			continue
+		}
+		first := f.Names[0]
+		s.replace("unexported field", first.Pos(), first.Pos()+1, strings.ToLower(first.Name[:1]), here)
+		perhaps := spoiled{lines: s.lines(f), harmless: true}
+		s.replace("renamed field", first.End(), first.End(), "q", perhaps)
+		s.replace("field of no step", f.Pos(), f.Pos(), "Nowhere string\n", here)
+	}
 }
 
 // users are the lines of those who take what a step gives, or look at it: steps
