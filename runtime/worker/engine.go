@@ -208,10 +208,10 @@ func (d *engineCalls) prune(ctx context.Context, flows []string, keep time.Durat
 func (d *engineCalls) crons(ctx context.Context, flows []string) (map[string]string, error) {
 	type schedule struct{ flow, cron string }
 	crons := map[string]string{}
-	err := d.call(ctx, "list_schedules", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+	err := d.call(ctx, "crons", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
 		all, err := rows(ctx, pool, func(row pgx.CollectableRow) (s schedule, err error) {
 			return s, row.Scan(&s.flow, &s.cron)
-		}, `SELECT flow_slug, cron FROM flowc.list_schedules($1)`, flows)
+		}, `SELECT flow_slug, cron FROM flowc.crons($1)`, flows)
 		for _, s := range all {
 			crons[s.flow] = s.cron
 		}

@@ -195,3 +195,11 @@ begin
     where list_schedules.flow_slugs is null or s.flow_slug = any (list_schedules.flow_slugs)
     order by s.flow_slug;
 end $$;
+
+-- The cron expressions of those of some flows that have one.
+create or replace function flowc.crons(flow_slugs text[]) returns table (flow_slug text, cron text)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query select s.flow_slug, s.cron from unnest(crons.flow_slugs) f(slug) join flowc.schedules s on s.flow_slug = f.slug;
+end $$;
