@@ -17,12 +17,14 @@ type Condition struct {
 	example func() ([]byte, error)
 }
 
-// If is the [StepOptions].If of a step; meet makes a subject meet it.
+// If is the [StepOptions].If of a step; meet makes a subject meet it. Generated
+// code calls it.
 func If[Subject any](step string, meet func(*Subject)) Condition {
 	return Condition{step: step, example: example(meet)}
 }
 
 // IfNot is the [StepOptions].IfNot of a step; meet makes a subject contain it.
+// Generated code calls it.
 func IfNot[Subject any](step string, meet func(*Subject)) Condition {
 	return Condition{step: step, not: true, example: example(meet)}
 }
@@ -36,7 +38,7 @@ func example[Subject any](meet func(*Subject)) func() ([]byte, error) {
 }
 
 // At is what a pointer points to. A nil pointer is made to point to something
-// first.
+// first. Generated code calls it.
 func At[T any](p **T) *T {
 	if *p == nil {
 		*p = new(T)

@@ -51,9 +51,13 @@ func RetryRun(ctx context.Context, db DB, id string) error {
 // A step that was skipped because another was, with skip-cascade, stays skipped
 // as long as that one does.
 //
-// Errors: [ErrInvalidRunID]; [ErrRunNotFound], also if the run has no such step;
+// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is no text;
+// [ErrRunNotFound], also if the run has no such step;
 // [ErrWrongStatus] if the run has not ended, or the step stays skipped.
 func RetryStep(ctx context.Context, db DB, id, step string) error {
+	if err := checkText("the step", step); err != nil {
+		return err
+	}
 	doing := "retrying step " + step + " of"
 	done, again, err := steer(ctx, db, id, doing, `SELECT flowc.retry_step($1::text::uuid, $2)`, step)
 	if err != nil || done || again { // as with RetryRun
@@ -130,7 +134,7 @@ func RunNow(ctx context.Context, db DB, id, step string) (int, error) {
 // [ResumeFlow]. Runs can be started meanwhile, and what workers have in hand
 // goes on. It reports whether that is new.
 //
-// Errors: [ErrFlowNotFound].
+// Errors: [ErrInvalidSlug]; [ErrFlowNotFound].
 func PauseFlow(ctx context.Context, db DB, flow string) (bool, error) {
 	return pause(ctx, db, flow, true)
 }
@@ -138,12 +142,15 @@ func PauseFlow(ctx context.Context, db DB, flow string) (bool, error) {
 // ResumeFlow hands tasks of a flow to workers again. It reports whether the flow
 // was paused.
 //
-// Errors: [ErrFlowNotFound].
+// Errors: [ErrInvalidSlug]; [ErrFlowNotFound].
 func ResumeFlow(ctx context.Context, db DB, flow string) (bool, error) {
 	return pause(ctx, db, flow, false)
 }
 
 func pause(ctx context.Context, db DB, flow string, paused bool) (bool, error) {
+	if err := checkFlowSlug(flow); err != nil {
+		return false, err
+	}
 	changed, _, err := collectOne(ctx, db, pgx.RowTo[*bool], `SELECT flowc.pause_flow($1, $2)`, flow, paused)
 	switch {
 	case err != nil:

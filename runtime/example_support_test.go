@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -30,14 +31,77 @@ var processOrder = runtime.NewFlow[Order](runtime.Definition{
 	}},
 }, runtime.Output[string]("ship"))
 
-func charge(_ context.Context, order Order) (string, error) {
+func charge(ctx context.Context, order Order) (string, error) {
+	if err := till.use(ctx); err != nil {
+		return "", err
+	}
 	if order.Cents < 0 {
 		return "", runtime.Permanent(fmt.Errorf("cannot charge %d", order.Cents))
 	}
 	return fmt.Sprint("receipt ", order.ID), nil
 }
 
-func ship(_ context.Context, receipt string) (string, error) { return "parcel for " + receipt, nil }
+func ship(ctx context.Context, receipt string) (string, error) {
+	parcel := "parcel for " + receipt
+	if task, _ := runtime.TaskFromContext(ctx); task.Headers["user"] != "" {
+		parcel += ", asked for by " + task.Headers["user"]
+	}
+	return parcel, nil
+}
+
+// till is what the orders of the examples are charged with.
+var till = &register{}
+
+// A register can be locked, so that nothing can be charged, and jam, so that a
+// charge takes until it is open again.
+type register struct {
+	mu      sync.Mutex
+	locked  bool
+	jammed  chan struct{} // closed when it is open again
+	waiting chan struct{} // closed when a charge waits for that
+}
+
+func (r *register) lock() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.locked = true
+}
+
+func (r *register) jam() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.jammed, r.waiting = make(chan struct{}), make(chan struct{})
+}
+
+func (r *register) awaitJam() { <-r.waiting }
+
+func (r *register) open() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.locked = false
+	if r.jammed != nil {
+		close(r.jammed)
+		r.jammed = nil
+	}
+}
+
+func (r *register) use(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.locked {
+		return runtime.Permanent(errors.New("the till is locked"))
+	}
+	if jammed := r.jammed; jammed != nil {
+		close(r.waiting)
+		r.mu.Unlock()
+		defer r.mu.Lock()
+		select {
+		case <-jammed:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
 
 // connect is a database that has the flow process_order, which a worker does, and
 // the flow stocktaking, which nobody does.

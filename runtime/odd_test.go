@@ -45,6 +45,12 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 		"CancelRun":        func() error { return runtime.CancelRun(ctx, db, id, "") },
 		"RetryRun":         func() error { return runtime.RetryRun(ctx, db, id) },
 		"RescheduleRun":    func() error { return runtime.RescheduleRun(ctx, db, id, time.Now()) },
+		"RetryStep":        func() error { return runtime.RetryStep(ctx, db, id, "greet") },
+		"PauseFlow":        func() error { return second(runtime.PauseFlow(ctx, db, "greeting")) },
+		"ResumeFlow":       func() error { return second(runtime.ResumeFlow(ctx, db, "greeting")) },
+		"ListTasksInHand":  func() error { return second(runtime.ListTasksInHand(ctx, db, 1)) },
+		"Flow.StartIn":     func() error { return second(typed.StartIn(ctx, db, greet{}, time.Hour)) },
+		"Flow.StartAt":     func() error { return second(typed.StartAt(ctx, db, greet{}, time.Now())) },
 		"RunNow":           func() error { return second(runtime.RunNow(ctx, db, id, "")) },
 		"DeleteRun":        func() error { return second(runtime.DeleteRun(ctx, db, id)) },
 		"Prune":            func() error { return second(runtime.Prune(ctx, db, runtime.PruneOptions{OlderThan: time.Hour})) },
@@ -70,7 +76,7 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 // reads are the calls that change nothing.
 var reads = []string{
 	"Flow.Get", "Flow.Exists", "FlowExists", "GetRun", "GetRunWithStates", "GetRunProgress", "ListRuns", "ListTasks", "ListFlows",
-	"ListWorkers", "ListFailures", "Throughput", "FindTasks", "ListPayloads", "GetPayload", "GetDefinition", "Neighbours", "ListSchedules", "NextTicks",
+	"ListWorkers", "ListFailures", "Throughput", "FindTasks", "ListPayloads", "GetPayload", "GetDefinition", "Neighbours", "ListSchedules", "NextTicks", "ListTasksInHand",
 }
 
 // Whatever is wrong with the database or the context, each call says what, in an
@@ -231,6 +237,8 @@ func TestOddArguments(t *testing.T) {
 		"RescheduleRun, too late":      runtime.RescheduleRun(ctx, db, id, never),
 		"CancelRun, NUL":               runtime.CancelRun(ctx, db, id, "a\x00"),
 		"CancelRun, not UTF-8":         runtime.CancelRun(ctx, db, id, "\xff"),
+		"RetryStep, NUL":               runtime.RetryStep(ctx, db, id, "\x00"),
+		"ListTasksInHand, limit":       second(runtime.ListTasksInHand(ctx, db, 1001)),
 		"RunNow, NUL":                  second(runtime.RunNow(ctx, db, id, "\x00")),
 		"PauseSchedule, NUL":           second(runtime.PauseSchedule(ctx, db, "nightly", "\x00")),
 		"ListSchedules, NUL":           second(runtime.ListSchedules(ctx, db, "\x00")),
@@ -274,6 +282,7 @@ func TestOddArguments(t *testing.T) {
 			"Enqueue":       second(runtime.Enqueue(ctx, db, slug, nil)),
 			"DeleteFlow":    second(runtime.DeleteFlow(ctx, db, slug)),
 			"FlowExists":    second(runtime.FlowExists(ctx, db, slug)),
+			"PauseFlow":     second(runtime.PauseFlow(ctx, db, slug)),
 			"PauseSchedule": second(runtime.PauseSchedule(ctx, db, slug, "")),
 			"RunSchedule":   second(runtime.RunSchedule(ctx, db, slug)),
 		} {

@@ -50,6 +50,20 @@ func ExamplePauseSchedule() {
 	// true
 }
 
+func ExampleResumeSchedule() {
+	ctx, pool := context.Background(), connect()
+	_, err := runtime.UpsertFlow(ctx, pool, "weekly_report", runtime.FlowOptions{
+		Cron: "@weekly", Steps: []runtime.StepOptions{{Slug: "write"}},
+	})
+	if err != nil {
+		panic(err)
+	}
+
+	resumed, err := runtime.ResumeSchedule(ctx, pool, "weekly_report")
+	fmt.Println(resumed, err) // it was not paused
+	// Output: false <nil>
+}
+
 func ExampleRunSchedule() {
 	ctx, pool := context.Background(), connect()
 	_, err := runtime.UpsertFlow(ctx, pool, "weekly_invoice", runtime.FlowOptions{

@@ -1,0 +1,177 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// start starts a run of a flow that nobody works on, for an example that does
+// something with it.
+func start(flow string, opts ...runtime.StartOption) string {
+	run, err := runtime.StartFlow(context.Background(), connect(), flow, nil, opts...)
+	must(err)
+	return run.ID()
+}
+
+func ExampleCancelRun() {
+	ctx, pool := context.Background(), connect()
+	id := start("stocktaking")
+
+	err := runtime.CancelRun(ctx, pool, id, "the shop has closed")
+	if err != nil {
+		panic(err)
+	}
+	info, err := runtime.GetRun(ctx, pool, id)
+	fmt.Println(info.Status, info.CancelReason, err)
+
+	err = runtime.CancelRun(ctx, pool, id, "once more")
+	fmt.Println(errors.Is(err, runtime.ErrWrongStatus))
+	// Output:
+	// cancelled the shop has closed <nil>
+	// true
+}
+
+// A run that failed is taken up where it stopped, when what made it fail is mended.
+func ExampleRetryRun() {
+	ctx, pool := context.Background(), connect()
+	till.lock()
+	run, err := processOrder.Start(ctx, pool, Order{ID: 31, Cents: 500})
+	must(err)
+	_, err = run.Wait(ctx)
+	fmt.Println(errors.As(err, new(*runtime.RunFailedError)))
+
+	till.open()
+	if err := runtime.RetryRun(ctx, pool, run.ID()); err != nil {
+		panic(err)
+	}
+	parcel, err := run.Wait(ctx)
+	fmt.Println(parcel, err)
+	// Output:
+	// true
+	// parcel for receipt 31 <nil>
+}
+
+// A step is done once more, and what comes after it.
+func ExampleRetryStep() {
+	ctx, pool := context.Background(), connect()
+	run, err := processOrder.Start(ctx, pool, Order{ID: 32})
+	must(err)
+	_, err = run.Wait(ctx)
+	must(err)
+
+	if err := runtime.RetryStep(ctx, pool, run.ID(), "ship"); err != nil {
+		panic(err)
+	}
+	parcel, err := run.Wait(ctx)
+	fmt.Println(parcel, err)
+	tasks, err := runtime.ListTasks(ctx, pool, run.ID())
+	fmt.Println(len(tasks), err)
+	// Output:
+	// parcel for receipt 32 <nil>
+	// 2 <nil>
+}
+
+func ExampleRescheduleRun() {
+	ctx, pool := context.Background(), connect()
+	id := start("stocktaking", runtime.WithDelay(time.Hour))
+
+	holidays := time.Date(2999, time.July, 1, 8, 0, 0, 0, time.UTC)
+	if err := runtime.RescheduleRun(ctx, pool, id, holidays); err != nil {
+		panic(err)
+	}
+	info, err := runtime.GetRun(ctx, pool, id)
+	fmt.Println(info.Status, info.ScheduledAt.UTC(), err)
+	// Output: scheduled 2999-07-01 08:00:00 +0000 UTC <nil>
+}
+
+// The step count has a start delay of an hour, which nobody has to wait for.
+func ExampleRunNow() {
+	ctx, pool := context.Background(), connect()
+	id := start("stocktaking")
+
+	tasks, err := runtime.RunNow(ctx, pool, id, "count")
+	fmt.Println(tasks, err)
+	// Output: 1 <nil>
+}
+
+func ExampleDeleteRun() {
+	ctx, pool := context.Background(), connect()
+	id := start("stocktaking")
+
+	for range 2 {
+		deleted, err := runtime.DeleteRun(ctx, pool, id)
+		fmt.Println(deleted, err)
+	}
+	// Output:
+	// true <nil>
+	// false <nil>
+}
+
+// A service that prunes once a day needs no more than this.
+func ExamplePrune() {
+	ctx, pool := context.Background(), connect()
+
+	runs, err := runtime.Prune(ctx, pool, runtime.PruneOptions{
+		OlderThan: 30 * 24 * time.Hour,
+		Flows:     []string{"process_order"},
+		Progress:  func(deleted int) { fmt.Println(deleted, "so far") },
+	})
+	fmt.Println(runs, err)
+	// Output: 0 <nil>
+}
+
+// Nothing of a paused flow is handed to workers, though runs of it can be started.
+func ExamplePauseFlow() {
+	ctx, pool := context.Background(), connect()
+
+	paused, err := runtime.PauseFlow(ctx, pool, "process_order")
+	fmt.Println(paused, err)
+	run, err := processOrder.Start(ctx, pool, Order{ID: 33})
+	if err != nil {
+		panic(err)
+	}
+	_, err = run.Wait(ctx, runtime.WithTimeout(50*time.Millisecond))
+	fmt.Println(errors.Is(err, runtime.ErrTimeout))
+
+	resumed, err := runtime.ResumeFlow(ctx, pool, "process_order")
+	fmt.Println(resumed, err)
+	parcel, err := run.Wait(ctx)
+	fmt.Println(parcel, err)
+	// Output:
+	// true <nil>
+	// true
+	// true <nil>
+	// parcel for receipt 33 <nil>
+}
+
+func ExampleResumeFlow() {
+	ctx, pool := context.Background(), connect()
+
+	resumed, err := runtime.ResumeFlow(ctx, pool, "process_order")
+	fmt.Println(resumed, err) // it was not paused
+	// Output: false <nil>
+}
+
+// A generated Delete function leaves a flow alone while it has runs that have not
+// ended; so does DeleteFlow with KeepRuns.
+func ExampleAllowDataLoss() {
+	ctx, pool := context.Background(), connect()
+	_, err := runtime.UpsertFlow(ctx, pool, "retired_v2", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "only"}}})
+	must(err)
+	start("retired_v2")
+
+	_, err = runtime.DeleteFlow(ctx, pool, "retired_v2", runtime.KeepRuns())
+	var active *runtime.ActiveRunsError
+	if errors.As(err, &active) {
+		fmt.Println(active.Active, "has not ended")
+	}
+	deleted, err := runtime.DeleteFlow(ctx, pool, "retired_v2", runtime.AllowDataLoss())
+	fmt.Println(deleted.Runs, "deleted", err)
+	// Output:
+	// 1 has not ended
+	// 1 deleted <nil>
+}
