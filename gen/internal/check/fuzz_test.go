@@ -17,7 +17,7 @@ import (
 func FuzzTag(f *testing.F) {
 	for _, seed := range []string{
 		`max_attempts:"5" timeout:"5s"`, `if:"Input.Plan == 'pro' && Input.Test"`, `a:"\"" b:"\u00e4\x41"`,
-		`a:"b`, `a: "b"`, `:"x"`, `a:"b"c:"d"`, `  a:"b"  `, "a:\"\t\"", `a:"\z"`, `ä:"ö"`, "a:\"\n\"",
+		`a=b c:"d"`, `a:"b", c:5 d`, `a = "b c"; d:"e"`, `a:"b`, `a: "b"`, `:"x"`, `a:"b"c:"d"`, `  a:"b"  `, "a:\"\t\"", `a:"\z"`, `ä:"ö"`, "a:\"\n\"",
 	} {
 		f.Add(seed)
 	}
@@ -45,8 +45,16 @@ func FuzzTag(f *testing.F) {
 					}
 				}
 			}
-			if fault != nil {
-				require.True(t, int(fault.pos) >= pos && int(fault.pos) <= pos+len(value))
+			if fault == nil {
+				continue
+			}
+			require.True(t, int(fault.pos) >= pos && int(fault.pos) <= pos+len(value))
+			if fault.instead != "" && value[0] == '`' { // then it can be followed
+				at := int(fault.pos) - pos
+				require.Equal(t, fault.text, value[at:at+len(fault.text)])
+				fixed := value[:at] + fault.instead + value[at+len(fault.text):]
+				_, left := parseTag(&ast.BasicLit{Kind: token.STRING, ValuePos: pos, Value: fixed})
+				require.True(t, left == nil || left.pos > fault.pos, "%s became %s", value, fixed)
 			}
 		}
 	})
