@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,8 +20,35 @@ func completeWords(cmd *cobra.Command, flag string, words []string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 }
 
-// flowSlugs are the flows of the database, as far as they come quickly.
+// newestRuns are the ids of the runs that started last, each with what it is.
+func newestRuns(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var ids []string
+	complete(cmd, func(ctx context.Context, db runtime.DB) error {
+		runs, err := runtime.ListRuns(ctx, db, runtime.RunFilter{Limit: 30})
+		for _, r := range runs {
+			ids = append(ids, fmt.Sprintf("%s\t%s %s, %s", r.ID, r.Flow, r.Status, ago(r.StartedAt)))
+		}
+		return err
+	})
+	return ids, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+// flowSlugs are the flows of the database.
 func flowSlugs(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var slugs []string
+	complete(cmd, func(ctx context.Context, db runtime.DB) error {
+		flows, err := runtime.ListFlows(ctx, db, time.Now())
+		for _, f := range flows {
+			slugs = append(slugs, f.Slug)
+		}
+		return err
+	})
+	return slugs, cobra.ShellCompDirectiveNoFileComp
+}
+
+// complete asks the database, as far as that is quick: a shell that completes has
+// no place for errors.
+func complete(cmd *cobra.Command, ask func(context.Context, runtime.DB) error) {
 	ctx := cmd.Context()
 	if ctx == nil {
 		ctx = context.Background()
@@ -29,16 +57,8 @@ func flowSlugs(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellC
 	defer cancel()
 	db, err := connect(ctx)
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return
 	}
 	defer db.Close()
-	flows, err := runtime.ListFlows(ctx, db, time.Now())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var slugs []string
-	for _, f := range flows {
-		slugs = append(slugs, f.Slug)
-	}
-	return slugs, cobra.ShellCompDirectiveNoFileComp
+	_ = ask(ctx, db)
 }

@@ -42,7 +42,9 @@ ones only order; a map is a pile of boxes (in Mermaid and DOT, it has a double b
 				}
 				return write(w, g, d)
 			}
+			p := startProgress(cmd.ErrOrStderr(), "reading declarations")
 			graphs, err := gen.Graphs(cmd.Context(), gen.Options{Patterns: args})
+			p.done()
 			if err != nil {
 				return err
 			}

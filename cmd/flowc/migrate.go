@@ -105,6 +105,7 @@ With flags it is only those that they name. Migrations keep the rights up to dat
 		Args: exactly(),
 	}
 	var roles engine.Roles
+	asJSON := asJSON(cmd)
 	cmd.Flags().StringVar(&roles.Starter, "starter", "", "the role of programs that start runs and wait for them")
 	cmd.Flags().StringVar(&roles.Worker, "worker", "", "the role of workers")
 	cmd.Flags().StringVar(&roles.Viewer, "viewer", "", "the role of those that only look")
@@ -117,6 +118,11 @@ With flags it is only those that they name. Migrations keep the rights up to dat
 			return err
 		}
 		done, err := engine.GrantRoles(cmd.Context(), db, roles)
+		if *asJSON && err == nil {
+			return printJSON(cmd.OutOrStdout(), struct {
+				Done []string `json:"done"`
+			}{done})
+		}
 		for _, line := range done {
 			fmt.Fprintln(cmd.OutOrStdout(), line)
 		}

@@ -29,7 +29,7 @@ type steered struct {
 
 // newSteer is a command that does something to each of some runs.
 func newSteer(use, short, long, done string, do func(cmd *cobra.Command, db *pgxpool.Pool, id string) error) *cobra.Command {
-	cmd := &cobra.Command{Use: use + " ID... | -", Short: short, Long: long, Args: atLeastOne("the id of a run, or - to read ids")}
+	cmd := &cobra.Command{Use: use + " ID... | -", Short: short, Long: long, Args: atLeastOne("the id of a run, or - to read ids"), ValidArgsFunction: newestRuns}
 	json := asJSON(cmd)
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
 		ids, err := runIDs(cmd, args)

@@ -22,7 +22,7 @@ func newRunsShow() *cobra.Command {
 		Use:     "show ID",
 		Short:   "Show a run and how far its steps are",
 		Example: "  flowc runs show 0190f2c4-8f3e-7c1a-b4d2-0a1b2c3d4e5f --tasks",
-		Args:    exactly("the id of a run"),
+		Args:    exactly("the id of a run"), ValidArgsFunction: newestRuns,
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().BoolVar(&tasks, "tasks", false, "list the tasks and the tries that failed, too")

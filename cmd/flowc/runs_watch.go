@@ -21,7 +21,7 @@ func newRunsWatch() *cobra.Command {
 		Long: `Watch prints a line whenever a step of a run gets on, until the run ends. The exit
 status is 3 if it failed or was cancelled, 4 if it has not ended in the time of
 --timeout.`,
-		Args: exactly("the id of a run"),
+		Args: exactly("the id of a run"), ValidArgsFunction: newestRuns,
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().Var(&timeout, "timeout", "watch no longer than this")

@@ -116,7 +116,7 @@ func TestTimelineHasABarForEachTry(t *testing.T) {
 		got = append(got, b.Class+" "+b.X+" "+b.Width)
 	}
 	require.Equal(t, []string{
-		"wait 0.00% 10.00%", "failed 10.00% 10.00%", "wait 20.00% 30.00%", "failed 50.00% 0.00%", "wait 50.00% 10.00%", "completed 60.00% 40.00%",
+		"wait 0.00% 10.00%", "failed 10.00% 10.00%", "wait 20.00% 30.00%", "failed 50.00% 0.10%", "wait 50.00% 10.00%", "completed 60.00% 40.00%",
 	}, got)
 	require.Equal(t, "1 min 30 s", line.Lanes[0].Took)
 	require.Equal(t, "condition not met", line.Lanes[1].Note)

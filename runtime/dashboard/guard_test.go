@@ -14,9 +14,11 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 )
 
@@ -277,4 +279,36 @@ func TestAssets(t *testing.T) {
 		require.Equal(t, "no-store", got.header.Get("Cache-Control"), "what is of another version must not be kept")
 	}
 	s.refused(http.StatusNotFound, "/assets/..%2fdashboard.go")
+}
+
+// TestViewerRole serves with a role of the database that may only look.
+func TestViewerRole(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	id := s.start(`{}`)
+	viewer := s.pool.Config().ConnConfig.Database + "_viewer"
+	_, err := engine.GrantRoles(s.ctx, s.pool, engine.Roles{Viewer: viewer})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		name := pgx.Identifier{viewer}.Sanitize()
+		_, err := s.pool.Exec(context.Background(), `drop owned by `+name+`; drop role `+name, pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+	})
+	config := s.pool.Config()
+	config.ConnConfig.RuntimeParams["role"] = viewer
+	owner := s.pool
+	s.pool, err = pgxpool.NewWithConfig(s.ctx, config)
+	require.NoError(t, err)
+	t.Cleanup(s.pool.Close)
+	s.serve(Config{})
+	s.pool = owner
+	for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + id + "/steps/check", "/flows", "/flows/shop", "/queues", "/schedules", "/workers", "/metrics"} {
+		s.get(path)
+	}
+	for _, action := range []string{"/runs/" + id + "/cancel", "/runs/" + id + "/delete", "/flows/shop/pause"} {
+		got := s.do(s.request(http.MethodPost, action, nil))
+		require.Equal(t, http.StatusForbidden, got.status, action)
+		require.Contains(t, got.body, "The database role of this dashboard may not do that.")
+	}
+	require.Equal(t, runtime.RunStarted, s.status(id))
 }

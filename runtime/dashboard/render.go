@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 //go:embed templates
@@ -106,6 +107,9 @@ func (h *Handler) reporting(serve func(http.ResponseWriter, *http.Request) error
 	}
 }
 
+// insufficientPrivilege is PostgreSQL's code for what a role may not do.
+const insufficientPrivilege = "42501"
+
 // report shows an error. What is not meant for a reader goes to the log only.
 func (h *Handler) report(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
@@ -124,6 +128,8 @@ func (h *Handler) report(w http.ResponseWriter, r *http.Request, err error) {
 		status = &statusError{http.StatusServiceUnavailable, "No engine", "The database has no flowc engine, or an older one. Run flowc migrate up."}
 	case errors.Is(err, runtime.ErrNeedsEngine):
 		status = &statusError{http.StatusServiceUnavailable, "Another pgflow", "The pgflow in this database was not installed by flowc, and does not offer what this dashboard shows."}
+	case pgerr.Code(err) == insufficientPrivilege:
+		status = &statusError{http.StatusForbidden, "Not allowed", "The database role of this dashboard may not do that."}
 	case errors.Is(err, context.DeadlineExceeded):
 		status = &statusError{http.StatusGatewayTimeout, "That took too long", "The database did not answer in time. A shorter time range, or fewer filters, is quicker."}
 	default:

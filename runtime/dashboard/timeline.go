@@ -56,8 +56,12 @@ func (a axis) at(t time.Time) float64 {
 
 func percentText(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) + "%" }
 
+// shortestBar is how much of the axis a try takes at least: what has no width is
+// not drawn.
+const shortestBar = 0.1
+
 func (a axis) bar(from, to time.Time, class, title string) bar {
-	return bar{X: percentText(a.at(from)), Width: percentText(max(a.at(to)-a.at(from), 0)), Class: class, Title: title}
+	return bar{X: percentText(a.at(from)), Width: percentText(max(a.at(to)-a.at(from), shortestBar)), Class: class, Title: title}
 }
 
 // newTimeline makes the timeline of a run from its tasks. It is nil as long as
