@@ -26,7 +26,7 @@ declare
   steps    text[];
   indexes  int[];
   due      timestamptz[];
-  claimed  bigint[];
+  begun    int;
 begin
   select array_agg(m.queue_name), array_agg(m.msg_id), array_agg(m.run_id), array_agg(m.step_slug), array_agg(m.task_index), array_agg(m.vt)
   into flows, messages, runs, steps, indexes, due
@@ -48,50 +48,54 @@ begin
     return;
   end if;
 
-  with started as (
-    update pgflow.step_tasks t
-    set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.worker_id
-    from (
-      select m.*, coalesce(s.opt_timeout, f.opt_timeout) as timeout
-      from unnest(runs, steps, indexes, messages, due) m(run_id, step_slug, task_index, msg_id, vt)
-      join pgflow.runs r on r.run_id = any (array[m.run_id]) and r.status = 'started'
-      join pgflow.step_states st on st.run_id = any (array[m.run_id]) and st.step_slug = m.step_slug and st.status = 'started'
-      cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
-      join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
-      offset 0) m
-    where t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
-      and t.message_id = any (array[m.msg_id]) and t.status = 'queued'
-    returning t.flow_slug, t.message_id, m.vt, m.timeout),
-  hidden as (
-    update flowc.queue q
-    set vt = at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + 1, worker_id = claim.worker_id
-    from started t
-    where q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id)
-  select array_agg(t.message_id), array_agg(t.vt) into claimed, due from started t;
-
-  if coalesce(cardinality(claimed), 0) < cardinality(messages) then
-    claimed := claimed || flowc.take_over(claim.worker_id, flows, messages, runs, steps, indexes, at_once);
+  return query select * from flowc.begin_tasks(claim.worker_id, at_once, runs, steps, indexes, messages, due, 1);
+  get diagnostics begun = row_count;
+  if begun < cardinality(messages) then
+    return query select * from flowc.take_over(claim.worker_id, flows, messages, runs, steps, indexes, at_once);
   end if;
-  return query select * from flowc.claimed_tasks(claimed, due, at_once);
 end $$;
 
--- Started tasks with what they work on, in the order of their messages. A task of
--- a map whose array is large gets no element but the place of the array, so that
--- it is read once for all its tasks.
-create or replace function flowc.claimed_tasks(message_ids bigint[], due timestamptz[] default '{}', at_once timestamptz default null)
+-- Starts those of these tasks that are queued, hides their messages, and returns
+-- what they work on, in the order of their messages. A task of a map whose array
+-- is large gets no element but the place of the array, so that it is read once for
+-- all its tasks. The caller has locked the messages; `reads` is how often that
+-- counts as reading them.
+create or replace function flowc.begin_tasks(
+  worker_id uuid, at_once timestamptz, run_ids uuid[], step_slugs text[], task_indexes int[], message_ids bigint[], due timestamptz[], reads int)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
   headers jsonb, waited double precision, scheduled_at timestamptz)
-language plpgsql stable as $$
+language plpgsql as $$
 #variable_conflict use_column
 begin
   return query
+    with begun as (
+      update pgflow.step_tasks t
+      set status = 'started', attempts_count = t.attempts_count + 1, started_at = begin_tasks.at_once, last_worker_id = begin_tasks.worker_id
+      from (
+        select m.*, s.step_type, s.deps_count, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
+               coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay, coalesce(s.opt_timeout, f.opt_timeout) as timeout
+        from unnest(begin_tasks.run_ids, begin_tasks.step_slugs, begin_tasks.task_indexes, begin_tasks.message_ids, begin_tasks.due)
+          m(run_id, step_slug, task_index, msg_id, vt)
+        join pgflow.runs r on r.run_id = any (array[m.run_id]) and r.status = 'started'
+        join pgflow.step_states st on st.run_id = any (array[m.run_id]) and st.step_slug = m.step_slug and st.status = 'started'
+        cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
+        join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
+        offset 0) m
+      where t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
+        and t.message_id = any (array[m.msg_id]) and t.status = 'queued'
+      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.requeued_count, t.queued_at,
+                m.vt, m.step_type, m.deps_count, m.max_attempts, m.base_delay, m.timeout),
+    hidden as (
+      update flowc.queue q
+      set vt = begin_tasks.at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + begin_tasks.reads, worker_id = begin_tasks.worker_id
+      from begun t
+      where q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id)
     select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.attempts_count - t.requeued_count,
-           coalesce(s.opt_max_attempts, f.opt_max_attempts), coalesce(s.opt_base_delay, f.opt_base_delay),
-           coalesce(s.opt_timeout, f.opt_timeout), t.queued_at,
-           case when s.step_type = 'map' then case when not e.large then e.elements -> t.task_index end
-                when s.deps_count = 0 then '{}'
+           t.max_attempts, t.base_delay, t.timeout, t.queued_at,
+           case when t.step_type = 'map' then case when not e.large then e.elements -> t.task_index end
+                when t.deps_count = 0 then '{}'
                 else (
                   select coalesce(jsonb_object_agg(p.step_slug, coalesce(p.output, 'null')), '{}')
                   from pgflow.deps d
@@ -99,29 +103,27 @@ begin
                     select o.step_slug, o.output from pgflow.step_states o
                     where o.run_id = t.run_id and o.step_slug = d.dep_slug and o.status = 'completed' offset 0) p
                   where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) end,
-           case when s.step_type = 'single' and s.deps_count = 0 then r.input end,
+           case when t.step_type = 'single' then r.input end,
            case when e.large then e.source end,
-           h.headers, extract(epoch from claimed_tasks.at_once - m.vt)::double precision,
+           h.headers, extract(epoch from begin_tasks.at_once - t.vt)::double precision,
            (select k.tick_at from flowc.ticks k where k.run_id = t.run_id)
-    from unnest(claimed_tasks.message_ids, claimed_tasks.due) m(message_id, vt)
-    join pgflow.step_tasks t on t.message_id = any (array[m.message_id])
-    join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
-    join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
-    join pgflow.runs r on r.run_id = any (array[t.run_id])
+    from begun t
+    -- Not from above: an update keeps what it joins in one piece, unpacked.
+    left join lateral (select o.input from pgflow.runs o where o.run_id = t.run_id and t.deps_count = 0 offset 0) r on true
     left join flowc.headers h on h.run_id = any (array[t.run_id])
     left join lateral (
       -- Large is what is not stored in the row itself, or was compressed a lot for it.
       select x.source, x.elements, pg_column_size(x.elements) > 1500 or t.task_index > 256 as large
       from (
-        select 'run', r.input where s.deps_count = 0
+        select 'run', r.input where t.step_type = 'map' and t.deps_count = 0
         union all
         select p.step_slug, p.output
         from pgflow.deps d
         cross join lateral (
           select o.step_slug, o.output from pgflow.step_states o
           where o.run_id = t.run_id and o.step_slug = d.dep_slug offset 0) p
-        where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) x(source, elements)) e on s.step_type = 'map'
-    order by m.message_id;
+        where t.step_type = 'map' and d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) x(source, elements)) e on true
+    order by t.message_id;
 end $$;
 
 -- The whole values behind maps over large arrays and joins with the run's input:
@@ -142,13 +144,20 @@ end $$;
 -- their task was started, because a worker died or overran. Those of our own
 -- workers, or of workers that are not known any more, are taken over, three times
 -- at most; the rest is left to whoever deals with it, out of the way. Returns the
--- messages taken over.
+-- tasks taken over, as begin_tasks does.
 create or replace function flowc.take_over(
   worker_id uuid, flow_slugs text[], message_ids bigint[], run_ids uuid[], step_slugs text[], task_indexes int[], at_once timestamptz)
-returns bigint[]
+returns table (
+  flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
+  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
+  headers jsonb, waited double precision, scheduled_at timestamptz)
 language plpgsql as $$
+#variable_conflict use_column
 declare
-  taken bigint[];
+  messages bigint[];
+  runs     uuid[];
+  steps    text[];
+  indexes  int[];
 begin
   with expired as (
     select t.run_id, t.step_slug, t.task_index, t.message_id
@@ -162,19 +171,15 @@ begin
     for update of t skip locked),
   again as (
     update pgflow.step_tasks t
-    set attempts_count = t.attempts_count + 1, requeued_count = t.requeued_count + 1, last_requeued_at = at_once,
-        started_at = at_once, last_worker_id = take_over.worker_id
+    set status = 'queued', requeued_count = t.requeued_count + 1, last_requeued_at = at_once
     from expired e
     where t.run_id = any (array[e.run_id]) and t.step_slug = e.step_slug and t.task_index = e.task_index
-    returning t.flow_slug, t.step_slug, t.message_id),
-  hidden as (
-    update flowc.queue q
-    set vt = at_once + make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 2), read_ct = q.read_ct + 1, worker_id = take_over.worker_id
-    from again a
-    join pgflow.steps s on s.flow_slug = any (array[a.flow_slug]) and s.step_slug = a.step_slug
-    join pgflow.flows f on f.flow_slug = any (array[a.flow_slug])
-    where q.queue_name = any (array[a.flow_slug]) and q.msg_id = a.message_id)
-  select array_agg(a.message_id) into taken from again a;
+    returning t.run_id, t.step_slug, t.task_index, t.message_id)
+  select array_agg(a.run_id), array_agg(a.step_slug), array_agg(a.task_index), array_agg(a.message_id)
+  into runs, steps, indexes, messages from again a;
+  if runs is not null then
+    return query select * from flowc.begin_tasks(take_over.worker_id, at_once, runs, steps, indexes, messages, null, 1);
+  end if;
 
   -- Taken over too often: recovery ends it, which needs the lock of the run.
   insert into flowc.stalled (run_id, step_slug, task_index, attempt)
@@ -199,14 +204,16 @@ begin
   set vt = at_once + interval '10 seconds'
   from unnest(take_over.flow_slugs, take_over.message_ids) m(queue_name, msg_id)
   where q.queue_name = any (array[m.queue_name]) and q.msg_id = m.msg_id and q.vt <= at_once;
-  return coalesce(taken, '{}');
 end $$;
 
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid) returns setof pgflow.step_task_record
 language plpgsql as $$
 declare
-  free    bigint[];
-  claimed bigint[];
+  free     bigint[];
+  messages bigint[];
+  runs     uuid[];
+  steps    text[];
+  indexes  int[];
 begin
   -- In the order of a claim: the messages, then their tasks. A message that another
   -- holds is about to be another's; one that is not in the queue any more is no
@@ -220,25 +227,14 @@ begin
       for update skip locked) held on true
     where held.msg_id is not null or not exists (
       select from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id offset 0));
-  with started as (
-    update pgflow.step_tasks t
-    set status = 'started', attempts_count = t.attempts_count + 1, started_at = clock_timestamp(), last_worker_id = start_tasks.worker_id
-    from unnest(free) m(msg_id), pgflow.runs r, pgflow.step_states st
-    where t.message_id = any (array[m.msg_id]) and t.flow_slug = start_tasks.flow_slug and t.status = 'queued'
-      and r.run_id = any (array[t.run_id]) and r.status = 'started'
-      and st.run_id = any (array[t.run_id]) and st.step_slug = t.step_slug and st.status = 'started'
-    returning t.flow_slug, t.step_slug, t.message_id),
-  hidden as (
-    update flowc.queue q
-    set vt = clock_timestamp() + make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 2)
-    from started t
-    join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
-    join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
-    where q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id)
-  select array_agg(t.message_id) into claimed from started t;
+  select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.message_id)
+  into runs, steps, indexes, messages
+  from unnest(free) m(msg_id)
+  join pgflow.step_tasks t on t.message_id = any (array[m.msg_id])
+  where t.flow_slug = start_tasks.flow_slug and t.status = 'queued';
   return query
     with task as materialized (
-      select * from flowc.claimed_tasks(claimed)),
+      select * from flowc.begin_tasks(start_tasks.worker_id, clock_timestamp(), runs, steps, indexes, messages, null, 0)),
     large as materialized ( -- each array is taken out of storage once, however many of its elements are wanted
       select v.run_id, v.source, '[]' || v.value as elements
       from flowc.read_values(

@@ -7,10 +7,15 @@
 -- what others hold (see claim.sql); so does whoever else takes messages and tasks
 -- without their runs, as recovery does.
 
-create or replace function flowc.lock_runs(run_ids uuid[]) returns void
+-- Locks runs and says how many there are.
+create or replace function flowc.lock_runs(run_ids uuid[]) returns int
 language plpgsql as $$
+declare
+  locked int;
 begin
   perform from pgflow.runs r where r.run_id = any (lock_runs.run_ids) order by r.run_id for update;
+  get diagnostics locked = row_count;
+  return locked;
 end $$;
 
 -- Reports any number of tasks of one worker, in one transaction. A report counts
@@ -27,6 +32,7 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
   whole    boolean := 'completed' = all (finish.outcomes);
+  apart    boolean; -- whether no two reports are of the same run
   done     int;
   places   int[];
   runs     uuid[];
@@ -41,7 +47,7 @@ declare
   failed   int[];
   states   text[];
 begin
-  perform flowc.lock_runs(finish.run_ids);
+  apart := flowc.lock_runs(finish.run_ids) = cardinality(finish.run_ids);
 
   if whole then
     runs := finish.run_ids; steps := finish.step_slugs; indexes := finish.task_indexes;
@@ -54,7 +60,11 @@ begin
     where u.outcome = 'completed';
   end if;
   if runs is not null then
-    done := flowc.complete_tasks(runs, steps, indexes, results, messages, tries, finish.worker_id);
+    if apart then
+      done := flowc.complete_turn(runs, steps, indexes, results, messages, tries, finish.worker_id);
+    else
+      done := flowc.complete_tasks(runs, steps, indexes, results, messages, tries, finish.worker_id);
+    end if;
     if done < cardinality(runs) then
       return query -- an output that had to be an array and is none counts as a failure
         select u.n::int, coalesce(t.status = 'failed' and t.error_message like '[TYPE_VIOLATION]%', false), t.status, null::double precision
@@ -135,7 +145,9 @@ declare
   messages bigint[];
   runs     uuid[];
   steps    text[];
-  behind   record;
+  leading_runs  uuid[]; -- with the steps that others wait for
+  leading_steps text[];
+  odd_runs      uuid[];
 begin
   with done as (
     update pgflow.step_tasks t
@@ -174,12 +186,13 @@ begin
     from counted c
     cross join lateral (select * from pgflow.steps o where o.flow_slug = c.flow_slug and o.step_slug = c.step_slug offset 0) s
     where st.run_id = any (array[c.run_id]) and st.step_slug = c.step_slug
-    returning st.run_id, st.step_slug, st.status, c.n)
+    returning st.run_id, st.step_slug, c.n, st.status = 'completed' as over, exists (
+      select from pgflow.deps d where d.flow_slug = st.flow_slug and d.dep_slug = st.step_slug) as leads)
   select (select count(*) from done d), (select array_agg(d.flow_slug) from done d), (select array_agg(d.message_id) from done d),
-         array_agg(s.run_id order by s.n) filter (where s.status = 'completed'),
-         array_agg(s.step_slug order by s.n) filter (where s.status = 'completed')
-  into finished, queues, messages, runs, steps
-  from stepped s;
+         array_agg(s.run_id) filter (where s.over), array_agg(s.step_slug) filter (where s.over),
+         array_agg(s.run_id) filter (where s.over and s.leads), array_agg(s.step_slug) filter (where s.over and s.leads)
+  into finished, queues, messages, runs, steps, leading_runs, leading_steps
+  from (select * from stepped o order by o.n) s;
 
   if finished > 0 then
     perform flowc.archive_messages(queues, messages);
@@ -188,10 +201,12 @@ begin
     if flowc.events_wanted() then
       perform flowc.emit_steps(runs, steps);
     end if;
-    select * into behind from flowc.settle(runs, steps, true);
-    perform flowc.count_down(runs, array_fill(1, array[cardinality(runs)]), behind.odd_runs is null);
-    if behind.odd_runs is not null then
-      perform flowc.advance(behind.odd_runs);
+    if leading_runs is not null then
+      select s.odd_runs into odd_runs from flowc.settle(leading_runs, leading_steps, true) s;
+    end if;
+    perform flowc.count_down(runs, array_fill(1, array[cardinality(runs)]), odd_runs is null);
+    if odd_runs is not null then
+      perform flowc.advance(odd_runs);
       perform flowc.finish_runs(runs);
     end if;
   end if;

@@ -125,6 +125,9 @@ begin
   if flowc.events_wanted() then
     perform flowc.emit_runs(announce_end.run_ids);
   end if;
+  if not exists (select from flowc.waiters) then
+    return;
+  end if;
   with woken as (
     delete from flowc.waiters w using unnest(announce_end.run_ids) u(run_id) where w.run_id = any (array[u.run_id]) returning w.run_id)
   select array_agg(w.run_id) into waited_for from woken w;
