@@ -1,0 +1,85 @@
+package flowtest
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// DB is an inline database: a [runtime.DB] in which the runs of some flows are done
+// when they are started. It may be used by several goroutines, and by handlers.
+type DB struct {
+	flows map[string]*flow
+
+	mu    sync.Mutex
+	runs  map[string]*run
+	tries []Try
+}
+
+var _ runtime.DB = (*DB)(nil)
+
+// Inline makes an inline database that has the flows of some services and does their
+// tasks. A flow may have several services, for steps that one leaves to another. It
+// panics if a service could not be given to a worker.
+func Inline(services ...runtime.Service) *DB {
+	db := &DB{flows: map[string]*flow{}, runs: map[string]*run{}}
+	for _, s := range services {
+		if err := db.add(s); err != nil {
+			panic(err)
+		}
+	}
+	return db
+}
+
+func (db *DB) add(s runtime.Service) error {
+	f, err := newFlow(s.Definition())
+	if err != nil {
+		return err
+	}
+	if known := db.flows[f.slug]; known != nil {
+		f = known
+	}
+	for _, h := range s.Handlers() {
+		step := f.step(h.Step())
+		switch {
+		case step == nil:
+			return fmt.Errorf("flowc: flowtest: there is a handler for step %q, which flow %s does not have", h.Step(), f.slug)
+		case step.handler != nil:
+			return fmt.Errorf("flowc: flowtest: there are two handlers for step %s of flow %s", h.Step(), f.slug)
+		}
+		step.handler = &h
+	}
+	db.flows[f.slug] = f
+	return nil
+}
+
+// A Try is one try at a task, and what became of it.
+type Try struct {
+	runtime.Task
+	Outcome worker.Outcome
+	// Err is why it did not complete.
+	Err string
+	// RetryIn is how long the next try would have waited, if there was one.
+	RetryIn time.Duration
+}
+
+// Tries are all tries so far at the tasks of a step, given as flow.step, in their
+// order. It panics if there is no such step.
+func (db *DB) Tries(step string) (tries []Try) {
+	slug, name, _ := strings.Cut(step, ".")
+	if f := db.flows[slug]; f == nil || f.step(name) == nil {
+		panic(fmt.Sprintf("flowc: flowtest: Tries(%q): there is no such step, it has to be given as flow.step", step))
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for _, t := range db.tries {
+		if t.Flow == slug && t.Step == name {
+			tries = append(tries, t)
+		}
+	}
+	return tries
+}

@@ -1,0 +1,91 @@
+package flowtest
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/try"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// work does the tasks of a run until none is left, or none that anybody does. The
+// lock is held by the caller, and not while a handler runs.
+func (db *DB) work(r *run) {
+	r.advance()
+	for {
+		at := -1
+		for i, t := range r.queue {
+			if t.state.handler != nil {
+				at = i
+				break
+			}
+		}
+		if at < 0 {
+			return
+		}
+		t := r.queue[at]
+		t.tries++
+		t.state.attempts++
+		info := runtime.Task{
+			RunID: r.id, Flow: r.flow.slug, Step: t.state.slug, Index: t.index,
+			Attempt: t.tries, MaxAttempts: t.state.maxAttempts, Headers: r.headers,
+		}
+		result := db.attempt(t, info, r.values(t))
+		db.settle(r, t, at, info, result)
+	}
+}
+
+// attempt calls the handler. Its context has nothing of the caller's: in production
+// it would not have that either.
+func (db *DB) attempt(t *task, info runtime.Task, v runtime.Values) try.Result {
+	db.mu.Unlock()
+	defer db.mu.Lock()
+	ctx, cancel := context.WithTimeoutCause(runtime.WithTask(context.Background(), info), t.state.timeout, runtime.ErrTaskTimeout)
+	defer cancel()
+	output, err := try.Call(ctx, *t.state.handler, v)
+	return try.Judge(ctx, t.state.timeout, output, err)
+}
+
+// settle records a try and does what follows from it.
+func (db *DB) settle(r *run, t *task, at int, info runtime.Task, result try.Result) {
+	record := Try{Task: info, Err: result.Err}
+	st := t.state
+	switch {
+	case result.Outcome == try.Completed:
+		record.Outcome = worker.Completed
+	case result.Outcome == try.Failed && t.tries < st.maxAttempts:
+		record.Outcome, record.RetryIn = worker.Retried, st.retryDelay(t.tries)
+		if result.Delay != nil {
+			record.RetryIn = *result.Delay
+		}
+		st.err = ""
+	case result.Outcome == try.Skipped && st.whenExhausted == runtime.FailRun:
+		record.Outcome = worker.Failed
+		record.Err = fmt.Sprintf(`flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step`, st.slug, result.Err)
+	case result.Outcome == try.Skipped:
+		record.Outcome = worker.Skipped
+	default:
+		record.Outcome = worker.Failed
+	}
+	db.tries = append(db.tries, record)
+	if record.Outcome == worker.Retried {
+		return // it keeps its place
+	}
+	r.queue = append(r.queue[:at:at], r.queue[at+1:]...)
+	if record.Outcome == worker.Completed {
+		r.complete(t, result.Output)
+		return
+	}
+	r.exhaust(t, record.Err)
+}
+
+// stuckAt is a step whose tasks nobody does, if the run stands still for that.
+func (r *run) stuckAt() *step {
+	for _, t := range r.queue {
+		if t.state.handler == nil {
+			return t.state.step
+		}
+	}
+	return nil
+}
