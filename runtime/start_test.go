@@ -191,7 +191,15 @@ func TestStartInTransaction(t *testing.T) {
 	_, err = run.Wait(ctx)
 	require.ErrorIs(t, err, runtime.ErrWaitInTx)
 	require.ErrorContains(t, err, "Via")
+	for name, err := range map[string]error{
+		"StartFlowSync": second(runtime.StartFlowSync(ctx, committed, "greeting", nil)),
+		"StartSync":     second(typed.StartSync(ctx, committed, greet{})),
+	} {
+		require.ErrorIs(t, err, runtime.ErrWaitInTx, name)
+	}
+	require.Zero(t, count(t, pool, `SELECT count(*) FROM pgflow.runs`), "what cannot be waited for is not started")
 	require.NoError(t, committed.Commit(ctx))
+	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.runs`))
 	wait := waiting(ctx, run.Via(pool))
 	h := newHand(t, pool)
 	h.finish("greeting", "completed", `"hello"`)

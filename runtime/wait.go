@@ -78,7 +78,11 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 		if o.timeout != nil && *o.timeout == 0 {
 			return none, r.waited()
 		}
-		if bell.arm(ctx) {
+		armed := armWait
+		if o.timeout != nil {
+			armed = min(armWait, max(time.Until(deadline), 0))
+		}
+		if bell.arm(ctx, armed) {
 			continue // it may have ended before the bell could ring for it
 		}
 		poll := time.NewTimer(bell.interval(o.poll))
@@ -196,7 +200,7 @@ type bell struct {
 
 // arm asks the database to ring for the run, and reports whether it did so just
 // now: what happened before is not rung for.
-func (b *bell) arm(ctx context.Context) bool {
+func (b *bell) arm(ctx context.Context, limit time.Duration) bool {
 	pool, ok := b.db.(*pgxpool.Pool)
 	if !ok || upstream.Of(pool).Kind() == upstream.Contract { // nobody would ring
 		return false
@@ -209,7 +213,7 @@ func (b *bell) arm(ctx context.Context) bool {
 	if live == 0 || live == b.armed {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, armWait)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	_, err := collect(ctx, b.db, pgx.RowTo[*string], `SELECT flowc.await_run($1::text::uuid)::text`, b.id)
 	if err != nil {

@@ -287,6 +287,40 @@ func TestLostTask(t *testing.T) {
 	eventually(t, func() bool { return w.Stats().Lost == 1 }, "the result is dropped")
 }
 
+// The context of a running handler ends when its run is cancelled, with its cause,
+// and what it gives then is dropped. A retry does the task again.
+func TestCancelledRunEndsItsHandlers(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	began, causes := make(chan struct{}, 2), make(chan error, 1)
+	flow := job[int, string]("long", runtime.FlowOptions{})
+	service := serve(flow, func(ctx context.Context, _ int) (string, error) {
+		began <- struct{}{}
+		if len(causes) == cap(causes) {
+			return "again", nil
+		}
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return "too late", nil
+	})
+	pool := database(t, service)
+	w := run(t, pool, worker.Config{}, service)
+	started, err := flow.Start(ctx, pool, 0)
+	require.NoError(t, err)
+	receive(t, began)
+	require.NoError(t, runtime.CancelRun(ctx, pool, started.ID(), "enough"))
+	eventually(t, func() bool { return w.Stats().Lost == 1 }, "the result is dropped")
+	_, err = started.Wait(ctx)
+	failed := failure(t, err)
+	require.Equal(t, runtime.RunCancelled, failed.Status)
+	require.Equal(t, "enough", failed.Message)
+	require.NoError(t, runtime.RetryRun(ctx, pool, started.ID()))
+	out, err := started.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "again", out)
+	require.ErrorIs(t, receive(t, causes), runtime.ErrTaskLost)
+}
+
 // A worker whose heart stops loses its tasks to another, and its late report
 // changes nothing.
 func TestTakeOver(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -80,6 +81,15 @@ type connection struct {
 }
 
 func (c *connection) isFrozen() bool { return c.number <= c.network.frozen.Load() }
+
+// SetDeadline is called with a time to come by what closes a connection: pgx would
+// wait for the other end of a frozen one for 15 seconds, and tests for pgx.
+func (c *connection) SetDeadline(at time.Time) error {
+	if soon := time.Now().Add(time.Second); c.isFrozen() && at.After(soon) {
+		at = soon
+	}
+	return c.Conn.SetDeadline(at)
+}
 
 func (c *connection) Write(p []byte) (int, error) {
 	if c.isFrozen() {
