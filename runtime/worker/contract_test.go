@@ -307,6 +307,35 @@ func TestContractWithout(t *testing.T) {
 	}
 }
 
+// Limits hold there, too: a step with one is read by itself.
+func TestContractLimits(t *testing.T) {
+	t.Parallel()
+	var busy, most atomic.Int64
+	service := ordersService(func(_ context.Context, line string) (string, error) {
+		now := busy.Add(1)
+		defer busy.Add(-1)
+		for {
+			seen := most.Load()
+			if now <= seen || most.CompareAndSwap(seen, now) {
+				break
+			}
+		}
+		time.Sleep(5 * time.Millisecond) // so that others could come
+		return "[" + line + "]", nil
+	})
+	service = runtime.Serve(service.Definition(), service.Handlers(), runtime.Limit(2, "pack"))
+	ctx, pool, _ := contract(t, service)
+	run(t, pool, worker.Config{Concurrency: 8}, service)
+	in := order{Buyer: "Ada"}
+	for i := range 20 {
+		in.Lines = append(in.Lines, fmt.Sprint(i))
+	}
+	out, err := orders.StartSync(ctx, pool, in)
+	require.NoError(t, err)
+	require.Len(t, out.Parcels, 20)
+	require.EqualValues(t, 2, most.Load())
+}
+
 func TestContractRefusesWhatItWasNotBuiltFor(t *testing.T) {
 	t.Parallel()
 	service := ordersService(box)
