@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
-	"github.com/flowc-dev/flowc/runtime/internal/faultnet"
 )
 
 func TestCancelRun(t *testing.T) {
@@ -219,11 +218,7 @@ func TestSteeringOddRuns(t *testing.T) {
 // A call whose reply is lost has been done, and is not an error the second time.
 func TestSteeringSurvivesLostReplies(t *testing.T) {
 	t.Parallel()
-	ctx, direct := open(t)
-	var network faultnet.Network
-	pool, err := network.Through(direct)
-	require.NoError(t, err)
-	defer pool.Close()
+	ctx, direct, network, pool := openThrough(t)
 	run, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
 	network.CutReplies("cancel_run", 1)

@@ -16,11 +16,7 @@ import (
 // A start whose reply is lost has happened; it is repeated and still one run.
 func TestStartSurvivesLostReplies(t *testing.T) {
 	t.Parallel()
-	ctx, direct := open(t)
-	var network faultnet.Network
-	pool, err := network.Through(direct)
-	require.NoError(t, err)
-	defer pool.Close()
+	ctx, direct, network, pool := openThrough(t)
 	for i := range 20 {
 		network.CutReplies("flowc.start", 2)
 		run, err := typed.Start(ctx, pool, greet{})
@@ -34,11 +30,7 @@ func TestStartSurvivesLostReplies(t *testing.T) {
 // Through anything but a pool, a lost reply is the caller's to deal with.
 func TestStartThroughAConnectionIsNotRepeated(t *testing.T) {
 	t.Parallel()
-	ctx, direct := open(t)
-	var network faultnet.Network
-	pool, err := network.Through(direct)
-	require.NoError(t, err)
-	defer pool.Close()
+	ctx, _, network, pool := openThrough(t)
 	conn, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig)
 	require.NoError(t, err)
 	defer conn.Close(ctx)
@@ -104,11 +96,7 @@ func TestKeySurvivesALostCommit(t *testing.T) {
 // or for a database that does not answer.
 func TestWaitNeverOutlastsItsTime(t *testing.T) {
 	t.Parallel()
-	ctx, direct := open(t)
-	var network faultnet.Network
-	pool, err := network.Through(direct)
-	require.NoError(t, err)
-	defer pool.Close()
+	ctx, direct, network, pool := openThrough(t)
 	run, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
 	const limit = 500 * time.Millisecond
@@ -155,11 +143,7 @@ func timed(do func()) time.Duration {
 
 func TestWaitSurvivesHalfOpenConnections(t *testing.T) {
 	t.Parallel()
-	ctx, direct := open(t)
-	var network faultnet.Network
-	pool, err := network.Through(direct)
-	require.NoError(t, err)
-	defer pool.Close()
+	ctx, direct, network, pool := openThrough(t)
 	run, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
 	wait := waiting(ctx, run, runtime.WithPollInterval(time.Hour))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/internal/faultnet"
 )
 
 // patience is how long a test waits for what must happen.
@@ -53,6 +54,17 @@ func open(t *testing.T) (context.Context, *pgxpool.Pool) {
 	_, err := typed.Upsert(ctx, pool)
 	require.NoError(t, err)
 	return ctx, pool
+}
+
+// openThrough is the same, and a pool that goes through a network.
+func openThrough(t *testing.T) (ctx context.Context, direct *pgxpool.Pool, network *faultnet.Network, pool *pgxpool.Pool) {
+	t.Helper()
+	ctx, direct = open(t)
+	network = new(faultnet.Network)
+	pool, err := network.Through(direct)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return ctx, direct, network, pool
 }
 
 // A hand is a worker that does one task at a time, when it is told to.
