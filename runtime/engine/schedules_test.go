@@ -2,10 +2,14 @@ package engine_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 )
 
 // upsertCron puts a flow of one step into the database, with or without a schedule,
@@ -274,6 +278,73 @@ func TestTicksTogether(t *testing.T) {
 		require.Equal(t, flows, sum, "in round %d", round)
 	}
 	require.Equal(t, fmt.Sprintf("%d %[1]d", flows*rounds), d.table(`select count(*), count(distinct (flow_slug, tick_at)) from pgflow.runs join flowc.ticks using (run_id)`))
+}
+
+// TestScheduleStorm has sessions do to a few schedules whatever can be done to them,
+// at once: nobody waits for each other in a circle, and nothing is left that should
+// not be there.
+func TestScheduleStorm(t *testing.T) {
+	t.Parallel()
+	for _, level := range []string{"read committed", "repeatable read", "serializable"} {
+		t.Run(level, func(t *testing.T) {
+			t.Parallel()
+			d := newDB(t)
+			d.exec(`do $$ begin execute format('alter database %I set default_transaction_isolation to ' || quote_literal('` + level + `'), current_database()); end $$`)
+			pool := dbtest.Connect(t, d.pool.Config().ConnString())
+			seed := uint64(time.Now().UnixNano())
+			t.Logf("seed %d", seed)
+			slugs := []string{"report", "report_v2", "report_v3", "tidy"}
+			const step = `[{"slug": "a", "stepType": "single", "dependencies": [], "whenUnmet": "skip", "whenExhausted": "fail",
+				"requiredInputPattern": {"defined": false}, "forbiddenInputPattern": {"defined": false}}]`
+			deeds := []struct {
+				sql  string
+				args func(r *rand.Rand) []any
+			}{
+				{`select flowc.start_due($1)`, func(*rand.Rand) []any { return []any{slugs} }},
+				{`select flowc.start_due($1)`, func(*rand.Rand) []any { return []any{slugs} }},
+				{`update flowc.schedules set next_at = clock_timestamp() - interval '1 second' where flow_slug = $1 and next_at is not null`, nil},
+				{`update flowc.schedules set computed_at = clock_timestamp() + interval '1 hour' where flow_slug = $1`, nil},
+				{`select flowc.upsert_flow($1, jsonb_build_object('options', jsonb_build_object('cron', $2::text), 'steps', $3::jsonb), false)`, func(r *rand.Rand) []any {
+					return []any{slugs[r.IntN(4)], []string{"@every 1h", "*/5 * * * *"}[r.IntN(2)], step}
+				}},
+				{`select flowc.delete_flow($1)`, nil},
+				{`select flowc.pause_schedule($1)`, nil},
+				{`select flowc.resume_schedule($1)`, nil},
+				{`select flowc.run_schedule($1, gen_random_uuid()) from generate_series(1, 20)`, nil},
+				{`select flowc.list_schedules()`, func(*rand.Rand) []any { return nil }},
+				{`select flowc.cancel_run(r.run_id) from (select run_id from pgflow.runs where flow_slug = $1 and status = 'started' order by run_id offset 0) r`, nil},
+				{`select flowc.prune_flows($1, interval '0', 50)`, func(*rand.Rand) []any { return []any{slugs} }},
+				{`select flowc.prune_flows($1, interval '0', 50)`, func(*rand.Rand) []any { return []any{slugs} }},
+			}
+			var sessions sync.WaitGroup
+			for session := range 8 {
+				r := rand.New(rand.NewPCG(seed, uint64(session)))
+				sessions.Go(func() {
+					for range 150 {
+						deed := deeds[r.IntN(len(deeds))]
+						args := []any{slugs[r.IntN(len(slugs))]}
+						if deed.args != nil {
+							args = deed.args(r)
+						}
+						if err := retry(func() error {
+							_, err := pool.Exec(t.Context(), deed.sql, args...)
+							return err
+						}); err != nil {
+							t.Errorf("%s: %v", deed.sql, err)
+							return
+						}
+					}
+				})
+			}
+			sessions.Wait()
+			// What the statistics say comes late; the sessions have ended when it is there.
+			pool.Close()
+			require.Equal(t, "0 0 0", d.table(`
+				select (select deadlocks from pg_stat_database where datname = current_database()),
+				       (select count(*) from flowc.ticks where run_id not in (select run_id from pgflow.runs)),
+				       (select count(*) from flowc.schedules where error_message is not null)`))
+		})
+	}
 }
 
 // TestSleepUntilTick holds that a worker which waits is told of the next tick.
