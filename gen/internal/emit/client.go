@@ -8,7 +8,7 @@ import (
 
 // A function is one of the functions that call a method of flow.
 type function struct {
-	doc     []string
+	doc     string
 	name    string
 	params  []jen.Code // after ctx and db
 	results []jen.Code
@@ -18,7 +18,7 @@ type function struct {
 }
 
 func (f *file) function(fn function) {
-	f.comments(fn.doc...)
+	f.comment(fn.doc)
 	call := jen.Id("flow").Dot(fn.method).Call(append([]jen.Code{jen.Id("ctx"), jen.Id("db")}, fn.args...)...)
 	body := []jen.Code{jen.Return(call)}
 	if fn.only {
@@ -64,9 +64,7 @@ func (f *file) start() {
 	opts, spread := f.startOptions()
 	params, args := f.input()
 	f.function(function{
-		doc: []string{
-			"Start" + name + " starts a run. In a transaction, it starts when the transaction commits.",
-		},
+		doc:     "Start" + name + " starts a run. In a transaction, it starts when the transaction commits.",
 		name:    "Start" + name,
 		params:  append(params, opts),
 		results: []jen.Code{f.run(), jen.Error()},
@@ -80,7 +78,7 @@ func (f *file) start() {
 		what = "starts a run, waits for its end and returns what it gave."
 	}
 	f.function(function{
-		doc:     []string{"Start" + name + "Sync " + what},
+		doc:     "Start" + name + "Sync " + what,
 		name:    "Start" + name + "Sync",
 		params:  append(params, opts),
 		results: results,
@@ -100,7 +98,7 @@ func (f *file) startMany(name, verb string) {
 		each = "n runs"
 	}
 	f.function(function{
-		doc:     []string{name + " " + verb + " " + each + " in one round trip: in order, all or none."},
+		doc:     name + " " + verb + " " + each + " in one round trip: in order, all or none.",
 		name:    name,
 		params:  []jen.Code{param, opts},
 		results: []jen.Code{jen.Index().Add(f.run()), jen.Error()},
@@ -116,9 +114,7 @@ func (f *file) enqueue() {
 	params, args := f.input()
 	results := []jen.Code{f.run(), jen.Error()}
 	f.function(function{
-		doc: []string{
-			"Enqueue" + name + " enqueues a run. In a transaction, it is enqueued when the transaction commits.",
-		},
+		doc:     "Enqueue" + name + " enqueues a run. In a transaction, it is enqueued when the transaction commits.",
 		name:    "Enqueue" + name,
 		params:  append(params, opts),
 		results: results,
@@ -126,7 +122,7 @@ func (f *file) enqueue() {
 		args:    append(args, spread),
 	})
 	f.function(function{
-		doc:     []string{"Enqueue" + name + "In enqueues a run that starts after a delay."},
+		doc:     "Enqueue" + name + "In enqueues a run that starts after a delay.",
 		name:    "Enqueue" + name + "In",
 		params:  append(params, jen.Id("delay").Qual("time", "Duration"), opts),
 		results: results,
@@ -134,7 +130,7 @@ func (f *file) enqueue() {
 		args:    append(args, jen.Id("delay"), spread),
 	})
 	f.function(function{
-		doc:     []string{"Enqueue" + name + "At enqueues a run that starts at a time."},
+		doc:     "Enqueue" + name + "At enqueues a run that starts at a time.",
 		name:    "Enqueue" + name + "At",
 		params:  append(params, jen.Id("at").Qual("time", "Time"), opts),
 		results: results,
@@ -148,10 +144,7 @@ func (f *file) enqueue() {
 func (f *file) manage() {
 	name := f.flow.Base
 	f.function(function{
-		doc: []string{
-			"Get" + name + " is a run that was started before. A run of another flow is",
-			"runtime.ErrRunNotFound.",
-		},
+		doc:     "Get" + name + " finds a run that was started before. A run of another flow is [runtime.ErrRunNotFound].",
 		name:    "Get" + name,
 		params:  []jen.Code{jen.Id("id").String()},
 		results: []jen.Code{f.run(), jen.Error()},
@@ -159,11 +152,7 @@ func (f *file) manage() {
 		args:    []jen.Code{jen.Id("id")},
 	})
 	f.function(function{
-		doc: []string{
-			"Upsert" + name + " puts the definition into the database. One of another shape, with",
-			"its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as",
-			"it is, with a runtime.MismatchError.",
-		},
+		doc:     "Upsert" + name + " puts the definition into the database. One of another shape, with its runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with a [runtime.MismatchError].",
 		name:    "Upsert" + name,
 		params:  []jen.Code{jen.Id("opts").Op("...").Add(f.runtime("UpsertOption"))},
 		results: []jen.Code{f.runtime("UpsertResult"), jen.Error()},
@@ -171,11 +160,7 @@ func (f *file) manage() {
 		args:    []jen.Code{jen.Id("opts").Op("...")},
 	})
 	f.function(function{
-		doc: []string{
-			"Delete" + name + " removes the " + f.kind() + " with all its runs from the database. While some",
-			"have not ended it is left as it is, with a runtime.ActiveRunsError, unless",
-			"runtime.AllowDataLoss is given.",
-		},
+		doc:     "Delete" + name + " removes the " + f.kind() + " with all its runs from the database. While some have not ended it is left as it is, with a [runtime.ActiveRunsError], unless [runtime.AllowDataLoss] is given.",
 		name:    "Delete" + name,
 		params:  []jen.Code{jen.Id("opts").Op("...").Add(f.runtime("DeleteOption"))},
 		results: []jen.Code{f.runtime("Deleted"), jen.Error()},
@@ -183,7 +168,7 @@ func (f *file) manage() {
 		args:    []jen.Code{jen.Id("opts").Op("...")},
 	})
 	f.function(function{
-		doc:     []string{name + "Exists reports whether the database has the " + f.kind() + "."},
+		doc:     name + "Exists reports whether the database has the " + f.kind() + ".",
 		name:    name + "Exists",
 		results: []jen.Code{jen.Bool(), jen.Error()},
 		method:  "Exists",
@@ -195,7 +180,7 @@ func (f *file) flowVar() {
 	output := ""
 	if f.flow.Result.Kind == model.Join {
 		output = "output"
-		f.comments("output is what the flow gives, from where it comes.")
+		f.comment("output is what the flow gives, from where it comes.")
 		f.Var().Id(output).Op("=").Add(f.join(f.flow.Result))
 		f.Line()
 	}
@@ -205,7 +190,7 @@ func (f *file) flowVar() {
 		for _, check := range checks {
 			args.Add(check).Op(",").Line()
 		}
-		f.comments("flow has the conditions once more, as values, whose JSON Upsert"+f.flow.Base+" compares with", "the patterns above.")
+		f.comment("flow has the conditions once more, as values, whose JSON Upsert" + f.flow.Base + " compares with the patterns of Definition.")
 	}
 	f.Var().Id("flow").Op("=").Add(f.runtime("NewFlow")).Types(f.none(f.flow.In)).Op("(").Add(args).Op(")")
 	f.Line()

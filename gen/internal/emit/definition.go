@@ -10,7 +10,7 @@ import (
 
 // definition writes the slug and the runtime.Definition.
 func (f *file) definition() {
-	f.comments("Slug is the name of the " + f.kind() + " in the database.")
+	f.comment("Slug is the name of the " + f.kind() + " in the database.")
 	f.Const().Id("Slug").Op("=").Lit(f.flow.Slug)
 	f.Line()
 
@@ -23,7 +23,7 @@ func (f *file) definition() {
 		fields = append(fields, jen.Id("Cron").Op(":").Lit(f.flow.Cron))
 	}
 	fields = append(fields, jen.Id("Steps").Op(":").Index().Add(f.runtime("StepOptions")).Add(lines(steps...)))
-	f.comments("Definition is the " + f.kind() + " as the database keeps it.")
+	f.comment("Definition is the " + f.kind() + " as the database keeps it.")
 	f.Var().Id("Definition").Op("=").Add(f.runtime("Definition")).Add(lines(
 		jen.Id("Slug").Op(":").Id("Slug"),
 		jen.Id("FlowOptions").Op(":").Add(f.runtime("FlowOptions")).Add(lines(fields...)),

@@ -49,12 +49,13 @@ func File(flow *model.Flow) ([]byte, error) {
 		f.start()
 	}
 	f.manage()
-	f.flowVar()
 	if flow.Job {
 		f.handler()
 	} else {
 		f.handlers()
 	}
+	f.flowVar()
+	f.stepInputs()
 	f.guard()
 
 	var raw bytes.Buffer
@@ -74,6 +75,9 @@ func (f *file) db() jen.Code  { return jen.Id("db").Qual(runtimePath, "DB") }
 
 // runtime is a name of package runtime.
 func (f *file) runtime(name string) *jen.Statement { return jen.Qual(runtimePath, name) }
+
+// comment adds a doc comment, broken into lines.
+func (f *file) comment(text string) { f.comments(wrap(text)...) }
 
 // comments adds a doc comment of several lines.
 func (f *file) comments(lines ...string) {

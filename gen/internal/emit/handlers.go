@@ -8,14 +8,6 @@ import (
 
 // handlers writes the interface of a flow's handlers and what serves them.
 func (f *file) handlers() {
-	for _, s := range f.flow.Steps {
-		if name := f.joins[s]; name != "" {
-			f.comments(name + " is what " + s.Slug + " takes, from where it comes.")
-			f.Var().Id(name).Op("=").Add(f.join(s.Source))
-			f.Line()
-		}
-	}
-
 	var methods, handlers []jen.Code
 	for i, s := range f.flow.Steps {
 		if i > 0 {
@@ -31,9 +23,21 @@ func (f *file) handlers() {
 	f.Type().Id("Handlers").Interface(methods...)
 	f.Line()
 
-	f.comments("Serve does the work of the flow with h. It is what a worker is given.")
+	f.comment("Serve does the work of the flow with h. It is what a worker is given.")
 	f.serve(jen.Id("h").Id("Handlers"), handlers)
 	f.serveAs("h", "Handlers")
+}
+
+// stepInputs writes the variables that hold the sources of steps which take several
+// values.
+func (f *file) stepInputs() {
+	for _, s := range f.flow.Steps {
+		if name := f.joins[s]; name != "" {
+			f.comment(name + " is what " + s.Slug + " takes, from where it comes.")
+			f.Var().Id(name).Op("=").Add(f.join(s.Source))
+			f.Line()
+		}
+	}
 }
 
 // handler writes the function type of a job's handler and what serves it.
@@ -43,7 +47,7 @@ func (f *file) handler() {
 	f.Type().Id("Handler").Func().Add(f.handlerSignature(s))
 	f.Line()
 
-	f.comments("Serve does the work of the job with fn. It is what a worker is given.")
+	f.comment("Serve does the work of the job with fn. It is what a worker is given.")
 	f.serve(jen.Id("fn").Id("Handler"), []jen.Code{f.handle(s, jen.Id("fn"))})
 	f.serveAs("fn", "Handler")
 }
@@ -60,8 +64,7 @@ func (f *file) serve(param jen.Code, handlers []jen.Code) {
 }
 
 func (f *file) serveAs(param, typ string) {
-	f.comments("ServeAs does the work of the same "+f.kind()+" under another slug, which has to have",
-		"the same steps.")
+	f.comment("ServeAs does the work of the same " + f.kind() + " under another slug, which has to have the same steps.")
 	f.Func().Id("ServeAs").Params(jen.Id("slug").String(), jen.Id(param).Id(typ), f.serveOptions()).
 		Add(f.runtime("Service")).
 		Block(jen.Return(jen.Id("Serve").Call(jen.Id(param), jen.Id("opts").Op("...")).Dot("As").Call(jen.Id("slug"))))
@@ -106,7 +109,7 @@ func (f *file) handle(s *model.Step, fn jen.Code) jen.Code {
 func (f *file) guard() {
 	f.comments(
 		"goGenerateIsDue is "+f.flow.Name+" as it was when this file was generated.",
-		"If the next line does not compile, it has changed since.",
+		"If the last line does not compile, it has changed since: run go generate.",
 	)
 	f.Type().Id("goGenerateIsDue").Op("=").Add(f.structure(f.flow.Declared, true))
 	f.Line()

@@ -211,11 +211,11 @@ func or[T any](v *T, otherwise T) T {
 	return otherwise
 }
 
-// wrap breaks a text into lines of up to 80 characters.
+// wrap breaks a text into lines of up to 88 characters.
 func wrap(text string) (lines []string) {
 	line := ""
 	for _, word := range strings.Fields(text) {
-		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > 80 {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > 88 {
 			lines = append(lines, line)
 			line = ""
 		}

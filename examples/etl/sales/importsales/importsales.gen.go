@@ -46,27 +46,28 @@ func StartImportSalesSync(ctx context.Context, db runtime.DB, in sales.File, opt
 	return flow.StartSync(ctx, db, in, opts...)
 }
 
-// StartManyImportSales starts a run for each input in one round trip: in order, all or none.
+// StartManyImportSales starts a run for each input in one round trip: in order, all or
+// none.
 func StartManyImportSales(ctx context.Context, db runtime.DB, ins []sales.File, opts ...runtime.StartOption) ([]*runtime.Run[sales.Summary], error) {
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetImportSales is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetImportSales finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetImportSales(ctx context.Context, db runtime.DB, id string) (*runtime.Run[sales.Summary], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertImportSales puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertImportSales puts the definition into the database. One of another shape, with its
+// runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is,
+// with a [runtime.MismatchError].
 func UpsertImportSales(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteImportSales removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteImportSales removes the flow with all its runs from the database. While some have
+// not ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteImportSales(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -76,11 +77,8 @@ func ImportSalesExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[sales.File](Definition, runtime.Output[sales.Summary]("summarise"))
-
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 1m.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 1m.
 type Handlers interface {
 	// Extract reads the lines of the file.
 	Extract(ctx context.Context, in sales.File) ([]sales.Line, error)
@@ -103,14 +101,16 @@ func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(h, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[sales.File](Definition, runtime.Output[sales.Summary]("summarise"))
+
 // goGenerateIsDue is ImportSales as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[sales.File, sales.Summary] `timeout:"1m"`
 

@@ -52,22 +52,22 @@ func StartManyGreet(ctx context.Context, db runtime.DB, ins []party.List, opts .
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetGreet is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetGreet finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetGreet(ctx context.Context, db runtime.DB, id string) (*runtime.Run[party.Toast], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertGreet puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertGreet puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertGreet(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteGreet removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteGreet removes the flow with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteGreet(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -77,11 +77,8 @@ func GreetExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[party.List](Definition, runtime.Output[party.Toast]("toast"))
-
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 1m.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 1m.
 type Handlers interface {
 	// Guests reads the list.
 	Guests(ctx context.Context, in party.List) ([]party.Guest, error)
@@ -104,14 +101,16 @@ func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(h, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[party.List](Definition, runtime.Output[party.Toast]("toast"))
+
 // goGenerateIsDue is Greet as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[party.List, party.Toast] `max_attempts:"3" base_delay:"1s"`
 

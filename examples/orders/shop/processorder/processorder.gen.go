@@ -55,7 +55,8 @@ var Definition = runtime.Definition{
 	},
 }
 
-// StartProcessOrder starts a run. In a transaction, it starts when the transaction commits.
+// StartProcessOrder starts a run. In a transaction, it starts when the transaction
+// commits.
 func StartProcessOrder(ctx context.Context, db runtime.DB, in shop.Order, opts ...runtime.StartOption) (*runtime.Run[shop.Shipment], error) {
 	return flow.Start(ctx, db, in, opts...)
 }
@@ -65,27 +66,28 @@ func StartProcessOrderSync(ctx context.Context, db runtime.DB, in shop.Order, op
 	return flow.StartSync(ctx, db, in, opts...)
 }
 
-// StartManyProcessOrder starts a run for each input in one round trip: in order, all or none.
+// StartManyProcessOrder starts a run for each input in one round trip: in order, all or
+// none.
 func StartManyProcessOrder(ctx context.Context, db runtime.DB, ins []shop.Order, opts ...runtime.StartOption) ([]*runtime.Run[shop.Shipment], error) {
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetProcessOrder is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetProcessOrder finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetProcessOrder(ctx context.Context, db runtime.DB, id string) (*runtime.Run[shop.Shipment], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertProcessOrder puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertProcessOrder puts the definition into the database. One of another shape, with its
+// runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is,
+// with a [runtime.MismatchError].
 func UpsertProcessOrder(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteProcessOrder removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteProcessOrder removes the flow with all its runs from the database. While some have
+// not ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteProcessOrder(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -95,8 +97,55 @@ func ProcessOrderExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-// flow has the conditions once more, as values, whose JSON UpsertProcessOrder compares with
-// the patterns above.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 1m.
+type Handlers interface {
+	// Validate checks the stock and the total.
+	Validate(ctx context.Context, in shop.Order) (shop.Checked, error)
+
+	// Lines lists what has to be packed.
+	Lines(ctx context.Context, in shop.Checked) ([]shop.Line, error)
+
+	// Charge takes the payment.
+	//
+	// It is tried up to 5 times, after waits of 2s, 4s, 8s and 16s.
+	Charge(ctx context.Context, in shop.Checked) (shop.Receipt, error)
+
+	// Pack packs one line of the order.
+	//
+	// It is called once for each element that lines gives.
+	Pack(ctx context.Context, item shop.Line) (shop.Parcel, error)
+
+	// Ship books the courier, once the payment and every parcel are in.
+	Ship(ctx context.Context, in shop.ShipInput) (shop.Shipment, error)
+
+	// Notify mails the customer, if they asked for it.
+	//
+	// It runs only if Validate.NotifyByMail; otherwise it is skipped. If its last try fails,
+	// it is skipped.
+	Notify(ctx context.Context, in shop.NotifyInput) error
+}
+
+// Serve does the work of the flow with h. It is what a worker is given.
+func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
+	return runtime.Serve(Definition, []runtime.Handler{
+		runtime.Handle("validate", runtime.Input[shop.Order](), h.Validate),
+		runtime.Handle("lines", runtime.Output[shop.Checked]("validate"), h.Lines),
+		runtime.Handle("charge", runtime.Output[shop.Checked]("validate"), h.Charge),
+		runtime.Handle("pack", runtime.Item[shop.Line](), h.Pack),
+		runtime.Handle("ship", shipInput, h.Ship),
+		runtime.Handle("notify", notifyInput, runtime.NoOutput(h.Notify)),
+	}, opts...)
+}
+
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
+func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+	return Serve(h, opts...).As(slug)
+}
+
+// flow has the conditions once more, as values, whose JSON UpsertProcessOrder compares
+// with the patterns of Definition.
 var flow = runtime.NewFlow[shop.Order](Definition, runtime.Output[shop.Shipment]("ship"),
 	runtime.If("notify", func(v *struct {
 		Validate shop.Checked `json:"validate"`
@@ -124,56 +173,8 @@ var notifyInput = runtime.Join(func(w struct {
 	return shop.NotifyInput(w)
 }, "run", "validate", "charge", "ship")
 
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 1m.
-type Handlers interface {
-	// Validate checks the stock and the total.
-	Validate(ctx context.Context, in shop.Order) (shop.Checked, error)
-
-	// Lines lists what has to be packed.
-	Lines(ctx context.Context, in shop.Checked) ([]shop.Line, error)
-
-	// Charge takes the payment.
-	//
-	// It is tried up to 5 times, after waits of 2s, 4s, 8s and 16s.
-	Charge(ctx context.Context, in shop.Checked) (shop.Receipt, error)
-
-	// Pack packs one line of the order.
-	//
-	// It is called once for each element that lines gives.
-	Pack(ctx context.Context, item shop.Line) (shop.Parcel, error)
-
-	// Ship books the courier, once the payment and every parcel are in.
-	Ship(ctx context.Context, in shop.ShipInput) (shop.Shipment, error)
-
-	// Notify mails the customer, if they asked for it.
-	//
-	// It runs only if Validate.NotifyByMail; otherwise it is skipped. If its last try
-	// fails, it is skipped.
-	Notify(ctx context.Context, in shop.NotifyInput) error
-}
-
-// Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
-		runtime.Handle("validate", runtime.Input[shop.Order](), h.Validate),
-		runtime.Handle("lines", runtime.Output[shop.Checked]("validate"), h.Lines),
-		runtime.Handle("charge", runtime.Output[shop.Checked]("validate"), h.Charge),
-		runtime.Handle("pack", runtime.Item[shop.Line](), h.Pack),
-		runtime.Handle("ship", shipInput, h.Ship),
-		runtime.Handle("notify", notifyInput, runtime.NoOutput(h.Notify)),
-	}, opts...)
-}
-
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return Serve(h, opts...).As(slug)
-}
-
 // goGenerateIsDue is ProcessOrder as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[shop.Order, shop.Shipment] `max_attempts:"3" base_delay:"1s" timeout:"60s"`
 

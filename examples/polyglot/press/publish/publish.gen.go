@@ -47,22 +47,22 @@ func StartManyPublish(ctx context.Context, db runtime.DB, ins []press.Article, o
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetPublish is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetPublish finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetPublish(ctx context.Context, db runtime.DB, id string) (*runtime.Run[press.Issue], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertPublish puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertPublish puts the definition into the database. One of another shape, with its
+// runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is,
+// with a [runtime.MismatchError].
 func UpsertPublish(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeletePublish removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeletePublish removes the flow with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeletePublish(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -72,11 +72,8 @@ func PublishExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[press.Article](Definition, runtime.Output[press.Issue]("print"))
-
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 1m.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 1m.
 type Handlers interface {
 	// Typeset does the work of the step typeset.
 	Typeset(ctx context.Context, in press.Article) (press.Page, error)
@@ -93,14 +90,16 @@ func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(h, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[press.Article](Definition, runtime.Output[press.Issue]("print"))
+
 // goGenerateIsDue is Publish as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[press.Article, press.Issue]
 

@@ -52,22 +52,22 @@ func StartManyTypeset(ctx context.Context, db runtime.DB, ins []press.Article, o
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetTypeset is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetTypeset finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetTypeset(ctx context.Context, db runtime.DB, id string) (*runtime.Run[press.Page], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertTypeset puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertTypeset puts the definition into the database. One of another shape, with its
+// runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is,
+// with a [runtime.MismatchError].
 func UpsertTypeset(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteTypeset removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteTypeset removes the flow with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteTypeset(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -77,19 +77,8 @@ func TypesetExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[press.Article](Definition, runtime.Output[press.Page]("page"))
-
-// pageInput is what page takes, from where it comes.
-var pageInput = runtime.Join(func(w struct {
-	Render  press.HTML     `json:"render"`
-	Outline press.Headings `json:"outline"`
-}) press.PageInput {
-	return press.PageInput(w)
-}, "render", "outline")
-
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 2 times, without a wait in between, and a try may
-// take 1m.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 2 times, without a wait in between, and a try may take 1m.
 type Handlers interface {
 	// Render does the work of the step render.
 	Render(ctx context.Context, in press.Article) (press.HTML, error)
@@ -110,14 +99,24 @@ func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(h, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[press.Article](Definition, runtime.Output[press.Page]("page"))
+
+// pageInput is what page takes, from where it comes.
+var pageInput = runtime.Join(func(w struct {
+	Render  press.HTML     `json:"render"`
+	Outline press.Headings `json:"outline"`
+}) press.PageInput {
+	return press.PageInput(w)
+}, "render", "outline")
+
 // goGenerateIsDue is Typeset as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[press.Article, press.Page] `max_attempts:"2" base_delay:"0s"`
 

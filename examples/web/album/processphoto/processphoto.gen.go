@@ -36,7 +36,8 @@ var Definition = runtime.Definition{
 	},
 }
 
-// StartProcessPhoto starts a run. In a transaction, it starts when the transaction commits.
+// StartProcessPhoto starts a run. In a transaction, it starts when the transaction
+// commits.
 func StartProcessPhoto(ctx context.Context, db runtime.DB, in album.Photo, opts ...runtime.StartOption) (*runtime.Run[album.Gallery], error) {
 	return flow.Start(ctx, db, in, opts...)
 }
@@ -46,27 +47,28 @@ func StartProcessPhotoSync(ctx context.Context, db runtime.DB, in album.Photo, o
 	return flow.StartSync(ctx, db, in, opts...)
 }
 
-// StartManyProcessPhoto starts a run for each input in one round trip: in order, all or none.
+// StartManyProcessPhoto starts a run for each input in one round trip: in order, all or
+// none.
 func StartManyProcessPhoto(ctx context.Context, db runtime.DB, ins []album.Photo, opts ...runtime.StartOption) ([]*runtime.Run[album.Gallery], error) {
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetProcessPhoto is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetProcessPhoto finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetProcessPhoto(ctx context.Context, db runtime.DB, id string) (*runtime.Run[album.Gallery], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertProcessPhoto puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertProcessPhoto puts the definition into the database. One of another shape, with its
+// runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is,
+// with a [runtime.MismatchError].
 func UpsertProcessPhoto(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteProcessPhoto removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteProcessPhoto removes the flow with all its runs from the database. While some have
+// not ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteProcessPhoto(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -76,19 +78,8 @@ func ProcessPhotoExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[album.Photo](Definition, runtime.Output[album.Gallery]("publish"))
-
-// publishInput is what publish takes, from where it comes.
-var publishInput = runtime.Join(func(w struct {
-	Input  album.Photo    `json:"run"`
-	Resize []album.Stored `json:"resize"`
-}) album.PublishInput {
-	return album.PublishInput(w)
-}, "run", "resize")
-
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 30s.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 30s.
 type Handlers interface {
 	// Inspect finds out how large the photo is, and which thumbnails it gets.
 	Inspect(ctx context.Context, in album.Photo) ([]album.Thumbnail, error)
@@ -111,14 +102,24 @@ func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(h, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[album.Photo](Definition, runtime.Output[album.Gallery]("publish"))
+
+// publishInput is what publish takes, from where it comes.
+var publishInput = runtime.Join(func(w struct {
+	Input  album.Photo    `json:"run"`
+	Resize []album.Stored `json:"resize"`
+}) album.PublishInput {
+	return album.PublishInput(w)
+}, "run", "resize")
+
 // goGenerateIsDue is ProcessPhoto as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[album.Photo, album.Gallery] `timeout:"30s"`
 

@@ -29,7 +29,8 @@ var Definition = runtime.Definition{
 	},
 }
 
-// EnqueueContext enqueues a run. In a transaction, it is enqueued when the transaction commits.
+// EnqueueContext enqueues a run. In a transaction, it is enqueued when the transaction
+// commits.
 func EnqueueContext(ctx context.Context, db runtime.DB, in clashflow.Value, opts ...runtime.StartOption) (*runtime.Run[clashjson.Value], error) {
 	return flow.Start(ctx, db, in, opts...)
 }
@@ -44,27 +45,28 @@ func EnqueueContextAt(ctx context.Context, db runtime.DB, in clashflow.Value, at
 	return flow.StartAt(ctx, db, in, at, opts...)
 }
 
-// EnqueueManyContext enqueues a run for each input in one round trip: in order, all or none.
+// EnqueueManyContext enqueues a run for each input in one round trip: in order, all or
+// none.
 func EnqueueManyContext(ctx context.Context, db runtime.DB, ins []clashflow.Value, opts ...runtime.StartOption) ([]*runtime.Run[clashjson.Value], error) {
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetContext is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetContext finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetContext(ctx context.Context, db runtime.DB, id string) (*runtime.Run[clashjson.Value], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertContext puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertContext puts the definition into the database. One of another shape, with its
+// runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is,
+// with a [runtime.MismatchError].
 func UpsertContext(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteContext removes the job with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteContext removes the job with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteContext(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -74,10 +76,8 @@ func ContextExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[clashflow.Value](Definition, runtime.Output[clashjson.Value](Slug))
-
-// Handler does the work of the job. It is tried up to 3 times, after waits of 2s
-// and 4s, and a try may take 1m.
+// Handler does the work of the job. It is tried up to 3 times, after waits of 2s and 4s,
+// and a try may take 1m.
 type Handler func(ctx context.Context, in clashflow.Value) (clashjson.Value, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
@@ -87,14 +87,16 @@ func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same job under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same job under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[clashflow.Value](Definition, runtime.Output[clashjson.Value](Slug))
+
 // goGenerateIsDue is Context as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Job[clashflow.Value, clashjson.Value]
 }

@@ -29,7 +29,8 @@ var Definition = runtime.Definition{
 	},
 }
 
-// EnqueueJob enqueues a run. In a transaction, it is enqueued when the transaction commits.
+// EnqueueJob enqueues a run. In a transaction, it is enqueued when the transaction
+// commits.
 func EnqueueJob(ctx context.Context, db runtime.DB, in clashin.Value, opts ...runtime.StartOption) (*runtime.Run[clashruntime.Value], error) {
 	return flow.Start(ctx, db, in, opts...)
 }
@@ -49,22 +50,22 @@ func EnqueueManyJob(ctx context.Context, db runtime.DB, ins []clashin.Value, opt
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetJob is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetJob finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetJob(ctx context.Context, db runtime.DB, id string) (*runtime.Run[clashruntime.Value], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertJob puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertJob puts the definition into the database. One of another shape, with its runs, is
+// replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with a
+// [runtime.MismatchError].
 func UpsertJob(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteJob removes the job with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteJob removes the job with all its runs from the database. While some have not ended
+// it is left as it is, with a [runtime.ActiveRunsError], unless [runtime.AllowDataLoss] is
+// given.
 func DeleteJob(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -74,10 +75,8 @@ func JobExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[clashin.Value](Definition, runtime.Output[clashruntime.Value](Slug))
-
-// Handler does the work of the job. It is tried up to 3 times, after waits of 2s
-// and 4s, and a try may take 1m.
+// Handler does the work of the job. It is tried up to 3 times, after waits of 2s and 4s,
+// and a try may take 1m.
 type Handler func(ctx context.Context, in clashin.Value) (clashruntime.Value, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
@@ -87,14 +86,16 @@ func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same job under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same job under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[clashin.Value](Definition, runtime.Output[clashruntime.Value](Slug))
+
 // goGenerateIsDue is Job as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Job[clashin.Value, clashruntime.Value]
 }

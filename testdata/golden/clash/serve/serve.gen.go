@@ -62,22 +62,22 @@ func StartManyFlow(ctx context.Context, db runtime.DB, ins []clashin.Value, opts
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetFlow is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetFlow finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetFlow(ctx context.Context, db runtime.DB, id string) (*runtime.Run[clash.Output], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertFlow puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertFlow puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertFlow(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteFlow removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteFlow removes the flow with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteFlow(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -85,6 +85,44 @@ func DeleteFlow(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption
 // FlowExists reports whether the database has the flow.
 func FlowExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
+}
+
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 1m.
+type Handlers interface {
+	// Handlers does the work of the step handlers.
+	Handlers(ctx context.Context, in clashin.Value) (clashflow.Value, error)
+
+	// Serve does the work of the step serve.
+	//
+	// It runs only if Handlers.A == 1; otherwise it is skipped.
+	Serve(ctx context.Context, in clashflow.Value) (clashruntime.Value, error)
+
+	// URL does the work of the step url.
+	URL(ctx context.Context, in clash.URLInput) (clashjson.Value, error)
+
+	// Type does the work of the step type.
+	Type(ctx context.Context, in clash.TypeInput) error
+
+	// Output does the work of the step output.
+	Output(ctx context.Context, in clash.OutputInput) error
+}
+
+// Serve does the work of the flow with h. It is what a worker is given.
+func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
+	return runtime.Serve(Definition, []runtime.Handler{
+		runtime.Handle("handlers", runtime.Input[clashin.Value](), h.Handlers),
+		runtime.Handle("serve", runtime.Output[clashflow.Value]("handlers"), h.Serve),
+		runtime.Handle("url", urlInput, h.URL),
+		runtime.Handle("type", typeInput, runtime.NoOutput(h.Type)),
+		runtime.Handle("output", outputInput, runtime.NoOutput(h.Output)),
+	}, opts...)
+}
+
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
+func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+	return Serve(h, opts...).As(slug)
 }
 
 // output is what the flow gives, from where it comes.
@@ -95,8 +133,8 @@ var output = runtime.Join(func(w struct {
 	return clash.Output(w)
 }, "handlers", "url")
 
-// flow has the conditions once more, as values, whose JSON UpsertFlow compares with
-// the patterns above.
+// flow has the conditions once more, as values, whose JSON UpsertFlow compares with the
+// patterns of Definition.
 var flow = runtime.NewFlow[clashin.Value](Definition, output,
 	runtime.If("serve", func(v *struct {
 		Handlers clashflow.Value `json:"handlers"`
@@ -128,47 +166,8 @@ var outputInput = runtime.Join(func(w struct {
 	return clash.OutputInput(w)
 }, "run", "handlers")
 
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 1m.
-type Handlers interface {
-	// Handlers does the work of the step handlers.
-	Handlers(ctx context.Context, in clashin.Value) (clashflow.Value, error)
-
-	// Serve does the work of the step serve.
-	//
-	// It runs only if Handlers.A == 1; otherwise it is skipped.
-	Serve(ctx context.Context, in clashflow.Value) (clashruntime.Value, error)
-
-	// URL does the work of the step url.
-	URL(ctx context.Context, in clash.URLInput) (clashjson.Value, error)
-
-	// Type does the work of the step type.
-	Type(ctx context.Context, in clash.TypeInput) error
-
-	// Output does the work of the step output.
-	Output(ctx context.Context, in clash.OutputInput) error
-}
-
-// Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
-		runtime.Handle("handlers", runtime.Input[clashin.Value](), h.Handlers),
-		runtime.Handle("serve", runtime.Output[clashflow.Value]("handlers"), h.Serve),
-		runtime.Handle("url", urlInput, h.URL),
-		runtime.Handle("type", typeInput, runtime.NoOutput(h.Type)),
-		runtime.Handle("output", outputInput, runtime.NoOutput(h.Output)),
-	}, opts...)
-}
-
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return Serve(h, opts...).As(slug)
-}
-
 // goGenerateIsDue is Flow as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[clashin.Value, clash.Output] `package:"serve"`
 

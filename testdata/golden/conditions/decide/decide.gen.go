@@ -75,22 +75,22 @@ func StartManyDecide(ctx context.Context, db runtime.DB, ins []*conditions.Reque
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetDecide is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetDecide finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetDecide(ctx context.Context, db runtime.DB, id string) (*runtime.Run[*conditions.Decision], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertDecide puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertDecide puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertDecide(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteDecide removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteDecide removes the flow with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteDecide(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -100,8 +100,58 @@ func DecideExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-// flow has the conditions once more, as values, whose JSON UpsertDecide compares with
-// the patterns above.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 1m.
+type Handlers interface {
+	// Near does the work of the step near.
+	//
+	// It runs only if Input.Plan == 'it”s <pro>' && Input.Seats == -3 && Input.Rate == 1.50;
+	// otherwise it is skipped. If Input.Urgent, it does not run: it is skipped.
+	Near(ctx context.Context, in *conditions.Request) (bool, error)
+
+	// Far does the work of the step far.
+	//
+	// It runs only if Input.Owner.Address.City == 'Köln' && Input.Owner.Trusted == false;
+	// otherwise it is skipped, and so is every step behind it.
+	Far(ctx context.Context, in *conditions.Request) (conditions.Decision, error)
+
+	// Quoted does the work of the step quoted.
+	//
+	// It runs only if Input.Owner.Age == 18 && Input.Owner.Member == true; otherwise it is
+	// skipped.
+	Quoted(ctx context.Context, in *conditions.Request) (*conditions.Answer, error)
+
+	// Both does the work of the step both.
+	//
+	// It runs only if Near && Quoted.Yes && Quoted.Deep.Sure == true; otherwise it is skipped.
+	// If Far.Score == 0.25, it does not run: it is skipped.
+	Both(ctx context.Context, in conditions.Seen) error
+
+	// Promote does the work of the step promote.
+	//
+	// It runs only if Quoted.Sure == false && Quoted.Note == ”; otherwise it is skipped.
+	Promote(ctx context.Context) (conditions.Answer, error)
+}
+
+// Serve does the work of the flow with h. It is what a worker is given.
+func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
+	return runtime.Serve(Definition, []runtime.Handler{
+		runtime.Handle("near", runtime.Input[*conditions.Request](), h.Near),
+		runtime.Handle("far", runtime.Input[*conditions.Request](), h.Far),
+		runtime.Handle("quoted", runtime.Input[*conditions.Request](), h.Quoted),
+		runtime.Handle("both", bothInput, runtime.NoOutput(h.Both)),
+		runtime.Handle("promote", runtime.Nothing, runtime.NoInput(h.Promote)),
+	}, opts...)
+}
+
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
+func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+	return Serve(h, opts...).As(slug)
+}
+
+// flow has the conditions once more, as values, whose JSON UpsertDecide compares with the
+// patterns of Definition.
 var flow = runtime.NewFlow[*conditions.Request](Definition, runtime.Output[*conditions.Decision]("far"),
 	runtime.If("near", func(v *conditions.Request) {
 		v.Plan = "it's <pro>"
@@ -149,61 +199,8 @@ var bothInput = runtime.Join(func(w struct {
 	return conditions.Seen(w)
 }, "near", "far", "quoted")
 
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 1m.
-type Handlers interface {
-	// Near does the work of the step near.
-	//
-	// It runs only if Input.Plan == 'it”s <pro>' && Input.Seats == -3 && Input.Rate
-	// == 1.50; otherwise it is skipped. If Input.Urgent, it does not run: it is
-	// skipped.
-	Near(ctx context.Context, in *conditions.Request) (bool, error)
-
-	// Far does the work of the step far.
-	//
-	// It runs only if Input.Owner.Address.City == 'Köln' && Input.Owner.Trusted ==
-	// false; otherwise it is skipped, and so is every step behind it.
-	Far(ctx context.Context, in *conditions.Request) (conditions.Decision, error)
-
-	// Quoted does the work of the step quoted.
-	//
-	// It runs only if Input.Owner.Age == 18 && Input.Owner.Member == true; otherwise
-	// it is skipped.
-	Quoted(ctx context.Context, in *conditions.Request) (*conditions.Answer, error)
-
-	// Both does the work of the step both.
-	//
-	// It runs only if Near && Quoted.Yes && Quoted.Deep.Sure == true; otherwise it is
-	// skipped. If Far.Score == 0.25, it does not run: it is skipped.
-	Both(ctx context.Context, in conditions.Seen) error
-
-	// Promote does the work of the step promote.
-	//
-	// It runs only if Quoted.Sure == false && Quoted.Note == ”; otherwise it is
-	// skipped.
-	Promote(ctx context.Context) (conditions.Answer, error)
-}
-
-// Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
-		runtime.Handle("near", runtime.Input[*conditions.Request](), h.Near),
-		runtime.Handle("far", runtime.Input[*conditions.Request](), h.Far),
-		runtime.Handle("quoted", runtime.Input[*conditions.Request](), h.Quoted),
-		runtime.Handle("both", bothInput, runtime.NoOutput(h.Both)),
-		runtime.Handle("promote", runtime.Nothing, runtime.NoInput(h.Promote)),
-	}, opts...)
-}
-
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return Serve(h, opts...).As(slug)
-}
-
 // goGenerateIsDue is Decide as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[*conditions.Request, *conditions.Decision]
 

@@ -5,8 +5,8 @@
 // Report adds up the day.
 //
 // A worker that serves it starts it every day from Monday to Friday at 04:30
-// Europe/Berlin, once it is in the database (UpsertReport). Handlers find the time
-// that a run is for with runtime.ScheduledAt.
+// Europe/Berlin, once it is in the database (UpsertReport). Handlers find the time that a
+// run is for with runtime.ScheduledAt.
 //
 // Its steps, each with what it waits for:
 //
@@ -53,22 +53,22 @@ func StartManyReport(ctx context.Context, db runtime.DB, n int, opts ...runtime.
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetReport is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetReport finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetReport(ctx context.Context, db runtime.DB, id string) (*runtime.Run[cron.Total], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertReport puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertReport puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertReport(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteReport removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteReport removes the flow with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteReport(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -78,11 +78,8 @@ func ReportExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Output[cron.Total]("sum"))
-
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 5 times, after waits of 2s, 4s, 8s and 16s, and a
-// try may take 1m.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 5 times, after waits of 2s, 4s, 8s and 16s, and a try may take 1m.
 type Handlers interface {
 	// Collect does the work of the step collect.
 	Collect(ctx context.Context) ([]cron.Amount, error)
@@ -99,14 +96,16 @@ func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(h, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[runtime.None](Definition, runtime.Output[cron.Total]("sum"))
+
 // goGenerateIsDue is Report as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[dsl.None, cron.Total] `cron:"CRON_TZ=Europe/Berlin 30 4 * * mon-fri" max_attempts:"5"`
 

@@ -4,8 +4,8 @@
 //
 // Tidy removes what is old.
 //
-// A worker that serves it starts it every 90s, once it is in the database
-// (UpsertTidy). Handlers find the time that a run is for with runtime.ScheduledAt.
+// A worker that serves it starts it every 90s, once it is in the database (UpsertTidy).
+// Handlers find the time that a run is for with runtime.ScheduledAt.
 package tidy
 
 import (
@@ -31,7 +31,8 @@ var Definition = runtime.Definition{
 	},
 }
 
-// EnqueueTidy enqueues a run. In a transaction, it is enqueued when the transaction commits.
+// EnqueueTidy enqueues a run. In a transaction, it is enqueued when the transaction
+// commits.
 func EnqueueTidy(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
 	return flow.Start(ctx, db, runtime.None{}, opts...)
 }
@@ -51,22 +52,22 @@ func EnqueueManyTidy(ctx context.Context, db runtime.DB, n int, opts ...runtime.
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetTidy is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetTidy finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetTidy(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertTidy puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertTidy puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertTidy(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteTidy removes the job with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteTidy removes the job with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteTidy(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -76,10 +77,8 @@ func TidyExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Nothing)
-
-// Handler does the work of the job. It is tried up to 3 times, after waits of 2s
-// and 4s, and a try may take 1m.
+// Handler does the work of the job. It is tried up to 3 times, after waits of 2s and 4s,
+// and a try may take 1m.
 type Handler func(ctx context.Context) error
 
 // Serve does the work of the job with fn. It is what a worker is given.
@@ -89,14 +88,16 @@ func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same job under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same job under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[runtime.None](Definition, runtime.Nothing)
+
 // goGenerateIsDue is Tidy as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Job[dsl.None, dsl.None] `cron:"@every 90s"`
 }

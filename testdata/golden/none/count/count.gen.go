@@ -27,7 +27,8 @@ var Definition = runtime.Definition{
 	},
 }
 
-// EnqueueCount enqueues a run. In a transaction, it is enqueued when the transaction commits.
+// EnqueueCount enqueues a run. In a transaction, it is enqueued when the transaction
+// commits.
 func EnqueueCount(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[int], error) {
 	return flow.Start(ctx, db, runtime.None{}, opts...)
 }
@@ -47,22 +48,22 @@ func EnqueueManyCount(ctx context.Context, db runtime.DB, n int, opts ...runtime
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetCount is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetCount finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetCount(ctx context.Context, db runtime.DB, id string) (*runtime.Run[int], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertCount puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertCount puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertCount(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteCount removes the job with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteCount removes the job with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteCount(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -72,10 +73,8 @@ func CountExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Output[int](Slug))
-
-// Handler does the work of the job. It is tried up to 3 times, after waits of 2s
-// and 4s, and a try may take 1m.
+// Handler does the work of the job. It is tried up to 3 times, after waits of 2s and 4s,
+// and a try may take 1m.
 type Handler func(ctx context.Context) (int, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
@@ -85,14 +84,16 @@ func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same job under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same job under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[runtime.None](Definition, runtime.Output[int](Slug))
+
 // goGenerateIsDue is Count as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Job[dsl.None, int]
 }

@@ -50,22 +50,22 @@ func StartManySweep(ctx context.Context, db runtime.DB, n int, opts ...runtime.S
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetSweep is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetSweep finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetSweep(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertSweep puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertSweep puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertSweep(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteSweep removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteSweep removes the flow with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteSweep(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -75,11 +75,8 @@ func SweepExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Nothing)
-
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 1m.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 1m.
 type Handlers interface {
 	// List does the work of the step list.
 	List(ctx context.Context) ([]string, error)
@@ -102,14 +99,16 @@ func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(h, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[runtime.None](Definition, runtime.Nothing)
+
 // goGenerateIsDue is Sweep as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[dsl.None, dsl.None]
 

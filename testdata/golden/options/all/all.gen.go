@@ -76,27 +76,28 @@ func StartEverythingSync(ctx context.Context, db runtime.DB, in int, opts ...run
 	return flow.StartSync(ctx, db, in, opts...)
 }
 
-// StartManyEverything starts a run for each input in one round trip: in order, all or none.
+// StartManyEverything starts a run for each input in one round trip: in order, all or
+// none.
 func StartManyEverything(ctx context.Context, db runtime.DB, ins []int, opts ...runtime.StartOption) ([]*runtime.Run[string], error) {
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetEverything is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetEverything finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetEverything(ctx context.Context, db runtime.DB, id string) (*runtime.Run[string], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertEverything puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertEverything puts the definition into the database. One of another shape, with its
+// runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is,
+// with a [runtime.MismatchError].
 func UpsertEverything(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteEverything removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteEverything removes the flow with all its runs from the database. While some have
+// not ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteEverything(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -106,35 +107,19 @@ func EverythingExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[int](Definition, runtime.Output[string]("last"))
-
-// middleInput is what middle takes, from where it comes.
-var middleInput = runtime.Join(func(w struct {
-	Input int      `json:"run"`
-	Words []string `json:"each"`
-}) struct {
-	Input int
-	Words []string `from:"Each"`
-} {
-	return struct {
-		Input int
-		Words []string `from:"Each"`
-	}(w)
-}, "run", "each")
-
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried once, and a try may take 1h30m.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried once, and a try may take 1h30m.
 type Handlers interface {
 	// First does the work of the step _1st.
 	//
-	// It is tried up to 2 times, after a wait of 6h. A try may take 1m30s. It starts
-	// 24h after it is ready.
+	// It is tried up to 2 times, after a wait of 6h. A try may take 1m30s. It starts 24h after
+	// it is ready.
 	First(ctx context.Context, in int) (options.Numbers, error)
 
 	// Each does the work of the step each.
 	//
-	// It is called once for each element that _1st gives. It is tried up to 12 times,
-	// without a wait in between. A try may take 1m.
+	// It is called once for each element that _1st gives. It is tried up to 12 times, without
+	// a wait in between. A try may take 1m.
 	Each(ctx context.Context, item float64) (string, error)
 
 	// Middle has a comment behind it, and a join without a name.
@@ -167,14 +152,30 @@ func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(h, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[int](Definition, runtime.Output[string]("last"))
+
+// middleInput is what middle takes, from where it comes.
+var middleInput = runtime.Join(func(w struct {
+	Input int      `json:"run"`
+	Words []string `json:"each"`
+}) struct {
+	Input int
+	Words []string `from:"Each"`
+} {
+	return struct {
+		Input int
+		Words []string `from:"Each"`
+	}(w)
+}, "run", "each")
+
 // goGenerateIsDue is Everything as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[int, string] `slug:"All_of_it" version:"3" package:"all" max_attempts:"1" base_delay:"0s" timeout:"1h30m" from:"Last"`
 

@@ -27,7 +27,8 @@ var Definition = runtime.Definition{
 	},
 }
 
-// EnqueueBare enqueues a run. In a transaction, it is enqueued when the transaction commits.
+// EnqueueBare enqueues a run. In a transaction, it is enqueued when the transaction
+// commits.
 func EnqueueBare(ctx context.Context, db runtime.DB, in string, opts ...runtime.StartOption) (*runtime.Run[string], error) {
 	return flow.Start(ctx, db, in, opts...)
 }
@@ -47,22 +48,22 @@ func EnqueueManyBare(ctx context.Context, db runtime.DB, ins []string, opts ...r
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetBare is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetBare finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetBare(ctx context.Context, db runtime.DB, id string) (*runtime.Run[string], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertBare puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertBare puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertBare(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteBare removes the job with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteBare removes the job with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteBare(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -72,10 +73,8 @@ func BareExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[string](Definition, runtime.Output[string](Slug))
-
-// Handler does the work of the job. It is tried up to 3 times, after waits of 2s
-// and 4s, and a try may take 1m.
+// Handler does the work of the job. It is tried up to 3 times, after waits of 2s and 4s,
+// and a try may take 1m.
 type Handler func(ctx context.Context, in string) (string, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
@@ -85,14 +84,16 @@ func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same job under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same job under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[string](Definition, runtime.Output[string](Slug))
+
 // goGenerateIsDue is Bare as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Job[string, string]
 }

@@ -29,7 +29,8 @@ var Definition = runtime.Definition{
 	},
 }
 
-// EnqueueSendReceipt enqueues a run. In a transaction, it is enqueued when the transaction commits.
+// EnqueueSendReceipt enqueues a run. In a transaction, it is enqueued when the transaction
+// commits.
 func EnqueueSendReceipt(ctx context.Context, db runtime.DB, in shop.ReceiptMail, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
 	return flow.Start(ctx, db, in, opts...)
 }
@@ -44,27 +45,28 @@ func EnqueueSendReceiptAt(ctx context.Context, db runtime.DB, in shop.ReceiptMai
 	return flow.StartAt(ctx, db, in, at, opts...)
 }
 
-// EnqueueManySendReceipt enqueues a run for each input in one round trip: in order, all or none.
+// EnqueueManySendReceipt enqueues a run for each input in one round trip: in order, all or
+// none.
 func EnqueueManySendReceipt(ctx context.Context, db runtime.DB, ins []shop.ReceiptMail, opts ...runtime.StartOption) ([]*runtime.Run[runtime.None], error) {
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetSendReceipt is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetSendReceipt finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetSendReceipt(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertSendReceipt puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertSendReceipt puts the definition into the database. One of another shape, with its
+// runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is,
+// with a [runtime.MismatchError].
 func UpsertSendReceipt(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteSendReceipt removes the job with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteSendReceipt removes the job with all its runs from the database. While some have
+// not ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteSendReceipt(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -74,10 +76,8 @@ func SendReceiptExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-var flow = runtime.NewFlow[shop.ReceiptMail](Definition, runtime.Nothing)
-
-// Handler does the work of the job. It is tried up to 10 times, after waits of 2m,
-// 4m, 8m and so on up to 6h, and a try may take 1m.
+// Handler does the work of the job. It is tried up to 10 times, after waits of 2m, 4m, 8m
+// and so on up to 6h, and a try may take 1m.
 type Handler func(ctx context.Context, in shop.ReceiptMail) error
 
 // Serve does the work of the job with fn. It is what a worker is given.
@@ -87,14 +87,16 @@ func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same job under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same job under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
+var flow = runtime.NewFlow[shop.ReceiptMail](Definition, runtime.Nothing)
+
 // goGenerateIsDue is SendReceipt as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Job[shop.ReceiptMail, dsl.None] `max_attempts:"10" base_delay:"1m"`
 }

@@ -32,7 +32,8 @@ var Definition = runtime.Definition{
 	},
 }
 
-// EnqueuePrune enqueues a run. In a transaction, it is enqueued when the transaction commits.
+// EnqueuePrune enqueues a run. In a transaction, it is enqueued when the transaction
+// commits.
 func EnqueuePrune(ctx context.Context, db runtime.DB, in skips.Prune, opts ...runtime.StartOption) (*runtime.Run[*skips.Pruned], error) {
 	return flow.Start(ctx, db, in, opts...)
 }
@@ -52,22 +53,22 @@ func EnqueueManyPrune(ctx context.Context, db runtime.DB, ins []skips.Prune, opt
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetPrune is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetPrune finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetPrune(ctx context.Context, db runtime.DB, id string) (*runtime.Run[*skips.Pruned], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertPrune puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertPrune puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertPrune(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeletePrune removes the job with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeletePrune removes the job with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeletePrune(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -77,17 +78,9 @@ func PruneExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-// flow has the conditions once more, as values, whose JSON UpsertPrune compares with
-// the patterns above.
-var flow = runtime.NewFlow[skips.Prune](Definition, runtime.Output[*skips.Pruned](Slug),
-	runtime.IfNot(Slug, func(v *skips.Prune) {
-		v.DryRun = true
-	}),
-)
-
-// Handler does the work of the job. It is tried up to 3 times, after waits of 2s
-// and 4s, and a try may take 1m. If Input.DryRun, it does not run: it is skipped.
-// If its last try fails, it is skipped.
+// Handler does the work of the job. It is tried up to 3 times, after waits of 2s and 4s,
+// and a try may take 1m. If Input.DryRun, it does not run: it is skipped. If its last try
+// fails, it is skipped.
 type Handler func(ctx context.Context, in skips.Prune) (*skips.Pruned, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
@@ -97,14 +90,22 @@ func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same job under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same job under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
+// flow has the conditions once more, as values, whose JSON UpsertPrune compares with the
+// patterns of Definition.
+var flow = runtime.NewFlow[skips.Prune](Definition, runtime.Output[*skips.Pruned](Slug),
+	runtime.IfNot(Slug, func(v *skips.Prune) {
+		v.DryRun = true
+	}),
+)
+
 // goGenerateIsDue is PruneJob as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Job[skips.Prune, *skips.Pruned] `if_not:"Input.DryRun" when_exhausted:"skip"`
 }

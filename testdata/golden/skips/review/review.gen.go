@@ -82,22 +82,22 @@ func StartManyReview(ctx context.Context, db runtime.DB, ins []skips.Document, o
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetReview is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetReview finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetReview(ctx context.Context, db runtime.DB, id string) (*runtime.Run[skips.Report], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertReview puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertReview puts the definition into the database. One of another shape, with its runs,
+// is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with
+// a [runtime.MismatchError].
 func UpsertReview(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteReview removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteReview removes the flow with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteReview(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -105,6 +105,65 @@ func DeleteReview(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOpti
 // ReviewExists reports whether the database has the flow.
 func ReviewExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
+}
+
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 1m.
+type Handlers interface {
+	// Scan looks for malware.
+	//
+	// It runs only if Input.Scan && Input.Kind == 'pdf'; otherwise it is skipped. If its last
+	// try fails, it is skipped.
+	Scan(ctx context.Context, in skips.Document) (skips.Verdict, error)
+
+	// Translate is left out for documents that are English already.
+	//
+	// If Input.Language == 'en', it does not run: it is skipped.
+	Translate(ctx context.Context, in skips.Document) ([]skips.Page, error)
+
+	// Spell checks a page, if there are any.
+	//
+	// It is called once for each element that translate gives.
+	Spell(ctx context.Context, item skips.Page) (skips.Finding, error)
+
+	// Read asks a person. If they do not want to, nobody signs.
+	//
+	// It is tried up to 8 times, after waits of 1h, 2h, 4h and so on up to 6h. If its last try
+	// fails, it is skipped, and so is every step behind it.
+	Read(ctx context.Context, in skips.ReadInput) (skips.Verdict, error)
+
+	// Sign signs what a person has read.
+	Sign(ctx context.Context, in skips.Verdict) (skips.Signature, error)
+
+	// Alarm tells the guards.
+	//
+	// It runs only if Scan.Bad; otherwise it is skipped, and so is every step behind it.
+	Alarm(ctx context.Context, in *skips.Verdict) error
+
+	// Archive needs a place.
+	//
+	// It starts 1m after it is ready. It runs only if Input.Size == 0; otherwise the run
+	// fails.
+	Archive(ctx context.Context, in skips.Document) (json.RawMessage, error)
+}
+
+// Serve does the work of the flow with h. It is what a worker is given.
+func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
+	return runtime.Serve(Definition, []runtime.Handler{
+		runtime.Handle("scan", runtime.Input[skips.Document](), h.Scan),
+		runtime.Handle("translate", runtime.Input[skips.Document](), h.Translate),
+		runtime.Handle("spell", runtime.Item[skips.Page](), h.Spell),
+		runtime.Handle("read", readInput, h.Read),
+		runtime.Handle("sign", runtime.Output[skips.Verdict]("read"), h.Sign),
+		runtime.Handle("alarm", runtime.Output[*skips.Verdict]("scan"), runtime.NoOutput(h.Alarm)),
+		runtime.Handle("archive", runtime.Input[skips.Document](), h.Archive),
+	}, opts...)
+}
+
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
+func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+	return Serve(h, opts...).As(slug)
 }
 
 // output is what the flow gives, from where it comes.
@@ -117,8 +176,8 @@ var output = runtime.Join(func(w struct {
 	return skips.Report(w)
 }, "run", "scan", "sign", "archive")
 
-// flow has the conditions once more, as values, whose JSON UpsertReview compares with
-// the patterns above.
+// flow has the conditions once more, as values, whose JSON UpsertReview compares with the
+// patterns of Definition.
 var flow = runtime.NewFlow[skips.Document](Definition, output,
 	runtime.If("scan", func(v *skips.Document) {
 		v.Scan = true
@@ -147,69 +206,8 @@ var readInput = runtime.Join(func(w struct {
 	return skips.ReadInput(w)
 }, "run", "scan", "translate", "spell")
 
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 1m.
-type Handlers interface {
-	// Scan looks for malware.
-	//
-	// It runs only if Input.Scan && Input.Kind == 'pdf'; otherwise it is skipped. If
-	// its last try fails, it is skipped.
-	Scan(ctx context.Context, in skips.Document) (skips.Verdict, error)
-
-	// Translate is left out for documents that are English already.
-	//
-	// If Input.Language == 'en', it does not run: it is skipped.
-	Translate(ctx context.Context, in skips.Document) ([]skips.Page, error)
-
-	// Spell checks a page, if there are any.
-	//
-	// It is called once for each element that translate gives.
-	Spell(ctx context.Context, item skips.Page) (skips.Finding, error)
-
-	// Read asks a person. If they do not want to, nobody signs.
-	//
-	// It is tried up to 8 times, after waits of 1h, 2h, 4h and so on up to 6h. If its
-	// last try fails, it is skipped, and so is every step behind it.
-	Read(ctx context.Context, in skips.ReadInput) (skips.Verdict, error)
-
-	// Sign signs what a person has read.
-	Sign(ctx context.Context, in skips.Verdict) (skips.Signature, error)
-
-	// Alarm tells the guards.
-	//
-	// It runs only if Scan.Bad; otherwise it is skipped, and so is every step behind
-	// it.
-	Alarm(ctx context.Context, in *skips.Verdict) error
-
-	// Archive needs a place.
-	//
-	// It starts 1m after it is ready. It runs only if Input.Size == 0; otherwise the
-	// run fails.
-	Archive(ctx context.Context, in skips.Document) (json.RawMessage, error)
-}
-
-// Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
-		runtime.Handle("scan", runtime.Input[skips.Document](), h.Scan),
-		runtime.Handle("translate", runtime.Input[skips.Document](), h.Translate),
-		runtime.Handle("spell", runtime.Item[skips.Page](), h.Spell),
-		runtime.Handle("read", readInput, h.Read),
-		runtime.Handle("sign", runtime.Output[skips.Verdict]("read"), h.Sign),
-		runtime.Handle("alarm", runtime.Output[*skips.Verdict]("scan"), runtime.NoOutput(h.Alarm)),
-		runtime.Handle("archive", runtime.Input[skips.Document](), h.Archive),
-	}, opts...)
-}
-
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return Serve(h, opts...).As(slug)
-}
-
 // goGenerateIsDue is Review as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[skips.Document, skips.Report]
 

@@ -76,22 +76,22 @@ func StartManyZoo(ctx context.Context, db runtime.DB, ins []map[string]any, opts
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetZoo is a run that was started before. A run of another flow is
-// runtime.ErrRunNotFound.
+// GetZoo finds a run that was started before. A run of another flow is
+// [runtime.ErrRunNotFound].
 func GetZoo(ctx context.Context, db runtime.DB, id string) (*runtime.Run[zoo.Cage], error) {
 	return flow.Get(ctx, db, id)
 }
 
-// UpsertZoo puts the definition into the database. One of another shape, with
-// its runs, is replaced only if runtime.AllowDataLoss is given, and otherwise left as
-// it is, with a runtime.MismatchError.
+// UpsertZoo puts the definition into the database. One of another shape, with its runs, is
+// replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with a
+// [runtime.MismatchError].
 func UpsertZoo(ctx context.Context, db runtime.DB, opts ...runtime.UpsertOption) (runtime.UpsertResult, error) {
 	return flow.Upsert(ctx, db, opts...)
 }
 
-// DeleteZoo removes the flow with all its runs from the database. While some
-// have not ended it is left as it is, with a runtime.ActiveRunsError, unless
-// runtime.AllowDataLoss is given.
+// DeleteZoo removes the flow with all its runs from the database. While some have not
+// ended it is left as it is, with a [runtime.ActiveRunsError], unless
+// [runtime.AllowDataLoss] is given.
 func DeleteZoo(ctx context.Context, db runtime.DB, opts ...runtime.DeleteOption) (runtime.Deleted, error) {
 	return flow.Delete(ctx, db, opts...)
 }
@@ -101,22 +101,8 @@ func ZooExists(ctx context.Context, db runtime.DB) (bool, error) {
 	return flow.Exists(ctx, db)
 }
 
-// output is what the flow gives, from where it comes.
-var output = runtime.Join(func(w struct {
-	*zoo.Node `json:"root"`
-	Basic     zoo.Basics               `json:"basic"`
-	Generic   zoo.Page[zoo.Node]       `json:"generic"`
-	Alias     []string                 `json:"alias"`
-	Array     [3]map[zoo.Key]*zoo.Node `json:"array"`
-}) zoo.Cage {
-	return zoo.Cage(w)
-}, "root", "basic", "generic", "alias", "array")
-
-var flow = runtime.NewFlow[map[string]any](Definition, output)
-
-// Handlers does the work of the flow, a method per step. Unless a step says
-// otherwise, it is tried up to 3 times, after waits of 2s and 4s, and a try may
-// take 1m.
+// Handlers does the work of the flow, a method per step. Unless a step says otherwise, it
+// is tried up to 3 times, after waits of 2s and 4s, and a try may take 1m.
 type Handlers interface {
 	// Basic does the work of the step basic.
 	Basic(ctx context.Context, in map[string]any) (zoo.Basics, error)
@@ -191,14 +177,27 @@ func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	}, opts...)
 }
 
-// ServeAs does the work of the same flow under another slug, which has to have
-// the same steps.
+// ServeAs does the work of the same flow under another slug, which has to have the same
+// steps.
 func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
 	return Serve(h, opts...).As(slug)
 }
 
+// output is what the flow gives, from where it comes.
+var output = runtime.Join(func(w struct {
+	*zoo.Node `json:"root"`
+	Basic     zoo.Basics               `json:"basic"`
+	Generic   zoo.Page[zoo.Node]       `json:"generic"`
+	Alias     []string                 `json:"alias"`
+	Array     [3]map[zoo.Key]*zoo.Node `json:"array"`
+}) zoo.Cage {
+	return zoo.Cage(w)
+}, "root", "basic", "generic", "alias", "array")
+
+var flow = runtime.NewFlow[map[string]any](Definition, output)
+
 // goGenerateIsDue is Zoo as it was when this file was generated.
-// If the next line does not compile, it has changed since.
+// If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[map[string]any, zoo.Cage]
 
