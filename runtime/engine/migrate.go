@@ -49,6 +49,13 @@ type migration struct {
 	checksum string
 }
 
+// migrating is what a migration needs whatever the defaults of the database are:
+// after the wait for the lock it has to see what was committed meanwhile.
+var migrating = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
+
+// preparation comes before the SQL in its transaction.
+const preparation = `set local check_function_bodies = off; set local client_min_messages = warning; set local search_path = pg_catalog, pg_temp`
+
 // Migrate installs the engine or brings it up to this program's version. It is
 // one transaction under an advisory lock, so that it happens entirely or not at
 // all and any number of programs may call it at once; when nothing is to do,
@@ -63,7 +70,7 @@ func Migrate(ctx context.Context, db DB) error {
 // Up is [Migrate]; it also says what was done, a line for each step.
 func Up(ctx context.Context, db DB) ([]string, error) {
 	var done []string
-	err := pgx.BeginTxFunc(ctx, db, pgx.TxOptions{}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, db, migrating, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, migrationLock); err != nil {
 			return err
 		}
@@ -148,8 +155,8 @@ func status(ctx context.Context, tx pgx.Tx) (Status, error) {
 	err := tx.QueryRow(ctx, `
 		select current_setting('server_version_num')::int,
 		       to_regclass('flowc.installation') is not null,
-		       to_regnamespace('pgflow') is not null,
-		       to_regnamespace('pgmq') is not null`).Scan(&s.Server, &ours, &pgflow, &pgmq)
+		       to_regclass('pgflow.runs') is not null,
+		       to_regclass('pgmq.meta') is not null or exists (select from pg_extension where extname = 'pgmq')`).Scan(&s.Server, &ours, &pgflow, &pgmq)
 	if err != nil {
 		return s, err
 	}
@@ -195,7 +202,7 @@ func (s Status) apply(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	if s.Current() {
 		return nil, nil
 	}
-	if _, err := tx.Exec(ctx, `set local check_function_bodies = off; set local client_min_messages = warning`); err != nil {
+	if _, err := tx.Exec(ctx, preparation); err != nil {
 		return nil, err
 	}
 	migrations, err := readMigrations()
@@ -251,7 +258,7 @@ func Script() string {
 		panic(err) // the files are part of the program
 	}
 	var b strings.Builder
-	b.WriteString("begin;\nset local check_function_bodies = off;\n")
+	b.WriteString("begin isolation level read committed read write;\n" + preparation + ";\n")
 	for _, m := range migrations {
 		fmt.Fprintf(&b, "\n-- %s\n\n%s", m.name, m.sql)
 		fmt.Fprintf(&b, "\ninsert into flowc.migrations (version, name, checksum) values (%d, '%s', '%s');\n", m.version, m.name, m.checksum)

@@ -34,7 +34,7 @@ var DefaultRoles = Roles{Starter: "flowc_starter", Worker: "flowc_worker", Viewe
 // up to date. It takes the owner of the engine, and to make roles CREATEROLE.
 func GrantRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
 	var done []string
-	err := pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, db, migrating, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, migrationLock); err != nil {
 			return err
 		}

@@ -10,9 +10,9 @@
 -- checks that compare times: a server clock that jumps back must not make a
 -- finished task impossible to report.
 
-create schema pgflow;
-create schema pgmq;
-create schema flowc;
+create schema if not exists pgflow;
+create schema if not exists pgmq;
+create schema if not exists flowc;
 
 -- What is installed: one row, and one for each migration.
 create table flowc.installation (
