@@ -45,7 +45,7 @@ func TestStartTasksMarksTheTask(t *testing.T) {
 			require.Equal(t, "started 1 t "+worker.String(), r.task(step, "status, attempts_count, started_at >= queued_at, last_worker_id"))
 		}
 		require.Equal(t, lines("a 12", "b 102"), d.table(`
-			select step_slug, round(extract(epoch from vt - clock_timestamp())) from flowc.queue order by 1`), "hidden until the try must be over")
+			select step_slug, ceil(extract(epoch from vt - clock_timestamp())) from flowc.queue order by 1`), "hidden until the try must be over")
 	})
 }
 
@@ -135,7 +135,7 @@ func TestClaim(t *testing.T) {
 			step("j", after("a", "b")).mapStep("m", after("b")).start(`{"in": 1}`)
 		require.Equal(t, lines(`a 0 1 1 4 0 10 {} {"in": 1} -`, `b 0 1 1 2 7 100 {} {"in": 1} -`), d.claim(claimed, []string{"f"}, []int{10}))
 		require.Equal(t, lines("a 12 1 "+worker.String(), "b 102 1 "+worker.String()), d.table(`
-			select step_slug, round(extract(epoch from vt - clock_timestamp())), read_ct, worker_id from flowc.queue order by 1`))
+			select step_slug, ceil(extract(epoch from vt - clock_timestamp())), read_ct, worker_id from flowc.queue order by 1`))
 		require.Equal(t, "started 1 t "+worker.String(), r.task("a", "status, attempts_count, started_at >= queued_at, last_worker_id"))
 		require.Empty(t, d.claim(claimed, []string{"f"}, []int{10}))
 		r.completeTask("a", 0, `1`)

@@ -23,10 +23,11 @@ func TestRetryDelay(t *testing.T) {
 	require.Equal(t, "16", d.table(`select pgflow.calculate_retry_delay(base_delay => 2, attempts_count => 3)`))
 }
 
-// seconds gives the time until each message of the queue is visible.
+// seconds gives the time until each message of the queue is visible, as it was
+// set within the last second.
 func (d *db) seconds(queue string) string {
 	d.t.Helper()
-	return d.table(`select round(extract(epoch from vt - clock_timestamp())) from flowc.queue where queue_name = $1 order by msg_id`, queue)
+	return d.table(`select greatest(ceil(extract(epoch from vt - clock_timestamp())), 0) from flowc.queue where queue_name = $1 order by msg_id`, queue)
 }
 
 func TestRetry(t *testing.T) {

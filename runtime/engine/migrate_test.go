@@ -255,7 +255,7 @@ func TestScript(t *testing.T) {
 	require.True(t, status.Current())
 	const functions = `
 		select p.oid::regprocedure, p.prosecdef, p.proconfig, p.proacl, md5(p.prosrc) from pg_proc p
-		where p.pronamespace in ('pgflow'::regnamespace, 'pgmq'::regnamespace, 'flowc'::regnamespace) order by 1::text`
+		where p.pronamespace in ('pgflow'::regnamespace, 'pgmq'::regnamespace, 'flowc'::regnamespace) order by p.oid::regprocedure::text`
 	require.Equal(t, other.table(functions), d.table(functions))
 
 	before := d.catalog()

@@ -49,7 +49,7 @@ func TestMessages(t *testing.T) {
 		require.Equal(t, lines(`1 {"n": 1} - t`, `1 {"n": 2} {"h": 1} t`), d.table(`select `+columns+` from pgmq.read(queue_name => 'q', vt => 30, qty => 2)`))
 		require.Equal(t, lines(`1 {"n": 4} - t`, `1 {"n": 5} - t`), d.table(`select `+columns+` from pgmq.read('q', 30, 9)`), "delayed and read ones are hidden")
 		require.Empty(t, d.table(`select * from pgmq.read('q', 30, 9)`))
-		require.Equal(t, "30", d.table(`select round(extract(epoch from vt - clock_timestamp())) from pgmq.q_q where msg_id = $1`, ids[0]))
+		require.Equal(t, "30", d.table(`select ceil(extract(epoch from vt - clock_timestamp())) from pgmq.q_q where msg_id = $1`, ids[0]))
 
 		require.Equal(t, `1 {"n": 1} - t`, d.table(`select `+columns+` from pgmq.set_vt(queue_name => 'q', msg_id => $1, vt => 0)`, ids[0]))
 		require.Empty(t, d.table(`select * from pgmq.set_vt('q', -1, 0)`))
@@ -140,7 +140,7 @@ func TestSetVTBatch(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.exec(`select pgmq.create('q')`)
 		ids := value[[]int64](d, `select array_agg(id) from pgmq.send_batch('q', array['1', '2', '3']::jsonb[]) id`)
-		const set = `select message, read_ct, round(extract(epoch from vt - clock_timestamp())), headers from pgflow.set_vt_batch('q', $1, $2) order by msg_id`
+		const set = `select message, read_ct, ceil(extract(epoch from vt - clock_timestamp())), headers from pgflow.set_vt_batch('q', $1, $2) order by msg_id`
 		require.Equal(t, lines("1 0 100 -", "3 0 5 -"), d.table(set, []int64{ids[2], ids[0], -1}, []int{5, 100, 7}))
 		require.Equal(t, lines("100", "0", "5"), d.seconds("q"))
 		require.Equal(t, "2 0 -10 -", d.table(set, ids[1:2], []int{-10}))

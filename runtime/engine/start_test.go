@@ -97,7 +97,7 @@ func TestStartRootMap(t *testing.T) {
 func TestStartDelay(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		r := d.flow("f").step("a", startDelay(30)).step("b").mapStep("m", after("b"), startDelay(60)).start(`{}`)
-		const delays = `select message ->> 'step_slug', round(extract(epoch from vt - clock_timestamp())) from pgmq.q_f order by msg_id`
+		const delays = `select message ->> 'step_slug', ceil(extract(epoch from vt - clock_timestamp())) from pgmq.q_f order by msg_id`
 		require.Equal(t, lines("a 30", "b 0"), d.table(delays))
 		require.Equal(t, "b 0 {}", r.read(10), "what waits for its time is not read")
 		r.completeTask("b", 0, `[1, 2]`)
