@@ -38,7 +38,7 @@ SELECT u.n::int, u.mine, CASE WHEN u.mine THEN (
 SELECT f.n, f.mine, f.now, CASE
          WHEN NOT f.mine OR f.now <> 'queued' THEN NULL
          WHEN f.delay IS NULL THEN pgflow.calculate_retry_delay(coalesce(s.opt_base_delay, w.opt_base_delay), f.attempts_count)
-         ELSE (SELECT f.delay + 0 * count(*) FROM pgmq.set_vt(f.flow_slug, f.message_id, ceil(f.delay)::int)) END
+         ELSE (SELECT f.delay + 0 * count(*) FROM pgmq.set_vt(f.flow_slug, f.message_id, least(ceil(f.delay), 2147483647)::int)) END
 FROM (
   SELECT u.n::int, u.mine, u.flow_slug, u.step_slug, u.message_id, u.delay, u.attempts_count, CASE WHEN u.mine THEN (
            SELECT t.status FROM pgflow.fail_task(

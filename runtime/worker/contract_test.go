@@ -60,8 +60,7 @@ SELECT count(*) FROM pgflow.workers WHERE queue_name = 'orders' AND function_nam
 	require.Zero(t, count(t, direct, `SELECT count(*) FROM pgflow.workers WHERE stopped_at IS NULL`))
 }
 
-// Two workers share the work of two flows, whose queues have messages of the same
-// ids, and nothing is done twice.
+// Two workers share the work of two flows, and nothing is done twice.
 func TestContractManyRuns(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64

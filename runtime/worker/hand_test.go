@@ -1,0 +1,32 @@
+package worker
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// Where each flow has a queue of its own, their messages have the same ids.
+func TestHandKnowsFlowsApart(t *testing.T) {
+	t.Parallel()
+	h := newHand()
+	take := func(flow string, attempt int32) *task {
+		task := &task{claimed: claimed{Flow: flow, MessageID: 1, Attempt: attempt}}
+		task.ctx, task.cancel = context.WithCancelCause(t.Context())
+		h.add(task)
+		return task
+	}
+	one, other := take("one", 1), take("other", 1)
+	require.NoError(t, one.ctx.Err())
+	require.Len(t, h.all(), 2)
+	again := take("one", 2)
+	require.ErrorIs(t, context.Cause(one.ctx), runtime.ErrTaskLost, "it was taken over, by this very worker")
+	require.NoError(t, other.ctx.Err())
+	h.remove(one)
+	require.Len(t, h.all(), 2, "what took its place stays")
+	h.remove(again)
+	require.Equal(t, []*task{other}, h.all())
+}
