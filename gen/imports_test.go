@@ -53,6 +53,13 @@ func TestImportsPointOneWay(t *testing.T) {
 			}
 		}
 	})
+	t.Run("OpenTelemetry is linked by who imports it, and tracing starts does not link the worker", func(t *testing.T) {
+		t.Parallel()
+		requireNone(t, deps(t, "./runtime", "./runtime/worker", "./runtime/dashboard", "./runtime/flowtest", "./runtime/sqldb", "./cmd/flowc"), "go.opentelemetry.io")
+		all := deps(t, "./runtime/otelflow")
+		requireNone(t, all, module+"runtime/worker", module+"runtime/engine", module+"runtime/devdb", "go.opentelemetry.io/otel/sdk")
+		require.Contains(t, all, "go.opentelemetry.io/otel/trace")
+	})
 	t.Run("the generator knows nothing of the database", func(t *testing.T) {
 		t.Parallel()
 		requireNone(t, deps(t, "./gen/..."), module+"runtime/engine", module+"runtime/worker", module+"cmd")

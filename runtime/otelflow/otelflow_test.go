@@ -1,0 +1,235 @@
+package otelflow_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/otelflow"
+	"github.com/flowc-dev/flowc/runtime/otelflow/otelworker"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// A process is what one has: its own provider of tracers, with what it exported.
+type process struct {
+	provider *sdktrace.TracerProvider
+	exporter *tracetest.InMemoryExporter
+	*otelflow.Telemetry
+}
+
+func newProcess(t *testing.T) *process {
+	t.Helper()
+	p := &process{exporter: tracetest.NewInMemoryExporter()}
+	p.provider = sdktrace.NewTracerProvider(sdktrace.WithSyncer(p.exporter))
+	t.Cleanup(func() { require.NoError(t, p.provider.Shutdown(context.Background())) })
+	p.Telemetry = otelflow.New(otelflow.Config{TracerProvider: p.provider})
+	return p
+}
+
+func (p *process) span(t *testing.T, name string) (span tracetest.SpanStub) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		for _, s := range p.exporter.GetSpans() {
+			if s.Name == name {
+				span = s
+				return true
+			}
+		}
+		return false
+	}, 30*time.Second, 5*time.Millisecond, name)
+	return span
+}
+
+func attributes(span tracetest.SpanStub) string {
+	set := attribute.NewSet(span.Attributes...)
+	return set.Encoded(attribute.DefaultEncoder())
+}
+
+// work runs a worker until the test ends.
+func work(t *testing.T, pool runtime.DB, w *worker.Worker) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	t.Cleanup(func() { stop(); require.NoError(t, <-done) })
+}
+
+// outer has two steps, each done by a worker of its own; the first fails once, and
+// the second starts a run of inner.
+var (
+	outer = runtime.NewFlow[int](runtime.Definition{Slug: "outer", FlowOptions: runtime.FlowOptions{
+		BaseDelay: runtime.Set(time.Duration(0)),
+		Steps:     []runtime.StepOptions{{Slug: "one"}, {Slug: "two", Deps: []string{"one"}}},
+	}}, runtime.Output[string]("two"))
+	inner = runtime.NewFlow[int](runtime.Definition{Slug: "inner", FlowOptions: runtime.FlowOptions{
+		MaxAttempts: runtime.Set(1), Steps: []runtime.StepOptions{{Slug: "inner"}},
+	}}, runtime.Output[string]("inner"))
+)
+
+// The spans of a starter and two workers, each with a provider of its own, are one
+// trace.
+func TestTrace(t *testing.T) {
+	ctx := t.Context()
+	pool := dbtest.Pool(t)
+	starter, first, second := newProcess(t), newProcess(t), newProcess(t)
+	runtime.SetTracer(starter)
+	defer runtime.SetTracer(nil)
+
+	handlers := []runtime.Handler{
+		runtime.Handle("one", runtime.Input[int](), func(ctx context.Context, n int) (int, error) {
+			if task, _ := runtime.TaskFromContext(ctx); task.Attempt == 1 {
+				return 0, errors.New("not yet")
+			}
+			return n, nil
+		}),
+		runtime.Handle("two", runtime.Output[int]("one"), func(ctx context.Context, n int) (string, error) {
+			_, err := inner.Start(ctx, pool, n)
+			return baggage.FromContext(ctx).Member("tenant").Value(), err
+		}),
+	}
+	mayPanic := runtime.Serve(inner.Definition(), []runtime.Handler{
+		runtime.Handle("inner", runtime.Input[int](), func(context.Context, int) (string, error) { panic("oh") }),
+	})
+	for _, f := range []runtime.Definition{outer.Definition(), inner.Definition()} {
+		_, err := runtime.UpsertFlow(ctx, pool, f.Slug, f.FlowOptions)
+		require.NoError(t, err)
+	}
+	reader := metric.NewManualReader()
+	meters := metric.NewMeterProvider(metric.WithReader(reader))
+	metrics, err := otelworker.New(meters)
+	require.NoError(t, err)
+	for p, services := range map[*process][]runtime.Service{
+		first:  {runtime.Serve(outer.Definition(), handlers, runtime.Without("two"))},
+		second: {runtime.Serve(outer.Definition(), handlers, runtime.Without("one")), mayPanic},
+	} {
+		w, err := worker.New(pool, worker.Config{Middleware: []runtime.Middleware{p.Try}, Metrics: metrics}, services...)
+		require.NoError(t, err)
+		work(t, pool, w)
+	}
+
+	tenant, err := baggage.NewMember("tenant", "acme")
+	require.NoError(t, err)
+	bag, err := baggage.New(tenant)
+	require.NoError(t, err)
+	requested, root := starter.provider.Tracer("test").Start(baggage.ContextWithBaggage(ctx, bag), "request")
+	run, err := outer.Start(requested, pool, 7)
+	require.NoError(t, err)
+	out, err := run.Wait(requested)
+	require.NoError(t, err)
+	require.Equal(t, "acme", out, "baggage travels, too")
+	root.End()
+
+	trace7 := root.SpanContext().TraceID()
+	start, wait := starter.span(t, "start outer"), starter.span(t, "wait outer")
+	for _, s := range []tracetest.SpanStub{start, wait} {
+		require.Equal(t, root.SpanContext().SpanID(), s.Parent.SpanID())
+		require.Equal(t, codes.Unset, s.Status.Code)
+		require.Equal(t, "flowc.flow=outer,flowc.run_id="+run.ID(), attributes(s))
+	}
+	require.Equal(t, trace.SpanKindProducer, start.SpanKind)
+	tries := first.exporter.GetSpans()
+	require.Len(t, tries, 2)
+	for i, s := range tries {
+		require.Equal(t, "outer.one", s.Name)
+		require.Equal(t, trace.SpanKindConsumer, s.SpanKind)
+		require.Equal(t, trace7, s.SpanContext.TraceID())
+		require.Equal(t, start.SpanContext.SpanID(), s.Parent.SpanID())
+		require.True(t, s.Parent.IsRemote())
+		require.Equal(t, fmt.Sprintf("flowc.attempt=%d,flowc.flow=outer,flowc.index=0,flowc.max_attempts=3,flowc.run_id=%s,flowc.step=one", i+1, run.ID()), attributes(s))
+	}
+	require.Equal(t, codes.Error, tries[0].Status.Code)
+	require.Equal(t, "not yet", tries[0].Status.Description)
+	require.Equal(t, "exception", tries[0].Events[0].Name)
+	require.Equal(t, codes.Unset, tries[1].Status.Code)
+
+	// What a handler starts goes on in the trace, and the end of a panic is told.
+	two, nested := second.span(t, "outer.two"), starter.span(t, "start inner")
+	require.Equal(t, start.SpanContext.SpanID(), two.Parent.SpanID())
+	require.Equal(t, two.SpanContext.SpanID(), nested.Parent.SpanID())
+	panicked := second.span(t, "inner.inner")
+	require.Equal(t, trace7, panicked.SpanContext.TraceID())
+	require.Equal(t, nested.SpanContext.SpanID(), panicked.Parent.SpanID())
+	require.Equal(t, codes.Error, panicked.Status.Code)
+
+	require.Eventually(t, func() bool { return counts(t, reader)["flowc.try.duration inner.inner failed"] == 1 }, 30*time.Second, 5*time.Millisecond)
+	got := counts(t, reader)
+	for name, want := range map[string]uint64{
+		"flowc.task.wait outer.one ": 2, "flowc.task.wait outer.two ": 1, "flowc.try.duration outer.one retried": 1,
+		"flowc.try.duration outer.one completed": 1, "flowc.try.duration outer.two completed": 1,
+	} {
+		require.Equal(t, want, got[name], "%s: %v", name, got)
+	}
+	require.NotZero(t, got["flowc.database.duration claim false"])
+}
+
+// A run that nobody traced carries nothing, and each try has a trace of its own.
+func TestUntraced(t *testing.T) {
+	ctx := t.Context()
+	pool := dbtest.Pool(t)
+	_, err := inner.Upsert(ctx, pool)
+	require.NoError(t, err)
+	p := newProcess(t)
+	service := runtime.Serve(inner.Definition(), []runtime.Handler{
+		runtime.Handle("inner", runtime.Input[int](), func(context.Context, int) (string, error) { return "done", nil }),
+	})
+	w, err := worker.New(pool, worker.Config{Middleware: []runtime.Middleware{p.Try}}, service)
+	require.NoError(t, err)
+	work(t, pool, w)
+	_, err = inner.StartSync(ctx, pool, 1)
+	require.NoError(t, err)
+	require.False(t, p.span(t, "inner.inner").Parent.IsValid())
+	var n int
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM flowc.headers`).Scan(&n))
+	require.Zero(t, n)
+
+	// A start that fails says so.
+	runtime.SetTracer(p)
+	defer runtime.SetTracer(nil)
+	_, err = runtime.StartMany(ctx, pool, "missing", []any{1, 2})
+	require.ErrorIs(t, err, runtime.ErrFlowNotFound)
+	failed := p.span(t, "start missing")
+	require.Equal(t, codes.Error, failed.Status.Code)
+	require.Equal(t, "flowc.flow=missing,flowc.runs=2", attributes(failed))
+}
+
+// counts are how often instruments were used, by name, flow.step or call, and the
+// outcome or whether there was an error.
+func counts(t *testing.T, reader *metric.ManualReader) map[string]uint64 {
+	t.Helper()
+	var data metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(context.Background(), &data))
+	all := map[string]uint64{}
+	for _, scope := range data.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			h, ok := m.Data.(metricdata.Histogram[float64])
+			if !ok {
+				continue
+			}
+			for _, point := range h.DataPoints {
+				text := func(key string) string { v, _ := point.Attributes.Value(attribute.Key(key)); return v.Emit() }
+				if text("call") != "" {
+					all[m.Name+" "+text("call")+" "+text("error")] = point.Count
+				} else {
+					all[m.Name+" "+text("flow")+"."+text("step")+" "+text("outcome")] = point.Count
+				}
+			}
+		}
+	}
+	return all
+}
