@@ -10,7 +10,8 @@
 //
 // Conditions, skips, maps, joins, retries, timeouts and middleware do what they do
 // in a database. Nothing is waited for, though: neither the delays between tries,
-// which [DB.Tries] has, nor those of scheduled runs. What needs a database, as
+// which [DB.Tries] has, nor those of scheduled runs, nor the clock, for which
+// [DB.Tick] stands in. What needs a database, as
 // listing or cancelling runs, is an error.
 //
 // [Database] gives the same code a PostgreSQL with a worker, which is thrown away

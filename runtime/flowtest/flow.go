@@ -12,6 +12,7 @@ import (
 // A flow is a definition as the database would keep it, with the handlers.
 type flow struct {
 	slug  string
+	cron  string
 	steps []*step // in an order that runs
 }
 
@@ -58,7 +59,7 @@ func newFlow(def runtime.Definition) (*flow, error) {
 	if err := json.Unmarshal(payload, &shape); err != nil {
 		return nil, err
 	}
-	f := &flow{slug: def.Slug}
+	f := &flow{slug: def.Slug, cron: def.Cron}
 	for i, s := range shape.Steps {
 		st := &step{
 			slug: s.Slug, index: i, isMap: s.StepType == runtime.MapStep,

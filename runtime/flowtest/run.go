@@ -20,6 +20,7 @@ type run struct {
 	status      runtime.RunStatus
 	startedAt   time.Time
 	scheduledAt *time.Time
+	tick        *time.Time // if its schedule started it
 	endedAt     time.Time
 	output      json.RawMessage
 	states      []*state // of the flow's steps

@@ -24,7 +24,7 @@ func (db *DB) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, err
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	all, err := db.answer(sql, args)
+	all, err := db.answer(ctx, sql, args)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.Command
 // called finds the function of the engine that a statement calls.
 var called = regexp.MustCompile(`flowc\.(\w+)\(`)
 
-func (db *DB) answer(sql string, args []any) (all [][]any, err error) {
+func (db *DB) answer(ctx context.Context, sql string, args []any) (all [][]any, err error) {
 	name := ""
 	if m := called.FindStringSubmatch(sql); m != nil {
 		name = m[1]
@@ -62,6 +62,8 @@ func (db *DB) answer(sql string, args []any) (all [][]any, err error) {
 		return db.info(args[0].(string), args[1].(bool)), nil
 	case name == "flow_exists" && len(args) == 1:
 		return [][]any{{db.flows[args[0].(string)] != nil}}, nil
+	case name == "run_schedule" && len(args) == 2:
+		return db.runSchedule(ctx, args[0].(string), args[1].(string)), nil
 	case name == "upsert_flow" && len(args) > 0:
 		return db.upsert(args[0].(string))
 	case name != "":
@@ -117,6 +119,32 @@ func (db *DB) start(args []any) (all [][]any, err error) {
 		db.work(r)
 	}
 	return all, nil
+}
+
+// tickKey is the key of the tick in the context of [DB.Tick].
+type tickKey struct{}
+
+// Tick starts a run of a flow as its schedule would at a time, which the handlers
+// find with [runtime.ScheduledAt]. Without a schedule that is [runtime.ErrNoSchedule].
+// The Get function of the flow's package gives the run typed.
+func (db *DB) Tick(ctx context.Context, slug string, at time.Time) (*runtime.Run[json.RawMessage], error) {
+	return runtime.RunSchedule(context.WithValue(ctx, tickKey{}, at), db, slug)
+}
+
+func (db *DB) runSchedule(ctx context.Context, slug, id string) [][]any {
+	f := db.flows[slug]
+	if f == nil || f.cron == "" {
+		return [][]any{{nil}}
+	}
+	tick, ok := ctx.Value(tickKey{}).(time.Time)
+	if !ok {
+		tick = time.Now()
+	}
+	r := newRun(id, f, json.RawMessage("{}"))
+	r.tick = &tick
+	db.runs[id] = r
+	db.work(r)
+	return [][]any{{&tick}}
 }
 
 // result is what a waiter needs. A run that stands still would be waited for in vain.
@@ -183,7 +211,7 @@ func (db *DB) info(id string, withStates bool) [][]any {
 	}
 	failed, message := r.failure()
 	return [][]any{{
-		r.id, r.flow.slug, r.status, []byte(r.input), output, r.remainingSteps(), nil, r.startedAt,
+		r.id, r.flow.slug, r.status, []byte(r.input), output, r.remainingSteps(), r.tick, r.startedAt,
 		completed, failedAt, nil, nil, failed, message, states,
 	}}
 }

@@ -31,6 +31,9 @@ func (db *DB) work(r *run) {
 			RunID: r.id, Flow: r.flow.slug, Step: t.state.slug, Index: t.index,
 			Attempt: t.tries, MaxAttempts: t.state.maxAttempts, Headers: r.headers,
 		}
+		if r.tick != nil {
+			info.ScheduledAt = *r.tick
+		}
 		result := db.attempt(t, info, r.values(t))
 		db.settle(r, t, at, info, result)
 	}
