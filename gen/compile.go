@@ -76,7 +76,11 @@ func compile(ctx context.Context, opts Options) (*compilation, error) {
 }
 
 func (c *compilation) noFlow() error {
-	return fmt.Errorf("flowc: no package that matches %s declares a flow", c.patterns)
+	err := fmt.Errorf("flowc: no package that matches %s declares a flow", c.patterns)
+	if c.patterns == "." {
+		return fmt.Errorf("%w\n\tfix: name the packages that do, or all of them with ./...", err)
+	}
+	return err
 }
 
 // A Mistake is a mistake in a declaration.

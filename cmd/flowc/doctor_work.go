@@ -64,7 +64,7 @@ func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
 			found = append(found, finding{Severity: warning, What: fmt.Sprintf("%s; the workers have %d in hand", what, f.InHand),
 				Do: "start more workers, or raise Concurrency in worker.Config"})
 		default:
-			found = append(found, finding{Severity: problem, What: fmt.Sprintf("%s, and the %s it have none in hand", what, count(f.Workers, "worker that serves", "workers that serve")),
+			found = append(found, finding{Severity: problem, What: fmt.Sprintf("%s, and the workers that serve it have none in hand", what),
 				Do: "look at their logs; a worker that serves only some steps leaves the others to another one"})
 		}
 	}

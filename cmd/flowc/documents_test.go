@@ -51,6 +51,7 @@ func TestDocuments(t *testing.T) {
 		{"Declaring", "text", isSaidOfMistake},
 		{"Starting and waiting", "go", compiles("db *pgxpool.Pool, order shop.Order")},
 		{"Working", "go", compiles("pool *pgxpool.Pool, handlers *fulfil.Handlers")},
+		{"Testing", "go", compiles("fakes processorder.Handlers, order shop.Order")},
 		{"The command", "console", answers},
 	}
 	blocks := readBlocks(t, "README.md")
@@ -145,7 +146,8 @@ func imports(text string) string {
 	list := "\t\"context\"\n"
 	for name, path := range map[string]string{
 		"pgx": "github.com/jackc/pgx/v5", "pgxpool": "github.com/jackc/pgx/v5/pgxpool", "worker": "github.com/flowc-dev/flowc/runtime/worker",
-		"shop": "github.com/flowc-dev/flowc/examples/orders/shop", "fulfil": "github.com/flowc-dev/flowc/examples/orders/fulfil",
+		"flowtest": "github.com/flowc-dev/flowc/runtime/flowtest",
+		"shop":     "github.com/flowc-dev/flowc/examples/orders/shop", "fulfil": "github.com/flowc-dev/flowc/examples/orders/fulfil",
 		"processorder": "github.com/flowc-dev/flowc/examples/orders/shop/processorder", "sendreceipt": "github.com/flowc-dev/flowc/examples/orders/shop/sendreceipt",
 	} {
 		code := regexp.MustCompile(`//.*`).ReplaceAllString(text, "")

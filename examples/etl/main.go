@@ -70,13 +70,8 @@ func run(ctx context.Context, out io.Writer, file string, lines int) (summary sa
 	if err != nil {
 		return summary, err
 	}
-	working, stopWorker := context.WithCancel(ctx)
-	worked := make(chan error, 1)
-	go func() { worked <- w.Run(working) }()
-	defer func() {
-		stopWorker()
-		err = errors.Join(err, <-worked)
-	}()
+	stopWorker := w.Start(ctx)
+	defer func() { err = errors.Join(err, stopWorker()) }()
 
 	began := time.Now()
 	run, err := importsales.StartImportSales(ctx, pool, sales.File{Path: file})

@@ -58,9 +58,8 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
+	stop := w.Start(ctx)
 	defer stop()
-	go w.Run(ctx)
 
 	run, err := greet.StartGreet(ctx, pool, party.List{Names: "earth moon sun"})
 	if err != nil {

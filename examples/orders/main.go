@@ -83,13 +83,8 @@ func run(ctx context.Context, verbose bool) (err error) {
 	if err != nil {
 		return err
 	}
-	working, stopWorker := context.WithCancel(ctx)
-	worked := make(chan error, 1)
-	go func() { worked <- w.Run(working) }()
-	defer func() {
-		stopWorker()
-		err = errors.Join(err, <-worked)
-	}()
+	stopWorker := w.Start(ctx)
+	defer func() { err = errors.Join(err, stopWorker()) }()
 
 	// Start all orders in one round trip: all of them, or none.
 	began := time.Now()

@@ -62,13 +62,8 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	working, stopWorker := context.WithCancel(ctx)
-	worked := make(chan error, 1)
-	go func() { worked <- w.Run(working) }()
-	defer func() {
-		stopWorker()
-		err = errors.Join(err, <-worked)
-	}()
+	stopWorker := w.Start(ctx)
+	defer func() { err = errors.Join(err, stopWorker()) }()
 
 	for _, article := range articles {
 		run, err := publish.StartPublish(ctx, pool, article)

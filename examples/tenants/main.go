@@ -84,13 +84,8 @@ func run(ctx context.Context, out io.Writer, pool *pgxpool.Pool, tenants []tenan
 	if err != nil {
 		return err
 	}
-	working, stopWorker := context.WithCancel(ctx)
-	worked := make(chan error, 1)
-	go func() { worked <- w.Run(working) }()
-	defer func() {
-		stopWorker()
-		err = errors.Join(err, <-worked)
-	}()
+	stopWorker := w.Start(ctx)
+	defer func() { err = errors.Join(err, stopWorker()) }()
 
 	for i, t := range tenants {
 		for _, form := range t.Forms {

@@ -49,13 +49,8 @@ func run(ctx context.Context, addr string, ready func(url string)) (err error) {
 	if err != nil {
 		return err
 	}
-	working, stopWorker := context.WithCancel(ctx)
-	worked := make(chan error, 1)
-	go func() { worked <- w.Run(working) }()
-	defer func() {
-		stopWorker()
-		err = errors.Join(err, <-worked)
-	}()
+	stopWorker := w.Start(ctx)
+	defer func() { err = errors.Join(err, stopWorker()) }()
 
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -221,4 +222,24 @@ func TestRunRefusesWhatItWasNotBuiltFor(t *testing.T) {
 	w, err = worker.New(empty, worker.Config{}, serve(work, echo))
 	require.NoError(t, err)
 	require.ErrorIs(t, w.Run(ctx), runtime.ErrEngineMissing)
+}
+
+func TestStart(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	flow := job[int, int]("in_the_background", runtime.FlowOptions{})
+	service := serve(flow, func(_ context.Context, n int) (int, error) { return n + 1, nil })
+	pool := database(t, service)
+	w, err := worker.New(pool, worker.Config{Logger: slog.New(slog.DiscardHandler)}, service)
+	require.NoError(t, err)
+	stop := w.Start(ctx)
+	run, err := flow.Start(ctx, pool, 1)
+	require.NoError(t, err)
+	out, err := run.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 2, out)
+	require.NoError(t, stop())
+	require.NoError(t, stop(), "once more does nothing")
+	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.workers WHERE stopped_at IS NOT NULL`), "it waited until the worker was gone")
+	require.NoError(t, w.Start(ctx)(), "it can be started again")
 }
