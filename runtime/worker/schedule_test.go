@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -80,7 +81,7 @@ func TestTicksOfStoppingWorkers(t *testing.T) {
 	for i := range 3 {
 		all.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				w, err := worker.New(pool, worker.Config{Name: fmt.Sprint(i)}, c.Service)
+				w, err := worker.New(pool, worker.Config{Name: fmt.Sprint(i), Logger: slog.New(slog.DiscardHandler)}, c.Service)
 				if err != nil {
 					t.Error(err)
 					return
