@@ -35,6 +35,8 @@ type arena struct {
 	url    string
 	pool   *pgxpool.Pool // straight to the server
 	base   int           // connections that may stay when everything has ended
+
+	timeless bool // the server's clock was set back: its times say nothing
 }
 
 // observe keeps what tables of the engine do not: each completion of a task, and
