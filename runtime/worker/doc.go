@@ -12,6 +12,9 @@
 // a handler never holds a connection, and a database that is slow or away delays
 // results but loses none.
 //
+// How it is, says [Worker.Health]; what it does, it tells its [Metrics] and its
+// logger. [Worker.RunUntilSignal] is Run for a main function.
+//
 // Delivery is at least once: a task whose worker dies, or whose try overruns its
 // timeout without being reported, is run again by another worker. Reports are
 // fenced, so that only the last owner's counts.

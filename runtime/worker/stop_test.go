@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -217,6 +219,16 @@ func TestRunRefusesWhatItWasNotBuiltFor(t *testing.T) {
 	require.ErrorContains(t, err, "flow play in the database is not what this program was built for")
 	require.ErrorContains(t, err, "slug differs 'play' vs 'other'")
 	require.NotContains(t, err.Error(), "flow work")
+
+	for version, want := range map[int]error{engine.Version - 1: engine.ErrOlder, engine.Version + 1: engine.ErrNewer} {
+		_, err = pool.Exec(ctx, `UPDATE flowc.installation SET version = $1`, version)
+		require.NoError(t, err)
+		w, err = worker.New(pool, worker.Config{}, serve(work, echo))
+		require.NoError(t, err)
+		err = w.Run(ctx)
+		require.ErrorIs(t, err, want)
+		require.ErrorContains(t, err, fmt.Sprintf("(version %d, this program has %d)", version, engine.Version))
+	}
 
 	empty := dbtest.Connect(t, dbtest.Empty(t))
 	w, err = worker.New(empty, worker.Config{}, serve(work, echo))
