@@ -222,7 +222,7 @@ func counts(t *testing.T, reader *metric.ManualReader) map[string]uint64 {
 				continue
 			}
 			for _, point := range h.DataPoints {
-				text := func(key string) string { v, _ := point.Attributes.Value(attribute.Key(key)); return v.Emit() }
+				text := func(key string) string { v, _ := point.Attributes.Value(attribute.Key(key)); return v.String() }
 				if text("call") != "" {
 					all[m.Name+" "+text("call")+" "+text("error")] = point.Count
 				} else {

@@ -66,7 +66,7 @@ func (c *serverClock) set(offset int) {
 
 // off is by how much the server's clock is ahead.
 func (a *arena) off() time.Duration {
-	return ask[time.Time](a, `SELECT clock_timestamp()`).Sub(time.Now())
+	return time.Until(ask[time.Time](a, `SELECT clock_timestamp()`))
 }
 
 // The server's clock is five minutes ahead of all others, or behind, or jumps back
