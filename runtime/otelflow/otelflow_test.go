@@ -222,7 +222,12 @@ func counts(t *testing.T, reader *metric.ManualReader) map[string]uint64 {
 				continue
 			}
 			for _, point := range h.DataPoints {
-				text := func(key string) string { v, _ := point.Attributes.Value(attribute.Key(key)); return v.String() }
+				text := func(key string) string {
+					if v, ok := point.Attributes.Value(attribute.Key(key)); ok {
+						return v.String()
+					}
+					return ""
+				}
 				if text("call") != "" {
 					all[m.Name+" "+text("call")+" "+text("error")] = point.Count
 				} else {
