@@ -78,7 +78,7 @@ func compile(ctx context.Context, opts Options) (*compilation, error) {
 func (c *compilation) noFlow() error {
 	err := fmt.Errorf("flowc: no package that matches %s declares a flow", c.patterns)
 	if c.patterns == "." {
-		return fmt.Errorf("%w\n\tfix: name the packages that do, or all of them with ./...", err)
+		return fmt.Errorf("%w\n\tfix: name the packages that do; ./... is all that are below this folder", err)
 	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 func newDashboard() *cobra.Command {
 	var addr string
 	var allowRemote bool
+	var declared []string
 	var config dashboard.Config
 	cmd := &cobra.Command{
 		Use:   "dashboard",
@@ -28,12 +29,22 @@ address and asks nobody who they are: keep it on this machine, or put a proxy
 that does before it. A program can mount the same pages with package
 runtime/dashboard, and decide there who may do what.`,
 		Example: `  flowc dashboard
-  flowc dashboard --addr 127.0.0.1:9000 --read-only`,
+  flowc dashboard --addr 127.0.0.1:9000 --read-only
+  flowc dashboard --declared ./...`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !allowRemote {
 				if err := requireLoopback(addr); err != nil {
 					return err
+				}
+			}
+			if len(declared) > 0 {
+				flows, err := readFlows(cmd, declared)
+				if err != nil {
+					return err
+				}
+				for _, f := range flows {
+					config.Definitions = append(config.Definitions, f.Definition)
 				}
 			}
 			return serveDashboard(cmd, addr, config)
@@ -45,6 +56,7 @@ runtime/dashboard, and decide there who may do what.`,
 	flags.BoolVar(&config.ReadOnly, "read-only", false, "show only: no cancelling, retrying or deleting")
 	flags.StringSliceVar(&config.Hosts, "host", nil, "name that browsers may know the dashboard by, besides localhost and addresses")
 	flags.StringVar(&config.Prefix, "prefix", "", "path under which a proxy shows the dashboard, such as /admin/flowc")
+	flags.StringSliceVar(&declared, "declared", nil, "compare the flows that these packages, or files of JSON, declare with those in the database")
 	flags.StringVar(&config.Name, "name", "", "shown on every page, to tell databases apart")
 	return cmd
 }
