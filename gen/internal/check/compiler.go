@@ -30,10 +30,10 @@ func (c *checker) explainUndefined(b *diag.Builder, pos token.Pos, name string) 
 			return
 		}
 	}
-	for _, imported := range c.pkg.Types.Imports() {
+	for local, imported := range c.importsAt(pos) {
 		names := typeNames(imported, false)
 		switch {
-		case qualified && imported.Name() == qualifier:
+		case qualified && local == qualifier:
 			if near := diag.Nearest(short, names); near != "" {
 				b.Fix("did you mean %s.%s?", qualifier, near).Edit(pos, pos+token.Pos(len(short)), near)
 			}
@@ -41,7 +41,7 @@ func (c *checker) explainUndefined(b *diag.Builder, pos token.Pos, name string) 
 		case !qualified && imported.Path() == model.DSL:
 			for _, marker := range names {
 				if marker == short {
-					b.Fix("did you mean %s.%s?", imported.Name(), short).Edit(pos, pos, imported.Name()+".")
+					b.Fix("did you mean %s.%s?", local, short).Edit(pos, pos, local+".")
 					return
 				}
 			}
@@ -50,6 +50,22 @@ func (c *checker) explainUndefined(b *diag.Builder, pos token.Pos, name string) 
 	if !qualified {
 		b.Fix("declare it: type %s struct { … }", short)
 	}
+}
+
+// importsAt are the packages that the file of a place imports, by their names there.
+func (c *checker) importsAt(pos token.Pos) map[string]*types.Package {
+	imports := map[string]*types.Package{}
+	for _, file := range c.pkg.Files {
+		if pos < file.FileStart || file.FileEnd < pos {
+			continue
+		}
+		for _, spec := range file.Imports {
+			if name := c.pkg.Info.PkgNameOf(spec); name != nil {
+				imports[name.Name()] = name.Imported()
+			}
+		}
+	}
+	return imports
 }
 
 // typeNames are the types of a package.
