@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,8 +87,16 @@ func startTogether(ctx context.Context, pool *pgxpool.Pool, slug string, w waiti
 		}
 		return r.existed, r.err
 	case <-ctx.Done():
+		g.withdraw(w)
 		return false, context.Cause(ctx)
 	}
+}
+
+// withdraw takes back a start that was not sent yet.
+func (g *startGroup) withdraw(w waitingStart) {
+	startGroupsMu.Lock()
+	defer startGroupsMu.Unlock()
+	g.waiting = slices.DeleteFunc(g.waiting, func(other waitingStart) bool { return other.reply == w.reply })
 }
 
 func startAlone(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (existed bool, err error) {

@@ -1,11 +1,13 @@
 package runtime_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -73,4 +75,42 @@ func TestStartsTogetherOfUnknownFlow(t *testing.T) {
 	for _, err := range errs {
 		require.ErrorIs(t, err, runtime.ErrFlowNotFound)
 	}
+}
+
+// A start whose caller gave up while it waited for others is not sent any more.
+func TestStartsTogetherWithdrawn(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	hold, err := pool.Begin(ctx)
+	require.NoError(t, err)
+	defer hold.Rollback(ctx)
+	_, err = hold.Exec(ctx, `SELECT pg_advisory_xact_lock(1, hashtext('greeting'))`) // which starts wait for
+	require.NoError(t, err)
+
+	var held sync.WaitGroup
+	errs := make([]error, 2)
+	for i := range errs {
+		held.Go(func() { _, errs[i] = runtime.StartFlow(ctx, pool, "greeting", greet{Name: "held"}) })
+	}
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := pool.QueryRow(ctx, `
+			SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+			WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted`).Scan(&waiting)
+		return err == nil && waiting == 2
+	}, 10*time.Second, 5*time.Millisecond)
+
+	soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	_, err = runtime.StartFlow(soon, pool, "greeting", greet{Name: "withdrawn"})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, hold.Commit(ctx))
+	held.Wait()
+	require.Equal(t, make([]error, 2), errs)
+
+	_, err = runtime.StartFlow(ctx, pool, "greeting", greet{Name: "last"})
+	require.NoError(t, err)
+	var withdrawn int
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM pgflow.runs WHERE input ->> 'name' = 'withdrawn'`).Scan(&withdrawn))
+	require.Zero(t, withdrawn)
 }
