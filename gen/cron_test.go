@@ -44,7 +44,7 @@ func oddCron(r *rand.Rand) string {
 		spec = strings.Join(fields, pick(" ", " ", "  "))
 	}
 	if r.IntN(4) == 0 {
-		spec = pick("CRON_TZ=UTC ", "CRON_TZ=Europe/Berlin  ", "CRON_TZ=Europe/Berln ", "CRON_TZ= ", "CRON_TZ=UTC", "TZ=UTC ", " CRON_TZ=Asia/Tokyo ", "CRON_TZ=Local ") + spec
+		spec = pick("CRON_TZ=UTC ", "CRON_TZ=Europe/Berlin  ", "CRON_TZ=Europe/Berln ", "CRON_TZ= ", "CRON_TZ=UTC", "TZ=UTC ", " CRON_TZ=Asia/Tokyo ", "CRON_TZ=Local ", "CRON_TZ=EST5EDT ", "CRON_TZ=UTC-5 ", "CRON_TZ=Etc/GMT+5 ") + spec
 	}
 	return pick("", "", " ") + spec
 }

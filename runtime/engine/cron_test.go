@@ -103,6 +103,7 @@ func TestCronMistakes(t *testing.T) {
 		"@every ٣s":                  `"٣s" is no span of time in whole hours, minutes and seconds, like 90s or 1h30m`,
 		"@every 0s":                  "it has to be a second or more",
 		"CRON_TZ=Mars/Crater @daily": `time zone "Mars/Crater" not recognized`,
+		"CRON_TZ=UTC-5 @daily":       `time zone "UTC-5" not recognized`,
 		"CRON_TZ=UTC":                "it has 1 fields, not five: minute, hour, day, month and weekday",
 	} {
 		err := d.fails("22023", fmt.Sprintf(`cron "%s": %s`, spec, problem), `select flowc.next_tick($1, now())`, spec)

@@ -54,6 +54,10 @@ declare
   fields text[];
 begin
   perform now() at time zone zone; -- that there is such a zone
+  if zone !~ '^[A-Za-z]+$|/' and not exists (select from pg_timezone_names n where n.name = zone) then
+    -- It is a rule, as in UTC-5, which nobody else would read as PostgreSQL does.
+    raise invalid_parameter_value using message = format('time zone "%s" not recognized', zone);
+  end if;
   c.zone := zone;
   words := regexp_replace(words, '^CRON_TZ=\S+ ', '');
   if words ~ '^@every ' then
