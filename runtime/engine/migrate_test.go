@@ -79,6 +79,7 @@ func TestMigrateFunctions(t *testing.T) {
 	r := d.flow("f").step("a").step("b", after("a")).start(`1`).begin()
 	d.exec(`update flowc.installation set functions_checksum = 'other'`)
 	d.exec(`drop function flowc.awake`)
+	d.exec(`create function pgflow.of_a_user() returns text language sql as 'select current_setting(''search_path'')'`)
 	status, err := engine.GetStatus(t.Context(), d.pool)
 	require.NoError(t, err)
 	require.True(t, status.Changed)
@@ -89,6 +90,8 @@ func TestMigrateFunctions(t *testing.T) {
 	r.complete("a", `1`).complete("b", `2`)
 	require.Equal(t, "completed 0", r.status())
 	d.exec(`select flowc.awake($1)`, worker)
+	require.Equal(t, "t -", d.table(`
+		select has_function_privilege('public', oid, 'execute'), proconfig from pg_proc where proname = 'of_a_user'`), "what users have added stays as it is")
 }
 
 func TestMigrateRefusesNewer(t *testing.T) {

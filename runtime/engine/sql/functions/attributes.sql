@@ -12,6 +12,7 @@ begin
     join pg_namespace n on n.oid = p.pronamespace
     join pg_language l on l.oid = p.prolang
     where n.nspname in ('pgflow', 'pgmq', 'flowc')
+      and p.xmin = pg_current_xact_id()::xid -- what users have added themselves stays as it is
   loop
     -- Names in the bodies are qualified; what a caller puts into its own
     -- search_path or temporary schema cannot be meant.
