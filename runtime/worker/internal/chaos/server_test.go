@@ -48,7 +48,7 @@ func TestChaosServerRestarts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newArena(t, nil, "sum")
 			r := chances(t)
-			runs, over := scaled(4000, 150), scaled(40*time.Second, 3*time.Second)
+			runs, over := scaled(2500, 150), scaled(25*time.Second, 3*time.Second)
 			a.storm(a.url, a.url, runs, over, time.Second, 2*time.Second, time.Second, func() time.Time {
 				require.NoError(t, a.server.Stop(mode))
 				time.Sleep(between(r, 0, 2*time.Second))
