@@ -15,15 +15,16 @@ import (
 const maxExhaust = 1000
 
 // What is reported is reported in the order of the runs, whose rows the functions
-// lock. A task that is not this worker's any more is left alone: they would take a
+// lock. A task that is not this worker's any more, or a later try of it, is left alone: they would take a
 // report for it as long as somebody has it.
 const (
 	reportedSQL = `
 FROM (
   SELECT i.*, t.status, t.attempts_count, t.flow_slug,
-         coalesce(t.status = 'started' AND t.message_id = i.message_id AND t.last_worker_id = ANY ($5::text[]::uuid[]), false) AS mine
-  FROM unnest($1::text[]::uuid[], $2::text[], $3::int[], $4::bigint[], $6::text[], $7::float8[]) WITH ORDINALITY
-       i(run_id, step_slug, task_index, message_id, value, delay, n)
+         coalesce(t.status = 'started' AND t.message_id = i.message_id AND t.attempts_count = i.attempt
+                  AND t.last_worker_id = ANY ($5::text[]::uuid[]), false) AS mine
+  FROM unnest($1::text[]::uuid[], $2::text[], $3::int[], $4::bigint[], $6::text[], $7::float8[], $8::int[]) WITH ORDINALITY
+       i(run_id, step_slug, task_index, message_id, value, delay, attempt, n)
   LEFT JOIN pgflow.step_tasks t ON t.run_id = i.run_id AND t.step_slug = i.step_slug AND t.task_index = i.task_index
   ORDER BY i.run_id, i.n
   OFFSET 0) u`
@@ -62,7 +63,7 @@ func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, r report) (verd
 			if len(one.part) == 0 {
 				continue
 			}
-			told, err := d.reported(ctx, pool, one.sql, r, one.part)
+			told, err := d.reported(ctx, pool, one.sql, r, one.part, 0)
 			if err != nil {
 				return err
 			}
@@ -102,14 +103,15 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// reported reports the tries at some places.
-func (d *contractCalls) reported(ctx context.Context, db querier, sql string, r report, places []int) ([]verdict, error) {
+// reported reports the tries at some places, or later ones of the same tasks.
+func (d *contractCalls) reported(ctx context.Context, db querier, sql string, r report, places []int, later int32) ([]verdict, error) {
 	var (
 		runs, steps []string
 		indexes     []int32
 		messages    []int64
 		values      []*string
 		delays      []*float64
+		attempts    []int32
 	)
 	for _, i := range places {
 		runs, steps, indexes, messages = append(runs, r.runs[i]), append(steps, r.steps[i]), append(indexes, r.indexes[i]), append(messages, r.messages[i])
@@ -117,9 +119,9 @@ func (d *contractCalls) reported(ctx context.Context, db querier, sql string, r 
 		if r.outcomes[i] == try.Completed {
 			value = r.outputs[i]
 		}
-		values, delays = append(values, value), append(delays, r.delays[i])
+		values, delays, attempts = append(values, value), append(delays, r.delays[i]), append(attempts, r.attempts[i]+later)
 	}
-	answer, err := db.Query(ctx, sql, runs, steps, indexes, messages, d.mine, values, delays)
+	answer, err := db.Query(ctx, sql, runs, steps, indexes, messages, d.mine, values, delays, attempts)
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +136,8 @@ func (d *contractCalls) reported(ctx context.Context, db querier, sql string, r 
 // starting it in between.
 func (d *contractCalls) exhaust(ctx context.Context, pool *pgxpool.Pool, r report, i int) (v verdict, err error) {
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		for range maxExhaust {
-			told, err := d.reported(ctx, tx, failSQL, r, []int{i})
+		for later := range int32(maxExhaust) {
+			told, err := d.reported(ctx, tx, failSQL, r, []int{i}, later)
 			if err != nil {
 				return err
 			}
