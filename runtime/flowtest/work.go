@@ -2,6 +2,7 @@ package flowtest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -77,7 +78,7 @@ func (db *DB) settle(r *run, t *task, at int, info runtime.Task, result try.Resu
 	}
 	r.queue = append(r.queue[:at:at], r.queue[at+1:]...)
 	if record.Outcome == worker.Completed {
-		r.complete(t, result.Output)
+		r.complete(t, json.RawMessage(result.Output))
 		return
 	}
 	r.exhaust(t, record.Err)

@@ -173,9 +173,8 @@ func reportOf(results []result) report {
 		}
 		rep.delays = append(rep.delays, delay)
 		if r.Outcome == try.Completed {
-			raw := string(r.Output)
-			output = &raw
-			rep.bytes += len(raw)
+			output = &r.Output
+			rep.bytes += len(r.Output)
 		} else {
 			text = &r.Err
 		}

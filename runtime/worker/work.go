@@ -57,6 +57,7 @@ func (s *session) settle(r result) {
 // handOn hands a result to the reporter, after which the try is over.
 func (s *session) handOn(r result) {
 	r.task.stop()
+	r.task.Input, r.task.RunInput = nil, nil // they may be large, and reporting may take a while
 	if s.lanes.leave(r.task) {
 		s.nudge()
 	}

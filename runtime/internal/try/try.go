@@ -31,9 +31,9 @@ const (
 // A Result is what a try gave.
 type Result struct {
 	Outcome string
-	Output  json.RawMessage // of a completed try
-	Err     string          // of any other; of a skipped one, its reason
-	Delay   *time.Duration  // until the next try, if the handler chose it
+	Output  string         // of a completed try, JSON
+	Err     string         // of any other; of a skipped one, its reason
+	Delay   *time.Duration // until the next try, if the handler chose it
 }
 
 // Call calls a handler. A panic is an error like any other, with its stack.
@@ -49,7 +49,7 @@ func Call(ctx context.Context, h runtime.Handler, v runtime.Values) (output json
 // Judge says what becomes of a try. ctx is the handler's, whose cause may say
 // more than err; timeout is the step's.
 func Judge(ctx context.Context, timeout time.Duration, output json.RawMessage, err error) Result {
-	r := Result{Output: output}
+	r := Result{Output: string(output)}
 	if err != nil {
 		r.Err = ErrorText(err)
 	}

@@ -87,7 +87,7 @@ func TestChaosClock(t *testing.T) {
 			for flow, size := range map[string]int{"sum": 3, "job": 1, "tick": 2} {
 				fleets = append(fleets, newFleet(t, errand{URL: a.url, Flow: flow, Most: 10 * time.Millisecond}, size))
 			}
-			runs, over := scaled(1000, 100), scaled(15*time.Second, 5*time.Second)
+			runs, over := scaled(1000, 100), scaled(10*time.Second, 5*time.Second)
 			began := time.Now()
 			l := a.start(a.url, sum, runs, over)
 

@@ -58,7 +58,7 @@ func TestChaosSlowNetwork(t *testing.T) {
 	a := newArena(t, nil, "sum")
 	proxy, url := a.proxy()
 	proxy.Slow(100*time.Millisecond, 64<<10)
-	runs, over := scaled(600, 40), scaled(20*time.Second, 2*time.Second)
+	runs, over := scaled(400, 40), scaled(13*time.Second, 2*time.Second)
 	f := newFleet(t, errand{URL: url, Flow: "sum", Most: 10 * time.Millisecond}, 4)
 	began := time.Now()
 	l := a.start(url, sum, runs, over)

@@ -73,7 +73,7 @@ func TestChaosTerminatedConnections(t *testing.T) {
 // Every transaction is serializable unless it says otherwise.
 func TestChaosSerializable(t *testing.T) {
 	a := newArena(t, map[string]string{"default_transaction_isolation": "serializable"}, "sum")
-	runs, over := scaled(2000, 200), scaled(10*time.Second, 2*time.Second)
+	runs, over := scaled(1500, 200), scaled(8*time.Second, 2*time.Second)
 	f := newFleet(t, errand{URL: a.url, Flow: "sum", Concurrency: 4, Most: 10 * time.Millisecond}, scaled(16, 4))
 	began := time.Now()
 	l := a.start(a.url, sum, runs, over)

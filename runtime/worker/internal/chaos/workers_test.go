@@ -156,7 +156,7 @@ func TestChaosOddHandlers(t *testing.T) {
 		inputs = append(inputs, in)
 	}
 	f := newFleet(t, errand{URL: a.url, Flow: "odd", Concurrency: 4}, 4)
-	l := a.startAll(a.url, odd, inputs, scaled(40*time.Second, 4*time.Second))
+	l := a.startAll(a.url, odd, inputs, scaled(30*time.Second, 4*time.Second))
 	a.settledWhile(l, func() {
 		for range 4 - len(f.running()) {
 			f.add()
