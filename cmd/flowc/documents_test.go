@@ -39,7 +39,7 @@ func TestDocuments(t *testing.T) {
 		check             func(t *testing.T, b block)
 	}{
 		{"flowc", "go", isPartOf("examples/orders/shop/shop.go")},
-		{"flowc", "go", compiles("tx pgx.Tx, order shop.Order")},
+		{"flowc", "go", compiles("pool *pgxpool.Pool, tx pgx.Tx, order shop.Order")},
 		{"Try it", "sh", isInMakefile},
 		{"Try it", "text", isOutputOf("make", "demo")},
 		{"A complete example", "go", is("examples/hello/party/party.go")},
