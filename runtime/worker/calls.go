@@ -29,7 +29,10 @@ type calls interface {
 	// steps in except, or a step. Steps are called flow.step.
 	claim(ctx context.Context, id uuid.UUID, lanes []string, limits []int32, except []string) ([]claimed, error)
 	readValues(ctx context.Context, runs, sources []string) ([]value, error)
-	finish(ctx context.Context, id uuid.UUID, r report) ([]verdict, error)
+	// finish reports, and claims what next asks for in the same transaction. Where
+	// calls do not claim along, next is nil.
+	finish(ctx context.Context, id uuid.UUID, r report, next *ask) ([]verdict, []claimed, error)
+	claimsAlong() bool
 	release(ctx context.Context, id uuid.UUID, tasks []*task) error
 	// releaseUnknown gives back what the database thinks this worker has, except
 	// for the given tasks.
@@ -83,6 +86,13 @@ func (c claimed) waited() time.Duration {
 		return 0
 	}
 	return max(secondsToDuration(*c.Waited), 0)
+}
+
+// An ask is for a claim that follows a report.
+type ask struct {
+	deal
+	except []string
+	quiet  bool // whether it takes whatever the report makes work of, unless it is too much
 }
 
 // What a report is about, in arrays as flowc.finish takes them.

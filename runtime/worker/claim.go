@@ -15,9 +15,12 @@ const (
 	// busyClaims is how many claims in a row have to find something before the
 	// worker says that it need not be woken.
 	busyClaims = 3
-	// How long to wait between claims that find nothing. Notifications and the
-	// timer wake earlier; with notifications it is the longest at once, maxPoll.
+	// minPoll is how long to wait after the first of some claims that find nothing,
+	// twice as long after each more. Notifications and the timer wake earlier.
 	minPoll = 50 * time.Millisecond
+	// settleTime is how long it has to be quiet after a notification before the
+	// claimer asks what is due next, out of the way of what has just come.
+	settleTime = 20 * time.Millisecond
 	// minDue keeps the timer from spinning on what somebody else is about to start.
 	minDue = 5 * time.Millisecond
 	// recheck is how long after a lost claim to look again: the database may
@@ -28,20 +31,18 @@ const (
 // A claimer takes tasks for the free slots. It is one goroutine.
 type claimer struct {
 	*session
-	ctx     context.Context // ends when no more is to be claimed
-	shares  *shares
-	pause   backoff
-	found   int           // claims in a row that found something
-	poll    time.Duration // how long the last wait for nothing in particular was
-	asleep  uint64        // the listener's connection for which the database knows that we sleep
-	stale   bool          // whether something else may be due next than when it was asked
-	due     <-chan time.Time
-	unknown []time.Time // when to give back what lost claims may have taken
+	ctx    context.Context // ends when no more is to be claimed
+	pause  backoff
+	found  int           // claims in a row that left something, as far as is known
+	poll   time.Duration // how long the last wait for nothing in particular was
+	asleep uint64        // the listener's connection for which the database knows that we sleep
+	stale  bool          // whether something else may be due next than when it was asked
+	due    <-chan time.Time
 }
 
 // claim takes tasks until ctx ends.
 func (s *session) claim(ctx context.Context) {
-	c := &claimer{session: s, ctx: ctx, shares: newShares(s.lanes.all)}
+	c := &claimer{session: s, ctx: ctx}
 	for ctx.Err() == nil {
 		free := c.slotsFree()
 		if free == 0 {
@@ -77,46 +78,32 @@ func (c *claimer) slotsFree() int {
 	return free
 }
 
-func (c *claimer) takeSlots() (n int) {
-	for {
-		select {
-		case <-c.slots:
-			n++
-		default:
-			return n
-		}
-	}
-}
-
-func (c *claimer) giveSlots(n int) {
-	for range n {
-		c.slots <- struct{}{}
-	}
-}
-
 // round fills free slots, or waits if there is nothing to fill them with.
 func (c *claimer) round(free int) {
 	c.giveBackUnknown()
 	tasks, ok := c.take(free)
 	c.giveSlots(free - len(tasks))
 	c.dispatch(tasks)
+	if len(tasks) > 0 {
+		c.poll = 0
+	}
 	switch {
 	case !ok:
 		c.found = 0
 		c.asleep = 0
 		c.pause.wait(c.ctx, c.db)
+	case c.searched():
+		// What it did not get because somebody held it comes with the next poll.
+		c.pause.reset()
+		c.found = 0
+		c.rest()
 	case len(tasks) > 0:
 		c.pause.reset()
-		c.poll = 0
 		if c.found++; c.found == busyClaims && c.asleep != 0 {
 			// If this fails, writers go on to notify, which is only a waste.
 			_ = c.db.awake(c.hard, c.id)
 			c.asleep = 0
 		}
-	case c.shares.searched(c.lanes.room()):
-		c.pause.reset()
-		c.found = 0
-		c.rest()
 	}
 }
 
@@ -124,82 +111,48 @@ func (c *claimer) round(free int) {
 // has begun is not broken off when the worker stops: the reply says what was
 // claimed.
 func (c *claimer) take(free int) (tasks []*task, ok bool) {
-	d := c.shares.deal(free, c.lanes.room())
+	d := c.deal(free)
 	if len(d.names) == 0 {
 		return nil, true
 	}
 	began := time.Now()
 	rows, err := c.db.claim(c.hard, c.id, d.names, d.limits, c.lanes.except)
 	if err != nil {
-		c.unknown = []time.Time{time.Now(), time.Now().Add(recheck)}
+		c.lostClaim()
 		return nil, false
 	}
-	c.stats.claimed.Add(int64(len(rows)))
-	got := map[string]int{}
-	var lag time.Duration
-	for _, row := range rows {
-		// The lease began after this claim did: the deadline is never behind it.
-		t := &task{claimed: row, served: c.services[row.Flow].steps[row.Step]}
-		t.begin(c.ctx, c.log, began.Add(time.Duration(row.Timeout)*time.Second))
-		c.hand.add(t)
-		c.lanes.enter(t)
-		waited := row.waited()
-		lag = max(lag, waited)
-		c.config.Metrics.TryBegan(t.info, waited)
-		got[c.lanes.of(row)]++
-		tasks = append(tasks, t)
-	}
-	c.health.lag.Store(int64(lag))
-	c.shares.filled(d, got)
-	return tasks, true
+	return c.accept(d, rows, began), true
 }
 
 // giveBackUnknown gives back what claims took whose replies were lost. Until
 // then, nobody else would get those tasks before their leases end.
 func (c *claimer) giveBackUnknown() {
-	for len(c.unknown) > 0 && !time.Now().Before(c.unknown[0]) {
+	for c.unknownDue() {
 		err := c.db.releaseUnknown(c.hard, c.id, c.hand.all())
 		if err != nil && pgerr.Transient(err) {
 			return
 		}
-		c.unknown = c.unknown[1:]
-	}
-}
-
-// dispatch starts the handlers. Tasks that need more than the claim gave wait
-// for it in a goroutine of their own, out of the claimer's way.
-func (c *claimer) dispatch(tasks []*task) {
-	var later []*task
-	for _, t := range tasks {
-		c.running.Add(1)
-		if len(t.needs()) > 0 {
-			later = append(later, t)
-			continue
-		}
-		go c.do(t, t.given())
-	}
-	if len(later) > 0 {
-		go c.fetch(later)
+		c.gaveBack()
 	}
 }
 
 // rest waits until there may be work.
 func (c *claimer) rest() {
 	live := c.listener.Live()
-	c.stale = c.retries.Swap(false) || c.stale
-	if live != 0 && (c.asleep != live || c.stale) {
-		if due, err := c.db.sleep(c.ctx, c.id, c.slugs); err == nil {
-			c.asleep, c.stale = live, false
-			c.arm(due)
+	if live != 0 && c.asleep != live {
+		if c.sleep() {
+			c.asleep = live
 			return // what came before we slept was not announced: once more
 		}
 	}
-	if c.asleep != 0 && c.asleep == live {
-		c.poll = c.db.maxPoll()
-	} else {
-		c.poll = min(max(2*c.poll, minPoll), c.db.maxPoll())
+	c.poll = min(max(2*c.poll, minPoll), c.db.maxPoll())
+	wait := c.poll
+	c.stale = c.retries.Swap(false) || c.stale
+	settle := c.stale && live != 0
+	if settle {
+		wait = min(wait, settleTime)
 	}
-	timer := time.NewTimer(c.poll)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-c.ctx.Done():
@@ -208,6 +161,9 @@ func (c *claimer) rest() {
 		c.config.Metrics.Woke(ByResult)
 	case <-timer.C:
 		c.config.Metrics.Woke(ByPoll)
+		if settle {
+			c.sleep()
+		}
 	case <-c.work.C:
 		c.config.Metrics.Woke(ByNotification)
 		c.stale = true
@@ -216,6 +172,17 @@ func (c *claimer) rest() {
 		_, err := c.db.startDue(c.ctx, c.slugs)
 		c.stale = err == nil
 	}
+}
+
+// sleep tells the database to wake us, and asks what is due next.
+func (c *claimer) sleep() bool {
+	due, err := c.db.sleep(c.ctx, c.id, c.slugs)
+	if err != nil {
+		return false
+	}
+	c.stale = false
+	c.arm(due)
+	return true
 }
 
 // arm sets the timer to the next thing that is due; a negative time is none.

@@ -52,7 +52,9 @@ LEFT JOIN pgflow.steps s ON s.flow_slug = f.flow_slug AND s.step_slug = f.step_s
 	startAgainSQL = `SELECT count(*) FROM pgflow.start_tasks(flow_slug => $1, msg_ids => ARRAY[$2::bigint], worker_id => $3::text::uuid)`
 )
 
-func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, r report) (verdicts []verdict, err error) {
+func (d *contractCalls) claimsAlong() bool { return false }
+
+func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, r report, _ *ask) (verdicts []verdict, _ []claimed, err error) {
 	limit := most + time.Duration(r.bytes)*time.Second/slowest
 	err = d.call(ctx, "finish", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
 		completed, failed, final := r.split()
@@ -78,7 +80,7 @@ func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, r report) (verd
 		}
 		return nil
 	})
-	return verdicts, err
+	return verdicts, nil, err
 }
 
 // split are the places of the tries that completed, that failed, and that failed for

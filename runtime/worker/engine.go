@@ -70,12 +70,12 @@ func (l *limit) learn(began time.Time, had time.Duration, err error) {
 const claimSQL = `
 SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from,
        scheduled_at, headers, waited
-FROM flowc.claim($1::text::uuid, $2, $3, $4)`
+FROM flowc.claim($1::text::uuid, $2, $3, $4, $5)`
 
 func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {
 	began, limit := time.Now(), d.claims.get()
 	err = d.call(ctx, "claim", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		tasks, err = rows(ctx, pool, pgx.RowToStructByPos[claimed], claimSQL, id.String(), flows, limits, notNil(except))
+		tasks, err = rows(ctx, pool, pgx.RowToStructByPos[claimed], claimSQL, id.String(), flows, limits, notNil(except), false)
 		return err
 	})
 	d.claims.learn(began, limit, err)
@@ -84,17 +84,32 @@ func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, flows []string, l
 
 const finishSQL = `
 SELECT n, accepted, task_status, retry_in
-FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10)`
+FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10, $11)`
 
-func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report) (verdicts []verdict, err error) {
+func (d *engineCalls) claimsAlong() bool { return true }
+
+func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *ask) (verdicts []verdict, tasks []claimed, err error) {
 	began, limit := time.Now(), d.reports.get()
-	err = d.call(ctx, "finish", limit+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) error {
-		verdicts, err = rows(ctx, pool, pgx.RowToStructByPos[verdict], finishSQL, id.String(),
-			r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays)
-		return err
+	err = d.call(ctx, "finish", limit+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
+		args := []any{id.String(), r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays, next != nil && next.quiet}
+		if next == nil {
+			verdicts, err = rows(ctx, pool, pgx.RowToStructByPos[verdict], finishSQL, args...)
+			return err
+		}
+		// Statements that are sent together are one transaction, and one round trip.
+		var batch pgx.Batch
+		batch.Queue(finishSQL, args...).Query(func(r pgx.Rows) (err error) {
+			verdicts, err = pgx.CollectRows(r, pgx.RowToStructByPos[verdict])
+			return err
+		})
+		batch.Queue(claimSQL, id.String(), next.names, next.limits, notNil(next.except), next.quiet).Query(func(r pgx.Rows) (err error) {
+			tasks, err = pgx.CollectRows(r, pgx.RowToStructByPos[claimed])
+			return err
+		})
+		return pool.SendBatch(ctx, &batch).Close()
 	})
 	d.reports.learn(began, limit, err)
-	return verdicts, err
+	return verdicts, tasks, err
 }
 
 func (d *engineCalls) release(ctx context.Context, id uuid.UUID, tasks []*task) error {

@@ -91,10 +91,13 @@ func (l *lanes) count(t *task, n int) (limited bool) {
 	return true
 }
 
+// limited reports whether anything has a limit.
+func (l *lanes) limited() bool { return len(l.limits) > 0 || len(l.ofStep) > 0 }
+
 // room is how much more of each lane and each flow may be begun; what is not in
 // it has no limit.
 func (l *lanes) room() room {
-	if len(l.limits) == 0 && len(l.ofStep) == 0 {
+	if !l.limited() {
 		return nil
 	}
 	l.mu.Lock()

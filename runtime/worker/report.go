@@ -32,7 +32,6 @@ func (s *session) report(ctx context.Context) (unreported int) {
 		batch := cut(next)
 		next = next[len(batch):]
 		unreported += s.reportAll(ctx, batch)
-		s.nudge() // what was finished may have made work
 	}
 }
 
@@ -124,12 +123,24 @@ func (s *session) finish(ctx context.Context, results []result) (unreported int)
 		return 0
 	}
 	var verdicts []verdict
+	next := s.claimWith(results)
+	went := next != nil
 	repeated := -1
 	err := s.db.patiently(ctx, func() (err error) {
 		repeated++
-		verdicts, err = s.db.finish(ctx, s.id, reportOf(results))
+		if next == nil {
+			verdicts, _, err = s.db.finish(ctx, s.id, reportOf(results), nil)
+			return err
+		}
+		var rows []claimed
+		verdicts, rows, err = s.db.finish(ctx, s.id, reportOf(results), &next.ask)
+		s.claimedWith(next, rows, err == nil)
+		next = nil
 		return err
 	})
+	if !went || repeated > 0 {
+		s.nudge() // what was finished may have made work
+	}
 	switch {
 	case err == nil:
 		s.note(results, verdicts, repeated > 0)

@@ -33,6 +33,7 @@ type session struct {
 	listener *listen.Listener
 	work     *listen.Subscription
 	hand     *hand
+	intake   intake
 	values   *values
 
 	slots   chan struct{} // a token for each free slot
@@ -78,9 +79,8 @@ func (w *Worker) begin(ctx context.Context, now <-chan struct{}) (*session, erro
 		now:        now,
 	}
 	w.session.Store(s)
-	for range w.config.Concurrency {
-		s.slots <- struct{}{}
-	}
+	s.intake.shares = newShares(w.lanes.all)
+	s.giveSlots(w.config.Concurrency)
 	err = db.patiently(ctx, func() error { return db.register(ctx, s.id, w.config.Name, w.slugs) })
 	if err != nil {
 		s.close()
@@ -136,6 +136,7 @@ func (s *session) run(ctx context.Context) error {
 	}
 
 	s.claim(ctx)
+	s.closeIntake()
 	s.health.become(Stopping)
 	late := time.AfterFunc(s.config.Grace+cleanup, giveUp)
 	defer late.Stop()

@@ -8,7 +8,7 @@ type shares struct {
 	lanes  []lane
 	hungry map[string]bool // lanes that filled their share last time
 	turn   int
-	empty  int // how many lanes in a row had nothing
+	empty  int // how many lanes in a row had less than was asked of them
 
 	// The lanes to begin with.
 	nextIdle, nextHungry int
@@ -88,25 +88,26 @@ func (s *shares) pick(hungry bool, from, n int, room room) (lanes []lane, next i
 	return lanes, next
 }
 
-// filled learns from what a claim brought: how many tasks of each lane.
+// filled learns from what a claim brought: how many tasks of each lane. A lane that
+// gave less than was asked of it is empty now.
 func (s *shares) filled(d deal, got map[string]int) {
-	found := 0
+	full := false
 	for i, name := range d.names {
 		if got[name] >= int(d.limits[i]) {
 			s.hungry[name] = true
+			full = true
 		} else {
 			delete(s.hungry, name)
 		}
-		found += got[name]
 	}
 	s.empty += len(d.names)
-	if found > 0 {
+	if full {
 		s.empty = 0
 	}
 }
 
-// searched reports whether every lane was found empty since something was found,
-// but for those without room.
+// searched reports whether every lane was emptied since one was not, but for those
+// without room.
 func (s *shares) searched(room room) bool {
 	open := 0
 	for _, l := range s.lanes {

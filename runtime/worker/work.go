@@ -48,8 +48,14 @@ func (s *session) do(t *task, v runtime.Values) {
 	s.strays.Add(-1)
 }
 
-// settle hands a result to the reporter and gives the slot to the next task.
+// settle hands a result to the reporter and gives the slot to the next task: before,
+// so that the report can claim for it, unless many results wait already.
 func (s *session) settle(r result) {
+	if 2*len(s.results) < cap(s.results) {
+		s.slots <- struct{}{}
+		s.handOn(r)
+		return
+	}
 	s.handOn(r)
 	s.slots <- struct{}{}
 }

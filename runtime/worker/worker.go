@@ -71,6 +71,7 @@ type Worker struct {
 type service struct {
 	definition runtime.Definition
 	steps      map[string]served // those that have a handler
+	delays     bool              // whether a step begins only some time after it could
 }
 
 // served is a step with its handler.
@@ -154,7 +155,7 @@ func (w *Worker) add(s runtime.Service) error {
 		all = append(all, step.Slug)
 	}
 	w.lanes.add(def.Slug, all, slices.Collect(maps.Keys(steps)), s.Limit)
-	w.services[def.Slug] = &service{definition: def, steps: steps}
+	w.services[def.Slug] = &service{definition: def, steps: steps, delays: slices.ContainsFunc(def.Steps, func(s runtime.StepOptions) bool { return s.StartDelay != nil })}
 	w.slugs = append(w.slugs, def.Slug)
 	return nil
 }

@@ -8,10 +8,12 @@
 -- claims them by themselves. `waited` is for how many seconds a task could have
 -- been claimed, NULL for one that was taken over. Of a flow that
 -- is paused there is nothing.
+-- With `wake`, others are woken if there may be more than was claimed.
 --
 -- Locks: messages, then tasks, and neither is waited for: a message that somebody
 -- holds is passed over, and a queued task nobody locks without its message.
-create or replace function flowc.claim(worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}')
+create or replace function flowc.claim(
+  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
@@ -52,6 +54,9 @@ begin
   get diagnostics begun = row_count;
   if begun < cardinality(messages) then
     return query select * from flowc.take_over(claim.worker_id, flows, messages, runs, steps, indexes, at_once);
+  end if;
+  if claim.wake and cardinality(messages) >= (select min(l.wanted) from unnest(claim.limits) l(wanted)) then
+    perform flowc.wake_flows(array(select distinct split_part(l.lane, '.', 1) from unnest(claim.flow_slugs) l(lane)));
   end if;
 end $$;
 

@@ -24,9 +24,11 @@ end $$;
 -- 'failed' with an error, tried again while there are tries left, after
 -- delays[i] seconds if given; 'permanent' with an error; 'skipped' with a reason.
 -- Gives back, for each report that did not simply complete, what became of it.
+-- A quiet report wakes nobody: a claim follows in the same transaction, which takes
+-- what it made, or wakes others for what it leaves.
 create or replace function flowc.finish(
   worker_id uuid, run_ids uuid[], step_slugs text[], task_indexes int[], message_ids bigint[], attempts int[],
-  outcomes text[], outputs jsonb[], errors text[], delays double precision[])
+  outcomes text[], outputs jsonb[], errors text[], delays double precision[], quiet boolean default false)
 returns table (n int, accepted boolean, task_status text, retry_in double precision)
 language plpgsql as $$
 #variable_conflict use_column
@@ -47,6 +49,9 @@ declare
   failed   int[];
   states   text[];
 begin
+  if finish.quiet then
+    perform set_config('flowc.quiet', 'on', true);
+  end if;
   apart := flowc.lock_runs(finish.run_ids) = cardinality(finish.run_ids);
 
   if whole then

@@ -136,7 +136,7 @@ end $$;
 create or replace function flowc.wake_workers(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
-  if exists (select from flowc.sleepers) then
+  if exists (select from flowc.sleepers) and current_setting('flowc.quiet', true) is distinct from 'on' then
     perform flowc.wake_flows(array(
       select distinct r.flow_slug from unnest(wake_workers.run_ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id])));
   end if;

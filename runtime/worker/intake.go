@@ -1,0 +1,186 @@
+package worker
+
+import (
+	"sync"
+	"time"
+)
+
+// claimAlong is how many results a report may have for a claim to go with it. What
+// a transaction and a round trip cost is much for few tasks; for many, it matters
+// more that they do not wait for each other.
+const claimAlong = 100
+
+// An intake makes tries of what is claimed: by the claimer, and by reporters that
+// claim along.
+type intake struct {
+	mu      sync.Mutex
+	shares  *shares
+	unknown []time.Time // when to give back what lost claims may have taken
+	closed  bool        // whether the worker stops: no handler is begun any more
+}
+
+func (s *session) takeSlots() (n int) {
+	for {
+		select {
+		case <-s.slots:
+			n++
+		default:
+			return n
+		}
+	}
+}
+
+func (s *session) giveSlots(n int) {
+	for range n {
+		s.slots <- struct{}{}
+	}
+}
+
+// deal deals free slots to lanes.
+func (s *session) deal(free int) deal {
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	return s.intake.shares.deal(free, s.lanes.room())
+}
+
+// searched reports whether everything there was has been claimed.
+func (s *session) searched() bool {
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	return s.intake.shares.searched(s.lanes.room())
+}
+
+// accept takes in hand what a claim brought that began at a time.
+func (s *session) accept(d deal, rows []claimed, began time.Time) (tasks []*task) {
+	s.stats.claimed.Add(int64(len(rows)))
+	got := map[string]int{}
+	var lag time.Duration
+	for _, row := range rows {
+		// The lease began after the claim did: the deadline is never behind it.
+		t := &task{claimed: row, served: s.services[row.Flow].steps[row.Step]}
+		t.begin(s.hard, s.log, began.Add(time.Duration(row.Timeout)*time.Second))
+		s.hand.add(t)
+		s.lanes.enter(t)
+		waited := row.waited()
+		lag = max(lag, waited)
+		s.config.Metrics.TryBegan(t.info, waited)
+		got[s.lanes.of(row)]++
+		tasks = append(tasks, t)
+	}
+	s.health.lag.Store(int64(lag))
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	s.intake.shares.filled(d, got)
+	return tasks
+}
+
+// dispatch starts the handlers. Tasks that need more than the claim gave wait
+// for it in a goroutine of their own, out of the way.
+func (s *session) dispatch(tasks []*task) {
+	var later []*task
+	for _, t := range tasks {
+		s.running.Add(1)
+		if len(t.needs()) > 0 {
+			later = append(later, t)
+			continue
+		}
+		go s.do(t, t.given())
+	}
+	if len(later) > 0 {
+		go s.fetch(later)
+	}
+}
+
+// lostClaim notes that the reply to a claim was lost.
+func (s *session) lostClaim() {
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	s.intake.unknown = []time.Time{time.Now(), time.Now().Add(recheck)}
+}
+
+// unknownDue reports whether it is time to give back what lost claims took.
+func (s *session) unknownDue() bool {
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	return len(s.intake.unknown) > 0 && !time.Now().Before(s.intake.unknown[0])
+}
+
+func (s *session) gaveBack() {
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	s.intake.unknown = s.intake.unknown[1:]
+}
+
+// enter keeps the worker from ending, as a handler does, unless it stops already.
+func (s *session) enter() bool {
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	if !s.intake.closed {
+		s.running.Add(1)
+	}
+	return !s.intake.closed
+}
+
+// closeIntake has no more handlers begun.
+func (s *session) closeIntake() {
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	s.intake.closed = true
+}
+
+// An along is a claim that goes with a report.
+type along struct {
+	ask
+	free  int // slots taken for it
+	began time.Time
+}
+
+// claimWith takes the free slots for a claim that goes with a report of these
+// results. It is nil if the claimer is to see to them: if there are many results,
+// no slots, or limits, of which two claims at once could take too much.
+func (s *session) claimWith(results []result) *along {
+	if len(results) > claimAlong || s.lanes.limited() || !s.db.claimsAlong() {
+		return nil
+	}
+	free := s.takeSlots()
+	if free == 0 {
+		return nil
+	}
+	if !s.enter() {
+		s.giveSlots(free)
+		return nil
+	}
+	a := &along{free: free, began: time.Now()}
+	a.deal = s.deal(free)
+	a.except = s.lanes.except
+	a.quiet = len(a.except) == 0
+	asked := map[string]bool{}
+	for _, name := range a.names {
+		asked[name] = true
+	}
+	for _, r := range results {
+		a.quiet = a.quiet && asked[r.task.Flow] && !s.services[r.task.Flow].delays
+	}
+	return a
+}
+
+// claimedWith takes what the claim brought; ok is false if nobody knows what.
+func (s *session) claimedWith(a *along, rows []claimed, ok bool) {
+	defer s.running.Done()
+	if !ok {
+		s.lostClaim()
+		s.giveSlots(a.free)
+		s.nudge()
+		return
+	}
+	tasks := s.accept(a.deal, rows, a.began)
+	s.giveSlots(a.free - len(tasks))
+	if !s.enter() {
+		return // they are in hand, and given back with what is left there
+	}
+	defer s.running.Done()
+	s.dispatch(tasks)
+	if len(tasks) >= a.free || s.retries.Load() {
+		s.nudge() // there may be more, or something is due
+	}
+}
