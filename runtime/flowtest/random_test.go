@@ -226,7 +226,9 @@ func compare(t *testing.T, f randomFlow, want, got *runtime.RunInfo) {
 		require.Equal(t, w.SkippedAt.IsZero(), g.SkippedAt.IsZero(), w.Step)
 		require.Equal(t, w.InitialTasks, g.InitialTasks, "%s: %s", w.Step, text)
 		require.Equal(t, w.RemainingTasks, g.RemainingTasks, "%s: %s", w.Step, text)
-		require.Equal(t, w.RemainingDeps, g.RemainingDeps, "%s: %s", w.Step, text)
+		if !failed { // a skipped step counts those before it, of which some were not reached
+			require.Equal(t, w.RemainingDeps, g.RemainingDeps, "%s: %s", w.Step, text)
+		}
 		if w.SkipReason != "handler_failed" { // which of its tasks was the last is left to chance
 			require.Equal(t, w.Attempts, g.Attempts, "%s: %s", w.Step, text)
 			require.Equal(t, w.Error, g.Error, "%s: %s", w.Step, text)

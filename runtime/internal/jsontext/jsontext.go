@@ -20,20 +20,16 @@ var (
 	ErrTooLong     = fmt.Errorf("it is longer than the %d bytes that PostgreSQL can store", MaxBytes)
 )
 
-// marshal writes v as JSON. What is JSON already, and may be large, takes a third
-// of the memory that json.Marshal would need for it.
+// marshal writes v as JSON. What is JSON already may be large, and is not copied:
+// to jsonb, unlike to json.Marshal, it is all the same how it is written.
 func marshal(v any) (json.RawMessage, error) {
-	if raw, ok := v.(json.RawMessage); ok && len(raw) > 0 {
-		var compact bytes.Buffer
-		compact.Grow(len(raw))
-		if json.Compact(&compact, raw) == nil {
-			return compact.Bytes(), nil
-		}
+	if raw, ok := v.(json.RawMessage); ok && json.Valid(raw) {
+		return raw, nil
 	}
 	return json.Marshal(v) // which says what is wrong
 }
 
-// Encode writes v as JSON that can be stored.
+// Encode writes v as JSON that can be stored. A json.RawMessage is returned itself.
 func Encode(v any) (json.RawMessage, error) {
 	raw, err := marshal(v)
 	if err != nil {

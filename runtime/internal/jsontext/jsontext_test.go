@@ -17,7 +17,7 @@ func TestEncode(t *testing.T) {
 		err  error
 	}{
 		"object":                      {in: map[string]int{"a": 1}, want: `{"a":1}`},
-		"raw":                         {in: json.RawMessage(` [1, 2]`), want: `[1,2]`},
+		"raw":                         {in: json.RawMessage(` [1, 2]`), want: ` [1, 2]`},
 		"NUL":                         {in: "a\x00b", err: jsontext.ErrNUL},
 		"NUL in raw":                  {in: json.RawMessage(`"\u0000"`), err: jsontext.ErrNUL},
 		"NUL as a key":                {in: map[string]int{"\x00": 1}, err: jsontext.ErrNUL},

@@ -76,7 +76,9 @@ func TestChaosLargeValues(t *testing.T) {
 		t.Logf("%d MB: started in %s, ended after %s, listed in %s; the worker has had %d MB", size>>20,
 			started.Round(time.Millisecond), took.Round(time.Millisecond), listed.Round(time.Microsecond), most>>20)
 		require.Less(t, listed, goal(200*time.Millisecond), "lists do not read values")
-		require.Less(t, most, 64<<20+6*size)
+		// Six copies are made: as it is received, scanned, decoded, kept for the
+		// report, encoded as an argument and sent. The collector is not always in time.
+		require.Less(t, most, 64<<20+7*size)
 	}
 	_, err := echo.Start(a.ctx, a.pool, json.RawMessage(`"`+strings.Repeat("x", runtime.MaxValueBytes)+`"`))
 	var input *runtime.InputError
