@@ -45,14 +45,6 @@ func (o *startOptions) carry(traced map[string]string) {
 	}
 }
 
-// alone are the headers of one run.
-func alone(h *headers) []*headers {
-	if h == nil {
-		return nil
-	}
-	return []*headers{h}
-}
-
 // headerTexts are headers as the database takes them, nil if nobody has any.
 func headerTexts(all []*headers) (texts []*string, asked bool) {
 	for i, h := range all {
@@ -66,13 +58,4 @@ func headerTexts(all []*headers) (texts []*string, asked bool) {
 		asked = asked || h.asked
 	}
 	return texts, asked
-}
-
-// repeat is a slice of so many times the same.
-func repeat[T any](v T, n int) []T {
-	all := make([]T, n)
-	for i := range all {
-		all[i] = v
-	}
-	return all
 }

@@ -1,6 +1,10 @@
 package runtime
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // Limit lets a worker run at most n handlers of the flow at once or, if steps are
 // named, at most n of each of these. Tasks beyond that are not claimed, so that
@@ -18,9 +22,7 @@ func Limit(n int, steps ...string) ServeOption {
 			panic(fmt.Sprintf("flowc: Limit(%d) for flow %s: it must be at least 1, use Without to leave out steps", n, s.definition.Slug))
 		}
 		limits := map[string]int{}
-		for step, n := range s.limits {
-			limits[step] = n
-		}
+		maps.Copy(limits, s.limits)
 		if len(steps) == 0 {
 			limits[""] = n
 		}
@@ -40,10 +42,5 @@ func (s Service) Limit(step string) int { return s.limits[step] }
 
 // has reports whether a flow has a step.
 func (d Definition) has(step string) bool {
-	for _, s := range d.Steps {
-		if s.Slug == step {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.Steps, func(s StepOptions) bool { return s.Slug == step })
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -218,7 +219,7 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 		return runs, nil
 	}
 	rows, err := startRows(ctx, db, starting{
-		flow: slug, inputs: texts, ids: sent, chosen: o.chosen(), headers: repeat(o.carried, len(sent)), at: o.at, in: o.in,
+		flow: slug, inputs: texts, ids: sent, chosen: o.chosen(), headers: slices.Repeat([]*headers{o.carried}, len(sent)), at: o.at, in: o.in,
 	})
 	if err != nil {
 		return nil, startError(slug, len(inputs), err)

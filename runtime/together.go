@@ -101,7 +101,7 @@ func (g *startGroup) withdraw(w waitingStart) {
 
 func startAlone(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (existed bool, err error) {
 	rows, err := startRows(ctx, pool, starting{
-		flow: slug, inputs: []string{w.input}, ids: []string{w.id}, chosen: w.chosen, headers: alone(w.headers),
+		flow: slug, inputs: []string{w.input}, ids: []string{w.id}, chosen: w.chosen, headers: []*headers{w.headers},
 	})
 	if err != nil {
 		return false, err

@@ -119,7 +119,7 @@ meanwhile are not made up for; schedules run starts one run by hand.`,
 // noSuchSchedule is what is said of a flow that has no schedule.
 func noSuchSchedule(slug string, err error) error {
 	if errors.Is(err, runtime.ErrNoSchedule) {
-		return fmt.Errorf("flowc: flow %q has no schedule; `flowc schedules list` shows those that are", slug)
+		return fmt.Errorf("flowc: flow %q has no schedule; `flowc schedules list` shows those that have one", slug)
 	}
 	return err
 }

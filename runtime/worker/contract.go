@@ -44,8 +44,7 @@ type contractCalls struct {
 }
 
 // verify refuses what nobody would do here: starting flows by the clock, and
-// deleting old runs.
-// What the database has was looked at.
+// deleting old runs. What the database has was looked at before.
 func (d *contractCalls) verify(context.Context) error {
 	for _, slug := range slices.Sorted(maps.Keys(d.services)) {
 		if d.services[slug].definition.Cron != "" {

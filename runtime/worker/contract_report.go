@@ -15,8 +15,8 @@ import (
 const maxExhaust = 1000
 
 // What is reported is reported in the order of the runs, whose rows the functions
-// lock. A task that is not this worker's any more, or a later try of it, is left alone: they would take a
-// report for it as long as somebody has it.
+// lock. A task that is not this worker's any more, or a later try of it, is left
+// alone: the functions would take a report for it as long as somebody has it.
 const (
 	reportedSQL = `
 FROM (

@@ -39,7 +39,12 @@ type engineCalls struct {
 	claims, reports, values limit
 }
 
-func (d *engineCalls) verify(ctx context.Context) error { return engine.Check(ctx, d.pool) }
+// verify is not observed: whoever calls it does that.
+func (d *engineCalls) verify(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, claimCall)
+	defer cancel()
+	return engine.Check(ctx, d.pool)
+}
 
 func (d *engineCalls) maxPoll() time.Duration { return time.Second }
 
@@ -203,16 +208,6 @@ func (d *engineCalls) compare(ctx context.Context, slug string, definition json.
 	return differences, differences != nil, err
 }
 
-// notNil is the slice, or an empty one instead of NULL.
-func notNil[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
-}
-
-func secondsToDuration(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
 func (d *engineCalls) prune(ctx context.Context, flows []string, keep time.Duration, most int) (deleted int, err error) {
 	err = d.call(ctx, "prune", pruneCall, func(ctx context.Context, pool *pgxpool.Pool) error {
 		return pool.QueryRow(ctx, `SELECT flowc.prune_flows($1, $2, $3)`, flows, keep, most).Scan(&deleted)
@@ -234,3 +229,13 @@ func (d *engineCalls) crons(ctx context.Context, flows []string) (map[string]str
 	})
 	return crons, err
 }
+
+// notNil is the slice, or an empty one instead of NULL.
+func notNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func secondsToDuration(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

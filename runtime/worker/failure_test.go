@@ -67,6 +67,13 @@ func TestOutcomes(t *testing.T) {
 			handler: func(context.Context) (json.RawMessage, error) { panic("at the disco") },
 			options: once, message: "panic: at the disco", tries: 1,
 		},
+		"an error that panics": {
+			handler: func(context.Context) (json.RawMessage, error) {
+				var none *runtime.PermanentError
+				return nil, none
+			},
+			options: once, message: "flowc: the handler returned a *runtime.PermanentError that cannot be read: panic: runtime error: invalid memory address", tries: 1,
+		},
 		"goexit": {
 			handler: func(context.Context) (json.RawMessage, error) { stdruntime.Goexit(); return nil, nil },
 			options: once, message: "flowc: the handler ended its goroutine", tries: 1,

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -54,12 +55,7 @@ func (l *lanes) add(flow string, all, served []string, limit func(step string) i
 
 // sort puts everything into an order that depends on nothing.
 func (l *lanes) sort() {
-	slices.SortFunc(l.all, func(a, b lane) int {
-		if a.name < b.name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(l.all, func(a, b lane) int { return strings.Compare(a.name, b.name) })
 	slices.Sort(l.except)
 }
 

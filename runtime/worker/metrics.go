@@ -1,6 +1,10 @@
 package worker
 
 import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -8,9 +12,9 @@ import (
 
 // Metrics is told what a worker does, while it does it, to be counted and
 // measured. Its methods are called by several goroutines at once, and the worker
-// waits for them: they should return at once. Embed [NoMetrics], so that methods
-// which are added later do not break the program. Package otelflow has one for
-// OpenTelemetry.
+// waits for them: they should return at once. The first panic of one is logged;
+// panics have no other effect. Embed [NoMetrics], so that methods which are added
+// later do not break the program. Package otelworker has one for OpenTelemetry.
 type Metrics interface {
 	// TryBegan is called when a try has been claimed. Its task could have been
 	// claimed for the time it waited, since it became ready or its delay was over;
@@ -76,6 +80,41 @@ func (NoMetrics) Woke(Waking) {}
 
 // Called does nothing.
 func (NoMetrics) Called(string, time.Duration, error) {}
+
+// guarded is the metrics of a program, whose faults must not cost it the worker.
+type guarded struct {
+	metrics Metrics
+	log     *slog.Logger
+	once    sync.Once
+}
+
+func (g *guarded) TryBegan(task runtime.Task, waited time.Duration) {
+	defer g.survive()
+	g.metrics.TryBegan(task, waited)
+}
+
+func (g *guarded) TryEnded(task runtime.Task, outcome Outcome, took time.Duration) {
+	defer g.survive()
+	g.metrics.TryEnded(task, outcome, took)
+}
+
+func (g *guarded) Woke(by Waking) {
+	defer g.survive()
+	g.metrics.Woke(by)
+}
+
+func (g *guarded) Called(name string, took time.Duration, err error) {
+	defer g.survive()
+	g.metrics.Called(name, took, err)
+}
+
+func (g *guarded) survive() {
+	if p := recover(); p != nil {
+		g.once.Do(func() {
+			g.log.Error("the worker's metrics panicked, it goes on without what they missed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		})
+	}
+}
 
 // ended counts a try whose end is known.
 func (w *Worker) ended(r result, outcome Outcome) {

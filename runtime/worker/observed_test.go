@@ -193,6 +193,29 @@ func TestWaitedCountsFromWhenItIsDue(t *testing.T) {
 	})
 }
 
+// Metrics that panic, in whatever they are told, do not end the worker.
+func TestMetricsThatPanic(t *testing.T) {
+	t.Parallel()
+	flow := job[int, int]("work", atOnce)
+	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
+	pool := database(t, service)
+	w := run(t, pool, worker.Config{Metrics: panicking{}}, service)
+	for range 3 {
+		_, err := flow.StartSync(testContext(t), pool, 1)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.stopped())
+	require.Equal(t, 1, strings.Count(w.log.String(), "the worker's metrics panicked"), "said once")
+	require.Contains(t, w.log.String(), "observed_test.go:", "the stack says where")
+}
+
+type panicking struct{}
+
+func (panicking) TryBegan(runtime.Task, time.Duration)                 { panic("began") }
+func (panicking) TryEnded(runtime.Task, worker.Outcome, time.Duration) { panic("ended") }
+func (panicking) Woke(worker.Waking)                                   { panic("woke") }
+func (panicking) Called(string, time.Duration, error)                  { panic("called") }
+
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)

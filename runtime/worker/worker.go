@@ -106,11 +106,13 @@ func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worke
 	if config.Name == "" {
 		config.Name = filepath.Base(os.Args[0])
 	}
-	if config.Metrics == nil {
-		config.Metrics = NoMetrics{}
-	}
 	if config.Logger == nil {
 		config.Logger = slog.Default()
+	}
+	if config.Metrics == nil {
+		config.Metrics = NoMetrics{}
+	} else {
+		config.Metrics = &guarded{metrics: config.Metrics, log: config.Logger}
 	}
 	w := &Worker{pool: pool, config: config, services: map[string]*service{}, lanes: newLanes(), log: config.Logger}
 	if len(services) == 0 {

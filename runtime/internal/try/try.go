@@ -47,9 +47,16 @@ func Call(ctx context.Context, h runtime.Handler, v runtime.Values) (output json
 }
 
 // Judge says what becomes of a try. ctx is the handler's, whose cause may say
-// more than err; timeout is the step's.
-func Judge(ctx context.Context, timeout time.Duration, output json.RawMessage, err error) Result {
-	r := Result{Output: string(output)}
+// more than err; timeout is the step's. An error whose own methods panic, as those
+// of a nil pointer do, is one that says so.
+func Judge(ctx context.Context, timeout time.Duration, output json.RawMessage, err error) (r Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			broken := fmt.Errorf("flowc: the handler returned a %T that cannot be read: panic: %v", err, p)
+			r = Judge(ctx, timeout, nil, broken)
+		}
+	}()
+	r = Result{Output: string(output)}
 	if err != nil {
 		r.Err = ErrorText(err)
 	}
