@@ -1,9 +1,13 @@
 package runtime
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Payload is the definition as the database takes it, a JSON document: the
@@ -96,4 +100,55 @@ func orDefault[T ~string](option, def T) T {
 		return def
 	}
 	return option
+}
+
+// GetDefinition reads a flow's definition from the database.
+//
+// Errors: [ErrFlowNotFound].
+func GetDefinition(ctx context.Context, db DB, slug string) (Definition, error) {
+	if checkFlowSlug(slug) != nil {
+		return Definition{}, &FlowNotFoundError{Flow: slug} // for it cannot be there
+	}
+	doc, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], `SELECT flowc.get_definition($1)`, slug)
+	if err != nil {
+		return Definition{}, fmt.Errorf("flowc: reading flow %s: %w", slug, err)
+	}
+	if doc == nil {
+		return Definition{}, &FlowNotFoundError{Flow: slug}
+	}
+	return ParseDefinition(slug, doc)
+}
+
+// ParseDefinition reads the document that [Definition.Payload] makes, and
+// [FlowInfo] has.
+func ParseDefinition(slug string, payload []byte) (Definition, error) {
+	var doc shape
+	if err := json.Unmarshal(payload, &doc); err != nil {
+		return Definition{}, fmt.Errorf("flowc: the definition of flow %s: %w", slug, err)
+	}
+	d := Definition{Slug: slug, FlowOptions: FlowOptions{
+		MaxAttempts: doc.Options.MaxAttempts,
+		BaseDelay:   duration(doc.Options.BaseDelay),
+		Timeout:     duration(doc.Options.Timeout),
+		Cron:        doc.Options.Cron,
+	}}
+	for _, s := range doc.Steps {
+		if !s.If.Defined && !s.IfNot.Defined {
+			s.WhenUnmet = "" // which a definition may not say then
+		}
+		d.Steps = append(d.Steps, StepOptions{
+			Slug: s.Slug, Type: s.Type, Deps: s.Deps,
+			MaxAttempts: s.Options.MaxAttempts, BaseDelay: duration(s.Options.BaseDelay),
+			Timeout: duration(s.Options.Timeout), StartDelay: duration(s.Options.StartDelay),
+			If: s.If.Value, IfNot: s.IfNot.Value, WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
+		})
+	}
+	return d, nil
+}
+
+func duration(seconds *int) *time.Duration {
+	if seconds == nil {
+		return nil
+	}
+	return Set(time.Duration(*seconds) * time.Second)
 }

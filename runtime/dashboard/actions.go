@@ -111,6 +111,7 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 		return badRequest(fmt.Sprintf("%d runs are too many at once, %d is the most.", len(ids), mostAtOnce))
 	}
 	done := 0
+	defer func() { h.note(r, action, fmt.Sprintf("%d of %d runs", done, len(ids))) }() // also if an error ends it
 	for _, id := range ids {
 		ok, err := h.act(ctx, action, id, "", r.PostForm.Get("reason"))
 		switch {
@@ -121,7 +122,6 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 			done++
 		}
 	}
-	h.note(r, action, fmt.Sprintf("%d of %d runs", done, len(ids)))
 	redirect(w, r, h.config.Prefix+"/runs", query.values(), action, done, len(ids))
 	return nil
 }

@@ -1,0 +1,102 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// FlowInfo is a flow in the database, with figures.
+type FlowInfo struct {
+	Slug string `json:"slug"`
+	// Definition is the document that [Definition.Payload] makes.
+	Definition json.RawMessage `json:"definition"`
+	CreatedAt  time.Time       `json:"created_at"`
+	// Started counts the runs that started in the time asked for; Completed,
+	// Failed (cancelled ones included) and Running say what became of those.
+	Started   int `json:"started"`
+	Completed int `json:"completed"`
+	Failed    int `json:"failed"`
+	Running   int `json:"running"`
+	// MeanTime and P95Time are how long the completed ones took; 0 if there are none.
+	MeanTime time.Duration `json:"mean_time"`
+	P95Time  time.Duration `json:"p95_time"`
+	// Waiting are tasks that a worker could start now, Delayed those that wait
+	// for their time, InHand those that a worker of this project has.
+	Waiting int `json:"waiting"`
+	Delayed int `json:"delayed"`
+	InHand  int `json:"in_hand"`
+	// OldestWaiting is since when the oldest task of Waiting exists; zero if none.
+	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
+	// Workers is how many workers serve it now.
+	Workers int `json:"workers"`
+	// PausedAt is since when it is paused; zero if it is not.
+	PausedAt time.Time `json:"paused_at,omitzero"`
+}
+
+// ListFlows returns all flows by slug, with the figures of runs that started
+// since a time. It reads every such run: ask for a day rather than for ever.
+//
+// Errors: [ErrInvalidOption] for a time that is in no year with four digits.
+func ListFlows(ctx context.Context, db DB, since time.Time) ([]FlowInfo, error) {
+	if err := checkTime("since", since); err != nil {
+		return nil, err
+	}
+	flows, err := collect(ctx, db, scanFlow, `
+		SELECT flow_slug, definition, created_at, started, completed, failed, running, mean_seconds, p95_seconds,
+		       waiting, delayed, in_hand, oldest_waiting, workers, paused_at
+		FROM flowc.list_flows($1)`, since)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: listing flows: %w", err)
+	}
+	return flows, nil
+}
+
+func scanFlow(row pgx.CollectableRow) (FlowInfo, error) {
+	var f FlowInfo
+	var mean, p95 *float64
+	var oldest, paused *time.Time
+	err := row.Scan(&f.Slug, (*[]byte)(&f.Definition), &f.CreatedAt, &f.Started, &f.Completed, &f.Failed, &f.Running, &mean, &p95,
+		&f.Waiting, &f.Delayed, &f.InHand, &oldest, &f.Workers, &paused)
+	f.MeanTime = time.Duration(orZero(mean) * float64(time.Second))
+	f.P95Time = time.Duration(orZero(p95) * float64(time.Second))
+	f.OldestWaiting, f.PausedAt = orZero(oldest), orZero(paused)
+	return f, err
+}
+
+// ThroughputPoint is what happened to runs in a stretch of time that begins at From.
+type ThroughputPoint struct {
+	From      time.Time `json:"from"`
+	Started   int       `json:"started"`
+	Completed int       `json:"completed"`
+	Failed    int       `json:"failed"`
+}
+
+// maxPoints is how many stretches of time Throughput returns at most.
+const maxPoints = 10_000
+
+// Throughput counts, for each stretch of time since a time until now, the runs
+// that started, completed and failed in it, of those that started since then.
+//
+// Errors: [ErrInvalidOption] if the stretch is less than a second, or there were
+// more than 10 000 of them.
+func Throughput(ctx context.Context, db DB, since time.Time, stretch time.Duration) ([]ThroughputPoint, error) {
+	if stretch < time.Second {
+		return nil, optionError("the stretch of Throughput is %s, it must be at least a second", stretch)
+	}
+	if err := checkTime("since", since); err != nil {
+		return nil, err
+	}
+	if time.Since(since)/stretch > maxPoints {
+		return nil, optionError("since %s there were more than %d stretches of %s", since.Format(time.RFC3339), maxPoints, stretch)
+	}
+	points, err := collect(ctx, db, pgx.RowToStructByPos[ThroughputPoint],
+		`SELECT from_time, started, completed, failed FROM flowc.throughput($1, $2::interval)`, since, stretch)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: counting runs: %w", err)
+	}
+	return points, nil
+}

@@ -1,0 +1,156 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+)
+
+// RunFilter says which runs [ListRuns] returns. The zero value means all.
+type RunFilter struct {
+	// Flows are slugs of flows, Statuses statuses; empty means any.
+	Flows    []string
+	Statuses []RunStatus
+	// StartedFrom and StartedBefore bound the time the run started at. Zero
+	// means no bound.
+	StartedFrom, StartedBefore time.Time
+	// InputContains is JSON that the run's input has to contain, as PostgreSQL's
+	// operator @> has it. No index serves it: bound the time as well.
+	InputContains json.RawMessage
+	// After is the last run of the page before; nil means the first page.
+	After *RunSummary
+	// Limit is how many runs a page has at most, 1 to 1000. Defaults to 50.
+	Limit int
+}
+
+// RunSummary is a run in a list: without its input and output. Times that have
+// not come are zero.
+type RunSummary struct {
+	ID     string    `json:"id"`
+	Flow   string    `json:"flow"`
+	Status RunStatus `json:"status"`
+	// Steps is how many steps the flow has, RemainingSteps how many of them are
+	// neither completed nor skipped.
+	Steps          int       `json:"steps"`
+	RemainingSteps int       `json:"remaining_steps"`
+	StartedAt      time.Time `json:"started_at,omitzero"`
+	EndedAt        time.Time `json:"ended_at,omitzero"`
+	// ScheduledAt is when a run that waits for its start will start, and of a run
+	// that a schedule started its tick.
+	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
+	// FailedStep is the step that made the run fail, and Error its last error.
+	FailedStep string `json:"failed_step,omitempty"`
+	Error      string `json:"error,omitempty"`
+}
+
+// ListRuns returns a page of runs, newest first.
+//
+// Errors: [ErrInvalidOption]; [ErrInvalidRunID] for that of [RunFilter.After].
+func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error) {
+	if filter.Limit == 0 {
+		filter.Limit = 50
+	}
+	if filter.Limit < 1 || filter.Limit > 1000 {
+		return nil, optionError("Limit of a RunFilter is %d, it must be 1 to 1000", filter.Limit)
+	}
+	for _, flow := range filter.Flows {
+		if err := checkText("a flow of a RunFilter", flow); err != nil {
+			return nil, err
+		}
+	}
+	for what, t := range map[string]time.Time{"StartedFrom": filter.StartedFrom, "StartedBefore": filter.StartedBefore} {
+		if err := checkTime(what+" of a RunFilter", t); err != nil {
+			return nil, err
+		}
+	}
+	for _, status := range filter.Statuses {
+		if !slices.Contains(runStatuses, status) {
+			return nil, optionError("there is no status %q of runs", status)
+		}
+	}
+	var contains *string
+	if filter.InputContains != nil {
+		if !json.Valid(filter.InputContains) {
+			return nil, optionError("InputContains of a RunFilter is not JSON: %s", filter.InputContains)
+		}
+		contains = Set(string(filter.InputContains))
+	}
+	var afterTime *time.Time
+	var afterID *string
+	if filter.After != nil {
+		parsed, err := parseRunID(filter.After.ID)
+		if err != nil {
+			return nil, err
+		}
+		afterTime, afterID = &filter.After.StartedAt, Set(parsed.String())
+	}
+	runs, err := collect(ctx, db, scanSummary, `
+		SELECT run_id::text, flow_slug, status, steps, remaining_steps, started_at, ended_at, scheduled_at, failed_step, error_message
+		FROM flowc.list_runs($1, $2, $3, $4, $5::text::jsonb, $6, $7::text::uuid, $8)`,
+		nilIfEmpty(filter.Flows), nilIfEmpty(filter.Statuses), nilIfZero(filter.StartedFrom), nilIfZero(filter.StartedBefore),
+		contains, afterTime, afterID, filter.Limit)
+	switch {
+	case contains != nil && pgerr.Unstorable(err):
+		return nil, optionError("InputContains of a RunFilter is nothing that an input can contain: %v", err)
+	case err != nil:
+		return nil, fmt.Errorf("flowc: listing runs: %w", err)
+	}
+	return runs, nil
+}
+
+var runStatuses = []RunStatus{RunScheduled, RunStarted, RunCompleted, RunFailed, RunCancelled}
+
+func scanSummary(row pgx.CollectableRow) (RunSummary, error) {
+	var s RunSummary
+	var ended, scheduled *time.Time
+	var step, message *string
+	err := row.Scan(&s.ID, &s.Flow, &s.Status, &s.Steps, &s.RemainingSteps, &s.StartedAt, &ended, &scheduled, &step, &message)
+	s.EndedAt, s.ScheduledAt, s.FailedStep, s.Error = orZero(ended), orZero(scheduled), orZero(step), orZero(message)
+	return s, err
+}
+
+// ListFailures returns the runs that failed last, newest first, as far as they
+// failed after a time. Cancelled runs are not among them. Unlike [ListRuns] with
+// a status, it is quick however rare failures are.
+//
+// Errors: [ErrInvalidOption] unless limit is 1 to 1000, and since in a year with four
+// digits.
+func ListFailures(ctx context.Context, db DB, since time.Time, limit int) ([]RunSummary, error) {
+	if limit < 1 || limit > 1000 {
+		return nil, optionError("the limit of ListFailures is %d, it must be 1 to 1000", limit)
+	}
+	if err := checkTime("since", since); err != nil {
+		return nil, err
+	}
+	runs, err := collect(ctx, db, scanSummary, `
+		SELECT run_id::text, flow_slug, status, steps, remaining_steps, started_at, ended_at, scheduled_at, failed_step, error_message
+		FROM flowc.recent_failures($1, $2)`, since, limit)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: listing failures: %w", err)
+	}
+	return runs, nil
+}
+
+func nilIfEmpty[S ~[]T, T ~string](s S) []string {
+	if len(s) == 0 {
+		return nil
+	}
+	texts := make([]string, len(s))
+	for i, v := range s {
+		texts[i] = string(v)
+	}
+	return texts
+}
+
+func nilIfZero(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

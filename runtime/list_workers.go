@@ -1,0 +1,104 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// WorkerInfo is a worker as the database knows it.
+type WorkerInfo struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// Queue is the flow that a worker of another language serves; "*" for a
+	// worker of this project, which serves any number.
+	Queue string `json:"queue"`
+	// Flows are those that it serves; none once it has stopped.
+	Flows           []string     `json:"flows"`
+	Status          WorkerStatus `json:"status"`
+	StartedAt       time.Time    `json:"started_at"`
+	LastHeartbeatAt time.Time    `json:"last_heartbeat_at"`
+	// DeprecatedAt is since when it drains, StoppedAt since when it is gone;
+	// zero if it does not and is not.
+	DeprecatedAt time.Time `json:"deprecated_at,omitzero"`
+	StoppedAt    time.Time `json:"stopped_at,omitzero"`
+	// InHand is how many tasks it has; 0 for a worker of another language.
+	InHand int `json:"in_hand"`
+}
+
+// A WorkerStatus says how a worker is.
+type WorkerStatus string
+
+// The statuses of a worker.
+const (
+	// WorkerWorking is a worker that lives.
+	WorkerWorking WorkerStatus = "working"
+	// WorkerDraining is a worker that lives and takes no more tasks.
+	WorkerDraining WorkerStatus = "draining"
+	// WorkerSilent is a worker that has not been heard of for 5 seconds.
+	WorkerSilent WorkerStatus = "silent"
+	// WorkerStopped is a worker that stopped, or was found dead.
+	WorkerStopped WorkerStatus = "stopped"
+)
+
+// ListWorkers returns the workers that have not stopped and those that were heard
+// of since a time, newest first.
+//
+// Errors: [ErrInvalidOption] for a time that is in no year with four digits.
+func ListWorkers(ctx context.Context, db DB, since time.Time) ([]WorkerInfo, error) {
+	if err := checkTime("since", since); err != nil {
+		return nil, err
+	}
+	workers, err := collect(ctx, db, scanWorker, `
+		SELECT worker_id::text, name, queue_name, status, started_at, last_heartbeat_at, deprecated_at, stopped_at, in_hand, to_jsonb(flow_slugs)
+		FROM flowc.list_workers($1)`, since)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: listing workers: %w", err)
+	}
+	return workers, nil
+}
+
+func scanWorker(row pgx.CollectableRow) (WorkerInfo, error) {
+	var w WorkerInfo
+	var deprecated, stopped *time.Time
+	var flows []byte // as JSON, since drivers of database/sql differ in what they make of an array
+	err := row.Scan(&w.ID, &w.Name, &w.Queue, &w.Status, &w.StartedAt, &w.LastHeartbeatAt, &deprecated, &stopped, &w.InHand, &flows)
+	if err == nil && flows != nil {
+		err = json.Unmarshal(flows, &w.Flows)
+	}
+	w.DeprecatedAt, w.StoppedAt = orZero(deprecated), orZero(stopped)
+	return w, err
+}
+
+// TaskInHand is a task that a worker does now.
+type TaskInHand struct {
+	Worker    string    `json:"worker"` // its id
+	Flow      string    `json:"flow"`
+	RunID     string    `json:"run_id"`
+	Step      string    `json:"step"`
+	Index     int       `json:"index"` // of the element that a map step's task works on
+	Attempt   int       `json:"attempt"`
+	StartedAt time.Time `json:"started_at"`
+	// DueAt is when others take it to be lost, shortly after its timeout.
+	DueAt time.Time `json:"due_at"`
+}
+
+// ListTasksInHand returns the tasks that workers of this project do now, those
+// begun first before others. It reads the whole queue.
+//
+// Errors: [ErrInvalidOption] unless limit is 1 to 1000.
+func ListTasksInHand(ctx context.Context, db DB, limit int) ([]TaskInHand, error) {
+	if limit < 1 || limit > 1000 {
+		return nil, optionError("the limit of ListTasksInHand is %d, it must be 1 to 1000", limit)
+	}
+	tasks, err := collect(ctx, db, pgx.RowToStructByPos[TaskInHand], `
+		SELECT worker_id::text, flow_slug, run_id::text, step_slug, task_index, attempt, started_at, due_at
+		FROM flowc.tasks_in_hand($1)`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("flowc: listing tasks in hand: %w", err)
+	}
+	return tasks, nil
+}
