@@ -32,6 +32,8 @@ type sample struct {
 	units     int
 	latencies []time.Duration // where they are what matters
 	took      time.Duration   // 0: as long as the call
+
+	since, until *usage // nil: from the begin of the call to its end
 }
 
 // result is what a system needed, over all rounds.
@@ -81,6 +83,9 @@ func (r *result) round(ctx context.Context, s *server, work func(context.Context
 	after, err := s.usage(ctx)
 	if err != nil {
 		return err
+	}
+	if got.since != nil {
+		before, after = *got.since, *got.until
 	}
 	took := got.took
 	if took == 0 {

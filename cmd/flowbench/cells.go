@@ -47,8 +47,9 @@ func cells(scale float64) []cell {
 			{"1000000", withHistory(n(1_000_000), n(5_000))},
 			{"1000", withHistory(1000, n(5_000))},
 		}},
-		{"idle", "a worker without work; a unit is a second", "second", []system{
-			{"flowc", idle(8)},
+		{"idle", "a worker without work, and the server alone; a unit is a second", "second", []system{
+			{"flowc", idle(1, 8)},
+			{"no worker", idle(0, 8)},
 		}},
 	}
 }

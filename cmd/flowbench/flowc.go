@@ -327,24 +327,32 @@ func oneAtATime(ctx context.Context, n int, reached <-chan time.Time, start func
 	return got, nil
 }
 
-// idle keeps one worker without work for a while; a unit is a second.
-func idle(seconds int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+// idle lets the server alone for a while, with so many workers that have nothing to
+// do; a unit is a second. What the server does by itself is in both.
+func idle(workers, seconds int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
 		pool, drop, err := install(ctx, s, job)
 		if err != nil {
 			return nil, nil, err
 		}
-		stop, err := startWorkers(ctx, pool, 1, 16, echo(job, nil))
-		if err != nil {
-			drop()
-			return nil, nil, err
-		}
-		time.Sleep(5 * time.Second) // until it has gone to sleep
 		work := func(ctx context.Context) (sample, error) {
+			stop, err := startWorkers(ctx, pool, workers, 16, echo(job, nil))
+			if err != nil {
+				return sample{}, err
+			}
+			time.Sleep(4 * time.Second) // until they have gone to sleep
+			since, err := s.usage(ctx)
+			if err != nil {
+				return sample{}, err
+			}
 			time.Sleep(time.Duration(seconds) * time.Second)
-			return sample{units: seconds}, nil
+			until, err := s.usage(ctx)
+			if err != nil {
+				return sample{}, err
+			}
+			return sample{units: seconds, since: &since, until: &until}, stop()
 		}
-		return work, func() { stop(); drop() }, nil
+		return work, drop, nil
 	}
 }
 

@@ -33,11 +33,11 @@ var goals = []goal{
 	{"chain-vs-job", true, 4, latencies("latency/chain of 4", 0.5, "latency/flowc", 0.5, 1)},
 	{"backlog-1000000-vs-1000", true, 2, latencies("backlog/1000000", 0.99, "backlog/1000", 0.99, 1)},
 	{"idle-core", true, 0.005, func(r map[string]*result) (float64, bool) {
-		idle, ok := r["idle/flowc"]
-		if !ok {
+		ours, alone := r["idle/flowc"], r["idle/no worker"]
+		if ours == nil || alone == nil {
 			return 0, false
 		}
-		return (median(idle.db) + median(idle.client)) / 1e6, true
+		return (median(ours.db) + median(ours.client) - median(alone.db) - median(alone.client)) / 1e6, true
 	}},
 	{"job-wal-bytes", true, 2700, func(r map[string]*result) (float64, bool) {
 		ours, ok := r["jobs/flowc"]

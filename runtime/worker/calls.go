@@ -22,7 +22,7 @@ type calls interface {
 
 	register(ctx context.Context, id uuid.UUID, name string, flows []string) error
 	// heartbeat says that the worker lives, and what it has.
-	heartbeat(ctx context.Context, id uuid.UUID, tasks []*task) (pulse, error)
+	heartbeat(ctx context.Context, id uuid.UUID, flows []string, tasks []*task) (pulse, error)
 	stop(ctx context.Context, id uuid.UUID) error
 
 	// claim takes up to so many tasks of each lane, which is a flow, without its
@@ -123,6 +123,7 @@ type pulse struct {
 	Deprecated *bool   // nil if the worker has to register again
 	Silent     *float64
 	ServerUp   float64 // seconds, as is how long the worker was silent
+	Dead, Due  bool    // whether there is something to recover, and something to start
 }
 
 // A value of a run, nil if it has none.

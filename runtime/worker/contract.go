@@ -101,7 +101,7 @@ SELECT (SELECT bool_or(deprecated) FROM beat HAVING count(*) = cardinality($1::t
            WHERE t.run_id = u.run_id AND t.step_slug = u.step_slug AND t.task_index = u.task_index
              AND t.status = 'started' AND t.last_worker_id = ANY ($1::text[]::uuid[])))`
 
-func (d *contractCalls) heartbeat(ctx context.Context, _ uuid.UUID, tasks []*task) (p pulse, err error) {
+func (d *contractCalls) heartbeat(ctx context.Context, _ uuid.UUID, _ []string, tasks []*task) (p pulse, err error) {
 	runs, steps, indexes := []string{}, []string{}, []int32{}
 	for _, t := range tasks {
 		runs, steps, indexes = append(runs, t.RunID), append(steps, t.Step), append(indexes, int32(t.Index))
@@ -113,6 +113,7 @@ func (d *contractCalls) heartbeat(ctx context.Context, _ uuid.UUID, tasks []*tas
 	for _, n := range lost {
 		p.Lost = append(p.Lost, tasks[n-1])
 	}
+	p.Dead = true                                            // to be looked for, that is
 	p.Silent, p.ServerUp = new(float64), deadAfter.Seconds() // who is dead is not for this worker to say
 	return p, err
 }

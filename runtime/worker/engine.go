@@ -46,7 +46,7 @@ func (d *engineCalls) verify(ctx context.Context) error {
 	return engine.Check(ctx, d.pool)
 }
 
-func (d *engineCalls) maxPoll() time.Duration { return time.Second }
+func (d *engineCalls) maxPoll() time.Duration { return 2 * time.Second }
 
 // A limit is how long one kind of call may take. It learns from how long they took.
 type limit struct {
@@ -128,15 +128,15 @@ func (d *engineCalls) releaseUnknown(ctx context.Context, id uuid.UUID, tasks []
 }
 
 const heartbeatSQL = `
-SELECT lost, deprecated, silent, extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8
-FROM flowc.heartbeat($1::text::uuid, $2, $3)`
+SELECT lost, deprecated, silent, extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8, dead, due
+FROM flowc.heartbeat($1::text::uuid, $2, $3, $4)`
 
-func (d *engineCalls) heartbeat(ctx context.Context, id uuid.UUID, tasks []*task) (p pulse, err error) {
+func (d *engineCalls) heartbeat(ctx context.Context, id uuid.UUID, flows []string, tasks []*task) (p pulse, err error) {
 	messages, attempts := keys(tasks)
 	var lost []int64
 	err = d.call(ctx, "heartbeat", shortCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		row := pool.QueryRow(ctx, heartbeatSQL, id.String(), notNil(messages), notNil(attempts))
-		return row.Scan(&lost, &p.Deprecated, &p.Silent, &p.ServerUp)
+		row := pool.QueryRow(ctx, heartbeatSQL, id.String(), notNil(messages), notNil(attempts), flows)
+		return row.Scan(&lost, &p.Deprecated, &p.Silent, &p.ServerUp, &p.Dead, &p.Due)
 	})
 	for _, t := range tasks {
 		if slices.Contains(lost, t.MessageID) {

@@ -37,7 +37,7 @@ func (s *session) heartbeat(ctx context.Context) {
 }
 
 func (s *session) beat(ctx context.Context) bool {
-	p, err := s.db.heartbeat(ctx, s.id, s.hand.all())
+	p, err := s.db.heartbeat(ctx, s.id, s.slugs, s.hand.all())
 	if err != nil {
 		return false
 	}
@@ -53,8 +53,12 @@ func (s *session) beat(ctx context.Context) bool {
 		s.retire()
 	}
 	s.putOff(p)
+	c := chores{recover: p.Dead && !time.Now().Before(s.judges), start: p.Due}
+	if c == (chores{}) {
+		return true
+	}
 	select {
-	case s.alive <- !time.Now().Before(s.judges):
+	case s.chores <- c:
 	default:
 	}
 	return true
@@ -82,19 +86,25 @@ func (s *session) retire() {
 	}
 }
 
-// upkeep does what any worker may do for all, after each heartbeat: it makes the
-// tasks of dead workers available, and starts scheduled runs and schedules whose
-// time came while all were busy.
+// chores are what any worker may do for all.
+type chores struct {
+	recover bool // make the tasks of dead workers available
+	start   bool // start scheduled runs and schedules whose time came while all were busy
+}
+
+// upkeep does what a heartbeat found to be done.
 func (s *session) upkeep(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case mayJudge := <-s.alive:
-			if mayJudge {
+		case c := <-s.chores:
+			if c.recover {
 				_ = s.db.recover(ctx)
 			}
+			if c.start {
+				_, _ = s.db.startDue(ctx, s.slugs)
+			}
 		}
-		_, _ = s.db.startDue(ctx, s.slugs)
 	}
 }

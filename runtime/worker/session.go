@@ -42,8 +42,8 @@ type session struct {
 	retries atomic.Bool   // whether tries were put off since the claimer asked what is due
 	strays  atomic.Int64  // handlers that went on after their time was over
 
-	alive      chan bool     // a heartbeat, and whether dead workers may be looked for
-	judges     time.Time     // from when on they may; of the heartbeat's goroutine
+	chores     chan chores   // what a heartbeat found to be done
+	judges     time.Time     // from when on workers may be taken for dead; of the heartbeat's goroutine
 	deprecated chan struct{} // closed when the database calls the worker deprecated
 	running    sync.WaitGroup
 	now        <-chan struct{} // closed by StopNow
@@ -73,7 +73,7 @@ func (w *Worker) begin(ctx context.Context, now <-chan struct{}) (*session, erro
 		slots:      make(chan struct{}, w.config.Concurrency),
 		results:    make(chan result, w.config.Concurrency),
 		kick:       make(chan struct{}, 1),
-		alive:      make(chan bool, 1),
+		chores:     make(chan chores, 1),
 		judges:     judges,
 		deprecated: make(chan struct{}),
 		now:        now,

@@ -23,9 +23,11 @@ end $$;
 -- Says that a worker lives, and tells it which of the tasks it holds are no longer
 -- its own: taken over, cancelled, or of a step or run that is over. `deprecated`
 -- is NULL if the worker has no row any more and should register again; `silent`
--- is how many seconds ago it last said that it lives.
+-- is how many seconds ago it last said that it lives. `dead` says that recover would
+-- find something, `due` that start_due would, in these flows.
 create or replace function flowc.heartbeat(
-  worker_id uuid, message_ids bigint[], attempts int[], out lost bigint[], out deprecated boolean, out silent double precision)
+  worker_id uuid, message_ids bigint[], attempts int[], flow_slugs text[] default '{}',
+  out lost bigint[], out deprecated boolean, out silent double precision, out dead boolean, out due boolean)
 language plpgsql as $$
 begin
   select extract(epoch from clock_timestamp() - w.last_heartbeat_at) into silent from pgflow.workers w where w.worker_id = heartbeat.worker_id;
@@ -39,6 +41,15 @@ begin
     join pgflow.runs r on r.run_id = any (array[t.run_id]) and r.status = 'started'
     join pgflow.step_states st on st.run_id = any (array[t.run_id]) and st.step_slug = t.step_slug and st.status = 'started'
     where t.message_id = any (array[u.message_id]) and t.status = 'started' and t.attempts_count = u.attempt and t.last_worker_id = heartbeat.worker_id);
+  dead := exists (select from flowc.stalled) or exists (
+    select from pgflow.workers w
+    where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < clock_timestamp() - interval '5 seconds');
+  due := exists (
+      select from unnest(heartbeat.flow_slugs) f(slug)
+      join flowc.scheduled d on d.flow_slug = any (array[f.slug]) and d.due_at <= clock_timestamp())
+    or exists (
+      select from flowc.schedules d
+      where (d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()) and d.flow_slug = any (heartbeat.flow_slugs));
 end $$;
 
 -- Gives tasks back untried: queued at once, the attempt not counted. A task that
