@@ -48,8 +48,8 @@ func cells(scale float64) []cell {
 			{"1000", withHistory(1000, n(5_000))},
 		}},
 		{"idle", "a worker without work, and the server alone; a unit is a second", "second", []system{
-			{"flowc", idle(1, 8)},
-			{"no worker", idle(0, 8)},
+			{"flowc", idle(1, 10)},
+			{"no worker", idle(0, 10)},
 		}},
 	}
 }

@@ -71,5 +71,19 @@
 //     run of one step writes 2.2 kB of WAL.
 //   - Rejected: claims that commit asynchronously. They would save a flush for each
 //     step of a chain, and do a task twice when the server crashes.
-//   - Not done yet: report and claim in one transaction, which would save the same.
+//   - A claim returns from the update that begins the tasks, and does not read them
+//     again: 19 to 15 µs a task. The input of a run must not pass through the
+//     subquery that the update joins: an update keeps each joined row in one piece,
+//     and unpacks large values for that, once for every task of a map.
+//   - Steps behind finished ones are looked for only where the definition has some,
+//     waiters only if there are any: 30 to 27 µs a report.
+//   - Small reports claim along, as one transaction (see the worker's documentation):
+//     a chain of four takes 3.4 to 3.6 times as long as one job instead of 5.4.
+//   - Rejected: claiming before reporting in that transaction, so that runs are
+//     locked for less long. It would take messages before runs, against the order
+//     of locks.
+//   - Not done: what a call costs whatever it carries, 0.3 ms for a report and 0.25
+//     for a claim, is mostly the start of eight statements with wide plans. It is
+//     what keeps 16 workers with small batches at half the rate of one, and a first
+//     call on a new connection at 11 to 19 ms of planning.
 package engine

@@ -15,6 +15,16 @@
 // How it is, says [Worker.Health]; what it does, it tells its [Metrics] and its
 // logger. [Worker.RunUntilSignal] is Run for a main function.
 //
+// A report of few results claims along: both are sent together, as one transaction,
+// so that what a step made work of is begun with one round trip and one flush, and
+// nobody is notified of what the claim takes. Reports of many results do not, since
+// a claim would hold the locks of their runs meanwhile; nor does a worker with
+// limits, of which two claims at once could take too much. A claim that got less
+// than it asked for has emptied its flows and is not repeated.
+//
+// A worker without work makes a heartbeat every 1.5 s, which also says whether there
+// is something to recover or to start, and looks for work itself every 2 s.
+//
 // Delivery is at least once: a task whose worker dies, or whose try overruns its
 // timeout without being reported, is run again by another worker. Reports are
 // fenced, so that only the last owner's counts.

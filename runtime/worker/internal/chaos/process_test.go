@@ -121,10 +121,19 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// terminate tells it to stop, though not before it can hear that.
+func (p *process) terminate() {
+	p.t.Helper()
+	for began := time.Now(); p.running() && time.Since(began) < 5*time.Second && !strings.Contains(p.log.String(), "worker started"); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	p.signal(syscall.SIGTERM)
+}
+
 // stop tells it to stop and waits until it has; it must have ended well.
 func (p *process) stop() {
 	p.t.Helper()
-	p.signal(syscall.SIGTERM)
+	p.terminate()
 	p.endedWell()
 }
 
@@ -223,7 +232,7 @@ func (f *fleet) stop() {
 	f.t.Helper()
 	running := f.running()
 	for _, p := range running {
-		p.signal(syscall.SIGTERM)
+		p.terminate()
 	}
 	for _, p := range running {
 		p.endedWell()
