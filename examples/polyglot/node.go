@@ -113,7 +113,7 @@ func runTypesetter(ctx context.Context, pool *pgxpool.Pool) (stop func() error, 
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if strings.TrimSpace(line) != "ready" {
-		return nil, errors.Join(fmt.Errorf("the typesetter did not start: %q, %w", line, err), stop())
+		return nil, errors.Join(fmt.Errorf("the typesetter did not start, it said %q", line), err, stop())
 	}
 	go func() { _, _ = io.Copy(io.Discard, out) }()
 	return stop, nil

@@ -11,13 +11,16 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
-const cronZone = "CRON_TZ="
+const (
+	cronZone  = "CRON_TZ="
+	cronEvery = "@every"
+)
 
-// cronItem is what a field of a cron expression is a list of, and cronEvery the
+// cronItem is what a field of a cron expression is a list of, and cronSpan the
 // way the database has a span of time. The parser knows more than that.
 var (
-	cronItem  = regexp.MustCompile(`^([*?]|[0-9]{1,4}|[A-Za-z]{3})(-([0-9]{1,4}|[A-Za-z]{3}))?(/[0-9]{1,4})?$`)
-	cronEvery = regexp.MustCompile(`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`)
+	cronItem = regexp.MustCompile(`^([*?]|[0-9]{1,4}|[A-Za-z]{3})(-([0-9]{1,4}|[A-Za-z]{3}))?(/[0-9]{1,4})?$`)
+	cronSpan = regexp.MustCompile(`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`)
 )
 
 // cronEpoch is before a leap year: what does not come in the years that the parser
@@ -36,10 +39,9 @@ func (c *checker) checkSchedule(d *declaration) {
 	if !ok {
 		return
 	}
-	switch every, isEvery := strings.CutPrefix(expression, "@every "); {
-	case isEvery:
-		ok = c.checkEvery(p, every, d.name)
-	default:
+	if strings.HasPrefix(expression, cronEvery+" ") {
+		ok = c.checkEvery(p, d.name)
+	} else {
 		ok = c.checkFields(p, expression, d.name)
 	}
 	if ok {
@@ -70,6 +72,8 @@ func (c *checker) checkZone(p *pair, who string) (rest string, ok bool) {
 	case rest == "":
 		c.diags.Add(p.pos(0), p.end(), "%s: cron %q has a time zone and no time", who, p.value).
 			Fix(`write five fields behind it, such as cron:"%s 30 4 * * *"`, first)
+	case strings.HasPrefix(rest, "TZ="), strings.HasPrefix(rest, cronZone):
+		c.diags.Add(p.pos(0), p.end(), "%s: cron %q has two time zones", who, p.value).Fix("remove one of them")
 	default:
 		return rest, true
 	}
@@ -77,7 +81,9 @@ func (c *checker) checkZone(p *pair, who string) (rest string, ok bool) {
 }
 
 // checkEvery checks the span of time of @every.
-func (c *checker) checkEvery(p *pair, every, who string) bool {
+func (c *checker) checkEvery(p *pair, who string) bool {
+	_, every, _ := strings.Cut(p.value, cronEvery)
+	every = strings.TrimSpace(every)
 	from := strings.LastIndex(p.value, every)
 	start, end := p.pos(from), p.pos(from+len(every))
 	d, err := time.ParseDuration(every)
@@ -88,7 +94,7 @@ func (c *checker) checkEvery(p *pair, every, who string) bool {
 	case d < time.Second:
 		c.diags.Add(start, end, "%s: cron @every %q must be a second or more", who, every).
 			Fix(`cron:"@every 1s"`).Edit(start, end, "1s")
-	case d%time.Second != 0 || !cronEvery.MatchString(every):
+	case d%time.Second != 0 || !cronSpan.MatchString(every):
 		fixed := model.Span((d + time.Second - 1).Truncate(time.Second))
 		c.diags.Add(start, end, "%s: cron @every %q is not written in whole hours, minutes and seconds", who, every).
 			Fix(`cron:"@every %s"`, fixed).Edit(start, end, fixed)
