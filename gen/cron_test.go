@@ -32,7 +32,7 @@ func oddCron(r *rand.Rand) string {
 	case 0:
 		spec = pick("@daily", "@hourly", "@weekly", "@monthly", "@yearly", "@annually", "@midnight", "@reboot", "@Daily", "@", "@every", "@ daily")
 	case 1:
-		spec = "@every" + pick(" ", "  ") + pick("1s", "90s", "1h30m", "1h0m0s", "30m1h", "1.5h", "500ms", "0s", "-5m", "5", "1d", "1m 30s", "1000000h", "999999h", "٣s")
+		spec = "@every" + pick(" ", "  ") + pick("1s", "90s", "1h30m", "1h0m0s", "30m1h", "1.5h", "500ms", "0s", "-5m", "5", "1d", "1m 30s", "1m  30s", "1000000h", "999999h", "٣s")
 	default:
 		fields := make([]string, 5+r.IntN(20)/18-r.IntN(20)/18)
 		for i := range fields {
@@ -44,7 +44,7 @@ func oddCron(r *rand.Rand) string {
 		spec = strings.Join(fields, pick(" ", " ", "  "))
 	}
 	if r.IntN(4) == 0 {
-		spec = pick("CRON_TZ=UTC ", "CRON_TZ=Europe/Berlin  ", "CRON_TZ=Europe/Berln ", "CRON_TZ= ", "CRON_TZ=UTC", "TZ=UTC ", " CRON_TZ=Asia/Tokyo ", "CRON_TZ=Local ", "CRON_TZ=EST5EDT ", "CRON_TZ=UTC-5 ", "CRON_TZ=Etc/GMT+5 ") + spec
+		spec = pick("CRON_TZ=UTC ", "CRON_TZ=Europe/Berlin  ", "CRON_TZ=Europe/Berln ", "CRON_TZ= ", "CRON_TZ=UTC", "CRON_TZ=UTC CRON_TZ=UTC ", "CRON_TZ=UTC TZ=UTC", "TZ=UTC ", " CRON_TZ=Asia/Tokyo ", "CRON_TZ=Local ", "CRON_TZ=EST5EDT ", "CRON_TZ=UTC-5 ", "CRON_TZ=Etc/GMT+5 ") + spec
 	}
 	return pick("", "", " ") + spec
 }
