@@ -140,9 +140,6 @@ func (p *process) stop() {
 func (p *process) endedWell() {
 	p.t.Helper()
 	p.ended(patience)
-	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGTERM && p.log.String() == "" {
-		return // it was not there yet: it had nothing to end
-	}
 	require.Zero(p.t, p.cmd.ProcessState.ExitCode(), "%s:\n%s", p.name, p.log)
 }
 
