@@ -21,7 +21,7 @@ import (
 // TestGallery takes pictures of all pages, with data as a busy shop has them, at
 // three widths, in light and in dark: for people to look at. It needs a folder:
 //
-//	FLOWC_GALLERY=/tmp/gallery go test ./runtime/dashboard -run TestGallery
+//	FLOWC_GALLERY=~/gallery go test ./runtime/dashboard -run TestGallery
 func TestGallery(t *testing.T) {
 	dir := os.Getenv("FLOWC_GALLERY")
 	if dir == "" {
