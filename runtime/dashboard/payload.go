@@ -1,0 +1,136 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"html/template"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// value is a payload on a page.
+type value struct {
+	Label string
+	View  template.HTML // empty if it is too long, or not there
+	Bytes int           // what it takes in the table; 0 if that is not known
+	Raw   string        // where it is on its own, empty if it is nowhere
+}
+
+// values shows the payloads of a run.
+type values struct {
+	h    *Handler
+	run  *runtime.RunInfo
+	all  []runtime.Payload
+	path string
+}
+
+func (h *Handler) values(run *runtime.RunInfo, payloads []runtime.Payload) values {
+	return values{h, run, payloads, h.config.Prefix + "/runs/" + url.PathEscape(run.ID) + "/payload"}
+}
+
+// find shows a payload; nil if it is not there.
+func (v values) find(label string, kind runtime.PayloadKind, step string) *value {
+	for _, p := range v.all {
+		if p.Kind == kind && p.Step == step {
+			where := url.Values{"of": {string(kind)}}
+			if step != "" {
+				where.Set("step", step)
+			}
+			made := v.made(label, step, p.JSON, p.Bytes, where)
+			return &made
+		}
+	}
+	return nil
+}
+
+func (v values) made(label, step string, raw json.RawMessage, size int, where url.Values) value {
+	shown := value{Label: label, Bytes: size, Raw: address(v.path, where)}
+	if raw != nil {
+		shown.View = jsonView(v.h.redacted(v.run.Flow, step, raw))
+	}
+	return shown
+}
+
+func (v values) input() value {
+	if in := v.find("Input", runtime.RunInputPayload, ""); in != nil {
+		return *in
+	}
+	return value{Label: "Input"} // the run was deleted meanwhile
+}
+
+func (v values) output() *value          { return v.find("Output", runtime.RunOutputPayload, "") }
+func (v values) step(slug string) *value { return v.find("Output", runtime.StepOutputPayload, slug) }
+func (v values) from(slug string) *value {
+	return v.find("Input from "+slug, runtime.StepOutputPayload, slug)
+}
+func (v values) inputs(o stepOptions) (all []value) {
+	if len(o.Deps) == 0 {
+		in := v.input()
+		in.Label = "Input of the run"
+		return []value{in}
+	}
+	for _, dep := range o.Deps {
+		if given := v.from(dep); given != nil {
+			all = append(all, *given)
+		}
+	}
+	return all
+}
+
+// redacted is what may be shown of a payload.
+func (h *Handler) redacted(flow, step string, raw json.RawMessage) json.RawMessage {
+	if h.config.Redact == nil {
+		return raw
+	}
+	return h.config.Redact(flow, step, raw)
+}
+
+// payload answers with one payload as it is.
+func (h *Handler) payload(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
+	defer cancel()
+	id, query := r.PathValue("id"), r.URL.Query()
+	kind, step := runtime.PayloadKind(query.Get("of")), query.Get("step")
+	index, err := strconv.Atoi(query.Get("index"))
+	if err != nil && query.Has("index") {
+		return badRequest("The index of a task is a number.")
+	}
+	run, err := runtime.GetRunProgress(ctx, h.db, id)
+	if err != nil {
+		return err
+	}
+	raw, err := runtime.GetPayload(ctx, h.db, id, kind, step, index)
+	if err != nil {
+		return err
+	}
+	if raw == nil {
+		return &statusError{http.StatusNotFound, "Nothing here", "The run has no such payload."}
+	}
+	if kind == runtime.RunInputPayload || kind == runtime.RunOutputPayload {
+		step = ""
+	}
+	raw = h.redacted(run.Flow, step, raw)
+	name := run.Flow + "-" + shortID(run.ID) + "-" + string(kind)
+	if step != "" {
+		name += "-" + step
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Disposition", mime.FormatMediaType("inline", map[string]string{"filename": name + ".json"}))
+	_, _ = io.WriteString(w, indented(raw)) // the browser is gone
+	return nil
+}
+
+// indented is JSON as people read it; what is none is left alone.
+func indented(raw json.RawMessage) string {
+	var pretty bytes.Buffer
+	if json.Indent(&pretty, raw, "", "  ") != nil {
+		return string(raw)
+	}
+	return pretty.String()
+}
