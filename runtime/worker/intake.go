@@ -16,6 +16,7 @@ type intake struct {
 	mu      sync.Mutex
 	shares  *shares
 	unknown []time.Time // when to give back what lost claims may have taken
+	alongs  int         // claims that go with reports and are under way
 	closed  bool        // whether the worker stops: no handler is begun any more
 }
 
@@ -98,12 +99,15 @@ func (s *session) lostClaim() {
 	s.intake.unknown = []time.Time{time.Now(), time.Now().Add(recheck)}
 }
 
-// unknownDue reports whether it is time to give back what lost claims took.
+// unknownDue reports whether it is time to give back what lost claims took. It is
+// not while a claim is under way, which may have taken what is not in hand yet.
 func (s *session) unknownDue() bool {
 	s.intake.mu.Lock()
 	defer s.intake.mu.Unlock()
-	return len(s.intake.unknown) > 0 && !time.Now().Before(s.intake.unknown[0])
+	return s.intake.due() && s.intake.alongs == 0
 }
+
+func (i *intake) due() bool { return len(i.unknown) > 0 && !time.Now().Before(i.unknown[0]) }
 
 func (s *session) gaveBack() {
 	s.intake.mu.Lock()
@@ -119,6 +123,26 @@ func (s *session) enter() bool {
 		s.running.Add(1)
 	}
 	return !s.intake.closed
+}
+
+// beginAlong enters for a claim that goes with a report, unless something has to be
+// given back first.
+func (s *session) beginAlong() bool {
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	if s.intake.closed || s.intake.due() {
+		return false
+	}
+	s.running.Add(1)
+	s.intake.alongs++
+	return true
+}
+
+func (s *session) endAlong() {
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	s.intake.alongs--
+	s.running.Done()
 }
 
 // closeIntake has no more handlers begun.
@@ -146,7 +170,7 @@ func (s *session) claimWith(results []result) *along {
 	if free == 0 {
 		return nil
 	}
-	if !s.enter() {
+	if !s.beginAlong() {
 		s.giveSlots(free)
 		return nil
 	}
@@ -166,7 +190,7 @@ func (s *session) claimWith(results []result) *along {
 
 // claimedWith takes what the claim brought; ok is false if nobody knows what.
 func (s *session) claimedWith(a *along, rows []claimed, ok bool) {
-	defer s.running.Done()
+	defer s.endAlong()
 	if !ok {
 		s.lostClaim()
 		s.giveSlots(a.free)
