@@ -196,9 +196,8 @@ func (s *session) releaseAll() error {
 		return err
 	}
 	for _, t := range tasks {
+		t.stop() // no handler may have been begun for it
 		s.hand.remove(t)
-	}
-	for _, t := range tasks {
 		s.ended(result{task: t}, Released)
 	}
 	return nil
