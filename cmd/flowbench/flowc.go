@@ -105,8 +105,31 @@ func startWorkers(ctx context.Context, pool *pgxpool.Pool, count, concurrency in
 	}, nil
 }
 
-// awaitEmpty waits until no run of the database is unfinished. It asks the queue,
-// which is small, and not often.
+// workAll runs workers until so many tasks, which are all there are, have been
+// worked and recorded. It asks the database only when all handlers were called, as
+// River's side does: looking into a queue full of dead rows is not what is measured.
+func workAll(ctx context.Context, pool *pgxpool.Pool, def runtime.Definition, tasks, workers int) error {
+	var left atomic.Int64
+	left.Store(int64(tasks))
+	reached := make(chan struct{})
+	stop, err := startWorkers(ctx, pool, workers, 1024/workers, echo(def, func(string) {
+		if left.Add(-1) == 0 {
+			close(reached)
+		}
+	}))
+	if err != nil {
+		return err
+	}
+	select {
+	case <-reached:
+		err = awaitEmpty(ctx, pool)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return errors.Join(err, stop())
+}
+
+// awaitEmpty waits until no run of the database is unfinished.
 func awaitEmpty(ctx context.Context, pool *pgxpool.Pool) error {
 	for {
 		var empty bool
@@ -142,14 +165,7 @@ func startManyAndWork(def runtime.Definition, n, units, workers int) func(contex
 					return sample{}, err
 				}
 			}
-			stop, err := startWorkers(ctx, pool, workers, 1024/workers, echo(def, nil))
-			if err != nil {
-				return sample{}, err
-			}
-			if err := awaitEmpty(ctx, pool); err != nil {
-				return sample{}, err
-			}
-			return sample{units: units}, stop()
+			return sample{units: units}, workAll(ctx, pool, def, n*len(def.Steps), workers)
 		}
 		return work, drop, nil
 	}
@@ -266,14 +282,7 @@ func mapOf(n, units int) func(context.Context, *server) (func(context.Context) (
 			if _, err := runtime.StartMany(ctx, pool, mapped.Slug, runs); err != nil {
 				return sample{}, err
 			}
-			stop, err := startWorkers(ctx, pool, 1, 1024, echo(mapped, nil))
-			if err != nil {
-				return sample{}, err
-			}
-			if err := awaitEmpty(ctx, pool); err != nil {
-				return sample{}, err
-			}
-			return sample{units: len(runs) * n}, stop()
+			return sample{units: len(runs) * n}, workAll(ctx, pool, mapped, len(runs)*n, 1)
 		}
 		return work, drop, nil
 	}
@@ -448,14 +457,7 @@ func withHistory(runs, n int) func(context.Context, *server) (func(context.Conte
 			if _, err := runtime.StartMany(ctx, pool, job.Slug, inputs(n)); err != nil {
 				return sample{}, err
 			}
-			stop, err := startWorkers(ctx, pool, 1, 1024, echo(job, nil))
-			if err != nil {
-				return sample{}, err
-			}
-			if err := awaitEmpty(ctx, pool); err != nil {
-				return sample{}, err
-			}
-			if err := stop(); err != nil {
+			if err := workAll(ctx, pool, job, n, 1); err != nil {
 				return sample{}, err
 			}
 			for range 20 {
