@@ -21,9 +21,9 @@ const (
 	claimCall = 5 * time.Second
 	pruneCall = 30 * time.Second
 
-	// What tasks wait for may take least at first, since a connection whose other
-	// end is gone has to be given up soon, and up to most once it took too long,
-	// since a database may be slow and values large.
+	// What tasks and the claimer wait for may take least at first, since a
+	// connection whose other end is gone has to be given up soon, and up to most
+	// once it took too long, since a database may be slow and values large.
 	least, most = 2 * time.Second, time.Minute
 
 	// slowest is how many bytes a second go to the database at least.
@@ -36,7 +36,7 @@ type engineCalls struct {
 	*database
 
 	// How long these calls may take.
-	claims, reports, values limit
+	claims, reports, values, sleeps limit
 }
 
 // verify is not observed: whoever calls it does that.
@@ -155,7 +155,8 @@ func (d *engineCalls) stop(ctx context.Context, id uuid.UUID) error {
 }
 
 func (d *engineCalls) sleep(ctx context.Context, id uuid.UUID, flows []string) (due time.Duration, err error) {
-	err = d.call(ctx, "sleep", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+	began, limit := time.Now(), d.sleeps.get()
+	err = d.call(ctx, "sleep", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
 		var seconds *float64
 		// The difference is the database's, so that clocks need not agree. It may
 		// be negative by now; only NULL means that nothing is due.
@@ -171,6 +172,7 @@ FROM flowc.sleep($1::text::uuid, $2) s(due)`, id.String(), flows)
 		}
 		return nil
 	})
+	d.sleeps.learn(began, limit, err)
 	return due, err
 }
 
