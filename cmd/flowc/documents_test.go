@@ -274,7 +274,8 @@ func command(t *testing.T, env []string, name string, args ...string) *exec.Cmd 
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(os.Environ(), "MAKELEVEL=", "MAKEFLAGS=") // make says more where make runs the tests
+	cmd.Env = append(cmd.Env, env...)
 	return cmd
 }
 
