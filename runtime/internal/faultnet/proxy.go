@@ -259,7 +259,7 @@ func (l *link) pump(from, to net.Conn) {
 func (l *link) deliver(way <-chan parcel, to net.Conn) {
 	for p := range way {
 		_, rate, held := l.proxy.conditions()
-		wait := time.Until(p.due)
+		wait := max(0, time.Until(p.due))
 		if rate > 0 {
 			wait += time.Duration(len(p.bytes)) * time.Second / time.Duration(rate)
 		}
