@@ -128,25 +128,39 @@ func (s *server) usage(ctx context.Context) (usage, error) {
 	return u, nil
 }
 
-// serverTime is the processor time of the server's processes, of those that
-// ended too: that of its children the postmaster has inherited.
+// serverTime is the processor time of the server's processes, of those that ended
+// too: that of its children the postmaster has inherited. A child that it inherits
+// while the others are looked at would be missed, or counted twice; then all are
+// looked at once more.
 func serverTime(dir string) (time.Duration, error) {
 	file, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
 	if err != nil {
 		return 0, err
 	}
 	postmaster, _, _ := strings.Cut(string(file), "\n")
-	total, err := processTime(postmaster, true)
-	if err != nil {
-		return 0, err
+	inherited, err := processTime(postmaster, true)
+	for err == nil {
+		var alive, now time.Duration
+		if alive, err = childrenTime(postmaster); err != nil {
+			break
+		}
+		if now, err = processTime(postmaster, true); now == inherited {
+			return inherited + alive, err
+		}
+		inherited = now
 	}
+	return 0, err
+}
+
+// childrenTime is that of the children that are alive.
+func childrenTime(parent string) (total time.Duration, err error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return 0, err
 	}
 	for _, path := range stats {
 		pid := filepath.Base(filepath.Dir(path))
-		if fields, err := processStat(pid); err == nil && fields[1] == postmaster {
+		if fields, err := processStat(pid); err == nil && fields[1] == parent {
 			if t, err := processTime(pid, false); err == nil {
 				total += t
 			}
