@@ -18,17 +18,17 @@ const (
 // report hands results to the database, as many at once as there are, until
 // there will be no more. While the database is away it holds what it has. When
 // ctx ends it gives up; it returns how many results were not reported.
-func (s *session) report(ctx context.Context) (unreported int) {
+func (s *session) report(ctx context.Context, results <-chan result) (unreported int) {
 	var next []result // read from the channel, and not reported yet
 	for {
 		if len(next) == 0 {
-			r, more := <-s.results
+			r, more := <-results
 			if !more {
 				return unreported
 			}
 			next = append(next, r)
 		}
-		next = s.waiting(next)
+		next = waiting(next, results)
 		batch := cut(next)
 		next = next[len(batch):]
 		unreported += s.reportAll(ctx, batch)
@@ -44,10 +44,10 @@ func (s *session) nudge() {
 }
 
 // waiting adds to next what is waiting in the channel.
-func (s *session) waiting(next []result) []result {
+func waiting(next []result, results <-chan result) []result {
 	for len(next) < maxReports {
 		select {
-		case r, more := <-s.results:
+		case r, more := <-results:
 			if !more {
 				return next
 			}

@@ -21,7 +21,8 @@ const (
 	// lastCalls is how long that may take in a worker that has to stop now.
 	lastCalls = time.Second
 	// reporters is how many reports may be under way at once: while one waits
-	// for the disk, the database can work on another.
+	// for the disk, the database can work on another. Each has runs of its own,
+	// since reports of the same run would wait for each other.
 	reporters = 2
 )
 
@@ -37,7 +38,7 @@ type session struct {
 	values   *values
 
 	slots   chan struct{} // a token for each free slot
-	results chan result
+	results [reporters]chan result
 	kick    chan struct{} // there may be new work, by our own doing
 	retries atomic.Bool   // whether tries were put off since the claimer asked what is due
 	strays  atomic.Int64  // handlers that went on after their time was over
@@ -71,7 +72,6 @@ func (w *Worker) begin(ctx context.Context, now <-chan struct{}) (*session, erro
 		hand:       newHand(),
 		values:     newValues(db),
 		slots:      make(chan struct{}, w.config.Concurrency),
-		results:    make(chan result, w.config.Concurrency),
 		kick:       make(chan struct{}, 1),
 		chores:     make(chan chores, 1),
 		judges:     judges,
@@ -81,6 +81,9 @@ func (w *Worker) begin(ctx context.Context, now <-chan struct{}) (*session, erro
 	w.session.Store(s)
 	s.intake.shares = newShares(w.lanes.all)
 	s.giveSlots(w.config.Concurrency)
+	for i := range s.results {
+		s.results[i] = make(chan result, w.config.Concurrency)
+	}
 	err = db.patiently(ctx, func() error { return db.register(ctx, s.id, w.config.Name, w.slugs) })
 	if err != nil {
 		s.close()
@@ -131,8 +134,8 @@ func (s *session) run(ctx context.Context) error {
 	reported := make(chan int, reporters)
 	reporting, giveUp := context.WithCancel(hard)
 	defer giveUp()
-	for range reporters {
-		go func() { reported <- s.report(reporting) }()
+	for _, results := range s.results {
+		go func() { reported <- s.report(reporting, results) }()
 	}
 
 	s.claim(ctx)
@@ -141,9 +144,11 @@ func (s *session) run(ctx context.Context) error {
 	late := time.AfterFunc(s.config.Grace+cleanup, giveUp)
 	defer late.Stop()
 	s.drain()
-	close(s.results)
 	unreported := 0
-	for range reporters {
+	for _, results := range s.results {
+		close(results)
+	}
+	for range s.results {
 		unreported += <-reported
 	}
 

@@ -51,7 +51,7 @@ func (s *session) do(t *task, v runtime.Values) {
 // settle hands a result to the reporter and gives the slot to the next task: before,
 // so that the report can claim for it, unless many results wait already.
 func (s *session) settle(r result) {
-	if 2*len(s.results) < cap(s.results) {
+	if results := s.reporter(r.task); 2*len(results) < cap(results) {
 		s.slots <- struct{}{}
 		s.handOn(r)
 		return
@@ -67,8 +67,13 @@ func (s *session) handOn(r result) {
 	if s.lanes.leave(r.task) {
 		s.nudge()
 	}
-	s.results <- r
+	s.reporter(r.task) <- r
 	s.running.Done()
+}
+
+// reporter takes the results of a task's run.
+func (s *session) reporter(t *task) chan<- result {
+	return s.results[int(t.RunID[len(t.RunID)-1])%reporters]
 }
 
 // await waits for a handler to return. If its context ends it gets a moment to
