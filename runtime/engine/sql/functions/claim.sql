@@ -24,20 +24,21 @@ declare
   at_once  timestamptz := clock_timestamp();
   flows    text[];
   messages bigint[];
+  places   tid[];
   runs     uuid[];
   steps    text[];
   indexes  int[];
   due      timestamptz[];
   begun    int;
 begin
-  select array_agg(m.queue_name), array_agg(m.msg_id), array_agg(m.run_id), array_agg(m.step_slug), array_agg(m.task_index), array_agg(m.vt)
-  into flows, messages, runs, steps, indexes, due
+  select array_agg(m.queue_name), array_agg(m.msg_id), array_agg(m.ctid), array_agg(m.run_id), array_agg(m.step_slug), array_agg(m.task_index), array_agg(m.vt)
+  into flows, messages, places, runs, steps, indexes, due
   from (
     select u.lane, u.wanted from unnest(claim.flow_slugs, claim.limits) u(lane, wanted)
     where not exists (select from flowc.paused p where p.flow_slug = split_part(u.lane, '.', 1))
     offset 0) w -- before messages are looked at, which locks them
   cross join lateral (
-    select q.queue_name, q.msg_id, q.run_id, q.step_slug, q.task_index, q.vt
+    select q.queue_name, q.msg_id, q.ctid, q.run_id, q.step_slug, q.task_index, q.vt
     from flowc.queue q
     where q.queue_name = split_part(w.lane, '.', 1) and q.vt <= at_once and q.run_id is not null
       and case when q.queue_name = w.lane
@@ -50,10 +51,10 @@ begin
     return;
   end if;
 
-  return query select * from flowc.begin_tasks(claim.worker_id, at_once, runs, steps, indexes, messages, due, 1);
+  return query select * from flowc.begin_tasks(claim.worker_id, at_once, runs, steps, indexes, messages, places, due, 1);
   get diagnostics begun = row_count;
   if begun < cardinality(messages) then
-    return query select * from flowc.take_over(claim.worker_id, flows, messages, runs, steps, indexes, at_once);
+    return query select * from flowc.take_over(claim.worker_id, flows, messages, places, runs, steps, indexes, at_once);
   end if;
   if claim.wake and cardinality(messages) >= (select min(l.wanted) from unnest(claim.limits) l(wanted)) then
     perform flowc.wake_flows(array(select distinct split_part(l.lane, '.', 1) from unnest(claim.flow_slugs) l(lane)));
@@ -63,10 +64,11 @@ end $$;
 -- Starts those of these tasks that are queued, hides their messages, and returns
 -- what they work on, in the order of their messages. A task of a map whose array
 -- is large gets no element but the place of the array, so that it is read once for
--- all its tasks. The caller has locked the messages; `reads` is how often that
--- counts as reading them.
+-- all its tasks. The caller has locked the messages; `places` is where their rows
+-- are, and `reads` how often that counts as reading them.
 create or replace function flowc.begin_tasks(
-  worker_id uuid, at_once timestamptz, run_ids uuid[], step_slugs text[], task_indexes int[], message_ids bigint[], due timestamptz[], reads int)
+  worker_id uuid, at_once timestamptz, run_ids uuid[], step_slugs text[], task_indexes int[],
+  message_ids bigint[], places tid[], due timestamptz[], reads int)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
@@ -80,23 +82,29 @@ begin
       set status = 'started', attempts_count = t.attempts_count + 1, started_at = begin_tasks.at_once, last_worker_id = begin_tasks.worker_id
       from (
         select m.*, s.step_type, s.deps_count, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
-               coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay, coalesce(s.opt_timeout, f.opt_timeout) as timeout
-        from unnest(begin_tasks.run_ids, begin_tasks.step_slugs, begin_tasks.task_indexes, begin_tasks.message_ids, begin_tasks.due)
-          m(run_id, step_slug, task_index, msg_id, vt)
-        join pgflow.runs r on r.run_id = any (array[m.run_id]) and r.status = 'started'
-        join pgflow.step_states st on st.run_id = any (array[m.run_id]) and st.step_slug = m.step_slug and st.status = 'started'
-        cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
-        join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
+               coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay, coalesce(s.opt_timeout, f.opt_timeout) as timeout,
+               case when s.deps_count > 0 then 'none' when r.size > 1000 or s.step_type = 'map' then 'apart' else 'here' end as root,
+               r.input
+        from unnest(begin_tasks.run_ids, begin_tasks.step_slugs, begin_tasks.task_indexes, begin_tasks.message_ids, begin_tasks.places, begin_tasks.due)
+          m(run_id, step_slug, task_index, msg_id, place, vt)
+        cross join lateral (
+          -- An update keeps what it joins in one piece, unpacked: only what is small.
+          select pg_column_size(o.input) as size, case when pg_column_size(o.input) <= 1000 then o.input end as input
+          from pgflow.runs o where o.run_id = m.run_id and o.status = 'started' offset 0) r
+        cross join lateral (
+          select o.flow_slug from pgflow.step_states o where o.run_id = m.run_id and o.step_slug = m.step_slug and o.status = 'started' offset 0) st
+        cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = m.step_slug offset 0) s
+        cross join lateral (select * from pgflow.flows o where o.flow_slug = st.flow_slug offset 0) f
         offset 0) m
       where t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
         and t.message_id = any (array[m.msg_id]) and t.status = 'queued'
       returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.requeued_count, t.queued_at,
-                m.vt, m.step_type, m.deps_count, m.max_attempts, m.base_delay, m.timeout),
+                m.place, m.vt, m.step_type, m.deps_count, m.max_attempts, m.base_delay, m.timeout, m.root, m.input),
     hidden as (
       update flowc.queue q
       set vt = begin_tasks.at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + begin_tasks.reads, worker_id = begin_tasks.worker_id
       from begun t
-      where q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id)
+      where q.ctid = t.place)
     select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.attempts_count - t.requeued_count,
            t.max_attempts, t.base_delay, t.timeout, t.queued_at,
            case when t.step_type = 'map' then case when not e.large then e.elements -> t.task_index end
@@ -108,14 +116,13 @@ begin
                     select o.step_slug, o.output from pgflow.step_states o
                     where o.run_id = t.run_id and o.step_slug = d.dep_slug and o.status = 'completed' offset 0) p
                   where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) end,
-           case when t.step_type = 'single' then r.input end,
+           case when t.step_type = 'map' then null when t.root = 'here' then t.input else r.input end,
            case when e.large then e.source end,
            h.headers, extract(epoch from begin_tasks.at_once - t.vt)::double precision,
            (select k.tick_at from flowc.ticks k where k.run_id = t.run_id)
     from begun t
-    -- Not from above: an update keeps what it joins in one piece, unpacked.
-    left join lateral (select o.input from pgflow.runs o where o.run_id = t.run_id and t.deps_count = 0 offset 0) r on true
-    left join flowc.headers h on h.run_id = any (array[t.run_id])
+    left join lateral (select o.input from pgflow.runs o where o.run_id = t.run_id and t.root = 'apart' offset 0) r on true
+    left join lateral (select o.headers from flowc.headers o where o.run_id = t.run_id offset 0) h on true
     left join lateral (
       -- Large is what is not stored in the row itself, or was compressed a lot for it.
       select x.source, x.elements, pg_column_size(x.elements) > 1500 or t.task_index > 256 as large
@@ -151,7 +158,7 @@ end $$;
 -- at most; the rest is left to whoever deals with it, out of the way. Returns the
 -- tasks taken over, as begin_tasks does.
 create or replace function flowc.take_over(
-  worker_id uuid, flow_slugs text[], message_ids bigint[], run_ids uuid[], step_slugs text[], task_indexes int[], at_once timestamptz)
+  worker_id uuid, flow_slugs text[], message_ids bigint[], places tid[], run_ids uuid[], step_slugs text[], task_indexes int[], at_once timestamptz)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
@@ -160,13 +167,15 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
   messages bigint[];
+  found    tid[];
   runs     uuid[];
   steps    text[];
   indexes  int[];
 begin
   with expired as (
-    select t.run_id, t.step_slug, t.task_index, t.message_id
-    from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(run_id, step_slug, task_index, msg_id)
+    select t.run_id, t.step_slug, t.task_index, t.message_id, m.place
+    from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids, take_over.places)
+      m(run_id, step_slug, task_index, msg_id, place)
     join pgflow.step_tasks t on t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
     left join pgflow.workers w on w.worker_id = any (array[t.last_worker_id])
     join pgflow.runs r on r.run_id = any (array[t.run_id]) and r.status = 'started'
@@ -179,11 +188,11 @@ begin
     set status = 'queued', requeued_count = t.requeued_count + 1, last_requeued_at = at_once
     from expired e
     where t.run_id = any (array[e.run_id]) and t.step_slug = e.step_slug and t.task_index = e.task_index
-    returning t.run_id, t.step_slug, t.task_index, t.message_id)
-  select array_agg(a.run_id), array_agg(a.step_slug), array_agg(a.task_index), array_agg(a.message_id)
-  into runs, steps, indexes, messages from again a;
+    returning t.run_id, t.step_slug, t.task_index, t.message_id, e.place)
+  select array_agg(a.run_id), array_agg(a.step_slug), array_agg(a.task_index), array_agg(a.message_id), array_agg(a.place)
+  into runs, steps, indexes, messages, found from again a;
   if runs is not null then
-    return query select * from flowc.begin_tasks(take_over.worker_id, at_once, runs, steps, indexes, messages, null, 1);
+    return query select * from flowc.begin_tasks(take_over.worker_id, at_once, runs, steps, indexes, messages, found, null, 1);
   end if;
 
   -- Taken over too often: recovery ends it, which needs the lock of the run.
@@ -214,8 +223,8 @@ end $$;
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid) returns setof pgflow.step_task_record
 language plpgsql as $$
 declare
-  free     bigint[];
   messages bigint[];
+  places   tid[];
   runs     uuid[];
   steps    text[];
   indexes  int[];
@@ -223,23 +232,23 @@ begin
   -- In the order of a claim: the messages, then their tasks. A message that another
   -- holds is about to be another's; one that is not in the queue any more is no
   -- reason to leave its task.
-  free := array(
-    select m.msg_id
+  with free as materialized (
+    select m.msg_id, held.ctid as place
     from unnest(start_tasks.msg_ids) m(msg_id)
     left join lateral (
-      select q.msg_id from flowc.queue q
+      select q.ctid from flowc.queue q
       where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id
       for update skip locked) held on true
-    where held.msg_id is not null or not exists (
-      select from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id offset 0));
-  select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.message_id)
-  into runs, steps, indexes, messages
-  from unnest(free) m(msg_id)
-  join pgflow.step_tasks t on t.message_id = any (array[m.msg_id])
+    where held.ctid is not null or not exists (
+      select from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id offset 0))
+  select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.message_id), array_agg(f.place)
+  into runs, steps, indexes, messages, places
+  from free f
+  join pgflow.step_tasks t on t.message_id = any (array[f.msg_id])
   where t.flow_slug = start_tasks.flow_slug and t.status = 'queued';
   return query
     with task as materialized (
-      select * from flowc.begin_tasks(start_tasks.worker_id, clock_timestamp(), runs, steps, indexes, messages, null, 0)),
+      select * from flowc.begin_tasks(start_tasks.worker_id, clock_timestamp(), runs, steps, indexes, messages, places, null, 0)),
     large as materialized ( -- each array is taken out of storage once, however many of its elements are wanted
       select v.run_id, v.source, '[]' || v.value as elements
       from flowc.read_values(

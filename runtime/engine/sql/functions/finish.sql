@@ -7,15 +7,12 @@
 -- what others hold (see claim.sql); so does whoever else takes messages and tasks
 -- without their runs, as recovery does.
 
--- Locks runs and says how many there are.
-create or replace function flowc.lock_runs(run_ids uuid[]) returns int
+-- Locks runs. Says how many there are, and whether one of them has failed.
+create or replace function flowc.lock_runs(run_ids uuid[], out locked int, out failed boolean)
 language plpgsql as $$
-declare
-  locked int;
 begin
-  perform from pgflow.runs r where r.run_id = any (lock_runs.run_ids) order by r.run_id for update;
-  get diagnostics locked = row_count;
-  return locked;
+  select count(*), bool_or(r.status = 'failed') into locked, failed
+  from (select o.status from pgflow.runs o where o.run_id = any (lock_runs.run_ids) order by o.run_id for update) r;
 end $$;
 
 -- Reports any number of tasks of one worker, in one transaction. A report counts
@@ -35,6 +32,7 @@ language plpgsql as $$
 declare
   whole    boolean := 'completed' = all (finish.outcomes);
   apart    boolean; -- whether no two reports are of the same run
+  alive    boolean; -- whether none of the runs has failed
   done     int;
   places   int[];
   runs     uuid[];
@@ -52,7 +50,7 @@ begin
   if finish.quiet then
     perform set_config('flowc.quiet', 'on', true);
   end if;
-  apart := flowc.lock_runs(finish.run_ids) = cardinality(finish.run_ids);
+  select l.locked = cardinality(finish.run_ids), not l.failed into apart, alive from flowc.lock_runs(finish.run_ids) l;
 
   if whole then
     runs := finish.run_ids; steps := finish.step_slugs; indexes := finish.task_indexes;
@@ -66,7 +64,7 @@ begin
   end if;
   if runs is not null then
     if apart then
-      done := flowc.complete_turn(runs, steps, indexes, results, messages, tries, finish.worker_id);
+      done := flowc.complete_turn(runs, steps, indexes, results, messages, tries, finish.worker_id, alive);
     else
       done := flowc.complete_tasks(runs, steps, indexes, results, messages, tries, finish.worker_id);
     end if;
@@ -140,9 +138,12 @@ create or replace view flowc.awaited_arrays as
   join pgflow.steps s on s.flow_slug = any (array[d.flow_slug]) and s.step_slug = d.dep_slug and s.step_type = 'single'
   join pgflow.step_states m on m.step_slug = d.step_slug and m.initial_tasks is null;
 
--- One turn of complete_tasks: of each run the tasks of one step only.
+-- One turn of complete_tasks: of each run the tasks of one step only. With `alive`,
+-- none of the runs has failed, which is not looked at then. The states are found
+-- once: nobody else changes them while we hold the runs.
 create or replace function flowc.complete_turn(
-  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_id uuid) returns int
+  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_id uuid,
+  alive boolean default false) returns int
 language plpgsql as $$
 declare
   finished int;
@@ -158,28 +159,37 @@ begin
     update pgflow.step_tasks t
     set status = 'completed', completed_at = clock_timestamp(), output = u.output
     from (
-      select u.*
+      select u.*, st.place, s.step_type, s.leads
       from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
         with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)
-      join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
-      join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
-      where coalesce(jsonb_typeof(u.output), '') = 'array' or not exists (
-        select from flowc.awaited_arrays a where a.flow_slug = st.flow_slug and a.step_slug = st.step_slug and a.run_id = st.run_id offset 0)
+      cross join lateral (
+        select o.ctid as place, o.flow_slug from pgflow.step_states o
+        where o.run_id = u.run_id and o.step_slug = u.step_slug and o.status = 'started' offset 0) st
+      cross join lateral (
+        select o.step_type, exists (
+          select from pgflow.deps d where d.flow_slug = o.flow_slug and d.dep_slug = o.step_slug offset 0) as leads
+        from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = u.step_slug offset 0) s
+      where (complete_turn.alive or exists (select from pgflow.runs r where r.run_id = u.run_id and r.status <> 'failed' offset 0))
+        and (not s.leads or coalesce(jsonb_typeof(u.output), '') = 'array' or not exists (
+          select from flowc.awaited_arrays a where a.flow_slug = st.flow_slug and a.step_slug = u.step_slug and a.run_id = u.run_id offset 0))
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (complete_turn.worker_id is null
            or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = complete_turn.worker_id)
-    returning u.n, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.output),
+    returning u.n, u.place, u.step_type, u.leads, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.output),
   counted as (
-    select d.flow_slug, d.run_id, d.step_slug, min(d.n) as n, count(*)::int as tasks, (array_agg(d.output))[1] as output
-    from done d group by d.flow_slug, d.run_id, d.step_slug),
+    select d.place, d.run_id, d.step_slug, d.leads, d.n, 1 as tasks, d.output, false as map
+    from done d where d.step_type = 'single'
+    union all
+    select d.place, d.run_id, d.step_slug, d.leads, min(d.n), count(*)::int, null, true
+    from done d where d.step_type = 'map' group by d.place, d.run_id, d.step_slug, d.leads),
   stepped as (
     update pgflow.step_states st
     set remaining_tasks = st.remaining_tasks - c.tasks,
         status       = case when st.remaining_tasks = c.tasks then 'completed' else 'started' end,
         completed_at = case when st.remaining_tasks = c.tasks then clock_timestamp() end,
         output       = case when st.remaining_tasks > c.tasks then null
-                            when s.step_type = 'single' then c.output
+                            when not c.map then c.output
                             else (
           -- This statement does not see what it wrote itself.
           select jsonb_agg(coalesce(e.output, 'null') order by e.task_index) from (
@@ -189,10 +199,8 @@ begin
             select d.task_index, d.output from done d
             where d.run_id = c.run_id and d.step_slug = c.step_slug) e) end
     from counted c
-    cross join lateral (select * from pgflow.steps o where o.flow_slug = c.flow_slug and o.step_slug = c.step_slug offset 0) s
-    where st.run_id = any (array[c.run_id]) and st.step_slug = c.step_slug
-    returning st.run_id, st.step_slug, c.n, st.status = 'completed' as over, exists (
-      select from pgflow.deps d where d.flow_slug = st.flow_slug and d.dep_slug = st.step_slug) as leads)
+    where st.ctid = c.place
+    returning st.run_id, st.step_slug, c.n, c.leads, st.status = 'completed' as over)
   select (select count(*) from done d), (select array_agg(d.flow_slug) from done d), (select array_agg(d.message_id) from done d),
          array_agg(s.run_id) filter (where s.over), array_agg(s.step_slug) filter (where s.over),
          array_agg(s.run_id) filter (where s.over and s.leads), array_agg(s.step_slug) filter (where s.over and s.leads)

@@ -133,8 +133,6 @@ create or replace function flowc.start_plain(flow_slug text, inputs jsonb[], run
 language plpgsql as $$
 declare
   fresh uuid[];
-  runs  uuid[];
-  steps text[];
 begin
   with made as (
     insert into pgflow.runs as r (run_id, flow_slug, input, remaining_steps)
@@ -144,7 +142,7 @@ begin
     on conflict on constraint runs_pkey do nothing
     returning r.run_id, r.input),
   step as materialized (
-    select m.run_id, s.step_slug, s.step_index, s.deps_count, coalesce(s.opt_start_delay, 0) as delay,
+    select m.run_id, s.step_slug, s.step_index, s.step_type, s.deps_count, coalesce(s.opt_start_delay, 0) as delay,
            case when s.step_type = 'single' then 1 when s.deps_count = 0 then jsonb_array_length(m.input) end as tasks
     from made m cross join pgflow.steps s
     where s.flow_slug = start_plain.flow_slug),
@@ -157,23 +155,26 @@ begin
   task as materialized (
     select o.*, nextval('flowc.message_ids') as message_id
     from (
-      select s.run_id, s.step_slug, s.delay, g.task_index
+      select s.run_id, s.step_slug, s.delay, s.step_index, 0 as task_index
+      from step s where s.deps_count = 0 and s.step_type = 'single'
+      union all
+      select s.run_id, s.step_slug, s.delay, s.step_index, g.task_index
       from step s cross join lateral generate_series(0, s.tasks - 1) g(task_index)
-      where s.deps_count = 0
-      order by s.run_id, s.step_index, g.task_index) o),
+      where s.deps_count = 0 and s.step_type = 'map'
+      order by run_id, step_index, task_index) o),
   queued as (
     insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id)
     select start_plain.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id from task t),
   message as (
     insert into flowc.queue (queue_name, msg_id, vt, run_id, step_slug, task_index)
     select start_plain.flow_slug, t.message_id, clock_timestamp() + make_interval(secs => t.delay), t.run_id, t.step_slug, t.task_index from task t)
-  select (select array_agg(m.run_id) from made m), array_agg(s.run_id order by s.run_id, s.step_index), array_agg(s.step_slug order by s.run_id, s.step_index)
-  into fresh, runs, steps
-  from step s where s.deps_count = 0;
+  select array_agg(m.run_id) into fresh from made m;
   if fresh is not null then
     if flowc.events_wanted() then
       perform flowc.emit_runs(fresh);
-      perform flowc.emit_steps(runs, steps);
+      perform flowc.emit_steps(array_agg(r.run_id order by r.n, s.step_index), array_agg(s.step_slug order by r.n, s.step_index))
+      from unnest(fresh) with ordinality r(run_id, n) cross join pgflow.steps s
+      where s.flow_slug = start_plain.flow_slug and s.deps_count = 0;
     end if;
     perform flowc.wake_flows(array[start_plain.flow_slug]);
   end if;

@@ -97,7 +97,7 @@ begin
           select jsonb_object_agg(st.step_slug, coalesce(st.output, 'null'))
           from pgflow.step_states st
           where st.run_id = r.run_id and st.status = 'completed' and not exists (
-            select from pgflow.deps d where d.flow_slug = st.flow_slug and d.dep_slug = st.step_slug)) end
+            select from pgflow.deps d where d.flow_slug = st.flow_slug and d.dep_slug = st.step_slug offset 0)) end
     from (
       select u.run_id, sum(u.steps)::int as steps
       from unnest(count_down.run_ids, count_down.steps) u(run_id, steps) group by u.run_id) x
