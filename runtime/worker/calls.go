@@ -55,6 +55,9 @@ type calls interface {
 
 	// What follows is the same for both.
 
+	// inTurn waits until it is this worker's turn to call, and returns the context for
+	// the call, after which the turn is given on with the function.
+	inTurn(ctx context.Context) (context.Context, func())
 	patiently(ctx context.Context, fn func() error) error
 	isBack() <-chan struct{}
 	observe(name string, err error)

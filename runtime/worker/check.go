@@ -13,33 +13,46 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
 
-// proofWait is how long a worker waits to learn whether notifications arrive, once
-// the database is there.
-const proofWait = 3 * time.Second
+const (
+	// proofWait is how long a worker waits to learn whether notifications arrive,
+	// once the database is there.
+	proofWait = 3 * time.Second
+	// soonProved is how long it waits for that first.
+	soonProved = 300 * time.Millisecond
+)
 
 // open connects and checks, while the database is away again and again. judges is
 // from when on the worker may take others for dead.
 //
-// At first it does nothing that a pooler in transaction mode would take amiss. Only
-// when notifications have been seen to arrive, so that there is none, it connects
-// anew and has statements prepared.
+// Until notifications have been seen to arrive, it does nothing that a pooler in
+// transaction mode would take amiss. Then there is none, and it connects anew and
+// has statements prepared.
 func (w *Worker) open(ctx context.Context, listener *listen.Listener) (db calls, judges time.Time, _ error) {
-	careful, err := w.connect(false)
+	proved := func(wait time.Duration) bool {
+		select {
+		case <-listener.Proved():
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		return listener.Live() != 0
+	}
+	trusting := proved(soonProved)
+	first, err := w.connect(trusting)
 	if err != nil {
 		return nil, judges, fmt.Errorf("flowc: worker: %w", err)
 	}
 	var kind upstream.Kind
-	err = careful.patiently(ctx, func() (err error) {
-		kind, err = careful.look(ctx)
+	err = first.patiently(ctx, func() (err error) {
+		kind, err = first.look(ctx)
 		switch {
 		case err == nil && kind == upstream.Other:
 			err = fmt.Errorf("flowc: worker: %w", runtime.ErrOtherPgflow)
 		case err == nil:
-			db = w.callsOf(kind, careful)
+			db = w.callsOf(kind, first)
 			err = w.check(ctx, db)
 		}
 		if err == nil || pgerr.Transient(err) {
-			careful.observe("check", err)
+			first.observe("check", err)
 		}
 		if err != nil {
 			judges = time.Now().Add(deadAfter) // the others have been cut off, too
@@ -47,23 +60,18 @@ func (w *Worker) open(ctx context.Context, listener *listen.Listener) (db calls,
 		return err
 	})
 	if err != nil {
-		careful.close()
+		first.close()
 		return nil, judges, err
 	}
-	select {
-	case <-listener.Proved():
-	case <-ctx.Done():
-	case <-time.After(proofWait):
-	}
-	if listener.Live() == 0 {
+	if trusting || !proved(proofWait) {
 		return db, judges, nil
 	}
-	careful.close()
-	trusting, err := w.connect(true)
+	first.close()
+	second, err := w.connect(true)
 	if err != nil {
 		return nil, judges, fmt.Errorf("flowc: worker: %w", err)
 	}
-	return w.callsOf(kind, trusting), judges, nil
+	return w.callsOf(kind, second), judges, nil
 }
 
 // callsOf are the calls for a database that has what kind says.

@@ -43,45 +43,54 @@ type claimer struct {
 // claim takes tasks until ctx ends.
 func (s *session) claim(ctx context.Context) {
 	c := &claimer{session: s, ctx: ctx}
-	for ctx.Err() == nil {
-		free := c.slotsFree()
-		if free == 0 {
-			return
-		}
-		c.round(free)
+	for c.slotsFree() {
+		c.round()
 	}
 }
 
-// slotsFree takes all free slots; it waits until there is one. It returns 0 when
-// ctx ends.
-func (c *claimer) slotsFree() int {
+// slotsFree waits until there are slots for a claim; it is false when ctx ends.
+func (c *claimer) slotsFree() bool {
 	select {
 	case <-c.ctx.Done():
-		return 0
+		return false
 	case <-c.slots:
 	}
-	free := 1 + c.takeSlots()
-	if few := c.config.Concurrency / 4; free < few && c.found > 0 {
+	free := 1
+	if c.found > 0 {
 		timer := time.NewTimer(lingerTime)
 		defer timer.Stop()
-		for free < few {
+		for free += c.takeSlots(); free < c.config.Concurrency/4; free++ {
 			select {
 			case <-c.slots:
-				free++
 				continue
 			case <-timer.C:
 			}
 			break
 		}
-		free += c.takeSlots()
 	}
-	return free
+	c.giveSlots(free)
+	return c.ctx.Err() == nil
 }
 
-// round fills free slots, or waits if there is nothing to fill them with.
-func (c *claimer) round(free int) {
+// round fills the slots that are free when it is the worker's turn, or waits if
+// there is nothing to fill them with.
+func (c *claimer) round() {
 	c.giveBackUnknown()
-	tasks, ok := c.take(free)
+	if !c.line.TryLock() {
+		// A reporter is about to take them for a claim that goes with its report.
+		c.line.Lock()
+		c.line.Unlock()
+		return
+	}
+	turn, done := c.db.inTurn(c.hard)
+	free := c.takeSlots()
+	c.line.Unlock()
+	if free == 0 {
+		done()
+		return
+	}
+	tasks, ok := c.take(turn, free)
+	done()
 	c.giveSlots(free - len(tasks))
 	c.dispatch(tasks)
 	if len(tasks) > 0 {
@@ -110,13 +119,13 @@ func (c *claimer) round(free int) {
 // take claims tasks for the free slots, as far as limits leave room. A claim that
 // has begun is not broken off when the worker stops: the reply says what was
 // claimed.
-func (c *claimer) take(free int) (tasks []*task, ok bool) {
+func (c *claimer) take(ctx context.Context, free int) (tasks []*task, ok bool) {
 	d := c.deal(free)
 	if len(d.names) == 0 {
 		return nil, true
 	}
 	began := time.Now()
-	rows, err := c.db.claim(c.hard, c.id, d.names, d.limits, c.lanes.except)
+	rows, err := c.db.claim(ctx, c.id, d.names, d.limits, c.lanes.except)
 	if err != nil {
 		c.lostClaim()
 		return nil, false

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"net"
 	"sync"
 	"time"
 
@@ -15,20 +14,18 @@ import (
 )
 
 const (
-	connections    = 8                     // four in use, and as many that have to be given up
-	connectTimeout = 5 * time.Second       // unless the pool's configuration has one
-	pingTimeout    = time.Second           // for a connection that was idle before it is used
-	closeTimeout   = time.Second           // for a connection that is given up
-	minBackoff     = 50 * time.Millisecond // after the first failed call
-	maxBackoff     = 2 * time.Second
-	awayTime       = 500 * time.Millisecond // how long calls have to fail for a line in the log
+	connections = 8                     // that one worker uses at once
+	minBackoff  = 50 * time.Millisecond // after the first failed call
+	maxBackoff  = 2 * time.Second
+	awayTime    = 500 * time.Millisecond // how long calls have to fail for a line in the log
 )
 
 // database is the worker's own connections. Each call has a deadline. That the
 // database is away is logged once, and so is that it is back.
 type database struct {
 	*Worker
-	pool *pgxpool.Pool
+	*conns
+	places chan struct{} // one for each call under way
 
 	mu     sync.Mutex
 	since  time.Time       // of the first failed call after the last good one
@@ -37,87 +34,37 @@ type database struct {
 	broken map[string]bool // calls that fail for another reason, which was logged
 }
 
-// connect makes connections as the worker's pool does. Unless prepared, they have
-// nothing that outlasts a transaction: behind a pooler it would be the next client's.
+// connect shares the connections of the worker's pool; see [acquireConns].
 func (w *Worker) connect(prepared bool) (*database, error) {
-	config := w.pool.Config()
-	config.MaxConns, config.MinConns, config.MinIdleConns = connections, 0, 0
-	config.PingTimeout = pingTimeout
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	dial := config.ConnConfig.DialFunc
-	config.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		return brief{conn}, err
-	}
-	if !prepared {
-		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
-	} else {
-		after := config.AfterConnect
-		config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-			if after != nil {
-				if err := after(ctx, conn); err != nil {
-					return err
-				}
-			}
-			_, err := conn.Exec(ctx, readCommitted)
-			return err
-		}
-	}
-	own, err := pgxpool.NewWithConfig(context.Background(), config)
+	c, err := acquireConns(w.pool, prepared)
 	if err != nil {
 		return nil, err
 	}
-	return &database{Worker: w, pool: own, broken: map[string]bool{}}, nil
-}
-
-// readCommitted is for databases whose transactions are stricter unless they say
-// otherwise. The engine holds locks instead: stricter ones would only fail each
-// other.
-const readCommitted = `
-SELECT set_config('default_transaction_isolation', 'read committed', false)
-WHERE current_setting('default_transaction_isolation') <> 'read committed'`
-
-// A brief connection is soon gone once it is given up. pgx would wait for its
-// other end for 15 seconds, and it would have its place in the pool that long.
-type brief struct{ net.Conn }
-
-// SetDeadline is called with a time to come only by what closes the connection.
-func (b brief) SetDeadline(at time.Time) error {
-	if soon := time.Now().Add(closeTimeout); at.After(soon) {
-		at = soon
-	}
-	return b.Conn.SetDeadline(at)
-}
-
-// close closes the connections. Those whose other end is gone take their time,
-// which nobody has to wait for.
-func (d *database) close() {
-	closed := make(chan struct{})
-	go func() {
-		d.pool.Close()
-		close(closed)
-	}()
-	select {
-	case <-closed:
-	case <-time.After(pingTimeout):
-	}
+	return &database{Worker: w, conns: c, places: make(chan struct{}, connections), broken: map[string]bool{}}, nil
 }
 
 // call runs fn with a deadline.
 func (d *database) call(ctx context.Context, name string, limit time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
+	ctx, done := d.inTurn(ctx)
+	defer done()
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	began := time.Now()
-	err := fn(limited, d.pool)
+	var err error
+	select {
+	case d.places <- struct{}{}:
+		err = fn(limited, d.own)
+		<-d.places
+	case <-limited.Done():
+		err = limited.Err()
+	}
 	d.config.Metrics.Called(name, time.Since(began), err)
 	if ctx.Err() != nil && err != nil {
 		return err
 	}
 	if err != nil && (limited.Err() != nil || pgerr.Transient(err) && pgerr.Code(err) == "" || pgerr.Class(err) == "57") {
 		// The other connections are likely as dead as this one.
-		d.pool.Reset()
+		d.own.Reset()
 	}
 	d.observe(name, err)
 	return err

@@ -22,6 +22,10 @@
 // limits, of which two claims at once could take too much. A claim that got less
 // than it asked for has emptied its flows and is not repeated.
 //
+// Workers of one pool share their connections, and take turns: three calls at a time,
+// unless calls take long. Whoever waits for its turn takes slots and results only when
+// it comes, so that a call carries what has come together meanwhile.
+//
 // A worker without work makes a heartbeat every 1.5 s, which also says whether there
 // is something to recover or to start, and looks for work itself every 2 s.
 //
@@ -34,4 +38,24 @@
 // it dies, or when its grace period is over, comes back half a minute after the flow's
 // timeout instead of at once; a permanent failure uses up the tries that are left, and a
 // skip does so too.
+//
+// # What was tried for speed
+//
+//   - Connections of each worker's own: 16 workers of 64 handlers in one process opened
+//     60 and did a job in 256 µs of the database's time, one worker of 1024 in 80. Of
+//     a connection's first claim and report, 20 to 30 ms are planning. Shared, with
+//     turns: 5 connections and 150 µs, 0.56 instead of 0.39 of the rate of one.
+//   - Slots and results are taken in the turn and not before, and of a worker only one
+//     waits for it: calls carry 60 tasks of 64 instead of 20, 800 reports and 450
+//     claims became 330 reports that claim along. 105 µs, 0.78.
+//   - The flows are checked on the connections that are used later, as soon as
+//     notifications are known to arrive, instead of on others before: 8 connections
+//     less for 16 workers.
+//   - Rejected: two or four turns instead of three. No difference that could be seen,
+//     and three is what one busy worker makes.
+//   - Rejected: one reporter instead of two while calls wait for each other. 285 reports
+//     instead of 337, and no gain that was more than the noise.
+//   - What is left is what a report with a claim costs whatever it carries, about a
+//     millisecond of the database's time when several take turns on two processors,
+//     and that a claim passes over a thousand messages that others have in hand.
 package worker

@@ -41,9 +41,11 @@ type engineCalls struct {
 
 // verify is not observed: whoever calls it does that.
 func (d *engineCalls) verify(ctx context.Context) error {
+	ctx, done := d.inTurn(ctx)
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, claimCall)
 	defer cancel()
-	return engine.Check(ctx, d.pool)
+	return engine.Check(ctx, d.own)
 }
 
 func (d *engineCalls) maxPoll() time.Duration { return 2 * time.Second }

@@ -160,10 +160,10 @@ type along struct {
 }
 
 // claimWith takes the free slots for a claim that goes with a report of these
-// results. It is nil if the claimer is to see to them: if there are many results,
-// no slots, or limits, of which two claims at once could take too much.
+// results. It is nil if the claimer is to see to them: if there are many results or
+// none, no slots, or limits, of which two claims at once could take too much.
 func (s *session) claimWith(results []result) *along {
-	if len(results) > claimAlong || s.lanes.limited() || !s.db.claimsAlong() {
+	if len(results) == 0 || len(results) > claimAlong || s.lanes.limited() || !s.db.claimsAlong() {
 		return nil
 	}
 	free := s.takeSlots()

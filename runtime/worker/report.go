@@ -28,10 +28,15 @@ func (s *session) report(ctx context.Context, results <-chan result) (unreported
 			}
 			next = append(next, r)
 		}
+		s.line.Lock()
+		turn, done := s.db.inTurn(ctx)
 		next = waiting(next, results)
-		batch := cut(next)
-		next = next[len(batch):]
-		unreported += s.reportAll(ctx, batch)
+		b := batchOf(cut(next))
+		next = next[len(b.all):]
+		along := s.claimWith(b.finished)
+		s.line.Unlock()
+		unreported += s.reportBatch(turn, b, along)
+		done()
 	}
 }
 
@@ -70,23 +75,36 @@ func cut(results []result) []result {
 	return results
 }
 
-// reportAll reports a batch and takes it out of the worker's hand. It returns how
-// many results could not be reported before ctx ended.
-func (s *session) reportAll(ctx context.Context, batch []result) (unreported int) {
-	var finished, released []result
-	for _, r := range batch {
+// A batch is results that are reported together.
+type batch struct {
+	all                      []result
+	finished, released, lost []result
+}
+
+func batchOf(results []result) batch {
+	b := batch{all: results}
+	for _, r := range results {
 		switch r.Outcome {
 		case try.Lost:
-			s.lost(r)
+			b.lost = append(b.lost, r)
 		case try.Released:
-			released = append(released, r)
+			b.released = append(b.released, r)
 		default:
-			finished = append(finished, r)
+			b.finished = append(b.finished, r)
 		}
 	}
-	unreported += s.finish(ctx, finished)
-	s.giveBack(ctx, released)
-	for _, r := range batch {
+	return b
+}
+
+// reportBatch reports a batch and takes it out of the worker's hand. It returns how
+// many results could not be reported before ctx ended.
+func (s *session) reportBatch(ctx context.Context, b batch, next *along) (unreported int) {
+	for _, r := range b.lost {
+		s.lost(r)
+	}
+	unreported = s.finish(ctx, b.finished, next)
+	s.giveBack(ctx, b.released)
+	for _, r := range b.all {
 		s.hand.remove(r.task)
 	}
 	return unreported
@@ -117,13 +135,13 @@ func (s *session) giveBack(ctx context.Context, released []result) {
 }
 
 // finish reports results that are to be reported. One that the database refuses
-// does not harm the others: they are then reported one by one.
-func (s *session) finish(ctx context.Context, results []result) (unreported int) {
+// does not harm the others: they are then reported one by one. The claim in next, if
+// there is one, goes with them.
+func (s *session) finish(ctx context.Context, results []result, next *along) (unreported int) {
 	if len(results) == 0 {
 		return 0
 	}
 	var verdicts []verdict
-	next := s.claimWith(results)
 	went := next != nil
 	repeated := -1
 	err := s.db.patiently(ctx, func() (err error) {
@@ -149,7 +167,7 @@ func (s *session) finish(ctx context.Context, results []result) (unreported int)
 		return len(results)
 	case len(results) > 1:
 		for _, r := range results {
-			unreported += s.finish(ctx, []result{r})
+			unreported += s.finish(ctx, []result{r}, nil)
 		}
 		return unreported
 	}
@@ -163,7 +181,7 @@ func (s *session) finish(ctx context.Context, results []result) (unreported int)
 		what = "the output cannot be stored"
 	}
 	r.Result = try.Result{Outcome: try.Permanent, Err: try.ErrorText(fmt.Errorf("flowc: %s: %w", what, err))}
-	return s.finish(ctx, []result{r})
+	return s.finish(ctx, []result{r}, nil)
 }
 
 func reportOf(results []result) report {

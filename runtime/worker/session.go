@@ -35,6 +35,7 @@ type session struct {
 	work     *listen.Subscription
 	hand     *hand
 	intake   intake
+	line     sync.Mutex // held by whoever waits for a turn, to take slots or results then
 	values   *values
 
 	slots   chan struct{} // a token for each free slot

@@ -81,8 +81,10 @@ type served struct {
 }
 
 // New makes a worker for the given services. It takes from the pool only how to
-// connect: a worker has up to four connections of its own, and one that listens,
-// so that handlers which use up the pool cannot make it look dead.
+// connect: the workers of a pool have connections of their own, and one that listens,
+// so that handlers which use up the pool cannot make them look dead. There are about
+// four, however many workers share them; if the database is slow or far away, up to
+// eight a worker.
 //
 // Everything that is wrong with the configuration or the services is in the
 // error; the database is not touched.

@@ -1,0 +1,190 @@
+package worker
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	connectTimeout = 5 * time.Second // unless the pool's configuration has one
+	pingTimeout    = time.Second     // for a connection that was idle before it is used
+	closeTimeout   = time.Second     // for a connection that is given up
+
+	// turns is how many calls have their turn at once: as many as one busy worker makes.
+	turns = 3
+	// turnTime is after how long a call gives its turn on: the database is slow, or
+	// waits for something, and others need not wait for it, too.
+	turnTime = 50 * time.Millisecond
+	// farAway is from what time of a round trip on there are no turns: calls are
+	// mostly on their way then, and not in the database.
+	farAway = 4 * time.Millisecond
+)
+
+// conns are the connections of all workers of one pool in this process, which are
+// not the pool's, so that handlers which use that up cannot make a worker look dead.
+//
+// Workers take turns, a few calls at a time. Left alone, each would open connections
+// of its own, of which every one costs the database as much as a hundred calls before
+// it is of use, and all would make many small calls at once, instead of few that carry
+// what has come together meanwhile.
+type conns struct {
+	key   connsKey
+	own   *pgxpool.Pool
+	turns chan struct{}
+	trip  atomic.Int64 // the fastest round trip, ns; 0 if not known
+
+	users int // under connsMu
+}
+
+type connsKey struct {
+	pool     *pgxpool.Pool
+	prepared bool
+}
+
+var (
+	connsMu  sync.Mutex
+	allConns = map[connsKey]*conns{}
+)
+
+// acquireConns is the connections of a pool's workers. Unless prepared, they have
+// nothing that outlasts a transaction: behind a pooler it would be the next client's.
+func acquireConns(pool *pgxpool.Pool, prepared bool) (*conns, error) {
+	connsMu.Lock()
+	defer connsMu.Unlock()
+	key := connsKey{pool, prepared}
+	c := allConns[key]
+	if c == nil {
+		c = &conns{key: key, turns: make(chan struct{}, turns)}
+		if err := c.open(); err != nil {
+			return nil, err
+		}
+		allConns[key] = c
+	}
+	c.users++
+	return c, nil
+}
+
+// open prepares to connect as the workers' pool does.
+func (c *conns) open() (err error) {
+	config := c.key.pool.Config()
+	// What bounds them is how many calls each worker makes at once.
+	config.MaxConns, config.MinConns, config.MinIdleConns = 1<<15, 0, 0
+	config.PingTimeout = pingTimeout
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	dial := config.ConnConfig.DialFunc
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		return brief{conn}, err
+	}
+	if !c.key.prepared {
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	} else {
+		after := config.AfterConnect
+		config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+			if after != nil {
+				if err := after(ctx, conn); err != nil {
+					return err
+				}
+			}
+			if _, err := conn.Exec(ctx, readCommitted); err != nil {
+				return err
+			}
+			return c.measure(ctx, conn)
+		}
+	}
+	c.own, err = pgxpool.NewWithConfig(context.Background(), config)
+	return err
+}
+
+// readCommitted is for databases whose transactions are stricter unless they say
+// otherwise. The engine holds locks instead: stricter ones would only fail each
+// other.
+const readCommitted = `
+SELECT set_config('default_transaction_isolation', 'read committed', false)
+WHERE current_setting('default_transaction_isolation') <> 'read committed'`
+
+// measure learns how far away the database is.
+func (c *conns) measure(ctx context.Context, conn *pgx.Conn) error {
+	began := time.Now()
+	if err := conn.Ping(ctx); err != nil {
+		return err
+	}
+	took := int64(time.Since(began))
+	for known := c.trip.Load(); known == 0 || took < known; known = c.trip.Load() {
+		if c.trip.CompareAndSwap(known, took) {
+			break
+		}
+	}
+	return nil
+}
+
+// A brief connection is soon gone once it is given up. pgx would wait for its
+// other end for 15 seconds, and it would have its place in the pool that long.
+type brief struct{ net.Conn }
+
+// SetDeadline is called with a time to come only by what closes the connection.
+func (b brief) SetDeadline(at time.Time) error {
+	if soon := time.Now().Add(closeTimeout); at.After(soon) {
+		at = soon
+	}
+	return b.Conn.SetDeadline(at)
+}
+
+// close closes the connections when no worker uses them any more. Those whose
+// other end is gone take their time, which nobody has to wait for.
+func (c *conns) close() {
+	connsMu.Lock()
+	c.users--
+	last := c.users == 0
+	if last {
+		delete(allConns, c.key)
+	}
+	connsMu.Unlock()
+	if !last {
+		return
+	}
+	closed := make(chan struct{})
+	go func() {
+		c.own.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(pingTimeout):
+	}
+}
+
+// turnKey is the key of contexts that have their turn.
+type turnKey struct{}
+
+// inTurn waits for a turn, which lasts until done is called, but no longer than
+// turnTime. Calls with the context that it returns are part of it.
+func (c *conns) inTurn(ctx context.Context) (_ context.Context, done func()) {
+	if ctx.Value(turnKey{}) != nil || c.trip.Load() > int64(farAway) {
+		return ctx, func() {}
+	}
+	select {
+	case c.turns <- struct{}{}:
+	case <-ctx.Done():
+		return ctx, func() {}
+	}
+	var over atomic.Bool
+	end := func() {
+		if over.CompareAndSwap(false, true) {
+			<-c.turns
+		}
+	}
+	timer := time.AfterFunc(turnTime, end)
+	return context.WithValue(ctx, turnKey{}, true), func() {
+		timer.Stop()
+		end()
+	}
+}
