@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -18,12 +17,12 @@ type task struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	stop   context.CancelFunc // of the deadline
+	ending ending
 }
 
 // begin makes the context that the handler gets. It does not end when the worker
 // is told to stop, but when draining has lasted too long.
-func (t *task) begin(ctx context.Context, log *slog.Logger, deadline time.Time) {
-	ctx = runtime.WithLogger(context.WithoutCancel(ctx), log)
+func (t *task) begin(ctx context.Context, deadline time.Time) {
 	t.info = runtime.Task{
 		RunID: t.RunID, Flow: t.Flow, Step: t.Step, Index: t.Index, Attempt: t.Tries, MaxAttempts: t.MaxAttempts,
 	}
@@ -60,7 +59,7 @@ func (h *hand) add(t *task) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if old := h.tasks[t.message()]; old != nil {
-		old.cancel(runtime.ErrTaskLost)
+		old.revoke(runtime.ErrTaskLost)
 	}
 	h.tasks[t.message()] = t
 }

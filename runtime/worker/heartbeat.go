@@ -44,7 +44,7 @@ func (s *session) beat(ctx context.Context) bool {
 	now := time.Now()
 	s.health.beat.Store(&now)
 	for _, t := range p.Lost {
-		t.cancel(runtime.ErrTaskLost)
+		t.revoke(runtime.ErrTaskLost)
 	}
 	if p.Deprecated == nil {
 		return s.db.register(ctx, s.id, s.config.Name, s.slugs) == nil

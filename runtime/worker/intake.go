@@ -59,7 +59,7 @@ func (s *session) accept(d deal, rows []claimed, began time.Time) (tasks []*task
 	for _, row := range rows {
 		// The lease began after the claim did: the deadline is never behind it.
 		t := &task{claimed: row, served: s.services[row.Flow].steps[row.Step]}
-		t.begin(s.hard, s.log, began.Add(time.Duration(row.Timeout)*time.Second))
+		t.begin(s.tries, began.Add(time.Duration(row.Timeout)*time.Second))
 		s.hand.add(t)
 		s.lanes.enter(t)
 		waited := row.waited()

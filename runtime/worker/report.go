@@ -185,29 +185,27 @@ func (s *session) finish(ctx context.Context, results []result, next *along) (un
 }
 
 func reportOf(results []result) report {
-	var rep report
-	for _, r := range results {
+	n := len(results)
+	rep := report{
+		runs: make([]string, n), steps: make([]string, n), indexes: make([]int32, n), messages: make([]int64, n), attempts: make([]int32, n),
+		outcomes: make([]string, n), outputs: make([]*string, n), errors: make([]*string, n), delays: make([]*float64, n),
+	}
+	for i := range results {
+		r := &results[i]
 		t := r.task
-		rep.runs = append(rep.runs, t.RunID)
-		rep.steps = append(rep.steps, t.Step)
-		rep.indexes = append(rep.indexes, int32(t.Index))
-		rep.messages = append(rep.messages, t.MessageID)
-		rep.attempts = append(rep.attempts, t.Attempt)
-		rep.outcomes = append(rep.outcomes, r.Outcome)
-		var output, text *string
-		var delay *float64
+		rep.runs[i], rep.steps[i], rep.indexes[i] = t.RunID, t.Step, int32(t.Index)
+		rep.messages[i], rep.attempts[i] = t.MessageID, t.Attempt
+		rep.outcomes[i] = r.Outcome
 		if r.Delay != nil {
 			seconds := r.Delay.Seconds()
-			delay = &seconds
+			rep.delays[i] = &seconds
 		}
-		rep.delays = append(rep.delays, delay)
 		if r.Outcome == try.Completed {
-			output = &r.Output
+			rep.outputs[i] = &r.Output
 			rep.bytes += len(r.Output)
 		} else {
-			text = &r.Err
+			rep.errors[i] = &r.Err
 		}
-		rep.outputs, rep.errors = append(rep.outputs, output), append(rep.errors, text)
 	}
 	return rep
 }
@@ -225,7 +223,9 @@ func (s *session) note(results []result, verdicts []verdict, repeated bool) {
 		switch {
 		case v == nil || v.Accepted && v.Status != nil && *v.Status == "completed":
 			s.ended(r, Completed)
-			s.log.LogAttrs(r.task.ctx, slog.LevelDebug, "task completed", append(r.task.attrs(), slog.Duration("duration", r.took))...)
+			if s.log.Enabled(r.task.ctx, slog.LevelDebug) {
+				s.log.LogAttrs(r.task.ctx, slog.LevelDebug, "task completed", append(r.task.attrs(), slog.Duration("duration", r.took))...)
+			}
 		case !v.Accepted && repeated && v.Status != nil && *v.Status == r.Outcome:
 			s.ended(r, Outcome(r.Outcome))
 		case !v.Accepted:

@@ -50,6 +50,7 @@ type session struct {
 	running    sync.WaitGroup
 	now        <-chan struct{} // closed by StopNow
 	hard       context.Context // ends when no call to the database is waited for any more
+	tries      context.Context // what the contexts of all tries are made from
 }
 
 // begin connects, checks and registers; it waits for the database if that is
@@ -117,6 +118,7 @@ func (s *session) run(ctx context.Context) error {
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	s.hard = hard
+	s.tries = runtime.WithLogger(context.WithoutCancel(ctx), s.log)
 	go func() {
 		select {
 		case <-s.now:
@@ -185,7 +187,7 @@ func (s *session) drain() {
 	case <-s.now:
 	}
 	for _, t := range s.hand.all() {
-		t.cancel(runtime.ErrWorkerStopping)
+		t.revoke(runtime.ErrWorkerStopping)
 	}
 	<-finished // soon: no try outlives its context by more than noticeTime
 }

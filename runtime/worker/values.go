@@ -54,7 +54,7 @@ func (s *session) fetch(tasks []*task) {
 		go func() {
 			v, err := s.fill(t)
 			if err != nil {
-				s.settle(judge(t, nil, err))
+				s.settle(judge(t, nil, err, 0))
 				return
 			}
 			s.do(t, v)

@@ -11,10 +11,6 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
 
-// noticeTime is how long a handler may take to return after its context ended.
-// The lease lasts two seconds longer than the timeout.
-const noticeTime = 500 * time.Millisecond
-
 // A result is what a try gave.
 type result struct {
 	task *task
@@ -22,30 +18,40 @@ type result struct {
 	took time.Duration
 }
 
-// do runs one try to its end and hands on what it gave.
+// do runs one try to its end and hands on what it gave. A handler that ends its
+// goroutine, as a failing test helper does, has failed like any other.
 func (s *session) do(t *task, v runtime.Values) {
 	began := time.Now()
-	returned := make(chan result, 1)
-	go call(t, v, returned)
-	r, stray := await(t, returned)
-	r.took = time.Since(began)
-	if !stray {
-		s.settle(r)
+	t.watch(func() { s.abandon(t, began) })
+	output, err := json.RawMessage(nil), errEnded
+	defer func() {
+		if ends, keepsSlot := t.ending.returned(); ends {
+			s.settle(judge(t, output, err, time.Since(began)))
+			return
+		} else if keepsSlot {
+			s.slots <- struct{}{}
+		}
+		s.strays.Add(-1)
+	}()
+	output, err = try.Call(t.ctx, t.handler, v)
+}
+
+var errEnded = errors.New("flowc: the handler ended its goroutine")
+
+// abandon ends a try whose handler goes on although its context has ended. If too
+// many do, the slot stays taken: better to stand still than to pile up more.
+func (s *session) abandon(t *task, began time.Time) {
+	ends, keepsSlot := t.ending.abandoned(func() bool { return s.strays.Add(1) > int64(s.config.Concurrency) })
+	if !ends {
 		return
 	}
 	s.log.LogAttrs(t.ctx, slog.LevelWarn, "the handler did not return when its context ended", t.attrs()...)
-	if s.strays.Add(1) > int64(s.config.Concurrency) {
-		// Too many are astray: better to stand still than to pile up more. The
-		// slot is free when the handler returns.
+	r := judge(t, nil, context.Cause(t.ctx), time.Since(began))
+	if keepsSlot {
 		s.handOn(r)
-		<-returned
-		s.strays.Add(-1)
-		s.slots <- struct{}{}
-		return
+	} else {
+		s.settle(r)
 	}
-	s.settle(r)
-	<-returned
-	s.strays.Add(-1)
 }
 
 // settle hands a result to the reporter and gives the slot to the next task: before,
@@ -76,38 +82,9 @@ func (s *session) reporter(t *task) chan<- result {
 	return s.results[int(t.RunID[len(t.RunID)-1])%reporters]
 }
 
-// await waits for a handler to return. If its context ends it gets a moment to
-// notice that; stray is true if it did not.
-func await(t *task, returned <-chan result) (r result, stray bool) {
-	select {
-	case r = <-returned:
-		return r, false
-	case <-t.ctx.Done():
-	}
-	timer := time.NewTimer(noticeTime)
-	defer timer.Stop()
-	select {
-	case r = <-returned:
-		return r, false
-	case <-timer.C:
-		return judge(t, nil, context.Cause(t.ctx)), true
-	}
-}
-
-// call runs the handler. One that ends its goroutine, as a failing test helper
-// does, has failed like any other.
-func call(t *task, v runtime.Values, returned chan<- result) {
-	r := judge(t, nil, errEnded)
-	defer func() { returned <- r }()
-	output, err := try.Call(t.ctx, t.handler, v)
-	r = judge(t, output, err)
-}
-
-var errEnded = errors.New("flowc: the handler ended its goroutine")
-
 // judge says what becomes of a try.
-func judge(t *task, output json.RawMessage, err error) result {
-	return result{task: t, Result: try.Judge(t.ctx, time.Duration(t.Timeout)*time.Second, output, err)}
+func judge(t *task, output json.RawMessage, err error, took time.Duration) result {
+	return result{task: t, Result: try.Judge(t.ctx, time.Duration(t.Timeout)*time.Second, output, err), took: took}
 }
 
 // attrs are what the log says about a task.
