@@ -130,13 +130,14 @@ begin
   return done;
 end $$;
 
--- The single steps whose output has to be an array, because a map waits for it.
-create or replace view flowc.awaited_arrays as
-  select d.flow_slug, d.dep_slug as step_slug, m.run_id
+-- Maps that wait for the outputs of single steps, which have to be arrays then.
+create or replace view flowc.maps_behind as
+  select d.flow_slug, d.dep_slug as step_slug, d.step_slug as map_slug
   from pgflow.deps d
-  join pgflow.steps c on c.flow_slug = any (array[d.flow_slug]) and c.step_slug = d.step_slug and c.step_type = 'map'
-  join pgflow.steps s on s.flow_slug = any (array[d.flow_slug]) and s.step_slug = d.dep_slug and s.step_type = 'single'
-  join pgflow.step_states m on m.step_slug = d.step_slug and m.initial_tasks is null;
+  cross join lateral (
+    select from pgflow.steps o where o.flow_slug = d.flow_slug and o.step_slug = d.step_slug and o.step_type = 'map' offset 0) m
+  cross join lateral (
+    select from pgflow.steps o where o.flow_slug = d.flow_slug and o.step_slug = d.dep_slug and o.step_type = 'single' offset 0) s;
 
 -- One turn of complete_tasks: of each run the tasks of one step only. With `alive`,
 -- none of the runs has failed, which is not looked at then. The states are found
@@ -171,7 +172,10 @@ begin
         from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = u.step_slug offset 0) s
       where (complete_turn.alive or exists (select from pgflow.runs r where r.run_id = u.run_id and r.status <> 'failed' offset 0))
         and (not s.leads or coalesce(jsonb_typeof(u.output), '') = 'array' or not exists (
-          select from flowc.awaited_arrays a where a.flow_slug = st.flow_slug and a.step_slug = u.step_slug and a.run_id = u.run_id offset 0))
+          select from flowc.maps_behind b
+          cross join lateral (
+            select from pgflow.step_states o where o.run_id = u.run_id and o.step_slug = b.map_slug and o.initial_tasks is null offset 0) m
+          where b.flow_slug = st.flow_slug and b.step_slug = u.step_slug offset 0))
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (complete_turn.worker_id is null
@@ -215,7 +219,7 @@ begin
       perform flowc.emit_steps(runs, steps);
     end if;
     if leading_runs is not null then
-      select s.odd_runs into odd_runs from flowc.settle(leading_runs, leading_steps, true) s;
+      odd_runs := flowc.settle(leading_runs, leading_steps, true);
     end if;
     perform flowc.count_down(runs, array_fill(1, array[cardinality(runs)]), odd_runs is null);
     if odd_runs is not null then
@@ -252,8 +256,10 @@ begin
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started'
       join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
       where coalesce(jsonb_typeof(u.output), '') <> 'array' and exists (
-        select from flowc.awaited_arrays a
-        where a.flow_slug = st.flow_slug and a.step_slug = st.step_slug and a.run_id = st.run_id offset 0)
+        select from flowc.maps_behind b
+        cross join lateral (
+          select from pgflow.step_states o where o.run_id = st.run_id and o.step_slug = b.map_slug and o.initial_tasks is null offset 0) m
+        where b.flow_slug = st.flow_slug and b.step_slug = st.step_slug offset 0)
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (fail_type_violations.worker_id is null

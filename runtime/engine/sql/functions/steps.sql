@@ -3,19 +3,24 @@
 -- hold the locks of the runs (see finish.sql) and pass runs that are started.
 -- Times are the clock's: a transaction may have waited for a lock since it began.
 
--- Gives started steps their tasks and messages, in the order of the arrays.
-create or replace function flowc.spawn_tasks(run_ids uuid[], step_slugs text[]) returns void
+-- Gives started steps their tasks and messages, in the order of the arrays:
+-- tasks[i] of them, which become visible after delays[i] seconds.
+create or replace function flowc.spawn_tasks(flow_slugs text[], run_ids uuid[], step_slugs text[], tasks int[], delays int[]) returns void
 language plpgsql as $$
 begin
   with task as materialized (
     select t.*, nextval('flowc.message_ids') as message_id
     from (
-      select st.flow_slug, st.run_id, st.step_slug, g.task_index, coalesce(s.opt_start_delay, 0) as delay
-      from unnest(spawn_tasks.run_ids, spawn_tasks.step_slugs) with ordinality u(run_id, step_slug, n)
-      join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug
-      cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
-      cross join lateral generate_series(0, st.initial_tasks - 1) g(task_index)
-      order by u.n, g.task_index) t),
+      select u.*, 0 as task_index
+      from unnest(spawn_tasks.flow_slugs, spawn_tasks.run_ids, spawn_tasks.step_slugs, spawn_tasks.tasks, spawn_tasks.delays)
+        with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
+      union all
+      select u.*, g.task_index
+      from unnest(spawn_tasks.flow_slugs, spawn_tasks.run_ids, spawn_tasks.step_slugs, spawn_tasks.tasks, spawn_tasks.delays)
+        with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
+      cross join lateral generate_series(1, u.tasks - 1) g(task_index)
+      where u.tasks > 1
+      order by n, task_index) t),
   queued as (
     insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id)
     select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id from task t)
@@ -28,56 +33,64 @@ end $$;
 -- not wait for them any longer, and starts those that wait for nothing more. A run
 -- where a condition has to be looked at first, or a map turned out to be empty,
 -- is odd: nothing is started there, and the caller has to advance it.
-create or replace function flowc.settle(
-  run_ids uuid[], step_slugs text[], start boolean,
-  out odd_runs uuid[], out started_runs uuid[], out started_steps text[])
+create or replace function flowc.settle(run_ids uuid[], step_slugs text[], start boolean, out odd_runs uuid[])
 language plpgsql as $$
+declare
+  flows  text[];
+  runs   uuid[];
+  steps  text[];
+  tasks  int[];
+  delays int[];
 begin
   with hit as (
-    select p.run_id, d.step_slug, c.step_index, c.step_type, min(u.n) as n, count(*)::int as parents,
-           c.required_input_pattern is not null or c.forbidden_input_pattern is not null as guarded,
-           max(case when c.step_type <> 'map' then null
-                    when p.status = 'skipped' then 0
-                    when s.step_type = 'map' then p.initial_tasks
-                    when jsonb_typeof(p.output) = 'array' then jsonb_array_length(p.output) end) as elements
+    select u.run_id, p.flow_slug, d.step_slug, min(u.n) as n, min(u.step_slug) as parent, count(*)::int as parents
     from unnest(settle.run_ids, settle.step_slugs) with ordinality u(run_id, step_slug, n)
-    join pgflow.step_states p on p.run_id = any (array[u.run_id]) and p.step_slug = u.step_slug
-    cross join lateral (select * from pgflow.steps o where o.flow_slug = p.flow_slug and o.step_slug = p.step_slug offset 0) s
-    join pgflow.deps d on d.flow_slug = any (array[p.flow_slug]) and d.dep_slug = p.step_slug
-    join pgflow.steps c on c.flow_slug = any (array[d.flow_slug]) and c.step_slug = d.step_slug
-    group by p.run_id, d.step_slug, c.flow_slug, c.step_slug),
-  child as (
-    select h.*, st.remaining_deps - h.parents as waiting_for,
-           case when h.step_type = 'map' then coalesce(st.initial_tasks, h.elements) else st.initial_tasks end as tasks,
-           st.status = 'created' and st.remaining_deps = h.parents as ready
+    cross join lateral (
+      select o.flow_slug from pgflow.step_states o where o.run_id = u.run_id and o.step_slug = u.step_slug offset 0) p
+    cross join lateral (
+      select o.step_slug from pgflow.deps o where o.flow_slug = p.flow_slug and o.dep_slug = u.step_slug offset 0) d
+    group by u.run_id, p.flow_slug, d.step_slug),
+  child as materialized (
+    select h.run_id, h.n, c.step_index, c.delay, c.guarded, st.place, st.remaining_deps - h.parents as waiting_for,
+           coalesce(st.initial_tasks, m.elements) as tasks, st.status = 'created' and st.remaining_deps = h.parents as ready
     from hit h
-    join pgflow.step_states st on st.run_id = any (array[h.run_id]) and st.step_slug = h.step_slug),
-  judged as (
-    select c.*, bool_or(c.ready and (c.guarded or c.tasks = 0)) over (partition by c.run_id) as odd
-    from child c),
+    cross join lateral (
+      select o.step_index, o.step_type, coalesce(o.opt_start_delay, 0) as delay,
+             o.required_input_pattern is not null or o.forbidden_input_pattern is not null as guarded
+      from pgflow.steps o where o.flow_slug = h.flow_slug and o.step_slug = h.step_slug offset 0) c
+    cross join lateral (
+      select o.ctid as place, o.status, o.remaining_deps, o.initial_tasks
+      from pgflow.step_states o where o.run_id = h.run_id and o.step_slug = h.step_slug offset 0) st
+    left join lateral ( -- a map waits for one step only
+      select case when p.status = 'skipped' then 0
+                  when (select o.step_type from pgflow.steps o where o.flow_slug = h.flow_slug and o.step_slug = h.parent) = 'map' then p.initial_tasks
+                  when jsonb_typeof(p.output) = 'array' then jsonb_array_length(p.output) end as elements
+      from pgflow.step_states p
+      where c.step_type = 'map' and st.initial_tasks is null and p.run_id = h.run_id and p.step_slug = h.parent offset 0) m on true),
+  odd as materialized (
+    select distinct c.run_id from child c where c.ready and (c.guarded or c.tasks = 0)),
   changed as (
     update pgflow.step_states st
-    set remaining_deps  = j.waiting_for,
-        initial_tasks   = j.tasks,
+    set remaining_deps  = c.waiting_for,
+        initial_tasks   = c.tasks,
         status          = case when go.yes then 'started' else st.status end,
         started_at      = case when go.yes then clock_timestamp() else st.started_at end,
-        remaining_tasks = case when go.yes then j.tasks else st.remaining_tasks end
-    from judged j
-    cross join lateral (select settle.start and j.ready and not j.odd and j.tasks > 0) go(yes)
-    where st.run_id = any (array[j.run_id]) and st.step_slug = j.step_slug
-    returning st.run_id, st.step_slug, j.n, j.step_index, j.odd, go.yes as started)
-  select array_agg(distinct c.run_id) filter (where c.odd),
-         array_agg(c.run_id order by c.n, c.step_index) filter (where c.started),
-         array_agg(c.step_slug order by c.n, c.step_index) filter (where c.started)
-  into odd_runs, started_runs, started_steps
-  from changed c;
+        remaining_tasks = case when go.yes then c.tasks else st.remaining_tasks end
+    from child c
+    cross join lateral (select settle.start and c.ready and c.tasks > 0 and c.run_id not in (select o.run_id from odd o)) go(yes)
+    where st.ctid = c.place
+    returning st.flow_slug, st.run_id, st.step_slug, c.n, c.step_index, c.tasks, c.delay, go.yes as started)
+  select (select array_agg(o.run_id) from odd o),
+         array_agg(c.flow_slug), array_agg(c.run_id), array_agg(c.step_slug), array_agg(c.tasks), array_agg(c.delay)
+  into odd_runs, flows, runs, steps, tasks, delays
+  from (select * from changed o where o.started order by o.n, o.step_index) c;
 
-  if started_runs is not null then
+  if runs is not null then
     if flowc.events_wanted() then
-      perform flowc.emit_steps(started_runs, started_steps);
+      perform flowc.emit_steps(runs, steps);
     end if;
-    perform flowc.spawn_tasks(started_runs, started_steps);
-    perform flowc.wake_workers(started_runs);
+    perform flowc.spawn_tasks(flows, runs, steps, tasks, delays);
+    perform flowc.wake_workers(runs);
   end if;
 end $$;
 
@@ -140,8 +153,11 @@ end $$;
 create or replace function flowc.start_ready(run_ids uuid[]) returns void
 language plpgsql as $$
 declare
-  runs  uuid[];
-  steps text[];
+  flows  text[];
+  runs   uuid[];
+  steps  text[];
+  tasks  int[];
+  delays int[];
 begin
   with started as (
     update pgflow.step_states st
@@ -150,16 +166,17 @@ begin
     join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started', pgflow.steps s
     where st.run_id = any (array[r.run_id]) and s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
       and st.status = 'created' and st.remaining_deps = 0 and st.initial_tasks > 0
-    returning st.run_id, st.step_slug, u.n, s.step_index)
-  select array_agg(s.run_id order by s.n, s.step_index), array_agg(s.step_slug order by s.n, s.step_index)
-  into runs, steps from started s;
+    returning st.flow_slug, st.run_id, st.step_slug, st.initial_tasks, coalesce(s.opt_start_delay, 0) as delay, u.n, s.step_index)
+  select array_agg(s.flow_slug), array_agg(s.run_id), array_agg(s.step_slug), array_agg(s.initial_tasks), array_agg(s.delay)
+  into flows, runs, steps, tasks, delays
+  from (select * from started o order by o.n, o.step_index) s;
   if runs is null then
     return;
   end if;
   if flowc.events_wanted() then
     perform flowc.emit_steps(runs, steps);
   end if;
-  perform flowc.spawn_tasks(runs, steps);
+  perform flowc.spawn_tasks(flows, runs, steps, tasks, delays);
   perform flowc.wake_workers(runs);
 end $$;
 
