@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
 
 // How long calls may take.
@@ -99,6 +100,9 @@ func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *
 	began, limit := time.Now(), d.reports.get()
 	err = d.call(ctx, "finish", limit+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
 		args := []any{id.String(), r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays, next != nil && next.quiet}
+		if !slices.ContainsFunc(r.outcomes, func(outcome string) bool { return outcome != try.Completed }) {
+			args[6], args[8], args[9] = nil, nil, nil // what is usual need not be said
+		}
 		if next == nil {
 			verdicts, err = rows(ctx, pool, pgx.RowToStructByPos[verdict], finishSQL, args...)
 			return err

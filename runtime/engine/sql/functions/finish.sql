@@ -20,6 +20,7 @@ end $$;
 -- worker: message, attempt and worker must be those of the claim. Outcomes are 'completed' with an output;
 -- 'failed' with an error, tried again while there are tries left, after
 -- delays[i] seconds if given; 'permanent' with an error; 'skipped' with a reason.
+-- Without outcomes, all are completed.
 -- Gives back, for each report that did not simply complete, what became of it.
 -- A quiet report wakes nobody: a claim follows in the same transaction, which takes
 -- what it made, or wakes others for what it leaves.
@@ -30,7 +31,7 @@ returns table (n int, accepted boolean, task_status text, retry_in double precis
 language plpgsql as $$
 #variable_conflict use_column
 declare
-  whole    boolean := 'completed' = all (finish.outcomes);
+  whole    boolean := finish.outcomes is null or 'completed' = all (finish.outcomes);
   apart    boolean; -- whether no two reports are of the same run
   alive    boolean; -- whether none of the runs has failed
   done     int;
@@ -74,7 +75,7 @@ begin
         from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outcomes)
           with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, n)
         left join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
-        where u.outcome = 'completed'
+        where coalesce(u.outcome, 'completed') = 'completed'
           and (t.status, t.message_id, t.attempts_count, t.last_worker_id) is distinct from ('completed', u.message_id, u.attempt, finish.worker_id);
     end if;
   end if;
