@@ -196,8 +196,8 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 		return nil, err
 	}
 	runs := make([]*Run[Out], len(inputs))
-	var texts, sent []string
-	var first []int // the place of each sent run among the inputs
+	texts, sent := make([]string, 0, len(inputs)), make([]string, 0, len(inputs))
+	first := make([]int, 0, len(inputs)) // the place of each sent run among the inputs
 	seen := make(map[uuid.UUID]bool, len(ids))
 	total := 0
 	for i, input := range inputs {
@@ -227,7 +227,7 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 	if len(rows) != len(sent) {
 		return nil, fmt.Errorf("flowc: starting flow %s: the database answered for %d of %d runs", slug, len(rows), len(sent))
 	}
-	scheduled := make(map[uuid.UUID]time.Time, len(rows))
+	scheduled := map[uuid.UUID]time.Time{}
 	for i, row := range rows {
 		run := runs[first[i]]
 		run.existed = row.Existed && o.chosen()

@@ -83,10 +83,27 @@ FROM flowc.claim($1::text::uuid, $2, $3, $4, $5)`
 func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {
 	began, limit := time.Now(), d.claims.get()
 	err = d.call(ctx, "claim", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		tasks, err = rows(ctx, pool, pgx.RowToStructByPos[claimed], claimSQL, id.String(), flows, limits, notNil(except), false)
+		rows, err := pool.Query(ctx, claimSQL, id.String(), flows, limits, notNil(except), false)
+		if err != nil {
+			return err
+		}
+		tasks, err = readClaimed(rows)
 		return err
 	})
 	d.claims.learn(began, limit, err)
+	return tasks, err
+}
+
+// readClaimed reads what claimSQL gives.
+func readClaimed(rows pgx.Rows) (tasks []claimed, err error) {
+	var c claimed
+	_, err = pgx.ForEachRow(rows, []any{
+		&c.Flow, &c.RunID, &c.Step, &c.Index, &c.MessageID, &c.Attempt, &c.Tries, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
+		&c.ScheduledAt, &c.Headers, &c.Waited,
+	}, func() error {
+		tasks = append(tasks, c)
+		return nil
+	})
 	return tasks, err
 }
 
@@ -114,7 +131,7 @@ func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *
 			return err
 		})
 		batch.Queue(claimSQL, id.String(), next.names, next.limits, notNil(next.except), next.quiet).Query(func(r pgx.Rows) (err error) {
-			tasks, err = pgx.CollectRows(r, pgx.RowToStructByPos[claimed])
+			tasks, err = readClaimed(r)
 			return err
 		})
 		return pool.SendBatch(ctx, &batch).Close()

@@ -61,6 +61,9 @@ func (l *lanes) sort() {
 
 // of is the lane that a task came through.
 func (l *lanes) of(c claimed) string {
+	if len(l.ofStep) == 0 {
+		return c.Flow
+	}
 	if name, own := l.ofStep[c.Flow+"."+c.Step]; own {
 		return name
 	}
@@ -74,6 +77,9 @@ func (l *lanes) enter(t *task) { l.count(t, 1) }
 func (l *lanes) leave(t *task) bool { return l.count(t, -1) }
 
 func (l *lanes) count(t *task, n int) (limited bool) {
+	if !l.limited() {
+		return false
+	}
 	name, own := l.ofStep[t.Flow+"."+t.Step]
 	if l.limits[t.Flow] == 0 && !own {
 		return false
