@@ -107,7 +107,9 @@ begin
   tick := flowc.last_tick(s.cron, s.next_at, at_once);
   run := flowc.tick_run_id(s.flow_slug, tick);
   select t.existed into existed from flowc.start(s.flow_slug, array['{}'::jsonb], array[run]) t;
-  insert into flowc.ticks (run_id, tick_at) values (run, tick) on conflict on constraint ticks_pkey do nothing;
+  if not existed then -- one that existed has its tick, or is being deleted with it
+    insert into flowc.ticks (run_id, tick_at) values (run, tick);
+  end if;
   update flowc.schedules d
   set computed_at = at_once, next_at = flowc.next_tick(s.cron, tick), last_at = tick, last_run_id = run, error_message = null
   where d.flow_slug = s.flow_slug;
@@ -127,14 +129,17 @@ end $$;
 create or replace function flowc.run_schedule(flow_slug text, run_id uuid) returns timestamptz
 language plpgsql as $$
 declare
-  tick timestamptz := clock_timestamp();
+  tick    timestamptz := clock_timestamp();
+  existed boolean;
 begin
   perform pg_advisory_xact_lock_shared(1, hashtext(run_schedule.flow_slug));
   if not exists (select from flowc.schedules s where s.flow_slug = run_schedule.flow_slug) then
     return null;
   end if;
-  perform flowc.start(run_schedule.flow_slug, array['{}'::jsonb], array[run_schedule.run_id]);
-  insert into flowc.ticks (run_id, tick_at) values (run_schedule.run_id, tick) on conflict on constraint ticks_pkey do nothing;
+  select t.existed into existed from flowc.start(run_schedule.flow_slug, array['{}'::jsonb], array[run_schedule.run_id]) t;
+  if not existed then
+    insert into flowc.ticks (run_id, tick_at) values (run_schedule.run_id, tick);
+  end if;
   return tick;
 end $$;
 
