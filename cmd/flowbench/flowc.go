@@ -307,13 +307,17 @@ func latency(def runtime.Definition, n int) func(context.Context, *server) (func
 			drop()
 			return nil, nil, err
 		}
-		work := func(ctx context.Context) (sample, error) {
-			return oneAtATime(ctx, n, reached, func(i int) error {
-				_, err := runtime.StartFlow(ctx, pool, def.Slug, payload{ID: i})
-				return err
-			})
+		start := func(i int) error {
+			_, err := runtime.StartFlow(ctx, pool, def.Slug, payload{ID: i})
+			return err
 		}
-		return work, func() { stop(); drop() }, nil
+		tidy := func() { stop(); drop() }
+		if _, err := oneAtATime(ctx, 1, reached, start); err != nil { // until the worker is up
+			tidy()
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) { return oneAtATime(ctx, n, reached, start) }
+		return work, tidy, nil
 	}
 }
 

@@ -143,13 +143,17 @@ func riverLatency(n int) func(context.Context, *server) (func(context.Context) (
 			drop()
 			return nil, nil, err
 		}
-		work := func(ctx context.Context) (sample, error) {
-			return oneAtATime(ctx, n, reached, func(i int) error {
-				_, err := client.Insert(ctx, riverArgs{ID: i}, nil)
-				return err
-			})
+		start := func(i int) error {
+			_, err := client.Insert(ctx, riverArgs{ID: i}, nil)
+			return err
 		}
-		return work, func() { client.Stop(context.WithoutCancel(ctx)); drop() }, nil
+		tidy := func() { client.Stop(context.WithoutCancel(ctx)); drop() }
+		if _, err := oneAtATime(ctx, 1, reached, start); err != nil { // until the client is up
+			tidy()
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) { return oneAtATime(ctx, n, reached, start) }
+		return work, tidy, nil
 	}
 }
 

@@ -58,4 +58,14 @@
 //   - What is left is what a report with a claim costs whatever it carries, about a
 //     millisecond of the database's time when several take turns on two processors,
 //     and that a claim passes over a thousand messages that others have in hand.
+//   - From start to handler on an idle system it takes 2.1 to 2.6 ms: 1.45 the start, 0.02
+//     the notification, 0.04 waking the claimer, 0.97 the claim, 0.07 until the handler.
+//     It is processors and caches that have gone cold: in a row, a start takes 0.45
+//     and a claim 0.5, and after a rest of 30 ms a bare insert 0.75. A flush is 0.09 of
+//     it, a notification that somebody listens to 0.05.
+//   - The slowest of a hundred, at 4 to 6 ms, are starts and claims whose commits were
+//     held up; calls that write nothing were on time. A heartbeat fell together with
+//     one start of 400; asking what is due, with none.
+//   - Rejected: not trying connections that were idle for less than 2 s before they are
+//     used. The first job after a rest came no sooner.
 package worker
