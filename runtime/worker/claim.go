@@ -79,7 +79,7 @@ func (c *claimer) round() {
 	if !c.line.TryLock() {
 		// A reporter is about to take them for a claim that goes with its report.
 		c.line.Lock()
-		c.line.Unlock()
+		defer c.line.Unlock()
 		return
 	}
 	turn, done := c.db.inTurn(c.hard)

@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 )
 
@@ -47,4 +49,41 @@ func TestTurns(t *testing.T) {
 	cancel()
 	_, done = c.inTurn(gone)
 	done()
+}
+
+// The workers of a pool share connections, which are closed with the last of them.
+func TestSharedConns(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	open := func(pool *pgxpool.Pool, prepared bool) *conns {
+		c, err := acquireConns(pool, prepared)
+		require.NoError(t, err)
+		return c
+	}
+	closed := func(c *conns) bool {
+		_, err := c.own.Acquire(ctx)
+		return strings.Contains(err.Error(), "closed pool")
+	}
+	var pools [2]*pgxpool.Pool
+	for i := range pools {
+		pool, err := pgxpool.New(ctx, "host=/nowhere")
+		require.NoError(t, err)
+		defer pool.Close()
+		pools[i] = pool
+	}
+	first, second := open(pools[0], true), open(pools[0], true)
+	require.Same(t, first, second)
+	careful, other := open(pools[0], false), open(pools[1], true)
+	require.NotSame(t, first, careful)
+	require.NotSame(t, first, other)
+	careful.close()
+	other.close()
+	require.True(t, closed(careful))
+	first.close()
+	require.False(t, closed(second), "one that others use was closed")
+	second.close()
+	require.True(t, closed(second))
+	third := open(pools[0], true)
+	require.NotSame(t, first, third, "one that is closed is used again")
+	third.close()
 }
