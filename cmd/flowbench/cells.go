@@ -3,11 +3,12 @@ package main
 // cells are the comparisons, ours first in each.
 func cells(scale float64) []cell {
 	n := func(base int) int { return max(int(float64(base)*scale), 10) }
+	jobs := n(60_000) // some seconds: how workers begin and end must not count
 	return []cell{
 		{"jobs", "jobs of one step: started in batches of 5000, worked to the end", "job", []system{
-			{"flowc", startManyAndWork(job, n(20_000), n(20_000), 1)},
-			{"River", riverManyAndWork(n(20_000))},
-			{"floor", floor(n(20_000))},
+			{"flowc", startManyAndWork(job, jobs, jobs, 1)},
+			{"River", riverManyAndWork(jobs)},
+			{"floor", floor(jobs)},
 		}},
 		{"start", "jobs started one a call by 16 goroutines", "job", []system{
 			{"flowc", startOneACall(job, n(8_000))},
@@ -28,8 +29,8 @@ func cells(scale float64) []cell {
 			{"River", riverLatency(n(100))},
 		}},
 		{"workers", "jobs by 16 workers in one process, and by 1, with as many handlers at once", "job", []system{
-			{"16", startManyAndWork(job, n(20_000), n(20_000), 16)},
-			{"1", startManyAndWork(job, n(20_000), n(20_000), 1)},
+			{"16", startManyAndWork(job, jobs, jobs, 16)},
+			{"1", startManyAndWork(job, jobs, jobs, 1)},
 		}},
 		{"typed", "one start after the other", "start", []system{
 			{"StartX", typedStart(true, n(2_000))},
