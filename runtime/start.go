@@ -164,20 +164,24 @@ func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In
 	return startAll(ctx, db, slug, values, ids, output, o)
 }
 
+// startSQL starts runs. It tells of the first, which says that it was done, and of
+// those that did not simply start.
 const startSQL = `
 SELECT n, existed, scheduled_at
-FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5)
-ORDER BY n`
+FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5)` + worthTelling
+
+const worthTelling = `
+WHERE n = 1 OR existed OR scheduled_at IS NOT NULL`
 
 // startChosenSQL is the same for ids that somebody else may use as well. The
 // engine makes no difference, pgflow's contract does.
-const startChosenSQL = startSQL + `, run_id`
+const startChosenSQL = startSQL + `
+ORDER BY n`
 
 // startCarryingSQL is the same for runs that carry headers.
 const startCarryingSQL = `
 SELECT n, existed, scheduled_at
-FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5, headers => $6::text[]::jsonb[])
-ORDER BY n`
+FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5, headers => $6::text[]::jsonb[])` + worthTelling
 
 type started struct {
 	N           int
@@ -224,9 +228,6 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 	if err != nil {
 		return nil, startError(slug, len(inputs), err)
 	}
-	if len(rows) != len(sent) {
-		return nil, fmt.Errorf("flowc: starting flow %s: the database answered for %d of %d runs", slug, len(rows), len(sent))
-	}
 	scheduled := map[uuid.UUID]time.Time{}
 	for i, row := range rows {
 		run := runs[first[i]]
@@ -251,14 +252,15 @@ type starting struct {
 	in          *time.Duration
 }
 
-// startRows calls the database. Where there is only pgflow's contract, a run with
-// a chosen id that is started twice at the same time is a violation, and not a run
-// that existed; and headers that nobody asked for are left out.
+// startRows calls the database, and says of each run what became of it. Where there
+// is only pgflow's contract, a run with a chosen id that is started twice at the same
+// time is a violation, and not a run that existed; and headers that nobody asked for
+// are left out.
 func startRows(ctx context.Context, db DB, s starting) ([]started, error) {
 	if texts, asked := headerTexts(s.headers); texts != nil {
 		rows, err := collect(ctx, db, scanStarted, startCarryingSQL, s.flow, s.inputs, s.ids, s.at, s.in, texts)
 		if asked || !errors.Is(err, ErrNeedsEngine) {
-			return rows, err
+			return s.all(rows), err
 		}
 	}
 	sql := startSQL
@@ -277,7 +279,16 @@ func startRows(ctx context.Context, db DB, s starting) ([]started, error) {
 	if err == nil && len(rows) == 0 {
 		return nil, ErrNeedsEngine // the contract knows no later start
 	}
-	return rows, err
+	return s.all(rows), err
+}
+
+// all is what became of each run, of which the database told only what is worth it.
+func (s starting) all(told []started) []started {
+	all := make([]started, len(s.ids))
+	for _, row := range told {
+		all[row.N-1] = row
+	}
+	return all
 }
 
 // isTaken reports whether an error says that there is a run with the id.

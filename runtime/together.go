@@ -149,7 +149,7 @@ func (g *startGroup) send(batch []waitingStart) {
 	}
 	rows, err := startRows(ctx, g.key.pool, all)
 	for i, w := range batch {
-		if err != nil || len(rows) != len(batch) {
+		if err != nil {
 			w.reply <- startReply{err: errAlone}
 			continue
 		}

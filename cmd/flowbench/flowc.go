@@ -521,5 +521,5 @@ func plainStart(ctx context.Context, pool *pgxpool.Pool, in payload) error {
 	return pool.QueryRow(ctx, `
 SELECT n, existed, scheduled_at
 FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5)
-ORDER BY n`, job.Slug, []string{string(raw)}, []string{id.String()}, (*time.Time)(nil), (*time.Duration)(nil)).Scan(&n, &existed, &at)
+WHERE n = 1 OR existed OR scheduled_at IS NOT NULL`, job.Slug, []string{string(raw)}, []string{id.String()}, (*time.Time)(nil), (*time.Duration)(nil)).Scan(&n, &existed, &at)
 }
