@@ -92,8 +92,9 @@ begin
           select pg_column_size(o.input) as size, case when pg_column_size(o.input) <= 1000 then o.input end as input
           from pgflow.runs o where o.run_id = m.run_id and o.status = 'started' offset 0) r
         cross join lateral (
-          select o.flow_slug from pgflow.step_states o where o.run_id = m.run_id and o.step_slug = m.step_slug and o.status = 'started' offset 0) st
-        cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = m.step_slug offset 0) s
+          select o.flow_slug, o.step_slug from pgflow.step_states o
+          where o.run_id = m.run_id and o.step_slug = m.step_slug and o.status = 'started' offset 0) st
+        cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
         cross join lateral (select * from pgflow.flows o where o.flow_slug = st.flow_slug offset 0) f
         offset 0) m
       where t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index

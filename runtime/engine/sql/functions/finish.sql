@@ -161,22 +161,24 @@ begin
     update pgflow.step_tasks t
     set status = 'completed', completed_at = clock_timestamp(), output = u.output
     from (
-      select u.*, st.place, s.step_type, s.leads
-      from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
-        with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)
-      cross join lateral (
-        select o.ctid as place, o.flow_slug from pgflow.step_states o
-        where o.run_id = u.run_id and o.step_slug = u.step_slug and o.status = 'started' offset 0) st
-      cross join lateral (
-        select o.step_type, exists (
-          select from pgflow.deps d where d.flow_slug = o.flow_slug and d.dep_slug = o.step_slug offset 0) as leads
-        from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = u.step_slug offset 0) s
-      where (complete_turn.alive or exists (select from pgflow.runs r where r.run_id = u.run_id and r.status <> 'failed' offset 0))
-        and (not s.leads or coalesce(jsonb_typeof(u.output), '') = 'array' or not exists (
+      select k.* from (
+        select u.*, st.place, st.flow_slug, s.step_type, s.leads
+        from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
+          with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)
+        cross join lateral (
+          select o.ctid as place, o.flow_slug, o.step_slug from pgflow.step_states o
+          where o.run_id = u.run_id and o.step_slug = u.step_slug and o.status = 'started' offset 0) st
+        cross join lateral (
+          select o.step_type, exists (
+            select from pgflow.deps d where d.flow_slug = o.flow_slug and d.dep_slug = o.step_slug offset 0) as leads
+          from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
+        offset 0) k -- steps are looked up by nothing but their keys, and so remembered
+      where (complete_turn.alive or exists (select from pgflow.runs r where r.run_id = k.run_id and r.status <> 'failed' offset 0))
+        and (not k.leads or coalesce(jsonb_typeof(k.output), '') = 'array' or not exists (
           select from flowc.maps_behind b
           cross join lateral (
-            select from pgflow.step_states o where o.run_id = u.run_id and o.step_slug = b.map_slug and o.initial_tasks is null offset 0) m
-          where b.flow_slug = st.flow_slug and b.step_slug = u.step_slug offset 0))
+            select from pgflow.step_states o where o.run_id = k.run_id and o.step_slug = b.map_slug and o.initial_tasks is null offset 0) m
+          where b.flow_slug = k.flow_slug and b.step_slug = k.step_slug offset 0))
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (complete_turn.worker_id is null
