@@ -55,6 +55,11 @@
 //     and three is what one busy worker makes.
 //   - Rejected: one reporter instead of two while calls wait for each other. 285 reports
 //     instead of 337, and no gain that was more than the noise.
+//   - Rejected: claims that begin behind the newest message that any worker of the pool
+//     has claimed, and look at older ones every 100 ms or if there are not enough. It
+//     spares passing over what is in hand, but no gain was more than the noise.
+//   - A try is one goroutine and a timer, not two goroutines that wait for each other; a
+//     claim is read without reflection: 17 to 11 µs of the worker's time a job.
 //   - What is left is what a report with a claim costs whatever it carries, about a
 //     millisecond of the database's time when several take turns on two processors,
 //     and that a claim passes over a thousand messages that others have in hand.
