@@ -237,6 +237,36 @@ func TestSkipThroughLayers(t *testing.T) {
 	require.LessOrEqual(t, many, few)
 }
 
+// TestAmongManyFlows: what working a flow costs does not grow with the flows beside
+// it, even if the session has made its plans before they were defined.
+func TestAmongManyFlows(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	s.flow("f").step("a").step("b", after("a")).mapStep("m", after("b"))
+	work := func() int {
+		total := s.blocks(`select * from flowc.start('f', array_fill('1'::jsonb, array[20]), null)`)
+		for range 3 {
+			total += s.claim("f", 20)
+			blocks, tasks := s.finish(`[1]`)
+			require.Equal(t, 20, tasks)
+			total += blocks
+		}
+		return total
+	}
+	work()
+	few := work()
+	s.exec(`insert into pgflow.flows (flow_slug) select 'f' || i from generate_series(1, 300) i`)
+	s.exec(`insert into pgflow.steps (flow_slug, step_slug, step_index, deps_count)
+		select 'f' || i, 's' || k, k, least(k, 1) from generate_series(1, 300) i, generate_series(0, 9) k`)
+	s.exec(`insert into pgflow.deps (flow_slug, dep_slug, step_slug)
+		select 'f' || i, 's' || k - 1, 's' || k from generate_series(1, 300) i, generate_series(1, 9) k`)
+	work()
+	many := work()
+	t.Logf("%d blocks beside no other flow, %d beside 300", few, many)
+	// Each lookup of a definition goes down one more level of its index.
+	require.LessOrEqual(t, many, few+20*60)
+}
+
 // TestClaimOverManyFlows: what a claim looks at grows with the flows that it is
 // for and not with what waits in them.
 func TestClaimOverManyFlows(t *testing.T) {

@@ -131,9 +131,6 @@ end $$;
 create or replace function flowc.insert_new_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns boolean
 language plpgsql as $$
 begin
-  if cardinality(insert_new_runs.run_ids) < 20 then
-    return false; -- a subtransaction costs more than it saves
-  end if;
   insert into pgflow.runs (run_id, flow_slug, input, remaining_steps)
   select u.run_id, insert_new_runs.flow_slug, u.input, insert_new_runs.step_count
   from unnest(insert_new_runs.run_ids, insert_new_runs.inputs) u(run_id, input)
@@ -149,7 +146,9 @@ end $$;
 create or replace function flowc.start_plain(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns uuid[]
 language plpgsql as $$
 declare
-  all_new boolean := flowc.insert_new_runs(start_plain.flow_slug, start_plain.inputs, start_plain.run_ids, start_plain.step_count);
+  -- For a few, the subtransaction would cost more than it saves.
+  all_new boolean := cardinality(start_plain.run_ids) >= 20
+    and flowc.insert_new_runs(start_plain.flow_slug, start_plain.inputs, start_plain.run_ids, start_plain.step_count);
   fresh   uuid[];
 begin
   with inserted as (
