@@ -13,7 +13,8 @@ import (
 
 const (
 	connectTimeout = 5 * time.Second // unless the pool's configuration has one
-	pingTimeout    = time.Second     // for a connection that was idle before it is used
+	idleTime       = time.Second     // after which a connection is tried before it is used
+	pingTimeout    = time.Second     // for that
 	closeTimeout   = time.Second     // for a connection that is given up
 
 	// turns is how many calls have their turn at once: as many as one busy worker makes.
@@ -75,7 +76,7 @@ func (c *conns) open() (err error) {
 	config := c.key.pool.Config()
 	// What bounds them is how many calls each worker makes at once.
 	config.MaxConns, config.MinConns, config.MinIdleConns = 1<<15, 0, 0
-	config.PingTimeout = pingTimeout
+	config.ShouldPing = c.isDoubtful
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
@@ -102,6 +103,21 @@ func (c *conns) open() (err error) {
 	}
 	c.own, err = pgxpool.NewWithConfig(context.Background(), config)
 	return err
+}
+
+// isDoubtful tries a connection that was idle before it is used. If it is dead, the
+// others that are idle are too, and each would take as long to be found so.
+func (c *conns) isDoubtful(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
+	if idle.IdleDuration < idleTime {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	err := idle.Conn.Ping(ctx) // which closes it if it fails
+	if err != nil {
+		c.own.Reset()
+	}
+	return err != nil
 }
 
 // readCommitted is for databases whose transactions are stricter unless they say

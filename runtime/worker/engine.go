@@ -27,6 +27,10 @@ const (
 	// once it took too long, since a database may be slow and values large.
 	least, most = 2 * time.Second, time.Minute
 
+	// A heartbeat may take this at first, so that one on a dead connection leaves
+	// time for some more before the worker is taken for dead.
+	leastBeat = time.Second
+
 	// slowest is how many bytes a second go to the database at least.
 	slowest = 1 << 20
 )
@@ -37,7 +41,7 @@ type engineCalls struct {
 	*database
 
 	// How long these calls may take.
-	claims, reports, values, sleeps limit
+	claims, reports, values, sleeps, beats limit
 }
 
 // verify is not observed: whoever calls it does that.
@@ -57,10 +61,12 @@ type limit struct {
 	now time.Duration
 }
 
-func (l *limit) get() time.Duration {
+func (l *limit) get() time.Duration { return l.atLeast(least) }
+
+func (l *limit) atLeast(d time.Duration) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return max(l.now, least)
+	return max(l.now, d)
 }
 
 // learn learns from a call that began at a time, with a limit.
@@ -157,10 +163,12 @@ FROM flowc.heartbeat($1::text::uuid, $2, $3, $4)`
 func (d *engineCalls) heartbeat(ctx context.Context, id uuid.UUID, flows []string, tasks []*task) (p pulse, err error) {
 	messages, attempts := keys(tasks)
 	var lost []int64
-	err = d.call(ctx, "heartbeat", shortCall, func(ctx context.Context, pool *pgxpool.Pool) error {
+	began, limit := time.Now(), min(d.beats.atLeast(leastBeat), shortCall)
+	err = d.call(ctx, "heartbeat", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
 		row := pool.QueryRow(ctx, heartbeatSQL, id.String(), notNil(messages), notNil(attempts), flows)
 		return row.Scan(&lost, &p.Deprecated, &p.Silent, &p.ServerUp, &p.Dead, &p.Due)
 	})
+	d.beats.learn(began, limit, err)
 	for _, t := range tasks {
 		if slices.Contains(lost, t.MessageID) {
 			p.Lost = append(p.Lost, t)
