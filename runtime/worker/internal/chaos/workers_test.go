@@ -142,16 +142,14 @@ func TestChaosOddHandlers(t *testing.T) {
 	exits := 0
 	for i := range runs {
 		in := number{N: i}
-		switch r.IntN(10) {
-		case 0:
+		switch lot := r.IntN(10); {
+		case lot == 2 && i%scaled(1, 3) == 0, i == runs/2: // one at least
+			in.Do = "exit"
+			exits++
+		case lot == 0:
 			in.Do = "panic"
-		case 1:
+		case lot == 1:
 			in.Do = "deaf"
-		case 2:
-			if i%scaled(1, 3) == 0 {
-				in.Do = "exit"
-				exits++
-			}
 		}
 		inputs = append(inputs, in)
 	}
@@ -176,6 +174,5 @@ WHERE r.input ->> 'do' IS NULL AND t.requeued_count = 0 ORDER BY 1`)
 	require.Zero(t, ask[int](a, `
 SELECT count(*) FROM pgflow.runs r JOIN pgflow.step_states st USING (run_id)
 WHERE r.status = 'failed' AND st.error_message NOT LIKE '%stalled: its worker died or overran its timeout 4 times'`))
-	require.NotZero(t, exits)
 	require.LessOrEqual(t, len(f.all)-4, exits, "processes that had to be replaced")
 }
