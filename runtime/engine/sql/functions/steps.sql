@@ -3,11 +3,14 @@
 -- hold the locks of the runs (see finish.sql) and pass runs that are started.
 -- Times are the clock's: a transaction may have waited for a lock since it began.
 
--- Gives started steps their tasks and messages, in the order of the arrays:
--- tasks[i] of them, which become visible after delays[i] seconds.
+-- Tells of steps that were started, gives them tasks and messages in the order of the
+-- arrays, tasks[i] each, visible after delays[i] seconds, and wakes who waits for such.
 create or replace function flowc.spawn_tasks(flow_slugs text[], run_ids uuid[], step_slugs text[], tasks int[], delays int[]) returns void
 language plpgsql as $$
 begin
+  if flowc.events_wanted() then
+    perform flowc.emit_steps(spawn_tasks.run_ids, spawn_tasks.step_slugs);
+  end if;
   with task as materialized (
     select t.*, nextval('flowc.message_ids') as message_id
     from (
@@ -27,6 +30,7 @@ begin
   insert into flowc.queue (queue_name, msg_id, vt, run_id, step_slug, task_index)
   select t.flow_slug, t.message_id, clock_timestamp() + make_interval(secs => t.delay), t.run_id, t.step_slug, t.task_index
   from task t;
+  perform flowc.wake_workers(spawn_tasks.run_ids);
 end $$;
 
 -- Tells the steps behind these, which are completed or skipped, that they need
@@ -86,11 +90,7 @@ begin
   from (select * from changed o where o.started order by o.n, o.step_index) c;
 
   if runs is not null then
-    if flowc.events_wanted() then
-      perform flowc.emit_steps(runs, steps);
-    end if;
     perform flowc.spawn_tasks(flows, runs, steps, tasks, delays);
-    perform flowc.wake_workers(runs);
   end if;
 end $$;
 
@@ -170,14 +170,9 @@ begin
   select array_agg(s.flow_slug), array_agg(s.run_id), array_agg(s.step_slug), array_agg(s.initial_tasks), array_agg(s.delay)
   into flows, runs, steps, tasks, delays
   from (select * from started o order by o.n, o.step_index) s;
-  if runs is null then
-    return;
+  if runs is not null then
+    perform flowc.spawn_tasks(flows, runs, steps, tasks, delays);
   end if;
-  if flowc.events_wanted() then
-    perform flowc.emit_steps(runs, steps);
-  end if;
-  perform flowc.spawn_tasks(flows, runs, steps, tasks, delays);
-  perform flowc.wake_workers(runs);
 end $$;
 
 -- Brings runs as far as they go without a worker.
