@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -294,12 +293,8 @@ func TestViewerRole(t *testing.T) {
 		_, err := s.pool.Exec(context.Background(), `drop owned by `+name+`; drop role `+name, pgx.QueryExecModeSimpleProtocol)
 		require.NoError(t, err)
 	})
-	config := s.pool.Config()
-	config.ConnConfig.RuntimeParams["role"] = viewer
 	owner := s.pool
-	s.pool, err = pgxpool.NewWithConfig(s.ctx, config)
-	require.NoError(t, err)
-	t.Cleanup(s.pool.Close)
+	s.pool = dbtest.With(t, owner, map[string]string{"role": viewer})
 	s.serve(Config{})
 	s.pool = owner
 	for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + id + "/steps/check", "/flows", "/flows/shop", "/queues", "/schedules", "/workers", "/metrics"} {

@@ -25,14 +25,7 @@ func empty(t *testing.T) *db {
 // with connects anew, with settings.
 func (d *db) with(settings map[string]string) *pgxpool.Pool {
 	d.t.Helper()
-	config := d.pool.Config()
-	for name, value := range settings {
-		config.ConnConfig.RuntimeParams[name] = value
-	}
-	pool, err := pgxpool.NewWithConfig(d.t.Context(), config)
-	require.NoError(d.t, err)
-	d.t.Cleanup(pool.Close)
-	return pool
+	return dbtest.With(d.t, d.pool, settings)
 }
 
 // catalog is all that a database has besides PostgreSQL itself, and when each of

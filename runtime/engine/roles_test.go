@@ -33,12 +33,7 @@ import (
 // was granted.
 func as(t *testing.T, pool *pgxpool.Pool, role string) *pgxpool.Pool {
 	t.Helper()
-	config := pool.Config()
-	config.ConnConfig.RuntimeParams["role"] = role
-	connected, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	t.Cleanup(connected.Close)
-	return connected
+	return dbtest.With(t, pool, map[string]string{"role": role})
 }
 
 // grantRoles makes the four roles, with names of their own: roles are the

@@ -10,20 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
-
-// named is a pool whose connections have an application name, and so have those
-// that workers make like it.
-func named(t *testing.T, like *pgxpool.Pool, name string) *pgxpool.Pool {
-	t.Helper()
-	config := like.Config()
-	config.ConnConfig.RuntimeParams["application_name"] = name
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return pool
-}
 
 func connected(t *testing.T, pool *pgxpool.Pool, name string) int {
 	t.Helper()
@@ -40,7 +29,8 @@ func TestCrowd(t *testing.T) {
 	var done atomic.Int64
 	service := serve(flow, func(_ context.Context, n int) (int, error) { done.Add(1); return n, nil })
 	direct := database(t, service)
-	pool := named(t, direct, "crowd")
+	// The connections that workers make like those of this pool have its name, too.
+	pool := dbtest.With(t, direct, map[string]string{"application_name": "crowd"})
 	_, err := flow.StartMany(ctx, direct, make([]int, jobs))
 	require.NoError(t, err)
 	var all []*running

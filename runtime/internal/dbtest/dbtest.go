@@ -114,6 +114,19 @@ func Pool(t testing.TB) *pgxpool.Pool {
 	return Connect(t, URL(t))
 }
 
+// With is a pool that connects as another does, with parameters of the session.
+func With(t testing.TB, pool *pgxpool.Pool, parameters map[string]string) *pgxpool.Pool {
+	t.Helper()
+	config := pool.Config()
+	for name, value := range parameters {
+		config.ConnConfig.RuntimeParams[name] = value
+	}
+	with, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(with.Close)
+	return with
+}
+
 // Connect is a pool for a URL, closed like that of [Pool].
 func Connect(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
