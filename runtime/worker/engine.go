@@ -84,12 +84,12 @@ func (l *limit) learn(began time.Time, had time.Duration, err error) {
 const claimSQL = `
 SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from,
        scheduled_at, headers, waited
-FROM flowc.claim($1::text::uuid, $2, $3, $4, $5)`
+FROM flowc.claim($1::text[]::uuid[], $2, $3, $4, $5)`
 
 func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {
 	began, limit := time.Now(), d.claims.get()
 	err = d.call(ctx, "claim", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		rows, err := pool.Query(ctx, claimSQL, id.String(), flows, limits, notNil(except), false)
+		rows, err := pool.Query(ctx, claimSQL, []string{id.String()}, flows, limits, notNil(except), false)
 		if err != nil {
 			return err
 		}
@@ -115,14 +115,14 @@ func readClaimed(rows pgx.Rows) (tasks []claimed, err error) {
 
 const finishSQL = `
 SELECT n, accepted, task_status, retry_in
-FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10, $11)`
+FROM flowc.finish($1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10, $11)`
 
 func (d *engineCalls) claimsAlong() bool { return true }
 
 func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *ask) (verdicts []verdict, tasks []claimed, err error) {
 	began, limit := time.Now(), d.reports.get()
 	err = d.call(ctx, "finish", limit+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
-		args := []any{id.String(), r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays, next != nil && next.quiet}
+		args := []any{[]string{id.String()}, r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays, next != nil && next.quiet}
 		if !slices.ContainsFunc(r.outcomes, func(outcome string) bool { return outcome != try.Completed }) {
 			args[6], args[8], args[9] = nil, nil, nil // what is usual need not be said
 		}
@@ -136,7 +136,7 @@ func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *
 			verdicts, err = pgx.CollectRows(r, pgx.RowToStructByPos[verdict])
 			return err
 		})
-		batch.Queue(claimSQL, id.String(), next.names, next.limits, notNil(next.except), next.quiet).Query(func(r pgx.Rows) (err error) {
+		batch.Queue(claimSQL, []string{id.String()}, next.names, next.limits, notNil(next.except), next.quiet).Query(func(r pgx.Rows) (err error) {
 			tasks, err = readClaimed(r)
 			return err
 		})

@@ -8,21 +8,25 @@
 -- claims them by themselves. `waited` is for how many seconds a task could have
 -- been claimed, NULL for one that was taken over. Of a flow that
 -- is paused there is nothing.
+-- The n-th message is for owners[n], and so on from the first again: one id is a
+-- claim of one worker; a list with an entry for each free slot deals out what there
+-- is to several.
 -- With `wake`, others are woken if there may be more than was claimed.
 --
 -- Locks: messages, then tasks, and neither is waited for: a message that somebody
 -- holds is passed over, and a queued task nobody locks without its message.
 create or replace function flowc.claim(
-  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false)
+  owners uuid[], flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision, scheduled_at timestamptz)
+  headers jsonb, waited double precision, scheduled_at timestamptz, worker_id uuid)
 language plpgsql as $$
 #variable_conflict use_column
 declare
   at_once  timestamptz := clock_timestamp();
   flows    text[];
+  workers  uuid[];
   messages bigint[];
   places   tid[];
   runs     uuid[];
@@ -50,11 +54,16 @@ begin
   if messages is null then
     return;
   end if;
+  if cardinality(claim.owners) = 1 then
+    workers := array_fill(claim.owners[1], array[cardinality(messages)]);
+  else
+    workers := array(select claim.owners[1 + (n - 1) % cardinality(claim.owners)] from generate_series(1, cardinality(messages)) n);
+  end if;
 
-  return query select * from flowc.begin_tasks(claim.worker_id, at_once, runs, steps, indexes, messages, places, due, 1);
+  return query select * from flowc.begin_tasks(workers, at_once, runs, steps, indexes, messages, places, due, 1);
   get diagnostics begun = row_count;
   if begun < cardinality(messages) then
-    return query select * from flowc.take_over(claim.worker_id, flows, messages, places, runs, steps, indexes, at_once);
+    return query select * from flowc.take_over(workers, flows, messages, places, runs, steps, indexes, at_once);
   end if;
   if claim.wake and cardinality(messages) >= (select min(l.wanted) from unnest(claim.limits) l(wanted)) then
     perform flowc.wake_flows(array(select distinct split_part(l.lane, '.', 1) from unnest(claim.flow_slugs) l(lane)));
@@ -67,26 +76,27 @@ end $$;
 -- all its tasks. The caller has locked the messages; `places` is where their rows
 -- are, and `reads` how often that counts as reading them.
 create or replace function flowc.begin_tasks(
-  worker_id uuid, at_once timestamptz, run_ids uuid[], step_slugs text[], task_indexes int[],
+  worker_ids uuid[], at_once timestamptz, run_ids uuid[], step_slugs text[], task_indexes int[],
   message_ids bigint[], places tid[], due timestamptz[], reads int)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision, scheduled_at timestamptz)
+  headers jsonb, waited double precision, scheduled_at timestamptz, worker_id uuid)
 language plpgsql as $$
 #variable_conflict use_column
 begin
   return query
     with begun as (
       update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, started_at = begin_tasks.at_once, last_worker_id = begin_tasks.worker_id
+      set status = 'started', attempts_count = t.attempts_count + 1, started_at = begin_tasks.at_once, last_worker_id = m.worker_id
       from (
         select m.*, s.step_type, s.deps_count, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
                coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay, coalesce(s.opt_timeout, f.opt_timeout) as timeout,
                case when s.deps_count > 0 then 'none' when r.size > 1000 or s.step_type = 'map' then 'apart' else 'here' end as root,
                r.input
-        from unnest(begin_tasks.run_ids, begin_tasks.step_slugs, begin_tasks.task_indexes, begin_tasks.message_ids, begin_tasks.places, begin_tasks.due)
-          m(run_id, step_slug, task_index, msg_id, place, vt)
+        from unnest(begin_tasks.run_ids, begin_tasks.step_slugs, begin_tasks.task_indexes, begin_tasks.message_ids, begin_tasks.places, begin_tasks.due,
+                    begin_tasks.worker_ids)
+          m(run_id, step_slug, task_index, msg_id, place, vt, worker_id)
         cross join lateral (
           -- An update keeps what it joins in one piece, unpacked: only what is small.
           select pg_column_size(o.input) as size, case when pg_column_size(o.input) <= 1000 then o.input end as input
@@ -100,10 +110,10 @@ begin
       where t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
         and t.message_id = any (array[m.msg_id]) and t.status = 'queued'
       returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.requeued_count, t.queued_at,
-                m.place, m.vt, m.step_type, m.deps_count, m.max_attempts, m.base_delay, m.timeout, m.root, m.input),
+                t.last_worker_id, m.place, m.vt, m.step_type, m.deps_count, m.max_attempts, m.base_delay, m.timeout, m.root, m.input),
     hidden as (
       update flowc.queue q
-      set vt = begin_tasks.at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + begin_tasks.reads, worker_id = begin_tasks.worker_id
+      set vt = begin_tasks.at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + begin_tasks.reads, worker_id = t.last_worker_id
       from begun t
       where q.ctid = t.place)
     select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.attempts_count - t.requeued_count,
@@ -122,7 +132,8 @@ begin
            -- Most databases have no headers and no ticks: that is looked at once.
            case when (select exists (select from flowc.headers)) then (select h.headers from flowc.headers h where h.run_id = t.run_id) end,
            extract(epoch from begin_tasks.at_once - t.vt)::double precision,
-           case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end
+           case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
+           t.last_worker_id
     from begun t
     left join lateral (select o.input from pgflow.runs o where o.run_id = t.run_id and t.root = 'apart' offset 0) r on true
     left join lateral (
@@ -160,14 +171,15 @@ end $$;
 -- at most; the rest is left to whoever deals with it, out of the way. Returns the
 -- tasks taken over, as begin_tasks does.
 create or replace function flowc.take_over(
-  worker_id uuid, flow_slugs text[], message_ids bigint[], places tid[], run_ids uuid[], step_slugs text[], task_indexes int[], at_once timestamptz)
+  worker_ids uuid[], flow_slugs text[], message_ids bigint[], places tid[], run_ids uuid[], step_slugs text[], task_indexes int[], at_once timestamptz)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision, scheduled_at timestamptz)
+  headers jsonb, waited double precision, scheduled_at timestamptz, worker_id uuid)
 language plpgsql as $$
 #variable_conflict use_column
 declare
+  workers  uuid[];
   messages bigint[];
   found    tid[];
   runs     uuid[];
@@ -175,9 +187,9 @@ declare
   indexes  int[];
 begin
   with expired as (
-    select t.run_id, t.step_slug, t.task_index, t.message_id, m.place
-    from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids, take_over.places)
-      m(run_id, step_slug, task_index, msg_id, place)
+    select t.run_id, t.step_slug, t.task_index, t.message_id, m.place, m.worker_id
+    from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids, take_over.places, take_over.worker_ids)
+      m(run_id, step_slug, task_index, msg_id, place, worker_id)
     join pgflow.step_tasks t on t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
     left join pgflow.workers w on w.worker_id = any (array[t.last_worker_id])
     join pgflow.runs r on r.run_id = any (array[t.run_id]) and r.status = 'started'
@@ -190,11 +202,11 @@ begin
     set status = 'queued', requeued_count = t.requeued_count + 1, last_requeued_at = at_once
     from expired e
     where t.run_id = any (array[e.run_id]) and t.step_slug = e.step_slug and t.task_index = e.task_index
-    returning t.run_id, t.step_slug, t.task_index, t.message_id, e.place)
-  select array_agg(a.run_id), array_agg(a.step_slug), array_agg(a.task_index), array_agg(a.message_id), array_agg(a.place)
-  into runs, steps, indexes, messages, found from again a;
+    returning t.run_id, t.step_slug, t.task_index, t.message_id, e.place, e.worker_id)
+  select array_agg(a.run_id), array_agg(a.step_slug), array_agg(a.task_index), array_agg(a.message_id), array_agg(a.place), array_agg(a.worker_id)
+  into runs, steps, indexes, messages, found, workers from again a;
   if runs is not null then
-    return query select * from flowc.begin_tasks(take_over.worker_id, at_once, runs, steps, indexes, messages, found, null, 1);
+    return query select * from flowc.begin_tasks(workers, at_once, runs, steps, indexes, messages, found, null, 1);
   end if;
 
   -- Taken over too often: recovery ends it, which needs the lock of the run.
@@ -225,6 +237,7 @@ end $$;
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid) returns setof pgflow.step_task_record
 language plpgsql as $$
 declare
+  workers  uuid[];
   messages bigint[];
   places   tid[];
   runs     uuid[];
@@ -243,14 +256,14 @@ begin
       for update skip locked) held on true
     where held.ctid is not null or not exists (
       select from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id offset 0))
-  select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.message_id), array_agg(f.place)
-  into runs, steps, indexes, messages, places
+  select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.message_id), array_agg(f.place), array_agg(start_tasks.worker_id)
+  into runs, steps, indexes, messages, places, workers
   from free f
   join pgflow.step_tasks t on t.message_id = any (array[f.msg_id])
   where t.flow_slug = start_tasks.flow_slug and t.status = 'queued';
   return query
     with task as materialized (
-      select * from flowc.begin_tasks(start_tasks.worker_id, clock_timestamp(), runs, steps, indexes, messages, places, null, 0)),
+      select * from flowc.begin_tasks(workers, clock_timestamp(), runs, steps, indexes, messages, places, null, 0)),
     large as materialized ( -- each array is taken out of storage once, however many of its elements are wanted
       select v.run_id, v.source, '[]' || v.value as elements
       from flowc.read_values(
