@@ -48,7 +48,7 @@ func (db *DB) attempt(t *task, info runtime.Task, v runtime.Values) try.Result {
 	ctx, cancel := context.WithTimeoutCause(runtime.WithTask(context.Background(), info), t.state.timeout, runtime.ErrTaskTimeout)
 	defer cancel()
 	output, err := try.Call(ctx, *t.state.handler, v)
-	return try.Judge(ctx, t.state.timeout, output, err)
+	return try.Judge(context.Cause(ctx), t.state.timeout, output, err)
 }
 
 // settle records a try and does what follows from it.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -9,34 +10,61 @@ import (
 // The lease lasts two seconds longer than the timeout.
 const noticeTime = 500 * time.Millisecond
 
-// An ending is who ends a try: its handler, by returning, or a timer, when the
+// lookEvery is how often the worker looks for such handlers. A timer for each try
+// would cost more than the looking.
+const lookEvery = 100 * time.Millisecond
+
+// An ending is who ends a try: its handler, by returning, or the worker, when the
 // handler has not returned in time.
 type ending struct {
 	mu        sync.Mutex
-	timer     *time.Timer
+	began     time.Time // zero until the handler is called
+	notice    time.Time // when the try is abandoned
 	over      bool
 	keepsSlot bool // whether the slot is free only when the handler returns
 }
 
-// watch has the try abandoned unless its handler returns soon after its context
-// ends.
-func (t *task) watch(abandon func()) {
+// watch has the try abandoned unless its handler, which is about to be called,
+// returns soon after its context ends.
+func (t *task) watch() (began time.Time) {
 	t.ending.mu.Lock()
 	defer t.ending.mu.Unlock()
-	wait := noticeTime
-	if deadline, ok := t.ctx.Deadline(); ok && t.ctx.Err() == nil {
-		wait += time.Until(deadline)
+	t.ending.began = time.Now()
+	t.ending.notice = t.ctx.deadline.Add(noticeTime)
+	if t.ctx.cause() != nil {
+		t.ending.notice = t.ending.began.Add(noticeTime)
 	}
-	t.ending.timer = time.AfterFunc(wait, abandon)
+	return t.ending.began
 }
 
 // revoke ends the context of a try.
 func (t *task) revoke(cause error) {
-	t.cancel(cause)
+	t.ctx.revoke(cause)
 	t.ending.mu.Lock()
 	defer t.ending.mu.Unlock()
-	if t.ending.timer != nil {
-		t.ending.timer.Reset(noticeTime)
+	t.ending.notice = time.Now().Add(noticeTime)
+}
+
+// overdue reports whether the handler had the time to return, and did not.
+func (e *ending) overdue(now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.began.IsZero() && !e.over && now.After(e.notice)
+}
+
+// watch abandons tries whose handlers do not return, until ctx ends.
+func (s *session) watch(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, t := range s.hand.overdue() {
+			go s.abandon(t)
+		}
 	}
 }
 
@@ -45,7 +73,6 @@ func (t *task) revoke(cause error) {
 func (e *ending) returned() (ends, keepsSlot bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.timer.Stop()
 	ends = !e.over
 	e.over = true
 	return ends, e.keepsSlot

@@ -14,9 +14,7 @@ type task struct {
 	claimed
 	served
 	info   runtime.Task
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	stop   context.CancelFunc // of the deadline
+	ctx    *tryContext
 	ending ending
 }
 
@@ -32,9 +30,7 @@ func (t *task) begin(ctx context.Context, deadline time.Time) {
 	if t.Headers != nil {
 		_ = json.Unmarshal(t.Headers, &t.info.Headers) // what is not ours stays away
 	}
-	ctx = runtime.WithTask(ctx, t.info)
-	ctx, t.cancel = context.WithCancelCause(ctx)
-	t.ctx, t.stop = context.WithDeadlineCause(ctx, deadline, runtime.ErrTaskTimeout)
+	t.ctx = newTryContext(ctx, t.info, deadline)
 }
 
 // hand is the tries that the worker has: claimed, and not yet reported.
@@ -85,6 +81,19 @@ func (h *hand) all() []*task {
 	tasks := make([]*task, 0, len(h.tasks))
 	for _, t := range h.tasks {
 		tasks = append(tasks, t)
+	}
+	return tasks
+}
+
+// overdue are the tries that are to be abandoned.
+func (h *hand) overdue() (tasks []*task) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	for _, t := range h.tasks {
+		if t.ending.overdue(now) {
+			tasks = append(tasks, t)
+		}
 	}
 	return tasks
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,7 +16,7 @@ func TestHandKnowsFlowsApart(t *testing.T) {
 	h := newHand()
 	take := func(flow string, attempt int32) *task {
 		task := &task{claimed: claimed{Flow: flow, MessageID: 1, Attempt: attempt}}
-		task.ctx, task.cancel = context.WithCancelCause(t.Context())
+		task.ctx = newTryContext(context.Background(), runtime.Task{}, time.Now().Add(time.Hour))
 		h.add(task)
 		return task
 	}

@@ -133,6 +133,7 @@ func (s *session) run(ctx context.Context) error {
 	beside.Go(func() { s.heartbeat(alive) })
 	beside.Go(func() { s.upkeep(alive) })
 	beside.Go(func() { s.retain(ctx) })
+	beside.Go(func() { s.watch(alive) })
 
 	reported := make(chan int, reporters)
 	reporting, giveUp := context.WithCancel(hard)
@@ -204,7 +205,7 @@ func (s *session) releaseAll() error {
 		return err
 	}
 	for _, t := range tasks {
-		t.stop() // no handler may have been begun for it
+		t.ctx.end() // no handler may have been begun for it
 		s.hand.remove(t)
 		s.ended(result{task: t}, Released)
 	}

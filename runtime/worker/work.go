@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -21,8 +20,7 @@ type result struct {
 // do runs one try to its end and hands on what it gave. A handler that ends its
 // goroutine, as a failing test helper does, has failed like any other.
 func (s *session) do(t *task, v runtime.Values) {
-	began := time.Now()
-	t.watch(func() { s.abandon(t, began) })
+	began := t.watch()
 	output, err := json.RawMessage(nil), errEnded
 	defer func() {
 		if ends, keepsSlot := t.ending.returned(); ends {
@@ -40,13 +38,13 @@ var errEnded = errors.New("flowc: the handler ended its goroutine")
 
 // abandon ends a try whose handler goes on although its context has ended. If too
 // many do, the slot stays taken: better to stand still than to pile up more.
-func (s *session) abandon(t *task, began time.Time) {
+func (s *session) abandon(t *task) {
 	ends, keepsSlot := t.ending.abandoned(func() bool { return s.strays.Add(1) > int64(s.config.Concurrency) })
 	if !ends {
 		return
 	}
 	s.log.LogAttrs(t.ctx, slog.LevelWarn, "the handler did not return when its context ended", t.attrs()...)
-	r := judge(t, nil, context.Cause(t.ctx), time.Since(began))
+	r := judge(t, nil, t.ctx.cause(), time.Since(t.ending.began))
 	if keepsSlot {
 		s.handOn(r)
 	} else {
@@ -68,7 +66,7 @@ func (s *session) settle(r result) {
 
 // handOn hands a result to the reporter, after which the try is over.
 func (s *session) handOn(r result) {
-	r.task.stop()
+	r.task.ctx.end()
 	r.task.Input, r.task.RunInput = nil, nil // they may be large, and reporting may take a while
 	if s.lanes.leave(r.task) {
 		s.nudge()
@@ -84,7 +82,7 @@ func (s *session) reporter(t *task) chan<- result {
 
 // judge says what becomes of a try.
 func judge(t *task, output json.RawMessage, err error, took time.Duration) result {
-	return result{task: t, Result: try.Judge(t.ctx, time.Duration(t.Timeout)*time.Second, output, err), took: took}
+	return result{task: t, Result: try.Judge(t.ctx.cause(), time.Duration(t.Timeout)*time.Second, output, err), took: took}
 }
 
 // attrs are what the log says about a task.

@@ -46,29 +46,31 @@ func Call(ctx context.Context, h runtime.Handler, v runtime.Values) (output json
 	return h.Work(ctx, v)
 }
 
-// Judge says what becomes of a try. ctx is the handler's, whose cause may say
-// more than err; timeout is the step's. An error whose own methods panic, as those
-// of a nil pointer do, is one that says so.
-func Judge(ctx context.Context, timeout time.Duration, output json.RawMessage, err error) (r Result) {
+// Judge says what becomes of a try. cause is why the handler's context ended, nil if
+// it did not: it may say more than err. timeout is the step's.
+func Judge(cause error, timeout time.Duration, output json.RawMessage, err error) Result {
+	switch {
+	case cause == runtime.ErrTaskLost:
+		return Result{Outcome: Lost}
+	case err == nil:
+		return Result{Outcome: Completed, Output: string(output)}
+	}
+	return failure(cause, timeout, err)
+}
+
+// failure is the result of a try that failed. An error whose own methods panic, as
+// those of a nil pointer do, is one that says so.
+func failure(cause error, timeout time.Duration, err error) (r Result) {
 	defer func() {
 		if p := recover(); p != nil {
-			broken := fmt.Errorf("flowc: the handler returned a %T that cannot be read: panic: %v", err, p)
-			r = Judge(ctx, timeout, nil, broken)
+			r = failure(cause, timeout, fmt.Errorf("flowc: the handler returned a %T that cannot be read: panic: %v", err, p))
 		}
 	}()
-	r = Result{Output: string(output)}
-	if err != nil {
-		r.Err = ErrorText(err)
-	}
+	r = Result{Err: ErrorText(err)}
 	var skip *runtime.SkipError
 	var permanent *runtime.PermanentError
 	var later *runtime.RetryAfterError
-	cause := context.Cause(ctx)
 	switch {
-	case cause == runtime.ErrTaskLost:
-		r.Outcome = Lost
-	case err == nil:
-		r.Outcome = Completed
 	case errors.As(err, &permanent):
 		r.Outcome = Permanent
 	case errors.As(err, &skip):
