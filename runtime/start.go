@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/flowc-dev/flowc/runtime/internal/eager"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
@@ -24,7 +25,9 @@ const DefaultSyncTimeout = 60 * time.Second
 // as JSON before the database is touched; nil is the empty object, and a
 // json.RawMessage is taken as it is.
 //
-// In a transaction, the run starts when the transaction commits.
+// In a transaction, the run starts when the transaction commits. Through a pool of
+// which a worker in the same process has nothing to do, that worker begins what is
+// started at once.
 //
 // Errors: [ErrFlowNotFound], [InputError], [ErrInvalidOption], [ErrInvalidRunID]
 // and [ErrRunIDTaken] for [WithRunID], [ErrEngineMissing].
@@ -183,6 +186,11 @@ const startCarryingSQL = `
 SELECT n, existed, scheduled_at
 FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5, headers => $6::text[]::jsonb[])` + worthTelling
 
+// startQuietlySQL is the same for runs that a claim follows.
+const startQuietlySQL = `
+SELECT n, existed, scheduled_at
+FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], headers => $4::text[]::jsonb[], quiet => true)` + worthTelling
+
 type started struct {
 	N           int
 	Existed     bool
@@ -280,6 +288,18 @@ func startRows(ctx context.Context, db DB, s starting) ([]started, error) {
 		return nil, ErrNeedsEngine // the contract knows no later start
 	}
 	return s.all(rows), err
+}
+
+// startEagerly starts runs and claims what they make to be done for a worker of this
+// process that rests; ok is false if there is none, or the runs have to be started alone.
+func startEagerly(ctx context.Context, pool *pgxpool.Pool, s starting) (_ []started, ok bool) {
+	var told []started
+	texts, _ := headerTexts(s.headers)
+	ok = eager.Start(ctx, pool, s.flow, func(rows pgx.Rows) (err error) {
+		told, err = pgx.CollectRows(rows, scanStarted)
+		return err
+	}, startQuietlySQL, s.flow, s.inputs, s.ids, texts)
+	return s.all(told), ok
 }
 
 // all is what became of each run, of which the database told only what is worth it.

@@ -100,9 +100,11 @@ func (g *startGroup) withdraw(w waitingStart) {
 }
 
 func startAlone(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (existed bool, err error) {
-	rows, err := startRows(ctx, pool, starting{
-		flow: slug, inputs: []string{w.input}, ids: []string{w.id}, chosen: w.chosen, headers: []*headers{w.headers},
-	})
+	s := starting{flow: slug, inputs: []string{w.input}, ids: []string{w.id}, chosen: w.chosen, headers: []*headers{w.headers}}
+	if rows, started := startEagerly(ctx, pool, s); started {
+		return rows[0].Existed, nil
+	}
+	rows, err := startRows(ctx, pool, s)
 	if err != nil {
 		return false, err
 	}

@@ -33,6 +33,8 @@ type calls interface {
 	// calls do not claim along, next is nil.
 	finish(ctx context.Context, id uuid.UUID, r report, next *ask) ([]verdict, []claimed, error)
 	claimsAlong() bool
+	// claimsEagerly reports whether a start may have a claim go with it.
+	claimsEagerly() bool
 	release(ctx context.Context, id uuid.UUID, tasks []*task) error
 	// releaseUnknown gives back what the database thinks this worker has, except
 	// for the given tasks.

@@ -59,7 +59,7 @@ func (c *claimer) slotsFree() bool {
 	if c.found > 0 {
 		timer := time.NewTimer(lingerTime)
 		defer timer.Stop()
-		for free += c.takeSlots(); free < c.config.Concurrency/4; free++ {
+		for free += c.takeSlots(c.config.Concurrency); free < c.config.Concurrency/4; free++ {
 			select {
 			case <-c.slots:
 				continue
@@ -83,7 +83,7 @@ func (c *claimer) round() {
 		return
 	}
 	turn, done := c.db.inTurn(c.hard)
-	free := c.takeSlots()
+	free := c.takeSlots(c.config.Concurrency)
 	c.line.Unlock()
 	if free == 0 {
 		done()
@@ -163,6 +163,8 @@ func (c *claimer) rest() {
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	c.resting.Store(true)
+	defer c.resting.Store(false)
 	select {
 	case <-c.ctx.Done():
 		return

@@ -40,6 +40,8 @@ type conns struct {
 	turns chan struct{}
 	trip  atomic.Int64 // the fastest round trip, ns; 0 if not known
 
+	strict atomic.Bool // whether the pool's own transactions are stricter than read committed
+
 	users int // under connsMu
 }
 
@@ -95,9 +97,11 @@ func (c *conns) open() (err error) {
 					return err
 				}
 			}
-			if _, err := conn.Exec(ctx, readCommitted); err != nil {
+			tag, err := conn.Exec(ctx, readCommitted)
+			if err != nil {
 				return err
 			}
+			c.strict.Store(tag.RowsAffected() > 0)
 			return c.measure(ctx, conn)
 		}
 	}

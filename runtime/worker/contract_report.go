@@ -54,6 +54,8 @@ LEFT JOIN pgflow.steps s ON s.flow_slug = f.flow_slug AND s.step_slug = f.step_s
 
 func (d *contractCalls) claimsAlong() bool { return false }
 
+func (d *contractCalls) claimsEagerly() bool { return false }
+
 func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, r report, _ *ask) (verdicts []verdict, _ []claimed, err error) {
 	limit := most + time.Duration(r.bytes)*time.Second/slowest
 	err = d.call(ctx, "finish", limit, func(ctx context.Context, pool *pgxpool.Pool) error {

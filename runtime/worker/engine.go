@@ -89,7 +89,7 @@ FROM flowc.claim($1::text[]::uuid[], $2, $3, $4, $5)`
 func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {
 	began, limit := time.Now(), d.claims.get()
 	err = d.call(ctx, "claim", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		rows, err := pool.Query(ctx, claimSQL, []string{id.String()}, flows, limits, notNil(except), false)
+		rows, err := pool.Query(ctx, claimSQL, claimArgs(id, ask{deal: deal{flows, limits}, except: except}, false)...)
 		if err != nil {
 			return err
 		}
@@ -98,6 +98,11 @@ func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, flows []string, l
 	})
 	d.claims.learn(began, limit, err)
 	return tasks, err
+}
+
+// claimArgs are the arguments of claimSQL.
+func claimArgs(id uuid.UUID, a ask, wake bool) []any {
+	return []any{[]string{id.String()}, a.names, a.limits, notNil(a.except), wake}
 }
 
 // readClaimed reads what claimSQL gives.
@@ -119,6 +124,10 @@ FROM flowc.finish($1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8
 
 func (d *engineCalls) claimsAlong() bool { return true }
 
+// A start goes over the program's connections, as they are. Behind a pooler it could
+// not be prepared with what goes with it.
+func (d *engineCalls) claimsEagerly() bool { return d.key.prepared && !d.strict.Load() }
+
 func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *ask) (verdicts []verdict, tasks []claimed, err error) {
 	began, limit := time.Now(), d.reports.get()
 	err = d.call(ctx, "finish", limit+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
@@ -136,7 +145,7 @@ func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *
 			verdicts, err = pgx.CollectRows(r, pgx.RowToStructByPos[verdict])
 			return err
 		})
-		batch.Queue(claimSQL, []string{id.String()}, next.names, next.limits, notNil(next.except), next.quiet).Query(func(r pgx.Rows) (err error) {
+		batch.Queue(claimSQL, claimArgs(id, *next, next.quiet)...).Query(func(r pgx.Rows) (err error) {
 			tasks, err = readClaimed(r)
 			return err
 		})

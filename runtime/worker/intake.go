@@ -20,8 +20,9 @@ type intake struct {
 	closed  bool        // whether the worker stops: no handler is begun any more
 }
 
-func (s *session) takeSlots() (n int) {
-	for {
+// takeSlots takes the slots that are free, but at most so many.
+func (s *session) takeSlots(most int) (n int) {
+	for n < most {
 		select {
 		case <-s.slots:
 			n++
@@ -29,6 +30,7 @@ func (s *session) takeSlots() (n int) {
 			return n
 		}
 	}
+	return n
 }
 
 func (s *session) giveSlots(n int) {
@@ -152,7 +154,7 @@ func (s *session) closeIntake() {
 	s.intake.closed = true
 }
 
-// An along is a claim that goes with a report.
+// An along is a claim that goes with a report, or with a start.
 type along struct {
 	ask
 	free  int // slots taken for it
@@ -166,7 +168,7 @@ func (s *session) claimWith(results []result) *along {
 	if len(results) == 0 || len(results) > claimAlong || s.lanes.limited() || !s.db.claimsAlong() {
 		return nil
 	}
-	free := s.takeSlots()
+	free := s.takeSlots(s.config.Concurrency)
 	if free == 0 {
 		return nil
 	}

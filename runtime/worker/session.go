@@ -41,6 +41,7 @@ type session struct {
 	slots   chan struct{} // a token for each free slot
 	results [reporters]chan result
 	kick    chan struct{} // there may be new work, by our own doing
+	resting atomic.Bool   // whether the claimer waits for work
 	retries atomic.Bool   // whether tries were put off since the claimer asked what is due
 	strays  atomic.Int64  // handlers that went on after their time was over
 
@@ -142,7 +143,9 @@ func (s *session) run(ctx context.Context) error {
 		go func() { reported <- s.report(reporting, results) }()
 	}
 
+	reticent := s.beEager()
 	s.claim(ctx)
+	reticent()
 	s.closeIntake()
 	s.health.become(Stopping)
 	late := time.AfterFunc(s.config.Grace+cleanup, giveUp)

@@ -38,7 +38,7 @@ begin
   update pgflow.step_states st
   set status = case when st.started_at is null then 'created' else 'started' end, failed_at = null, error_message = null
   where st.run_id = retry_run.run_id and st.status = 'failed';
-  if flowc.events_wanted() then
+  if to_regnamespace('realtime') is not null then
     perform flowc.emit_runs(array[retry_run.run_id]);
   end if;
 

@@ -1,17 +1,15 @@
 -- Events, for whoever listens through realtime.send. Where that function does
 -- not exist, nothing is built and nothing is sent. Each of these is called in
--- the transaction of the change, after it, with the rows that changed.
-
-create or replace function flowc.events_wanted() returns boolean
-language plpgsql stable as $$
-begin
-  return to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null;
-end $$;
+-- the transaction of the change, after it, with the rows that changed; and only if
+-- there is a schema realtime, which is looked up faster than a function is called.
 
 -- run:started, run:completed or run:failed, by what each run is now.
 create or replace function flowc.emit_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
+  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null then
+    return;
+  end if;
   perform realtime.send(e.payload, e.payload ->> 'event_type', 'pgflow:run:' || e.run_id, false)
   from (
     select r.run_id,
@@ -32,6 +30,9 @@ end $$;
 create or replace function flowc.emit_steps(run_ids uuid[], step_slugs text[]) returns void
 language plpgsql as $$
 begin
+  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null then
+    return;
+  end if;
   perform realtime.send(e.payload, e.event, 'pgflow:run:' || e.run_id, false)
   from (
     select s.run_id, format('step:%s:%s', s.step_slug, s.status) as event,

@@ -224,7 +224,7 @@ begin
     perform flowc.archive_messages(queues, messages);
   end if;
   if runs is not null then
-    if flowc.events_wanted() then
+    if to_regnamespace('realtime') is not null then
       perform flowc.emit_steps(runs, steps);
     end if;
     if leading_runs is not null then

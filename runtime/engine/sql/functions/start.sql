@@ -14,9 +14,11 @@ end $$;
 -- A run id that exists already starts nothing and is reported as existing; a NULL
 -- one is made up. With a time to start at, or to wait before it, the runs are only
 -- scheduled. headers[i] is what the i-th run carries besides its input, if anything.
+-- A quiet start wakes nobody: a claim follows in the same transaction, which takes
+-- what it made, or wakes others for what it leaves.
 create or replace function flowc.start(
   flow_slug text, inputs jsonb[], run_ids uuid[],
-  start_at timestamptz default null, start_in interval default null, headers jsonb[] default null)
+  start_at timestamptz default null, start_in interval default null, headers jsonb[] default null, quiet boolean default false)
 returns table (n int, run_id uuid, existed boolean, status text, scheduled_at timestamptz)
 language plpgsql as $$
 #variable_conflict use_column
@@ -28,6 +30,9 @@ declare
   ids        uuid[];
   fresh      uuid[];
 begin
+  if start.quiet then
+    perform set_config('flowc.quiet', 'on', true);
+  end if;
   perform pg_advisory_xact_lock_shared(1, hashtext(start.flow_slug));
   select count(*), coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0), false),
          coalesce(not bool_or(s.deps_count = 0 and (s.required_input_pattern is not null or s.forbidden_input_pattern is not null)), false)
@@ -120,7 +125,7 @@ end $$;
 create or replace function flowc.begin_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
-  if flowc.events_wanted() then
+  if to_regnamespace('realtime') is not null then
     perform flowc.emit_runs(begin_runs.run_ids);
   end if;
   perform flowc.advance(begin_runs.run_ids);
@@ -192,13 +197,15 @@ begin
     select start_plain.flow_slug, t.message_id, clock_timestamp() + make_interval(secs => t.delay), t.run_id, t.step_slug, t.task_index from task t)
   select array_agg(m.run_id) into fresh from made m;
   if fresh is not null then
-    if flowc.events_wanted() then
+    if to_regnamespace('realtime') is not null then
       perform flowc.emit_runs(fresh);
       perform flowc.emit_steps(array_agg(r.run_id order by r.n, s.step_index), array_agg(s.step_slug order by r.n, s.step_index))
       from unnest(fresh) with ordinality r(run_id, n) cross join pgflow.steps s
       where s.flow_slug = start_plain.flow_slug and s.deps_count = 0;
     end if;
-    perform flowc.wake_flows(array[start_plain.flow_slug]);
+    if current_setting('flowc.quiet', true) is distinct from 'on' then
+      perform flowc.wake_flows(array[start_plain.flow_slug]);
+    end if;
   end if;
   return fresh;
 end $$;

@@ -8,7 +8,7 @@
 create or replace function flowc.spawn_tasks(flow_slugs text[], run_ids uuid[], step_slugs text[], tasks int[], delays int[]) returns void
 language plpgsql as $$
 begin
-  if flowc.events_wanted() then
+  if to_regnamespace('realtime') is not null then
     perform flowc.emit_steps(spawn_tasks.run_ids, spawn_tasks.step_slugs);
   end if;
   with task as materialized (
@@ -135,7 +135,7 @@ language plpgsql as $$
 declare
   waited_for uuid[];
 begin
-  if flowc.events_wanted() then
+  if to_regnamespace('realtime') is not null then
     perform flowc.emit_runs(announce_end.run_ids);
   end if;
   if not exists (select from flowc.waiters) then
@@ -216,7 +216,7 @@ begin
     exit when runs is null;
 
     total := total + cardinality(runs);
-    if flowc.events_wanted() then
+    if to_regnamespace('realtime') is not null then
       perform flowc.emit_steps(runs, steps);
     end if;
     perform flowc.settle(runs, steps, false);
@@ -238,7 +238,7 @@ begin
   set status = 'failed', failed_at = clock_timestamp(), error_message = u.error
   from unnest(fail_steps.run_ids, fail_steps.step_slugs, fail_steps.errors) u(run_id, step_slug, error)
   where st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug;
-  if flowc.events_wanted() then
+  if to_regnamespace('realtime') is not null then
     perform flowc.emit_steps(fail_steps.run_ids, fail_steps.step_slugs);
   end if;
   perform flowc.fail_runs(fail_steps.run_ids);
@@ -269,7 +269,7 @@ begin
   from unnest(skip_steps.run_ids, skip_steps.step_slugs, skip_steps.errors) u(run_id, step_slug, error)
   where st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug;
   perform flowc.archive_tasks(skip_steps.run_ids, skip_steps.step_slugs);
-  if flowc.events_wanted() then
+  if to_regnamespace('realtime') is not null then
     perform flowc.emit_steps(skip_steps.run_ids, skip_steps.step_slugs);
   end if;
 end $$;
@@ -304,7 +304,7 @@ begin
   if runs is null then
     return 0;
   end if;
-  if flowc.events_wanted() then
+  if to_regnamespace('realtime') is not null then
     perform flowc.emit_steps(runs, steps);
   end if;
   perform flowc.archive_tasks(runs, steps);
