@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"bufio"
+	"crypto/rand"
 	"fmt"
 	"math"
 	"strings"
@@ -179,6 +181,23 @@ func (o *startOptions) runID(slug string) (uuid.UUID, error) {
 		return id, fmt.Errorf("flowc: making a run id: %w", err)
 	}
 	return id, nil
+}
+
+// manyIDs are the ids of n runs that are started together.
+func (o *startOptions) manyIDs(slug string, n int) ([]uuid.UUID, error) {
+	ids := make([]uuid.UUID, n)
+	random := bufio.NewReader(rand.Reader) // which is asked once for many of them
+	for i := range ids {
+		if o.keys != nil {
+			ids[i] = keyed(slug, o.keys[i])
+			continue
+		}
+		var err error
+		if ids[i], err = uuid.NewV7FromReader(random); err != nil {
+			return nil, fmt.Errorf("flowc: making a run id: %w", err)
+		}
+	}
+	return ids, nil
 }
 
 func parseRunID(id string) (uuid.UUID, error) {

@@ -151,19 +151,22 @@ func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In
 	case o.keys != nil && len(o.keys) != len(inputs):
 		return nil, optionError("WithKeys has %d keys for %d inputs", len(o.keys), len(inputs))
 	}
-	ids := make([]uuid.UUID, len(inputs))
+	ids, err := o.manyIDs(slug, len(inputs))
+	if err != nil {
+		return nil, err
+	}
 	values := make([]any, len(inputs))
 	for i, in := range inputs {
 		values[i] = in
-		if o.keys != nil {
-			ids[i] = keyed(slug, o.keys[i])
-		} else if ids[i], err = uuid.NewV7(); err != nil {
-			return nil, fmt.Errorf("flowc: making a run id: %w", err)
-		}
 	}
-	ctx, carried, end := traceStart(ctx, slug, uuid.UUIDs(ids).Strings())
-	defer func() { end(err) }()
-	o.carry(carried)
+	if tracer.Load() != nil {
+		traced, carried, end := traceStart(ctx, slug, uuid.UUIDs(ids).Strings())
+		defer func() { end(err) }()
+		ctx = traced
+		o.carry(carried)
+	} else {
+		o.carry(nil)
+	}
 	return startAll(ctx, db, slug, values, ids, output, o)
 }
 
@@ -171,7 +174,7 @@ func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In
 // those that did not simply start.
 const startSQL = `
 SELECT n, existed, scheduled_at
-FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5)` + worthTelling
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5)` + worthTelling
 
 const worthTelling = `
 WHERE n = 1 OR existed OR scheduled_at IS NOT NULL`
@@ -184,12 +187,12 @@ ORDER BY n`
 // startCarryingSQL is the same for runs that carry headers.
 const startCarryingSQL = `
 SELECT n, existed, scheduled_at
-FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5, headers => $6::text[]::jsonb[])` + worthTelling
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, headers => $6)` + worthTelling
 
 // startQuietlySQL is the same for runs that a claim follows.
 const startQuietlySQL = `
 SELECT n, existed, scheduled_at
-FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], headers => $4::text[]::jsonb[], quiet => true)` + worthTelling
+FROM flowc.start($1, $2, $3::text[]::uuid[], headers => $4, quiet => true)` + worthTelling
 
 type started struct {
 	N           int
@@ -207,21 +210,24 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 	if err := checkFlowSlug(slug); err != nil {
 		return nil, err
 	}
-	runs := make([]*Run[Out], len(inputs))
+	runs, made := make([]*Run[Out], len(inputs)), make([]Run[Out], len(inputs))
 	texts, sent := make([]string, 0, len(inputs)), make([]string, 0, len(inputs))
 	first := make([]int, 0, len(inputs)) // the place of each sent run among the inputs
-	seen := make(map[uuid.UUID]bool, len(ids))
+	seen := map[uuid.UUID]bool{}         // only keys can give an id twice
 	total := 0
 	for i, input := range inputs {
 		raw, err := encode(input)
 		if err != nil {
 			return nil, &InputError{Flow: slug, Index: i, Err: err}
 		}
-		runs[i] = &Run[Out]{db: db, id: ids[i], flow: slug, output: output, existed: seen[ids[i]]}
-		if seen[ids[i]] {
+		made[i] = Run[Out]{db: db, id: ids[i], flow: slug, output: output, existed: seen[ids[i]]}
+		runs[i] = &made[i]
+		if made[i].existed {
 			continue
 		}
-		seen[ids[i]] = true
+		if o.keys != nil {
+			seen[ids[i]] = true
+		}
 		if total += len(raw); total > maxStartBytes {
 			return nil, &InputError{Flow: slug, Index: i, Err: errTooManyBytes}
 		}
@@ -244,8 +250,10 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 			scheduled[run.id] = *row.ScheduledAt
 		}
 	}
-	for _, run := range runs {
-		run.scheduledAt = scheduled[run.id]
+	if len(scheduled) > 0 {
+		for _, run := range runs {
+			run.scheduledAt = scheduled[run.id]
+		}
 	}
 	return runs, nil
 }

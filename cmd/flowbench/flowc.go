@@ -520,6 +520,6 @@ func plainStart(ctx context.Context, pool *pgxpool.Pool, in payload) error {
 	var at *time.Time
 	return pool.QueryRow(ctx, `
 SELECT n, existed, scheduled_at
-FROM flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_at => $4, start_in => $5)
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5)
 WHERE n = 1 OR existed OR scheduled_at IS NOT NULL`, job.Slug, []string{string(raw)}, []string{id.String()}, (*time.Time)(nil), (*time.Duration)(nil)).Scan(&n, &existed, &at)
 }

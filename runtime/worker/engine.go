@@ -120,7 +120,7 @@ func readClaimed(rows pgx.Rows) (tasks []claimed, err error) {
 
 const finishSQL = `
 SELECT n, accepted, task_status, retry_in
-FROM flowc.finish($1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10, $11)`
+FROM flowc.finish($1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11)`
 
 func (d *engineCalls) claimsAlong() bool { return true }
 
