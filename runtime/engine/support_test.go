@@ -36,7 +36,35 @@ func newDB(t testing.TB) *db {
 	pool := dbtest.Pool(t)
 	d := &db{t: t, pool: pool, q: pool}
 	d.exec(`insert into pgflow.workers (worker_id, queue_name, function_name) values ($1, 'tests', 'tests')`, worker)
+	t.Cleanup(func() { (&db{t: t, pool: pool, q: pool}).wellFormed(context.Background()) })
 	return d
+}
+
+// wellFormed holds what every row of a run, step or task has to be. The tables have no
+// constraints for it, which would be read in every statement that writes to them.
+func (d *db) wellFormed(ctx context.Context) {
+	d.t.Helper()
+	rows, err := d.q.Query(ctx, `
+		select w.found from (
+		  select 'run ' || r from pgflow.runs r
+		  where r.status not in ('started', 'failed', 'completed') or num_nulls(r.completed_at, r.failed_at) = 0
+		  union all
+		  select 'step ' || s from pgflow.step_states s
+		  where s.status not in ('created', 'started', 'completed', 'failed', 'skipped')
+		     or s.status = 'completed' and s.remaining_tasks <> 0
+		     or s.status in ('created', 'skipped') and s.remaining_tasks is not null
+		     or (s.status = 'skipped') <> (s.skip_reason is not null)
+		     or s.initial_tasks < 0
+		  union all
+		  select 'task ' || t from pgflow.step_tasks t
+		  where t.status not in ('queued', 'started', 'completed', 'failed')
+		     or t.output is not null and t.status not in ('completed', 'failed')
+		     or t.attempts_count < 0
+		     or num_nulls(t.completed_at, t.failed_at) = 0) w(found)`)
+	require.NoError(d.t, err)
+	wrong, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(d.t, err)
+	require.Empty(d.t, wrong)
 }
 
 // contract runs a test of the contract twice: in one transaction that is rolled
@@ -58,7 +86,9 @@ func contractWith(t *testing.T, script string, test func(t *testing.T, d *db)) {
 		tx, err := d.pool.Begin(t.Context())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, tx.Rollback(context.Background())) }()
-		test(t, &db{t: t, pool: d.pool, q: tx})
+		d := &db{t: t, pool: d.pool, q: tx}
+		test(t, d)
+		d.wellFormed(t.Context())
 	})
 	t.Run("many transactions", func(t *testing.T) {
 		test(t, &db{t: t, pool: d.pool, q: d.pool})
