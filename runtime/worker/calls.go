@@ -25,14 +25,13 @@ type calls interface {
 	heartbeat(ctx context.Context, id uuid.UUID, flows []string, tasks []*task) (pulse, error)
 	stop(ctx context.Context, id uuid.UUID) error
 
-	// claim takes up to so many tasks of each lane, which is a flow, without its
-	// steps in except, or a step. Steps are called flow.step.
-	claim(ctx context.Context, id uuid.UUID, lanes []string, limits []int32, except []string) ([]claimed, error)
+	// claim takes the tasks that are ordered.
+	claim(ctx context.Context, id uuid.UUID, o order) (answer, error)
 	readValues(ctx context.Context, runs, sources []string) ([]value, error)
-	// finish reports, and claims what next asks for in the same transaction. Where
-	// calls do not claim along, next is nil.
-	finish(ctx context.Context, id uuid.UUID, r report, next *ask) ([]verdict, []claimed, error)
-	claimsAlong() bool
+	// finish reports the results that are ordered, and may claim in the same
+	// transaction. The results of a run go to the same reporter, by its number, since
+	// reports of the same run would wait for each other.
+	finish(ctx context.Context, id uuid.UUID, reporter int, o order) (answer, error)
 	// claimsEagerly reports whether a start may have a claim go with it.
 	claimsEagerly() bool
 	release(ctx context.Context, id uuid.UUID, tasks []*task) error
@@ -57,9 +56,6 @@ type calls interface {
 
 	// What follows is the same for both.
 
-	// inTurn waits until it is this worker's turn to call, and returns the context for
-	// the call, after which the turn is given on with the function.
-	inTurn(ctx context.Context) (context.Context, func())
 	patiently(ctx context.Context, fn func() error) error
 	isBack() <-chan struct{}
 	observe(name string, err error)
@@ -83,6 +79,7 @@ type claimed struct {
 	ScheduledAt *time.Time
 	Headers     []byte
 	Waited      *float64 // seconds
+	Worker      *string  `db:"-"` // if several claimed together
 }
 
 // waited is for how long the task could have been claimed.
@@ -93,11 +90,13 @@ func (c claimed) waited() time.Duration {
 	return max(secondsToDuration(*c.Waited), 0)
 }
 
-// An ask is for a claim that follows a report.
+// An ask is for a claim of up to so many tasks of each lane, which is a flow, without
+// its steps in except, or a step. Steps are called flow.step.
 type ask struct {
 	deal
 	except []string
-	quiet  bool // whether it takes whatever the report makes work of, unless it is too much
+	kind   string // workers with the same can do each other's tasks; empty is none
+	quiet  bool   // whether it takes whatever a report makes work of, unless it is too much
 }
 
 // What a report is about, in arrays as flowc.finish takes them.
@@ -111,7 +110,7 @@ type report struct {
 	outputs  []*string
 	errors   []*string
 	delays   []*float64 // seconds
-	bytes    int        // of all outputs
+	bytes    int        // of all outputs and errors
 }
 
 // What became of a report that did not simply complete its task.

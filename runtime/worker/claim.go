@@ -36,6 +36,7 @@ type claimer struct {
 	found  int           // claims in a row that left something, as far as is known
 	poll   time.Duration // how long the last wait for nothing in particular was
 	asleep uint64        // the listener's connection for which the database knows that we sleep
+	alone  bool          // whether the next claim is to be made without others
 	stale  bool          // whether something else may be due next than when it was asked
 	due    <-chan time.Time
 }
@@ -76,21 +77,13 @@ func (c *claimer) slotsFree() bool {
 // there is nothing to fill them with.
 func (c *claimer) round() {
 	c.giveBackUnknown()
-	if !c.line.TryLock() {
-		// A reporter is about to take them for a claim that goes with its report.
-		c.line.Lock()
-		defer c.line.Unlock()
+	if c.leaveToReporters() {
 		return
 	}
-	turn, done := c.db.inTurn(c.hard)
-	free := c.takeSlots(c.config.Concurrency)
-	c.line.Unlock()
+	tasks, free, ok := c.take()
 	if free == 0 {
-		done()
 		return
 	}
-	tasks, ok := c.take(turn, free)
-	done()
 	c.giveSlots(free - len(tasks))
 	c.dispatch(tasks)
 	if len(tasks) > 0 {
@@ -116,21 +109,50 @@ func (c *claimer) round() {
 	}
 }
 
-// take claims tasks for the free slots, as far as limits leave room. A claim that
-// has begun is not broken off when the worker stops: the reply says what was
-// claimed.
-func (c *claimer) take(ctx context.Context, free int) (tasks []*task, ok bool) {
-	d := c.deal(free)
-	if len(d.names) == 0 {
-		return nil, true
+// leaveToReporters reports whether a reporter was about to take the free slots for a
+// claim that goes with its report, and waits until it has.
+func (c *claimer) leaveToReporters() (left bool) {
+	for i := range c.lines {
+		if line := &c.lines[i]; !line.TryLock() {
+			line.Lock()
+			left = true
+			line.Unlock()
+		} else {
+			line.Unlock()
+		}
 	}
-	began := time.Now()
-	rows, err := c.db.claim(ctx, c.id, d.names, d.limits, c.lanes.except)
+	return left
+}
+
+// take claims tasks for the slots that are free when it is the worker's turn, as far
+// as limits leave room. A claim that has begun is not broken off when the worker
+// stops: the reply says what was claimed.
+func (c *claimer) take() (tasks []*task, free int, ok bool) {
+	var d deal
+	var began time.Time
+	got, err := c.db.claim(c.hard, c.id, order{alone: c.alone, claim: func() *ask {
+		if c.ctx.Err() != nil {
+			return nil
+		}
+		if free = c.takeSlots(c.config.Concurrency); free == 0 {
+			return nil
+		}
+		if d = c.deal(free); len(d.names) == 0 {
+			return nil
+		}
+		began = time.Now()
+		return &ask{deal: d, except: c.lanes.except, kind: c.lanes.kind}
+	}})
+	// It may have failed for what others wanted.
+	c.alone = err != nil && got.shared
 	if err != nil {
 		c.lostClaim()
-		return nil, false
+		return nil, free, false
 	}
-	return c.accept(d, rows, began), true
+	if len(d.names) == 0 {
+		return nil, free, true
+	}
+	return c.accept(d, got, began), free, true
 }
 
 // giveBackUnknown gives back what claims took whose replies were lost. Until

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 	pingTimeout    = time.Second     // for that
 	closeTimeout   = time.Second     // for a connection that is given up
 
-	// turns is how many calls have their turn at once: as many as one busy worker makes.
+	// turns is how many calls besides reports and claims have their turn at once.
 	turns = 3
 	// turnTime is after how long a call gives its turn on: the database is slow, or
 	// waits for something, and others need not wait for it, too.
@@ -30,15 +32,19 @@ const (
 // conns are the connections of all workers of one pool in this process, which are
 // not the pool's, so that handlers which use that up cannot make a worker look dead.
 //
-// Workers take turns, a few calls at a time. Left alone, each would open connections
-// of its own, of which every one costs the database as much as a hundred calls before
-// it is of use, and all would make many small calls at once, instead of few that carry
-// what has come together meanwhile.
+// Workers make their reports and claims together, and take turns with all other calls.
+// Left alone, each would open connections of its own, of which every one costs the
+// database as much as a hundred calls before it is of use, and all would make many
+// small calls at once, instead of few that carry what has come together meanwhile.
 type conns struct {
 	key   connsKey
 	own   *pgxpool.Pool
 	turns chan struct{}
-	trip  atomic.Int64 // the fastest round trip, ns; 0 if not known
+	// Where reports and claims of several workers are put together.
+	reporting [reporters]counter
+	claiming  counter
+
+	trip atomic.Int64 // the fastest round trip, ns; 0 if not known
 
 	strict atomic.Bool // whether the pool's own transactions are stricter than read committed
 
@@ -64,6 +70,10 @@ func acquireConns(pool *pgxpool.Pool, prepared bool) (*conns, error) {
 	c := allConns[key]
 	if c == nil {
 		c = &conns{key: key, turns: make(chan struct{}, turns)}
+		c.claiming.call, c.claiming.turn = c.callTogether, turnTime
+		for i := range c.reporting {
+			c.reporting[i].call, c.reporting[i].turn = c.callTogether, turnTime
+		}
 		if err := c.open(); err != nil {
 			return nil, err
 		}
@@ -131,6 +141,16 @@ const readCommitted = `
 SELECT set_config('default_transaction_isolation', 'read committed', false)
 WHERE current_setting('default_transaction_isolation') <> 'read committed'`
 
+// suspect takes the other connections for as dead as one whose call ended so.
+func (c *conns) suspect(limited context.Context, err error) {
+	if limited.Err() != nil || pgerr.Transient(err) && pgerr.Code(err) == "" || pgerr.Class(err) == "57" {
+		c.own.Reset()
+	}
+}
+
+// isFar reports whether calls are mostly on their way.
+func (c *conns) isFar() bool { return c.trip.Load() > int64(farAway) }
+
 // measure learns how far away the database is.
 func (c *conns) measure(ctx context.Context, conn *pgx.Conn) error {
 	began := time.Now()
@@ -188,7 +208,7 @@ type turnKey struct{}
 // inTurn waits for a turn, which lasts until done is called, but no longer than
 // turnTime. Calls with the context that it returns are part of it.
 func (c *conns) inTurn(ctx context.Context) (_ context.Context, done func()) {
-	if ctx.Value(turnKey{}) != nil || c.trip.Load() > int64(farAway) {
+	if ctx.Value(turnKey{}) != nil || c.isFar() {
 		return ctx, func() {}
 	}
 	select {

@@ -149,17 +149,23 @@ CROSS JOIN LATERAL (SELECT count(*) FROM pgmq.set_vt(t.flow_slug, t.msg_id, o.ti
 WHERE v.hidden >= 0
 ORDER BY t.msg_id`
 
-func (d *contractCalls) claim(ctx context.Context, _ uuid.UUID, lanes []string, limits []int32, except []string) (tasks []claimed, err error) {
-	flows, limits, wanted := d.ask(lanes, limits, except)
+func (d *contractCalls) claim(ctx context.Context, _ uuid.UUID, o order) (a answer, err error) {
+	ctx, done := d.inTurn(ctx)
+	defer done()
+	next := o.claim()
+	if next == nil {
+		return a, nil
+	}
+	flows, limits, wanted := d.ask(next.names, next.limits, next.except)
 	workers := make([]string, len(flows))
 	for i, flow := range flows {
 		workers[i] = d.ids[flow]
 	}
 	err = d.call(ctx, "claim", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		tasks, err = rows(ctx, pool, pgx.RowToStructByPos[claimed], readSQL, flows, limits, workers, wanted, readFor)
+		a.tasks, err = rows(ctx, pool, pgx.RowToStructByPos[claimed], readSQL, flows, limits, workers, wanted, readFor)
 		return err
 	})
-	return tasks, err
+	return a, err
 }
 
 // ask says of which messages to read how many. A queue is read as a whole, or those

@@ -52,11 +52,15 @@ LEFT JOIN pgflow.steps s ON s.flow_slug = f.flow_slug AND s.step_slug = f.step_s
 	startAgainSQL = `SELECT count(*) FROM pgflow.start_tasks(flow_slug => $1, msg_ids => ARRAY[$2::bigint], worker_id => $3::text::uuid)`
 )
 
-func (d *contractCalls) claimsAlong() bool { return false }
-
 func (d *contractCalls) claimsEagerly() bool { return false }
 
-func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, r report, _ *ask) (verdicts []verdict, _ []claimed, err error) {
+func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, _ int, o order) (a answer, err error) {
+	ctx, done := d.inTurn(ctx)
+	defer done()
+	r, _ := o.results(wholeCall)
+	if len(r.runs) == 0 {
+		return a, nil
+	}
 	limit := most + time.Duration(r.bytes)*time.Second/slowest
 	err = d.call(ctx, "finish", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
 		completed, failed, final := r.split()
@@ -71,18 +75,18 @@ func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, r report, _ *as
 			if err != nil {
 				return err
 			}
-			verdicts = append(verdicts, told...)
+			a.verdicts = append(a.verdicts, told...)
 		}
 		for _, i := range final {
 			told, err := d.exhaust(ctx, pool, r, i)
 			if err != nil {
 				return err
 			}
-			verdicts = append(verdicts, told)
+			a.verdicts = append(a.verdicts, told)
 		}
 		return nil
 	})
-	return verdicts, nil, err
+	return a, err
 }
 
 // split are the places of the tries that completed, that failed, and that failed for

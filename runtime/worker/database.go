@@ -43,10 +43,15 @@ func (w *Worker) connect(prepared bool) (*database, error) {
 	return &database{Worker: w, conns: c, places: make(chan struct{}, connections), broken: map[string]bool{}}, nil
 }
 
-// call runs fn with a deadline.
+// call runs fn in its turn, with a deadline.
 func (d *database) call(ctx context.Context, name string, limit time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
 	ctx, done := d.inTurn(ctx)
 	defer done()
+	return d.callNow(ctx, name, limit, fn)
+}
+
+// callNow runs fn with a deadline.
+func (d *database) callNow(ctx context.Context, name string, limit time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	began := time.Now()
@@ -62,9 +67,8 @@ func (d *database) call(ctx context.Context, name string, limit time.Duration, f
 	if ctx.Err() != nil && err != nil {
 		return err
 	}
-	if err != nil && (limited.Err() != nil || pgerr.Transient(err) && pgerr.Code(err) == "" || pgerr.Class(err) == "57") {
-		// The other connections are likely as dead as this one.
-		d.own.Reset()
+	if err != nil {
+		d.suspect(limited, err)
 	}
 	d.observe(name, err)
 	return err

@@ -27,9 +27,15 @@
 // flush instead of two, and nobody is notified. They do so only if the worker does the
 // flow as a whole, without limits and delays. If that fails, the run is started alone.
 //
-// Workers of one pool share their connections, and take turns: three calls at a time,
-// unless calls take long. Whoever waits for its turn takes slots and results only when
-// it comes, so that a call carries what has come together meanwhile.
+// Workers of one pool share their connections, and make their calls together: there are
+// two counters for reports and one for claims, as many as one busy worker has, and each
+// makes one call at a time, unless calls take long. Who comes meanwhile is served by the
+// next, with all others who wait. Slots and results are taken only then, so that a call
+// carries what has come together until it is made. Workers that serve the same are one
+// claim, whose tasks go round among them; those that differ claim in one transaction. A
+// call that fails is repeated by each for itself, so that what the database refuses to
+// one harms no other; a worker that stops leaves the others alone. All other calls take
+// turns.
 //
 // A worker without work makes a heartbeat every 1.5 s, which also says whether there
 // is something to recover or to start, and looks for work itself every 2 s.
@@ -65,9 +71,12 @@
 //     spares passing over what is in hand, but no gain was more than the noise.
 //   - A try is one goroutine and a timer, not two goroutines that wait for each other; a
 //     claim is read without reflection: 17 to 11 µs of the worker's time a job.
-//   - What is left is what a report with a claim costs whatever it carries, about a
-//     millisecond of the database's time when several take turns on two processors,
-//     and that a claim passes over a thousand messages that others have in hand.
+//   - Reports and claims of several workers are one call, where each had made its own of
+//     60 tasks or fewer, and had waited for its turn: 77 to 67 µs of the database's time
+//     a job, and 0.78 to 0.89 of the rate of one worker (0.90 and 0.92 in other runs).
+//     One worker alone costs what it did.
+//   - What is left is that a claim which finds its counter free is made for the slots of
+//     one worker, and that it passes over a thousand messages that others have in hand.
 //   - From start to handler on an idle system it took 2.1 to 2.6 ms: 1.45 the start, 0.02
 //     the notification, 0.04 waking the claimer, 0.97 the claim, 0.07 until the handler.
 //     It is processors and caches that have gone cold: in a row, a start takes 0.45

@@ -46,7 +46,7 @@ func (s *session) Offer(flow string) *eager.Claim {
 	var rows []claimed
 	return &eager.Claim{
 		SQL:   claimSQL,
-		Args:  claimArgs(s.id, ask{deal: deal{[]string{flow}, []int32{int32(a.free)}}}, true),
+		Args:  claimArgs([]string{s.id.String()}, deal{[]string{flow}, []int32{int32(a.free)}}, nil, true),
 		Limit: least,
 		Alive: s.hard,
 		Read: func(r pgx.Rows) (err error) {
@@ -58,7 +58,7 @@ func (s *session) Offer(flow string) *eager.Claim {
 			if err != nil {
 				rows = nil
 			}
-			s.claimedWith(a, rows, err == nil || !pgerr.Transient(err))
+			s.claimedWith(a, answer{tasks: rows}, err == nil || !pgerr.Transient(err))
 		},
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/engine"
-	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
 
 // How long calls may take.
@@ -81,79 +80,9 @@ func (l *limit) learn(began time.Time, had time.Duration, err error) {
 	}
 }
 
-const claimSQL = `
-SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from,
-       scheduled_at, headers, waited
-FROM flowc.claim($1::text[]::uuid[], $2, $3, $4, $5)`
-
-func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, flows []string, limits []int32, except []string) (tasks []claimed, err error) {
-	began, limit := time.Now(), d.claims.get()
-	err = d.call(ctx, "claim", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		rows, err := pool.Query(ctx, claimSQL, claimArgs(id, ask{deal: deal{flows, limits}, except: except}, false)...)
-		if err != nil {
-			return err
-		}
-		tasks, err = readClaimed(rows)
-		return err
-	})
-	d.claims.learn(began, limit, err)
-	return tasks, err
-}
-
-// claimArgs are the arguments of claimSQL.
-func claimArgs(id uuid.UUID, a ask, wake bool) []any {
-	return []any{[]string{id.String()}, a.names, a.limits, notNil(a.except), wake}
-}
-
-// readClaimed reads what claimSQL gives.
-func readClaimed(rows pgx.Rows) (tasks []claimed, err error) {
-	var c claimed
-	_, err = pgx.ForEachRow(rows, []any{
-		&c.Flow, &c.RunID, &c.Step, &c.Index, &c.MessageID, &c.Attempt, &c.Tries, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
-		&c.ScheduledAt, &c.Headers, &c.Waited,
-	}, func() error {
-		tasks = append(tasks, c)
-		return nil
-	})
-	return tasks, err
-}
-
-const finishSQL = `
-SELECT n, accepted, task_status, retry_in
-FROM flowc.finish($1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11)`
-
-func (d *engineCalls) claimsAlong() bool { return true }
-
 // A start goes over the program's connections, as they are. Behind a pooler it could
 // not be prepared with what goes with it.
 func (d *engineCalls) claimsEagerly() bool { return d.key.prepared && !d.strict.Load() }
-
-func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *ask) (verdicts []verdict, tasks []claimed, err error) {
-	began, limit := time.Now(), d.reports.get()
-	err = d.call(ctx, "finish", limit+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
-		args := []any{[]string{id.String()}, r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays, next != nil && next.quiet}
-		if !slices.ContainsFunc(r.outcomes, func(outcome string) bool { return outcome != try.Completed }) {
-			args[6], args[8], args[9] = nil, nil, nil // what is usual need not be said
-		}
-		if next == nil {
-			verdicts, err = rows(ctx, pool, pgx.RowToStructByPos[verdict], finishSQL, args...)
-			return err
-		}
-		// Statements that are sent together are one transaction, and one round trip.
-		var batch pgx.Batch
-		batch.Queue(finishSQL, args...).Query(func(r pgx.Rows) (err error) {
-			verdicts, err = pgx.CollectRows(r, pgx.RowToStructByPos[verdict])
-			return err
-		})
-		batch.Queue(claimSQL, claimArgs(id, *next, next.quiet)...).Query(func(r pgx.Rows) (err error) {
-			tasks, err = readClaimed(r)
-			return err
-		})
-		return pool.SendBatch(ctx, &batch).Close()
-	})
-	d.reports.learn(began, limit, err)
-	return verdicts, tasks, err
-}
 
 func (d *engineCalls) release(ctx context.Context, id uuid.UUID, tasks []*task) error {
 	messages, attempts := keys(tasks)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// claimAlong is how many results a report may have for a claim to go with it. What
+// claimAlong is how many results a call may report for claims to go along. What
 // a transaction and a round trip cost is much for few tasks; for many, it matters
 // more that they do not wait for each other.
 const claimAlong = 100
@@ -54,11 +54,11 @@ func (s *session) searched() bool {
 }
 
 // accept takes in hand what a claim brought that began at a time.
-func (s *session) accept(d deal, rows []claimed, began time.Time) (tasks []*task) {
-	s.stats.claimed.Add(int64(len(rows)))
+func (s *session) accept(d deal, a answer, began time.Time) (tasks []*task) {
+	s.stats.claimed.Add(int64(len(a.tasks)))
 	got := map[string]int{}
 	var lag time.Duration
-	for _, row := range rows {
+	for _, row := range a.tasks {
 		// The lease began after the claim did: the deadline is never behind it.
 		t := &task{claimed: row, served: s.services[row.Flow].steps[row.Step]}
 		t.begin(s.tries, began.Add(time.Duration(row.Timeout)*time.Second))
@@ -71,6 +71,9 @@ func (s *session) accept(d deal, rows []claimed, began time.Time) (tasks []*task
 		tasks = append(tasks, t)
 	}
 	s.health.lag.Store(int64(lag))
+	if a.got != nil {
+		d, got = a.dealt, a.got // what others asked for tells of the lanes, too
+	}
 	s.intake.mu.Lock()
 	defer s.intake.mu.Unlock()
 	s.intake.shares.filled(d, got)
@@ -162,10 +165,10 @@ type along struct {
 }
 
 // claimWith takes the free slots for a claim that goes with a report of these
-// results. It is nil if the claimer is to see to them: if there are many results or
-// none, no slots, or limits, of which two claims at once could take too much.
+// results. It is nil if the claimer is to see to them: if there are no
+// results, no slots, or limits, of which two claims at once could take too much.
 func (s *session) claimWith(results []result) *along {
-	if len(results) == 0 || len(results) > claimAlong || s.lanes.limited() || !s.db.claimsAlong() {
+	if len(results) == 0 || s.lanes.limited() {
 		return nil
 	}
 	free := s.takeSlots(s.config.Concurrency)
@@ -178,7 +181,7 @@ func (s *session) claimWith(results []result) *along {
 	}
 	a := &along{free: free, began: time.Now()}
 	a.deal = s.deal(free)
-	a.except = s.lanes.except
+	a.except, a.kind = s.lanes.except, s.lanes.kind
 	a.quiet = len(a.except) == 0
 	asked := map[string]bool{}
 	for _, name := range a.names {
@@ -191,7 +194,7 @@ func (s *session) claimWith(results []result) *along {
 }
 
 // claimedWith takes what the claim brought; ok is false if nobody knows what.
-func (s *session) claimedWith(a *along, rows []claimed, ok bool) {
+func (s *session) claimedWith(a *along, got answer, ok bool) {
 	defer s.endAlong()
 	if !ok {
 		s.lostClaim()
@@ -199,7 +202,7 @@ func (s *session) claimedWith(a *along, rows []claimed, ok bool) {
 		s.nudge()
 		return
 	}
-	tasks := s.accept(a.deal, rows, a.began)
+	tasks := s.accept(a.deal, got, a.began)
 	s.giveSlots(a.free - len(tasks))
 	if !s.enter() {
 		return // they are in hand, and given back with what is left there

@@ -20,6 +20,7 @@ type lanes struct {
 	ofStep map[string]string // the lane of a step, flow.step, if it has its own
 	limits map[string]int    // of flows
 	except []string          // steps that are not claimed with their flows
+	kind   string            // what workers have in common that can do each other's tasks
 
 	mu   sync.Mutex
 	busy map[string]int // by lane, and by flow
@@ -53,10 +54,16 @@ func (l *lanes) add(flow string, all, served []string, limit func(step string) i
 	}
 }
 
-// sort puts everything into an order that depends on nothing.
+// sort puts everything into an order that depends on nothing. Then nothing is added.
 func (l *lanes) sort() {
 	slices.SortFunc(l.all, func(a, b lane) int { return strings.Compare(a.name, b.name) })
 	slices.Sort(l.except)
+	if !l.limited() {
+		for _, lane := range l.all {
+			l.kind += lane.name + " "
+		}
+		l.kind += "- " + strings.Join(l.except, " ")
+	}
 }
 
 // of is the lane that a task came through.

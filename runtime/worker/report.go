@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 	"github.com/flowc-dev/flowc/runtime/internal/try"
@@ -13,30 +14,58 @@ import (
 const (
 	maxReports     = 1000
 	maxReportBytes = 16 << 20
+	// apartTime is how long a worker reports without others when it had a result that
+	// the database refuses: more may follow, and each makes a whole call fail.
+	apartTime = 10 * time.Second
 )
 
-// report hands results to the database, as many at once as there are, until
-// there will be no more. While the database is away it holds what it has. When
-// ctx ends it gives up; it returns how many results were not reported.
-func (s *session) report(ctx context.Context, results <-chan result) (unreported int) {
-	var next []result // read from the channel, and not reported yet
+// A reporter hands results to the database. It is one goroutine.
+type reporter struct {
+	*session
+	number int
+	next   []result  // read from the channel, and not reported yet
+	apart  time.Time // until when it reports without others
+}
+
+// report reports results, as many at once as there are, until there will be no more.
+// While the database is away it holds what it has. When ctx ends it gives up; it
+// returns how many results were not reported.
+func (r *reporter) report(ctx context.Context) (unreported int) {
+	results, line := r.results[r.number], &r.lines[r.number]
 	for {
-		if len(next) == 0 {
-			r, more := <-results
+		if len(r.next) == 0 {
+			first, more := <-results
 			if !more {
 				return unreported
 			}
-			next = append(next, r)
+			r.next = append(r.next, first)
 		}
-		s.line.Lock()
-		turn, done := s.db.inTurn(ctx)
-		next = waiting(next, results)
-		b := batchOf(cut(next))
-		next = next[len(b.all):]
-		along := s.claimWith(b.finished)
-		s.line.Unlock()
-		unreported += s.reportBatch(turn, b, along)
-		done()
+		var b batch
+		var next *along
+		line.Lock()
+		got, err := r.db.finish(ctx, r.id, r.number, order{
+			alone: time.Now().Before(r.apart),
+			results: func(space space) (report, bool) {
+				r.next = waiting(r.next, results)
+				some := cut(r.next, space)
+				if len(some) == 0 {
+					return report{}, false
+				}
+				b, r.next = batchOf(some), r.next[len(some):]
+				line.Unlock()
+				return reportOf(b.finished), true
+			},
+			claim: func() *ask {
+				if next = r.claimWith(b.finished); next == nil {
+					return nil
+				}
+				return &next.ask
+			},
+		})
+		if next != nil {
+			r.claimedWith(next, got, err == nil)
+		}
+		unreported += r.reported(ctx, b, got, err, next != nil)
 	}
 }
 
@@ -64,11 +93,12 @@ func waiting(next []result, results <-chan result) []result {
 	return next
 }
 
-// cut is the part of the results that goes into one report, at least one.
-func cut(results []result) []result {
+// cut is the part of the results for which a call has space.
+func cut(results []result, space space) []result {
 	size := 0
 	for i, r := range results {
-		if size += len(r.Output) + len(r.Err); i > 0 && size > maxReportBytes || i == maxReports {
+		size += len(r.Output) + len(r.Err)
+		if i == space.results || size > space.bytes && (i > 0 || !space.first) {
 			return results[:i]
 		}
 	}
@@ -96,16 +126,20 @@ func batchOf(results []result) batch {
 	return b
 }
 
-// reportBatch reports a batch and takes it out of the worker's hand. It returns how
-// many results could not be reported before ctx ended.
-func (s *session) reportBatch(ctx context.Context, b batch, next *along) (unreported int) {
-	for _, r := range b.lost {
-		s.lost(r)
+// reported is for a batch whose report has ended so: it sees to what is left to do,
+// and takes the batch out of the worker's hand. It returns how many results could not
+// be reported before ctx ended.
+func (r *reporter) reported(ctx context.Context, b batch, got answer, err error, claimed bool) (unreported int) {
+	for _, one := range b.lost {
+		r.lost(one)
 	}
-	unreported = s.finish(ctx, b.finished, next)
-	s.giveBack(ctx, b.released)
-	for _, r := range b.all {
-		s.hand.remove(r.task)
+	unreported = r.finish(ctx, b.finished, got, err)
+	if len(b.finished) > 0 && (err != nil || !claimed) {
+		r.nudge() // what was finished may have made work
+	}
+	r.giveBack(ctx, b.released)
+	for _, one := range b.all {
+		r.hand.remove(one.task)
 	}
 	return unreported
 }
@@ -134,54 +168,59 @@ func (s *session) giveBack(ctx context.Context, released []result) {
 	}
 }
 
-// finish reports results that are to be reported. One that the database refuses
-// does not harm the others: they are then reported one by one. The claim in next, if
-// there is one, goes with them.
-func (s *session) finish(ctx context.Context, results []result, next *along) (unreported int) {
+// finish is for results whose report has ended so. If it failed, it is repeated,
+// without what others had to report. One that the database refuses does not harm the
+// others: they are then reported one by one.
+func (r *reporter) finish(ctx context.Context, results []result, got answer, err error) (unreported int) {
 	if len(results) == 0 {
 		return 0
 	}
-	var verdicts []verdict
-	went := next != nil
-	repeated := -1
-	err := s.db.patiently(ctx, func() (err error) {
-		repeated++
-		if next == nil {
-			verdicts, _, err = s.db.finish(ctx, s.id, reportOf(results), nil)
-			return err
+	repeated := false
+	if err != nil {
+		failure := err
+		if got.shared && !pgerr.Transient(err) {
+			failure = nil // it may be for somebody else's
 		}
-		var rows []claimed
-		verdicts, rows, err = s.db.finish(ctx, s.id, reportOf(results), &next.ask)
-		s.claimedWith(next, rows, err == nil)
-		next = nil
-		return err
-	})
-	if !went || repeated > 0 {
-		s.nudge() // what was finished may have made work
+		err = r.db.patiently(ctx, func() (err error) {
+			if err, failure = failure, nil; err != nil {
+				return err
+			}
+			repeated = true
+			got, err = r.db.finish(ctx, r.id, r.number, orderOf(results))
+			return err
+		})
 	}
 	switch {
 	case err == nil:
-		s.note(results, verdicts, repeated > 0)
+		r.note(results, got.verdicts, repeated)
 		return 0
 	case ctx.Err() != nil:
 		return len(results)
 	case len(results) > 1:
-		for _, r := range results {
-			unreported += s.finish(ctx, []result{r}, nil)
+		for _, one := range results {
+			got, err := r.db.finish(ctx, r.id, r.number, orderOf([]result{one}))
+			unreported += r.finish(ctx, []result{one}, got, err)
 		}
 		return unreported
 	}
-	r := results[0]
-	if r.Outcome == try.Permanent {
-		s.log.LogAttrs(ctx, slog.LevelError, "the task's result could not be reported", append(r.task.attrs(), slog.String("error", err.Error()))...)
+	one := results[0]
+	if one.Outcome == try.Permanent {
+		r.log.LogAttrs(ctx, slog.LevelError, "the task's result could not be reported", append(one.task.attrs(), slog.String("error", err.Error()))...)
 		return 1
 	}
+	r.apart = time.Now().Add(apartTime)
 	what := "what came of the task cannot be recorded"
 	if pgerr.Unstorable(err) {
 		what = "the output cannot be stored"
 	}
-	r.Result = try.Result{Outcome: try.Permanent, Err: try.ErrorText(fmt.Errorf("flowc: %s: %w", what, err))}
-	return s.finish(ctx, []result{r}, nil)
+	one.Result = try.Result{Outcome: try.Permanent, Err: try.ErrorText(fmt.Errorf("flowc: %s: %w", what, err))}
+	got, err = r.db.finish(ctx, r.id, r.number, orderOf([]result{one}))
+	return r.finish(ctx, []result{one}, got, err)
+}
+
+// orderOf orders a report of these results, and nothing else.
+func orderOf(results []result) order {
+	return order{alone: true, results: func(space) (report, bool) { return reportOf(results), true }}
 }
 
 func reportOf(results []result) report {
@@ -196,13 +235,13 @@ func reportOf(results []result) report {
 		rep.runs[i], rep.steps[i], rep.indexes[i] = t.RunID, t.Step, int32(t.Index)
 		rep.messages[i], rep.attempts[i] = t.MessageID, t.Attempt
 		rep.outcomes[i] = r.Outcome
+		rep.bytes += len(r.Output) + len(r.Err)
 		if r.Delay != nil {
 			seconds := r.Delay.Seconds()
 			rep.delays[i] = &seconds
 		}
 		if r.Outcome == try.Completed {
 			rep.outputs[i] = &r.Output
-			rep.bytes += len(r.Output)
 		} else {
 			rep.errors[i] = &r.Err
 		}

@@ -35,7 +35,7 @@ type session struct {
 	work     *listen.Subscription
 	hand     *hand
 	intake   intake
-	line     sync.Mutex // held by whoever waits for a turn, to take slots or results then
+	lines    [reporters]sync.Mutex // each held by a reporter that waits for its turn
 	values   *values
 
 	slots   chan struct{} // a token for each free slot
@@ -139,8 +139,8 @@ func (s *session) run(ctx context.Context) error {
 	reported := make(chan int, reporters)
 	reporting, giveUp := context.WithCancel(hard)
 	defer giveUp()
-	for _, results := range s.results {
-		go func() { reported <- s.report(reporting, results) }()
+	for n := range s.results {
+		go func() { reported <- (&reporter{session: s, number: n}).report(reporting) }()
 	}
 
 	reticent := s.beEager()

@@ -1,0 +1,218 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/internal/try"
+)
+
+func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, o order) (answer, error) {
+	return d.counter(&d.claiming).serve(ctx, &visit{order: o, db: d, id: id, name: "claim", limit: &d.claims})
+}
+
+func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, reporter int, o order) (answer, error) {
+	return d.counter(&d.reporting[reporter]).serve(ctx, &visit{order: o, db: d, id: id, name: "finish", limit: &d.reports})
+}
+
+// counter is the given one, or one without others if the database is far away: calls
+// are mostly on their way then, and not in the database.
+func (d *engineCalls) counter(c *counter) *counter {
+	if d.isFar() {
+		return &counter{call: c.call, turn: c.turn}
+	}
+	return c
+}
+
+// callTogether makes one call for the workers that visit a counter together.
+func (c *conns) callTogether(ctx context.Context, visits []*visit) (err error) {
+	name, bytes, limit := visits[0].name, 0, time.Duration(0)
+	for _, v := range visits {
+		bytes += v.report.bytes
+		limit = max(limit, v.limit.get())
+	}
+	began := time.Now()
+	bounded := limit + time.Duration(bytes)*time.Second/slowest
+	fn := func(ctx context.Context, pool *pgxpool.Pool) error { return send(ctx, pool, visits) }
+	if len(visits) == 1 {
+		err = visits[0].db.callNow(ctx, name, bounded, fn)
+	} else {
+		limited, cancel := context.WithTimeout(ctx, bounded)
+		defer cancel()
+		if err = fn(limited, c.own); err != nil {
+			c.suspect(limited, err)
+		}
+		for _, v := range visits {
+			v.db.config.Metrics.Called(name, time.Since(began), err)
+			v.db.observe(name, err)
+		}
+	}
+	for _, v := range visits {
+		v.limit.learn(began, limit, err)
+	}
+	return err
+}
+
+// A statement is one of a call, with what reads its rows.
+type statement struct {
+	sql  string
+	args []any
+	read func(pgx.Rows) error
+}
+
+// send sends what visitors want: one report, and claims.
+func send(ctx context.Context, pool *pgxpool.Pool, visits []*visit) error {
+	var all []statement
+	// What reports make work of is announced unless somebody here takes it.
+	quiet := !slices.ContainsFunc(visits, func(v *visit) bool { return v.next == nil || !v.next.quiet })
+	if slices.ContainsFunc(visits, func(v *visit) bool { return len(v.report.runs) > 0 }) {
+		all = append(all, finishStatement(visits, quiet))
+	}
+	for _, claimers := range byLanes(visits) {
+		all = append(all, claimStatement(claimers, quiet))
+	}
+	if len(all) == 1 {
+		rows, err := pool.Query(ctx, all[0].sql, all[0].args...)
+		if err != nil {
+			return err
+		}
+		return all[0].read(rows)
+	}
+	// Statements that are sent together are one transaction, and one round trip.
+	var batch pgx.Batch
+	for _, s := range all {
+		batch.Queue(s.sql, s.args...).Query(s.read)
+	}
+	return pool.SendBatch(ctx, &batch).Close()
+}
+
+const finishSQL = `
+SELECT n, accepted, task_status, retry_in
+FROM flowc.finish($1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+
+// finishStatement reports everybody's results; each gets the verdicts on its own.
+func finishStatement(visits []*visit, quiet bool) statement {
+	all, workers := visits[0].report, []string{visits[0].id.String()}
+	if len(visits) > 1 {
+		all, workers = report{}, nil
+		for _, v := range visits {
+			all = all.with(v.report)
+			workers = append(workers, slices.Repeat([]string{v.id.String()}, len(v.report.runs))...)
+		}
+	}
+	args := []any{workers, all.runs, all.steps, all.indexes, all.messages, all.attempts, all.outcomes, all.outputs, all.errors, all.delays, quiet}
+	if !slices.ContainsFunc(all.outcomes, func(outcome string) bool { return outcome != try.Completed }) {
+		args[6], args[8], args[9] = nil, nil, nil // what is usual need not be said
+	}
+	return statement{finishSQL, args, func(r pgx.Rows) error {
+		verdicts, err := pgx.CollectRows(r, pgx.RowToStructByPos[verdict])
+		for _, one := range verdicts {
+			for _, v := range visits {
+				if n := len(v.report.runs); one.N > n {
+					one.N -= n
+					continue
+				}
+				v.answer.verdicts = append(v.answer.verdicts, one)
+				break
+			}
+		}
+		return err
+	}}
+}
+
+func (r report) with(other report) report {
+	return report{
+		runs: append(r.runs, other.runs...), steps: append(r.steps, other.steps...), indexes: append(r.indexes, other.indexes...),
+		messages: append(r.messages, other.messages...), attempts: append(r.attempts, other.attempts...),
+		outcomes: append(r.outcomes, other.outcomes...), outputs: append(r.outputs, other.outputs...),
+		errors: append(r.errors, other.errors...), delays: append(r.delays, other.delays...), bytes: r.bytes + other.bytes,
+	}
+}
+
+// byLanes are the visitors that claim, those together that can do each other's tasks.
+func byLanes(visits []*visit) (groups [][]*visit) {
+	for _, v := range visits {
+		if v.next == nil {
+			continue
+		}
+		i := slices.IndexFunc(groups, func(g []*visit) bool { return g[0].next.kind == v.next.kind && v.next.kind != "" })
+		if i < 0 {
+			groups = append(groups, []*visit{v})
+			continue
+		}
+		groups[i] = append(groups[i], v)
+	}
+	return groups
+}
+
+// The worker is only told where there are several.
+const claimSQL = `
+SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from,
+       scheduled_at, headers, waited, CASE WHEN cardinality($1::text[]) > 1 THEN worker_id::text END
+FROM flowc.claim($1::text[]::uuid[], $2, $3, $4, $5)`
+
+// claimArgs are the arguments of claimSQL: the workers, one for each slot or one for
+// all, and what they want.
+func claimArgs(workers []string, d deal, except []string, wake bool) []any {
+	return []any{workers, d.names, d.limits, notNil(except), wake}
+}
+
+// claimStatement claims for workers with the same lanes, which take turns at what
+// there is.
+func claimStatement(visits []*visit, wake bool) statement {
+	first := visits[0]
+	if len(visits) == 1 {
+		return statement{claimSQL, claimArgs([]string{first.id.String()}, first.next.deal, first.next.except, wake), func(r pgx.Rows) (err error) {
+			first.answer.tasks, err = readClaimed(r)
+			return err
+		}}
+	}
+	var whole deal
+	var slots []int
+	of := map[string]*visit{}
+	for _, v := range visits {
+		whole = whole.with(v.next.deal)
+		slots = append(slots, v.next.total())
+		of[v.id.String()] = v
+	}
+	var workers []string
+	for len(workers) < whole.total() {
+		for i, v := range visits {
+			if slots[i] > 0 {
+				slots[i]--
+				workers = append(workers, v.id.String())
+			}
+		}
+	}
+	return statement{claimSQL, claimArgs(workers, whole, first.next.except, wake), func(r pgx.Rows) error {
+		tasks, err := readClaimed(r)
+		got := map[string]int{} // by flow, which is the lane: whoever has others has no kind
+		for _, t := range tasks {
+			got[t.Flow]++
+			a := &of[*t.Worker].answer
+			a.tasks = append(a.tasks, t)
+		}
+		for _, v := range visits {
+			v.answer.dealt, v.answer.got = whole, got
+		}
+		return err
+	}}
+}
+
+// readClaimed reads what claimSQL gives.
+func readClaimed(rows pgx.Rows) (tasks []claimed, err error) {
+	var c claimed
+	_, err = pgx.ForEachRow(rows, []any{
+		&c.Flow, &c.RunID, &c.Step, &c.Index, &c.MessageID, &c.Attempt, &c.Tries, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
+		&c.ScheduledAt, &c.Headers, &c.Waited, &c.Worker,
+	}, func() error {
+		tasks = append(tasks, c)
+		return nil
+	})
+	return tasks, err
+}
