@@ -78,6 +78,30 @@ func TestReportsOfOneTaskTogether(t *testing.T) {
 	require.Equal(t, "b0", r.queued())
 }
 
+// TestWaitingForWhatEnds: a waiter that comes while a run ends either is told of it or
+// sees it, whoever is first.
+func TestWaitingForWhatEnds(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	const complete = `select status from pgflow.complete_task($1, 'a', 0, '1')`
+	f := d.flow("f").step("a")
+	r := f.start(`{}`).begin()
+	first, tx := d.transaction()
+	require.Equal(t, "completed", first.table(complete, r.id))
+	await := d.meanwhile(`select flowc.await_run($1)`, r.id)
+	require.NoError(t, tx.Commit(t.Context()))
+	<-await
+	require.Empty(t, d.table(`select run_id from flowc.waiters`), "it has ended, as the waiter sees now")
+
+	r = f.start(`{}`).begin()
+	first, tx = d.transaction()
+	first.exec(`select flowc.await_run($1)`, r.id)
+	end := d.meanwhile(complete, r.id)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Equal(t, "completed", <-end)
+	require.Empty(t, d.table(`select run_id from flowc.waiters`), "the waiter was told")
+}
+
 // TestStartTasksTogether: a task is handed out once, and nobody waits for it.
 func TestStartTasksTogether(t *testing.T) {
 	t.Parallel()

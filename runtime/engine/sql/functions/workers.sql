@@ -154,12 +154,14 @@ begin
 end $$;
 
 -- A waiter calls this, looks at the run once more, and waits. Of a run that has
--- ended nothing is left behind.
+-- ended nothing is left behind. The run is locked, since whoever ends it looks for
+-- waiters some time before that can be seen.
 create or replace function flowc.await_run(run_id uuid) returns void
 language plpgsql as $$
 begin
   insert into flowc.waiters (run_id)
   select r.run_id from pgflow.runs r where r.run_id = await_run.run_id and r.status = 'started'
+  for share
   on conflict do nothing;
 end $$;
 
