@@ -11,6 +11,10 @@
 -- table, for 5 µs. What is counted twice must show, and other languages' tests look
 -- two up. None compares times: a server clock that jumps back must not make a
 -- finished task impossible to report.
+--
+-- When a table is vacuumed or analyzed, every connection has to make its plans for
+-- it anew, which takes the next calls some milliseconds. So that is not done for every
+-- few rows; plans do not depend on statistics.
 
 create schema if not exists pgflow;
 create schema if not exists pgmq;
@@ -115,7 +119,7 @@ create table pgflow.runs (
   completed_at    timestamptz,
   failed_at       timestamptz,
   check (remaining_steps >= 0)
-) with (fillfactor = 45);
+) with (fillfactor = 45, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 create index runs_newest_idx on pgflow.runs (flow_slug, started_at desc, run_id desc);
 create index runs_failed_idx on pgflow.runs (failed_at) where failed_at is not null;
 
@@ -139,7 +143,7 @@ create table pgflow.step_states (
   constraint initial_tasks_known_when_started check (status <> 'started' or initial_tasks is not null),
   constraint output_only_for_completed_or_null check (output is null or status = 'completed'),
   constraint counts_are_nonnegative check (least(remaining_tasks, remaining_deps) >= 0)
-) with (fillfactor = 45);
+) with (fillfactor = 45, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
 create table pgflow.step_tasks (
   flow_slug              text        not null,
@@ -160,7 +164,7 @@ create table pgflow.step_tasks (
   last_requeued_at       timestamptz,
   permanently_stalled_at timestamptz,
   primary key (run_id, step_slug, task_index)
-) with (fillfactor = 30);
+) with (fillfactor = 30, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 create index step_tasks_message_idx on pgflow.step_tasks (message_id);
 
 create type pgflow.step_task_record as (
@@ -184,7 +188,7 @@ create table pgflow.workers (
   deprecated_at     timestamptz,
   stopped_at        timestamptz,
   last_heartbeat_at timestamptz not null default now()
-) with (fillfactor = 50);
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
 create table pgflow.worker_functions (
   function_name   text        not null primary key,
@@ -241,7 +245,7 @@ create table flowc.queue (
   message     jsonb,
   headers     jsonb,
   primary key (queue_name, msg_id)
-) with (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+) with (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
 -- What was taken from the queues; pgmq.a_<name> is a view of one queue's rows.
 create table flowc.archive (
@@ -360,10 +364,10 @@ create unlogged table flowc.sleepers (
   flow_slug text not null,
   worker_id uuid not null,
   primary key (flow_slug, worker_id)
-);
+) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
 -- Runs whose end somebody waits for; only these are announced.
 create unlogged table flowc.waiters (
   run_id   uuid        not null primary key,
   since_at timestamptz not null default now()
-);
+) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
