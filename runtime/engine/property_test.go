@@ -34,6 +34,7 @@ func TestRandomGraphs(t *testing.T) {
 			r := (&flow{d, "f"}).start(g.Input)
 			g.drive(r, sizes, batches)
 			g.check(r)
+			g.checkEvents(r)
 			dumps = append(dumps, r.dump())
 		}
 		require.Equal(rt, dumps[0], dumps[1], "single calls and batches differ")
@@ -334,5 +335,36 @@ func (r *run) dump() string {
 		r.d.table(`select 'queue', step_slug, task_index, read_ct from flowc.queue where run_id = $1 order by msg_id`, r.id),
 		r.d.table(`select 'archive', step_slug, task_index, read_ct from flowc.archive where run_id = $1 order by msg_id`, r.id),
 		r.d.table(`select 'try', step_slug, task_index, attempt, error_message, worker_id from flowc.failed_tries where run_id = $1 order by failed_at, 2, 3`, r.id),
-		r.d.table(`select event from realtime.messages where topic = 'pgflow:run:' || $1::text order by n`, r.id))
+		r.d.table(`select event from realtime.messages where topic = 'pgflow:run:' || $1::text order by event`, r.id))
+}
+
+// checkEvents holds the order of a run's events: a step is told to start before it is
+// told to end, and no step before those it waits for have ended.
+func (g graph) checkEvents(r *run) {
+	at := map[string]int{}
+	events := strings.Fields(r.d.table(`select event from realtime.messages where topic = 'pgflow:run:' || $1::text order by n`, r.id))
+	for i, event := range events {
+		name, what := event[:strings.LastIndex(event, ":")], event[strings.LastIndex(event, ":")+1:]
+		if what != "started" {
+			what = "over"
+		}
+		at[name+" "+what] = i
+	}
+	before := func(first, second string) {
+		a, told := at[first]
+		b, later := at[second]
+		require.True(r.d.t, !later || told && a < b, "%s is told before %s in %s", second, first, events)
+	}
+	before("run started", "run over")
+	for _, s := range g.Steps {
+		step := "step:" + s.Slug
+		before("run started", step+" over")
+		for _, dep := range s.Deps {
+			before("step:"+g.Steps[dep].Slug+" over", step+" started")
+		}
+		if over, told := at[step+" over"]; told {
+			require.True(r.d.t, at[step+" started"] <= over, "%s ends before it starts in %s", step, events)
+			require.True(r.d.t, over < at["run over"] || at["run over"] == 0, "%s ends after its run in %s", step, events)
+		}
+	}
 }

@@ -72,7 +72,7 @@ begin
     if apart then
       done := flowc.complete_turn(runs, steps, indexes, results, messages, tries, mine, alive);
     else
-      done := flowc.complete_tasks(runs, steps, indexes, results, messages, tries, mine);
+      done := flowc.complete_tasks(runs, steps, indexes, results, messages, tries, mine, alive);
     end if;
     if done < cardinality(runs) then
       return query -- an output that had to be an array and is none counts as a failure
@@ -110,17 +110,25 @@ begin
 end $$;
 
 -- Completes tasks that are their workers' and says how many it did. Different steps
--- of one run go one after the other, as if they had been reported so.
+-- of one run go one after the other, as if they had been reported so, where that makes
+-- a difference: conditions and maps look at what other steps have done.
 create or replace function flowc.complete_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[],
-  message_ids bigint[], attempts int[], worker_ids uuid[]) returns int
+  message_ids bigint[], attempts int[], worker_ids uuid[], alive boolean) returns int
 language plpgsql as $$
 declare
   turn record;
   done int := 0;
 begin
-  if not exists (select from unnest(run_ids, step_slugs) u(run_id, step_slug) group by u.run_id having min(u.step_slug) <> max(u.step_slug)) then
-    return flowc.complete_turn(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_ids);
+  if not exists (
+      select from (select distinct r.flow_slug from pgflow.runs r where r.run_id = any (complete_tasks.run_ids) offset 0) f
+      cross join lateral (
+        select from pgflow.steps o
+        where o.flow_slug = f.flow_slug
+          and (o.step_type = 'map' or o.required_input_pattern is not null or o.forbidden_input_pattern is not null) offset 0) s)
+    or not exists (
+      select from unnest(run_ids, step_slugs) u(run_id, step_slug) group by u.run_id having min(u.step_slug) <> max(u.step_slug)) then
+    return flowc.complete_turn(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_ids, alive);
   end if;
   for turn in
     select array_agg(o.run_id) as runs, array_agg(o.step_slug) as steps, array_agg(o.task_index) as indexes,
@@ -136,19 +144,9 @@ begin
   return done;
 end $$;
 
--- Maps that wait for the outputs of single steps, which have to be arrays then.
-create or replace view flowc.maps_behind as
-  select d.flow_slug, d.dep_slug as step_slug, d.step_slug as map_slug
-  from pgflow.deps d
-  cross join lateral (
-    select from pgflow.steps o where o.flow_slug = d.flow_slug and o.step_slug = d.step_slug and o.step_type = 'map' offset 0) m
-  cross join lateral (
-    select from pgflow.steps o where o.flow_slug = d.flow_slug and o.step_slug = d.dep_slug and o.step_type = 'single' offset 0) s;
-
--- One turn of complete_tasks: of each run the tasks of one step only; without
--- worker_ids, whosever they are. With `alive`, none of the runs has failed, which is
--- not looked at then. The states are found once: nobody else changes them while we
--- hold the runs.
+-- One turn of complete_tasks; without worker_ids, whosever the tasks are. With `alive`,
+-- none of the runs has failed, which is not looked at then. The states are found once:
+-- nobody else changes them while we hold the runs.
 create or replace function flowc.complete_turn(
   run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_ids uuid[],
   alive boolean default false) returns int
@@ -161,6 +159,8 @@ declare
   steps    text[];
   leading_runs  uuid[]; -- with the steps that others wait for
   leading_steps text[];
+  map_runs      uuid[];
+  map_steps     text[];
   odd_runs      uuid[];
 begin
   with done as (
@@ -168,62 +168,65 @@ begin
     set status = 'completed', completed_at = clock_timestamp(), output = u.output
     from (
       select k.* from (
-        select u.*, st.place, st.flow_slug, s.step_type, s.leads
+        select u.*, st.place, st.flow_slug, s.step_type, s.leads, s.feeds_map
         from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_ids)
           with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, worker_id, n)
         cross join lateral (
           select o.ctid as place, o.flow_slug, o.step_slug from pgflow.step_states o
           where o.run_id = u.run_id and o.step_slug = u.step_slug and o.status = 'started' offset 0) st
         cross join lateral (
-          select o.step_type, exists (
-            select from pgflow.deps d where d.flow_slug = o.flow_slug and d.dep_slug = o.step_slug offset 0) as leads
+          select o.step_type,
+                 exists (select from pgflow.deps d where d.flow_slug = o.flow_slug and d.dep_slug = o.step_slug offset 0) as leads,
+                 exists (
+                   select from pgflow.deps d
+                   cross join lateral (
+                     select from pgflow.steps m where m.flow_slug = d.flow_slug and m.step_slug = d.step_slug and m.step_type = 'map' offset 0) m
+                   where d.flow_slug = o.flow_slug and d.dep_slug = o.step_slug offset 0) as feeds_map
           from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
         offset 0) k -- steps are looked up by nothing but their keys, and so remembered
       where (complete_turn.alive or exists (select from pgflow.runs r where r.run_id = k.run_id and r.status <> 'failed' offset 0))
-        and (not k.leads or coalesce(jsonb_typeof(k.output), '') = 'array' or not exists (
-          select from flowc.maps_behind b
-          cross join lateral (
-            select from pgflow.step_states o where o.run_id = k.run_id and o.step_slug = b.map_slug and o.initial_tasks is null offset 0) m
-          where b.flow_slug = k.flow_slug and b.step_slug = k.step_slug offset 0))
+        and (not k.feeds_map or coalesce(jsonb_typeof(k.output), '') = 'array' or not flowc.map_waits(k.flow_slug, k.run_id, k.step_slug))
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (complete_turn.worker_ids is null
            or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = u.worker_id)
-    returning u.n, u.place, u.step_type, u.leads, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.output),
+    returning u.n, u.place, u.step_type, u.leads, t.flow_slug, t.message_id, t.output),
   counted as (
-    select d.place, d.run_id, d.step_slug, d.leads, d.n, 1 as tasks, d.output, false as map
+    select d.place, d.leads, d.n, 1 as tasks, d.output, false as map
     from done d where d.step_type = 'single'
     union all
-    select d.place, d.run_id, d.step_slug, d.leads, min(d.n), count(*)::int, null, true
-    from done d where d.step_type = 'map' group by d.place, d.run_id, d.step_slug, d.leads),
+    select d.place, d.leads, min(d.n), count(*)::int, null, true
+    from done d where d.step_type = 'map' group by d.place, d.leads),
   stepped as (
     update pgflow.step_states st
     set remaining_tasks = st.remaining_tasks - c.tasks,
         status       = case when st.remaining_tasks = c.tasks then 'completed' else 'started' end,
         completed_at = case when st.remaining_tasks = c.tasks then clock_timestamp() end,
-        output       = case when st.remaining_tasks > c.tasks then null
-                            when not c.map then c.output
-                            else (
-          -- This statement does not see what it wrote itself.
-          select jsonb_agg(coalesce(e.output, 'null') order by e.task_index) from (
-            select t.task_index, t.output from pgflow.step_tasks t
-            where t.run_id = c.run_id and t.step_slug = c.step_slug and t.status = 'completed'
-            union all
-            select d.task_index, d.output from done d
-            where d.run_id = c.run_id and d.step_slug = c.step_slug) e) end
+        output       = c.output
     from counted c
     where st.ctid = c.place
-    returning st.run_id, st.step_slug, c.n, c.leads, st.status = 'completed' as over)
-  select (select count(*) from done d), (select array_agg(d.flow_slug) from done d), (select array_agg(d.message_id) from done d),
-         array_agg(s.run_id) filter (where s.over), array_agg(s.step_slug) filter (where s.over),
-         array_agg(s.run_id) filter (where s.over and s.leads), array_agg(s.step_slug) filter (where s.over and s.leads)
-  into finished, queues, messages, runs, steps, leading_runs, leading_steps
-  from (select * from stepped o order by o.n) s;
+    returning st.run_id, st.step_slug, c.n, c.leads, c.map, st.status = 'completed' as over)
+  select d.*, s.*
+  into finished, queues, messages, runs, steps, leading_runs, leading_steps, map_runs, map_steps
+  from
+    (select count(*), array_agg(o.flow_slug), array_agg(o.message_id) from done o) d,
+    (select array_agg(o.run_id), array_agg(o.step_slug),
+            array_agg(o.run_id) filter (where o.leads), array_agg(o.step_slug) filter (where o.leads),
+            array_agg(o.run_id) filter (where o.map), array_agg(o.step_slug) filter (where o.map)
+     from (select * from stepped p where p.over order by p.n) o) s;
 
   if finished > 0 then
     perform flowc.archive_messages(queues, messages);
   end if;
   if runs is not null then
+    if map_runs is not null then
+      update pgflow.step_states st
+      set output = (
+        select jsonb_agg(coalesce(t.output, 'null') order by t.task_index) from pgflow.step_tasks t
+        where t.run_id = u.run_id and t.step_slug = u.step_slug and t.status = 'completed')
+      from unnest(map_runs, map_steps) u(run_id, step_slug)
+      where st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug;
+    end if;
     if to_regnamespace('realtime') is not null then
       perform flowc.emit_steps(runs, steps);
     end if;
@@ -241,6 +244,20 @@ begin
     perform flowc.archive_late(run_ids, step_slugs, task_indexes);
   end if;
   return finished;
+end $$;
+
+-- Whether a map waits for the output of this step of a run, which has to be an array
+-- then. Only a map whose array is not known yet has no number of tasks.
+create or replace function flowc.map_waits(flow_slug text, run_id uuid, step_slug text) returns boolean
+language plpgsql stable as $$
+begin
+  return exists (
+      select from pgflow.steps s where s.flow_slug = map_waits.flow_slug and s.step_slug = map_waits.step_slug and s.step_type = 'single')
+    and exists (
+      select from pgflow.deps d
+      cross join lateral (
+        select from pgflow.step_states o where o.run_id = map_waits.run_id and o.step_slug = d.step_slug and o.initial_tasks is null offset 0) m
+      where d.flow_slug = map_waits.flow_slug and d.dep_slug = map_waits.step_slug);
 end $$;
 
 -- Fails the started tasks among these whose output should have been an array,
@@ -265,11 +282,7 @@ begin
         u(run_id, step_slug, task_index, output, message_id, attempt, worker_id)
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started'
       join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
-      where coalesce(jsonb_typeof(u.output), '') <> 'array' and exists (
-        select from flowc.maps_behind b
-        cross join lateral (
-          select from pgflow.step_states o where o.run_id = st.run_id and o.step_slug = b.map_slug and o.initial_tasks is null offset 0) m
-        where b.flow_slug = st.flow_slug and b.step_slug = st.step_slug offset 0)
+      where coalesce(jsonb_typeof(u.output), '') <> 'array' and flowc.map_waits(st.flow_slug, u.run_id, u.step_slug)
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (fail_type_violations.worker_ids is null

@@ -47,21 +47,24 @@ declare
   delays int[];
 begin
   with hit as (
-    select u.run_id, p.flow_slug, d.step_slug, min(u.n) as n, min(u.step_slug) as parent, count(*)::int as parents
+    -- A step is ready with the last of its parents.
+    select u.run_id, p.flow_slug, c.step_slug, max(u.n) as n, min(u.step_slug) as parent, count(*)::int as parents,
+           min(c.step_index) as step_index, min(c.step_type) as step_type, min(c.delay) as delay, bool_or(c.guarded) as guarded
     from unnest(settle.run_ids, settle.step_slugs) with ordinality u(run_id, step_slug, n)
     cross join lateral (
-      select o.flow_slug from pgflow.step_states o where o.run_id = u.run_id and o.step_slug = u.step_slug offset 0) p
-    cross join lateral (
-      select o.step_slug from pgflow.deps o where o.flow_slug = p.flow_slug and o.dep_slug = u.step_slug offset 0) d
-    group by u.run_id, p.flow_slug, d.step_slug),
+      select o.flow_slug, o.step_slug from pgflow.step_states o where o.run_id = u.run_id and o.step_slug = u.step_slug offset 0) p
+    cross join lateral ( -- looked up by nothing but the parent, and so remembered
+      select s.* from pgflow.deps d
+      cross join lateral (
+        select o.step_slug, o.step_index, o.step_type, coalesce(o.opt_start_delay, 0) as delay,
+               o.required_input_pattern is not null or o.forbidden_input_pattern is not null as guarded
+        from pgflow.steps o where o.flow_slug = d.flow_slug and o.step_slug = d.step_slug offset 0) s
+      where d.flow_slug = p.flow_slug and d.dep_slug = p.step_slug offset 0) c
+    group by u.run_id, p.flow_slug, c.step_slug),
   child as materialized (
-    select h.run_id, h.n, c.step_index, c.delay, c.guarded, st.place, st.remaining_deps - h.parents as waiting_for,
+    select h.run_id, h.n, h.step_index, h.delay, h.guarded, st.place, st.remaining_deps - h.parents as waiting_for,
            coalesce(st.initial_tasks, m.elements) as tasks, st.status = 'created' and st.remaining_deps = h.parents as ready
     from hit h
-    cross join lateral (
-      select o.step_index, o.step_type, coalesce(o.opt_start_delay, 0) as delay,
-             o.required_input_pattern is not null or o.forbidden_input_pattern is not null as guarded
-      from pgflow.steps o where o.flow_slug = h.flow_slug and o.step_slug = h.step_slug offset 0) c
     cross join lateral (
       select o.ctid as place, o.status, o.remaining_deps, o.initial_tasks
       from pgflow.step_states o where o.run_id = h.run_id and o.step_slug = h.step_slug offset 0) st
@@ -70,7 +73,7 @@ begin
                   when (select o.step_type from pgflow.steps o where o.flow_slug = h.flow_slug and o.step_slug = h.parent) = 'map' then p.initial_tasks
                   when jsonb_typeof(p.output) = 'array' then jsonb_array_length(p.output) end as elements
       from pgflow.step_states p
-      where c.step_type = 'map' and st.initial_tasks is null and p.run_id = h.run_id and p.step_slug = h.parent offset 0) m on true),
+      where h.step_type = 'map' and st.initial_tasks is null and p.run_id = h.run_id and p.step_slug = h.parent offset 0) m on true),
   odd as materialized (
     select distinct c.run_id from child c where c.ready and (c.guarded or c.tasks = 0)),
   changed as (
