@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
@@ -79,6 +80,7 @@ func (s *session) nudge() {
 
 // waiting adds to next what is waiting in the channel.
 func waiting(next []result, results <-chan result) []result {
+	next = slices.Grow(next, min(len(results), maxReports-len(next)))
 	for len(next) < maxReports {
 		select {
 		case r, more := <-results:
@@ -112,6 +114,9 @@ type batch struct {
 }
 
 func batchOf(results []result) batch {
+	if !slices.ContainsFunc(results, func(r result) bool { return r.Outcome == try.Lost || r.Outcome == try.Released }) {
+		return batch{all: results, finished: results} // as nearly always: nothing to copy
+	}
 	b := batch{all: results}
 	for _, r := range results {
 		switch r.Outcome {
