@@ -162,7 +162,10 @@ func (d *contractCalls) claim(ctx context.Context, _ uuid.UUID, o order) (a answ
 		workers[i] = d.ids[flow]
 	}
 	err = d.call(ctx, "claim", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		a.tasks, err = rows(ctx, pool, pgx.RowToStructByPos[claimed], readSQL, flows, limits, workers, wanted, readFor)
+		read, err := rows(ctx, pool, pgx.RowToStructByPos[claimed], readSQL, flows, limits, workers, wanted, readFor)
+		for _, c := range read {
+			a.tasks = append(a.tasks, &task{claimed: c})
+		}
 		return err
 	})
 	return a, err

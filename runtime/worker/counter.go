@@ -50,7 +50,7 @@ var wholeCall = space{results: maxReports, bytes: maxReportBytes, first: true}
 // An answer is what a call brought for one visit.
 type answer struct {
 	verdicts []verdict
-	tasks    []claimed
+	tasks    []*task
 	shared   bool           // whether others had a part in the call
 	dealt    deal           // if others claimed along, what all asked for
 	got      map[string]int // and got, by lane
@@ -228,12 +228,7 @@ func (v *visit) wake() {
 
 // giveBack gives back what was claimed for a visitor that has left.
 func (v *visit) giveBack() {
-	if len(v.answer.tasks) == 0 {
-		return
+	if len(v.answer.tasks) > 0 {
+		_ = v.db.release(context.Background(), v.id, v.answer.tasks) // else they come back when their leases end
 	}
-	var tasks []*task
-	for _, c := range v.answer.tasks {
-		tasks = append(tasks, &task{claimed: c})
-	}
-	_ = v.db.release(context.Background(), v.id, tasks) // else they come back when their leases end
 }

@@ -173,7 +173,7 @@ func TestCounterLeft(t *testing.T) {
 	two.cancel()
 	_, err = two.wait()
 	require.ErrorIs(t, err, context.Canceled)
-	visits[1].answer.tasks = []claimed{{}}
+	visits[1].answer.tasks = []*task{{}}
 	b.end(nil)
 	got, err := three.wait()
 	require.NoError(t, err)

@@ -43,22 +43,22 @@ func (s *session) Offer(flow string) *eager.Claim {
 		s.giveSlots(a.free)
 		return nil
 	}
-	var rows []claimed
+	var tasks []*task
 	return &eager.Claim{
 		SQL:   claimSQL,
 		Args:  claimArgs([]string{s.id.String()}, deal{[]string{flow}, []int32{int32(a.free)}}, nil, true),
 		Limit: least,
 		Alive: s.hard,
 		Read: func(r pgx.Rows) (err error) {
-			rows, err = readClaimed(r)
+			tasks, err = readClaimed(r)
 			return err
 		},
 		// The deal is not told of it: what else there is of the flow, nobody asked.
 		Done: func(err error) {
 			if err != nil {
-				rows = nil
+				tasks = nil
 			}
-			s.claimedWith(a, answer{tasks: rows}, err == nil || !pgerr.Transient(err))
+			s.claimedWith(a, answer{tasks: tasks}, err == nil || !pgerr.Transient(err))
 		},
 	}
 }

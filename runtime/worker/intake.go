@@ -54,21 +54,20 @@ func (s *session) searched() bool {
 }
 
 // accept takes in hand what a claim brought that began at a time.
-func (s *session) accept(d deal, a answer, began time.Time) (tasks []*task) {
+func (s *session) accept(d deal, a answer, began time.Time) []*task {
 	s.stats.claimed.Add(int64(len(a.tasks)))
 	got := map[string]int{}
 	var lag time.Duration
-	for _, row := range a.tasks {
+	for _, t := range a.tasks {
+		t.served = s.services[t.Flow].steps[t.Step]
 		// The lease began after the claim did: the deadline is never behind it.
-		t := &task{claimed: row, served: s.services[row.Flow].steps[row.Step]}
-		t.begin(s.tries, began.Add(time.Duration(row.Timeout)*time.Second))
+		t.begin(s.tries, began.Add(time.Duration(t.Timeout)*time.Second))
 		s.hand.add(t)
 		s.lanes.enter(t)
-		waited := row.waited()
+		waited := t.waited()
 		lag = max(lag, waited)
 		s.config.Metrics.TryBegan(t.info, waited)
-		got[s.lanes.of(row)]++
-		tasks = append(tasks, t)
+		got[s.lanes.of(t.claimed)]++
 	}
 	s.health.lag.Store(int64(lag))
 	if a.got != nil {
@@ -77,7 +76,7 @@ func (s *session) accept(d deal, a answer, began time.Time) (tasks []*task) {
 	s.intake.mu.Lock()
 	defer s.intake.mu.Unlock()
 	s.intake.shares.filled(d, got)
-	return tasks
+	return a.tasks
 }
 
 // dispatch starts the handlers. Tasks that need more than the claim gave wait
@@ -90,7 +89,7 @@ func (s *session) dispatch(tasks []*task) {
 			later = append(later, t)
 			continue
 		}
-		go s.do(t, t.given())
+		go func() { s.do(t, t.given()) }()
 	}
 	if len(later) > 0 {
 		go s.fetch(later)

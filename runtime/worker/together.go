@@ -205,14 +205,24 @@ func claimStatement(visits []*visit, wake bool) statement {
 }
 
 // readClaimed reads what claimSQL gives.
-func readClaimed(rows pgx.Rows) (tasks []claimed, err error) {
+func readClaimed(rows pgx.Rows) (tasks []*task, err error) {
 	var c claimed
 	_, err = pgx.ForEachRow(rows, []any{
-		&c.Flow, &c.RunID, &c.Step, &c.Index, &c.MessageID, &c.Attempt, &c.Tries, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
+		(*slug)(&c.Flow), &c.RunID, (*slug)(&c.Step), &c.Index, &c.MessageID, &c.Attempt, &c.Tries, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
 		&c.ScheduledAt, &c.Headers, &c.Waited, &c.Worker,
 	}, func() error {
-		tasks = append(tasks, c)
+		tasks = append(tasks, &task{claimed: c})
 		return nil
 	})
 	return tasks, err
+}
+
+// A slug is a name that mostly is the one of the row before, and then not made anew.
+type slug string
+
+func (s *slug) ScanBytes(text []byte) error {
+	if string(*s) != string(text) {
+		*s = slug(text)
+	}
+	return nil
 }
