@@ -89,10 +89,12 @@
 //     It is processors and caches that have gone cold: in a row, a start takes 0.45
 //     and a claim 0.5, and after a rest of 30 ms a bare insert 0.75. A flush is 0.09 of
 //     it, a notification that somebody listens to 0.05. Starts that claim for a worker of
-//     their own process: 1.6 to 1.7 ms, and 4.1 instead of 6 for the slowest hundredth.
-//   - The slowest of a hundred, at 4 to 6 ms, are starts and claims whose commits were
-//     held up; calls that write nothing were on time. A heartbeat fell together with
-//     one start of 400; asking what is due, with none.
+//     their own process: 1.6 to 1.7 ms.
+//   - The slowest of a hundred, at 4 to 6 ms, were starts and claims just after a table
+//     had been vacuumed or analyzed, which has plans made anew; now that this is done
+//     less often (see the engine's documentation) they take 2.7 to 3.2. Some are commits
+//     that were held up. A heartbeat fell together with one start of 400; asking what is
+//     due, with none.
 //   - Rejected: not trying connections that were idle for less than 2 s before they are
 //     used. The first job after a rest came no sooner.
 package worker
