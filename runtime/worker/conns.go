@@ -24,6 +24,8 @@ const (
 	// turnTime is after how long a call gives its turn on: the database is slow, or
 	// waits for something, and others need not wait for it, too.
 	turnTime = 50 * time.Millisecond
+	// gatherTime is how long a call waits for others soon after one for several.
+	gatherTime = time.Millisecond
 	// farAway is from what time of a round trip on there are no turns: calls are
 	// mostly on their way then, and not in the database.
 	farAway = 4 * time.Millisecond
@@ -70,9 +72,9 @@ func acquireConns(pool *pgxpool.Pool, prepared bool) (*conns, error) {
 	c := allConns[key]
 	if c == nil {
 		c = &conns{key: key, turns: make(chan struct{}, turns)}
-		c.claiming.call, c.claiming.turn = c.callTogether, turnTime
+		c.claiming = counter{call: c.callTogether, turn: turnTime, gather: gatherTime}
 		for i := range c.reporting {
-			c.reporting[i].call, c.reporting[i].turn = c.callTogether, turnTime
+			c.reporting[i] = counter{call: c.callTogether, turn: turnTime, gather: gatherTime}
 		}
 		if err := c.open(); err != nil {
 			return nil, err

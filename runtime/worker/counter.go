@@ -12,17 +12,20 @@ import (
 // A counter is where workers of one pool meet that want the same of the database. It
 // makes one call at a time, as one busy worker would; who comes meanwhile is served by
 // the next, together, since a call costs much the same whatever it carries. Who comes
-// alone is served at once, by a call of its own.
+// alone is served at once, by a call of its own; but soon after a call for several, whose
+// others mostly come just behind, it waits for them a moment.
 //
 // A call that takes longer than a turn does not keep the next from being made.
 type counter struct {
 	// call makes a call for one visit or more, and notes what it brought for each.
-	call func(ctx context.Context, visits []*visit) error
-	turn time.Duration
+	call   func(ctx context.Context, visits []*visit) error
+	turn   time.Duration
+	gather time.Duration // the moment
 
 	mu      sync.Mutex
 	busy    bool
 	waiting []*visit
+	crowd   time.Time // until when others are waited for
 }
 
 // An order is what a worker wants of a call, which it says only when its turn has
@@ -87,9 +90,13 @@ const (
 // which concerns nobody else.
 func (c *counter) serve(ctx context.Context, v *visit) (answer, error) {
 	c.mu.Lock()
-	if c.busy {
+	if gather := !c.busy && time.Now().Before(c.crowd); c.busy || gather {
 		v.ready = make(chan struct{})
 		c.waiting = append(c.waiting, v)
+		if gather {
+			c.busy = true
+			time.AfterFunc(c.gather, c.next)
+		}
 	} else {
 		c.begin([]*visit{v})
 	}
@@ -185,6 +192,7 @@ func (c *counter) together(visits []*visit) {
 	done()
 	var orphans []*visit
 	c.mu.Lock()
+	c.crowd = time.Now().Add(5 * c.gather)
 	for _, v := range visits {
 		if v.state == left {
 			orphans = append(orphans, v)

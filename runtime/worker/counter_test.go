@@ -107,6 +107,41 @@ func (g *guest) wait() (answer, error) {
 	return g.got, g.err
 }
 
+// Soon after a call for several, who comes first waits for the others.
+func TestCounterGathers(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Hour)
+	b.counter.gather = 300 * time.Millisecond
+	first := b.visit(1, 1, false)
+	b.called(first)
+	second, third := b.visit(1, 1, false), b.visit(1, 1, false)
+	b.end(nil)
+	b.called(second, third)
+	b.end(nil)
+	second.wait()
+	third.wait()
+	fourth, fifth := b.visit(1, 1, false), b.visit(1, 1, false)
+	b.called(fourth, fifth)
+	b.end(nil)
+	fourth.wait()
+	fifth.wait()
+
+	sixth := b.visit(1, 1, false)
+	b.called(sixth) // nobody else came
+	b.end(nil)
+	sixth.wait()
+	b.counter.crowd = time.Time{}
+	seventh := b.visit(1, 1, false)
+	b.called(seventh)
+	eighth := b.visit(1, 1, false)
+	b.end(nil)
+	b.called(eighth)
+	b.end(nil)
+	eighth.wait()
+	require.False(t, eighth.answer.shared)
+	b.group.Wait()
+}
+
 // Who comes while a call is under way is served by the next, together, as far as it
 // fits into one call.
 func TestCounter(t *testing.T) {
