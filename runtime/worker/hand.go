@@ -13,7 +13,6 @@ import (
 type task struct {
 	claimed
 	served
-	info   runtime.Task
 	ctx    *tryContext
 	ending ending
 }
@@ -21,16 +20,24 @@ type task struct {
 // begin makes the context that the handler gets. It does not end when the worker
 // is told to stop, but when draining has lasted too long.
 func (t *task) begin(ctx context.Context, deadline time.Time) {
-	t.info = runtime.Task{
+	info := runtime.Task{
 		RunID: t.RunID, Flow: t.Flow, Step: t.Step, Index: t.Index, Attempt: t.Tries, MaxAttempts: t.MaxAttempts,
 	}
 	if t.ScheduledAt != nil {
-		t.info.ScheduledAt = *t.ScheduledAt
+		info.ScheduledAt = *t.ScheduledAt
 	}
 	if t.Headers != nil {
-		_ = json.Unmarshal(t.Headers, &t.info.Headers) // what is not ours stays away
+		var headers map[string]string           // and not info's, which would be on the heap for all
+		_ = json.Unmarshal(t.Headers, &headers) // what is not ours stays away
+		info.Headers = headers
 	}
-	t.ctx = newTryContext(ctx, t.info, deadline)
+	t.ctx = newTryContext(ctx, info, deadline)
+}
+
+// info is what the handler and metrics get to know.
+func (t *task) info() runtime.Task {
+	info, _ := runtime.TaskFromContext(t.ctx)
+	return info
 }
 
 // hand is the tries that the worker has: claimed, and not yet reported.

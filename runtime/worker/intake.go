@@ -66,7 +66,7 @@ func (s *session) accept(d deal, a answer, began time.Time) []*task {
 		s.lanes.enter(t)
 		waited := t.waited()
 		lag = max(lag, waited)
-		s.config.Metrics.TryBegan(t.info, waited)
+		s.config.Metrics.TryBegan(t.info(), waited)
 		got[s.lanes.of(t.claimed)]++
 	}
 	s.health.lag.Store(int64(lag))

@@ -132,5 +132,5 @@ func (w *Worker) ended(r result, outcome Outcome) {
 	case Lost:
 		c.lost.Add(1)
 	}
-	w.config.Metrics.TryEnded(r.task.info, outcome, r.took)
+	w.config.Metrics.TryEnded(r.task.info(), outcome, r.took)
 }
