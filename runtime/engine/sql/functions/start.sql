@@ -16,6 +16,7 @@ end $$;
 -- scheduled. headers[i] is what the i-th run carries besides its input, if anything.
 -- A quiet start wakes nobody: a claim follows in the same transaction, which takes
 -- what it made, or wakes others for what it leaves.
+-- Of runs whose ids were all given and that all simply started, only the first is told.
 create or replace function flowc.start(
   flow_slug text, inputs jsonb[], run_ids uuid[],
   start_at timestamptz default null, start_in interval default null, headers jsonb[] default null, quiet boolean default false)
@@ -26,6 +27,7 @@ declare
   step_count int;
   root_maps  boolean;
   plain      boolean;
+  made_up    boolean := start.run_ids is null or array_position(start.run_ids, null) is not null;
   due_at     timestamptz;
   ids        uuid[];
   fresh      uuid[];
@@ -54,7 +56,7 @@ begin
     due_at := null;
   end if;
   ids := start.run_ids;
-  if ids is null or array_position(ids, null) is not null then
+  if made_up then
     ids := array(
       select coalesce(u.run_id, flowc.new_run_id()) from unnest(start.inputs, start.run_ids) with ordinality u(input, run_id, n) order by u.n);
   end if;
@@ -81,7 +83,9 @@ begin
   end if;
 
   if cardinality(fresh) = cardinality(ids) and plain then
-    return query select u.n::int, u.run_id, false, 'started', due_at from unnest(ids) with ordinality u(run_id, n) order by u.n;
+    return query
+      select u.n::int, u.run_id, false, 'started', due_at from unnest(ids) with ordinality u(run_id, n)
+      where made_up or due_at is not null or u.n = 1 order by u.n;
     return;
   end if;
   if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id]) where r.flow_slug <> start.flow_slug) then
