@@ -301,17 +301,25 @@ func startRows(ctx context.Context, db DB, s starting) ([]started, error) {
 // startEagerly starts runs and claims what they make to be done for a worker of this
 // process that rests; ok is false if there is none, or the runs have to be started alone.
 func startEagerly(ctx context.Context, pool *pgxpool.Pool, s starting) (_ []started, ok bool) {
+	worker := eager.Resting(pool, s.flow)
+	if worker == nil {
+		return nil, false
+	}
 	var told []started
 	texts, _ := headerTexts(s.headers)
-	ok = eager.Start(ctx, pool, s.flow, func(rows pgx.Rows) (err error) {
+	read := func(rows pgx.Rows) (err error) {
 		told, err = pgx.CollectRows(rows, scanStarted)
 		return err
-	}, startQuietlySQL, s.flow, s.inputs, s.ids, texts)
+	}
+	ok = eager.Start(ctx, pool, s.flow, worker, read, startQuietlySQL, s.flow, s.inputs, s.ids, texts)
 	return s.all(told), ok
 }
 
 // all is what became of each run, of which the database told only what is worth it.
 func (s starting) all(told []started) []started {
+	if len(told) == 1 && len(s.ids) == 1 {
+		return told
+	}
 	all := make([]started, len(s.ids))
 	for _, row := range told {
 		all[row.N-1] = row

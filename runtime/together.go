@@ -100,7 +100,10 @@ func (g *startGroup) withdraw(w waitingStart) {
 }
 
 func startAlone(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (existed bool, err error) {
-	s := starting{flow: slug, inputs: []string{w.input}, ids: []string{w.id}, chosen: w.chosen, headers: []*headers{w.headers}}
+	s := starting{flow: slug, inputs: []string{w.input}, ids: []string{w.id}, chosen: w.chosen}
+	if w.headers != nil {
+		s.headers = []*headers{w.headers}
+	}
 	if rows, started := startEagerly(ctx, pool, s); started {
 		return rows[0].Existed, nil
 	}

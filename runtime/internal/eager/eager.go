@@ -68,8 +68,8 @@ func Register(pool *pgxpool.Pool, flows []string, w Worker) (unregister func()) 
 	}
 }
 
-// resting is a worker that does a flow and rests, nil if there is none.
-func resting(pool *pgxpool.Pool, flow string) Worker {
+// Resting is a worker that does a flow and rests, nil if there is none.
+func Resting(pool *pgxpool.Pool, flow string) Worker {
 	if !inUse.Load() {
 		return nil
 	}
@@ -84,14 +84,10 @@ func resting(pool *pgxpool.Pool, flow string) Worker {
 	return nil
 }
 
-// Start sends a statement that starts a run together with a claim for a worker that
-// rests. It reports whether it started the run; if not, be it that no worker rests,
+// Start sends a statement that starts a run together with a claim for a worker. It
+// reports whether it started the run; if not, be it that the worker wants no claim,
 // the run may still be started alone, which will tell what is wrong, if something is.
-func Start(ctx context.Context, pool *pgxpool.Pool, flow string, read func(pgx.Rows) error, sql string, args ...any) bool {
-	w := resting(pool, flow)
-	if w == nil {
-		return false
-	}
+func Start(ctx context.Context, pool *pgxpool.Pool, flow string, w Worker, read func(pgx.Rows) error, sql string, args ...any) bool {
 	// First the connection: nothing must be kept from a worker while we wait for that.
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
