@@ -109,7 +109,6 @@ func (c *conns) open() (err error) {
 					return err
 				}
 			}
-			useTexts(conn.TypeMap())
 			tag, err := conn.Exec(ctx, readCommitted)
 			if err != nil {
 				return err
