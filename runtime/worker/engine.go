@@ -41,6 +41,8 @@ type engineCalls struct {
 
 	// How long these calls may take.
 	claims, reports, values, sleeps, beats limit
+
+	missed bool // whether the last heartbeat failed
 }
 
 // verify is not observed: whoever calls it does that.
@@ -106,7 +108,12 @@ func (d *engineCalls) heartbeat(ctx context.Context, id uuid.UUID, flows []strin
 		row := pool.QueryRow(ctx, heartbeatSQL, id.String(), notNil(messages), notNil(attempts), flows)
 		return row.Scan(&lost, &p.Deprecated, &p.Silent, &p.ServerUp, &p.Dead, &p.Due)
 	})
-	d.beats.learn(began, limit, err)
+	// One may have met a dead connection, and is repeated as soon; only if the next takes
+	// too long as well, the database is slow.
+	if err == nil || d.missed {
+		d.beats.learn(began, limit, err)
+	}
+	d.missed = err != nil
 	for _, t := range tasks {
 		if slices.Contains(lost, t.MessageID) {
 			p.Lost = append(p.Lost, t)
