@@ -23,9 +23,10 @@ const (
 	settleTime = 20 * time.Millisecond
 	// minDue keeps the timer from spinning on what somebody else is about to start.
 	minDue = 5 * time.Millisecond
-	// recheck is how long after a lost claim to look again: the database may
-	// have gone on with it for a while.
-	recheck = 10 * time.Second
+	// recheckSoon and recheck are how long after a lost claim to look again: the
+	// database may have gone on with it, mostly for a moment, seldom for a while.
+	recheckSoon = 250 * time.Millisecond
+	recheck     = 10 * time.Second
 )
 
 // A claimer takes tasks for the free slots. It is one goroutine.

@@ -100,7 +100,8 @@ func (s *session) dispatch(tasks []*task) {
 func (s *session) lostClaim() {
 	s.intake.mu.Lock()
 	defer s.intake.mu.Unlock()
-	s.intake.unknown = []time.Time{time.Now(), time.Now().Add(recheck)}
+	now := time.Now()
+	s.intake.unknown = []time.Time{now, now.Add(recheckSoon), now.Add(recheck)}
 }
 
 // unknownDue reports whether it is time to give back what lost claims took. It is
