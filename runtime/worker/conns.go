@@ -72,9 +72,9 @@ func acquireConns(pool *pgxpool.Pool, prepared bool) (*conns, error) {
 	c := allConns[key]
 	if c == nil {
 		c = &conns{key: key, turns: make(chan struct{}, turns)}
-		c.claiming = counter{call: c.callTogether, turn: turnTime, gather: gatherTime}
+		c.claiming = c.newCounter()
 		for i := range c.reporting {
-			c.reporting[i] = counter{call: c.callTogether, turn: turnTime, gather: gatherTime}
+			c.reporting[i] = c.newCounter()
 		}
 		if err := c.open(); err != nil {
 			return nil, err
@@ -83,6 +83,10 @@ func acquireConns(pool *pgxpool.Pool, prepared bool) (*conns, error) {
 	}
 	c.users++
 	return c, nil
+}
+
+func (c *conns) newCounter() counter {
+	return counter{call: c.callTogether, turn: turnTime, gather: gatherTime}
 }
 
 // open prepares to connect as the workers' pool does.

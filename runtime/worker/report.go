@@ -191,7 +191,7 @@ func (r *reporter) finish(ctx context.Context, results []result, got answer, err
 				return err
 			}
 			repeated = true
-			got, err = r.db.finish(ctx, r.id, r.number, orderOf(results))
+			got, err = r.alone(ctx, results...)
 			return err
 		})
 	}
@@ -203,7 +203,7 @@ func (r *reporter) finish(ctx context.Context, results []result, got answer, err
 		return len(results)
 	case len(results) > 1:
 		for _, one := range results {
-			got, err := r.db.finish(ctx, r.id, r.number, orderOf([]result{one}))
+			got, err := r.alone(ctx, one)
 			unreported += r.finish(ctx, []result{one}, got, err)
 		}
 		return unreported
@@ -219,13 +219,13 @@ func (r *reporter) finish(ctx context.Context, results []result, got answer, err
 		what = "the output cannot be stored"
 	}
 	one.Result = try.Result{Outcome: try.Permanent, Err: try.ErrorText(fmt.Errorf("flowc: %s: %w", what, err))}
-	got, err = r.db.finish(ctx, r.id, r.number, orderOf([]result{one}))
+	got, err = r.alone(ctx, one)
 	return r.finish(ctx, []result{one}, got, err)
 }
 
-// orderOf orders a report of these results, and nothing else.
-func orderOf(results []result) order {
-	return order{alone: true, results: func(space) (report, bool) { return reportOf(results), true }}
+// alone makes a report of these results, and of nothing else.
+func (r *reporter) alone(ctx context.Context, results ...result) (answer, error) {
+	return r.db.finish(ctx, r.id, r.number, order{alone: true, results: func(space) (report, bool) { return reportOf(results), true }})
 }
 
 func reportOf(results []result) report {
