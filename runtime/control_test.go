@@ -49,7 +49,7 @@ func TestCancelledRunDropsLateReports(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, runtime.CancelRun(ctx, pool, run.ID(), ""))
 	var lost []int64
-	require.NoError(t, pool.QueryRow(ctx, `SELECT lost FROM flowc.heartbeat($1, $2, '{1}')`, h.id, []int64{message}).Scan(&lost))
+	require.NoError(t, pool.QueryRow(ctx, `SELECT lost FROM flowc.heartbeat($1, '{greeting}', $2, '{1}')`, h.id, []int64{message}).Scan(&lost))
 	require.Equal(t, []int64{message}, lost, "the worker is told")
 	var status string
 	err = pool.QueryRow(ctx, `SELECT task_status FROM flowc.finish(ARRAY[$1::uuid], $2::text[]::uuid[], '{greet}', '{0}', $3, '{1}', '{completed}', '{"1"}', '{null}', '{null}')`,

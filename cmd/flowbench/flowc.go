@@ -407,15 +407,16 @@ func claims(waiting, flows, n int) func(context.Context, *server) (func(context.
 				began := time.Now()
 				rows, err := pool.Query(ctx, `
 					with claimed as (select * from flowc.claim(array[$1::text::uuid], $2, $3))
-					select count(*), array_agg(message_id), array_agg(attempt) from claimed`, id, slugs, limits)
+					select count(*), array_agg(flow_slug), array_agg(message_id), array_agg(attempt) from claimed`, id, slugs, limits)
 				if err != nil {
 					return got, err
 				}
 				var count int
+				var claimed []string
 				var messages []int64
 				var attempts []int32
 				for rows.Next() {
-					if err := rows.Scan(&count, &messages, &attempts); err != nil {
+					if err := rows.Scan(&count, &claimed, &messages, &attempts); err != nil {
 						return got, err
 					}
 				}
@@ -423,7 +424,7 @@ func claims(waiting, flows, n int) func(context.Context, *server) (func(context.
 					return got, err
 				}
 				got.latencies = append(got.latencies, time.Since(began))
-				if _, err := pool.Exec(ctx, `select flowc.release($1::text::uuid, $2, $3)`, id, messages, attempts); err != nil {
+				if _, err := pool.Exec(ctx, `select flowc.release($1::text::uuid, $2, $3, $4)`, id, claimed, messages, attempts); err != nil {
 					return got, err
 				}
 			}

@@ -125,8 +125,7 @@ func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 		WHERE r.status = 'started' AND r.started_at < clock_timestamp() - $1::interval
 		  AND NOT EXISTS (SELECT FROM flowc.scheduled s WHERE s.run_id = r.run_id)
 		  AND NOT EXISTS (
-		    SELECT FROM pgflow.step_tasks t JOIN flowc.queue q ON q.queue_name = t.flow_slug AND q.msg_id = t.message_id
-		    WHERE t.run_id = r.run_id AND t.status IN ('queued', 'started'))
+		    SELECT FROM pgflow.step_tasks t WHERE t.run_id = r.run_id AND t.in_queue)
 		GROUP BY r.flow_slug ORDER BY r.flow_slug`, settled, some)
 	if err != nil {
 		return nil, err
@@ -145,15 +144,16 @@ func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 	return found, err
 }
 
-// checkOrphans looks for messages in the queue whose tasks are over or gone.
+// checkOrphans looks for tasks in the queue that are over, or whose runs or steps are.
 func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
-		SELECT q.queue_name, count(*), format('SELECT pgmq.archive(%L, %L::bigint[]);', q.queue_name, (array_agg(q.msg_id ORDER BY q.msg_id))[1:1000])
-		FROM flowc.queue q
-		WHERE q.run_id IS NOT NULL AND q.enqueued_at < clock_timestamp() - $1::interval
-		  AND NOT EXISTS (
-		    SELECT FROM pgflow.step_tasks t WHERE t.message_id = q.msg_id AND t.flow_slug = q.queue_name AND t.status IN ('queued', 'started'))
-		GROUP BY q.queue_name ORDER BY q.queue_name`, settled)
+		SELECT t.flow_slug, count(*), format('SELECT pgmq.archive(%L, %L::bigint[]);', t.flow_slug, (array_agg(t.message_id ORDER BY t.message_id))[1:1000])
+		FROM pgflow.step_tasks t
+		WHERE t.in_queue AND t.queued_at < clock_timestamp() - $1::interval
+		  AND (t.status NOT IN ('queued', 'started')
+		    OR NOT EXISTS (SELECT FROM pgflow.runs r WHERE r.run_id = t.run_id AND r.status = 'started')
+		    OR NOT EXISTS (SELECT FROM pgflow.step_states s WHERE s.run_id = t.run_id AND s.step_slug = t.step_slug AND s.status = 'started'))
+		GROUP BY t.flow_slug ORDER BY t.flow_slug`, settled)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
 	var n int
 	_, err = pgx.ForEachRow(rows, []any{&queue, &n, &archive}, func() error {
 		found = append(found, finding{Severity: warning,
-			What: fmt.Sprintf("%s in the queue of %s whose tasks are over or gone", count(n, "message", "messages"), queue),
+			What: fmt.Sprintf("%s in the queue of %s that are over, or whose runs are", count(n, "task", "tasks"), queue),
 			Do:   archive})
 		return nil
 	})

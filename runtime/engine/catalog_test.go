@@ -177,7 +177,11 @@ func TestColumns(t *testing.T) {
 			last_worker_id uuid
 			requeued_count integer not null 0
 			last_requeued_at timestamp with time zone
-			permanently_stalled_at timestamp with time zone`,
+			permanently_stalled_at timestamp with time zone
+			visible_at timestamp with time zone
+			archived_at timestamp with time zone
+			read_count integer not null 0
+			in_queue boolean not null false`,
 		"pgflow.workers": `
 			worker_id uuid not null
 			queue_name text not null

@@ -230,7 +230,7 @@ func (s *storm) worker(ctx context.Context, session int) error {
 		}
 		switch r.IntN(12) {
 		case 0:
-			return s.release(ctx, id, work)
+			return s.release(ctx, id, work, flows)
 		case 1:
 			if s.mayDie(work) {
 				dead := id
@@ -258,7 +258,7 @@ func (s *storm) worker(ctx context.Context, session int) error {
 		if err := s.report(ctx, id, work, flows); err != nil {
 			return err
 		}
-		return s.exec(ctx, `select flowc.heartbeat($1, '{}', '{}')`, id)
+		return s.exec(ctx, `select flowc.heartbeat($1, '{}', '{}', '{}')`, id)
 	})
 }
 
@@ -275,12 +275,12 @@ func (s *storm) mayDie(work []task) bool {
 
 func (w task) key() string { return fmt.Sprintf("%s %s %d", w.Run, w.Step, w.Index) }
 
-func (s *storm) release(ctx context.Context, id uuid.UUID, work []task) error {
+func (s *storm) release(ctx context.Context, id uuid.UUID, work []task, flows []string) error {
 	messages, attempts := []int64{}, []int{}
 	for _, w := range work {
 		messages, attempts = append(messages, w.Message), append(attempts, w.Attempt)
 	}
-	return s.exec(ctx, `select flowc.release($1, $2, $3)`, id, messages, attempts)
+	return s.exec(ctx, `select flowc.release($1, $2, $3, $4)`, id, append([]string{}, flows...), messages, attempts)
 }
 
 func (s *storm) report(ctx context.Context, id uuid.UUID, work []task, flows []string) error {

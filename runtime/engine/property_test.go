@@ -305,14 +305,11 @@ func (d *db) broken() string {
 		select 'message of a run that is over', q.run_id || q.step_slug from flowc.queue q
 		where not exists (select from pgflow.runs r where r.run_id = q.run_id and r.status = 'started')
 		union all
-		select 'task without its message', t.run_id || t.step_slug from pgflow.step_tasks t
-		where not exists (
-		  select from flowc.queue q where q.msg_id = t.message_id and q.run_id = t.run_id union all
-		  select from flowc.archive a where a.msg_id = t.message_id and a.run_id = t.run_id)
+		select 'neither in the queue nor in the archive, or in both', t.run_id || t.step_slug from pgflow.step_tasks t
+		where t.message_id is null or t.in_queue = (t.archived_at is not null)
 		union all
-		select 'message in queue and archive', q.msg_id::text from flowc.queue q join flowc.archive a using (msg_id)
-		union all
-		select 'archived twice', a.msg_id::text from flowc.archive a group by a.msg_id having count(*) > 1
+		select 'over and in the queue', t.run_id || t.step_slug from pgflow.step_tasks t
+		where t.in_queue and (t.visible_at is null or t.status not in ('queued', 'started'))
 		union all
 		select 'failed tries of a completed task', t.run_id || t.step_slug from pgflow.step_tasks t
 		where t.status = 'completed' and t.attempts_count - t.requeued_count - 1 <> (

@@ -170,7 +170,7 @@ func TestRelease(t *testing.T) {
 		r := d.flow("f").mapStep("m").start(`[1, 2, 3]`)
 		messages := value[[]int64](d, `select array_agg(message_id) from flowc.claim(array[$1::uuid], '{f}', '{9}')`, worker)
 		release := func(id any, attempt int) string {
-			return d.table(`select flowc.release($1, $2, $3)`, id, messages[:2], []int{attempt, attempt})
+			return d.table(`select flowc.release($1, '{f, f}', $2, $3)`, id, messages[:2], []int{attempt, attempt})
 		}
 		require.Equal(t, "0", release(second, 1), "not its own")
 		require.Equal(t, "0", release(worker, 2), "another attempt")

@@ -69,18 +69,18 @@ func TestHeartbeat(t *testing.T) {
 			attempts[i] = 1
 		}
 		beat := func(id any) string {
-			return d.table(`select lost, deprecated from flowc.heartbeat($1, $2, $3)`, id, messages, attempts)
+			return d.table(`select lost, deprecated from flowc.heartbeat($1, array_fill('f'::text, array[9]), $2, $3)`, id, messages, attempts)
 		}
 		require.Equal(t, "{} f", beat(worker))
 		r.completeTask("done", 0, `1`)
 		r.forceSkip("skipped", "x")
 		failed.failTask("kept", 0, "x")
 		d.exec(`select flowc.cancel_run($1)`, cancelled.id)
-		require.Equal(t, "t f", d.table(`select lost @> $2 and lost <@ $2, deprecated from flowc.heartbeat($1, $3, $4)`, worker, messages[1:], messages, attempts))
+		require.Equal(t, "t f", d.table(`select lost @> $2 and lost <@ $2, deprecated from flowc.heartbeat($1, array_fill('f'::text, array[9]), $3, $4)`, worker, messages[1:], messages, attempts))
 		d.exec(`update pgflow.workers set deprecated_at = now() where worker_id = $1`, worker)
-		require.Equal(t, "t", d.table(`select deprecated from flowc.heartbeat($1, '{}', '{}')`, worker))
-		require.Equal(t, "{} -", d.table(`select lost, deprecated from flowc.heartbeat($1, '{}', '{}')`, second), "it has to register again")
-		require.Equal(t, "9", d.table(`select cardinality(lost) from flowc.heartbeat($1, $2, $3)`, second, messages, attempts))
+		require.Equal(t, "t", d.table(`select deprecated from flowc.heartbeat($1, '{}', '{}', '{}')`, worker))
+		require.Equal(t, "{} -", d.table(`select lost, deprecated from flowc.heartbeat($1, '{}', '{}', '{}')`, second), "it has to register again")
+		require.Equal(t, "9", d.table(`select cardinality(lost) from flowc.heartbeat($1, array_fill('f'::text, array[9]), $2, $3)`, second, messages, attempts))
 	})
 }
 
@@ -89,7 +89,7 @@ func TestHeartbeatRaises(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		d.exec(`update pgflow.workers set last_heartbeat_at = clock_timestamp() - interval '1 minute', stopped_at = now()`)
-		d.exec(`select flowc.heartbeat($1, '{}', '{}')`, worker)
+		d.exec(`select flowc.heartbeat($1, '{}', '{}', '{}')`, worker)
 		require.Equal(t, "- t", d.table(`select stopped_at, last_heartbeat_at > clock_timestamp() - interval '1 second' from pgflow.workers`))
 	})
 }

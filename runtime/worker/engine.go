@@ -87,25 +87,25 @@ func (l *limit) learn(began time.Time, had time.Duration, err error) {
 func (d *engineCalls) claimsEagerly() bool { return d.key.prepared && !d.strict.Load() }
 
 func (d *engineCalls) release(ctx context.Context, id uuid.UUID, tasks []*task) error {
-	messages, attempts := keys(tasks)
-	return d.exec(ctx, "release", shortCall, `SELECT flowc.release($1::text::uuid, $2, $3)`, id.String(), messages, attempts)
+	flows, messages, attempts := keys(tasks)
+	return d.exec(ctx, "release", shortCall, `SELECT flowc.release($1::text::uuid, $2, $3, $4)`, id.String(), flows, messages, attempts)
 }
 
 func (d *engineCalls) releaseUnknown(ctx context.Context, id uuid.UUID, tasks []*task) error {
-	known, _ := keys(tasks)
-	return d.exec(ctx, "release_unknown", claimCall, `SELECT flowc.release_unknown($1::text::uuid, $2)`, id.String(), notNil(known))
+	_, known, _ := keys(tasks)
+	return d.exec(ctx, "release_unknown", claimCall, `SELECT flowc.release_unknown($1::text::uuid, $2)`, id.String(), known)
 }
 
 const heartbeatSQL = `
 SELECT lost, deprecated, silent, extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8, dead, due
-FROM flowc.heartbeat($1::text::uuid, $2, $3, $4)`
+FROM flowc.heartbeat($1::text::uuid, $2, $3, $4, $5)`
 
-func (d *engineCalls) heartbeat(ctx context.Context, id uuid.UUID, flows []string, tasks []*task) (p pulse, err error) {
-	messages, attempts := keys(tasks)
+func (d *engineCalls) heartbeat(ctx context.Context, id uuid.UUID, served []string, tasks []*task) (p pulse, err error) {
+	flows, messages, attempts := keys(tasks)
 	var lost []int64
 	began, limit := time.Now(), min(d.beats.atLeast(leastBeat), shortCall)
 	err = d.call(ctx, "heartbeat", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		row := pool.QueryRow(ctx, heartbeatSQL, id.String(), notNil(messages), notNil(attempts), flows)
+		row := pool.QueryRow(ctx, heartbeatSQL, id.String(), flows, messages, attempts, served)
 		return row.Scan(&lost, &p.Deprecated, &p.Silent, &p.ServerUp, &p.Dead, &p.Due)
 	})
 	// One may have met a dead connection, and is repeated as soon; only if the next takes

@@ -105,11 +105,13 @@ func (h *hand) overdue() (tasks []*task) {
 	return tasks
 }
 
-// keys are the messages and attempts of tasks, as the engine takes them.
-func keys(tasks []*task) (messages []int64, attempts []int32) {
+// keys are the flows, messages and attempts of tasks, as the engine takes them.
+func keys(tasks []*task) (flows []string, messages []int64, attempts []int32) {
+	flows, messages, attempts = []string{}, []int64{}, []int32{}
 	for _, t := range tasks {
+		flows = append(flows, t.Flow)
 		messages = append(messages, t.MessageID)
 		attempts = append(attempts, t.Attempt)
 	}
-	return messages, attempts
+	return flows, messages, attempts
 }

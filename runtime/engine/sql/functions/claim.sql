@@ -13,8 +13,7 @@
 -- is to several.
 -- With `wake`, others are woken if there may be more than was claimed.
 --
--- Locks: messages, then tasks, and neither is waited for: a message that somebody
--- holds is passed over, and a queued task nobody locks without its message.
+-- Locks are not waited for: a task that somebody holds is passed over.
 create or replace function flowc.claim(
   owners uuid[], flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false)
 returns table (
@@ -24,60 +23,57 @@ returns table (
 language plpgsql as $$
 #variable_conflict use_column
 declare
-  at_once  timestamptz := clock_timestamp();
-  flows    text[];
-  workers  uuid[];
-  messages bigint[];
-  places   tid[];
-  runs     uuid[];
-  steps    text[];
-  indexes  int[];
-  due      timestamptz[];
-  begun    int;
+  at_once timestamptz := clock_timestamp();
+  places  tid[];
+  flows   text[];
+  steps   text[];
+  due     timestamptz[];
+  workers uuid[];
+  begun   int;
 begin
-  select array_agg(m.queue_name), array_agg(m.msg_id), array_agg(m.ctid), array_agg(m.run_id), array_agg(m.step_slug), array_agg(m.task_index), array_agg(m.vt)
-  into flows, messages, places, runs, steps, indexes, due
+  select array_agg(t.place), array_agg(t.flow_slug), array_agg(t.step_slug), array_agg(t.visible_at)
+  into places, flows, steps, due
   from (
     select u.lane, u.wanted from unnest(claim.flow_slugs, claim.limits) u(lane, wanted)
     where not exists (select from flowc.paused p where p.flow_slug = split_part(u.lane, '.', 1))
-    offset 0) w -- before messages are looked at, which locks them
+    offset 0) w -- before tasks are looked at, which locks them
   cross join lateral (
-    select q.queue_name, q.msg_id, q.ctid, q.run_id, q.step_slug, q.task_index, q.vt
-    from flowc.queue q
-    where q.queue_name = split_part(w.lane, '.', 1) and q.vt <= at_once and q.run_id is not null
-      and case when q.queue_name = w.lane
-            then claim.except_steps = '{}' or q.queue_name || '.' || q.step_slug <> all (claim.except_steps)
-            else q.step_slug = split_part(w.lane, '.', 2) end
-    order by q.msg_id
+    select o.ctid as place, o.flow_slug, o.step_slug, o.visible_at
+    from pgflow.step_tasks o
+    where o.flow_slug = split_part(w.lane, '.', 1) and o.in_queue and o.visible_at <= at_once
+      and case when o.flow_slug = w.lane
+            then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
+            else o.step_slug = split_part(w.lane, '.', 2) end
+    order by o.message_id
     limit w.wanted
-    for update skip locked) m;
-  if messages is null then
+    for update skip locked) t;
+  if places is null then
     return;
   end if;
   if cardinality(claim.owners) = 1 then
-    workers := array_fill(claim.owners[1], array[cardinality(messages)]);
+    workers := array_fill(claim.owners[1], array[cardinality(places)]);
   else
-    workers := array(select claim.owners[1 + (n - 1) % cardinality(claim.owners)] from generate_series(1, cardinality(messages)) n);
+    workers := array(select claim.owners[1 + (n - 1) % cardinality(claim.owners)] from generate_series(1, cardinality(places)) n);
   end if;
 
-  return query select * from flowc.begin_tasks(workers, at_once, runs, steps, indexes, messages, places, due, 1);
+  return query select * from flowc.begin_tasks(workers, at_once, places, flows, steps, due, 1);
   get diagnostics begun = row_count;
-  if begun < cardinality(messages) then
-    return query select * from flowc.take_over(workers, flows, messages, places, runs, steps, indexes, at_once);
+  if begun < cardinality(places) then
+    return query select * from flowc.take_over(workers, places, at_once);
   end if;
-  if claim.wake and cardinality(messages) >= (select min(l.wanted) from unnest(claim.limits) l(wanted)) then
+  if claim.wake and cardinality(places) >= (select min(l.wanted) from unnest(claim.limits) l(wanted)) then
     perform flowc.wake_flows(array(select distinct split_part(l.lane, '.', 1) from unnest(claim.flow_slugs) l(lane)));
   end if;
 end $$;
 
--- Starts those of these tasks that are queued, hides their messages, and returns
--- what they work on, in the order of their messages. A task of a map whose array
--- is large gets no element but the place of the array, so that it is read once for
--- all its tasks. The caller has locked the messages; `places` is where their rows
--- are, and `reads` how often that counts as reading them.
+-- Starts those of these tasks that are queued, hides them, and returns what they
+-- work on, in the order of their messages. A task of a map whose array is large gets
+-- no element but the place of the array, so that it is read once for all its tasks.
+-- The caller has locked the tasks; `places` is where their rows are, and `reads` how
+-- often that counts as reading their messages. What is in the queue belongs to a run
+-- and a step that are started, since whoever ends those takes it out of the queue.
 create or replace function flowc.begin_tasks(
-  worker_ids uuid[], at_once timestamptz, run_ids uuid[], step_slugs text[], task_indexes int[],
-  message_ids bigint[], places tid[], due timestamptz[], reads int)
+  worker_ids uuid[], at_once timestamptz, places tid[], flow_slugs text[], step_slugs text[], due timestamptz[], reads int)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
@@ -88,34 +84,21 @@ begin
   return query
     with begun as (
       update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, started_at = begin_tasks.at_once, last_worker_id = m.worker_id
+      set status = 'started', attempts_count = t.attempts_count + 1, started_at = begin_tasks.at_once, last_worker_id = m.worker_id,
+          visible_at = begin_tasks.at_once + make_interval(secs => m.timeout + 2), read_count = t.read_count + begin_tasks.reads
       from (
-        select m.*, s.step_type, s.deps_count, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
-               coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay, coalesce(s.opt_timeout, f.opt_timeout) as timeout,
-               case when s.deps_count > 0 then 'none' when r.size > 1000 or s.step_type = 'map' then 'apart' else 'here' end as root,
-               r.input
-        from unnest(begin_tasks.run_ids, begin_tasks.step_slugs, begin_tasks.task_indexes, begin_tasks.message_ids, begin_tasks.places, begin_tasks.due,
-                    begin_tasks.worker_ids)
-          m(run_id, step_slug, task_index, msg_id, place, vt, worker_id)
-        cross join lateral (
-          -- An update keeps what it joins in one piece, unpacked: only what is small.
-          select pg_column_size(o.input) as size, case when pg_column_size(o.input) <= 1000 then o.input end as input
-          from pgflow.runs o where o.run_id = m.run_id and o.status = 'started' offset 0) r
-        cross join lateral (
-          select o.flow_slug, o.step_slug from pgflow.step_states o
-          where o.run_id = m.run_id and o.step_slug = m.step_slug and o.status = 'started' offset 0) st
-        cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
-        cross join lateral (select * from pgflow.flows o where o.flow_slug = st.flow_slug offset 0) f
+        select u.place, u.due, u.worker_id, s.*
+        from unnest(begin_tasks.places, begin_tasks.flow_slugs, begin_tasks.step_slugs, begin_tasks.due, begin_tasks.worker_ids)
+          u(place, flow_slug, step_slug, due, worker_id)
+        cross join lateral ( -- looked up by nothing but the step, and so remembered
+          select o.step_type, o.deps_count, coalesce(o.opt_max_attempts, f.opt_max_attempts) as max_attempts,
+                 coalesce(o.opt_base_delay, f.opt_base_delay) as base_delay, coalesce(o.opt_timeout, f.opt_timeout) as timeout
+          from pgflow.steps o cross join pgflow.flows f
+          where o.flow_slug = u.flow_slug and o.step_slug = u.step_slug and f.flow_slug = u.flow_slug offset 0) s
         offset 0) m
-      where t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
-        and t.message_id = any (array[m.msg_id]) and t.status = 'queued'
+      where t.ctid = m.place and t.status = 'queued'
       returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.requeued_count, t.queued_at,
-                t.last_worker_id, m.place, m.vt, m.step_type, m.deps_count, m.max_attempts, m.base_delay, m.timeout, m.root, m.input),
-    hidden as (
-      update flowc.queue q
-      set vt = begin_tasks.at_once + make_interval(secs => t.timeout + 2), read_ct = q.read_ct + begin_tasks.reads, worker_id = t.last_worker_id
-      from begun t
-      where q.ctid = t.place)
+                t.last_worker_id, m.due, m.step_type, m.deps_count, m.max_attempts, m.base_delay, m.timeout)
     select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.attempts_count - t.requeued_count,
            t.max_attempts, t.base_delay, t.timeout, t.queued_at,
            case when t.step_type = 'map' then case when not e.large then e.elements -> t.task_index end
@@ -127,20 +110,19 @@ begin
                     select o.step_slug, o.output from pgflow.step_states o
                     where o.run_id = t.run_id and o.step_slug = d.dep_slug and o.status = 'completed' offset 0) p
                   where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) end,
-           case when t.step_type = 'map' then null when t.root = 'here' then t.input else r.input end,
+           case when t.step_type = 'single' and t.deps_count = 0 then (select r.input from pgflow.runs r where r.run_id = t.run_id) end,
            case when e.large then e.source end,
            -- Most databases have no headers and no ticks: that is looked at once.
            case when (select exists (select from flowc.headers)) then (select h.headers from flowc.headers h where h.run_id = t.run_id) end,
-           extract(epoch from begin_tasks.at_once - t.vt)::double precision,
+           extract(epoch from begin_tasks.at_once - t.due)::double precision,
            case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
            t.last_worker_id
     from begun t
-    left join lateral (select o.input from pgflow.runs o where o.run_id = t.run_id and t.root = 'apart' offset 0) r on true
     left join lateral (
       -- Large is what is not stored in the row itself, or was compressed a lot for it.
       select x.source, x.elements, pg_column_size(x.elements) > 1500 or t.task_index > 256 as large
       from (
-        select 'run', r.input where t.step_type = 'map' and t.deps_count = 0
+        select 'run', r.input from pgflow.runs r where t.step_type = 'map' and t.deps_count = 0 and r.run_id = t.run_id
         union all
         select p.step_slug, p.output
         from pgflow.deps d
@@ -165,13 +147,11 @@ begin
     from unnest(read_values.run_ids, read_values.sources) u(run_id, source);
 end $$;
 
--- What a claim found besides queued tasks: messages that became visible although
--- their task was started, because a worker died or overran. Those of our own
--- workers, or of workers that are not known any more, are taken over, three times
--- at most; the rest is left to whoever deals with it, out of the way. Returns the
--- tasks taken over, as begin_tasks does.
-create or replace function flowc.take_over(
-  worker_ids uuid[], flow_slugs text[], message_ids bigint[], places tid[], run_ids uuid[], step_slugs text[], task_indexes int[], at_once timestamptz)
+-- What a claim found besides queued tasks: started ones that became visible because a
+-- worker died or overran. Those of our own workers, or of workers that are not known
+-- any more, are taken over, three times at most; the rest is left to whoever deals
+-- with it, out of the way. Returns the tasks taken over, as begin_tasks does.
+create or replace function flowc.take_over(worker_ids uuid[], places tid[], at_once timestamptz)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
@@ -179,91 +159,68 @@ returns table (
 language plpgsql as $$
 #variable_conflict use_column
 declare
-  workers  uuid[];
-  messages bigint[];
-  found    tid[];
-  runs     uuid[];
-  steps    text[];
-  indexes  int[];
+  workers uuid[];
+  again   tid[];
+  flows   text[];
+  steps   text[];
 begin
-  with expired as (
-    select t.run_id, t.step_slug, t.task_index, t.message_id, m.place, m.worker_id
-    from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids, take_over.places, take_over.worker_ids)
-      m(run_id, step_slug, task_index, msg_id, place, worker_id)
-    join pgflow.step_tasks t on t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
-    left join pgflow.workers w on w.worker_id = any (array[t.last_worker_id])
-    join pgflow.runs r on r.run_id = any (array[t.run_id]) and r.status = 'started'
-    join pgflow.step_states st on st.run_id = any (array[t.run_id]) and st.step_slug = t.step_slug and st.status = 'started'
-    where t.message_id = any (array[m.msg_id]) and t.status = 'started' and t.started_at < at_once and t.requeued_count < 3 and t.permanently_stalled_at is null
-      and coalesce(w.queue_name = '*', true)
-    for update of t skip locked),
-  again as (
+  with requeued as (
     update pgflow.step_tasks t
     set status = 'queued', requeued_count = t.requeued_count + 1, last_requeued_at = at_once
-    from expired e
-    where t.run_id = any (array[e.run_id]) and t.step_slug = e.step_slug and t.task_index = e.task_index
-    returning t.run_id, t.step_slug, t.task_index, t.message_id, e.place, e.worker_id)
-  select array_agg(a.run_id), array_agg(a.step_slug), array_agg(a.task_index), array_agg(a.message_id), array_agg(a.place), array_agg(a.worker_id)
-  into runs, steps, indexes, messages, found, workers from again a;
-  if runs is not null then
-    return query select * from flowc.begin_tasks(workers, at_once, runs, steps, indexes, messages, found, null, 1);
+    from unnest(take_over.places, take_over.worker_ids) u(place, worker_id)
+    where t.ctid = u.place and t.status = 'started' and t.requeued_count < 3 and flowc.is_ours(t.last_worker_id)
+    returning t.ctid as place, t.flow_slug, t.step_slug, u.worker_id)
+  select array_agg(r.place), array_agg(r.flow_slug), array_agg(r.step_slug), array_agg(r.worker_id) into again, flows, steps, workers from requeued r;
+  if again is not null then
+    return query select * from flowc.begin_tasks(workers, at_once, again, flows, steps, null, 1);
   end if;
 
   -- Taken over too often: recovery ends it, which needs the lock of the run.
   insert into flowc.stalled (run_id, step_slug, task_index, attempt)
   select t.run_id, t.step_slug, t.task_index, t.attempts_count
-  from unnest(take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(run_id, step_slug, task_index, msg_id)
-  join pgflow.step_tasks t on t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index
-  left join pgflow.workers w on w.worker_id = any (array[t.last_worker_id])
-  where t.message_id = any (array[m.msg_id]) and t.status = 'started' and t.started_at < at_once and t.requeued_count >= 3 and t.permanently_stalled_at is null
-    and coalesce(w.queue_name = '*', true)
-    and not exists ( -- rather than a conflict, which would wait for a sweep that wants our message
+  from unnest(take_over.places) u(place)
+  join pgflow.step_tasks t on t.ctid = u.place
+  where t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null and flowc.is_ours(t.last_worker_id)
+    and not exists ( -- rather than a conflict, which would wait for a sweep that wants our task
       select from flowc.stalled x where x.run_id = any (array[t.run_id]) and x.step_slug = t.step_slug and x.task_index = t.task_index);
 
-  -- Messages of tasks that are over have no business in the queue.
-  perform flowc.archive_messages(array_agg(m.queue_name), array_agg(m.msg_id))
-  from unnest(take_over.flow_slugs, take_over.run_ids, take_over.step_slugs, take_over.task_indexes, take_over.message_ids) m(queue_name, run_id, step_slug, task_index, msg_id)
-  left join pgflow.step_tasks t on t.run_id = any (array[m.run_id]) and t.step_slug = m.step_slug and t.task_index = m.task_index and t.message_id = any (array[m.msg_id])
-  where t.status is null or t.status in ('completed', 'failed')
-  having count(*) > 0;
+  -- The rest is somebody else's, or waits for one of the above: not again for a while.
+  -- What is over has no business in the queue.
+  update pgflow.step_tasks t
+  set visible_at = at_once + interval '10 seconds',
+      in_queue = t.status in ('queued', 'started'), archived_at = case when t.status not in ('queued', 'started') then clock_timestamp() end
+  from unnest(take_over.places) u(place)
+  where t.ctid = u.place;
+end $$;
 
-  -- The rest is somebody else's, or waits for one of the above. Not again for a while.
-  update flowc.queue q
-  set vt = at_once + interval '10 seconds'
-  from unnest(take_over.flow_slugs, take_over.message_ids) m(queue_name, msg_id)
-  where q.queue_name = any (array[m.queue_name]) and q.msg_id = m.msg_id and q.vt <= at_once;
+-- Whether a worker is of this project, or is not known any more.
+create or replace function flowc.is_ours(worker_id uuid) returns boolean
+language plpgsql stable as $$
+begin
+  return coalesce((select w.queue_name = '*' from pgflow.workers w where w.worker_id = is_ours.worker_id), true);
 end $$;
 
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid) returns setof pgflow.step_task_record
 language plpgsql as $$
 declare
-  workers  uuid[];
-  messages bigint[];
-  places   tid[];
-  runs     uuid[];
-  steps    text[];
-  indexes  int[];
+  workers uuid[];
+  places  tid[];
+  flows   text[];
+  steps   text[];
 begin
-  -- In the order of a claim: the messages, then their tasks. A message that another
-  -- holds is about to be another's; one that is not in the queue any more is no
-  -- reason to leave its task.
-  with free as materialized (
-    select m.msg_id, held.ctid as place
-    from unnest(start_tasks.msg_ids) m(msg_id)
-    left join lateral (
-      select q.ctid from flowc.queue q
-      where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id
-      for update skip locked) held on true
-    where held.ctid is not null or not exists (
-      select from flowc.queue q where q.queue_name = start_tasks.flow_slug and q.msg_id = m.msg_id offset 0))
-  select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.message_id), array_agg(f.place), array_agg(start_tasks.worker_id)
-  into runs, steps, indexes, messages, places, workers
-  from free f
-  join pgflow.step_tasks t on t.message_id = any (array[f.msg_id])
-  where t.flow_slug = start_tasks.flow_slug and t.status = 'queued';
+  -- A task that another holds is about to be another's.
+  select array_agg(t.place), array_agg(t.flow_slug), array_agg(t.step_slug), array_agg(start_tasks.worker_id)
+  into places, flows, steps, workers
+  from unnest(start_tasks.msg_ids) m(msg_id)
+  cross join lateral (
+    select o.ctid as place, o.flow_slug, o.step_slug from pgflow.step_tasks o
+    where o.flow_slug = start_tasks.flow_slug and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
+      and exists (select from pgflow.runs r where r.run_id = o.run_id and r.status = 'started' offset 0)
+      and exists (select from pgflow.step_states st where st.run_id = o.run_id and st.step_slug = o.step_slug and st.status = 'started' offset 0)
+    for update of o skip locked) t;
   return query
     with task as materialized (
-      select * from flowc.begin_tasks(workers, clock_timestamp(), runs, steps, indexes, messages, places, null, 0)),
+      select * from flowc.begin_tasks(workers, clock_timestamp(), places, flows, steps, null, 0)),
     large as materialized ( -- each array is taken out of storage once, however many of its elements are wanted
       select v.run_id, v.source, '[]' || v.value as elements
       from flowc.read_values(

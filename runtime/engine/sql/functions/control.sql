@@ -42,16 +42,13 @@ begin
     perform flowc.emit_runs(array[retry_run.run_id]);
   end if;
 
-  with again as (
-    update pgflow.step_tasks t
-    set status = 'queued', message_id = nextval('flowc.message_ids'), attempts_count = 0, requeued_count = 0, output = null, error_message = null,
-        queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null, permanently_stalled_at = null
-    from pgflow.step_states st
-    where st.run_id = retry_run.run_id and st.status = 'started'
-      and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed'
-    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id)
-  insert into flowc.queue (queue_name, msg_id, vt, run_id, step_slug, task_index)
-  select a.flow_slug, a.message_id, clock_timestamp(), a.run_id, a.step_slug, a.task_index from again a;
+  update pgflow.step_tasks t
+  set status = 'queued', message_id = nextval('flowc.message_ids'), attempts_count = 0, requeued_count = 0, output = null, error_message = null,
+      queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null, permanently_stalled_at = null,
+      visible_at = clock_timestamp(), in_queue = true, archived_at = null, read_count = 0
+  from pgflow.step_states st
+  where st.run_id = retry_run.run_id and st.status = 'started'
+    and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';
   perform flowc.wake_flows(array[flow]);
   perform flowc.advance(array[retry_run.run_id]);
   return true;
@@ -126,22 +123,20 @@ end $$;
 create or replace function flowc.run_now(run_id uuid, step_slug text default null) returns int
 language plpgsql as $$
 declare
-  shown int;
+  flows text[];
 begin
   perform flowc.lock_runs(array[run_now.run_id]);
   with hurried as (
-    update flowc.queue q set vt = clock_timestamp()
-    from (
-      select t.flow_slug, t.message_id from pgflow.step_tasks t
-      where t.run_id = run_now.run_id and (run_now.step_slug is null or t.step_slug = run_now.step_slug) and t.status = 'queued'
-      offset 0) t
-    where q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id and q.vt > clock_timestamp()
-    returning q.queue_name)
-  select count(*) into shown from hurried h;
-  if shown > 0 then
-    perform flowc.wake_workers(array[run_now.run_id]);
+    update pgflow.step_tasks t set visible_at = clock_timestamp()
+    where t.run_id = run_now.run_id and (run_now.step_slug is null or t.step_slug = run_now.step_slug)
+      and t.status = 'queued' and t.in_queue is not false and t.visible_at > clock_timestamp()
+    returning t.flow_slug)
+  select array_agg(h.flow_slug) into flows from hurried h;
+  if flows is null then
+    return 0;
   end if;
-  return shown;
+  perform flowc.wake_workers(flows);
+  return cardinality(flows);
 end $$;
 
 -- Moves the start of a scheduled run. False if it is not waiting for its start.
@@ -162,17 +157,10 @@ end $$;
 create or replace function flowc.delete_runs(run_ids uuid[]) returns int
 language plpgsql as $$
 declare
-  messages bigint[];
-  flows    text[];
-  deleted  int;
+  deleted int;
 begin
   delete from flowc.scheduled s using unnest(delete_runs.run_ids) u(run_id) where s.run_id = any (array[u.run_id]);
   perform flowc.lock_runs(delete_runs.run_ids);
-  -- Messages before tasks, as a claim takes them.
-  select array_agg(t.flow_slug), array_agg(t.message_id) into flows, messages
-  from unnest(delete_runs.run_ids) u(run_id) join pgflow.step_tasks t on t.run_id = any (array[u.run_id]);
-  delete from flowc.queue q using unnest(flows, messages) m(queue_name, msg_id) where q.queue_name = any (array[m.queue_name]) and q.msg_id = m.msg_id;
-  delete from flowc.archive a using unnest(messages) m(msg_id) where a.msg_id = m.msg_id;
   delete from flowc.failed_tries where run_id = any (delete_runs.run_ids);
   delete from flowc.waiters where run_id = any (delete_runs.run_ids);
   delete from flowc.cancelled where run_id = any (delete_runs.run_ids);

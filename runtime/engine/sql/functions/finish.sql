@@ -1,11 +1,10 @@
 -- Reporting tasks.
 --
 -- Lock order, everywhere: definitions, then rows of scheduled runs, then runs by
--- id, then step states, then tasks, then messages by id. The lock of its run
--- serialises all reports of a run, which is what makes the counters exact. A claim
--- goes the other way, from message to task, and is safe because it passes over
--- what others hold (see claim.sql); so does whoever else takes messages and tasks
--- without their runs, as recovery does.
+-- id, then step states, then tasks. The lock of its run serialises all reports of a
+-- run, which is what makes the counters exact. A claim takes tasks without their
+-- runs, and is safe because it passes over what others hold (see claim.sql); so does
+-- whoever else takes tasks without their runs, as recovery does.
 
 -- Locks runs. Says how many there are, and whether one of them has failed.
 create or replace function flowc.lock_runs(run_ids uuid[], out locked int, out failed boolean)
@@ -152,11 +151,9 @@ create or replace function flowc.complete_turn(
   alive boolean default false) returns int
 language plpgsql as $$
 declare
-  finished int;
-  queues   text[];
-  messages bigint[];
-  runs     uuid[];
-  steps    text[];
+  finished      int;
+  runs          uuid[];
+  steps         text[];
   leading_runs  uuid[]; -- with the steps that others wait for
   leading_steps text[];
   map_runs      uuid[];
@@ -165,7 +162,7 @@ declare
 begin
   with done as (
     update pgflow.step_tasks t
-    set status = 'completed', completed_at = clock_timestamp(), output = u.output
+    set status = 'completed', completed_at = clock_timestamp(), output = u.output, in_queue = false, archived_at = clock_timestamp()
     from (
       select k.* from (
         select u.*, st.place, st.flow_slug, s.step_type, s.leads, s.feeds_map
@@ -190,7 +187,7 @@ begin
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (complete_turn.worker_ids is null
            or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = u.worker_id)
-    returning u.n, u.place, u.step_type, u.leads, t.flow_slug, t.message_id, t.output),
+    returning u.n, u.place, u.step_type, u.leads, t.output),
   counted as (
     select d.place, d.leads, d.n, 1 as tasks, d.output, false as map
     from done d where d.step_type = 'single'
@@ -206,18 +203,14 @@ begin
     from counted c
     where st.ctid = c.place
     returning st.run_id, st.step_slug, c.n, c.leads, c.map, st.status = 'completed' as over)
-  select d.*, s.*
-  into finished, queues, messages, runs, steps, leading_runs, leading_steps, map_runs, map_steps
+  select (select count(*) from done), s.*
+  into finished, runs, steps, leading_runs, leading_steps, map_runs, map_steps
   from
-    (select count(*), array_agg(o.flow_slug), array_agg(o.message_id) from done o) d,
     (select array_agg(o.run_id), array_agg(o.step_slug),
             array_agg(o.run_id) filter (where o.leads), array_agg(o.step_slug) filter (where o.leads),
             array_agg(o.run_id) filter (where o.map), array_agg(o.step_slug) filter (where o.map)
      from (select * from stepped p where p.over order by p.n) o) s;
 
-  if finished > 0 then
-    perform flowc.archive_messages(queues, messages);
-  end if;
   if runs is not null then
     if map_runs is not null then
       update pgflow.step_states st
@@ -266,15 +259,13 @@ create or replace function flowc.fail_type_violations(
   run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_ids uuid[]) returns void
 language plpgsql as $$
 declare
-  queues   text[];
-  messages bigint[];
-  runs     uuid[];
-  steps    text[];
-  errors   text[];
+  runs   uuid[];
+  steps  text[];
+  errors text[];
 begin
   with failed as (
     update pgflow.step_tasks t
-    set status = 'failed', failed_at = clock_timestamp(), output = u.output,
+    set status = 'failed', failed_at = clock_timestamp(), output = u.output, in_queue = false, archived_at = clock_timestamp(),
         error_message = format('[TYPE_VIOLATION] Produced %s instead of array', coalesce(jsonb_typeof(u.output), 'null'))
     from (
       select u.*
@@ -287,17 +278,16 @@ begin
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (fail_type_violations.worker_ids is null
            or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = u.worker_id)
-    returning t.flow_slug, t.run_id, t.step_slug, t.message_id, t.output)
-  select array_agg(f.flow_slug), array_agg(f.message_id), array_agg(f.run_id), array_agg(f.step_slug),
+    returning t.flow_slug, t.run_id, t.step_slug, t.output)
+  select array_agg(f.run_id), array_agg(f.step_slug),
          array_agg(format('[TYPE_VIOLATION] Map step %s expects array input but dependency %s produced %s',
            (select d.step_slug from pgflow.deps d
             join pgflow.steps c on c.flow_slug = any (array[d.flow_slug]) and c.step_slug = d.step_slug and c.step_type = 'map'
             where d.flow_slug = f.flow_slug and d.dep_slug = f.step_slug order by c.step_index limit 1),
            f.step_slug, coalesce(jsonb_typeof(f.output), 'null')))
-  into queues, messages, runs, steps, errors
+  into runs, steps, errors
   from failed f;
   if runs is not null then
-    perform flowc.archive_messages(queues, messages);
     perform flowc.fail_steps(runs, steps, errors);
   end if;
 end $$;
@@ -307,12 +297,11 @@ end $$;
 create or replace function flowc.archive_late(run_ids uuid[], step_slugs text[], task_indexes int[]) returns void
 language plpgsql as $$
 begin
-  perform flowc.archive_messages(array_agg(t.flow_slug), array_agg(t.message_id))
+  update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
   from unnest(run_ids, step_slugs, task_indexes) u(run_id, step_slug, task_index)
-  join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
-  join pgflow.runs r on r.run_id = any (array[t.run_id]) and r.status <> 'failed'
-  join pgflow.step_states st on st.run_id = any (array[t.run_id]) and st.step_slug = t.step_slug and st.status <> 'started'
-  having count(*) > 0;
+  join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
+  join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status <> 'started'
+  where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.in_queue is not false;
 end $$;
 
 -- Failing ---------------------------------------------------------------------
@@ -341,8 +330,6 @@ declare
   waits    double precision[];
   turn     record;
   places   int[];
-  queues   text[];
-  messages bigint[];
   runs     uuid[];
   steps    text[];
   causes   text[];
@@ -350,7 +337,8 @@ declare
 begin
   with again as (
     update pgflow.step_tasks t
-    set status = 'queued', started_at = null, failed_at = null, error_message = u.error
+    set status = 'queued', started_at = null, failed_at = null, error_message = u.error, visible_at = clock_timestamp() + make_interval(
+          secs => coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)))
     from (
       select u.*, o.started_at, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts, coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay
       from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays, message_ids, attempts, worker_ids)
@@ -367,16 +355,11 @@ begin
       and (fail_tasks.worker_ids is null
            or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = u.worker_id)
       and u.outcome = 'failed' and t.attempts_count - t.requeued_count < u.max_attempts
-    returning u.n::int, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.last_worker_id, u.started_at, u.error,
+    returning u.n::int, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.last_worker_id, u.started_at, u.error,
               coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)) as delay),
   recorded as (
     insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
-    select a.run_id, a.step_slug, a.task_index, a.attempts_count, a.last_worker_id, a.started_at, a.error from again a),
-  shown as (
-    update flowc.queue q
-    set vt = clock_timestamp() + make_interval(secs => a.delay), worker_id = null
-    from again a
-    where q.queue_name = any (array[a.flow_slug]) and q.msg_id = a.message_id)
+    select a.run_id, a.step_slug, a.task_index, a.attempts_count, a.last_worker_id, a.started_at, a.error from again a)
   select array_agg(a.n), array_agg(a.delay) into retried, waits from again a;
   return query select u.n, 'queued', u.wait from unnest(retried, waits) u(n, wait);
 
@@ -392,7 +375,7 @@ begin
   loop
     with exhausted as (
       update pgflow.step_tasks t
-      set status = 'failed', failed_at = clock_timestamp(), error_message = u.cause
+      set status = 'failed', failed_at = clock_timestamp(), error_message = u.cause, in_queue = false, archived_at = clock_timestamp()
       from (
         select u.*, s.when_exhausted, case when u.outcome = 'skipped' and s.when_exhausted = 'fail' then format(
             'flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step', u.step_slug, u.error)
@@ -406,17 +389,15 @@ begin
       where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
         and (fail_tasks.worker_ids is null
              or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = u.worker_id)
-      returning u.n, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.last_worker_id, t.started_at,
+      returning u.n, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.last_worker_id, t.started_at,
                 u.cause, u.when_exhausted),
     recorded as (
       insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
       select e.run_id, e.step_slug, e.task_index, e.attempts_count, e.last_worker_id, e.started_at, e.cause from exhausted e)
-    select array_agg(e.n), array_agg(e.flow_slug), array_agg(e.message_id),
-           array_agg(e.run_id order by e.n), array_agg(e.step_slug order by e.n), array_agg(e.cause order by e.n), array_agg(e.when_exhausted order by e.n)
-    into places, queues, messages, runs, steps, causes, modes
+    select array_agg(e.n), array_agg(e.run_id order by e.n), array_agg(e.step_slug order by e.n), array_agg(e.cause order by e.n), array_agg(e.when_exhausted order by e.n)
+    into places, runs, steps, causes, modes
     from exhausted e;
     if runs is not null then
-      perform flowc.archive_messages(queues, messages);
       perform flowc.exhaust_steps(runs, steps, causes, modes);
       return query select p.n, 'failed', null::double precision from unnest(places) p(n);
     end if;
@@ -463,21 +444,12 @@ end $$;
 -- A failure of a task whose run has failed already is noted on the task.
 create or replace function flowc.fail_late(run_ids uuid[], step_slugs text[], task_indexes int[], errors text[]) returns void
 language plpgsql as $$
-declare
-  queues   text[];
-  messages bigint[];
 begin
-  with failed as (
-    update pgflow.step_tasks t
-    set status = 'failed', failed_at = clock_timestamp(), error_message = u.error
-    from unnest(run_ids, step_slugs, task_indexes, errors) u(run_id, step_slug, task_index, error)
-    join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'failed'
-    where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
-    returning t.flow_slug, t.message_id)
-  select array_agg(f.flow_slug), array_agg(f.message_id) into queues, messages from failed f;
-  if messages is not null then
-    perform flowc.archive_messages(queues, messages);
-  end if;
+  update pgflow.step_tasks t
+  set status = 'failed', failed_at = clock_timestamp(), error_message = u.error, in_queue = false, archived_at = clock_timestamp()
+  from unnest(run_ids, step_slugs, task_indexes, errors) u(run_id, step_slug, task_index, error)
+  join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'failed'
+  where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started';
   perform flowc.archive_late(run_ids, step_slugs, task_indexes);
 end $$;
 

@@ -53,13 +53,12 @@ language plpgsql stable as $$
 begin
   return query
     select t.step_slug, t.task_index, t.status, t.attempts_count, t.error_message, t.queued_at, t.started_at, t.completed_at, t.failed_at,
-           t.last_worker_id, q.vt, t.output,
+           t.last_worker_id, case when t.in_queue then t.visible_at end, t.output,
            (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
                                                          'failed_at', f.failed_at, 'error_message', f.error_message) order by f.failed_at), '[]')
             from flowc.failed_tries f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index)
     from pgflow.step_tasks t
     join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-    left join flowc.queue q on q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id
     where t.run_id = list_tasks.run_id
     order by s.step_index, t.task_index;
 end $$;
@@ -153,7 +152,8 @@ begin
                              else array[w.queue_name] end
     from pgflow.workers w
     left join (
-      select q.worker_id, count(*) as tasks from flowc.queue q where q.worker_id is not null group by q.worker_id) h on h.worker_id = w.worker_id
+      select t.last_worker_id, count(*) as tasks from pgflow.step_tasks t where t.in_queue and t.status = 'started' group by t.last_worker_id) h
+      on h.last_worker_id = w.worker_id
     where w.stopped_at is null or w.last_heartbeat_at >= list_workers.since
     order by w.started_at desc;
 end $$;
@@ -166,10 +166,9 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select t.last_worker_id, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.started_at, q.vt
-    from flowc.queue q
-    join pgflow.step_tasks t on t.run_id = q.run_id and t.step_slug = q.step_slug and t.task_index = q.task_index and t.message_id = q.msg_id
-    where q.worker_id is not null and t.status = 'started'
+    select t.last_worker_id, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.started_at, t.visible_at
+    from pgflow.step_tasks t
+    where t.in_queue and t.status = 'started'
     order by t.started_at limit tasks_in_hand.at_most;
 end $$;
 
@@ -218,7 +217,7 @@ language plpgsql stable as $$
 begin
   return query
     select t.step_slug, t.task_index, t.status, t.attempts_count, t.error_message, t.queued_at, t.started_at, t.completed_at, t.failed_at,
-           t.last_worker_id, q.vt, case when pg_column_size(t.output) <= find_tasks.output_bytes then t.output end,
+           t.last_worker_id, case when t.in_queue then t.visible_at end, case when pg_column_size(t.output) <= find_tasks.output_bytes then t.output end,
            (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
                                                          'failed_at', f.failed_at, 'error_message', f.error_message) order by f.failed_at), '[]')
             from flowc.failed_tries f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index),
@@ -230,7 +229,6 @@ begin
       where o.run_id = r.run_id and o.step_slug = s.step_slug and (find_tasks.after_index is null or o.task_index > find_tasks.after_index)
         and (find_tasks.statuses is null or o.status = any (find_tasks.statuses))
       order by o.task_index limit find_tasks.per_step) t
-    left join flowc.queue q on q.queue_name = any (array[t.flow_slug]) and q.msg_id = t.message_id
     where r.run_id = find_tasks.run_id
     order by s.step_index, t.task_index;
 end $$;

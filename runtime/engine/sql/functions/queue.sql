@@ -1,4 +1,5 @@
--- The queue functions of the contract, over one table for all queues.
+-- The queues of the contract. There is no queue beside the tasks: a task's row is its
+-- message, too, and pgmq.q_<name> and pgmq.a_<name> are views.
 
 create or replace function pgmq.format_table_name(queue_name text, prefix text) returns text
 language plpgsql immutable as $$
@@ -16,6 +17,73 @@ begin
   return jsonb_build_object('flow_slug', flow_slug, 'run_id', run_id, 'step_slug', step_slug, 'task_index', task_index);
 end $$;
 
+-- All messages that are in a queue. The message of a task keeps no JSON.
+create or replace view flowc.queue as
+  select t.flow_slug as queue_name, t.message_id as msg_id, t.queued_at as enqueued_at, t.visible_at as vt, t.read_count as read_ct,
+         t.run_id, t.step_slug, t.task_index, case when t.status = 'started' then t.last_worker_id end as worker_id,
+         flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) as message, null::jsonb as headers
+  from pgflow.step_tasks t where t.in_queue
+  union all
+  select m.queue_name, m.msg_id, m.enqueued_at, m.vt, m.read_ct, null, null, null, null, m.message, m.headers
+  from flowc.messages m;
+
+-- All messages that were taken from a queue.
+create or replace view flowc.archive as
+  select t.flow_slug as queue_name, t.message_id as msg_id, t.queued_at as enqueued_at, t.visible_at as vt, t.archived_at, t.read_count as read_ct,
+         t.run_id, t.step_slug, t.task_index,
+         flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) as message, null::jsonb as headers
+  from pgflow.step_tasks t where t.archived_at is not null
+  union all
+  select m.queue_name, m.msg_id, m.enqueued_at, m.vt, m.archived_at, m.read_ct, null, null, null, m.message, m.headers
+  from flowc.archived_messages m;
+
+-- Updates and deletes of the views, as scripts for pgmq make them.
+create or replace function flowc.change_queue() returns trigger
+language plpgsql as $$
+begin
+  if tg_op = 'DELETE' then
+    perform pgmq.delete(old.queue_name, old.msg_id);
+    return old;
+  end if;
+  perform flowc.keep_message(old.run_id, old.message, new.message, new.headers);
+  update pgflow.step_tasks t set visible_at = new.vt, read_count = new.read_ct, queued_at = new.enqueued_at
+  where t.flow_slug = old.queue_name and t.message_id = old.msg_id and t.in_queue;
+  update flowc.messages m set vt = new.vt, read_ct = new.read_ct, enqueued_at = new.enqueued_at, message = new.message, headers = new.headers
+  where m.queue_name = old.queue_name and m.msg_id = old.msg_id;
+  return new;
+end $$;
+
+create or replace function flowc.change_archive() returns trigger
+language plpgsql as $$
+begin
+  if tg_op = 'DELETE' then
+    update pgflow.step_tasks t set archived_at = null
+    where t.run_id = old.run_id and t.step_slug = old.step_slug and t.task_index = old.task_index and t.message_id = old.msg_id;
+    delete from flowc.archived_messages m where m.queue_name = old.queue_name and m.msg_id = old.msg_id;
+    return old;
+  end if;
+  perform flowc.keep_message(old.run_id, old.message, new.message, new.headers);
+  update pgflow.step_tasks t set archived_at = new.archived_at, visible_at = new.vt, read_count = new.read_ct, queued_at = new.enqueued_at
+  where t.run_id = old.run_id and t.step_slug = old.step_slug and t.task_index = old.task_index and t.message_id = old.msg_id;
+  update flowc.archived_messages m
+  set archived_at = new.archived_at, vt = new.vt, read_ct = new.read_ct, enqueued_at = new.enqueued_at, message = new.message, headers = new.headers
+  where m.queue_name = old.queue_name and m.msg_id = old.msg_id;
+  return new;
+end $$;
+
+-- Refuses to change what a task's message says, which is the task's key.
+create or replace function flowc.keep_message(run_id uuid, message jsonb, changed jsonb, headers jsonb) returns void
+language plpgsql immutable as $$
+begin
+  if keep_message.run_id is not null and (keep_message.changed is distinct from keep_message.message or keep_message.headers is not null) then
+    raise exception 'the message of a task cannot be changed'
+      using hint = 'Only its times and its read_ct can.';
+  end if;
+end $$;
+
+create or replace trigger change instead of update or delete on flowc.queue for each row execute function flowc.change_queue();
+create or replace trigger change instead of update or delete on flowc.archive for each row execute function flowc.change_archive();
+
 create or replace function pgmq.create(queue_name text) returns void
 language plpgsql as $$
 begin
@@ -32,16 +100,10 @@ begin
   end if;
   insert into pgmq.meta (queue_name) values ("create".queue_name);
   execute format(
-    'create view pgmq.%I as
-       select msg_id, read_ct, enqueued_at, vt,
-              coalesce(message, flowc.task_message(queue_name, run_id, step_slug, task_index)) as message, headers
-       from flowc.queue where queue_name = %L',
+    'create view pgmq.%I as select msg_id, read_ct, enqueued_at, vt, message, headers from flowc.queue where queue_name = %L',
     pgmq.format_table_name("create".queue_name, 'q'), "create".queue_name);
   execute format(
-    'create view pgmq.%I as
-       select msg_id, read_ct, enqueued_at, archived_at, vt,
-              coalesce(message, flowc.task_message(queue_name, run_id, step_slug, task_index)) as message, headers
-       from flowc.archive where queue_name = %L',
+    'create view pgmq.%I as select msg_id, read_ct, enqueued_at, archived_at, vt, message, headers from flowc.archive where queue_name = %L',
     pgmq.format_table_name("create".queue_name, 'a'), "create".queue_name);
 end $$;
 
@@ -56,8 +118,10 @@ begin
   end if;
   execute format('drop view if exists pgmq.%I', pgmq.format_table_name(drop_queue.queue_name, 'q'));
   execute format('drop view if exists pgmq.%I', pgmq.format_table_name(drop_queue.queue_name, 'a'));
-  delete from flowc.queue q where q.queue_name = drop_queue.queue_name;
-  delete from flowc.archive a where a.queue_name = drop_queue.queue_name;
+  update pgflow.step_tasks t set in_queue = false, archived_at = null
+  where t.flow_slug = drop_queue.queue_name and (t.in_queue or t.archived_at is not null);
+  delete from flowc.messages m where m.queue_name = drop_queue.queue_name;
+  delete from flowc.archived_messages a where a.queue_name = drop_queue.queue_name;
   return true;
 end $$;
 
@@ -82,8 +146,8 @@ begin
   perform flowc.require_queue(send_batch.queue_name);
   return query
     with sent as (
-      insert into flowc.queue (queue_name, msg_id, vt, message, headers)
-      select send_batch.queue_name, nextval('flowc.message_ids'), clock_timestamp() + make_interval(secs => send_batch.delay), m.msg, m.header
+      insert into flowc.messages (queue_name, vt, message, headers)
+      select send_batch.queue_name, clock_timestamp() + make_interval(secs => send_batch.delay), m.msg, m.header
       from unnest(send_batch.msgs, send_batch.headers) with ordinality m(msg, header, n)
       order by m.n
       returning msg_id)
@@ -125,23 +189,42 @@ language plpgsql as $$
 #variable_conflict use_column
 begin
   perform flowc.require_queue(read.queue_name);
+  if exists (select from flowc.paused p where p.flow_slug = read.queue_name) then
+    return;
+  end if;
   return query
-    with visible as (
-      select q.queue_name, q.msg_id from flowc.queue q
-      where q.queue_name = read.queue_name and q.vt <= clock_timestamp()
-        and not exists (select from flowc.paused p where p.flow_slug = read.queue_name)
-        and (read.conditional = '{}' or coalesce(q.message, flowc.task_message(q.queue_name, q.run_id, q.step_slug, q.task_index)) @> read.conditional)
-      order by q.msg_id
+    with task as materialized (
+      select t.ctid as place, t.message_id from pgflow.step_tasks t
+      where t.flow_slug = read.queue_name and t.in_queue and t.visible_at <= clock_timestamp()
+        and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
+      order by t.message_id
       limit read.qty
       for update skip locked),
-    hidden as (
-      update flowc.queue q set vt = clock_timestamp() + make_interval(secs => read.vt), read_ct = q.read_ct + 1
-      from visible v
-      where q.queue_name = any (array[v.queue_name]) and q.msg_id = v.msg_id
-      returning q.*)
-    select h.msg_id, h.read_ct, h.enqueued_at, h.vt,
-           coalesce(h.message, flowc.task_message(h.queue_name, h.run_id, h.step_slug, h.task_index)), h.headers
-    from hidden h order by h.msg_id;
+    other as materialized (
+      select m.ctid as place, m.msg_id from flowc.messages m
+      where m.queue_name = read.queue_name and m.vt <= clock_timestamp() and (read.conditional = '{}' or m.message @> read.conditional)
+      order by m.msg_id
+      limit read.qty
+      for update skip locked),
+    oldest as materialized (
+      select t.message_id as msg_id, t.place as task, null::tid as other from task t
+      union all
+      select o.msg_id, null, o.place from other o
+      order by msg_id
+      limit read.qty),
+    tasks as (
+      update pgflow.step_tasks t set visible_at = clock_timestamp() + make_interval(secs => read.vt), read_count = t.read_count + 1
+      from oldest o where t.ctid = o.task
+      returning t.*),
+    others as (
+      update flowc.messages m set vt = clock_timestamp() + make_interval(secs => read.vt), read_ct = m.read_ct + 1
+      from oldest o where m.ctid = o.other
+      returning m.*)
+    select t.message_id, t.read_count, t.queued_at, t.visible_at, flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index), null::jsonb
+    from tasks t
+    union all
+    select m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.message, m.headers from others m
+    order by 1;
 end $$;
 
 create or replace function pgmq.read_with_poll(
@@ -164,8 +247,17 @@ language plpgsql as $$
 begin
   perform flowc.require_queue(archive.queue_name);
   return query
-    select a.msg_id
-    from flowc.archive_messages(array_fill(archive.queue_name, array[coalesce(cardinality(archive.msg_ids), 0)]), archive.msg_ids) a(msg_id);
+    with tasks as (
+      update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
+      where t.flow_slug = archive.queue_name and t.message_id = any (archive.msg_ids) and t.in_queue
+      returning t.message_id),
+    gone as (
+      delete from flowc.messages m where m.queue_name = archive.queue_name and m.msg_id = any (archive.msg_ids) returning m.*),
+    others as (
+      insert into flowc.archived_messages as a (msg_id, enqueued_at, vt, read_ct, queue_name, message, headers)
+      select g.msg_id, g.enqueued_at, g.vt, g.read_ct, g.queue_name, g.message, g.headers from gone g
+      returning a.msg_id)
+    select t.message_id from tasks t union all select o.msg_id from others o;
 end $$;
 
 create or replace function pgmq.archive(queue_name text, msg_id bigint) returns boolean
@@ -174,38 +266,18 @@ begin
   return exists (select from pgmq.archive(queue_name, array[msg_id]));
 end $$;
 
-create or replace function flowc.archive_messages(queue_names text[], msg_ids bigint[]) returns setof bigint
-language plpgsql as $$
-begin
-  return query
-    with gone as (
-      delete from flowc.queue q
-      using (select * from unnest(archive_messages.queue_names, archive_messages.msg_ids) o(queue_name, msg_id) order by o.msg_id) u
-      where q.queue_name = any (array[u.queue_name]) and q.msg_id = u.msg_id
-      returning q.*)
-    insert into flowc.archive as a (msg_id, enqueued_at, vt, read_ct, task_index, run_id, queue_name, step_slug, message, headers)
-    select g.msg_id, g.enqueued_at, g.vt, g.read_ct, g.task_index, g.run_id, g.queue_name, g.step_slug, g.message, g.headers from gone g
-    returning a.msg_id;
-end $$;
-
--- Makes messages visible that nobody works on any more.
-create or replace function flowc.show_messages(queue_names text[], msg_ids bigint[]) returns void
-language plpgsql as $$
-begin
-  update flowc.queue q set vt = clock_timestamp(), worker_id = null
-  from (select * from unnest(show_messages.queue_names, show_messages.msg_ids) o(queue_name, msg_id) order by o.msg_id) u
-  where q.queue_name = any (array[u.queue_name]) and q.msg_id = u.msg_id;
-end $$;
-
 create or replace function pgmq.delete(queue_name text, msg_ids bigint[]) returns setof bigint
 language plpgsql as $$
 begin
   perform flowc.require_queue("delete".queue_name);
   return query
-    delete from flowc.queue q
-    using (select "delete".queue_name, o.msg_id from unnest("delete".msg_ids) o(msg_id) order by o.msg_id) u
-    where q.queue_name = any (array[u.queue_name]) and q.msg_id = u.msg_id
-    returning q.msg_id;
+    with tasks as (
+      update pgflow.step_tasks t set in_queue = false
+      where t.flow_slug = "delete".queue_name and t.message_id = any ("delete".msg_ids) and t.in_queue
+      returning t.message_id),
+    others as (
+      delete from flowc.messages m where m.queue_name = "delete".queue_name and m.msg_id = any ("delete".msg_ids) returning m.msg_id)
+    select t.message_id from tasks t union all select o.msg_id from others o;
 end $$;
 
 create or replace function pgmq.delete(queue_name text, msg_id bigint) returns boolean
@@ -235,9 +307,24 @@ begin
   end if;
   perform flowc.require_queue(set_vt_batch.queue_name);
   return query
-    update flowc.queue q set vt = clock_timestamp() + make_interval(secs => u.seconds)
-    from (select set_vt_batch.queue_name, o.* from unnest(set_vt_batch.msg_ids, set_vt_batch.vt_offsets) o(msg_id, seconds) order by o.msg_id) u
-    where q.queue_name = any (array[u.queue_name]) and q.msg_id = u.msg_id
-    returning q.msg_id, q.read_ct, q.enqueued_at, q.vt,
-              coalesce(q.message, flowc.task_message(q.queue_name, q.run_id, q.step_slug, q.task_index)), q.headers;
+    with tasks as (
+      update pgflow.step_tasks t set visible_at = clock_timestamp() + make_interval(secs => u.seconds)
+      from (
+        select o.seconds, q.place from unnest(set_vt_batch.msg_ids, set_vt_batch.vt_offsets) o(msg_id, seconds)
+        cross join lateral (
+          select k.ctid as place from pgflow.step_tasks k
+          where k.flow_slug = set_vt_batch.queue_name and k.message_id = o.msg_id and k.in_queue
+          for update) q
+        order by o.msg_id) u
+      where t.ctid = u.place
+      returning t.*),
+    others as (
+      update flowc.messages m set vt = clock_timestamp() + make_interval(secs => u.seconds)
+      from (select set_vt_batch.queue_name, o.* from unnest(set_vt_batch.msg_ids, set_vt_batch.vt_offsets) o(msg_id, seconds) order by o.msg_id) u
+      where m.queue_name = any (array[u.queue_name]) and m.msg_id = u.msg_id
+      returning m.*)
+    select t.message_id, t.read_count, t.queued_at, t.visible_at, flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index), null::jsonb
+    from tasks t
+    union all
+    select m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.message, m.headers from others m;
 end $$;

@@ -1,6 +1,6 @@
 -- Bringing back what a dead worker held.
 
--- Sweeps once: messages of dead workers become visible, and tasks that were taken
+-- Sweeps once: tasks of dead workers become visible, and tasks that were taken
 -- over too often end. Any worker may call it at any time; what another sweep
 -- holds is passed over. Returns how many workers were found dead.
 create or replace function flowc.recover() returns int
@@ -23,14 +23,12 @@ begin
   if dead is not null then
     delete from flowc.sleepers s where s.worker_id = any (dead);
     with held as ( -- what somebody has locked is being dealt with
-      select q.queue_name, q.msg_id from flowc.queue q
-      where q.worker_id = any (dead) and q.vt > clock_timestamp()
+      select t.ctid as place from pgflow.step_tasks t
+      where t.in_queue and t.status = 'started' and t.last_worker_id = any (dead) and t.visible_at > clock_timestamp()
       for update skip locked),
     shown as (
-      update flowc.queue q set vt = clock_timestamp(), worker_id = null
-      from held h where q.queue_name = any (array[h.queue_name]) and q.msg_id = h.msg_id
-      returning q.queue_name)
-    select array_agg(distinct s.queue_name) into flows from shown s;
+      update pgflow.step_tasks t set visible_at = clock_timestamp() from held h where t.ctid = h.place returning t.flow_slug)
+    select array_agg(distinct s.flow_slug) into flows from shown s;
     perform flowc.wake_flows(coalesce(flows, '{}'));
   end if;
 
@@ -57,13 +55,12 @@ declare
 begin
   perform flowc.lock_runs(end_stalled.run_ids);
   for ended in
-    update pgflow.step_tasks t set permanently_stalled_at = clock_timestamp()
+    update pgflow.step_tasks t set permanently_stalled_at = clock_timestamp(), in_queue = false, archived_at = clock_timestamp()
     from unnest(end_stalled.run_ids, end_stalled.step_slugs, end_stalled.task_indexes, end_stalled.attempts) u(run_id, step_slug, task_index, attempt)
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.attempts_count = u.attempt
       and t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
-    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id
+    returning t.run_id, t.step_slug, t.task_index
   loop
-    perform flowc.archive_messages(array[ended.flow_slug], array[ended.message_id]);
     perform flowc.exhaust_steps(array[st.run_id], array[st.step_slug],
       array[format('flowc: task %s of step %s stalled: its worker died or overran its timeout 4 times', ended.task_index, ended.step_slug)],
       array[s.when_exhausted])
@@ -79,48 +76,45 @@ end $$;
 create or replace function pgflow.requeue_stalled_tasks() returns int
 language plpgsql as $$
 declare
-  runs     uuid[];
-  steps    text[];
-  tasks    int[];
-  tries    int[];
-  queues   text[];
-  messages bigint[];
+  runs  uuid[];
+  steps text[];
+  tasks int[];
+  tries int[];
+  flows text[];
 begin
   -- First those to be ended: that takes the locks of their runs, which come before
-  -- those of tasks. Whatever is started has a message, and the queue is small where
-  -- the tables of runs are long.
+  -- those of tasks. Whatever is started is in the queue, which is small where the
+  -- tables of runs are long.
   select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.attempts_count)
   into runs, steps, tasks, tries
-  from flowc.queue q
-  join pgflow.step_tasks t on t.message_id = any (array[q.msg_id]) and t.flow_slug = q.queue_name
+  from pgflow.step_tasks t
   join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
   join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
-  where t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
+  where t.in_queue and t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
     and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30);
   if runs is not null then
     perform flowc.end_stalled(runs, steps, tasks, tries);
   end if;
 
   with stalled as (
-    select t.run_id, t.step_slug, t.task_index
-    from flowc.queue q
-    join pgflow.step_tasks t on t.message_id = any (array[q.msg_id]) and t.flow_slug = q.queue_name
+    select t.ctid as place
+    from pgflow.step_tasks t
     join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
     join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
-    where t.status = 'started' and t.requeued_count < 3
+    where t.in_queue and t.status = 'started' and t.requeued_count < 3
       and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30)
-    for update of q, t skip locked),
+    for update of t skip locked),
   again as (
     update pgflow.step_tasks t
-    set status = 'queued', started_at = null, last_worker_id = null, requeued_count = t.requeued_count + 1, last_requeued_at = clock_timestamp()
+    set status = 'queued', started_at = null, last_worker_id = null, requeued_count = t.requeued_count + 1, last_requeued_at = clock_timestamp(),
+        visible_at = clock_timestamp()
     from stalled s
-    where t.run_id = any (array[s.run_id]) and t.step_slug = s.step_slug and t.task_index = s.task_index
-    returning t.flow_slug, t.run_id, t.message_id)
-  select array_agg(a.flow_slug), array_agg(a.message_id), array_agg(a.run_id) into queues, messages, runs from again a;
-  if runs is null then
+    where t.ctid = s.place
+    returning t.flow_slug)
+  select array_agg(a.flow_slug) into flows from again a;
+  if flows is null then
     return 0;
   end if;
-  perform flowc.show_messages(queues, messages);
-  perform flowc.wake_workers(runs);
-  return cardinality(runs);
+  perform flowc.wake_workers(flows);
+  return cardinality(flows);
 end $$;

@@ -183,8 +183,9 @@ begin
            case when s.deps_count = 0 then 'started' else 'created' end,
            case when s.deps_count = 0 then clock_timestamp() end, case when s.deps_count = 0 then s.tasks end
     from step s),
-  task as materialized (
-    select o.*, nextval('flowc.message_ids') as message_id
+  task as (
+    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at)
+    select start_plain.flow_slug, o.run_id, o.step_slug, o.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => o.delay)
     from (
       select s.run_id, s.step_slug, s.delay, s.step_index, 0 as task_index
       from step s where s.deps_count = 0 and s.step_type = 'single'
@@ -192,13 +193,7 @@ begin
       select s.run_id, s.step_slug, s.delay, s.step_index, g.task_index
       from step s cross join lateral generate_series(0, s.tasks - 1) g(task_index)
       where s.deps_count = 0 and s.step_type = 'map'
-      order by run_id, step_index, task_index) o),
-  queued as (
-    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id)
-    select start_plain.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id from task t),
-  message as (
-    insert into flowc.queue (queue_name, msg_id, vt, run_id, step_slug, task_index)
-    select start_plain.flow_slug, t.message_id, clock_timestamp() + make_interval(secs => t.delay), t.run_id, t.step_slug, t.task_index from task t)
+      order by run_id, step_index, task_index) o)
   select array_agg(m.run_id) into fresh from made m;
   if fresh is not null then
     if to_regnamespace('realtime') is not null then
@@ -207,9 +202,7 @@ begin
       from unnest(fresh) with ordinality r(run_id, n) cross join pgflow.steps s
       where s.flow_slug = start_plain.flow_slug and s.deps_count = 0;
     end if;
-    if current_setting('flowc.quiet', true) is distinct from 'on' then
-      perform flowc.wake_flows(array[start_plain.flow_slug]);
-    end if;
+    perform flowc.wake_workers(array[start_plain.flow_slug]);
   end if;
   return fresh;
 end $$;

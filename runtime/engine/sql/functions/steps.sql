@@ -11,26 +11,20 @@ begin
   if to_regnamespace('realtime') is not null then
     perform flowc.emit_steps(spawn_tasks.run_ids, spawn_tasks.step_slugs);
   end if;
-  with task as materialized (
-    select t.*, nextval('flowc.message_ids') as message_id
-    from (
-      select u.*, 0 as task_index
-      from unnest(spawn_tasks.flow_slugs, spawn_tasks.run_ids, spawn_tasks.step_slugs, spawn_tasks.tasks, spawn_tasks.delays)
-        with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
-      union all
-      select u.*, g.task_index
-      from unnest(spawn_tasks.flow_slugs, spawn_tasks.run_ids, spawn_tasks.step_slugs, spawn_tasks.tasks, spawn_tasks.delays)
-        with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
-      cross join lateral generate_series(1, u.tasks - 1) g(task_index)
-      where u.tasks > 1
-      order by n, task_index) t),
-  queued as (
-    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id)
-    select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id from task t)
-  insert into flowc.queue (queue_name, msg_id, vt, run_id, step_slug, task_index)
-  select t.flow_slug, t.message_id, clock_timestamp() + make_interval(secs => t.delay), t.run_id, t.step_slug, t.task_index
-  from task t;
-  perform flowc.wake_workers(spawn_tasks.run_ids);
+  insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at)
+  select t.flow_slug, t.run_id, t.step_slug, t.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => t.delay)
+  from (
+    select u.*, 0 as task_index
+    from unnest(spawn_tasks.flow_slugs, spawn_tasks.run_ids, spawn_tasks.step_slugs, spawn_tasks.tasks, spawn_tasks.delays)
+      with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
+    union all
+    select u.*, g.task_index
+    from unnest(spawn_tasks.flow_slugs, spawn_tasks.run_ids, spawn_tasks.step_slugs, spawn_tasks.tasks, spawn_tasks.delays)
+      with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
+    cross join lateral generate_series(1, u.tasks - 1) g(task_index)
+    where u.tasks > 1
+    order by n, task_index) t;
+  perform flowc.wake_workers(spawn_tasks.flow_slugs);
 end $$;
 
 -- Tells the steps behind these, which are completed or skipped, that they need
@@ -253,11 +247,9 @@ begin
   update pgflow.runs r set status = 'failed', failed_at = clock_timestamp()
   from unnest(fail_runs.run_ids) u(run_id)
   where r.run_id = any (array[u.run_id]) and r.status = 'started';
-  perform flowc.archive_messages(array_agg(t.flow_slug), array_agg(t.message_id))
+  update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
   from unnest(fail_runs.run_ids) u(run_id)
-  join pgflow.step_tasks t on t.run_id = any (array[u.run_id])
-  where t.status in ('queued', 'started')
-  having count(*) > 0;
+  where t.run_id = any (array[u.run_id]) and t.in_queue is not false;
   perform flowc.announce_end(fail_runs.run_ids);
 end $$;
 
@@ -319,11 +311,9 @@ end $$;
 create or replace function flowc.archive_tasks(run_ids uuid[], step_slugs text[]) returns void
 language plpgsql as $$
 begin
-  perform flowc.archive_messages(array_agg(t.flow_slug), array_agg(t.message_id))
+  update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
   from unnest(archive_tasks.run_ids, archive_tasks.step_slugs) u(run_id, step_slug)
-  join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug
-  where t.status in ('queued', 'started')
-  having count(*) > 0;
+  where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.in_queue is not false;
 end $$;
 
 -- The contract, one run at a time -------------------------------------------
@@ -362,7 +352,6 @@ end $$;
 create or replace function pgflow._archive_task_message(p_run_id uuid, p_step_slug text, p_task_index int) returns void
 language plpgsql as $$
 begin
-  perform flowc.archive_messages(array[t.flow_slug], array[t.message_id])
-  from pgflow.step_tasks t
-  where t.run_id = p_run_id and t.step_slug = p_step_slug and t.task_index = p_task_index and t.message_id is not null;
+  update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
+  where t.run_id = p_run_id and t.step_slug = p_step_slug and t.task_index = p_task_index and t.in_queue is not false and t.message_id is not null;
 end $$;

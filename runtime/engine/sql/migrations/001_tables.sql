@@ -1,12 +1,12 @@
 -- The tables of the engine.
 --
 -- pgflow and pgmq are the contract: other languages' clients and workers read
--- and write them. flowc is ours: the queue behind the pgmq functions, and side
--- tables that hold rows only for what is unusual.
+-- and write them. flowc is ours: side tables that hold rows only for what is
+-- unusual.
 --
 -- No index stands on a column that a transition changes, not even in a
 -- predicate, so that every update can be HOT; the fill factors leave the room
--- for it. There are no foreign keys on rows written per run or task. Of checks there
+-- for it. The one exception is that a task leaves the queue, once. There are no foreign keys on rows written per run or task. Of checks there
 -- are few: PostgreSQL reads each from its text in every statement that writes to the
 -- table, for 5 µs. What is counted twice must show, and other languages' tests look
 -- two up. None compares times: a server clock that jumps back must not make a
@@ -145,6 +145,9 @@ create table pgflow.step_states (
   constraint counts_are_nonnegative check (least(remaining_tasks, remaining_deps) >= 0)
 ) with (fillfactor = 45, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
+-- A task and its message are one row. The last columns are the message: while it is
+-- in the queue, it can be claimed from visible_at on, or was, and the try must be over
+-- then; when it has left the queue, it is in the archive, unless it was deleted.
 create table pgflow.step_tasks (
   flow_slug              text        not null,
   run_id                 uuid        not null,
@@ -163,9 +166,15 @@ create table pgflow.step_tasks (
   requeued_count         int         not null default 0,
   last_requeued_at       timestamptz,
   permanently_stalled_at timestamptz,
+  visible_at             timestamptz,
+  archived_at            timestamptz,
+  read_count             int         not null default 0,
+  in_queue               boolean     not null default false,
   primary key (run_id, step_slug, task_index)
 ) with (fillfactor = 30, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
-create index step_tasks_message_idx on pgflow.step_tasks (message_id);
+-- A statement that has another key says `in_queue is not false`: otherwise a plan made
+-- while the queue was small might read this index from end to end.
+create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, message_id) where in_queue;
 
 create type pgflow.step_task_record as (
   flow_slug  text,
@@ -230,39 +239,29 @@ create unique index meta_folded_idx on pgmq.meta (lower(queue_name));
 -- queue was dropped and made again.
 create sequence flowc.message_ids;
 
--- All queues. pgmq.q_<name> is a view of the rows of one. A message of a task
--- keeps the task's key in columns and no JSON; the view makes it.
-create table flowc.queue (
-  msg_id      bigint      not null,
+-- Messages that are no tasks': other languages may send what they like to a queue.
+-- flowc.queue and flowc.archive show them together with the messages of tasks.
+create table flowc.messages (
+  msg_id      bigint      not null default nextval('flowc.message_ids'),
   enqueued_at timestamptz not null default now(),
   vt          timestamptz not null,
   read_ct     int         not null default 0,
-  task_index  int,
-  run_id      uuid,
-  worker_id   uuid,
   queue_name  text        not null,
-  step_slug   text,
   message     jsonb,
   headers     jsonb,
   primary key (queue_name, msg_id)
-) with (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
-
--- What was taken from the queues; pgmq.a_<name> is a view of one queue's rows.
-create table flowc.archive (
+);
+create table flowc.archived_messages (
   msg_id      bigint      not null,
   enqueued_at timestamptz not null,
   vt          timestamptz not null,
   archived_at timestamptz not null default now(),
   read_ct     int         not null,
-  task_index  int,
-  run_id      uuid,
   queue_name  text        not null,
-  step_slug   text,
   message     jsonb,
-  headers     jsonb
+  headers     jsonb,
+  primary key (queue_name, msg_id)
 );
-create index archive_age_idx on flowc.archive using brin (msg_id, archived_at)
-  with (pages_per_range = 32, autosummarize = on);
 
 -- Side tables ---------------------------------------------------------------
 
