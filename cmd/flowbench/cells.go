@@ -14,9 +14,9 @@ func cells(scale float64) []cell {
 			{"flowc", startOneACall(job, n(8_000))},
 			{"River", riverOneACall(n(8_000))},
 		}},
-		{"diamond", "a diamond of 4 steps, start to end", "run", []system{
-			{"flowc", startManyAndWork(diamond, n(4_000), n(4_000), 1)},
-			{"DBOS", dbosWork(n(800))},
+		{"diamond", "a diamond of 4 steps, started and worked at the same time", "run", []system{
+			{"flowc", startManyBesideWork(diamond, n(20_000))},
+			{"DBOS", dbosWork(n(2_400))},
 			{"one call a task", oneCallATask(diamond, n(400))},
 		}},
 		{"map", "tasks of maps", "task", []system{

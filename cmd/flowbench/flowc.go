@@ -109,31 +109,43 @@ func startWorkers(ctx context.Context, pool *pgxpool.Pool, count, concurrency in
 // worked and recorded. It asks the database only when all handlers were called, as
 // River's side does: looking into a queue full of dead rows is not what is measured.
 func workAll(ctx context.Context, pool *pgxpool.Pool, def runtime.Definition, tasks, workers int) error {
-	var left atomic.Int64
-	left.Store(int64(tasks))
-	reached := make(chan struct{})
-	stop, err := startWorkers(ctx, pool, workers, 1024/workers, echo(def, func(string) {
-		if left.Add(-1) == 0 {
-			close(reached)
-		}
-	}))
+	left := countdown(tasks)
+	stop, err := startWorkers(ctx, pool, workers, 1024/workers, echo(def, left.one))
 	if err != nil {
 		return err
 	}
-	select {
-	case <-reached:
-		err = awaitEmpty(ctx, pool)
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	return errors.Join(err, stop())
+	return errors.Join(left.awaitEnd(ctx, pool, def), stop())
 }
 
-// awaitEmpty waits until no run of the database is unfinished.
-func awaitEmpty(ctx context.Context, pool *pgxpool.Pool) error {
+// A counter counts calls of handlers.
+type counter struct {
+	left atomic.Int64
+	zero chan struct{} // closed when all calls were made
+}
+
+func countdown(calls int) *counter {
+	c := &counter{zero: make(chan struct{})}
+	c.left.Store(int64(calls))
+	return c
+}
+
+func (c *counter) one(string) {
+	if c.left.Add(-1) == 0 {
+		close(c.zero)
+	}
+}
+
+// awaitEnd waits until all handlers were called and no task is left of the flow.
+func (c *counter) awaitEnd(ctx context.Context, pool *pgxpool.Pool, def runtime.Definition) error {
+	select {
+	case <-c.zero:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for {
 		var empty bool
-		if err := pool.QueryRow(ctx, `select not exists (select from flowc.queue)`).Scan(&empty); err != nil || empty {
+		err := pool.QueryRow(ctx, `select not exists (select from pgflow.step_tasks where flow_slug = $1 and in_queue)`, def.Slug).Scan(&empty)
+		if err != nil || empty {
 			return err
 		}
 		select {
@@ -160,15 +172,47 @@ func startManyAndWork(def runtime.Definition, n, units, workers int) func(contex
 			return nil, nil, err
 		}
 		work := func(ctx context.Context) (sample, error) {
-			for left := n; left > 0; left -= 5000 {
-				if _, err := runtime.StartMany(ctx, pool, def.Slug, inputs(min(left, 5000))); err != nil {
-					return sample{}, err
-				}
+			if err := startMany(ctx, pool, def, n); err != nil {
+				return sample{}, err
 			}
 			return sample{units: units}, workAll(ctx, pool, def, n*len(def.Steps), workers)
 		}
 		return work, drop, nil
 	}
+}
+
+// startManyBesideWork starts n runs in batches while a worker works them, as the
+// executor of DBOS does.
+func startManyBesideWork(def runtime.Definition, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, def)
+		if err != nil {
+			return nil, nil, err
+		}
+		left := countdown(n * len(def.Steps))
+		stop, err := startWorkers(ctx, pool, 1, 1024, echo(def, left.one))
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			if err := startMany(ctx, pool, def, n); err != nil {
+				return sample{}, err
+			}
+			return sample{units: n}, left.awaitEnd(ctx, pool, def)
+		}
+		return work, func() { stop(); drop() }, nil
+	}
+}
+
+// startMany starts n runs in batches.
+func startMany(ctx context.Context, pool *pgxpool.Pool, def runtime.Definition, n int) error {
+	for ; n > 0; n -= 5000 {
+		if _, err := runtime.StartMany(ctx, pool, def.Slug, inputs(min(n, 5000))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startOneACall starts n runs from 16 goroutines, one a call.
