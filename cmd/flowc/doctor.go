@@ -58,7 +58,7 @@ var checks = []check{
 	{name: "waiting", needsEngine: true, look: checkWaiting},
 	{name: "schedules", needsEngine: true, look: checkSchedules},
 	{name: "runs", needsEngine: true, look: checkWedged},
-	{name: "messages", needsEngine: true, look: checkOrphans},
+	{name: "queue", needsEngine: true, look: checkOrphans},
 }
 
 func newDoctor() *cobra.Command {
@@ -70,8 +70,8 @@ func newDoctor() *cobra.Command {
 DATABASE_URL: settings that lose data, open transactions, an engine that is missing
 or old, indexes that are gone, tables that are not vacuumed, workers that are
 silent, tasks, scheduled runs and schedules that nobody takes, runs that cannot get
-on, and messages without a task. It changes nothing. It needs the rights of the tables'
-owner.
+on, and tasks in the queue that are over. It changes nothing. It needs the rights of
+the tables' owner.
 
 The exit status is 0 if nothing was found, 2 if something was.`,
 		Args: exactly(),

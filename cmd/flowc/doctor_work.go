@@ -117,15 +117,14 @@ func checkScheduled(ctx context.Context, d *doctor) ([]finding, error) {
 }
 
 // checkWedged looks for runs that have not ended and have nothing that would make
-// them: no task with a message, and no time to wait for.
+// them: no task in the queue, and no time to wait for.
 func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
 		SELECT r.flow_slug, count(*), (array_agg(r.run_id::text ORDER BY r.started_at))[1:$2]
 		FROM pgflow.runs r
 		WHERE r.status = 'started' AND r.started_at < clock_timestamp() - $1::interval
 		  AND NOT EXISTS (SELECT FROM flowc.scheduled s WHERE s.run_id = r.run_id)
-		  AND NOT EXISTS (
-		    SELECT FROM pgflow.step_tasks t WHERE t.run_id = r.run_id AND t.in_queue)
+		  AND NOT EXISTS (SELECT FROM pgflow.step_tasks t WHERE t.run_id = r.run_id AND t.in_queue)
 		GROUP BY r.flow_slug ORDER BY r.flow_slug`, settled, some)
 	if err != nil {
 		return nil, err
@@ -137,7 +136,7 @@ func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 	_, err = pgx.ForEachRow(rows, []any{&flow, &n, &ids}, func() error {
 		list := strings.Join(ids, " ")
 		found = append(found, finding{Severity: problem,
-			What: fmt.Sprintf("%s of %s cannot get on, for want of tasks or messages: %s", count(n, "run", "runs"), flow, abridged(list, n)),
+			What: fmt.Sprintf("%s of %s cannot get on, for want of tasks in the queue: %s", count(n, "run", "runs"), flow, abridged(list, n)),
 			Do:   fmt.Sprintf("flowc runs cancel %s && flowc runs retry %s, which takes them up where they stopped", list, list)})
 		return nil
 	})
@@ -162,7 +161,7 @@ func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
 	var n int
 	_, err = pgx.ForEachRow(rows, []any{&queue, &n, &archive}, func() error {
 		found = append(found, finding{Severity: warning,
-			What: fmt.Sprintf("%s in the queue of %s that are over, or whose runs are", count(n, "task", "tasks"), queue),
+			What: fmt.Sprintf("%s over, or whose run or step is", count(n, "task in the queue of "+queue+" that is", "tasks in the queue of "+queue+" that are")),
 			Do:   archive})
 		return nil
 	})

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -109,6 +110,33 @@ func TestReadSkipsLocked(t *testing.T) {
 	require.Equal(t, "1", d.table(`select message from pgmq.read('q', 30, 9)`))
 }
 
+// TestQueueHoldsTasksAndMessages: what other languages send to the queue of a flow
+// lies in it among the tasks, in the order in which it came, and claims pass over it.
+func TestQueueHoldsTasksAndMessages(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		r := d.flow("f").mapStep("m").start(`[1, 2]`)
+		note := value[int64](d, `select pgmq.send('f', '{"note": 1}')`)
+		d.flow("f").start(`[3]`)
+		const kind = `coalesce(message ->> 'task_index', 'note')`
+		require.Equal(t, lines("0 1", "1 1"), d.table(`select `+kind+`, read_ct from pgmq.read('f', 30, 2)`))
+		require.Equal(t, lines("note 1", "0 1"), d.table(`select `+kind+`, read_ct from pgmq.read('f', 30, 9)`), "what was read is hidden")
+		require.Empty(t, d.table(`select from pgmq.read('f', 30, 9)`))
+		require.Equal(t, lines("0 1", "1 1", "note 1", "0 1"), d.table(`select `+kind+`, read_ct from pgmq.q_f order by msg_id`))
+		all := value[[]int64](d, `select array_agg(msg_id order by msg_id) from pgmq.q_f`)
+		require.Equal(t, "4", d.table(`select count(*) from pgflow.set_vt_batch('f', $1, '{0, 0, 0, 0}')`, all))
+		require.Equal(t, "note", d.table(`select `+kind+` from pgmq.read('f', 0, 9, '{"note": 1}')`))
+		require.Equal(t, "0 1 0", d.table(`select string_agg(task_index::text, ' ') from flowc.claim(array[$1::uuid], '{f}', '{9}')`, worker))
+		require.Equal(t, lines(fmt.Sprint(all[1]), fmt.Sprint(note)), d.table(`select a from pgmq.archive('f', $1::bigint[]) a order by 1`, []int64{all[1], note, -1}))
+		require.Equal(t, lines("1 2", "note 2"), d.table(`select `+kind+`, read_ct from pgmq.a_f order by 1`))
+		require.Equal(t, fmt.Sprint(all[0]), d.table(`select a from pgmq.delete('f', $1::bigint[]) a`, []int64{all[0], note}))
+		require.Equal(t, fmt.Sprint(all[3]), d.table(`select msg_id from pgmq.q_f`))
+		require.Equal(t, lines("started", "started"), r.task("m", "status"), "the tasks are what they were")
+		d.exec(`select pgmq.drop_queue('f')`)
+		d.exec(`select pgmq.create('f')`)
+		require.Equal(t, "0 0", d.table(`select (select count(*) from pgmq.q_f), (select count(*) from pgmq.a_f)`), "gone with the queue")
+	})
+}
+
 // TestQueueViews: what tools write into the tables of pgmq, they write into ours.
 func TestQueueViews(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
@@ -116,6 +144,13 @@ func TestQueueViews(t *testing.T) {
 		d.exec(`update pgmq.q_f set vt = clock_timestamp() where message ->> 'task_index' = '1'`)
 		require.Equal(t, "1", d.table(`select message ->> 'task_index' from pgmq.read('f', 30, 9)`))
 		r.completeTask("m", 0, `1`)
+		d.fails("P0001", "the message of a task cannot be changed", `update pgmq.q_f set message = '{}'`)
+		d.fails("P0001", "the message of a task cannot be changed", `update pgmq.a_f set headers = '{}'`)
+		d.exec(`select pgmq.send('f', '1')`)
+		d.exec(`update pgmq.q_f set message = '2', headers = '{}' where message = '1'`)
+		require.Equal(t, "2 {}", d.table(`select message, headers from pgmq.read('f', 30, 9)`))
+		d.exec(`select pgmq.archive('f', msg_id) from pgmq.q_f where message = '2'`)
+		require.Equal(t, lines("0", "2"), d.table(`select coalesce(message ->> 'task_index', message::text) from pgmq.a_f order by 1`))
 		d.exec(`update pgmq.a_f set archived_at = now() - interval '90 days'`)
 		d.exec(`delete from pgmq.a_f where archived_at < now() - interval '30 days'`)
 		require.Empty(t, r.archived())
