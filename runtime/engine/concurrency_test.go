@@ -210,6 +210,9 @@ func (s *storm) worker(ctx context.Context, session int) error {
 		if err := s.exec(ctx, `select flowc.start_due($1)`, s.slugs); err != nil {
 			return err
 		}
+		if err := s.exec(ctx, `select flowc.advance_heads($1)`, s.slugs); err != nil {
+			return err
+		}
 		limits := make([]int, len(s.slugs))
 		for i := range limits {
 			limits[i] = r.IntN(6)

@@ -50,6 +50,8 @@ type calls interface {
 	startDue(ctx context.Context, flows []string) (started int, err error)
 	// recover makes the tasks of dead workers available.
 	recover(ctx context.Context) error
+	// advanceHeads spares claims what has left the queues of flows.
+	advanceHeads(ctx context.Context, flows []string) error
 	// prune deletes up to so many runs that ended longer ago than they are to be
 	// kept, and says how many.
 	prune(ctx context.Context, flows []string, keep time.Duration, most int) (deleted int, err error)

@@ -233,6 +233,8 @@ func (d *contractCalls) maxPoll() time.Duration { return 200 * time.Millisecond 
 
 func (d *contractCalls) startDue(context.Context, []string) (int, error) { return 0, nil }
 
+func (d *contractCalls) advanceHeads(context.Context, []string) error { return nil }
+
 func (d *contractCalls) recover(ctx context.Context) error {
 	if time.Since(d.requeued) < requeueEvery {
 		return nil

@@ -167,6 +167,10 @@ func (d *engineCalls) recover(ctx context.Context) error {
 	return d.exec(ctx, "recover", claimCall, `SELECT flowc.recover()`)
 }
 
+func (d *engineCalls) advanceHeads(ctx context.Context, flows []string) error {
+	return d.exec(ctx, "advance_heads", claimCall, `SELECT flowc.advance_heads($1)`, flows)
+}
+
 func (d *engineCalls) readValues(ctx context.Context, runs, sources []string) (values []value, err error) {
 	began, limit := time.Now(), d.values.get()
 	err = d.call(ctx, "read_values", limit, func(ctx context.Context, pool *pgxpool.Pool) error {

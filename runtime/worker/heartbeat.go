@@ -53,12 +53,14 @@ func (s *session) beat(ctx context.Context) bool {
 		s.retire()
 	}
 	s.putOff(p)
-	c := chores{recover: p.Dead && !time.Now().Before(s.judges), start: p.Due}
+	claimed := s.stats.claimed.Load()
+	c := chores{recover: p.Dead && !time.Now().Before(s.judges), start: p.Due, advance: claimed != s.advanced}
 	if c == (chores{}) {
 		return true
 	}
 	select {
 	case s.chores <- c:
+		s.advanced = claimed
 	default:
 	}
 	return true
@@ -90,6 +92,7 @@ func (s *session) retire() {
 type chores struct {
 	recover bool // make the tasks of dead workers available
 	start   bool // start scheduled runs and schedules whose time came while all were busy
+	advance bool // spare claims what has left the queues
 }
 
 // upkeep does what a heartbeat found to be done.
@@ -104,6 +107,9 @@ func (s *session) upkeep(ctx context.Context) {
 			}
 			if c.start {
 				_, _ = s.db.startDue(ctx, s.slugs)
+			}
+			if c.advance {
+				_ = s.db.advanceHeads(ctx, s.slugs)
 			}
 		}
 	}

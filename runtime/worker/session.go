@@ -47,6 +47,7 @@ type session struct {
 
 	chores     chan chores   // what a heartbeat found to be done
 	judges     time.Time     // from when on workers may be taken for dead; of the heartbeat's goroutine
+	advanced   int64         // how many tries were begun when the heads of the queues were last moved on; of the heartbeat's goroutine
 	deprecated chan struct{} // closed when the database calls the worker deprecated
 	running    sync.WaitGroup
 	now        <-chan struct{} // closed by StopNow

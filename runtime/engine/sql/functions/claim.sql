@@ -32,13 +32,14 @@ begin
              case t.status when 'queued' then t.visible_at end as due,
              t.status = 'queued' or flowc.take_over(t.place, at_once) as free
       from (
-        select u.lane, u.wanted from unnest(claim.flow_slugs, claim.limits) u(lane, wanted)
+        select u.lane, u.wanted, coalesce((select h.message_id from flowc.heads h where h.flow_slug = split_part(u.lane, '.', 1)), 0) as head
+        from unnest(claim.flow_slugs, claim.limits) u(lane, wanted)
         where not exists (select from flowc.paused p where p.flow_slug = split_part(u.lane, '.', 1))
         offset 0) w -- before tasks are looked at, which locks them
       cross join lateral (
         select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at
         from pgflow.step_tasks o
-        where o.flow_slug = split_part(w.lane, '.', 1) and o.in_queue and o.visible_at <= at_once
+        where o.flow_slug = split_part(w.lane, '.', 1) and o.message_id >= w.head and o.in_queue and o.visible_at <= at_once
           and case when o.flow_slug = w.lane
                 then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
                 else o.step_slug = split_part(w.lane, '.', 2) end
@@ -95,6 +96,44 @@ begin
   if claim.wake and claimed >= (select min(l.wanted) from unnest(claim.limits) l(wanted)) then
     perform flowc.wake_flows(array(select distinct split_part(l.lane, '.', 1) from unnest(claim.flow_slugs) l(lane)));
   end if;
+end $$;
+
+-- Moves the heads of queues on, see flowc.heads. It has to be a transaction of its own:
+-- one that has written already does nothing here.
+--
+-- A task below the first one of a queue could only come from a transaction that took
+-- its message's id earlier and has not ended. Each writes before it takes an id, so it
+-- has a number of its own by then, which is less than the one we take afterwards. When
+-- all transactions with lesser numbers have ended, what they left can be seen.
+create or replace function flowc.advance_heads(flow_slugs text[]) returns void
+language plpgsql as $$
+declare
+  ended  xid8; -- no transaction before it goes on
+  unused bigint;
+  flows  text[];
+  firsts bigint[];
+begin
+  if pg_current_xact_id_if_assigned() is not null then
+    return;
+  end if;
+  ended := pg_snapshot_xmin(pg_current_snapshot());
+  select s.last_value + s.is_called::int into unused from flowc.message_ids s; -- before the queues are looked at, which may get this one
+  select array_agg(f.slug order by f.slug), array_agg(coalesce(t.message_id, unused) order by f.slug) into flows, firsts
+  from unnest(advance_heads.flow_slugs) f(slug)
+  cross join lateral (select coalesce((select h.message_id from flowc.heads h where h.flow_slug = f.slug), 0) as head offset 0) h
+  left join lateral (
+    select o.message_id from pgflow.step_tasks o
+    where o.flow_slug = f.slug and o.message_id >= h.head and o.in_queue
+    order by o.message_id limit 1) t on true;
+  insert into flowc.heads as h (flow_slug, next_id, next_xid)
+  select u.slug, u.first, pg_current_xact_id() from unnest(flows, firsts) u(slug, first)
+  on conflict on constraint heads_pkey do update
+  set message_id = case when h.message_id > unused then 0 -- ids begin anew, in a database that was restored without them
+                        when h.next_xid <= ended then greatest(h.message_id, least(h.next_id, excluded.next_id))
+                        else h.message_id end,
+      next_id = excluded.next_id, next_xid = excluded.next_xid
+  where h.next_xid <= ended or h.message_id > unused
+     or h.next_xid > excluded.next_xid; -- of the database that this one was restored from
 end $$;
 
 -- Whether a claim may take over a task that it found although it is started, because a

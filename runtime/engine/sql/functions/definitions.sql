@@ -100,6 +100,7 @@ begin
   end if;
   delete from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug;
   delete from flowc.paused p where p.flow_slug = delete_flow.flow_slug;
+  delete from flowc.heads h where h.flow_slug = delete_flow.flow_slug;
   delete from flowc.failed_tries t using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and t.run_id = r.run_id;
   delete from flowc.cancelled c using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and c.run_id = r.run_id;
   delete from flowc.waiters w using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and w.run_id = r.run_id;

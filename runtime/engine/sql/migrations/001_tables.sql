@@ -358,6 +358,17 @@ create table flowc.paused (
   paused_at timestamptz not null default clock_timestamp()
 );
 
+-- Where claims begin to look: the queue of a flow has no task below message_id, and
+-- will never have one. Without that a claim passes over everything that left the
+-- queue since the last vacuum, or since the oldest snapshot that is open. next_id takes
+-- its place when all transactions before next_xid have ended, see flowc.advance_heads.
+create table flowc.heads (
+  flow_slug  text   not null primary key,
+  message_id bigint not null default 0,
+  next_id    bigint not null,
+  next_xid   xid8   not null
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
+
 -- Workers that wait to be woken, by flow; writers notify only for these.
 create unlogged table flowc.sleepers (
   flow_slug text not null,
