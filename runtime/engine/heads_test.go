@@ -115,8 +115,12 @@ func TestClaimBesideAnOldSnapshot(t *testing.T) {
 		s.finish(`1`)
 	}
 	claim := func() int {
-		s.exec(`select flowc.start('f', '{1}', null)`)
-		return s.claim("f", 1)
+		least := 1 << 30
+		for range 3 { // one may have its plan made anew
+			s.exec(`select flowc.start('f', '{1}', null)`)
+			least = min(least, s.claim("f", 1))
+		}
+		return least
 	}
 	before := claim()
 	s.advanceHeadTo("f", 5001)
