@@ -3,7 +3,7 @@ package main
 // cells are the comparisons, ours first in each.
 func cells(scale float64) []cell {
 	n := func(base int) int { return max(int(float64(base)*scale), 10) }
-	jobs := n(60_000) // some seconds: how workers begin and end must not count
+	jobs := n(120_000) // some seconds: how workers begin and end must not count
 	return []cell{
 		{"jobs", "jobs of one step: started in batches of 5000, worked to the end", "job", []system{
 			{"flowc", startManyAndWork(job, jobs, jobs, 1)},

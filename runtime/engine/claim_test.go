@@ -152,17 +152,17 @@ func TestClaimForSeveral(t *testing.T) {
 		d.register(worker, "f")
 		d.register(second, "f")
 		d.flow("f").mapStep("m").start(`[1, 2, 3, 4]`)
-		slots := []string{worker.String(), second, worker.String(), second, worker.String()}
 		claim := func() string {
-			return d.table(`select task_index, attempt, worker_id from flowc.claim($1::text[]::uuid[], '{f}', array[$2::int])`, slots, len(slots))
+			return d.table(`select task_index, attempt, owner from flowc.claim($1::text[]::uuid[], '{f}', '{9}', shares => '{1, 5}')`, []string{worker.String(), second})
 		}
-		first := lines("0 1 "+worker.String(), "1 1 "+second, "2 1 "+worker.String(), "3 1 "+second)
+		first := lines("0 1 1", "1 1 2", "2 1 2", "3 1 2")
 		require.Equal(t, first, claim())
-		require.Equal(t, first, d.table(`
+		owned := lines("0 1 "+worker.String(), "1 1 "+second, "2 1 "+second, "3 1 "+second)
+		require.Equal(t, owned, d.table(`
 			select t.task_index, t.attempts_count, q.worker_id from pgflow.step_tasks t join flowc.queue q on q.msg_id = t.message_id
 			where t.last_worker_id = q.worker_id order by 1`))
 		d.exec(`update flowc.queue set vt = clock_timestamp()`)
-		require.Equal(t, strings.ReplaceAll(first, " 1 ", " 2 "), claim(), "taken over")
+		require.Equal(t, lines("0 2 1", "1 2 2", "2 2 2", "3 2 2"), claim(), "taken over")
 	})
 }
 

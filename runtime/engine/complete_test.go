@@ -195,18 +195,25 @@ func (d *db) finish(reports ...report) string {
 	var outputs, errs []any
 	var delays []any
 	var who []string
+	var shares []int
 	for _, r := range reports {
 		message := value[int64](d, `select message_id from pgflow.step_tasks where run_id = $1 and step_slug = $2 and task_index = $3`, r.run.id, r.step, r.index)
 		attempt := value[int](d, `select attempts_count from pgflow.step_tasks where run_id = $1 and step_slug = $2 and task_index = $3`, r.run.id, r.step, r.index)
 		runs, steps, indexes = append(runs, r.run.id), append(steps, r.step), append(indexes, r.index)
 		messages, attempts = append(messages, message+int64(r.message)), append(attempts, attempt+r.attempt)
 		outcomes, outputs, errs, delays = append(outcomes, r.outcome), append(outputs, r.output), append(errs, r.error), append(delays, r.delay)
-		who = append(who, cmp.Or(r.by, worker.String()))
+		if by := cmp.Or(r.by, worker.String()); len(who) == 0 || who[len(who)-1] != by {
+			who, shares = append(who, by), append(shares, 0)
+		}
+		shares[len(shares)-1]++
+	}
+	if len(who) == 1 {
+		shares = nil
 	}
 	return d.table(`
 		select n, accepted, task_status, round(retry_in) from flowc.finish(
-		  $1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9::text[], $10::text[]::float8[]) order by n`,
-		who, runs, steps, indexes, messages, attempts, outcomes, texts(outputs), texts(errs), texts(delays))
+		  $1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9::text[], $10::text[]::float8[], shares => $11) order by n`,
+		who, runs, steps, indexes, messages, attempts, outcomes, texts(outputs), texts(errs), texts(delays), shares)
 }
 
 // texts is an array of texts and NULLs.
@@ -282,7 +289,7 @@ func TestFinishOfSeveral(t *testing.T) {
 		d.register(second, "f")
 		f := d.flow("f", attempts(2)).step("a").step("b", whenExhausted("skip")).mapStep("m", after("a"))
 		one, other := f.start(`{}`), f.start(`{}`)
-		require.Equal(t, "4", d.table(`select count(*) from flowc.claim($1::text[]::uuid[], '{f}', '{9}')`, []string{worker.String(), second}))
+		require.Equal(t, "4", d.table(`select count(*) from flowc.claim($1::text[]::uuid[], '{f}', '{9}', shares => '{2, 2}')`, []string{worker.String(), second}))
 		done := func(r *run, step, by, output string) report {
 			return report{run: r, step: step, outcome: "completed", output: output, by: by}
 		}

@@ -81,7 +81,7 @@ type claimed struct {
 	ScheduledAt *time.Time
 	Headers     []byte
 	Waited      *float64 // seconds
-	Worker      *string  `db:"-"` // if several claimed together
+	Owner       int      `db:"-"` // its place among the workers that claimed together
 }
 
 // waited is for how long the task could have been claimed.

@@ -57,7 +57,8 @@ func (d *contractCalls) claimsEagerly() bool { return false }
 func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, _ int, o order) (a answer, err error) {
 	ctx, done := d.inTurn(ctx)
 	defer done()
-	r, _ := o.results(wholeCall)
+	var r report
+	o.results(&r, wholeCall)
 	if len(r.runs) == 0 {
 		return a, nil
 	}

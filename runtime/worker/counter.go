@@ -34,9 +34,10 @@ type counter struct {
 // by any goroutine.
 type order struct {
 	alone bool // not together with what others want
-	// results are for a report, as far as there is space; ok is false if there are some
-	// and the first does not fit, which is then asked for again in the next call.
-	results func(space space) (r report, ok bool)
+	// results adds to a report, as far as there is space, and returns how many; ok is
+	// false if there are some and the first does not fit, which is then asked for again
+	// in the next call.
+	results func(r *report, space space) (n int, ok bool)
 	// claim is for which slots tasks are claimed; nil for none. A call of many results
 	// does not ask for it.
 	claim func() *ask
@@ -64,9 +65,10 @@ type visit struct {
 	order
 	db     *engineCalls
 	id     uuid.UUID
-	name   string // of the call
-	limit  *limit // how long it may take
-	report report
+	name   string  // of the call
+	limit  *limit  // how long it may take
+	report *report // of the call
+	count  int     // how many of its results are this worker's, behind those of the visits before
 	next   *ask
 	answer answer
 	err    error
@@ -122,29 +124,29 @@ func (c *counter) serve(ctx context.Context, v *visit) (answer, error) {
 // begin takes what the first visitors in a row bring, as far as it fits into one call,
 // and has that made. It returns how many that were.
 func (c *counter) begin(row []*visit) (taken int) {
-	space := wholeCall
+	var all report
+	left := func() space {
+		return space{results: maxReports - len(all.runs), bytes: maxReportBytes - all.bytes, first: len(all.runs) == 0}
+	}
 	for i, v := range row {
 		if i > 0 && (v.alone || row[0].alone) {
 			break
 		}
+		v.report = &all
 		if v.results != nil {
-			r, ok := v.results(space)
-			if !ok {
+			var ok bool
+			if v.count, ok = v.results(&all, left()); !ok {
 				break
 			}
-			v.report = r
-			space.results -= len(r.runs)
-			space.bytes -= r.bytes
-			space.first = space.first && len(r.runs) == 0
 		}
 		taken++
 	}
 	var visits []*visit
 	for _, v := range row[:taken] {
-		if v.claim != nil && maxReports-space.results <= claimAlong {
+		if v.claim != nil && len(all.runs) <= claimAlong {
 			v.next = v.claim()
 		}
-		if len(v.report.runs) > 0 || v.next != nil {
+		if v.count > 0 || v.next != nil {
 			visits = append(visits, v)
 			continue
 		}
@@ -216,7 +218,7 @@ func (c *counter) leave(v *visit) {
 	case waits:
 		c.waiting = slices.DeleteFunc(c.waiting, func(other *visit) bool { return other == v })
 		if v.results != nil {
-			v.results(wholeCall)
+			v.results(&report{}, wholeCall)
 		}
 	case joined:
 		v.state = left

@@ -54,12 +54,14 @@ func (b *bench) visit(results, bytes int, alone bool) *guest {
 	g := &guest{done: make(chan struct{})}
 	g.visit = &visit{order: order{
 		alone: alone,
-		results: func(space space) (report, bool) {
+		results: func(r *report, space space) (int, bool) {
 			g.asked++
 			if n := results * bytes; !space.first && (results > space.results || n > space.bytes) {
-				return report{}, false
+				return 0, false
 			}
-			return report{runs: make([]string, results), bytes: results * bytes}, true
+			r.runs = append(r.runs, make([]string, results)...)
+			r.bytes += results * bytes
+			return results, true
 		},
 		claim: func() *ask { return &ask{} },
 	}}

@@ -46,7 +46,7 @@ func (s *session) Offer(flow string) *eager.Claim {
 	var tasks []*task
 	return &eager.Claim{
 		SQL:   claimSQL,
-		Args:  claimArgs([]string{s.id.String()}, deal{[]string{flow}, []int32{int32(a.free)}}, nil, true),
+		Args:  claimArgs([]string{s.id.String()}, []int32{1}, deal{[]string{flow}, []int32{int32(a.free)}}, nil, true),
 		Limit: least,
 		Alive: s.hard,
 		Read: func(r pgx.Rows) (err error) {

@@ -46,15 +46,15 @@ func (r *reporter) report(ctx context.Context) (unreported int) {
 		line.Lock()
 		got, err := r.db.finish(ctx, r.id, r.number, order{
 			alone: time.Now().Before(r.apart),
-			results: func(space space) (report, bool) {
+			results: func(rep *report, space space) (int, bool) {
 				r.next = waiting(r.next, results)
 				some := cut(r.next, space)
 				if len(some) == 0 {
-					return report{}, false
+					return 0, false
 				}
 				b, r.next = batchOf(some), r.next[len(some):]
 				line.Unlock()
-				return reportOf(b.finished), true
+				return rep.add(b.finished), true
 			},
 			claim: func() *ask {
 				if next = r.claimWith(b.finished); next == nil {
@@ -225,33 +225,39 @@ func (r *reporter) finish(ctx context.Context, results []result, got answer, err
 
 // alone makes a report of these results, and of nothing else.
 func (r *reporter) alone(ctx context.Context, results ...result) (answer, error) {
-	return r.db.finish(ctx, r.id, r.number, order{alone: true, results: func(space) (report, bool) { return reportOf(results), true }})
+	return r.db.finish(ctx, r.id, r.number, order{alone: true, results: func(rep *report, _ space) (int, bool) { return rep.add(results), true }})
 }
 
-func reportOf(results []result) report {
-	n := len(results)
-	rep := report{
-		runs: make([]string, n), steps: make([]string, n), indexes: make([]int32, n), messages: make([]int64, n), attempts: make([]int32, n),
-		outcomes: make([]string, n), outputs: make([]*string, n), errors: make([]*string, n), delays: make([]*float64, n),
-	}
+// add adds results to a report, and returns how many those are.
+func (rep *report) add(results []result) int {
+	rep.grow(len(results))
 	for i := range results {
 		r := &results[i]
 		t := r.task
-		rep.runs[i], rep.steps[i], rep.indexes[i] = t.RunID, t.Step, int32(t.Index)
-		rep.messages[i], rep.attempts[i] = t.MessageID, t.Attempt
-		rep.outcomes[i] = r.Outcome
+		rep.runs, rep.steps, rep.indexes = append(rep.runs, t.RunID), append(rep.steps, t.Step), append(rep.indexes, int32(t.Index))
+		rep.messages, rep.attempts = append(rep.messages, t.MessageID), append(rep.attempts, t.Attempt)
+		rep.outcomes = append(rep.outcomes, r.Outcome)
 		rep.bytes += len(r.Output) + len(r.Err)
+		var delay *float64
 		if r.Delay != nil {
 			seconds := r.Delay.Seconds()
-			rep.delays[i] = &seconds
+			delay = &seconds
 		}
-		if r.Outcome == try.Completed {
-			rep.outputs[i] = &r.Output
-		} else {
-			rep.errors[i] = &r.Err
+		output, err := &r.Output, (*string)(nil)
+		if r.Outcome != try.Completed {
+			output, err = nil, &r.Err
 		}
+		rep.outputs, rep.errors, rep.delays = append(rep.outputs, output), append(rep.errors, err), append(rep.delays, delay)
 	}
-	return rep
+	return len(results)
+}
+
+// grow makes room for n more results at once.
+func (rep *report) grow(n int) {
+	rep.runs, rep.steps, rep.indexes = slices.Grow(rep.runs, n), slices.Grow(rep.steps, n), slices.Grow(rep.indexes, n)
+	rep.messages, rep.attempts = slices.Grow(rep.messages, n), slices.Grow(rep.attempts, n)
+	rep.outcomes, rep.outputs = slices.Grow(rep.outcomes, n), slices.Grow(rep.outputs, n)
+	rep.errors, rep.delays = slices.Grow(rep.errors, n), slices.Grow(rep.delays, n)
 }
 
 // note counts and logs what became of the results. Those without a verdict were

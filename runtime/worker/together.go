@@ -31,9 +31,8 @@ func (d *engineCalls) counter(c *counter) *counter {
 
 // callTogether makes one call for the workers that visit a counter together.
 func (c *conns) callTogether(ctx context.Context, visits []*visit) (err error) {
-	name, bytes, limit := visits[0].name, 0, time.Duration(0)
+	name, bytes, limit := visits[0].name, visits[0].report.bytes, time.Duration(0)
 	for _, v := range visits {
-		bytes += v.report.bytes
 		limit = max(limit, v.limit.get())
 	}
 	began := time.Now()
@@ -70,7 +69,7 @@ func send(ctx context.Context, pool *pgxpool.Pool, visits []*visit) error {
 	var all []statement
 	// What reports make work of is announced unless somebody here takes it.
 	quiet := !slices.ContainsFunc(visits, func(v *visit) bool { return v.next == nil || !v.next.quiet })
-	if slices.ContainsFunc(visits, func(v *visit) bool { return len(v.report.runs) > 0 }) {
+	if len(visits[0].report.runs) > 0 {
 		all = append(all, finishStatement(visits, quiet))
 	}
 	for _, claimers := range byLanes(visits) {
@@ -93,19 +92,20 @@ func send(ctx context.Context, pool *pgxpool.Pool, visits []*visit) error {
 
 const finishSQL = `
 SELECT n, accepted, task_status, retry_in
-FROM flowc.finish($1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+FROM flowc.finish($1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 
 // finishStatement reports everybody's results; each gets the verdicts on its own.
 func finishStatement(visits []*visit, quiet bool) statement {
-	all, workers := visits[0].report, []string{visits[0].id.String()}
-	if len(visits) > 1 {
-		all, workers = report{}, nil
-		for _, v := range visits {
-			all = all.with(v.report)
-			workers = append(workers, slices.Repeat([]string{v.id.String()}, len(v.report.runs))...)
-		}
+	all := visits[0].report
+	var workers []string
+	var shares []int32
+	for _, v := range visits {
+		workers, shares = append(workers, v.id.String()), append(shares, int32(v.count))
 	}
-	args := []any{workers, all.runs, all.steps, all.indexes, all.messages, all.attempts, all.outcomes, all.outputs, all.errors, all.delays, quiet}
+	if len(visits) == 1 {
+		shares = nil // all
+	}
+	args := []any{workers, all.runs, all.steps, all.indexes, all.messages, all.attempts, all.outcomes, all.outputs, all.errors, all.delays, quiet, shares}
 	if !slices.ContainsFunc(all.outcomes, func(outcome string) bool { return outcome != try.Completed }) {
 		args[6], args[8], args[9] = nil, nil, nil // what is usual need not be said
 	}
@@ -113,8 +113,8 @@ func finishStatement(visits []*visit, quiet bool) statement {
 		verdicts, err := pgx.CollectRows(r, pgx.RowToStructByPos[verdict])
 		for _, one := range verdicts {
 			for _, v := range visits {
-				if n := len(v.report.runs); one.N > n {
-					one.N -= n
+				if one.N > v.count {
+					one.N -= v.count
 					continue
 				}
 				v.answer.verdicts = append(v.answer.verdicts, one)
@@ -123,15 +123,6 @@ func finishStatement(visits []*visit, quiet bool) statement {
 		}
 		return err
 	}}
-}
-
-func (r report) with(other report) report {
-	return report{
-		runs: append(r.runs, other.runs...), steps: append(r.steps, other.steps...), indexes: append(r.indexes, other.indexes...),
-		messages: append(r.messages, other.messages...), attempts: append(r.attempts, other.attempts...),
-		outcomes: append(r.outcomes, other.outcomes...), outputs: append(r.outputs, other.outputs...),
-		errors: append(r.errors, other.errors...), delays: append(r.delays, other.delays...), bytes: r.bytes + other.bytes,
-	}
 }
 
 // byLanes are the visitors that claim, those together that can do each other's tasks.
@@ -150,51 +141,40 @@ func byLanes(visits []*visit) (groups [][]*visit) {
 	return groups
 }
 
-// The worker is only told where there are several.
 const claimSQL = `
 SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from,
-       scheduled_at, headers, waited, CASE WHEN cardinality($1::text[]) > 1 THEN worker_id::text END
-FROM flowc.claim($1::text[]::uuid[], $2, $3, $4, $5)`
+       scheduled_at, headers, waited, owner
+FROM flowc.claim($1::text[]::uuid[], $2, $3, $4, $5, $6)`
 
-// claimArgs are the arguments of claimSQL: the workers, one for each slot or one for
-// all, and what they want.
-func claimArgs(workers []string, d deal, except []string, wake bool) []any {
-	return []any{workers, d.names, d.limits, notNil(except), wake}
+// claimArgs are the arguments of claimSQL: workers, how much each may get, and what
+// they want.
+func claimArgs(workers []string, shares []int32, d deal, except []string, wake bool) []any {
+	return []any{workers, d.names, d.limits, notNil(except), wake, shares}
 }
 
 // claimStatement claims for workers with the same lanes, which take turns at what
 // there is.
 func claimStatement(visits []*visit, wake bool) statement {
-	first := visits[0]
-	if len(visits) == 1 {
-		return statement{claimSQL, claimArgs([]string{first.id.String()}, first.next.deal, first.next.except, wake), func(r pgx.Rows) (err error) {
-			first.answer.tasks, err = readClaimed(r)
-			return err
-		}}
-	}
 	var whole deal
-	var slots []int
-	of := map[string]*visit{}
+	var workers []string
+	var shares []int32
 	for _, v := range visits {
 		whole = whole.with(v.next.deal)
-		slots = append(slots, v.next.total())
-		of[v.id.String()] = v
+		workers, shares = append(workers, v.id.String()), append(shares, int32(v.next.total()))
 	}
-	var workers []string
-	for len(workers) < whole.total() {
-		for i, v := range visits {
-			if slots[i] > 0 {
-				slots[i]--
-				workers = append(workers, v.id.String())
-			}
-		}
+	if len(visits) == 1 {
+		shares = []int32{1} // all
 	}
-	return statement{claimSQL, claimArgs(workers, whole, first.next.except, wake), func(r pgx.Rows) error {
+	return statement{claimSQL, claimArgs(workers, shares, whole, visits[0].next.except, wake), func(r pgx.Rows) error {
 		tasks, err := readClaimed(r)
+		if len(visits) == 1 {
+			visits[0].answer.tasks = tasks
+			return err
+		}
 		got := map[string]int{} // by flow, which is the lane: whoever has others has no kind
 		for _, t := range tasks {
 			got[t.Flow]++
-			a := &of[*t.Worker].answer
+			a := &visits[t.Owner-1].answer
 			a.tasks = append(a.tasks, t)
 		}
 		for _, v := range visits {
@@ -209,7 +189,7 @@ func readClaimed(rows pgx.Rows) (tasks []*task, err error) {
 	var c claimed
 	_, err = pgx.ForEachRow(rows, []any{
 		(*slug)(&c.Flow), &c.RunID, (*slug)(&c.Step), &c.Index, &c.MessageID, &c.Attempt, &c.Tries, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
-		&c.ScheduledAt, &c.Headers, &c.Waited, &c.Worker,
+		&c.ScheduledAt, &c.Headers, &c.Waited, &c.Owner,
 	}, func() error {
 		tasks = append(tasks, &task{claimed: c})
 		return nil

@@ -8,27 +8,28 @@
 -- claims them by themselves. `waited` is for how many seconds a task could have
 -- been claimed, NULL for one that was taken over. Of a flow that
 -- is paused there is nothing.
--- The n-th message is for owners[n], and so on from the first again: one id is a
--- claim of one worker; a list with an entry for each free slot deals out what there
--- is to several.
+-- What there is goes round among the owners, of whom the i-th gets shares[i] at most;
+-- `owner` is the place of a task's. Without shares, all is for the first.
 -- With `wake`, others are woken if there may be more than was claimed.
 --
 -- Locks are not waited for: a task that somebody holds is passed over.
 create or replace function flowc.claim(
-  owners uuid[], flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false)
+  owners uuid[], flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, shares int[] default '{1}')
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision, scheduled_at timestamptz, worker_id uuid)
+  headers jsonb, waited double precision, scheduled_at timestamptz, owner int)
 language plpgsql as $$
 #variable_conflict use_column
 declare
   at_once timestamptz := clock_timestamp();
+  dealt   int[] := array(
+    select u.owner from unnest(claim.shares) with ordinality u(share, owner) cross join lateral generate_series(1, u.share) n order by n, u.owner);
   claimed int;
 begin
   return query
     with held as materialized (
-      select t.place, s.*, claim.owners[1 + (row_number() over () - 1) % cardinality(claim.owners)] as owner, t.status <> 'queued' as again,
+      select t.place, s.*, dealt[1 + (row_number() over () - 1) % cardinality(dealt)] as owner, t.status <> 'queued' as again,
              case t.status when 'queued' then t.visible_at end as due,
              t.status = 'queued' or flowc.take_over(t.place, at_once) as free
       from (
@@ -53,13 +54,13 @@ begin
         where o.flow_slug = t.flow_slug and o.step_slug = t.step_slug and f.flow_slug = t.flow_slug offset 0) s),
     begun as (
       update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = h.owner,
+      set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.owners[h.owner],
           visible_at = at_once + make_interval(secs => h.timeout + 2), read_count = t.read_count + 1,
           requeued_count = t.requeued_count + h.again::int, last_requeued_at = case when h.again then at_once else t.last_requeued_at end
       from held h
       where t.ctid = h.place and h.free
-      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.requeued_count, t.queued_at, t.last_worker_id,
-                h.due, h.step_type, h.deps_count, h.max_attempts, h.base_delay, h.timeout)
+      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.requeued_count, t.queued_at,
+                h.owner, h.due, h.step_type, h.deps_count, h.max_attempts, h.base_delay, h.timeout)
     select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.attempts_count - t.requeued_count,
            t.max_attempts, t.base_delay, t.timeout, t.queued_at,
            case when t.step_type = 'map' then case when not e.large then e.elements -> t.task_index end
@@ -77,7 +78,7 @@ begin
            case when (select exists (select from flowc.headers)) then (select h.headers from flowc.headers h where h.run_id = t.run_id) end,
            extract(epoch from at_once - t.due)::double precision,
            case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
-           t.last_worker_id
+           t.owner
     from begun t
     left join lateral (
       -- Large is what is not stored in the row itself, or was compressed a lot for it.
@@ -113,8 +114,8 @@ declare
   flows  text[];
   firsts bigint[];
 begin
-  if pg_current_xact_id_if_assigned() is not null then
-    return;
+  if pg_current_xact_id_if_assigned() is not null or not pg_try_advisory_xact_lock(2, 0) then
+    return; -- one at a time is enough
   end if;
   ended := pg_snapshot_xmin(pg_current_snapshot());
   select s.last_value + s.is_called::int into unused from flowc.message_ids s; -- before the queues are looked at, which may get this one

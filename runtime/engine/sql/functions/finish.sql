@@ -16,8 +16,8 @@ end $$;
 
 -- Reports any number of tasks of any workers, in one transaction. A report counts
 -- if its task is started, in a step and a run that are, and still belongs to its
--- worker: message, attempt and worker must be those of the claim. One worker's id is
--- enough for all of them. Outcomes are
+-- worker: message, attempt and worker must be those of the claim. The first shares[1]
+-- reports are the first worker's, and so on; without shares, all are. Outcomes are
 -- 'completed' with an output; 'failed' with an error, tried again while there are tries left, after
 -- delays[i] seconds if given; 'permanent' with an error; 'skipped' with a reason.
 -- Without outcomes, all are completed.
@@ -26,7 +26,8 @@ end $$;
 -- what it made, or wakes others for what it leaves.
 create or replace function flowc.finish(
   worker_ids uuid[], run_ids uuid[], step_slugs text[], task_indexes int[], message_ids bigint[], attempts int[],
-  outcomes text[], outputs jsonb[], errors text[], delays double precision[], quiet boolean default false)
+  outcomes text[], outputs jsonb[], errors text[], delays double precision[], quiet boolean default false,
+  shares int[] default null)
 returns table (n int, accepted boolean, task_status text, retry_in double precision)
 language plpgsql as $$
 #variable_conflict use_column
@@ -36,8 +37,10 @@ declare
   alive    boolean; -- whether none of the runs has failed
   done     int;
   places   int[];
-  workers  uuid[] := case when cardinality(finish.worker_ids) = 1 then array_fill(finish.worker_ids[1], array[cardinality(finish.run_ids)])
-                          else finish.worker_ids end;
+  workers  uuid[] := case when finish.shares is null then array_fill(finish.worker_ids[1], array[coalesce(cardinality(finish.run_ids), 0)])
+    else array(
+      select u.id from unnest(finish.worker_ids, finish.shares) with ordinality u(id, share, n)
+      cross join lateral generate_series(1, u.share) order by u.n) end;
   mine     uuid[];
   runs     uuid[];
   steps    text[];
