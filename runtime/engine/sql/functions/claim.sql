@@ -99,6 +99,13 @@ begin
   end if;
 end $$;
 
+-- The message from which on the queue of a flow may have tasks, see flowc.heads.
+create or replace function flowc.head(flow_slug text) returns bigint
+language plpgsql stable as $$
+begin
+  return coalesce((select h.message_id from flowc.heads h where h.flow_slug = head.flow_slug), 0);
+end $$;
+
 -- Moves the heads of queues on, see flowc.heads. It has to be a transaction of its own:
 -- one that has written already does nothing here.
 --
@@ -121,10 +128,9 @@ begin
   select s.last_value + s.is_called::int into unused from flowc.message_ids s; -- before the queues are looked at, which may get this one
   select array_agg(f.slug order by f.slug), array_agg(coalesce(t.message_id, unused) order by f.slug) into flows, firsts
   from unnest(advance_heads.flow_slugs) f(slug)
-  cross join lateral (select coalesce((select h.message_id from flowc.heads h where h.flow_slug = f.slug), 0) as head offset 0) h
   left join lateral (
     select o.message_id from pgflow.step_tasks o
-    where o.flow_slug = f.slug and o.message_id >= h.head and o.in_queue
+    where o.flow_slug = f.slug and o.message_id >= flowc.head(f.slug) and o.in_queue
     order by o.message_id limit 1) t on true;
   insert into flowc.heads as h (flow_slug, next_id, next_xid)
   select u.slug, u.first, pg_current_xact_id() from unnest(flows, firsts) u(slug, first)

@@ -116,7 +116,9 @@ begin
   from unnest(sleep.flow_slugs) f(slug)
   cross join lateral (
     select q.visible_at from (
-      select o.visible_at from pgflow.step_tasks o where o.flow_slug = f.slug and o.in_queue order by o.message_id limit 200) q
+      select o.visible_at from pgflow.step_tasks o
+      where o.flow_slug = f.slug and o.in_queue and o.message_id >= flowc.head(f.slug)
+      order by o.message_id limit 200) q
     where q.visible_at > clock_timestamp()) t;
   select min(s.due_at) into next_run
   from unnest(sleep.flow_slugs) f(slug)
