@@ -38,7 +38,8 @@
 // turns.
 //
 // A worker without work makes a heartbeat every 1.5 s, which also says whether there
-// is something to recover or to start, and looks for work itself every 2 s.
+// is something to recover or to start, and looks for work itself every 2 s. With work,
+// it moves on where claims begin to look, so that what is done does not slow them down.
 //
 // Delivery is at least once: a task whose worker dies, or whose try overruns its
 // timeout without being reported, is run again by another worker. Reports are
@@ -90,7 +91,10 @@
 //   - Soon after a call for several, a worker that finds its counter free waits a
 //     millisecond for the others, instead of making a call for 40 tasks just before them:
 //     0.89 to 0.93 and 0.96.
-//   - What is left is that a claim passes over a thousand messages in hand.
+//   - A call names each worker once, with how many of its reports and slots they are, and
+//     their reports are gathered in one place: for 16 workers 2770 to 1950 bytes of
+//     garbage a job, one has 1710; 0.87 to 0.90 of the rate of one became 0.90 to 0.98.
+//     Over minutes there is no difference between 16 and one: it is how they begin.
 //   - From start to handler on an idle system it took 2.1 to 2.6 ms: 1.45 the start, 0.02
 //     the notification, 0.04 waking the claimer, 0.97 the claim, 0.07 until the handler.
 //     It is processors and caches that have gone cold: in a row, a start takes 0.45

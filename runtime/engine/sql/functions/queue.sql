@@ -195,7 +195,7 @@ begin
   return query
     with task as materialized (
       select t.ctid as place, t.message_id from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.in_queue and t.message_id >= flowc.head(read.queue_name) and t.visible_at <= clock_timestamp()
+      where t.flow_slug = read.queue_name and t.in_queue and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.message_id
       limit read.qty
