@@ -340,7 +340,8 @@ declare
 begin
   with again as (
     update pgflow.step_tasks t
-    set status = 'queued', started_at = null, failed_at = null, error_message = u.error, visible_at = clock_timestamp() + make_interval(
+    set status = 'queued', started_at = null, failed_at = null, error_message = u.error,
+        visible_at = clock_timestamp() + make_interval(
           secs => coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)))
     from (
       select u.*, o.started_at, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts, coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay
@@ -449,7 +450,8 @@ create or replace function flowc.fail_late(run_ids uuid[], step_slugs text[], ta
 language plpgsql as $$
 begin
   update pgflow.step_tasks t
-  set status = 'failed', failed_at = clock_timestamp(), error_message = u.error, in_queue = false, archived_at = clock_timestamp()
+  set status = 'failed', failed_at = clock_timestamp(), error_message = u.error,
+      in_queue = false, archived_at = coalesce(t.archived_at, clock_timestamp())
   from unnest(run_ids, step_slugs, task_indexes, errors) u(run_id, step_slug, task_index, error)
   join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'failed'
   where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started';

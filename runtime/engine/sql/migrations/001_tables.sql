@@ -6,11 +6,12 @@
 --
 -- No index stands on a column that a transition changes, not even in a
 -- predicate, so that every update can be HOT; the fill factors leave the room
--- for it. The one exception is that a task leaves the queue, once. There are no foreign keys on rows written per run or task. Of checks there
--- are few: PostgreSQL reads each from its text in every statement that writes to the
--- table, for 5 µs. What is counted twice must show, and other languages' tests look
--- two up. None compares times: a server clock that jumps back must not make a
--- finished task impossible to report.
+-- for it. The one exception is that a task leaves the queue, once. There are no
+-- foreign keys on rows written per run or task. Of checks there are few: PostgreSQL
+-- reads each from its text in every statement that writes to the table, for 5 µs. What
+-- is counted twice must show, and other languages' tests look two up. None compares
+-- times: a server clock that jumps back must not make a finished task impossible to
+-- report.
 --
 -- When a table is vacuumed or analyzed, every connection has to make its plans for
 -- it anew, which takes the next calls some milliseconds. So that is not done for every
