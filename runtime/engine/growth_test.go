@@ -134,6 +134,8 @@ func (s *session) operations() map[string]int {
 		do("start_tasks of what is started", `select * from pgflow.start_tasks('g', array[$1::bigint], $2)`, message, worker)
 		do("heartbeat", `select * from flowc.heartbeat($2, '{g}', array[$1::bigint], '{1}')`, message, worker)
 		do("read", `select * from pgmq.read('g', 1, 2)`)
+		do("archive", `select pgmq.archive('g', -1::bigint)`)
+		do("delete", `select pgmq.delete('g', -1::bigint)`)
 		do("set_vt_batch", `select * from pgflow.set_vt_batch('g', array[$1::bigint], '{0}')`, message)
 		do("fail_task", `select * from pgflow.fail_task($1, $2, 0, 'broke')`, run, step)
 		do("start_tasks", `select * from pgflow.start_tasks('g', array[$1::bigint], $2)`, message, worker)

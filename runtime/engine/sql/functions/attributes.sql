@@ -30,7 +30,7 @@ begin
     -- which can only be looked up; and where several tables are looked up by the same
     -- columns, a subquery with `offset 0` keeps the planner from trying one by the
     -- columns of another. growth_test.go holds it.
-    if f.language = 'plpgsql' and f.schema in ('pgflow', 'flowc') and f.name <> 'requeue_stalled_tasks' then
+    if f.language = 'plpgsql' and f.name <> 'requeue_stalled_tasks' then
       -- start_tasks is planned anew, at half a millisecond: pgflow's own tests compare
       -- the slowest of twenty calls with their mean, and a call that finds nothing
       -- must not be too fast for that.

@@ -47,7 +47,8 @@ begin
   end if;
   perform flowc.keep_message(old.run_id, old.message, new.message, new.headers);
   update pgflow.step_tasks t set visible_at = new.vt, read_count = new.read_ct, queued_at = new.enqueued_at
-  where t.flow_slug = old.queue_name and t.message_id = old.msg_id and t.in_queue;
+  from flowc.lock_queued(old.queue_name, array[old.msg_id]) l
+  where t.ctid = l.place;
   update flowc.messages m set vt = new.vt, read_ct = new.read_ct, enqueued_at = new.enqueued_at, message = new.message, headers = new.headers
   where m.queue_name = old.queue_name and m.msg_id = old.msg_id;
   return new;
@@ -241,6 +242,21 @@ begin
   end loop;
 end $$;
 
+-- Locks the tasks whose messages are these and in the queue, and says where their rows
+-- are; `n` is the place of the message in the array.
+create or replace function flowc.lock_queued(queue_name text, msg_ids bigint[]) returns table (n bigint, place tid)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+  return query
+    select m.n, t.place
+    from (select * from unnest(lock_queued.msg_ids) with ordinality u(msg_id, n) order by u.msg_id) m
+    cross join lateral (
+      select o.ctid as place from pgflow.step_tasks o
+      where o.flow_slug = lock_queued.queue_name and o.message_id = m.msg_id and o.in_queue
+      for update) t;
+end $$;
+
 -- Moves messages to the archive and says which were there.
 create or replace function pgmq.archive(queue_name text, msg_ids bigint[]) returns setof bigint
 language plpgsql as $$
@@ -249,7 +265,8 @@ begin
   return query
     with tasks as (
       update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
-      where t.flow_slug = archive.queue_name and t.message_id = any (archive.msg_ids) and t.in_queue
+      from flowc.lock_queued(archive.queue_name, archive.msg_ids) l
+      where t.ctid = l.place
       returning t.message_id),
     gone as (
       delete from flowc.messages m where m.queue_name = archive.queue_name and m.msg_id = any (archive.msg_ids) returning m.*),
@@ -273,7 +290,8 @@ begin
   return query
     with tasks as (
       update pgflow.step_tasks t set in_queue = false
-      where t.flow_slug = "delete".queue_name and t.message_id = any ("delete".msg_ids) and t.in_queue
+      from flowc.lock_queued("delete".queue_name, "delete".msg_ids) l
+      where t.ctid = l.place
       returning t.message_id),
     others as (
       delete from flowc.messages m where m.queue_name = "delete".queue_name and m.msg_id = any ("delete".msg_ids) returning m.msg_id)
@@ -308,15 +326,9 @@ begin
   perform flowc.require_queue(set_vt_batch.queue_name);
   return query
     with tasks as (
-      update pgflow.step_tasks t set visible_at = clock_timestamp() + make_interval(secs => u.seconds)
-      from (
-        select o.seconds, q.place from unnest(set_vt_batch.msg_ids, set_vt_batch.vt_offsets) o(msg_id, seconds)
-        cross join lateral (
-          select k.ctid as place from pgflow.step_tasks k
-          where k.flow_slug = set_vt_batch.queue_name and k.message_id = o.msg_id and k.in_queue
-          for update) q
-        order by o.msg_id) u
-      where t.ctid = u.place
+      update pgflow.step_tasks t set visible_at = clock_timestamp() + make_interval(secs => set_vt_batch.vt_offsets[l.n])
+      from flowc.lock_queued(set_vt_batch.queue_name, set_vt_batch.msg_ids) l
+      where t.ctid = l.place
       returning t.*),
     others as (
       update flowc.messages m set vt = clock_timestamp() + make_interval(secs => u.seconds)
