@@ -109,7 +109,8 @@ func startWorkers(ctx context.Context, pool *pgxpool.Pool, count, concurrency in
 // worked and recorded. It asks the database only when all handlers were called, as
 // River's side does: looking into a queue full of dead rows is not what is measured.
 func workAll(ctx context.Context, pool *pgxpool.Pool, def runtime.Definition, tasks, workers int) error {
-	left := countdown(tasks)
+	var left counter
+	left.reset(tasks)
 	stop, err := startWorkers(ctx, pool, workers, 1024/workers, echo(def, left.one))
 	if err != nil {
 		return err
@@ -123,10 +124,10 @@ type counter struct {
 	zero chan struct{} // closed when all calls were made
 }
 
-func countdown(calls int) *counter {
-	c := &counter{zero: make(chan struct{})}
+// reset has the counter wait for so many calls, of which none was made yet.
+func (c *counter) reset(calls int) {
+	c.zero = make(chan struct{})
 	c.left.Store(int64(calls))
-	return c
 }
 
 func (c *counter) one(string) {
@@ -189,13 +190,14 @@ func startManyBesideWork(def runtime.Definition, n int) func(context.Context, *s
 		if err != nil {
 			return nil, nil, err
 		}
-		left := countdown(n * len(def.Steps))
+		var left counter
 		stop, err := startWorkers(ctx, pool, 1, 1024, echo(def, left.one))
 		if err != nil {
 			drop()
 			return nil, nil, err
 		}
 		work := func(ctx context.Context) (sample, error) {
+			left.reset(n * len(def.Steps))
 			if err := startMany(ctx, pool, def, n); err != nil {
 				return sample{}, err
 			}

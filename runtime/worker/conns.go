@@ -20,7 +20,7 @@ const (
 	closeTimeout   = time.Second     // for a connection that is given up
 
 	// turns is how many calls besides reports and claims have their turn at once.
-	turns = 3
+	turns = 2
 	// turnTime is after how long a call gives its turn on: the database is slow, or
 	// waits for something, and others need not wait for it, too.
 	turnTime = 50 * time.Millisecond
