@@ -128,6 +128,25 @@ func TestManyRuns(t *testing.T) {
 	require.Zero(t, count(t, pool, `SELECT count(*) FROM flowc.queue`))
 }
 
+// What a worker has done is left behind: claims do not look at it any more.
+func TestHeadsMoveOn(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	flow := job[int, int]("work", runtime.FlowOptions{})
+	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
+	pool := database(t, service)
+	w := run(t, pool, worker.Config{Concurrency: 100}, service)
+	started := 0
+	for first := -1; first < 1500; first = count(t, pool, `SELECT coalesce(max(message_id), 0) FROM flowc.heads`) {
+		_, err := flow.StartMany(ctx, pool, make([]int, 1500))
+		require.NoError(t, err)
+		started += 1500
+		eventually(t, func() bool { return w.Stats().Completed == int64(started) }, "all are done")
+		time.Sleep(500 * time.Millisecond)
+	}
+	require.Equal(t, started, count(t, pool, `SELECT count(*) FROM pgflow.runs WHERE status = 'completed'`))
+}
+
 // A worker that sleeps is woken at once: with polls a second apart, this would
 // take half a minute.
 func TestSleepingWorkerIsWoken(t *testing.T) {

@@ -13,6 +13,11 @@ const (
 	// deadAfter is how long a worker has to be silent to be taken for dead; the
 	// engine's functions have the same.
 	deadAfter = 5 * time.Second
+	// advanceClaims is after how many claimed tasks the heads of the queues are moved on,
+	// and advanceTime after what time if there are fewer: a claim passes over some
+	// thousands that are done without taking longer.
+	advanceClaims = 1000
+	advanceTime   = time.Minute
 	// heartbeatAgain is how soon a heartbeat that failed is repeated.
 	heartbeatAgain = 250 * time.Millisecond
 )
@@ -53,14 +58,18 @@ func (s *session) beat(ctx context.Context) bool {
 		s.retire()
 	}
 	s.putOff(p)
-	claimed := s.stats.claimed.Load()
-	c := chores{recover: p.Dead && !time.Now().Before(s.judges), start: p.Due, advance: claimed != s.advanced}
+	claimed := s.stats.claimed.Load() - s.advanced.claimed
+	c := chores{recover: p.Dead && !now.Before(s.judges), start: p.Due}
+	c.advance = claimed >= advanceClaims || claimed > 0 && now.Sub(s.advanced.at) >= advanceTime
 	if c == (chores{}) {
 		return true
 	}
 	select {
 	case s.chores <- c:
-		s.advanced = claimed
+		if c.advance {
+			s.advanced.at = now
+			s.advanced.claimed += claimed
+		}
 	default:
 	}
 	return true

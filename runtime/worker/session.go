@@ -45,9 +45,12 @@ type session struct {
 	retries atomic.Bool   // whether tries were put off since the claimer asked what is due
 	strays  atomic.Int64  // handlers that went on after their time was over
 
-	chores     chan chores   // what a heartbeat found to be done
-	judges     time.Time     // from when on workers may be taken for dead; of the heartbeat's goroutine
-	advanced   int64         // how many tries were begun when the heads of the queues were last moved on; of the heartbeat's goroutine
+	chores   chan chores // what a heartbeat found to be done
+	judges   time.Time   // from when on workers may be taken for dead; of the heartbeat's goroutine
+	advanced struct {    // when the heads of the queues were last moved on; of the heartbeat's goroutine
+		at      time.Time
+		claimed int64 // how many tries were begun
+	}
 	deprecated chan struct{} // closed when the database calls the worker deprecated
 	running    sync.WaitGroup
 	now        <-chan struct{} // closed by StopNow

@@ -23,10 +23,13 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
   at_once timestamptz := clock_timestamp();
-  dealt   int[] := array(
-    select u.owner from unnest(claim.shares) with ordinality u(share, owner) cross join lateral generate_series(1, u.share) n order by n, u.owner);
+  dealt   int[] := '{1}'; -- whose each is, and again from the first
   claimed int;
 begin
+  if cardinality(claim.shares) > 1 then
+    dealt := array(
+      select u.owner from unnest(claim.shares) with ordinality u(share, owner) cross join lateral generate_series(1, u.share) n order by n, u.owner);
+  end if;
   return query
     with held as materialized (
       select t.place, s.*, dealt[1 + (row_number() over () - 1) % cardinality(dealt)] as owner, t.status <> 'queued' as again,
@@ -94,8 +97,10 @@ begin
         where t.step_type = 'map' and d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) x(source, elements)) e on true
     order by t.message_id;
   get diagnostics claimed = row_count;
-  if claim.wake and claimed >= (select min(l.wanted) from unnest(claim.limits) l(wanted)) then
-    perform flowc.wake_flows(array(select distinct split_part(l.lane, '.', 1) from unnest(claim.flow_slugs) l(lane)));
+  if claim.wake then
+    if claimed >= (select min(l.wanted) from unnest(claim.limits) l(wanted)) then
+      perform flowc.wake_flows(array(select distinct split_part(l.lane, '.', 1) from unnest(claim.flow_slugs) l(lane)));
+    end if;
   end if;
 end $$;
 

@@ -6,12 +6,11 @@
 -- runs, and is safe because it passes over what others hold (see claim.sql); so does
 -- whoever else takes tasks without their runs, as recovery does.
 
--- Locks runs. Says how many there are, and whether one of them has failed.
-create or replace function flowc.lock_runs(run_ids uuid[], out locked int, out failed boolean)
+-- Locks runs.
+create or replace function flowc.lock_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
-  select count(*), bool_or(r.status = 'failed') into locked, failed
-  from (select o.status from pgflow.runs o where o.run_id = any (lock_runs.run_ids) order by o.run_id for update) r;
+  perform from pgflow.runs o where o.run_id = any (lock_runs.run_ids) order by o.run_id for update;
 end $$;
 
 -- Reports any number of tasks of any workers, in one transaction. A report counts
@@ -37,10 +36,7 @@ declare
   alive    boolean; -- whether none of the runs has failed
   done     int;
   places   int[];
-  workers  uuid[] := case when finish.shares is null then array_fill(finish.worker_ids[1], array[coalesce(cardinality(finish.run_ids), 0)])
-    else array(
-      select u.id from unnest(finish.worker_ids, finish.shares) with ordinality u(id, share, n)
-      cross join lateral generate_series(1, u.share) order by u.n) end;
+  workers  uuid[] := array_fill(finish.worker_ids[1], array[coalesce(cardinality(finish.run_ids), 0)]);
   mine     uuid[];
   runs     uuid[];
   steps    text[];
@@ -57,7 +53,13 @@ begin
   if finish.quiet then
     perform set_config('flowc.quiet', 'on', true);
   end if;
-  select l.locked = cardinality(finish.run_ids), not l.failed into apart, alive from flowc.lock_runs(finish.run_ids) l;
+  if finish.shares is not null then
+    workers := array(
+      select u.id from unnest(finish.worker_ids, finish.shares) with ordinality u(id, share, n)
+      cross join lateral generate_series(1, u.share) order by u.n);
+  end if;
+  select count(*) = cardinality(finish.run_ids), not bool_or(r.status = 'failed') into apart, alive
+  from (select o.status from pgflow.runs o where o.run_id = any (finish.run_ids) order by o.run_id for update) r;
 
   if whole then
     runs := finish.run_ids; steps := finish.step_slugs; indexes := finish.task_indexes;

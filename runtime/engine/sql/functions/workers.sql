@@ -147,7 +147,10 @@ end $$;
 create or replace function flowc.wake_workers(flow_slugs text[]) returns void
 language plpgsql as $$
 begin
-  if exists (select from flowc.sleepers) and current_setting('flowc.quiet', true) is distinct from 'on' then
+  if current_setting('flowc.quiet', true) = 'on' then
+    return;
+  end if;
+  if exists (select from flowc.sleepers) then
     perform flowc.wake_flows(array(select distinct f.slug from unnest(wake_workers.flow_slugs) f(slug)));
   end if;
 end $$;
