@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	rounds := flag.Int("rounds", 5, "how often each measurement is taken")
+	rounds := flag.Int("rounds", 3, "how often each measurement is taken")
 	only := flag.String("only", ".", "measure only the cells whose name matches this `expression`")
 	scale := flag.Float64("scale", 1, "multiply the amounts of work by this")
 	dir := flag.String("dir", "", "keep the server's data in this `folder` instead of a temporary one")
