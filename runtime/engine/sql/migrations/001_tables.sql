@@ -15,7 +15,8 @@
 --
 -- When a table is vacuumed or analyzed, every connection has to make its plans for
 -- it anew, which takes the next calls some milliseconds. So that is not done for every
--- few rows; plans do not depend on statistics.
+-- few rows; plans do not depend on statistics. What a hundred thousand tasks leave
+-- behind is some 100 MB, and in nobody's way (see flowc.heads).
 
 create schema if not exists pgflow;
 create schema if not exists pgmq;
@@ -120,7 +121,8 @@ create table pgflow.runs (
   completed_at    timestamptz,
   failed_at       timestamptz,
   check (remaining_steps >= 0)
-) with (fillfactor = 45, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
+) with (
+  fillfactor = 45, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
 create index runs_newest_idx on pgflow.runs (flow_slug, started_at desc, run_id desc);
 create index runs_failed_idx on pgflow.runs (failed_at) where failed_at is not null;
 
@@ -144,7 +146,8 @@ create table pgflow.step_states (
   constraint initial_tasks_known_when_started check (status <> 'started' or initial_tasks is not null),
   constraint output_only_for_completed_or_null check (output is null or status = 'completed'),
   constraint counts_are_nonnegative check (least(remaining_tasks, remaining_deps) >= 0)
-) with (fillfactor = 45, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
+) with (
+  fillfactor = 45, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
 
 -- A task and its message are one row. The last columns are the message: while it is
 -- in the queue, it can be claimed from visible_at on, or was, and the try must be over
@@ -172,7 +175,8 @@ create table pgflow.step_tasks (
   read_count             int         not null default 0,
   in_queue               boolean     not null default false,
   primary key (run_id, step_slug, task_index)
-) with (fillfactor = 30, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
+) with (
+  fillfactor = 30, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
 -- A statement that has another key says `in_queue is not false`: otherwise a plan made
 -- while the queue was small might read this index from end to end.
 create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, message_id) where in_queue;
