@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 )
@@ -29,6 +31,7 @@ func connect(ctx context.Context) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("flowc: DATABASE_URL: %w", err) // pgx leaves the password out
 	}
 	config.MaxConns = 4
+	boundHosts(config.ConnConfig)
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "flowc"
 	}
@@ -43,6 +46,19 @@ func connect(ctx context.Context) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("flowc: connecting to the database of DATABASE_URL: %w\n\tfix: see that the server runs and that DATABASE_URL names it", err)
 	}
 	return pool, nil
+}
+
+// boundHosts gives each host of an address its part of the time for connecting, unless
+// the address has a connect_timeout: the first may hang.
+func boundHosts(config *pgx.ConnConfig) {
+	if config.ConnectTimeout > 0 {
+		return
+	}
+	hosts := map[string]bool{net.JoinHostPort(config.Host, fmt.Sprint(config.Port)): true}
+	for _, next := range config.Fallbacks {
+		hosts[net.JoinHostPort(next.Host, fmt.Sprint(next.Port))] = true
+	}
+	config.ConnectTimeout = connectWait / time.Duration(len(hosts)+1)
 }
 
 // withDatabase runs fn with a pool for the database of DATABASE_URL.

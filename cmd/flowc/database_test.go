@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os/exec"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
@@ -143,4 +145,21 @@ func startWorker(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(<-done)
 		pool.Close()
 	})
+}
+
+// A first host that takes connections and never answers does not keep the command from
+// the second.
+func TestFirstHostHangs(t *testing.T) {
+	hanging, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer hanging.Close()
+	url, err := createDatabase(t.Context(), false)
+	require.NoError(t, err)
+	second, err := pgx.ParseConfig(url)
+	require.NoError(t, err)
+	t.Setenv("DATABASE_URL", fmt.Sprintf("host=127.0.0.1,%s port=%d,%d user=%s dbname=%s target_session_attrs=read-write",
+		second.Host, hanging.Addr().(*net.TCPAddr).Port, second.Port, second.User, second.Database))
+	pool, err := connect(t.Context())
+	require.NoError(t, err)
+	pool.Close()
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/internal/hosts"
 )
 
 // Open connects to the database that DATABASE_URL names and installs the engine
@@ -40,6 +41,7 @@ func openPool(ctx context.Context, url string, adjust []func(*pgxpool.Config)) (
 	if err != nil {
 		return nil, fmt.Errorf("flowc: DATABASE_URL: %w", err)
 	}
+	hosts.Bound(config.ConnConfig)
 	for _, change := range adjust {
 		change(config)
 	}

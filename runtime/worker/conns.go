@@ -10,14 +10,14 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/flowc-dev/flowc/runtime/internal/hosts"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 const (
-	connectTimeout = 5 * time.Second // unless the pool's configuration has one
-	idleTime       = time.Second     // after which a connection is tried before it is used
-	pingTimeout    = time.Second     // for that
-	closeTimeout   = time.Second     // for a connection that is given up
+	idleTime     = time.Second // after which a connection is tried before it is used
+	pingTimeout  = time.Second // for that
+	closeTimeout = time.Second // for a connection that is given up
 
 	// turns is how many calls besides reports and claims have their turn at once.
 	turns = 2
@@ -47,6 +47,8 @@ type conns struct {
 	claiming  counter
 
 	trip atomic.Int64 // the fastest round trip, ns; 0 if not known
+
+	trusted atomic.Int64 // connections that were made before this time are not used again; see now
 
 	strict atomic.Bool // whether the pool's own transactions are stricter than read committed
 
@@ -95,9 +97,7 @@ func (c *conns) open() (err error) {
 	// What bounds them is how many calls each worker makes at once.
 	config.MaxConns, config.MinConns, config.MinIdleConns = 1<<15, 0, 0
 	config.ShouldPing = c.isDoubtful
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = connectTimeout
-	}
+	hosts.Bound(config.ConnConfig)
 	dial := config.ConnConfig.DialFunc
 	config.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
@@ -105,39 +105,81 @@ func (c *conns) open() (err error) {
 	}
 	if !c.key.prepared {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
-	} else {
-		after := config.AfterConnect
-		config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-			if after != nil {
-				if err := after(ctx, conn); err != nil {
-					return err
-				}
+	}
+	after := config.AfterConnect
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if after != nil {
+			if err := after(ctx, conn); err != nil {
+				return err
 			}
+		}
+		if c.key.prepared {
 			tag, err := conn.Exec(ctx, readCommitted)
 			if err != nil {
 				return err
 			}
 			c.strict.Store(tag.RowsAffected() > 0)
-			return c.measure(ctx, conn)
+			if err := c.measure(ctx, conn); err != nil {
+				return err
+			}
 		}
+		conn.PgConn().CustomData()[madeKey] = now()
+		return nil
 	}
 	c.own, err = pgxpool.NewWithConfig(context.Background(), config)
 	return err
 }
 
+// madeKey is where a connection says when it was made.
+const madeKey = "flowc made"
+
+var epoch = time.Now()
+
+// now is a time that only grows.
+func now() int64 { return int64(time.Since(epoch)) }
+
+// gotKey is the key of contexts in which a call notes when it got its connection.
+type gotKey struct{}
+
+// bounded bounds a call. What it returns is to be given to [conns.suspect] if the call
+// fails.
+func bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithValue(ctx, gotKey{}, new(int64)), limit)
+}
+
 // isDoubtful tries a connection that was idle before it is used. If it is dead, the
 // others that are idle are too, and each would take as long to be found so.
 func (c *conns) isDoubtful(ctx context.Context, idle pgxpool.ShouldPingParams) bool {
-	if idle.IdleDuration < idleTime {
-		return false
+	began := now()
+	made, _ := idle.Conn.PgConn().CustomData()[madeKey].(int64)
+	if made < c.trusted.Load() {
+		over, cancel := context.WithCancel(ctx)
+		cancel()
+		_ = idle.Conn.Close(over) // so that it fails at once
+		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
-	defer cancel()
-	err := idle.Conn.Ping(ctx) // which closes it if it fails
-	if err != nil {
-		c.own.Reset()
+	if idle.IdleDuration >= idleTime {
+		ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+		defer cancel()
+		if idle.Conn.Ping(ctx) != nil { // which closes it
+			c.distrust(began)
+			return true
+		}
 	}
-	return err != nil
+	if got, ok := ctx.Value(gotKey{}).(*int64); ok {
+		*got = began
+	}
+	return false
+}
+
+// distrust takes all connections for dead that were made before a time. Those that
+// are only being made meanwhile are not: they may well be to another server.
+func (c *conns) distrust(before int64) {
+	for known := c.trusted.Load(); known < before; known = c.trusted.Load() {
+		if c.trusted.CompareAndSwap(known, before) {
+			return
+		}
+	}
 }
 
 // readCommitted is for databases whose transactions are stricter unless they say
@@ -147,10 +189,15 @@ const readCommitted = `
 SELECT set_config('default_transaction_isolation', 'read committed', false)
 WHERE current_setting('default_transaction_isolation') <> 'read committed'`
 
-// suspect takes the other connections for as dead as one whose call ended so.
+// suspect takes the other connections for as dead as one whose call ended so. A call
+// that got none says nothing about them.
 func (c *conns) suspect(limited context.Context, err error) {
+	got, _ := limited.Value(gotKey{}).(*int64)
+	if got == nil || *got == 0 {
+		return
+	}
 	if limited.Err() != nil || pgerr.Transient(err) && pgerr.Code(err) == "" || pgerr.Class(err) == "57" {
-		c.own.Reset()
+		c.distrust(*got)
 	}
 }
 

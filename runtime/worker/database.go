@@ -52,7 +52,7 @@ func (d *database) call(ctx context.Context, name string, limit time.Duration, f
 
 // callNow runs fn with a deadline.
 func (d *database) callNow(ctx context.Context, name string, limit time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
-	limited, cancel := context.WithTimeout(ctx, limit)
+	limited, cancel := bounded(ctx, limit)
 	defer cancel()
 	began := time.Now()
 	var err error

@@ -41,6 +41,11 @@
 // is something to recover or to start, and looks for work itself every 2 s. With work,
 // it moves on where claims begin to look, so that what is done does not slow them down.
 //
+// Where the pool's address names several hosts and has no connect_timeout, each may take
+// two seconds to answer (the only one five), so that a worker goes on with the next when
+// one hangs. The pool itself, over which a program starts runs, waits two minutes for
+// each: such an address needs connect_timeout, in seconds, for that.
+//
 // Delivery is at least once: a task whose worker dies, or whose try overruns its
 // timeout without being reported, is run again by another worker. Reports are
 // fenced, so that only the last owner's counts.

@@ -36,12 +36,12 @@ func (c *conns) callTogether(ctx context.Context, visits []*visit) (err error) {
 		limit = max(limit, v.limit.get())
 	}
 	began := time.Now()
-	bounded := limit + time.Duration(bytes)*time.Second/slowest
+	most := limit + time.Duration(bytes)*time.Second/slowest
 	fn := func(ctx context.Context, pool *pgxpool.Pool) error { return send(ctx, pool, visits) }
 	if len(visits) == 1 {
-		err = visits[0].db.callNow(ctx, name, bounded, fn)
+		err = visits[0].db.callNow(ctx, name, most, fn)
 	} else {
-		limited, cancel := context.WithTimeout(ctx, bounded)
+		limited, cancel := bounded(ctx, most)
 		defer cancel()
 		if err = fn(limited, c.own); err != nil {
 			c.suspect(limited, err)

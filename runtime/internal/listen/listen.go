@@ -19,6 +19,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/internal/hosts"
 )
 
 // The channels that the engine notifies.
@@ -33,7 +35,7 @@ const (
 	linger      = 10 * time.Second       // how long a listener outlives its last user
 	lingerCheck = 100 * time.Millisecond // how often it is looked at meanwhile
 	echoWait    = time.Second            // how long the proof may take
-	connectWait = 5 * time.Second        // how long connecting may take
+	proofWait   = 10 * time.Second       // how long the statements of the proof may take
 	quietWait   = 2 * time.Second        // how long nothing may arrive before a ping
 	pingWait    = time.Second            // how long the ping may take
 	minBackoff  = 50 * time.Millisecond  // the wait before the second try to connect
@@ -239,9 +241,10 @@ func (l *Listener) session(ctx context.Context, n uint64) error {
 
 // connect makes a connection as the pool would make it.
 func (l *Listener) connect(ctx context.Context) (*pgx.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectWait)
-	defer cancel()
 	config := l.pool.Config()
+	hosts.Bound(config.ConnConfig)
+	ctx, cancel := context.WithTimeout(ctx, hosts.All(config.ConnConfig))
+	defer cancel()
 	if config.BeforeConnect != nil {
 		if err := config.BeforeConnect(ctx, config.ConnConfig); err != nil {
 			return nil, err
@@ -260,7 +263,12 @@ func disconnect(conn *pgx.Conn) {
 // that nobody else uses. Sent by the connection itself it would arrive even
 // through a pooler, as part of the statement's result.
 func (l *Listener) prove(ctx context.Context, conn *pgx.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*connectWait)
+	sender, err := l.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer disconnect(sender)
+	ctx, cancel := context.WithTimeout(ctx, proofWait)
 	defer cancel()
 	echo := "flowc_echo_" + uuid.NewString()
 	for _, channel := range []string{Work, Done, echo} {
@@ -269,11 +277,6 @@ func (l *Listener) prove(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 	}
-	sender, err := l.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer disconnect(sender)
 	if _, err := sender.Exec(ctx, `SELECT pg_notify($1, '')`, pgx.QueryExecModeExec, echo); err != nil {
 		return err
 	}
