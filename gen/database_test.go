@@ -20,6 +20,7 @@ import (
 	"github.com/flowc-dev/flowc/testdata/golden/cron/invoice"
 	"github.com/flowc-dev/flowc/testdata/golden/cron/report"
 	"github.com/flowc-dev/flowc/testdata/golden/cron/tidy"
+	"github.com/flowc-dev/flowc/testdata/golden/embeds/weigh"
 	"github.com/flowc-dev/flowc/testdata/golden/none/count"
 	"github.com/flowc-dev/flowc/testdata/golden/none/sweep"
 	"github.com/flowc-dev/flowc/testdata/golden/none/tick"
@@ -80,6 +81,7 @@ func TestMigrations(t *testing.T) {
 		decide.Slug:       decide.UpsertDecide,
 		review.Slug:       review.UpsertReview,
 		zoo.Slug:          zoo.UpsertZoo,
+		weigh.Slug:        weigh.UpsertWeigh,
 	}
 	files, err := filepath.Glob(golden + "/sql/*.up.sql")
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	result, err := Generate(context.Background(), Options{Dir: golden, Patterns: []string{"./..."}, SQL: "sql", Check: !*update})
 	require.NoError(t, err)
-	require.Equal(t, 17, result.Flows)
+	require.Equal(t, 18, result.Flows)
 }
 
 // TestGoldenVet has the go command compile and vet what is generated.
@@ -80,7 +80,7 @@ func TestDeterminism(t *testing.T) {
 	t.Parallel()
 	files := goldenFiles(t)
 	_, _, first := generate(t, files)
-	require.Len(t, first, 17)
+	require.Len(t, first, 18)
 	for range 9 {
 		_, flows, again := generate(t, files)
 		require.Equal(t, first, again)

@@ -3,6 +3,7 @@ package gen
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/worker"
+	"github.com/flowc-dev/flowc/testdata/golden/embeds"
+	"github.com/flowc-dev/flowc/testdata/golden/embeds/weigh"
 	"github.com/flowc-dev/flowc/testdata/golden/none/count"
 	"github.com/flowc-dev/flowc/testdata/golden/skips"
 	"github.com/flowc-dev/flowc/testdata/golden/skips/prunejob"
@@ -46,6 +49,31 @@ func (reviewers) Archive(_ context.Context, in skips.Document) (json.RawMessage,
 	return json.RawMessage(`{"stored":"` + in.Kind + `"}`), nil
 }
 
+// scales weigh parcels.
+type scales struct{}
+
+func (scales) Scale(_ context.Context, in int) (embeds.Weight, error) {
+	if in < 0 {
+		return embeds.Weight{}, runtime.Permanent(context.Canceled)
+	}
+	return embeds.Grams(in), nil
+}
+func (scales) Charge(_ context.Context, in int) (embeds.Receipt, error) {
+	return embeds.Receipt{Cents: in * 100, Currency: "USD"}, nil
+}
+func (scales) Now(_ context.Context, in int) (time.Time, error) {
+	return time.Unix(int64(in), 0).UTC(), nil
+}
+func (scales) Print(_ context.Context, in embeds.Parcel) (embeds.Label, error) {
+	if in.Weight == nil {
+		return embeds.Label{Text: fmt.Sprint(in.Receipt, " of air")}, nil
+	}
+	return embeds.Label{Text: fmt.Sprint(in.Receipt, " ", in.Grams())}, nil
+}
+func (scales) Stamp(_ context.Context, in embeds.Dated) (string, error) {
+	return fmt.Sprint(in.Unix(), " ", in.Text), nil
+}
+
 // TestRunGenerated declares nothing and fakes nothing: generated packages start
 // runs in a database, a worker does them, and conditions decide there.
 func TestRunGenerated(t *testing.T) {
@@ -68,11 +96,14 @@ func TestRunGenerated(t *testing.T) {
 	require.NoError(t, err)
 	_, err = count.UpsertCount(ctx, pool)
 	require.NoError(t, err)
+	_, err = weigh.UpsertWeigh(ctx, pool)
+	require.NoError(t, err)
 
 	w, err := worker.New(pool, worker.Config{Concurrency: 4, Logger: slog.New(slog.DiscardHandler)},
 		review.Serve(reviewers{}),
 		prunejob.Serve(func(_ context.Context, in skips.Prune) (*skips.Pruned, error) { return &skips.Pruned{Files: 3}, nil }),
 		count.Serve(func(context.Context) (int, error) { return 42, nil }),
+		weigh.Serve(scales{}),
 	)
 	require.NoError(t, err)
 	done := make(chan error, 1)
@@ -140,5 +171,16 @@ func TestRunGenerated(t *testing.T) {
 		n, err := run.Wait(ctx)
 		require.NoError(t, err)
 		require.Equal(t, 42, n)
+	}
+
+	// An embedded type reads what it gave, and leaves the rest alone.
+	for in, label := range map[int]string{7: "{700 USD} 7", -7: "{-700 USD} of air"} {
+		weighed, err := weigh.StartWeighSync(ctx, pool, in)
+		require.NoError(t, err)
+		require.Equal(t, embeds.Result{
+			Receipt: embeds.Receipt{Cents: in * 100, Currency: "USD"},
+			Label:   embeds.Label{Text: label},
+			Stamp:   fmt.Sprint(in, " ", label),
+		}, weighed)
 	}
 }

@@ -215,12 +215,11 @@ func (f *file) source(s model.Source, variable string) *jen.Statement {
 	return f.runtime("Nothing")
 }
 
-// join writes the source of a struct. The conversion needs the fields of both
-// structs to be the same, so that a change of the user's stops compiling.
+// join writes the source of a struct.
 func (f *file) join(s model.Source) *jen.Statement {
 	args := []jen.Code{
 		jen.Func().Params(jen.Id("w").Add(f.wire(s.Fields))).Add(f.typ(s.Type)).Block(
-			jen.Return(f.typ(s.Type).Call(jen.Id("w"))),
+			jen.Return(f.joined(s)),
 		),
 	}
 	for _, field := range s.Fields {

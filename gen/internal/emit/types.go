@@ -2,6 +2,7 @@ package emit
 
 import (
 	"go/types"
+	"slices"
 	"strconv"
 
 	"github.com/dave/jennifer/jen"
@@ -120,15 +121,33 @@ func tagLiteral(tag string) string {
 	return strconv.Quote(tag)
 }
 
-// wire is the struct that a join is read into: the fields of the user's struct,
-// under the names that they have on the wire.
+// wire is the struct that a join is read into: a field for each of the user's
+// struct, under the name that it has on the wire. All of them are named: an
+// embedded one would lend the struct its methods, of which UnmarshalJSON would
+// read the whole.
 func (f *file) wire(fields []model.Field) *jen.Statement {
 	var list []jen.Code
 	for _, field := range fields {
 		tag := "`json:" + strconv.Quote(field.Key) + "`"
-		list = append(list, f.field(field.Name, field.Embedded, field.Type).Op(tag))
+		list = append(list, f.field(field.Name, false, field.Type).Op(tag))
 	}
 	return jen.Struct(list...)
+}
+
+// joined makes of a wire struct, w, the struct that the user declared. The
+// conversion needs the fields of both to be the same, so that a change of the
+// user's stops compiling.
+func (f *file) joined(s model.Source) *jen.Statement {
+	embeds := slices.ContainsFunc(s.Fields, func(field model.Field) bool { return field.Embedded })
+	if !embeds {
+		return f.typ(s.Type).Call(jen.Id("w"))
+	}
+	var fields, values []jen.Code
+	for _, field := range s.Fields {
+		fields = append(fields, f.field(field.Name, field.Embedded, field.Type))
+		values = append(values, jen.Id("w").Dot(field.Name))
+	}
+	return f.typ(s.Type).Call(jen.Struct(fields...).Values(values...))
 }
 
 // none is the type argument that stands for t, or for nothing.

@@ -185,13 +185,19 @@ func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Servi
 
 // output is what the flow gives, from where it comes.
 var output = runtime.Join(func(w struct {
-	*zoo.Node `json:"root"`
-	Basic     zoo.Basics               `json:"basic"`
-	Generic   zoo.Page[zoo.Node]       `json:"generic"`
-	Alias     []string                 `json:"alias"`
-	Array     [3]map[zoo.Key]*zoo.Node `json:"array"`
+	Node    *zoo.Node                `json:"root"`
+	Basic   zoo.Basics               `json:"basic"`
+	Generic zoo.Page[zoo.Node]       `json:"generic"`
+	Alias   []string                 `json:"alias"`
+	Array   [3]map[zoo.Key]*zoo.Node `json:"array"`
 }) zoo.Cage {
-	return zoo.Cage(w)
+	return zoo.Cage(struct {
+		*zoo.Node
+		Basic   zoo.Basics
+		Generic zoo.Page[zoo.Node]
+		Alias   []string
+		Array   [3]map[zoo.Key]*zoo.Node
+	}{w.Node, w.Basic, w.Generic, w.Alias, w.Array})
 }, "root", "basic", "generic", "alias", "array")
 
 var flow = runtime.NewFlow[map[string]any](Definition, output)
