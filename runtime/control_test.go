@@ -396,6 +396,7 @@ func TestListRuns(t *testing.T) {
 	for _, bad := range []runtime.RunFilter{
 		{Limit: -1}, {Limit: 1001}, {Statuses: []runtime.RunStatus{"done"}},
 		{InputContains: raw(``)}, {InputContains: raw(`{`)}, {InputContains: raw(`"\u0000"`)},
+		{InputContains: raw(`{"n": 1e131071}`)}, {InputContains: raw(`"\ud800"`)},
 	} {
 		_, err := runtime.ListRuns(ctx, pool, bad)
 		require.ErrorIs(t, err, runtime.ErrInvalidOption)

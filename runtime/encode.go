@@ -22,6 +22,12 @@ var (
 	ErrInvalidUTF8 = jsontext.ErrInvalidUTF8
 	// ErrTooLong says that a value is longer than [MaxValueBytes].
 	ErrTooLong = jsontext.ErrTooLong
+	// ErrLongNumbers says that a value contains numbers with large exponents, such as
+	// 1e131071, which become many times as long whenever PostgreSQL writes them. Written
+	// without its exponent a number may have 1,100 digits, and all numbers of a value
+	// may take 32 MiB more than with them: each float64 fits, and each number that is
+	// written without an exponent.
+	ErrLongNumbers = jsontext.ErrLongNumbers
 )
 
 // encode writes the input of a run; [None] and nil are the empty object.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
@@ -78,6 +79,9 @@ func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error
 	if filter.InputContains != nil {
 		if !json.Valid(filter.InputContains) {
 			return nil, optionError("InputContains of a RunFilter is not JSON: %s", filter.InputContains)
+		}
+		if err := jsontext.Check(filter.InputContains); err != nil {
+			return nil, optionError("InputContains of a RunFilter is nothing that an input can contain: %v", err)
 		}
 		contains = Set(string(filter.InputContains))
 	}

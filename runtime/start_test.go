@@ -111,6 +111,9 @@ func TestStartRefusesInputBeforeTheDatabase(t *testing.T) {
 		"NUL":           {"a\x00", runtime.ErrNUL},
 		"invalid UTF-8": {"\xff", runtime.ErrInvalidUTF8},
 		"too long":      {json.RawMessage(`"` + strings.Repeat("a", runtime.MaxValueBytes) + `"`), runtime.ErrTooLong},
+		"a bomb":        {raw(`[1e131071]`), runtime.ErrLongNumbers},
+		"many of them":  {raw("[" + strings.Repeat("1e308,", 200_000) + "0]"), runtime.ErrLongNumbers},
+		"json.Number":   {json.Number("1e-16383"), runtime.ErrLongNumbers},
 	} {
 		_, err := runtime.StartFlow(context.Background(), nil, "greeting", tt.input)
 		require.ErrorIs(t, err, tt.err, name)
@@ -122,6 +125,9 @@ func TestStartRefusesInputBeforeTheDatabase(t *testing.T) {
 	require.ErrorAs(t, err, new(*json.UnsupportedTypeError))
 	_, err = runtime.StartMany(context.Background(), nil, "greeting", []any{1, "\x00"})
 	require.ErrorContains(t, err, "input 1 of flow")
+	_, err = runtime.StartMany(context.Background(), nil, "greeting", []any{1, raw(`{"n": 0e-16383}`)})
+	require.ErrorIs(t, err, runtime.ErrLongNumbers)
+	require.ErrorContains(t, err, "input 1 of flow")
 }
 
 // What only the database can refuse is the same kind of error.
@@ -131,7 +137,7 @@ func TestStartRefusesInputInTheDatabase(t *testing.T) {
 	for name, input := range map[string]string{
 		"a lone surrogate": `"\ud800"`,
 		"too deep":         strings.Repeat("[", 60_000) + strings.Repeat("]", 60_000),
-		"too large":        `1e200000`,
+		"too large":        "1" + strings.Repeat("0", 200_000),
 	} {
 		_, err := runtime.StartFlow(ctx, pool, "greeting", raw(input))
 		require.ErrorAs(t, err, new(*runtime.InputError), name)

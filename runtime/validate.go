@@ -91,8 +91,12 @@ func (v *validator) flow() {
 }
 
 func (v *validator) options(step string, attempts *int, delay, timeout *time.Duration) {
-	if attempts != nil && (*attempts < 1 || *attempts > math.MaxInt32) {
+	switch {
+	case attempts == nil:
+	case *attempts < 1:
 		v.fault(step, "MaxAttempts is %d, it counts the first try and must be at least 1", *attempts)
+	case *attempts > math.MaxInt32:
+		v.fault(step, "MaxAttempts is %d, at most %d fits", *attempts, math.MaxInt32)
 	}
 	v.seconds(step, "BaseDelay", delay, 0)
 	v.seconds(step, "Timeout", timeout, time.Second)

@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,43 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 		`step r: WhenUnmet is "never", it must be "fail", "skip" or "skip-cascade"`,
 		`steps wait for each other: c waits for d waits for c`,
 	}, faults(t, def))
+}
+
+func TestValidateOptionLimits(t *testing.T) {
+	t.Parallel()
+	const most = math.MaxInt32
+	def := func(attempts int, seconds time.Duration) runtime.Definition {
+		return runtime.Definition{Slug: "f", FlowOptions: runtime.FlowOptions{
+			MaxAttempts: &attempts, BaseDelay: runtime.Set(seconds * time.Second), Timeout: runtime.Set(seconds * time.Second),
+			Steps: []runtime.StepOptions{{Slug: "a", MaxAttempts: &attempts, StartDelay: runtime.Set(seconds * time.Second)}},
+		}}
+	}
+	require.Empty(t, faults(t, def(most, most)))
+	require.Equal(t, []string{
+		`MaxAttempts is 2147483648, at most 2147483647 fits`,
+		`BaseDelay is 596523h14m8s, at most 596523h14m7s fits`,
+		`Timeout is 596523h14m8s, at most 596523h14m7s fits`,
+		`step a: MaxAttempts is 2147483648, at most 2147483647 fits`,
+		`step a: StartDelay is 596523h14m8s, at most 596523h14m7s fits`,
+	}, faults(t, def(most+1, most+1)))
+}
+
+func TestValidatePatterns(t *testing.T) {
+	t.Parallel()
+	for pattern, want := range map[string]string{
+		`{"a": "\u0000"}`:         "step a: If cannot be stored: it contains the character",
+		`{"a": {"b": 1e131071}}`:  "step a: If cannot be stored: it contains numbers that are too long",
+		`{"a": {"b": 1e-16383}}`:  "step a: If cannot be stored: it contains numbers that are too long",
+		`{"a": {"b": 1.25e+308}}`: "",
+	} {
+		got := faults(t, runtime.Definition{Slug: "f", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "a", If: json.RawMessage(pattern)}}}})
+		if want == "" {
+			require.Empty(t, got, pattern)
+			continue
+		}
+		require.Len(t, got, 1, pattern)
+		require.Contains(t, got[0], want)
+	}
 }
 
 func TestValidateLimits(t *testing.T) {

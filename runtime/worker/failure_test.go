@@ -86,6 +86,10 @@ func TestOutcomes(t *testing.T) {
 			handler: func(context.Context) (json.RawMessage, error) { return json.RawMessage(`"\u0000"`), nil },
 			options: atOnce, message: `flowc: output of step it: it contains the character \u0000`, tries: 1,
 		},
+		"a number bomb": {
+			handler: func(context.Context) (json.RawMessage, error) { return json.RawMessage(`[1e131071]`), nil },
+			options: atOnce, message: `flowc: output of step it: it contains numbers that are too long where they are written without exponents`, tries: 1,
+		},
 		"not JSON": {
 			handler: func(context.Context) (json.RawMessage, error) { return json.RawMessage(`{`), nil },
 			options: atOnce, message: `flowc: output of step it: json: error calling MarshalJSON`, tries: 1,

@@ -2,9 +2,11 @@ package check
 
 import (
 	"cmp"
+	"errors"
 	"go/ast"
 	"go/token"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -202,7 +204,12 @@ func (c *checker) set(s *settings, p *pair, who string) {
 // number reads an int of at least 1 that the database can hold.
 func (c *checker) number(p *pair, who string) *int {
 	n, err := strconv.ParseInt(p.value, 10, 32)
-	if err != nil || n < 1 {
+	switch {
+	case errors.Is(err, strconv.ErrRange) && n > 0:
+		c.diags.Add(p.pos(0), p.end(), "%s: %s %q is more than the database can hold", who, p.key, p.value).
+			Fix("write at most %d", math.MaxInt32)
+		return nil
+	case err != nil || n < 1:
 		d := c.diags.Add(p.pos(0), p.end(), "%s: %s %q is not a whole number of at least 1", who, p.key, p.value)
 		switch {
 		case p.key == "max_attempts" && n == 0 && err == nil:
@@ -222,8 +229,12 @@ func (c *checker) number(p *pair, who string) *int {
 func (c *checker) duration(p *pair, who string, least time.Duration) *time.Duration {
 	d, err := time.ParseDuration(p.value)
 	switch {
+	case err == nil && d/time.Second > math.MaxInt32, err != nil && endlessSpan.MatchString(p.value):
+		c.diags.Add(p.pos(0), p.end(), "%s: %s %q is more than the database can hold", who, p.key, p.value).
+			Fix("stay below 68 years")
+		return nil
 	case err != nil:
-		if n, err := strconv.Atoi(p.value); err == nil && n > 0 {
+		if n, err := strconv.Atoi(p.value); err == nil && n > 0 && n <= math.MaxInt32 {
 			fixed := p.value + "s"
 			c.diags.Add(p.pos(0), p.end(), "%s: %s %q is not a duration: it has no unit", who, p.key, p.value).
 				Fix(`%s:"%s", if seconds are meant`, p.key, fixed).Edit(p.pos(0), p.end(), fixed)
@@ -245,13 +256,13 @@ func (c *checker) duration(p *pair, who string, least time.Duration) *time.Durat
 		c.diags.Add(p.pos(0), p.end(), "%s: %s %q is not in whole seconds, which is what the database keeps", who, p.key, p.value).
 			Fix(`%s:"%s"`, p.key, fixed).Edit(p.pos(0), p.end(), fixed)
 		return nil
-	case d/time.Second > math.MaxInt32:
-		c.diags.Add(p.pos(0), p.end(), "%s: %s %q is more than the database can hold", who, p.key, p.value).
-			Fix("stay below 68 years")
-		return nil
 	}
 	return &d
 }
+
+// endlessSpan is what time.ParseDuration refuses only because it is too long, with a
+// unit or without.
+var endlessSpan = regexp.MustCompile(`^\+?(\d{11,}|(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+)$`)
 
 // mode reads one of the three modes.
 func (c *checker) mode(s *settings, p *pair, who string) model.Mode {

@@ -13,11 +13,23 @@ import (
 // length of what it holds in 28 bits.
 const MaxBytes = 1<<28 - 1
 
+// PostgreSQL writes numbers without exponents: 1e131071 has 8 characters, and 131,072
+// each time it is read. These are far beyond what a float64 needs, which is 1,075
+// digits if all of them are written, and 309 as programs write it.
+const (
+	// MaxDigits is how many digits a number with an exponent may have without it.
+	MaxDigits = 1100
+	// MaxGrowth is how many bytes the numbers of a text may grow by together.
+	MaxGrowth = 32 << 20
+)
+
 // What a text can be refused for.
 var (
 	ErrNUL         = errors.New(`it contains the character \u0000, which PostgreSQL cannot store`)
 	ErrInvalidUTF8 = errors.New("it contains a string that is not valid UTF-8")
 	ErrTooLong     = fmt.Errorf("it is longer than the %d bytes that PostgreSQL can store", MaxBytes)
+	ErrLongNumbers = fmt.Errorf("it contains numbers that are too long where they are written without exponents, as PostgreSQL does: "+
+		"each may have %d digits then, and all together may grow by %d bytes", MaxDigits, MaxGrowth)
 )
 
 // marshal writes v as JSON. What is JSON already may be large, and is not copied:
@@ -56,9 +68,74 @@ func Check(raw []byte) error {
 		return ErrInvalidUTF8
 	case escape(raw, `\u0000`):
 		return ErrNUL
+	case growth(raw) > MaxGrowth:
+		return ErrLongNumbers
 	}
 	return nil
 }
+
+// growth returns how many bytes the numbers of a JSON text grow by when they are written
+// without exponents, more than MaxGrowth if one of them is too long. Apart from the
+// exponents it looks at each byte once, and not at those of strings.
+func growth(raw []byte) (total int) {
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			i = stringEnd(raw, i)
+		case 'e', 'E': // also of true and false
+			if i > 0 && isDigit(raw[i-1]) {
+				if total += longer(raw, i); total > MaxGrowth {
+					return total
+				}
+			}
+		}
+	}
+	return total
+}
+
+// stringEnd is the place of the quote that ends the string which begins at a place.
+func stringEnd(raw []byte, begin int) int {
+	for i := begin + 1; ; i++ {
+		n := bytes.IndexAny(raw[min(i, len(raw)):], `"\`)
+		if n < 0 {
+			return len(raw)
+		}
+		if i += n; raw[i] == '"' {
+			return i
+		}
+		i++ // what is escaped
+	}
+}
+
+// longer returns how many bytes the number with its exponent at a place grows by.
+func longer(raw []byte, exponent int) int {
+	whole, fraction, begin := 0, 0, exponent // digits before and behind the point
+	for begin > 0 && (isDigit(raw[begin-1]) || raw[begin-1] == '.') {
+		begin--
+	}
+	whole = exponent - begin
+	if point := bytes.IndexByte(raw[begin:exponent], '.'); point >= 0 {
+		whole, fraction = point, exponent-begin-point-1
+	}
+	end, negative, by := exponent+1, false, 0
+	if end < len(raw) && (raw[end] == '+' || raw[end] == '-') {
+		negative = raw[end] == '-'
+		end++
+	}
+	for ; end < len(raw) && isDigit(raw[end]); end++ {
+		by = min(10*by+int(raw[end]-'0'), MaxBytes)
+	}
+	if negative {
+		by = -by
+	}
+	digits := max(whole+by, 1) + max(fraction-by, 0)
+	if digits > MaxDigits {
+		return MaxGrowth + 1
+	}
+	return max(digits-(end-begin), 0)
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // escape reports whether raw has the given escape sequence; the same letters
 // after an escaped backslash are not one.

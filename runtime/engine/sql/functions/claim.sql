@@ -58,7 +58,7 @@ begin
     begun as (
       update pgflow.step_tasks t
       set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.owners[h.owner],
-          visible_at = at_once + make_interval(secs => h.timeout + 2), read_count = t.read_count + 1,
+          visible_at = at_once + make_interval(secs => h.timeout + 2.0::double precision), read_count = t.read_count + 1,
           requeued_count = t.requeued_count + h.again::int, last_requeued_at = case when h.again then at_once else t.last_requeued_at end
       from held h
       where t.ctid = h.place and h.free
@@ -211,7 +211,7 @@ begin
     begun as materialized (
       update pgflow.step_tasks t
       set status = 'started', attempts_count = t.attempts_count + 1, started_at = clock_timestamp(), last_worker_id = start_tasks.worker_id,
-          visible_at = clock_timestamp() + make_interval(secs => h.timeout + 2)
+          visible_at = clock_timestamp() + make_interval(secs => h.timeout + 2.0::double precision)
       from held h
       where t.ctid = h.place
       returning t.run_id, t.step_slug, t.task_index, t.message_id, h.step_type, h.deps_count),

@@ -46,6 +46,7 @@ begin
     raise exception 'Map step "%" can have at most one dependency, but % were provided: %',
       add_step.step_slug, cardinality(deps), array_to_string(deps, ', ');
   end if;
+  perform flowc.require_readable(array[add_step.required_input_pattern, add_step.forbidden_input_pattern]);
   perform flowc.lock_definition(add_step.flow_slug); -- a run that starts now has the step or has it not
 
   insert into pgflow.steps as s (

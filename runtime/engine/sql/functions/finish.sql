@@ -58,6 +58,7 @@ begin
       select u.id from unnest(finish.worker_ids, finish.shares) with ordinality u(id, share, n)
       cross join lateral generate_series(1, u.share) order by u.n);
   end if;
+  perform flowc.require_readable(finish.outputs);
   select count(*) = cardinality(finish.run_ids), not bool_or(r.status = 'failed') into apart, alive
   from (select o.status from pgflow.runs o where o.run_id = any (finish.run_ids) order by o.run_id for update) r;
 
@@ -465,6 +466,7 @@ end $$;
 create or replace function pgflow.complete_task(run_id uuid, step_slug text, task_index int, output jsonb) returns setof pgflow.step_tasks
 language plpgsql as $$
 begin
+  perform flowc.require_readable(array[complete_task.output]);
   perform flowc.lock_runs(array[complete_task.run_id]);
   perform flowc.complete_turn(
     array[complete_task.run_id], array[complete_task.step_slug], array[complete_task.task_index], array[complete_task.output], null, null, null);

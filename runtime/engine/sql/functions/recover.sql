@@ -91,7 +91,7 @@ begin
   join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
   join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
   where t.in_queue and t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
-    and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30);
+    and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30.0::double precision);
   if runs is not null then
     perform flowc.end_stalled(runs, steps, tasks, tries);
   end if;
@@ -102,7 +102,7 @@ begin
     join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
     join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
     where t.in_queue and t.status = 'started' and t.requeued_count < 3
-      and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30)
+      and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30.0::double precision)
     for update of t skip locked),
   again as (
     update pgflow.step_tasks t

@@ -46,6 +46,7 @@ begin
       detail = format('Key (flow_slug)=(%s) is not present in table "flows".', start.flow_slug),
       constraint = 'runs_flow_slug_fkey', table = 'runs', schema = 'pgflow';
   end if;
+  perform flowc.require_readable(start.inputs);
   if root_maps then
     perform flowc.require_arrays(start.flow_slug, start.inputs);
     plain := plain and not ('[]' = any (start.inputs));
@@ -205,6 +206,31 @@ begin
     perform flowc.wake_workers(array[start_plain.flow_slug]);
   end if;
   return fresh;
+end $$;
+
+-- Refuses values that are many times as long as text as they are in storage: numbers
+-- such as 1e131071 are written without their exponents each time they are read. What
+-- clients of this project send they have looked at digit by digit; this is for all
+-- others. Less than 4,000 bytes cannot become much.
+create or replace function flowc.require_readable(payloads jsonb[]) returns void
+language plpgsql immutable as $$
+declare
+  longest bigint;
+begin
+  if pg_column_size(require_readable.payloads) < 4000 then
+    return;
+  end if;
+  select max(o.text_bytes) into longest
+  from (
+    select pg_column_size(u.payload)::bigint as bytes, octet_length(u.payload::text) as text_bytes
+    from unnest(require_readable.payloads) u(payload)
+    where pg_column_size(u.payload) >= 4000 offset 0) o -- the text is made once
+  where o.text_bytes > 8 * o.bytes + 33554432;
+  if longest is not null then
+    raise program_limit_exceeded using
+      message = format('a value contains numbers that are too long where they are written without exponents: %s bytes', longest),
+      hint = 'Write numbers of more than 1100 digits as strings.';
+  end if;
 end $$;
 
 create or replace function flowc.require_arrays(flow_slug text, inputs jsonb[]) returns void

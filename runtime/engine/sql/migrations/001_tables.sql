@@ -274,7 +274,7 @@ create table flowc.archived_messages (
 create table flowc.scheduled (
   run_id    uuid        not null primary key,
   flow_slug text        not null,
-  due_at    timestamptz not null
+  due_at    timestamptz not null check (isfinite(due_at)) -- workers subtract the present from it
 );
 create index scheduled_due_idx on flowc.scheduled (flow_slug, due_at);
 

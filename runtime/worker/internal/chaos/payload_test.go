@@ -124,6 +124,7 @@ func TestChaosOddValues(t *testing.T) {
 	for in, want := range map[string]error{
 		`"a\u0000b"`: runtime.ErrNUL,
 		"\"a\xff\"":  runtime.ErrInvalidUTF8,
+		`1e131071`:   runtime.ErrLongNumbers,
 		`"\ud800"`:   nil,
 		`{"a":`:      nil,
 		strings.Repeat("[", 60_000) + strings.Repeat("]", 60_000): nil,
