@@ -90,7 +90,7 @@ func TestRunGenerated(t *testing.T) {
 	}
 	_, err := review.UpsertReview(ctx, pool)
 	require.NoError(t, err)
-	_, err = runtime.UpsertFlow(ctx, pool, review.Slug, options, runtime.KeepRuns())
+	_, err = runtime.UpsertFlow(ctx, pool, review.Slug, options)
 	require.NoError(t, err)
 	_, err = prunejob.UpsertPrune(ctx, pool)
 	require.NoError(t, err)

@@ -274,21 +274,21 @@ func TestContractUpsertAndDelete(t *testing.T) {
 	_, err = direct.Exec(ctx, `CREATE OR REPLACE FUNCTION pgflow.is_local() RETURNS boolean LANGUAGE sql AS 'SELECT true'`)
 	require.NoError(t, err)
 	shorter := runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "greet"}}}
-	_, err = runtime.UpsertFlow(ctx, pool, "greeting", shorter, runtime.KeepRuns())
+	_, err = runtime.UpsertFlow(ctx, pool, "greeting", shorter)
 	var mismatch *runtime.MismatchError
 	require.ErrorAs(t, err, &mismatch)
 	require.NotEmpty(t, mismatch.Differences)
 	_, err = run.Info(ctx)
 	require.NoError(t, err, "the run is kept")
 
-	result, err = runtime.UpsertFlow(ctx, pool, "greeting", shorter)
+	result, err = runtime.UpsertFlow(ctx, pool, "greeting", shorter, runtime.AllowDataLoss())
 	require.NoError(t, err)
 	require.Equal(t, runtime.FlowRecompiled, result.Status)
 	require.Equal(t, 1, result.DeletedRuns)
 
 	_, err = runtime.StartFlow(ctx, pool, "greeting", nil)
 	require.NoError(t, err)
-	_, err = runtime.DeleteFlow(ctx, pool, "greeting", runtime.KeepRuns())
+	_, err = runtime.DeleteFlow(ctx, pool, "greeting")
 	var active *runtime.ActiveRunsError
 	require.ErrorAs(t, err, &active)
 	require.Equal(t, 1, active.Active)
@@ -296,7 +296,7 @@ func TestContractUpsertAndDelete(t *testing.T) {
 		exists, err := runtime.FlowExists(ctx, pool, "greeting")
 		require.NoError(t, err)
 		require.Equal(t, want.Existed, exists)
-		deleted, err := runtime.DeleteFlow(ctx, pool, "greeting")
+		deleted, err := runtime.DeleteFlow(ctx, pool, "greeting", runtime.AllowDataLoss())
 		require.NoError(t, err)
 		require.Equal(t, want, deleted)
 	}

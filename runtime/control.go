@@ -161,21 +161,32 @@ func pause(ctx context.Context, db DB, flow string, paused bool) (bool, error) {
 	return *changed, nil
 }
 
-// DeleteRun deletes a run, whatever its status, with all that belongs to it; its
-// idempotency key is free again. It reports whether there was such a run.
+// DeleteRun deletes a run that has ended with all that belongs to it; its idempotency
+// key is free again. With [AllowDataLoss] it deletes one that has not ended, too, and
+// whatever its handlers give is dropped. It reports whether there was such a run.
 //
-// Errors: [ErrInvalidRunID].
-func DeleteRun(ctx context.Context, db DB, id string) (bool, error) {
+// Errors: [ErrInvalidRunID]; [ErrWrongStatus] if the run has not ended, without
+// [AllowDataLoss].
+func DeleteRun(ctx context.Context, db DB, id string, opts ...DeleteOption) (bool, error) {
 	parsed, err := parseRunID(id)
 	if err != nil {
 		return false, err
 	}
-	deleted, _, err := collectOne(ctx, db, pgx.RowTo[int],
-		`SELECT flowc.delete_runs(ARRAY[$1::text]::uuid[])`, parsed.String())
+	o, err := upsertOptionsOf(opts)
 	if err != nil {
-		return false, fmt.Errorf("flowc: deleting run %s: %w", id, err)
+		return false, err
 	}
-	return deleted > 0, nil
+	deleted, _, err := collectOne(ctx, db, pgx.RowTo[*bool],
+		`SELECT flowc.delete_run($1::text::uuid, $2)`, parsed.String(), o.allowDataLoss)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("flowc: deleting run %s: %w", id, err)
+	case deleted == nil:
+		return false, nil
+	case !*deleted:
+		return false, wrongStatus("deleting", id, "it has not ended; let it end, or cancel it")
+	}
+	return true, nil
 }
 
 // PruneOptions say what [Prune] deletes.

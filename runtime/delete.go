@@ -22,15 +22,16 @@ type Deleted struct {
 	Steps int `json:"steps"`
 }
 
-// A DeleteOption says what happens if runs of the flow have not ended: [KeepRuns]
-// or [AllowDataLoss].
+// A DeleteOption says what happens to runs that have not ended: there is
+// [AllowDataLoss].
 type DeleteOption = UpsertOption
 
-// DeleteFlow removes a flow with all its runs, those that have not ended
-// included, unless [KeepRuns] is given. A flow that is not there is no error.
+// DeleteFlow removes a flow with all its runs. While some have not ended (scheduled
+// ones included), it is left as it is, unless [AllowDataLoss] is given. A flow that is
+// not there is no error.
 //
-// Errors: [ErrInvalidSlug]; with [KeepRuns], an [ActiveRunsError] if there are runs
-// that have not ended, of which scheduled ones are some. Nothing is removed then.
+// Errors: [ErrInvalidSlug]; an [ActiveRunsError] if there are runs that have not ended,
+// without [AllowDataLoss]. Nothing is removed then.
 func DeleteFlow(ctx context.Context, db DB, slug string, opts ...DeleteOption) (Deleted, error) {
 	if err := checkFlowSlug(slug); err != nil {
 		return Deleted{}, err
@@ -43,7 +44,7 @@ func DeleteFlow(ctx context.Context, db DB, slug string, opts ...DeleteOption) (
 		Deleted
 		Active int `json:"active"`
 	}
-	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], deleteSQL, slug, o.keepRuns)
+	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], deleteSQL, slug, o.allowDataLoss)
 	if err == nil {
 		err = json.Unmarshal(row, &answer)
 	}

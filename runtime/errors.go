@@ -97,7 +97,7 @@ func (e *InvalidFlowError) Error() string {
 }
 
 // A MismatchError says that the database has a flow of the same slug but of
-// another shape, and that it was left as it is because its runs were to be kept.
+// another shape, and that it was left as it is, with its runs.
 type MismatchError struct {
 	Flow string
 	// Differences are those of the given shape, called first, and the stored one.
@@ -105,12 +105,12 @@ type MismatchError struct {
 }
 
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("flowc: flow %q has another shape in the database: give the new shape a slug of its own (tag version), or delete its runs with runtime.AllowDataLoss():\n\t%s",
+	return fmt.Sprintf("flowc: flow %q has another shape in the database: give the new shape a slug of its own (tag version), or have all its runs deleted, those that have not ended too, with runtime.AllowDataLoss():\n\t%s",
 		e.Flow, strings.Join(e.Differences, "\n\t"))
 }
 
 // An ActiveRunsError says that a flow was not deleted because it has runs that have
-// not ended, which were to be kept.
+// not ended.
 type ActiveRunsError struct {
 	Flow string
 	// Active is how many there are; scheduled ones count.

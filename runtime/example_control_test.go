@@ -102,11 +102,15 @@ func ExampleDeleteRun() {
 	ctx, pool := context.Background(), connect()
 	id := start("stocktaking")
 
+	_, err := runtime.DeleteRun(ctx, pool, id)
+	fmt.Println(errors.Is(err, runtime.ErrWrongStatus)) // it has not ended
+	must(runtime.CancelRun(ctx, pool, id, ""))
 	for range 2 {
 		deleted, err := runtime.DeleteRun(ctx, pool, id)
 		fmt.Println(deleted, err)
 	}
 	// Output:
+	// true
 	// true <nil>
 	// false <nil>
 }
@@ -156,15 +160,14 @@ func ExampleResumeFlow() {
 	// Output: false <nil>
 }
 
-// A generated Delete function leaves a flow alone while it has runs that have not
-// ended; so does DeleteFlow with KeepRuns.
+// A flow is left alone while it has runs that have not ended.
 func ExampleAllowDataLoss() {
 	ctx, pool := context.Background(), connect()
 	_, err := runtime.UpsertFlow(ctx, pool, "retired_v2", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "only"}}})
 	must(err)
 	start("retired_v2")
 
-	_, err = runtime.DeleteFlow(ctx, pool, "retired_v2", runtime.KeepRuns())
+	_, err = runtime.DeleteFlow(ctx, pool, "retired_v2")
 	var active *runtime.ActiveRunsError
 	if errors.As(err, &active) {
 		fmt.Println(active.Active, "has not ended")

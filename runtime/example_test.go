@@ -260,7 +260,7 @@ func ExampleUpsertFlow() {
 		},
 	}
 	for range 2 {
-		result, err := runtime.UpsertFlow(ctx, pool, "acct_123_hubspot_sync_v1", flow, runtime.KeepRuns())
+		result, err := runtime.UpsertFlow(ctx, pool, "acct_123_hubspot_sync_v1", flow)
 		fmt.Println(result.Status, err)
 	}
 	// Output:
@@ -283,14 +283,15 @@ func ExampleUpsertFlow_invalid() {
 	// 	step create_contact: MaxAttempts is 0, it counts the first try and must be at least 1
 }
 
-func ExampleKeepRuns() {
+// A flow of another shape is left as it is, unless AllowDataLoss is given.
+func ExampleMismatchError() {
 	ctx, pool := context.Background(), connect()
 	if _, err := runtime.UpsertFlow(ctx, pool, "acct_7_sync", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "fetch"}}}); err != nil {
 		panic(err)
 	}
 
 	changed := runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "fetch"}, {Slug: "store"}}}
-	_, err := runtime.UpsertFlow(ctx, pool, "acct_7_sync", changed, runtime.KeepRuns())
+	_, err := runtime.UpsertFlow(ctx, pool, "acct_7_sync", changed)
 	var mismatch *runtime.MismatchError
 	if errors.As(err, &mismatch) {
 		fmt.Println(mismatch.Differences[0])
@@ -307,7 +308,7 @@ func ExampleDeleteFlow() {
 		panic(err)
 	}
 
-	deleted, err := runtime.DeleteFlow(ctx, pool, "retired_v1")
+	deleted, err := runtime.DeleteFlow(ctx, pool, "retired_v1", runtime.AllowDataLoss())
 	fmt.Printf("%+v %v\n", deleted, err)
 	deleted, err = runtime.DeleteFlow(ctx, pool, "retired_v1")
 	fmt.Printf("%+v %v\n", deleted, err)

@@ -98,14 +98,14 @@ func (f *Flow[In, Out]) Upsert(ctx context.Context, db DB, opts ...UpsertOption)
 	if faults := outdated(f.definition, f.conditions); len(faults) > 0 {
 		return UpsertResult{}, &InvalidFlowError{Flow: f.definition.Slug, Faults: faults}
 	}
-	return upsert(ctx, db, f.definition, append([]UpsertOption{KeepRuns()}, opts...))
+	return upsert(ctx, db, f.definition, opts)
 }
 
 // Delete removes the flow with all its runs, see [DeleteFlow]. Unless
 // [AllowDataLoss] is given, a flow with runs that have not ended is left as it is,
 // with an [ActiveRunsError].
 func (f *Flow[In, Out]) Delete(ctx context.Context, db DB, opts ...DeleteOption) (Deleted, error) {
-	return DeleteFlow(ctx, db, f.definition.Slug, append([]DeleteOption{KeepRuns()}, opts...)...)
+	return DeleteFlow(ctx, db, f.definition.Slug, opts...)
 }
 
 // Exists reports whether the flow is in the database, see [FlowExists].

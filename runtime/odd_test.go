@@ -37,7 +37,7 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 		"Flow.Delete":      func() error { return second(typed.Delete(ctx, db)) },
 		"Flow.Exists":      func() error { return second(typed.Exists(ctx, db)) },
 		"UpsertFlow":       func() error { return second(runtime.UpsertFlow(ctx, db, "more", greeting)) },
-		"DeleteFlow":       func() error { return second(runtime.DeleteFlow(ctx, db, "greeting", runtime.KeepRuns())) },
+		"DeleteFlow":       func() error { return second(runtime.DeleteFlow(ctx, db, "greeting")) },
 		"FlowExists":       func() error { return second(runtime.FlowExists(ctx, db, "greeting")) },
 		"GetRun":           func() error { return second(runtime.GetRun(ctx, db, id)) },
 		"GetRunWithStates": func() error { return second(runtime.GetRunWithStates(ctx, db, id)) },

@@ -38,20 +38,17 @@ type UpsertResult struct {
 	DeletedRuns int `json:"deleted_runs"`
 }
 
-// An UpsertOption says what happens if the database has another shape of a flow,
-// and, where a flow is deleted, if runs have not ended.
+// An UpsertOption says what happens if the database has another shape of a flow:
+// there is [AllowDataLoss].
 type UpsertOption func(*upsertOptions)
 
-type upsertOptions struct{ keepRuns bool }
+type upsertOptions struct{ allowDataLoss bool }
 
-// KeepRuns leaves a flow of another shape as it is, with a [MismatchError], and one
-// to be deleted with an [ActiveRunsError] while it has runs that have not ended. It
-// is what generated Upsert and Delete functions do.
-func KeepRuns() UpsertOption { return func(o *upsertOptions) { o.keepRuns = true } }
-
-// AllowDataLoss deletes a flow of another shape, or one to be deleted, with all its
-// runs, those that have not ended included. It is what [UpsertFlow] and [DeleteFlow] do.
-func AllowDataLoss() UpsertOption { return func(o *upsertOptions) { o.keepRuns = false } }
+// AllowDataLoss allows what loses runs, and nothing else does: [UpsertFlow] deletes a
+// flow of another shape with all its runs and puts the new one in its place, and
+// [DeleteFlow] and [DeleteRun] delete runs that have not ended, too. This is what the
+// reference implementation of pgflow does in development, and when a flow is deleted.
+func AllowDataLoss() UpsertOption { return func(o *upsertOptions) { o.allowDataLoss = true } }
 
 func upsertOptionsOf(opts []UpsertOption) (upsertOptions, error) {
 	var o upsertOptions
@@ -65,8 +62,8 @@ func upsertOptionsOf(opts []UpsertOption) (upsertOptions, error) {
 }
 
 // UpsertFlow puts a flow into the database. Options are changed in place. If the
-// flow is there with another shape, it is deleted with all its runs first,
-// unless [KeepRuns] is given.
+// flow is there with another shape, it is left as it is, unless [AllowDataLoss] is
+// given: then it is deleted with all its runs first.
 //
 // A flow with [FlowOptions.Cron] is started by the clock from now on, one without
 // is not any more; see [ListSchedules].
@@ -97,7 +94,7 @@ func upsert(ctx context.Context, db DB, def Definition, opts []UpsertOption) (Up
 	if def.Cron != "" {
 		sql = upsertScheduledSQL
 	}
-	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], sql, def.Slug, string(payload), !o.keepRuns)
+	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], sql, def.Slug, string(payload), o.allowDataLoss)
 	switch {
 	case isCronError(err):
 		return UpsertResult{}, &InvalidFlowError{Flow: def.Slug, Faults: []Fault{{Problem: cronProblem(def.Cron, err)}}}

@@ -31,7 +31,7 @@ func TestUpsert(t *testing.T) {
 	require.Equal(t, 3600, count(t, pool, `SELECT opt_timeout FROM pgflow.flows WHERE flow_slug = 'dynamic'`))
 	require.Equal(t, 1, count(t, pool, `SELECT opt_base_delay FROM pgflow.flows WHERE flow_slug = 'dynamic'`))
 
-	result, err := runtime.UpsertFlow(ctx, pool, "dynamic", longer, runtime.KeepRuns())
+	result, err := runtime.UpsertFlow(ctx, pool, "dynamic", longer)
 	var mismatch *runtime.MismatchError
 	require.ErrorAs(t, err, &mismatch)
 	require.Equal(t, runtime.FlowMismatch, result.Status)
@@ -40,7 +40,7 @@ func TestUpsert(t *testing.T) {
 	_, err = run.Info(ctx)
 	require.NoError(t, err)
 
-	result = upsert(longer)
+	result = upsert(longer, runtime.AllowDataLoss())
 	require.Equal(t, runtime.FlowRecompiled, result.Status)
 	require.Equal(t, 1, result.DeletedRuns)
 	require.Equal(t, mismatch.Differences, result.Differences)
@@ -140,7 +140,7 @@ func TestDeleteWithActiveRuns(t *testing.T) {
 		t.Helper()
 		for name, call := range map[string]func() (runtime.Deleted, error){
 			"typed":   func() (runtime.Deleted, error) { return typed.Delete(ctx, pool) },
-			"dynamic": func() (runtime.Deleted, error) { return runtime.DeleteFlow(ctx, pool, "greeting", runtime.KeepRuns()) },
+			"dynamic": func() (runtime.Deleted, error) { return runtime.DeleteFlow(ctx, pool, "greeting") },
 		} {
 			deleted, err := call()
 			require.Zero(t, deleted, name)
@@ -175,7 +175,9 @@ func TestDeleteWithActiveRuns(t *testing.T) {
 	require.NoError(t, err)
 	_, err = typed.Start(ctx, pool, greet{}, runtime.WithDelay(time.Hour))
 	require.NoError(t, err)
-	deleted, err = runtime.DeleteFlow(ctx, pool, "greeting")
+	_, err = runtime.DeleteFlow(ctx, pool, "greeting")
+	require.ErrorAs(t, err, new(*runtime.ActiveRunsError), "a scheduled run has not ended")
+	deleted, err = runtime.DeleteFlow(ctx, pool, "greeting", runtime.AllowDataLoss())
 	require.NoError(t, err)
 	require.Equal(t, 1, deleted.Runs, "the reference deletes everything")
 }

@@ -55,7 +55,7 @@ func deleteFlows(ctx context.Context, db *pgxpool.Pool, slugs []string, withRuns
 	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
 		var faults []error
 		for _, slug := range slugs {
-			d, err := runtime.DeleteFlow(ctx, tx, slug)
+			d, err := runtime.DeleteFlow(ctx, tx, slug, runtime.AllowDataLoss())
 			switch {
 			case err != nil:
 				return err

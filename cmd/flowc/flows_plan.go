@@ -85,7 +85,7 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def runtime.Definition) (up
 	if err != nil && !errors.Is(err, runtime.ErrFlowNotFound) {
 		return one, err
 	}
-	result, err := runtime.UpsertFlow(ctx, tx, def.Slug, def.FlowOptions, runtime.KeepRuns())
+	result, err := runtime.UpsertFlow(ctx, tx, def.Slug, def.FlowOptions)
 	var mismatch *runtime.MismatchError
 	if err != nil && !errors.As(err, &mismatch) {
 		return one, err

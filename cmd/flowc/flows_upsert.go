@@ -47,14 +47,14 @@ left as it is, and the exit status is 1.`,
 		}
 		return withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
 			p := startProgress(cmd.ErrOrStderr(), "putting flows into the database")
-			option := runtime.KeepRuns()
+			var options []runtime.UpsertOption
 			if dataLoss {
-				option = runtime.AllowDataLoss()
+				options = append(options, runtime.AllowDataLoss())
 			}
 			results, faults := []upsertedFlow{}, []error{}
 			for i, f := range flows {
 				p.set("%d of %d", i, len(flows))
-				result, err := runtime.UpsertFlow(cmd.Context(), db, f.Definition.Slug, f.Definition.FlowOptions, option)
+				result, err := runtime.UpsertFlow(cmd.Context(), db, f.Definition.Slug, f.Definition.FlowOptions, options...)
 				if err != nil {
 					faults = append(faults, err)
 				}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -38,15 +39,25 @@ does a step again, and all that comes after it, also in runs that completed.`,
 }
 
 func newRunsDelete() *cobra.Command {
-	return newSteer("delete", "Delete runs with all that belongs to them",
-		`Delete deletes runs, whatever their status, with all that belongs to them. Their
-idempotency keys are free again. Runs that ended long ago are better left to
-flowc prune.`,
+	var force bool
+	cmd := newSteer("delete", "Delete runs with all that belongs to them",
+		`Delete deletes runs that have ended, and with --force others too, with all that
+belongs to them. Their idempotency keys are free again. Runs that ended long ago are
+better left to flowc prune.`,
 		"deleted", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
-			existed, err := runtime.DeleteRun(cmd.Context(), db, id)
-			if err == nil && !existed {
+			var options []runtime.DeleteOption
+			if force {
+				options = append(options, runtime.AllowDataLoss())
+			}
+			existed, err := runtime.DeleteRun(cmd.Context(), db, id, options...)
+			switch {
+			case errors.Is(err, runtime.ErrWrongStatus):
+				return fmt.Errorf("flowc: run %s has not ended, so it is not deleted\n\tfix: let it end, or cancel it with `flowc runs cancel`; --force deletes it nevertheless", id)
+			case err == nil && !existed:
 				return fmt.Errorf("flowc: deleting: %w: %s", runtime.ErrRunNotFound, id)
 			}
 			return err
 		})
+	cmd.Flags().BoolVar(&force, "force", false, "delete runs that have not ended, too; what their handlers give is dropped")
+	return cmd
 }

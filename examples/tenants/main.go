@@ -118,7 +118,7 @@ func (t tenant) service(ctx context.Context, db runtime.DB) (runtime.Service, er
 	}
 	slug := "forms_" + t.Name
 	for version := 2; ; version++ {
-		_, err := runtime.UpsertFlow(ctx, db, slug, options, runtime.KeepRuns())
+		_, err := runtime.UpsertFlow(ctx, db, slug, options)
 		var mismatch *runtime.MismatchError
 		if err == nil {
 			break

@@ -40,7 +40,8 @@ func (h *Handler) act(ctx context.Context, action, id, step, reason string) (don
 			return hurried > 0, nil
 		}
 	case ActionDelete:
-		return runtime.DeleteRun(ctx, h.db, id)
+		// The dialog has asked, and says what is lost.
+		return runtime.DeleteRun(ctx, h.db, id, runtime.AllowDataLoss())
 	default:
 		return false, errNoPage
 	}

@@ -79,7 +79,7 @@ func TestEventsOfADeletedRun(t *testing.T) {
 	next, stop := s.follow(id)
 	defer stop()
 	next()
-	_, err := runtime.DeleteRun(s.ctx, s.pool, id)
+	_, err := runtime.DeleteRun(s.ctx, s.pool, id, runtime.AllowDataLoss())
 	require.NoError(t, err)
 	event, _ := next()
 	require.Equal(t, "end", event)

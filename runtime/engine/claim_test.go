@@ -253,7 +253,7 @@ func TestHeaders(t *testing.T) {
 
 		d.exec(`select flowc.start('f', '{1}', null, start_in => '1 h', headers => array['{}']::jsonb[])`)
 		require.Equal(t, "1", d.table(`select count(*) from flowc.headers`), "of scheduled runs, too")
-		d.exec(`select flowc.delete_flow('f')`)
+		d.exec(`select flowc.delete_flow('f', true)`)
 		require.Equal(t, "0", d.table(`select count(*) from flowc.headers`))
 	})
 }

@@ -432,7 +432,7 @@ func (s *storm) meddler(ctx context.Context, rounds int) error {
 			return err
 		}
 		if r.IntN(5) == 0 {
-			if err := s.exec(ctx, `select flowc.delete_flow('extra')`); err != nil {
+			if err := s.exec(ctx, `select flowc.delete_flow('extra', true)`); err != nil {
 				return err
 			}
 		}

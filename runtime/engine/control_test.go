@@ -226,7 +226,7 @@ func TestPauseFlow(t *testing.T) {
 		require.Equal(t, "f", d.table(resume))
 		require.Equal(t, lines("b", "a"), d.table(`select step_slug from flowc.claim(array[$1::uuid], '{f}', '{9}') order by message_id desc`, worker))
 		d.exec(pause)
-		d.exec(`select flowc.delete_flow('f')`)
+		d.exec(`select flowc.delete_flow('f', true)`)
 		require.Empty(t, d.table(`select * from flowc.paused`))
 	})
 }

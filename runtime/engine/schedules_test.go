@@ -74,7 +74,7 @@ func TestUpsertSchedule(t *testing.T) {
 		require.Equal(t, "- -", d.table(`select flowc.pause_schedule('f'), flowc.resume_schedule('f')`))
 
 		require.Equal(t, "options_updated", d.upsertCron("f", "@daily"))
-		d.exec(`select flowc.delete_flow('f')`)
+		d.exec(`select flowc.delete_flow('f', true)`)
 		require.Empty(t, d.schedule("f", "*"))
 	})
 }
@@ -142,7 +142,7 @@ func TestTicks(t *testing.T) {
 		d.exec(`select flowc.resume_schedule('f')`)
 		d.pass("f", "10 minutes")
 		require.Equal(t, 1, d.tick("f"))
-		d.exec(`select flowc.delete_flow('f')`)
+		d.exec(`select flowc.delete_flow('f', true)`)
 		require.Equal(t, "0", d.table(`select count(*) from flowc.ticks`))
 	})
 }
@@ -307,7 +307,7 @@ func TestScheduleStorm(t *testing.T) {
 				{`select flowc.upsert_flow($1, jsonb_build_object('options', jsonb_build_object('cron', $2::text), 'steps', $3::jsonb), false)`, func(r *rand.Rand) []any {
 					return []any{slugs[r.IntN(4)], []string{"@every 1h", "*/5 * * * *"}[r.IntN(2)], step}
 				}},
-				{`select flowc.delete_flow($1)`, nil},
+				{`select flowc.delete_flow($1, true)`, nil},
 				{`select flowc.pause_schedule($1)`, nil},
 				{`select flowc.resume_schedule($1)`, nil},
 				{`select flowc.run_schedule($1, gen_random_uuid()) from generate_series(1, 20)`, nil},

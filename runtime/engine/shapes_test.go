@@ -177,7 +177,10 @@ func TestUpsertFlow(t *testing.T) {
 		require.Equal(t, "4", d.table(`select opt_max_attempts from pgflow.flows`), "a mismatch changes no options")
 		require.Equal(t, `{"Step at index 0: slug differs 'b' vs 'a'"}`, d.table(`select flowc.compare_flow('f', $1::jsonb)`, definition("b", 1, 0)))
 		require.Equal(t, `recompiled ["Step at index 0: slug differs 'b' vs 'a'"] 1`, upsert(definition("b", 1, 0), true))
-		require.Equal(t, `{"runs": 0, "steps": 1, "existed": true}`, d.table(`select flowc.delete_flow('f')`))
+		d.exec(`select pgflow.start_flow('f', '{}')`)
+		require.Equal(t, `{"active": 1, "existed": true}`, d.table(`select flowc.delete_flow('f')`), "it is safe unless told otherwise")
+		require.Equal(t, `mismatch`, d.table(`select flowc.upsert_flow('f', $1::jsonb) ->> 'status'`, definition("a", 1, 0)))
+		require.Equal(t, `{"runs": 1, "steps": 1, "existed": true}`, d.table(`select flowc.delete_flow('f', true)`))
 		require.Equal(t, `{"runs": 0, "steps": 0, "existed": false}`, d.table(`select flowc.delete_flow('f')`))
 	})
 }

@@ -94,13 +94,13 @@ FROM (
          (SELECT count(*) FROM pgflow.runs WHERE flow_slug = $1) AS runs
   OFFSET 0) f`
 
-// Delete deletes a flow with all its runs, but not if $2 and some have not ended.
+// Delete deletes a flow with all its runs, but unless $2 not if some have not ended.
 // One that is not there is not asked for: its queue would go, which may be
 // somebody else's.
 const Delete = `
 SELECT jsonb_build_object(
-  'existed', f.known, 'runs', f.runs, 'steps', f.steps, 'active', CASE WHEN $2::boolean THEN f.active ELSE 0 END,
-  'done', CASE WHEN f.known AND NOT ($2 AND f.active > 0) THEN pgflow.delete_flow_and_data(p_flow_slug => $1)::text END)
+  'existed', f.known, 'runs', f.runs, 'steps', f.steps, 'active', CASE WHEN $2::boolean THEN 0 ELSE f.active END,
+  'done', CASE WHEN f.known AND ($2 OR f.active = 0) THEN pgflow.delete_flow_and_data(p_flow_slug => $1)::text END)
 FROM (
   SELECT EXISTS (SELECT FROM pgflow.flows WHERE flow_slug = $1) AS known,
          (SELECT count(*) FROM pgflow.runs WHERE flow_slug = $1) AS runs,

@@ -173,6 +173,23 @@ begin
   return deleted;
 end $$;
 
+-- Deletes a run that has ended, or with allow_data_loss whatever its status. False if it
+-- has not ended, NULL if there is no such run.
+create or replace function flowc.delete_run(run_id uuid, allow_data_loss boolean default false) returns boolean
+language plpgsql as $$
+declare
+  status text;
+begin
+  select r.status into status from pgflow.runs r where r.run_id = delete_run.run_id for update;
+  if status is null then
+    return null;
+  elsif status = 'started' and not delete_run.allow_data_loss then
+    return false;
+  end if;
+  perform flowc.delete_runs(array[delete_run.run_id]);
+  return true;
+end $$;
+
 -- Hands no more tasks of a flow to workers, of any language, or does so again. Runs
 -- can be started meanwhile, and what workers have in hand goes on. False if it was
 -- so already, NULL if there is no such flow.

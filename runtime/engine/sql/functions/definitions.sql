@@ -75,12 +75,12 @@ end $$;
 create or replace function pgflow.delete_flow_and_data(p_flow_slug text) returns void
 language plpgsql as $$
 begin
-  perform flowc.delete_flow(p_flow_slug);
+  perform flowc.delete_flow(p_flow_slug, true);
 end $$;
 
 -- Deletes a flow with all its runs; says what there was. If the runs that have not
 -- ended are to be kept and there are some, nothing is deleted.
-create or replace function flowc.delete_flow(flow_slug text, keep_active boolean default false) returns jsonb
+create or replace function flowc.delete_flow(flow_slug text, allow_data_loss boolean default false) returns jsonb
 language plpgsql as $$
 declare
   steps  int;
@@ -93,7 +93,7 @@ begin
   -- The locks of its runs, in their order, so that none goes on meanwhile.
   perform from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug order by s.run_id for update;
   perform from pgflow.runs r where r.flow_slug = delete_flow.flow_slug order by r.run_id for update;
-  if delete_flow.keep_active then
+  if not delete_flow.allow_data_loss then
     select count(*) into active from pgflow.runs r where r.flow_slug = delete_flow.flow_slug and r.status = 'started';
     if active > 0 then
       return jsonb_build_object('existed', known, 'active', active);
@@ -249,7 +249,7 @@ begin
     return '{"status": "verified", "differences": []}';
   end if;
   if ensure_flow_compiled.allow_data_loss or pgflow.is_local() then
-    perform flowc.delete_flow(ensure_flow_compiled.flow_slug);
+    perform flowc.delete_flow(ensure_flow_compiled.flow_slug, true);
     perform pgflow._create_flow_from_shape(ensure_flow_compiled.flow_slug, ensure_flow_compiled.shape);
     return jsonb_build_object('status', 'recompiled', 'differences', differences);
   end if;
@@ -266,7 +266,7 @@ $$;
 -- Puts a definition into the database. Unlike ensure_flow_compiled it also
 -- carries changed options over, in place, and destroys runs only if told so,
 -- wherever the database runs.
-create or replace function flowc.upsert_flow(flow_slug text, definition jsonb, allow_data_loss boolean) returns jsonb
+create or replace function flowc.upsert_flow(flow_slug text, definition jsonb, allow_data_loss boolean default false) returns jsonb
 language plpgsql as $$
 declare
   differences text[];
@@ -283,7 +283,7 @@ begin
   elsif differences <> '{}' and not upsert_flow.allow_data_loss then
     return jsonb_build_object('status', 'mismatch', 'differences', differences, 'deleted_runs', 0);
   elsif differences <> '{}' then
-    deleted := flowc.delete_flow(upsert_flow.flow_slug);
+    deleted := flowc.delete_flow(upsert_flow.flow_slug, true);
     perform pgflow._create_flow_from_shape(upsert_flow.flow_slug, upsert_flow.definition);
     perform flowc.set_schedule(upsert_flow.flow_slug, cron);
     return jsonb_build_object('status', 'recompiled', 'differences', differences, 'deleted_runs', deleted -> 'runs');

@@ -19,7 +19,7 @@ declare
     flowc.get_definition, flowc.compare_flow, flowc.neighbours, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
     flowc.run_progress, flowc.tasks_in_hand, flowc.throughput}';
   steering text[] := '{
-    flowc.start, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_runs, flowc.prune,
+    flowc.start, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run, flowc.prune,
     flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
 begin
   return '{flowc.version}'::text[] || case kind
