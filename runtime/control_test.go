@@ -45,14 +45,14 @@ func TestCancelledRunDropsLateReports(t *testing.T) {
 	require.NoError(t, err)
 
 	var message int64
-	err = pool.QueryRow(ctx, `SELECT message_id FROM flowc.claim(ARRAY[$1::uuid], '{greeting}', '{1}')`, h.id).Scan(&message)
+	err = pool.QueryRow(ctx, `SELECT message_id FROM flowc.claim($1::uuid, '{greeting}', '{1}')`, h.id).Scan(&message)
 	require.NoError(t, err)
 	require.NoError(t, runtime.CancelRun(ctx, pool, run.ID(), ""))
 	var lost []int64
 	require.NoError(t, pool.QueryRow(ctx, `SELECT lost FROM flowc.heartbeat($1, '{greeting}', $2, '{1}')`, h.id, []int64{message}).Scan(&lost))
 	require.Equal(t, []int64{message}, lost, "the worker is told")
 	var status string
-	err = pool.QueryRow(ctx, `SELECT task_status FROM flowc.finish(ARRAY[$1::uuid], $2::text[]::uuid[], '{greet}', '{0}', $3, '{1}', '{completed}', '{"1"}', '{null}', '{null}')`,
+	err = pool.QueryRow(ctx, `SELECT task_status FROM flowc.finish($1::uuid, $2::text[]::uuid[], '{greet}', '{0}', $3, '{1}', '{completed}', '{"1"}', '{null}', '{null}')`,
 		h.id, []string{run.ID()}, []int64{message}).Scan(&status)
 	require.NoError(t, err)
 	info, err := runtime.GetRunWithStates(ctx, pool, run.ID())
@@ -427,7 +427,7 @@ func TestFigures(t *testing.T) {
 	_, err := typed.StartMany(ctx, pool, make([]greet, 3))
 	require.NoError(t, err)
 	h.finish("greeting", "permanent", "no")
-	_, err = pool.Exec(ctx, `SELECT flowc.claim(ARRAY[$1::uuid], '{greeting}', '{1}')`, h.id)
+	_, err = pool.Exec(ctx, `SELECT flowc.claim($1::uuid, '{greeting}', '{1}')`, h.id)
 	require.NoError(t, err)
 
 	flows, err := runtime.ListFlows(ctx, pool, hourAgo)

@@ -452,7 +452,7 @@ func claims(waiting, flows, n int) func(context.Context, *server) (func(context.
 			for range n {
 				began := time.Now()
 				rows, err := pool.Query(ctx, `
-					with claimed as (select * from flowc.claim(array[$1::text::uuid], $2, $3))
+					with claimed as (select * from flowc.claim($1::text::uuid, $2, $3))
 					select count(*), array_agg(flow_slug), array_agg(message_id), array_agg(attempt) from claimed`, id, slugs, limits)
 				if err != nil {
 					return got, err

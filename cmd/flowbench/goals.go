@@ -63,7 +63,6 @@ var goals = []goal{
 	{"claim-1000-flows-vs-10", true, 3, latencies("flows/1000", 0.5, "flows/10", 0.5, 1)},
 	{"history-1000000-vs-1000", true, 1.5, costs("history/1000000", "history/1000")},
 	{"typed-vs-pgx", true, 1.03, latencies("typed/StartX", 0.5, "typed/plain pgx", 0.5, 1)},
-	{"workers-16-vs-1", false, 0.9, rates("workers/16", "workers/1")},
 }
 
 // print says how a goal was met; one that was not measured is left out.

@@ -153,7 +153,7 @@ func TestPauseAction(t *testing.T) {
 	require.Contains(t, s.get("/"), "is paused, 1 task waits")
 	require.Contains(t, s.post("/flows/shop/pause", nil), "It was paused already.")
 	var claimed int
-	require.NoError(t, s.pool.QueryRow(s.ctx, `SELECT count(*) FROM flowc.claim(ARRAY[$1::uuid], '{shop}', '{1}')`, s.hand).Scan(&claimed))
+	require.NoError(t, s.pool.QueryRow(s.ctx, `SELECT count(*) FROM flowc.claim($1::uuid, '{shop}', '{1}')`, s.hand).Scan(&claimed))
 	require.Zero(t, claimed)
 	page = s.post("/flows/shop/resume", url.Values{"queues": {"1"}})
 	require.Contains(t, page, "<h1>Queues</h1>")

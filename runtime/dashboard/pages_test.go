@@ -318,7 +318,7 @@ func TestWorkersPageShowsTasksInHand(t *testing.T) {
 	id := s.start(`{}`)
 	_, err := s.pool.Exec(s.ctx, `SELECT flowc.register_worker($1, 'hand', '{shop}')`, s.hand)
 	require.NoError(t, err)
-	_, err = s.pool.Exec(s.ctx, `SELECT flowc.claim(ARRAY[$1::uuid], '{shop}', '{1}')`, s.hand)
+	_, err = s.pool.Exec(s.ctx, `SELECT flowc.claim($1::uuid, '{shop}', '{1}')`, s.hand)
 	require.NoError(t, err)
 	page := s.get("/workers")
 	require.Contains(t, page, `href="/runs/`+id+`#step-check"`)

@@ -120,7 +120,7 @@ func (d *db) claim(columns string, flows []string, limits []int, except ...strin
 	if except == nil {
 		except = []string{}
 	}
-	return d.table(`select `+columns+` from flowc.claim(array[$1::uuid], $2, $3, $4)`, worker, flows, limits, except)
+	return d.table(`select `+columns+` from flowc.claim($1::uuid, $2, $3, $4)`, worker, flows, limits, except)
 }
 
 func (d *db) register(id any, flows ...string) {
@@ -142,27 +142,6 @@ func TestClaim(t *testing.T) {
 		r.completeTask("b", 0, `[5, null]`)
 		require.Equal(t, lines(`j 0 1 1 4 0 10 {"a": 1, "b": [5, null]} - -`, `m 0 1 1 4 0 10 5 - -`, `m 1 1 1 4 0 10 null - -`),
 			d.claim(claimed, []string{"f"}, []int{10}))
-	})
-}
-
-// TestClaimForSeveral: what there is goes round among workers that claim together,
-// and so does what is taken over.
-func TestClaimForSeveral(t *testing.T) {
-	contract(t, func(t *testing.T, d *db) {
-		d.register(worker, "f")
-		d.register(second, "f")
-		d.flow("f").mapStep("m").start(`[1, 2, 3, 4]`)
-		claim := func() string {
-			return d.table(`select task_index, attempt, owner from flowc.claim($1::text[]::uuid[], '{f}', '{9}', shares => '{1, 5}')`, []string{worker.String(), second})
-		}
-		first := lines("0 1 1", "1 1 2", "2 1 2", "3 1 2")
-		require.Equal(t, first, claim())
-		owned := lines("0 1 "+worker.String(), "1 1 "+second, "2 1 "+second, "3 1 "+second)
-		require.Equal(t, owned, d.table(`
-			select t.task_index, t.attempts_count, q.worker_id from pgflow.step_tasks t join flowc.queue q on q.msg_id = t.message_id
-			where t.last_worker_id = q.worker_id order by 1`))
-		d.exec(`update flowc.queue set vt = clock_timestamp()`)
-		require.Equal(t, lines("0 2 1", "1 2 2", "2 2 2", "3 2 2"), claim(), "taken over")
 	})
 }
 

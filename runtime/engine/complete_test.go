@@ -183,7 +183,7 @@ type report struct {
 	delay   any
 	attempt int    // added to the task's
 	message int    // added to the task's
-	by      string // the worker, if it is not the tests'
+	by      string // whose report it is, if it is not the tests' worker's
 }
 
 // finish reports for the worker and gives what flowc.finish gives.
@@ -194,26 +194,19 @@ func (d *db) finish(reports ...report) string {
 	var messages []int64
 	var outputs, errs []any
 	var delays []any
-	var who []string
-	var shares []int
+	by := worker.String()
 	for _, r := range reports {
 		message := value[int64](d, `select message_id from pgflow.step_tasks where run_id = $1 and step_slug = $2 and task_index = $3`, r.run.id, r.step, r.index)
 		attempt := value[int](d, `select attempts_count from pgflow.step_tasks where run_id = $1 and step_slug = $2 and task_index = $3`, r.run.id, r.step, r.index)
 		runs, steps, indexes = append(runs, r.run.id), append(steps, r.step), append(indexes, r.index)
 		messages, attempts = append(messages, message+int64(r.message)), append(attempts, attempt+r.attempt)
 		outcomes, outputs, errs, delays = append(outcomes, r.outcome), append(outputs, r.output), append(errs, r.error), append(delays, r.delay)
-		if by := cmp.Or(r.by, worker.String()); len(who) == 0 || who[len(who)-1] != by {
-			who, shares = append(who, by), append(shares, 0)
-		}
-		shares[len(shares)-1]++
-	}
-	if len(who) == 1 {
-		shares = nil
+		by = cmp.Or(r.by, by)
 	}
 	return d.table(`
 		select n, accepted, task_status, round(retry_in) from flowc.finish(
-		  $1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9::text[], $10::text[]::float8[], shares => $11) order by n`,
-		who, runs, steps, indexes, messages, attempts, outcomes, texts(outputs), texts(errs), texts(delays), shares)
+		  $1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9::text[], $10::text[]::float8[]) order by n`,
+		by, runs, steps, indexes, messages, attempts, outcomes, texts(outputs), texts(errs), texts(delays))
 }
 
 // texts is an array of texts and NULLs.
@@ -278,27 +271,6 @@ func TestFinishFence(t *testing.T) {
 		require.Equal(t, "1", r.task("a", "output"))
 		require.Equal(t, "1 f completed -", d.finish(report{run: r, step: "a", outcome: "failed", error: "x"}))
 		require.Equal(t, "started 1", r.status())
-	})
-}
-
-// TestFinishOfSeveral: what several workers report at once counts where it is the
-// worker's, whatever comes of the others'.
-func TestFinishOfSeveral(t *testing.T) {
-	contract(t, func(t *testing.T, d *db) {
-		d.register(worker, "f")
-		d.register(second, "f")
-		f := d.flow("f", attempts(2)).step("a").step("b", whenExhausted("skip")).mapStep("m", after("a"))
-		one, other := f.start(`{}`), f.start(`{}`)
-		require.Equal(t, "4", d.table(`select count(*) from flowc.claim($1::text[]::uuid[], '{f}', '{9}', shares => '{2, 2}')`, []string{worker.String(), second}))
-		done := func(r *run, step, by, output string) report {
-			return report{run: r, step: step, outcome: "completed", output: output, by: by}
-		}
-		require.Equal(t, lines("1 f started -", "4 f started -"), d.finish(
-			done(one, "a", second, `[1]`), done(other, "a", worker.String(), `[]`), done(one, "b", second, `1`), done(other, "b", worker.String(), `1`)),
-			"the other two are theirs")
-		require.Equal(t, lines("1 t failed -", "2 t queued 0"), d.finish(
-			done(one, "a", worker.String(), `1`), report{run: other, step: "b", outcome: "failed", error: "x", by: second}), "a type violation, and a failure")
-		require.Equal(t, lines("failed 2", "started 1"), lines(one.status(), other.status()))
 	})
 }
 

@@ -223,7 +223,7 @@ func (s *storm) worker(ctx context.Context, session int) error {
 			work, err = pgx.CollectRows(rows, pgx.RowToStructByPos[task])
 			return err
 		}, `select run_id::text, step_slug || '@' || flow_slug, task_index, message_id, attempt, tries, input::text, run_input::text
-			from flowc.claim(array[$1::uuid], $2, $3)`, id, s.slugs, limits)
+			from flowc.claim($1::uuid, $2, $3)`, id, s.slugs, limits)
 		if err != nil || len(work) == 0 {
 			return err
 		}
@@ -313,7 +313,7 @@ func (s *storm) report(ctx context.Context, id uuid.UUID, work []task, flows []s
 	err := s.do(ctx, func(rows pgx.Rows) (err error) {
 		verdicts, err = pgx.CollectRows(rows, pgx.RowToStructByPos[verdict])
 		return err
-	}, `select n, accepted, task_status from flowc.finish(array[$1::uuid], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, array_fill(null::float8, array[$10::int]))`,
+	}, `select n, accepted, task_status from flowc.finish($1::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, array_fill(null::float8, array[$10::int]))`,
 		id, runs, steps, indexes, messages, attempts, outcomes, outputs, errs, len(runs))
 	if err != nil {
 		return err

@@ -43,7 +43,7 @@ func TestRetryRun(t *testing.T) {
 		require.Equal(t, "a:completed m:started other:started s:created", r.steps())
 		require.Equal(t, "- - 2", r.step("m", "failed_at, error_message, remaining_tasks"))
 		require.Equal(t, lines("queued 0 -", "completed 1 -", "queued 0 -"), r.task("m", "status, attempts_count, error_message"))
-		require.Equal(t, lines("m 0 1", "m 2 1", "other 0 1"), d.table(`select step_slug, task_index, tries from flowc.claim(array[$1::uuid], '{f}', '{9}') order by 1, 2`, worker))
+		require.Equal(t, lines("m 0 1", "m 2 1", "other 0 1"), d.table(`select step_slug, task_index, tries from flowc.claim($1::uuid, '{f}', '{9}') order by 1, 2`, worker))
 		late.message = int(old - value[int64](d, `select message_id from pgflow.step_tasks where step_slug = 'other'`))
 		require.Equal(t, "1 f started -", d.finish(late), "the report of the old message")
 		r.completeTask("m", 0, `0`)
@@ -171,7 +171,7 @@ func TestRetryStep(t *testing.T) {
 		require.Equal(t, "- 1", r.step("m", "initial_tasks, remaining_deps"))
 		require.Equal(t, "1", r.step("s", "remaining_deps"), "what other steps gave is kept")
 		r.complete("a", `[3]`).complete("m", `6`)
-		require.Equal(t, `{"b": "kept", "m": [6]}`, d.table(`select input::text from flowc.claim(array[$1::uuid], '{f}', '{1}')`, worker))
+		require.Equal(t, `{"b": "kept", "m": [6]}`, d.table(`select input::text from flowc.claim($1::uuid, '{f}', '{1}')`, worker))
 		r.completeTask("s", 0, `"second"`)
 		require.Equal(t, "completed 0", r.status())
 		require.Equal(t, `{"s": "second"}`, r.output())
@@ -217,14 +217,14 @@ func TestPauseFlow(t *testing.T) {
 		waiting := f.start(`{}`)
 		require.Equal(t, "completed", begun.completeTask("a", 0, `1`), "what is in hand goes on")
 		require.Equal(t, "a:completed b:started", begun.steps())
-		require.Empty(t, d.table(`select * from flowc.claim(array[$1::uuid], '{f}', '{9}')`, worker))
+		require.Empty(t, d.table(`select * from flowc.claim($1::uuid, '{f}', '{9}')`, worker))
 		require.Empty(t, d.table(`select * from pgmq.read('f', 30, 9)`))
 		require.Equal(t, "0", d.table(`select sum(read_ct) from flowc.queue where run_id = $1`, waiting.id))
 		require.Equal(t, "2 t", d.table(`select waiting, paused_at is not null from flowc.list_flows(now())`))
 
 		require.Equal(t, "t", d.table(resume))
 		require.Equal(t, "f", d.table(resume))
-		require.Equal(t, lines("b", "a"), d.table(`select step_slug from flowc.claim(array[$1::uuid], '{f}', '{9}') order by message_id desc`, worker))
+		require.Equal(t, lines("b", "a"), d.table(`select step_slug from flowc.claim($1::uuid, '{f}', '{9}') order by message_id desc`, worker))
 		d.exec(pause)
 		d.exec(`select flowc.delete_flow('f', true)`)
 		require.Empty(t, d.table(`select * from flowc.paused`))
@@ -239,7 +239,7 @@ func TestPauseOthers(t *testing.T) {
 	d.flow("f").step("a").start(`{}`)
 	d.flow("g").step("b").start(`{}`)
 	d.exec(`select flowc.pause_flow('f', true)`)
-	require.Equal(t, "g b", d.table(`select flow_slug, step_slug from flowc.claim(array[$1::uuid], '{f,g}', '{9,9}')`, worker))
+	require.Equal(t, "g b", d.table(`select flow_slug, step_slug from flowc.claim($1::uuid, '{f,g}', '{9,9}')`, worker))
 }
 
 // TestPruneFlows holds which runs go, and that what somebody else is at is passed over.

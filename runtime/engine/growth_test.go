@@ -47,7 +47,7 @@ func (s *session) blocks(sql string, args ...any) int {
 // claim claims tasks and gives the blocks that it looked at.
 func (s *session) claim(flow string, limit int) int {
 	s.t.Helper()
-	return s.blocks(`select * from flowc.claim(array[$1::uuid], array[$2], array[$3::int])`, worker, flow, limit)
+	return s.blocks(`select * from flowc.claim($1::uuid, array[$2], array[$3::int])`, worker, flow, limit)
 }
 
 // finish completes what the worker holds, each task with an output, and gives
@@ -62,7 +62,7 @@ func (s *session) finish(output string) (blocks, tasks int) {
 		       array_agg('completed'::text), array_agg($2::text)
 		from pgflow.step_tasks where status = 'started' and last_worker_id = $1`, worker, output).
 		Scan(&runs, &steps, &indexes, &messages, &attempts, &outcomes, &outputs))
-	return s.blocks(`select * from flowc.finish(array[$1::uuid], $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10)`,
+	return s.blocks(`select * from flowc.finish($1::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10)`,
 		worker, runs, steps, indexes, messages, attempts, outcomes, outputs, make([]*string, len(runs)), make([]*float64, len(runs))), len(runs)
 }
 
@@ -78,7 +78,7 @@ func TestPlansGoByKey(t *testing.T) {
 		},
 		"analysed while small": func(s *session) {
 			s.exec(`select flowc.start('g', array_fill('1'::jsonb, array[5]), null)`)
-			s.exec(`select flowc.claim(array[$1::uuid], '{g}', '{2}')`, worker)
+			s.exec(`select flowc.claim($1::uuid, '{g}', '{2}')`, worker)
 			s.exec2(`vacuum analyze`)
 		},
 	} {
@@ -279,7 +279,7 @@ func TestClaimOverManyFlows(t *testing.T) {
 		least := 1 << 30
 		for range 3 {
 			least = min(least, s.blocks(`
-				select * from flowc.claim(array[$1::uuid], array(select 'f' || i from generate_series(1, $2::int) i), array_fill(10, array[$2::int]))`, worker, flows))
+				select * from flowc.claim($1::uuid, array(select 'f' || i from generate_series(1, $2::int) i), array_fill(10, array[$2::int]))`, worker, flows))
 		}
 		return least
 	}

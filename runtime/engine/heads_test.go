@@ -88,7 +88,7 @@ func TestHeadsStartOver(t *testing.T) {
 	for range 5 {
 		f.start(`1`)
 	}
-	d.exec(`select flowc.claim(array[$1::uuid], '{f}', '{9}')`, worker)
+	d.exec(`select flowc.claim($1::uuid, '{f}', '{9}')`, worker)
 	d.exec(`select pgflow.complete_task(run_id, step_slug, 0, '1') from pgflow.step_tasks`)
 	d.advanceHeadTo("f", 6)
 	d.exec(`delete from pgflow.step_tasks`)

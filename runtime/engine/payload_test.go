@@ -28,7 +28,7 @@ func TestRefusesNumberBombs(t *testing.T) {
 
 		r := (&flow{d, "f"}).start(`{}`).begin()
 		d.fails("54000", refused, `select pgflow.complete_task($1, 'a', 0, $2::jsonb)`, r.id, text)
-		d.fails("54000", refused, `select flowc.finish(array[$1::uuid], array[run_id], array[step_slug], array[task_index], array[message_id],
+		d.fails("54000", refused, `select flowc.finish($1::uuid, array[run_id], array[step_slug], array[task_index], array[message_id],
 			array[attempts_count], null, array[$2::jsonb], null, null) from pgflow.step_tasks`, worker, text)
 		require.Equal(t, "a:started b:created", r.steps())
 		require.Equal(t, "completed", r.completeTask("a", 0, `{"price": 1.7976931348623157e308}`))
@@ -59,11 +59,11 @@ func TestLargestOptions(t *testing.T) {
 		d.flow("other").step("a").start(`{}`)
 		long := d.flow("long", timeout(most), baseDelay(most), attempts(most)).step("a").step("b", timeout(most)).start(`{}`)
 		require.Equal(t, lines("long a 1 2147483647", "long b 1 2147483647", "other a 1 60"), d.table(`
-			select flow_slug, step_slug, attempt, timeout from flowc.claim(array[$1::uuid], '{long,other}', '{8,8}') order by 1, 2`, worker))
+			select flow_slug, step_slug, attempt, timeout from flowc.claim($1::uuid, '{long,other}', '{8,8}') order by 1, 2`, worker))
 		require.Equal(t, "queued", long.failTask("a", 0, "broke"))
 		require.Equal(t, "t", long.task("a", `visible_at > clock_timestamp() + interval '68 years'`))
 		require.Equal(t, "queued 2147483647", d.table(`
-			select task_status, retry_in from flowc.finish(array[$1::uuid], array[$2::uuid], '{b}', '{0}', array[(
+			select task_status, retry_in from flowc.finish($1::uuid, array[$2::uuid], '{b}', '{0}', array[(
 			  select message_id from pgflow.step_tasks where run_id = $2::uuid and step_slug = 'b')], '{1}', '{failed}', '{null}', '{broke}', '{null}')`,
 			worker, long.id))
 		require.Equal(t, "2", d.table(`select flowc.run_now($1)`, long.id))

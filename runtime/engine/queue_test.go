@@ -125,7 +125,7 @@ func TestQueueHoldsTasksAndMessages(t *testing.T) {
 		all := value[[]int64](d, `select array_agg(msg_id order by msg_id) from pgmq.q_f`)
 		require.Equal(t, "4", d.table(`select count(*) from pgflow.set_vt_batch('f', $1, '{0, 0, 0, 0}')`, all))
 		require.Equal(t, "note", d.table(`select `+kind+` from pgmq.read('f', 0, 9, '{"note": 1}')`))
-		require.Equal(t, "0 1 0", d.table(`select string_agg(task_index::text, ' ') from flowc.claim(array[$1::uuid], '{f}', '{9}')`, worker))
+		require.Equal(t, "0 1 0", d.table(`select string_agg(task_index::text, ' ') from flowc.claim($1::uuid, '{f}', '{9}')`, worker))
 		require.Equal(t, lines(fmt.Sprint(all[1]), fmt.Sprint(note)), d.table(`select a from pgmq.archive('f', $1::bigint[]) a order by 1`, []int64{all[1], note, -1}))
 		require.Equal(t, lines("1 2", "note 2"), d.table(`select `+kind+`, read_ct from pgmq.a_f order by 1`))
 		require.Equal(t, fmt.Sprint(all[0]), d.table(`select a from pgmq.delete('f', $1::bigint[]) a`, []int64{all[0], note}))

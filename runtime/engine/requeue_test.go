@@ -106,7 +106,7 @@ func TestTakeOver(t *testing.T) {
 		r := d.flow("f", attempts(1)).step("a").start(`{}`)
 		d.claim("", []string{"f"}, []int{9})
 		takeOver := func() string {
-			return d.table(`select step_slug, attempt, tries, max_attempts from flowc.claim(array[$1::uuid], '{f}', '{9}')`, second)
+			return d.table(`select step_slug, attempt, tries, max_attempts from flowc.claim($1::uuid, '{f}', '{9}')`, second)
 		}
 		require.Empty(t, takeOver(), "the lease holds")
 		r.show()
@@ -137,12 +137,12 @@ func TestTakeOverLeavesOthers(t *testing.T) {
 		d.register(second, "f")
 		r := d.flow("f").step("a").start(`{}`).begin() // by the tests' worker, whose queue is not *
 		r.show()
-		require.Empty(t, d.table(`select * from flowc.claim(array[$1::uuid], '{f}', '{9}')`, second))
+		require.Empty(t, d.table(`select * from flowc.claim($1::uuid, '{f}', '{9}')`, second))
 		require.Equal(t, "started 1 0", r.task("a", "status, attempts_count, requeued_count"))
 		require.Equal(t, "10", d.seconds("f"))
 		r.show()
 		d.exec(`delete from pgflow.workers where worker_id = $1`, worker)
-		require.Equal(t, "a 2", d.table(`select step_slug, attempt from flowc.claim(array[$1::uuid], '{f}', '{9}')`, second))
+		require.Equal(t, "a 2", d.table(`select step_slug, attempt from flowc.claim($1::uuid, '{f}', '{9}')`, second))
 	})
 }
 
@@ -154,13 +154,13 @@ func TestRecover(t *testing.T) {
 		d.flow("f").mapStep("m").start(`[1, 2]`)
 		d.exec(`select flowc.sleep($1, '{f}')`, worker)
 		d.claim("", []string{"f"}, []int{1})
-		require.Equal(t, "m 1", d.table(`select step_slug, task_index from flowc.claim(array[$1::uuid], '{f}', '{9}')`, second))
+		require.Equal(t, "m 1", d.table(`select step_slug, task_index from flowc.claim($1::uuid, '{f}', '{9}')`, second))
 		require.Equal(t, "0", d.table(`select flowc.recover()`))
 		d.exec(`update pgflow.workers set last_heartbeat_at = clock_timestamp() - interval '6 seconds' where worker_id = $1`, worker)
 		require.Equal(t, "1", d.table(`select flowc.recover()`))
 		require.Equal(t, "0", d.table(`select flowc.recover()`), "buried once")
 		require.Equal(t, "t 0", d.table(`select stopped_at is not null, (select count(*) from flowc.sleepers) from pgflow.workers where worker_id = $1`, worker))
-		require.Equal(t, "m 0 2", d.table(`select step_slug, task_index, attempt from flowc.claim(array[$1::uuid], '{f}', '{9}')`, second))
+		require.Equal(t, "m 0 2", d.table(`select step_slug, task_index, attempt from flowc.claim($1::uuid, '{f}', '{9}')`, second))
 	})
 }
 
@@ -168,7 +168,7 @@ func TestRelease(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		r := d.flow("f").mapStep("m").start(`[1, 2, 3]`)
-		messages := value[[]int64](d, `select array_agg(message_id) from flowc.claim(array[$1::uuid], '{f}', '{9}')`, worker)
+		messages := value[[]int64](d, `select array_agg(message_id) from flowc.claim($1::uuid, '{f}', '{9}')`, worker)
 		release := func(id any, attempt int) string {
 			return d.table(`select flowc.release($1, '{f, f}', $2, $3)`, id, messages[:2], []int{attempt, attempt})
 		}

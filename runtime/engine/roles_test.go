@@ -185,7 +185,7 @@ func TestRolesAreRefusedTheRest(t *testing.T) {
 		{"", "delete flow", func(db db) error { return only(runtime.DeleteFlow(ctx, db, "shop")) }},
 		{"", "migrate", func(db db) error { return engine.Migrate(ctx, db.(*pgxpool.Pool)) }},
 		{"worker", "claim", func(db db) error {
-			return only(db.Exec(ctx, `select flowc.claim(array[$1::uuid], '{shop}', '{1}')`, uuid.New()))
+			return only(db.Exec(ctx, `select flowc.claim($1::uuid, '{shop}', '{1}')`, uuid.New()))
 		}},
 		{"worker", "the contract's worker", func(db db) error {
 			return only(db.Exec(ctx, `
@@ -230,7 +230,7 @@ func TestGrantRoles(t *testing.T) {
 	_, err = owner.Exec(t.Context(), `update flowc.installation set functions_checksum = ''`)
 	require.NoError(t, err)
 	require.NoError(t, engine.Migrate(t.Context(), owner))
-	for _, call := range []string{`flowc.claim(array[gen_random_uuid()], '{}', '{}')`, `flowc.start('none', '{}', '{}')`} {
+	for _, call := range []string{`flowc.claim(gen_random_uuid(), '{}', '{}')`, `flowc.start('none', '{}', '{}')`} {
 		_, err = as(t, owner, roles.Worker).Exec(t.Context(), `select `+call)
 		require.NotEqual(t, "42501", pgerr.Code(err), call)
 	}
@@ -288,7 +288,7 @@ func TestHostileNames(t *testing.T) {
 			for _, call := range []string{
 				`pgflow.create_flow($1)`, `pgmq.create($1)`, `pgmq.drop_queue($1)`, `pgmq.send($1, '1')`, `pgmq.read($1, 1, 1)`, `pgmq.archive($1, '{1}'::bigint[])`,
 				`pgflow.set_vt_batch($1, '{1}', '{1}')`, `pgflow.start_flow($1, '1')`, `pgflow.start_tasks($1, '{1}', gen_random_uuid())`, `pgflow.delete_flow_and_data($1)`,
-				`pgflow.add_step('f', $1)`, `pgflow._get_flow_shape($1)`, `flowc.upsert_flow($1, '{"steps": []}', true)`, `flowc.claim(array[gen_random_uuid()], array[$1], '{1}')`,
+				`pgflow.add_step('f', $1)`, `pgflow._get_flow_shape($1)`, `flowc.upsert_flow($1, '{"steps": []}', true)`, `flowc.claim(gen_random_uuid(), array[$1], '{1}')`,
 			} {
 				_, err := d.try(`select `+call, name)
 				if err != nil {

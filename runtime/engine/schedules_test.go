@@ -105,7 +105,7 @@ func TestTicks(t *testing.T) {
 		require.Zero(t, d.tick("f"))
 		require.Equal(t, `a {} {} t`, d.table(`
 			select step_slug, input, run_input, scheduled_at between clock_timestamp() - interval '5 seconds' and clock_timestamp()
-			from flowc.claim(array[$1::uuid], '{f}', '{9}')`, worker))
+			from flowc.claim($1::uuid, '{f}', '{9}')`, worker))
 		require.Equal(t, "t t -", d.schedule("f", `
 			next_at - last_at = interval '10 minutes',
 			(select r.flow_slug = 'f' and k.tick_at = s.last_at from pgflow.runs r join flowc.ticks k using (run_id) where r.run_id = s.last_run_id), error_message`))

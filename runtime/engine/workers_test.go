@@ -62,7 +62,7 @@ func TestHeartbeat(t *testing.T) {
 		d.register(worker, "f")
 		f := d.flow("f", attempts(1)).step("kept").step("done").step("skipped", whenExhausted("skip"))
 		r, failed, cancelled := f.start(`{}`), f.start(`{}`), f.start(`{}`)
-		messages := value[[]int64](d, `select array_agg(message_id order by message_id) from flowc.claim(array[$1::uuid], '{f}', '{99}')`, worker)
+		messages := value[[]int64](d, `select array_agg(message_id order by message_id) from flowc.claim($1::uuid, '{f}', '{99}')`, worker)
 		require.Len(t, messages, 9)
 		attempts := make([]int, len(messages))
 		for i := range attempts {

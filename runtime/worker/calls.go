@@ -25,13 +25,12 @@ type calls interface {
 	heartbeat(ctx context.Context, id uuid.UUID, flows []string, tasks []*task) (pulse, error)
 	stop(ctx context.Context, id uuid.UUID) error
 
-	// claim takes the tasks that are ordered.
-	claim(ctx context.Context, id uuid.UUID, o order) (answer, error)
+	claim(ctx context.Context, id uuid.UUID, a ask) ([]*task, error)
 	readValues(ctx context.Context, runs, sources []string) ([]value, error)
-	// finish reports the results that are ordered, and may claim in the same
-	// transaction. The results of a run go to the same reporter, by its number, since
-	// reports of the same run would wait for each other.
-	finish(ctx context.Context, id uuid.UUID, reporter int, o order) (answer, error)
+	// finish reports results, and claims in the same transaction unless next is nil.
+	finish(ctx context.Context, id uuid.UUID, r report, next *ask) (answer, error)
+	// claimsAlong reports whether a report can have a claim go with it.
+	claimsAlong() bool
 	// claimsEagerly reports whether a start may have a claim go with it.
 	claimsEagerly() bool
 	release(ctx context.Context, id uuid.UUID, tasks []*task) error
@@ -81,7 +80,6 @@ type claimed struct {
 	ScheduledAt *time.Time
 	Headers     []byte
 	Waited      *float64 // seconds
-	Owner       int      `db:"-"` // its place among the workers that claimed together
 }
 
 // waited is for how long the task could have been claimed.
@@ -97,8 +95,7 @@ func (c claimed) waited() time.Duration {
 type ask struct {
 	deal
 	except []string
-	kind   string // workers with the same can do each other's tasks; empty is none
-	quiet  bool   // whether it takes whatever a report makes work of, unless it is too much
+	quiet  bool // whether it takes whatever a report makes work of, unless it is too much
 }
 
 // What a report is about, in arrays as flowc.finish takes them.
@@ -113,6 +110,12 @@ type report struct {
 	errors   []*string
 	delays   []*float64 // seconds
 	bytes    int        // of all outputs and errors
+}
+
+// An answer is what a report brought.
+type answer struct {
+	verdicts []verdict
+	tasks    []*task // claimed with it
 }
 
 // What became of a report that did not simply complete its task.

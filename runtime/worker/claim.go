@@ -37,7 +37,6 @@ type claimer struct {
 	found  int           // claims in a row that left something, as far as is known
 	poll   time.Duration // how long the last wait for nothing in particular was
 	asleep uint64        // the listener's connection for which the database knows that we sleep
-	alone  bool          // whether the next claim is to be made without others
 	stale  bool          // whether something else may be due next than when it was asked
 	due    <-chan time.Time
 }
@@ -74,17 +73,14 @@ func (c *claimer) slotsFree() bool {
 	return c.ctx.Err() == nil
 }
 
-// round fills the slots that are free when it is the worker's turn, or waits if
-// there is nothing to fill them with.
+// round fills the slots that are free, or waits if there is nothing to fill them with.
 func (c *claimer) round() {
 	c.giveBackUnknown()
-	if c.leaveToReporters() {
-		return
-	}
-	tasks, free, ok := c.take()
+	free := c.takeSlots(c.config.Concurrency)
 	if free == 0 {
-		return
+		return // a reporter was faster
 	}
+	tasks, ok := c.take(free)
 	c.giveSlots(free - len(tasks))
 	c.dispatch(tasks)
 	if len(tasks) > 0 {
@@ -110,50 +106,21 @@ func (c *claimer) round() {
 	}
 }
 
-// leaveToReporters reports whether a reporter was about to take the free slots for a
-// claim that goes with its report, and waits until it has.
-func (c *claimer) leaveToReporters() (left bool) {
-	for i := range c.lines {
-		if line := &c.lines[i]; !line.TryLock() {
-			line.Lock()
-			left = true
-			line.Unlock()
-		} else {
-			line.Unlock()
-		}
+// take claims tasks for free slots, as far as limits leave room. A claim that has begun
+// is not broken off when the worker stops: the reply says what was claimed.
+func (c *claimer) take(free int) (tasks []*task, ok bool) {
+	d := c.deal(free)
+	if len(d.names) == 0 {
+		return nil, true
 	}
-	return left
-}
-
-// take claims tasks for the slots that are free when it is the worker's turn, as far
-// as limits leave room. A claim that has begun is not broken off when the worker
-// stops: the reply says what was claimed.
-func (c *claimer) take() (tasks []*task, free int, ok bool) {
-	var d deal
-	var began time.Time
-	got, err := c.db.claim(c.hard, c.id, order{alone: c.alone, claim: func() *ask {
-		if c.ctx.Err() != nil {
-			return nil
-		}
-		if free = c.takeSlots(c.config.Concurrency); free == 0 {
-			return nil
-		}
-		if d = c.deal(free); len(d.names) == 0 {
-			return nil
-		}
-		began = time.Now()
-		return &ask{deal: d, except: c.lanes.except, kind: c.lanes.kind}
-	}})
-	// It may have failed for what others wanted.
-	c.alone = err != nil && got.shared
+	began := time.Now()
+	tasks, err := c.db.claim(c.hard, c.id, ask{deal: d, except: c.lanes.except})
 	if err != nil {
 		c.lostClaim()
-		return nil, free, false
+		return nil, false
 	}
-	if len(d.names) == 0 {
-		return nil, free, true
-	}
-	return c.accept(d, got, began), free, true
+	c.accept(d, tasks, began)
+	return tasks, true
 }
 
 // giveBackUnknown gives back what claims took whose replies were lost. Until

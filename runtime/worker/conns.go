@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,84 +17,24 @@ const (
 	idleTime     = time.Second // after which a connection is tried before it is used
 	pingTimeout  = time.Second // for that
 	closeTimeout = time.Second // for a connection that is given up
-
-	// turns is how many calls besides reports and claims have their turn at once.
-	turns = 2
-	// turnTime is after how long a call gives its turn on: the database is slow, or
-	// waits for something, and others need not wait for it, too.
-	turnTime = 50 * time.Millisecond
-	// gatherTime is how long a call waits for others soon after one for several.
-	gatherTime = time.Millisecond
-	// farAway is from what time of a round trip on there are no turns: calls are
-	// mostly on their way then, and not in the database.
-	farAway = 4 * time.Millisecond
 )
 
-// conns are the connections of all workers of one pool in this process, which are
-// not the pool's, so that handlers which use that up cannot make a worker look dead.
-//
-// Workers make their reports and claims together, and take turns with all other calls.
-// Left alone, each would open connections of its own, of which every one costs the
-// database as much as a hundred calls before it is of use, and all would make many
-// small calls at once, instead of few that carry what has come together meanwhile.
+// conns are a worker's own connections, which are not the pool's, so that handlers
+// which use that up cannot make the worker look dead. They are opened when they are
+// needed; a busy worker has about four.
 type conns struct {
-	key   connsKey
-	own   *pgxpool.Pool
-	turns chan struct{}
-	// Where reports and claims of several workers are put together.
-	reporting [reporters]counter
-	claiming  counter
-
-	trip atomic.Int64 // the fastest round trip, ns; 0 if not known
-
-	trusted atomic.Int64 // connections that were made before this time are not used again; see now
-
-	strict atomic.Bool // whether the pool's own transactions are stricter than read committed
-
-	users int // under connsMu
+	*pgxpool.Pool
+	prepared bool         // whether statements are prepared, and settings outlast a transaction
+	strict   atomic.Bool  // whether the pool's own transactions are stricter than read committed
+	trusted  atomic.Int64 // connections that were made before this time are not used again; see now
 }
 
-type connsKey struct {
-	pool     *pgxpool.Pool
-	prepared bool
-}
-
-var (
-	connsMu  sync.Mutex
-	allConns = map[connsKey]*conns{}
-)
-
-// acquireConns is the connections of a pool's workers. Unless prepared, they have
+// openConns prepares to connect as a pool does. Unless prepared, the connections have
 // nothing that outlasts a transaction: behind a pooler it would be the next client's.
-func acquireConns(pool *pgxpool.Pool, prepared bool) (*conns, error) {
-	connsMu.Lock()
-	defer connsMu.Unlock()
-	key := connsKey{pool, prepared}
-	c := allConns[key]
-	if c == nil {
-		c = &conns{key: key, turns: make(chan struct{}, turns)}
-		c.claiming = c.newCounter()
-		for i := range c.reporting {
-			c.reporting[i] = c.newCounter()
-		}
-		if err := c.open(); err != nil {
-			return nil, err
-		}
-		allConns[key] = c
-	}
-	c.users++
-	return c, nil
-}
-
-func (c *conns) newCounter() counter {
-	return counter{call: c.callTogether, turn: turnTime, gather: gatherTime}
-}
-
-// open prepares to connect as the workers' pool does.
-func (c *conns) open() (err error) {
-	config := c.key.pool.Config()
-	// What bounds them is how many calls each worker makes at once.
-	config.MaxConns, config.MinConns, config.MinIdleConns = 1<<15, 0, 0
+func openConns(pool *pgxpool.Pool, prepared bool) (_ *conns, err error) {
+	c := &conns{prepared: prepared}
+	config := pool.Config()
+	config.MaxConns, config.MinConns, config.MinIdleConns = connections, 0, 0
 	config.ShouldPing = c.isDoubtful
 	hosts.Bound(config.ConnConfig)
 	dial := config.ConnConfig.DialFunc
@@ -103,7 +42,7 @@ func (c *conns) open() (err error) {
 		conn, err := dial(ctx, network, addr)
 		return brief{conn}, err
 	}
-	if !c.key.prepared {
+	if !prepared {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	after := config.AfterConnect
@@ -113,21 +52,18 @@ func (c *conns) open() (err error) {
 				return err
 			}
 		}
-		if c.key.prepared {
+		if prepared {
 			tag, err := conn.Exec(ctx, readCommitted)
 			if err != nil {
 				return err
 			}
 			c.strict.Store(tag.RowsAffected() > 0)
-			if err := c.measure(ctx, conn); err != nil {
-				return err
-			}
 		}
 		conn.PgConn().CustomData()[madeKey] = now()
 		return nil
 	}
-	c.own, err = pgxpool.NewWithConfig(context.Background(), config)
-	return err
+	c.Pool, err = pgxpool.NewWithConfig(context.Background(), config)
+	return c, err
 }
 
 // madeKey is where a connection says when it was made.
@@ -201,24 +137,6 @@ func (c *conns) suspect(limited context.Context, err error) {
 	}
 }
 
-// isFar reports whether calls are mostly on their way.
-func (c *conns) isFar() bool { return c.trip.Load() > int64(farAway) }
-
-// measure learns how far away the database is.
-func (c *conns) measure(ctx context.Context, conn *pgx.Conn) error {
-	began := time.Now()
-	if err := conn.Ping(ctx); err != nil {
-		return err
-	}
-	took := int64(time.Since(began))
-	for known := c.trip.Load(); known == 0 || took < known; known = c.trip.Load() {
-		if c.trip.CompareAndSwap(known, took) {
-			break
-		}
-	}
-	return nil
-}
-
 // A brief connection is soon gone once it is given up. pgx would wait for its
 // other end for 15 seconds, and it would have its place in the pool that long.
 type brief struct{ net.Conn }
@@ -231,53 +149,16 @@ func (b brief) SetDeadline(at time.Time) error {
 	return b.Conn.SetDeadline(at)
 }
 
-// close closes the connections when no worker uses them any more. Those whose
-// other end is gone take their time, which nobody has to wait for.
+// close closes the connections. Those whose other end is gone take their time, which
+// nobody has to wait for.
 func (c *conns) close() {
-	connsMu.Lock()
-	c.users--
-	last := c.users == 0
-	if last {
-		delete(allConns, c.key)
-	}
-	connsMu.Unlock()
-	if !last {
-		return
-	}
 	closed := make(chan struct{})
 	go func() {
-		c.own.Close()
+		c.Close()
 		close(closed)
 	}()
 	select {
 	case <-closed:
 	case <-time.After(pingTimeout):
-	}
-}
-
-// turnKey is the key of contexts that have their turn.
-type turnKey struct{}
-
-// inTurn waits for a turn, which lasts until done is called, but no longer than
-// turnTime. Calls with the context that it returns are part of it.
-func (c *conns) inTurn(ctx context.Context) (_ context.Context, done func()) {
-	if ctx.Value(turnKey{}) != nil || c.isFar() {
-		return ctx, func() {}
-	}
-	select {
-	case c.turns <- struct{}{}:
-	case <-ctx.Done():
-		return ctx, func() {}
-	}
-	var over atomic.Bool
-	end := func() {
-		if over.CompareAndSwap(false, true) {
-			<-c.turns
-		}
-	}
-	timer := time.AfterFunc(turnTime, end)
-	return context.WithValue(ctx, turnKey{}, true), func() {
-		timer.Stop()
-		end()
 	}
 }

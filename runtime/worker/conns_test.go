@@ -1,89 +1,44 @@
-package worker
+package worker_test
 
 import (
 	"context"
-	"strings"
+	"sync/atomic"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
-// Calls wait for their turn, but not for one that takes long, nor where the
-// database is far away; and a turn is given on once, however it ends.
-func TestTurns(t *testing.T) {
+// Workers of one pool have connections of their own, a few each, which are closed when
+// they stop, and do each task once.
+func TestWorkersOfOnePool(t *testing.T) {
 	t.Parallel()
-	c := &conns{turns: make(chan struct{}, turns)}
-	ctx := context.Background()
-	began := time.Now()
-	var ends []func()
-	var last context.Context
-	for range turns {
-		turn, done := c.inTurn(ctx)
-		last, ends = turn, append(ends, done)
+	const workers, jobs, mostConnections = 3, 1500, 8
+	ctx := testContext(t)
+	flow := job[int, int]("work", runtime.FlowOptions{})
+	var done atomic.Int64
+	service := serve(flow, func(_ context.Context, n int) (int, error) { done.Add(1); return n, nil })
+	direct := database(t, service)
+	// The connections that workers make like those of this pool have its name, too.
+	pool := dbtest.With(t, direct, map[string]string{"application_name": "several"})
+	connected := func() int {
+		return count(t, direct, `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'several'`)
 	}
-	_, done := c.inTurn(last)
-	done()
-	require.Len(t, c.turns, turns, "a call inside a turn takes another")
-
-	_, done = c.inTurn(ctx)
-	require.GreaterOrEqual(t, time.Since(began), turnTime, "there were more turns")
-	for _, end := range ends {
-		end() // given on already
+	_, err := flow.StartMany(ctx, direct, make([]int, jobs))
+	require.NoError(t, err)
+	var all []*running
+	for range workers {
+		all = append(all, run(t, pool, worker.Config{Concurrency: 4}, service))
 	}
-	done()
-	require.Eventually(t, func() bool { return len(c.turns) == 0 }, 10*time.Second, time.Millisecond, "a turn got lost")
-
-	c.trip.Store(int64(2 * farAway))
-	for range 10 * turns {
-		c.inTurn(ctx)
+	eventually(t, func() bool { return done.Load() >= jobs }, "not everything was done")
+	require.LessOrEqual(t, connected(), workers*mostConnections+1, "one listens for all")
+	for _, w := range all {
+		require.NoError(t, w.stopped())
 	}
-	require.Empty(t, c.turns, "calls wait for each other on their way")
-
-	c.trip.Store(1)
-	for range turns {
-		c.inTurn(ctx)
-	}
-	gone, cancel := context.WithCancel(ctx)
-	cancel()
-	_, done = c.inTurn(gone)
-	done()
-}
-
-// The workers of a pool share connections, which are closed with the last of them.
-func TestSharedConns(t *testing.T) {
-	t.Parallel()
-	ctx := context.Background()
-	open := func(pool *pgxpool.Pool, prepared bool) *conns {
-		c, err := acquireConns(pool, prepared)
-		require.NoError(t, err)
-		return c
-	}
-	closed := func(c *conns) bool {
-		_, err := c.own.Acquire(ctx)
-		return strings.Contains(err.Error(), "closed pool")
-	}
-	var pools [2]*pgxpool.Pool
-	for i := range pools {
-		pool, err := pgxpool.New(ctx, "host=/nowhere")
-		require.NoError(t, err)
-		defer pool.Close()
-		pools[i] = pool
-	}
-	first, second := open(pools[0], true), open(pools[0], true)
-	require.Same(t, first, second)
-	careful, other := open(pools[0], false), open(pools[1], true)
-	require.NotSame(t, first, careful)
-	require.NotSame(t, first, other)
-	careful.close()
-	other.close()
-	require.True(t, closed(careful))
-	first.close()
-	require.False(t, closed(second), "one that others use was closed")
-	second.close()
-	require.True(t, closed(second))
-	third := open(pools[0], true)
-	require.NotSame(t, first, third, "one that is closed is used again")
-	third.close()
+	eventually(t, func() bool { return connected() <= 1 }, "connections of workers that have ended") // the listener's stays for a while
+	require.Equal(t, jobs, count(t, direct, `SELECT count(*) FROM pgflow.runs WHERE status = 'completed'`))
+	require.EqualValues(t, jobs, done.Load())
 }

@@ -149,14 +149,8 @@ CROSS JOIN LATERAL (SELECT count(*) FROM pgmq.set_vt(t.flow_slug, t.msg_id, o.ti
 WHERE v.hidden >= 0
 ORDER BY t.msg_id`
 
-func (d *contractCalls) claim(ctx context.Context, _ uuid.UUID, o order) (a answer, err error) {
-	ctx, done := d.inTurn(ctx)
-	defer done()
-	next := o.claim()
-	if next == nil {
-		return a, nil
-	}
-	flows, limits, wanted := d.ask(next.names, next.limits, next.except)
+func (d *contractCalls) claim(ctx context.Context, _ uuid.UUID, a ask) (tasks []*task, err error) {
+	flows, limits, wanted := d.ask(a.names, a.limits, a.except)
 	workers := make([]string, len(flows))
 	for i, flow := range flows {
 		workers[i] = d.ids[flow]
@@ -164,11 +158,11 @@ func (d *contractCalls) claim(ctx context.Context, _ uuid.UUID, o order) (a answ
 	err = d.call(ctx, "claim", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
 		read, err := rows(ctx, pool, pgx.RowToStructByPos[claimed], readSQL, flows, limits, workers, wanted, readFor)
 		for _, c := range read {
-			a.tasks = append(a.tasks, &task{claimed: c})
+			tasks = append(tasks, &task{claimed: c})
 		}
 		return err
 	})
-	return a, err
+	return tasks, err
 }
 
 // ask says of which messages to read how many. A queue is read as a whole, or those

@@ -52,16 +52,10 @@ LEFT JOIN pgflow.steps s ON s.flow_slug = f.flow_slug AND s.step_slug = f.step_s
 	startAgainSQL = `SELECT count(*) FROM pgflow.start_tasks(flow_slug => $1, msg_ids => ARRAY[$2::bigint], worker_id => $3::text::uuid)`
 )
 
+func (d *contractCalls) claimsAlong() bool   { return false }
 func (d *contractCalls) claimsEagerly() bool { return false }
 
-func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, _ int, o order) (a answer, err error) {
-	ctx, done := d.inTurn(ctx)
-	defer done()
-	var r report
-	o.results(&r, wholeCall)
-	if len(r.runs) == 0 {
-		return a, nil
-	}
+func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, r report, _ *ask) (a answer, err error) {
 	limit := most + time.Duration(r.bytes)*time.Second/slowest
 	err = d.call(ctx, "finish", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
 		completed, failed, final := r.split()

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	connections = 8                     // that one worker uses at once
+	connections = 8                     // that a worker has at most
 	minBackoff  = 50 * time.Millisecond // after the first failed call
 	maxBackoff  = 2 * time.Second
 	awayTime    = 500 * time.Millisecond // how long calls have to fail for a line in the log
@@ -25,7 +25,6 @@ const (
 type database struct {
 	*Worker
 	*conns
-	places chan struct{} // one for each call under way
 
 	mu     sync.Mutex
 	since  time.Time       // of the first failed call after the last good one
@@ -34,35 +33,21 @@ type database struct {
 	broken map[string]bool // calls that fail for another reason, which was logged
 }
 
-// connect shares the connections of the worker's pool; see [acquireConns].
+// connect opens connections of the worker's own; see [openConns].
 func (w *Worker) connect(prepared bool) (*database, error) {
-	c, err := acquireConns(w.pool, prepared)
+	c, err := openConns(w.pool, prepared)
 	if err != nil {
 		return nil, err
 	}
-	return &database{Worker: w, conns: c, places: make(chan struct{}, connections), broken: map[string]bool{}}, nil
+	return &database{Worker: w, conns: c, broken: map[string]bool{}}, nil
 }
 
-// call runs fn in its turn, with a deadline.
+// call runs fn with a deadline.
 func (d *database) call(ctx context.Context, name string, limit time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
-	ctx, done := d.inTurn(ctx)
-	defer done()
-	return d.callNow(ctx, name, limit, fn)
-}
-
-// callNow runs fn with a deadline.
-func (d *database) callNow(ctx context.Context, name string, limit time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
 	limited, cancel := bounded(ctx, limit)
 	defer cancel()
 	began := time.Now()
-	var err error
-	select {
-	case d.places <- struct{}{}:
-		err = fn(limited, d.own)
-		<-d.places
-	case <-limited.Done():
-		err = limited.Err()
-	}
+	err := fn(limited, d.Pool)
 	d.config.Metrics.Called(name, time.Since(began), err)
 	if ctx.Err() != nil && err != nil {
 		return err

@@ -27,15 +27,8 @@
 // flush instead of two, and nobody is notified. They do so only if the worker does the
 // flow as a whole, without limits and delays. If that fails, the run is started alone.
 //
-// Workers of one pool share their connections, and make their calls together: there are
-// two counters for reports and one for claims, as many as one busy worker has, and each
-// makes one call at a time, unless calls take long. Who comes meanwhile is served by the
-// next, with all others who wait. Slots and results are taken only then, so that a call
-// carries what has come together until it is made. Workers that serve the same are one
-// claim, whose tasks go round among them; those that differ claim in one transaction. A
-// call that fails is repeated by each for itself, so that what the database refuses to
-// one harms no other; a worker that stops leaves the others alone. All other calls take
-// turns.
+// Each worker has a few connections of its own, which are not its pool's. One worker
+// with many handlers costs the database less than many with few: its calls carry more.
 //
 // A worker without work makes a heartbeat every 1.5 s, which also says whether there
 // is something to recover or to start, and looks for work itself every 2 s. With work,
@@ -58,23 +51,9 @@
 //
 // # What was tried for speed
 //
-//   - Connections of each worker's own: 16 workers of 64 handlers in one process opened
-//     60 and did a job in 256 µs of the database's time, one worker of 1024 in 80. Of
-//     a connection's first claim and report, 20 to 30 ms are planning. Shared, with
-//     turns: 5 connections and 150 µs, 0.56 instead of 0.39 of the rate of one.
-//   - Slots and results are taken in the turn and not before, and of a worker only one
-//     waits for it: calls carry 60 tasks of 64 instead of 20, 800 reports and 450
-//     claims became 330 reports that claim along. 105 µs, 0.78.
-//   - The flows are checked on the connections that are used later, as soon as
-//     notifications are known to arrive, instead of on others before: 8 connections
-//     less for 16 workers.
-//   - Rejected then: two or four turns instead of three. No difference that could be
-//     seen, and three is what one busy worker makes.
-//   - Rejected: one reporter instead of two while calls wait for each other. 285 reports
-//     instead of 337, and no gain that was more than the noise.
-//   - Rejected: claims that begin behind the newest message that any worker of the pool
-//     has claimed, and look at older ones every 100 ms or if there are not enough. It
-//     spares passing over what is in hand, but no gain was more than the noise.
+//   - Withdrawn: workers of one process that share their connections and make their calls
+//     together. 16 workers of 64 handlers in one process did 0.39 of the rate of one of
+//     1024 each for itself, and 0.9 to 1.0 so; but nobody needs 16 in one process.
 //   - A try is one goroutine and a timer, not two goroutines that wait for each other; a
 //     claim is read without reflection: 17 to 11 µs of the worker's time a job.
 //   - The context of a try is made when its handler asks for it, and handlers that do
@@ -88,20 +67,6 @@
 //     for each; one object of 21 less, and no gain. Rejected: an encoder of our own for
 //     text[], which boxes no strings: 2260 bytes, and 0.8 µs of client's time a job that
 //     did not show in the rate; pgx's is good enough.
-//   - Reports and claims of several workers are one call, where each had made its own of
-//     60 tasks or fewer, and had waited for its turn: 77 to 67 µs of the database's time
-//     a job, and 0.78 to 0.89 of the rate of one worker (0.90 to 0.98 in other runs).
-//     60,000 jobs are 420 calls over 6 connections, of one worker 290 over 4. One worker
-//     alone costs what it did.
-//   - Soon after a call for several, a worker that finds its counter free waits a
-//     millisecond for the others, instead of making a call for 40 tasks just before them:
-//     0.89 to 0.93 and 0.96.
-//   - A call names each worker once, with how many of its reports and slots they are, and
-//     their reports are gathered in one place: for 16 workers 2770 to 1950 bytes of
-//     garbage a job, one has 1710; 0.87 to 0.90 of the rate of one became 0.90 to 0.98.
-//   - What else they ask has two turns instead of three, which is a connection less that
-//     has plans to make when they begin: 1.00 to 1.03 beside 0.92. At other times it was
-//     0.83 to 0.99, by whose database autovacuum fell into; over minutes 0.94 to 1.05.
 //   - From start to handler on an idle system it took 2.1 to 2.6 ms: 1.45 the start, 0.02
 //     the notification, 0.04 waking the claimer, 0.97 the claim, 0.07 until the handler.
 //     It is processors and caches that have gone cold: in a row, a start takes 0.45

@@ -46,7 +46,7 @@ func (s *session) Offer(flow string) *eager.Claim {
 	var tasks []*task
 	return &eager.Claim{
 		SQL:   claimSQL,
-		Args:  claimArgs([]string{s.id.String()}, []int32{1}, deal{[]string{flow}, []int32{int32(a.free)}}, nil, true),
+		Args:  claimArgs(s.id, ask{deal: deal{[]string{flow}, []int32{int32(a.free)}}}, true),
 		Limit: least,
 		Alive: s.hard,
 		Read: func(r pgx.Rows) (err error) {
@@ -58,7 +58,7 @@ func (s *session) Offer(flow string) *eager.Claim {
 			if err != nil {
 				tasks = nil
 			}
-			s.claimedWith(a, answer{tasks: tasks}, err == nil || !pgerr.Transient(err))
+			s.claimedWith(a, tasks, err == nil || !pgerr.Transient(err))
 		},
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
 
 // How long calls may take.
@@ -47,11 +48,9 @@ type engineCalls struct {
 
 // verify is not observed: whoever calls it does that.
 func (d *engineCalls) verify(ctx context.Context) error {
-	ctx, done := d.inTurn(ctx)
-	defer done()
 	ctx, cancel := context.WithTimeout(ctx, claimCall)
 	defer cancel()
-	return engine.Check(ctx, d.own)
+	return engine.Check(ctx, d.Pool)
 }
 
 func (d *engineCalls) maxPoll() time.Duration { return 2 * time.Second }
@@ -82,9 +81,94 @@ func (l *limit) learn(began time.Time, had time.Duration, err error) {
 	}
 }
 
+func (d *engineCalls) claimsAlong() bool { return true }
+
 // A start goes over the program's connections, as they are. Behind a pooler it could
 // not be prepared with what goes with it.
-func (d *engineCalls) claimsEagerly() bool { return d.key.prepared && !d.strict.Load() }
+func (d *engineCalls) claimsEagerly() bool { return d.prepared && !d.strict.Load() }
+
+const claimSQL = `
+SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from,
+       scheduled_at, headers, waited
+FROM flowc.claim($1::text::uuid, $2, $3, $4, $5)`
+
+// claimArgs are the arguments of claimSQL. With wake, others are woken for what it leaves.
+func claimArgs(id uuid.UUID, a ask, wake bool) []any {
+	return []any{id.String(), a.names, a.limits, notNil(a.except), wake}
+}
+
+// readClaimed reads what claimSQL gives.
+func readClaimed(rows pgx.Rows) (tasks []*task, err error) {
+	var c claimed
+	_, err = pgx.ForEachRow(rows, []any{
+		(*slug)(&c.Flow), &c.RunID, (*slug)(&c.Step), &c.Index, &c.MessageID, &c.Attempt, &c.Tries, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
+		&c.ScheduledAt, &c.Headers, &c.Waited,
+	}, func() error {
+		tasks = append(tasks, &task{claimed: c})
+		return nil
+	})
+	return tasks, err
+}
+
+// A slug is a name that mostly is the one of the row before, and then not made anew.
+type slug string
+
+func (s *slug) ScanBytes(text []byte) error {
+	if string(*s) != string(text) {
+		*s = slug(text)
+	}
+	return nil
+}
+
+func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, a ask) (tasks []*task, err error) {
+	began, limit := time.Now(), d.claims.get()
+	err = d.call(ctx, "claim", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
+		rows, err := pool.Query(ctx, claimSQL, claimArgs(id, a, true)...)
+		if err != nil {
+			return err
+		}
+		tasks, err = readClaimed(rows)
+		return err
+	})
+	d.claims.learn(began, limit, err)
+	return tasks, err
+}
+
+const finishSQL = `
+SELECT n, accepted, task_status, retry_in
+FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+
+// finishArgs are the arguments of finishSQL. With quiet, nobody is woken for what the
+// reports make work of.
+func finishArgs(id uuid.UUID, r report, quiet bool) []any {
+	args := []any{id.String(), r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays, quiet}
+	if !slices.ContainsFunc(r.outcomes, func(outcome string) bool { return outcome != try.Completed }) {
+		args[6], args[8], args[9] = nil, nil, nil // what is usual need not be said
+	}
+	return args
+}
+
+func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *ask) (a answer, err error) {
+	quiet := next != nil && next.quiet
+	// Statements that are sent together are one transaction, and one round trip.
+	var batch pgx.Batch
+	batch.Queue(finishSQL, finishArgs(id, r, quiet)...).Query(func(rows pgx.Rows) (err error) {
+		a.verdicts, err = pgx.CollectRows(rows, pgx.RowToStructByPos[verdict])
+		return err
+	})
+	if next != nil {
+		batch.Queue(claimSQL, claimArgs(id, *next, quiet)...).Query(func(rows pgx.Rows) (err error) {
+			a.tasks, err = readClaimed(rows)
+			return err
+		})
+	}
+	began, limit := time.Now(), d.reports.get()
+	err = d.call(ctx, "finish", limit+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) error {
+		return pool.SendBatch(ctx, &batch).Close()
+	})
+	d.reports.learn(began, limit, err)
+	return a, err
+}
 
 func (d *engineCalls) release(ctx context.Context, id uuid.UUID, tasks []*task) error {
 	flows, messages, attempts := keys(tasks)

@@ -345,7 +345,7 @@ func TestTakeOver(t *testing.T) {
 	require.NoError(t, err)
 	started, err := flow.Start(ctx, pool, 0)
 	require.NoError(t, err)
-	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM flowc.claim('{11111111-1111-1111-1111-111111111111}', '{work}', '{1}')`))
+	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM flowc.claim('11111111-1111-1111-1111-111111111111', '{work}', '{1}')`))
 
 	var attempt atomic.Int64
 	run(t, pool, worker.Config{}, serve(flow, func(ctx context.Context, _ int) (string, error) {

@@ -54,11 +54,11 @@ func (s *session) searched() bool {
 }
 
 // accept takes in hand what a claim brought that began at a time.
-func (s *session) accept(d deal, a answer, began time.Time) []*task {
-	s.stats.claimed.Add(int64(len(a.tasks)))
+func (s *session) accept(d deal, tasks []*task, began time.Time) {
+	s.stats.claimed.Add(int64(len(tasks)))
 	got := map[string]int{}
 	var lag time.Duration
-	for _, t := range a.tasks {
+	for _, t := range tasks {
 		t.served = s.services[t.Flow].steps[t.Step]
 		// The lease began after the claim did: the deadline is never behind it.
 		t.begin(s.tries, began.Add(time.Duration(t.Timeout)*time.Second))
@@ -70,13 +70,9 @@ func (s *session) accept(d deal, a answer, began time.Time) []*task {
 		got[s.lanes.of(t.claimed)]++
 	}
 	s.health.lag.Store(int64(lag))
-	if a.got != nil {
-		d, got = a.dealt, a.got // what others asked for tells of the lanes, too
-	}
 	s.intake.mu.Lock()
 	defer s.intake.mu.Unlock()
 	s.intake.shares.filled(d, got)
-	return a.tasks
 }
 
 // dispatch starts the handlers. Tasks that need more than the claim gave wait
@@ -165,10 +161,10 @@ type along struct {
 }
 
 // claimWith takes the free slots for a claim that goes with a report of these
-// results. It is nil if the claimer is to see to them: if there are no
-// results, no slots, or limits, of which two claims at once could take too much.
+// results. It is nil if the claimer is to see to them: if there are many results, no
+// slots, or limits, of which two claims at once could take too much.
 func (s *session) claimWith(results []result) *along {
-	if len(results) == 0 || s.lanes.limited() {
+	if len(results) > claimAlong || s.lanes.limited() || !s.db.claimsAlong() {
 		return nil
 	}
 	free := s.takeSlots(s.config.Concurrency)
@@ -181,7 +177,7 @@ func (s *session) claimWith(results []result) *along {
 	}
 	a := &along{free: free, began: time.Now()}
 	a.deal = s.deal(free)
-	a.except, a.kind = s.lanes.except, s.lanes.kind
+	a.except = s.lanes.except
 	a.quiet = len(a.except) == 0
 	asked := map[string]bool{}
 	for _, name := range a.names {
@@ -194,7 +190,7 @@ func (s *session) claimWith(results []result) *along {
 }
 
 // claimedWith takes what the claim brought; ok is false if nobody knows what.
-func (s *session) claimedWith(a *along, got answer, ok bool) {
+func (s *session) claimedWith(a *along, tasks []*task, ok bool) {
 	defer s.endAlong()
 	if !ok {
 		s.lostClaim()
@@ -202,7 +198,7 @@ func (s *session) claimedWith(a *along, got answer, ok bool) {
 		s.nudge()
 		return
 	}
-	tasks := s.accept(a.deal, got, a.began)
+	s.accept(a.deal, tasks, a.began)
 	s.giveSlots(a.free - len(tasks))
 	if !s.enter() {
 		return // they are in hand, and given back with what is left there

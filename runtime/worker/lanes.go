@@ -20,7 +20,6 @@ type lanes struct {
 	ofStep map[string]string // the lane of a step, flow.step, if it has its own
 	limits map[string]int    // of flows
 	except []string          // steps that are not claimed with their flows
-	kind   string            // what workers have in common that can do each other's tasks
 
 	mu   sync.Mutex
 	busy map[string]int // by lane, and by flow
@@ -58,12 +57,6 @@ func (l *lanes) add(flow string, all, served []string, limit func(step string) i
 func (l *lanes) sort() {
 	slices.SortFunc(l.all, func(a, b lane) int { return strings.Compare(a.name, b.name) })
 	slices.Sort(l.except)
-	if !l.limited() {
-		for _, lane := range l.all {
-			l.kind += lane.name + " "
-		}
-		l.kind += "- " + strings.Join(l.except, " ")
-	}
 }
 
 // of is the lane that a task came through.

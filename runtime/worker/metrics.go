@@ -25,8 +25,7 @@ type Metrics interface {
 	TryEnded(task runtime.Task, outcome Outcome, took time.Duration)
 	// Woke is called when a worker that found nothing to do looks again.
 	Woke(by Waking)
-	// Called is called after each call to the database. One that several workers of
-	// the process made together is told to each.
+	// Called is called after each call to the database.
 	Called(name string, took time.Duration, err error)
 }
 

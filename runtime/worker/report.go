@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 	"github.com/flowc-dev/flowc/runtime/internal/try"
@@ -15,58 +14,25 @@ import (
 const (
 	maxReports     = 1000
 	maxReportBytes = 16 << 20
-	// apartTime is how long a worker reports without others when it had a result that
-	// the database refuses: more may follow, and each makes a whole call fail.
-	apartTime = 10 * time.Second
 )
-
-// A reporter hands results to the database. It is one goroutine.
-type reporter struct {
-	*session
-	number int
-	next   []result  // read from the channel, and not reported yet
-	apart  time.Time // until when it reports without others
-}
 
 // report reports results, as many at once as there are, until there will be no more.
 // While the database is away it holds what it has. When ctx ends it gives up; it
 // returns how many results were not reported.
-func (r *reporter) report(ctx context.Context) (unreported int) {
-	results, line := r.results[r.number], &r.lines[r.number]
+func (s *session) report(ctx context.Context, results <-chan result) (unreported int) {
+	var next []result // read from the channel, and not reported yet
 	for {
-		if len(r.next) == 0 {
+		if len(next) == 0 {
 			first, more := <-results
 			if !more {
 				return unreported
 			}
-			r.next = append(r.next, first)
+			next = append(next, first)
 		}
-		var b batch
-		var next *along
-		line.Lock()
-		got, err := r.db.finish(ctx, r.id, r.number, order{
-			alone: time.Now().Before(r.apart),
-			results: func(rep *report, space space) (int, bool) {
-				r.next = waiting(r.next, results)
-				some := cut(r.next, space)
-				if len(some) == 0 {
-					return 0, false
-				}
-				b, r.next = batchOf(some), r.next[len(some):]
-				line.Unlock()
-				return rep.add(b.finished), true
-			},
-			claim: func() *ask {
-				if next = r.claimWith(b.finished); next == nil {
-					return nil
-				}
-				return &next.ask
-			},
-		})
-		if next != nil {
-			r.claimedWith(next, got, err == nil)
-		}
-		unreported += r.reported(ctx, b, got, err, next != nil)
+		next = waiting(next, results)
+		some := cut(next)
+		next = next[len(some):]
+		unreported += s.reportBatch(ctx, batchOf(some))
 	}
 }
 
@@ -95,12 +61,12 @@ func waiting(next []result, results <-chan result) []result {
 	return next
 }
 
-// cut is the part of the results for which a call has space.
-func cut(results []result, space space) []result {
+// cut is the part of the results that one call carries.
+func cut(results []result) []result {
 	size := 0
 	for i, r := range results {
 		size += len(r.Output) + len(r.Err)
-		if i == space.results || size > space.bytes && (i > 0 || !space.first) {
+		if i == maxReports || size > maxReportBytes && i > 0 {
 			return results[:i]
 		}
 	}
@@ -131,20 +97,30 @@ func batchOf(results []result) batch {
 	return b
 }
 
-// reported is for a batch whose report has ended so: it sees to what is left to do,
-// and takes the batch out of the worker's hand. It returns how many results could not
-// be reported before ctx ended.
-func (r *reporter) reported(ctx context.Context, b batch, got answer, err error, claimed bool) (unreported int) {
+// reportBatch reports a batch and takes it out of the worker's hand. A small report
+// claims along. It returns how many results could not be reported before ctx ended.
+func (s *session) reportBatch(ctx context.Context, b batch) (unreported int) {
 	for _, one := range b.lost {
-		r.lost(one)
+		s.lost(one)
 	}
-	unreported = r.finish(ctx, b.finished, got, err)
-	if len(b.finished) > 0 && (err != nil || !claimed) {
-		r.nudge() // what was finished may have made work
+	if len(b.finished) > 0 {
+		var next *ask
+		along := s.claimWith(b.finished)
+		if along != nil {
+			next = &along.ask
+		}
+		got, err := s.db.finish(ctx, s.id, reportOf(b.finished), next)
+		if along != nil {
+			s.claimedWith(along, got.tasks, err == nil)
+		}
+		unreported = s.finish(ctx, b.finished, got, err)
+		if err != nil || along == nil {
+			s.nudge() // what was finished may have made work
+		}
 	}
-	r.giveBack(ctx, b.released)
+	s.giveBack(ctx, b.released)
 	for _, one := range b.all {
-		r.hand.remove(one.task)
+		s.hand.remove(one.task)
 	}
 	return unreported
 }
@@ -173,63 +149,55 @@ func (s *session) giveBack(ctx context.Context, released []result) {
 	}
 }
 
-// finish is for results whose report has ended so. If it failed, it is repeated,
-// without what others had to report. One that the database refuses does not harm the
-// others: they are then reported one by one.
-func (r *reporter) finish(ctx context.Context, results []result, got answer, err error) (unreported int) {
-	if len(results) == 0 {
-		return 0
-	}
+// finish is for results whose report has ended so. If it failed, it is repeated. One
+// that the database refuses does not harm the others: they are then reported one by one.
+func (s *session) finish(ctx context.Context, results []result, got answer, err error) (unreported int) {
 	repeated := false
 	if err != nil {
 		failure := err
-		if got.shared && !pgerr.Transient(err) {
-			failure = nil // it may be for somebody else's
-		}
-		err = r.db.patiently(ctx, func() (err error) {
+		err = s.db.patiently(ctx, func() (err error) {
 			if err, failure = failure, nil; err != nil {
 				return err
 			}
 			repeated = true
-			got, err = r.alone(ctx, results...)
+			got, err = s.reportOnly(ctx, results...)
 			return err
 		})
 	}
 	switch {
 	case err == nil:
-		r.note(results, got.verdicts, repeated)
+		s.note(results, got.verdicts, repeated)
 		return 0
 	case ctx.Err() != nil:
 		return len(results)
 	case len(results) > 1:
 		for _, one := range results {
-			got, err := r.alone(ctx, one)
-			unreported += r.finish(ctx, []result{one}, got, err)
+			got, err := s.reportOnly(ctx, one)
+			unreported += s.finish(ctx, []result{one}, got, err)
 		}
 		return unreported
 	}
 	one := results[0]
 	if one.Outcome == try.Permanent {
-		r.log.LogAttrs(ctx, slog.LevelError, "the task's result could not be reported", append(one.task.attrs(), slog.String("error", err.Error()))...)
+		s.log.LogAttrs(ctx, slog.LevelError, "the task's result could not be reported", append(one.task.attrs(), slog.String("error", err.Error()))...)
 		return 1
 	}
-	r.apart = time.Now().Add(apartTime)
 	what := "what came of the task cannot be recorded"
 	if pgerr.Unstorable(err) {
 		what = "the output cannot be stored"
 	}
 	one.Result = try.Result{Outcome: try.Permanent, Err: try.ErrorText(fmt.Errorf("flowc: %s: %w", what, err))}
-	got, err = r.alone(ctx, one)
-	return r.finish(ctx, []result{one}, got, err)
+	got, err = s.reportOnly(ctx, one)
+	return s.finish(ctx, []result{one}, got, err)
 }
 
-// alone makes a report of these results, and of nothing else.
-func (r *reporter) alone(ctx context.Context, results ...result) (answer, error) {
-	return r.db.finish(ctx, r.id, r.number, order{alone: true, results: func(rep *report, _ space) (int, bool) { return rep.add(results), true }})
+// reportOnly reports results without a claim.
+func (s *session) reportOnly(ctx context.Context, results ...result) (answer, error) {
+	return s.db.finish(ctx, s.id, reportOf(results), nil)
 }
 
-// add adds results to a report, and returns how many those are.
-func (rep *report) add(results []result) int {
+// reportOf is the report of these results.
+func reportOf(results []result) (rep report) {
 	rep.grow(len(results))
 	for i := range results {
 		r := &results[i]
@@ -249,10 +217,10 @@ func (rep *report) add(results []result) int {
 		}
 		rep.outputs, rep.errors, rep.delays = append(rep.outputs, output), append(rep.errors, err), append(rep.delays, delay)
 	}
-	return len(results)
+	return rep
 }
 
-// grow makes room for n more results at once.
+// grow makes room for n results at once.
 func (rep *report) grow(n int) {
 	rep.runs, rep.steps, rep.indexes = slices.Grow(rep.runs, n), slices.Grow(rep.steps, n), slices.Grow(rep.indexes, n)
 	rep.messages, rep.attempts = slices.Grow(rep.messages, n), slices.Grow(rep.attempts, n)

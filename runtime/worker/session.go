@@ -35,7 +35,6 @@ type session struct {
 	work     *listen.Subscription
 	hand     *hand
 	intake   intake
-	lines    [reporters]sync.Mutex // each held by a reporter that waits for its turn
 	values   *values
 
 	slots   chan struct{} // a token for each free slot
@@ -144,7 +143,7 @@ func (s *session) run(ctx context.Context) error {
 	reporting, giveUp := context.WithCancel(hard)
 	defer giveUp()
 	for n := range s.results {
-		go func() { reported <- (&reporter{session: s, number: n}).report(reporting) }()
+		go func() { reported <- s.report(reporting, s.results[n]) }()
 	}
 
 	reticent := s.beEager()

@@ -1,7 +1,5 @@
 package worker
 
-import "slices"
-
 // shares deals free slots to lanes, so that a flow with much to do cannot keep
 // others waiting: half of the slots look for work in lanes that had none, one
 // after the other; the rest goes in equal parts to those that had more than they
@@ -25,27 +23,6 @@ func newShares(lanes []lane) *shares {
 type deal struct {
 	names  []string
 	limits []int32
-}
-
-// total is how many tasks that is at most.
-func (d deal) total() (n int) {
-	for _, limit := range d.limits {
-		n += int(limit)
-	}
-	return n
-}
-
-// with is what both want.
-func (d deal) with(other deal) deal {
-	sum := deal{slices.Clone(d.names), slices.Clone(d.limits)}
-	for i, name := range other.names {
-		if at := slices.Index(sum.names, name); at >= 0 {
-			sum.limits[at] += other.limits[i]
-			continue
-		}
-		sum.names, sum.limits = append(sum.names, name), append(sum.limits, other.limits[i])
-	}
-	return sum
 }
 
 // deal deals free slots, as far as there is room.

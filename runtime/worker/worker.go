@@ -81,10 +81,9 @@ type served struct {
 }
 
 // New makes a worker for the given services. It takes from the pool only how to
-// connect: the workers of a pool have connections of their own, and one that listens,
-// so that handlers which use up the pool cannot make them look dead. There are about
-// four, however many workers share them; if the database is slow or far away, up to
-// eight a worker.
+// connect: a worker has connections of its own, mostly four and at most eight, and the
+// workers of a pool share one that listens, so that handlers which use up the pool
+// cannot make them look dead.
 //
 // Everything that is wrong with the configuration or the services is in the
 // error; the database is not touched.

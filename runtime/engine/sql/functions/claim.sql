@@ -8,31 +8,24 @@
 -- claims them by themselves. `waited` is for how many seconds a task could have
 -- been claimed, NULL for one that was taken over. Of a flow that
 -- is paused there is nothing.
--- What there is goes round among the owners, of whom the i-th gets shares[i] at most;
--- `owner` is the place of a task's. Without shares, all is for the first.
 -- With `wake`, others are woken if there may be more than was claimed.
 --
 -- Locks are not waited for: a task that somebody holds is passed over.
 create or replace function flowc.claim(
-  owners uuid[], flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, shares int[] default '{1}')
+  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision, scheduled_at timestamptz, owner int)
+  headers jsonb, waited double precision, scheduled_at timestamptz)
 language plpgsql as $$
 #variable_conflict use_column
 declare
   at_once timestamptz := clock_timestamp();
-  dealt   int[] := '{1}'; -- whose each is, and again from the first
   claimed int;
 begin
-  if cardinality(claim.shares) > 1 then
-    dealt := array(
-      select u.owner from unnest(claim.shares) with ordinality u(share, owner) cross join lateral generate_series(1, u.share) n order by n, u.owner);
-  end if;
   return query
     with held as materialized (
-      select t.place, s.*, dealt[1 + (row_number() over () - 1) % cardinality(dealt)] as owner, t.status <> 'queued' as again,
+      select t.place, s.*, t.status <> 'queued' as again,
              case t.status when 'queued' then t.visible_at end as due,
              t.status = 'queued' or flowc.take_over(t.place, at_once) as free
       from (
@@ -57,13 +50,13 @@ begin
         where o.flow_slug = t.flow_slug and o.step_slug = t.step_slug and f.flow_slug = t.flow_slug offset 0) s),
     begun as (
       update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.owners[h.owner],
+      set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.worker_id,
           visible_at = at_once + make_interval(secs => h.timeout + 2.0::double precision), read_count = t.read_count + 1,
           requeued_count = t.requeued_count + h.again::int, last_requeued_at = case when h.again then at_once else t.last_requeued_at end
       from held h
       where t.ctid = h.place and h.free
       returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.requeued_count, t.queued_at,
-                h.owner, h.due, h.step_type, h.deps_count, h.max_attempts, h.base_delay, h.timeout)
+                h.due, h.step_type, h.deps_count, h.max_attempts, h.base_delay, h.timeout)
     select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.attempts_count - t.requeued_count,
            t.max_attempts, t.base_delay, t.timeout, t.queued_at,
            case when t.step_type = 'map' then case when not e.large then e.elements -> t.task_index end
@@ -80,8 +73,7 @@ begin
            -- Most databases have no headers and no ticks: that is looked at once.
            case when (select exists (select from flowc.headers)) then (select h.headers from flowc.headers h where h.run_id = t.run_id) end,
            extract(epoch from at_once - t.due)::double precision,
-           case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
-           t.owner
+           case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end
     from begun t
     left join lateral (
       -- Large is what is not stored in the row itself, or was compressed a lot for it.

@@ -13,20 +13,18 @@ begin
   perform from pgflow.runs o where o.run_id = any (lock_runs.run_ids) order by o.run_id for update;
 end $$;
 
--- Reports any number of tasks of any workers, in one transaction. A report counts
--- if its task is started, in a step and a run that are, and still belongs to its
--- worker: message, attempt and worker must be those of the claim. The first shares[1]
--- reports are the first worker's, and so on; without shares, all are. Outcomes are
--- 'completed' with an output; 'failed' with an error, tried again while there are tries left, after
+-- Reports any number of a worker's tasks, in one transaction. A report counts if its
+-- task is started, in a step and a run that are, and still belongs to the worker:
+-- message, attempt and worker must be those of the claim. Outcomes are 'completed' with
+-- an output; 'failed' with an error, tried again while there are tries left, after
 -- delays[i] seconds if given; 'permanent' with an error; 'skipped' with a reason.
 -- Without outcomes, all are completed.
 -- Gives back, for each report that did not simply complete, what became of it.
 -- A quiet report wakes nobody: a claim follows in the same transaction, which takes
 -- what it made, or wakes others for what it leaves.
 create or replace function flowc.finish(
-  worker_ids uuid[], run_ids uuid[], step_slugs text[], task_indexes int[], message_ids bigint[], attempts int[],
-  outcomes text[], outputs jsonb[], errors text[], delays double precision[], quiet boolean default false,
-  shares int[] default null)
+  worker_id uuid, run_ids uuid[], step_slugs text[], task_indexes int[], message_ids bigint[], attempts int[],
+  outcomes text[], outputs jsonb[], errors text[], delays double precision[], quiet boolean default false)
 returns table (n int, accepted boolean, task_status text, retry_in double precision)
 language plpgsql as $$
 #variable_conflict use_column
@@ -36,8 +34,6 @@ declare
   alive    boolean; -- whether none of the runs has failed
   done     int;
   places   int[];
-  workers  uuid[] := array_fill(finish.worker_ids[1], array[coalesce(cardinality(finish.run_ids), 0)]);
-  mine     uuid[];
   runs     uuid[];
   steps    text[];
   indexes  int[];
@@ -53,40 +49,34 @@ begin
   if finish.quiet then
     perform set_config('flowc.quiet', 'on', true);
   end if;
-  if finish.shares is not null then
-    workers := array(
-      select u.id from unnest(finish.worker_ids, finish.shares) with ordinality u(id, share, n)
-      cross join lateral generate_series(1, u.share) order by u.n);
-  end if;
   perform flowc.require_readable(finish.outputs);
   select count(*) = cardinality(finish.run_ids), not bool_or(r.status = 'failed') into apart, alive
   from (select o.status from pgflow.runs o where o.run_id = any (finish.run_ids) order by o.run_id for update) r;
 
   if whole then
     runs := finish.run_ids; steps := finish.step_slugs; indexes := finish.task_indexes;
-    mine := workers; messages := finish.message_ids; tries := finish.attempts; results := finish.outputs;
+    messages := finish.message_ids; tries := finish.attempts; results := finish.outputs;
   else
-    select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.attempt),
-           array_agg(u.worker_id), array_agg(u.output)
-    into runs, steps, indexes, messages, tries, mine, results
-    from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, workers, finish.outputs, finish.outcomes)
-      u(run_id, step_slug, task_index, message_id, attempt, worker_id, output, outcome)
+    select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.attempt), array_agg(u.output)
+    into runs, steps, indexes, messages, tries, results
+    from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outputs, finish.outcomes)
+      u(run_id, step_slug, task_index, message_id, attempt, output, outcome)
     where u.outcome = 'completed';
   end if;
   if runs is not null then
     if apart then
-      done := flowc.complete_turn(runs, steps, indexes, results, messages, tries, mine, alive);
+      done := flowc.complete_turn(runs, steps, indexes, results, messages, tries, finish.worker_id, alive);
     else
-      done := flowc.complete_tasks(runs, steps, indexes, results, messages, tries, mine, alive);
+      done := flowc.complete_tasks(runs, steps, indexes, results, messages, tries, finish.worker_id, alive);
     end if;
     if done < cardinality(runs) then
       return query -- an output that had to be an array and is none counts as a failure
         select u.n::int, coalesce(t.status = 'failed' and t.error_message like '[TYPE_VIOLATION]%', false), t.status, null::double precision
-        from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, workers, finish.outcomes)
-          with ordinality u(run_id, step_slug, task_index, message_id, attempt, worker_id, outcome, n)
+        from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outcomes)
+          with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, n)
         left join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
         where coalesce(u.outcome, 'completed') = 'completed'
-          and (t.status, t.message_id, t.attempts_count, t.last_worker_id) is distinct from ('completed', u.message_id, u.attempt, u.worker_id);
+          and (t.status, t.message_id, t.attempts_count, t.last_worker_id) is distinct from ('completed', u.message_id, u.attempt, finish.worker_id);
     end if;
   end if;
   if whole then
@@ -94,17 +84,17 @@ begin
   end if;
 
   select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.attempt),
-         array_agg(u.worker_id), array_agg(u.outcome), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
-  into runs, steps, indexes, messages, tries, mine, kinds, causes, waits, places
-  from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, workers,
+         array_agg(u.outcome), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
+  into runs, steps, indexes, messages, tries, kinds, causes, waits, places
+  from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts,
               finish.outcomes, finish.errors, finish.delays)
-    with ordinality u(run_id, step_slug, task_index, message_id, attempt, worker_id, outcome, error, delay, n)
+    with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, error, delay, n)
   where u.outcome <> 'completed';
   if runs is null then
     return;
   end if;
   select array_agg(f.n), array_agg(f.task_status), array_agg(f.retry_in) into failed, states, waits
-  from flowc.fail_tasks(runs, steps, indexes, kinds, causes, waits, messages, tries, mine) f;
+  from flowc.fail_tasks(runs, steps, indexes, kinds, causes, waits, messages, tries, finish.worker_id) f;
   return query
     select places[f.n], true, f.task_status, f.retry_in from unnest(failed, states, waits) f(n, task_status, retry_in);
   return query
@@ -114,12 +104,12 @@ begin
     where u.n <> all (coalesce(failed, '{}'));
 end $$;
 
--- Completes tasks that are their workers' and says how many it did. Different steps
+-- Completes tasks that are the worker's and says how many it did. Different steps
 -- of one run go one after the other, as if they had been reported so, where that makes
 -- a difference: conditions and maps look at what other steps have done.
 create or replace function flowc.complete_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[],
-  message_ids bigint[], attempts int[], worker_ids uuid[], alive boolean) returns int
+  message_ids bigint[], attempts int[], worker_id uuid, alive boolean) returns int
 language plpgsql as $$
 declare
   turn record;
@@ -133,27 +123,27 @@ begin
           and (o.step_type = 'map' or o.required_input_pattern is not null or o.forbidden_input_pattern is not null) offset 0) s)
     or not exists (
       select from unnest(run_ids, step_slugs) u(run_id, step_slug) group by u.run_id having min(u.step_slug) <> max(u.step_slug)) then
-    return flowc.complete_turn(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_ids, alive);
+    return flowc.complete_turn(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_id, alive);
   end if;
   for turn in
     select array_agg(o.run_id) as runs, array_agg(o.step_slug) as steps, array_agg(o.task_index) as indexes,
-           array_agg(o.output) as outputs, array_agg(o.message_id) as messages, array_agg(o.attempt) as tries, array_agg(o.worker_id) as workers
+           array_agg(o.output) as outputs, array_agg(o.message_id) as messages, array_agg(o.attempt) as tries
     from (select f.*, dense_rank() over (partition by f.run_id order by f.first) as turn
           from (select u.*, min(u.n) over (partition by u.run_id, u.step_slug) as first
-                from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_ids)
-                  with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, worker_id, n)) f) o
+                from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
+                  with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)) f) o
     group by o.turn order by o.turn
   loop
-    done := done + flowc.complete_turn(turn.runs, turn.steps, turn.indexes, turn.outputs, turn.messages, turn.tries, turn.workers);
+    done := done + flowc.complete_turn(turn.runs, turn.steps, turn.indexes, turn.outputs, turn.messages, turn.tries, worker_id);
   end loop;
   return done;
 end $$;
 
--- One turn of complete_tasks; without worker_ids, whosever the tasks are. With `alive`,
+-- One turn of complete_tasks; without worker_id, whosever the tasks are. With `alive`,
 -- none of the runs has failed, which is not looked at then. The states are found once:
 -- nobody else changes them while we hold the runs.
 create or replace function flowc.complete_turn(
-  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_ids uuid[],
+  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_id uuid,
   alive boolean default false) returns int
 language plpgsql as $$
 declare
@@ -172,8 +162,8 @@ begin
     from (
       select k.* from (
         select u.*, st.place, st.flow_slug, s.step_type, s.leads, s.feeds_map
-        from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_ids)
-          with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, worker_id, n)
+        from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
+          with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)
         cross join lateral (
           select o.ctid as place, o.flow_slug, o.step_slug from pgflow.step_states o
           where o.run_id = u.run_id and o.step_slug = u.step_slug and o.status = 'started' offset 0) st
@@ -191,8 +181,8 @@ begin
         and (not k.feeds_map or coalesce(jsonb_typeof(k.output), '') = 'array' or not flowc.map_waits(k.flow_slug, k.run_id, k.step_slug))
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
-      and (complete_turn.worker_ids is null
-           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = u.worker_id)
+      and (complete_turn.worker_id is null
+           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = complete_turn.worker_id)
     returning u.n, u.place, u.step_type, u.leads, t.output),
   counted as (
     select d.place, d.leads, d.n, 1 as tasks, d.output, false as map
@@ -239,7 +229,7 @@ begin
     end if;
   end if;
   if finished < cardinality(run_ids) then
-    perform flowc.fail_type_violations(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_ids);
+    perform flowc.fail_type_violations(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_id);
     perform flowc.archive_late(run_ids, step_slugs, task_indexes);
   end if;
   return finished;
@@ -262,7 +252,7 @@ end $$;
 -- Fails the started tasks among these whose output should have been an array,
 -- and with each its step and its run, whatever when_exhausted says.
 create or replace function flowc.fail_type_violations(
-  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_ids uuid[]) returns void
+  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_id uuid) returns void
 language plpgsql as $$
 declare
   runs   uuid[];
@@ -275,15 +265,15 @@ begin
         error_message = format('[TYPE_VIOLATION] Produced %s instead of array', coalesce(jsonb_typeof(u.output), 'null'))
     from (
       select u.*
-      from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_ids)
-        u(run_id, step_slug, task_index, output, message_id, attempt, worker_id)
+      from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
+        u(run_id, step_slug, task_index, output, message_id, attempt)
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started'
       join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
       where coalesce(jsonb_typeof(u.output), '') <> 'array' and flowc.map_waits(st.flow_slug, u.run_id, u.step_slug)
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
-      and (fail_type_violations.worker_ids is null
-           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = u.worker_id)
+      and (fail_type_violations.worker_id is null
+           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_type_violations.worker_id)
     returning t.flow_slug, t.run_id, t.step_slug, t.output)
   select array_agg(f.run_id), array_agg(f.step_slug),
          array_agg(format('[TYPE_VIOLATION] Map step %s expects array input but dependency %s produced %s',
@@ -322,12 +312,12 @@ end $$;
 
 -- Fails tasks. First all that will be tried again, which concern nothing but
 -- themselves; then the exhausted ones, one of each run at a time, since the first
--- may be the end of the others. With messages, attempts and workers, only tasks
--- that are their workers' count. Gives back those that did; `n` is the place
+-- may be the end of the others. With messages, attempts and a worker, only tasks
+-- that are the worker's count. Gives back those that did; `n` is the place
 -- of a task in the arrays.
 create or replace function flowc.fail_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], outcomes text[], errors text[], delays double precision[],
-  message_ids bigint[] default null, attempts int[] default null, worker_ids uuid[] default null)
+  message_ids bigint[] default null, attempts int[] default null, worker_id uuid default null)
 returns table (n int, task_status text, retry_in double precision)
 language plpgsql as $$
 #variable_conflict use_column
@@ -348,8 +338,8 @@ begin
           secs => coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)))
     from (
       select u.*, o.started_at, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts, coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay
-      from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays, message_ids, attempts, worker_ids)
-        with ordinality u(run_id, step_slug, task_index, outcome, error, delay, message_id, attempt, worker_id, n)
+      from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays, message_ids, attempts)
+        with ordinality u(run_id, step_slug, task_index, outcome, error, delay, message_id, attempt, n)
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
       join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
       cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
@@ -359,8 +349,8 @@ begin
         where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index offset 0) o
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
-      and (fail_tasks.worker_ids is null
-           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = u.worker_id)
+      and (fail_tasks.worker_id is null
+           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_tasks.worker_id)
       and u.outcome = 'failed' and t.attempts_count - t.requeued_count < u.max_attempts
     returning u.n::int, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.last_worker_id, u.started_at, u.error,
               coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)) as delay),
@@ -372,11 +362,10 @@ begin
 
   for turn in
     select array_agg(o.n::int) as places, array_agg(o.run_id) as runs, array_agg(o.step_slug) as steps, array_agg(o.task_index) as indexes,
-           array_agg(o.outcome) as outcomes, array_agg(o.error) as errors, array_agg(o.message_id) as messages, array_agg(o.attempt) as attempts,
-           array_agg(o.worker_id) as workers
+           array_agg(o.outcome) as outcomes, array_agg(o.error) as errors, array_agg(o.message_id) as messages, array_agg(o.attempt) as attempts
     from (select u.*, row_number() over (partition by u.run_id order by u.n) as turn
-          from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, message_ids, attempts, worker_ids)
-            with ordinality u(run_id, step_slug, task_index, outcome, error, message_id, attempt, worker_id, n)
+          from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, message_ids, attempts)
+            with ordinality u(run_id, step_slug, task_index, outcome, error, message_id, attempt, n)
           where u.n <> all (coalesce(retried, '{}'))) o
     group by o.turn order by o.turn
   loop
@@ -387,15 +376,15 @@ begin
         select u.*, s.when_exhausted, case when u.outcome = 'skipped' and s.when_exhausted = 'fail' then format(
             'flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step', u.step_slug, u.error)
           else u.error end as cause
-        from unnest(turn.places, turn.runs, turn.steps, turn.indexes, turn.outcomes, turn.errors, turn.messages, turn.attempts, turn.workers)
-          u(n, run_id, step_slug, task_index, outcome, error, message_id, attempt, worker_id)
+        from unnest(turn.places, turn.runs, turn.steps, turn.indexes, turn.outcomes, turn.errors, turn.messages, turn.attempts)
+          u(n, run_id, step_slug, task_index, outcome, error, message_id, attempt)
         join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
         join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
         cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
         offset 0) u
       where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
-        and (fail_tasks.worker_ids is null
-             or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = u.worker_id)
+        and (fail_tasks.worker_id is null
+             or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_tasks.worker_id)
       returning u.n, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.last_worker_id, t.started_at,
                 u.cause, u.when_exhausted),
     recorded as (

@@ -30,7 +30,7 @@ func TestChaosThreeEnds(t *testing.T) {
 	require.NoError(t, err)
 	_, err = job.StartMany(a.ctx, a.pool, make([]number, runs))
 	require.NoError(t, err)
-	rows, err := a.pool.Query(a.ctx, `SELECT run_id::text, message_id FROM flowc.claim(ARRAY[$1::uuid], '{job}', ARRAY[$2::int])`, worker, runs)
+	rows, err := a.pool.Query(a.ctx, `SELECT run_id::text, message_id FROM flowc.claim($1::uuid, '{job}', ARRAY[$2::int])`, worker, runs)
 	require.NoError(t, err)
 	type claimed struct {
 		Run     string
@@ -44,7 +44,7 @@ func TestChaosThreeEnds(t *testing.T) {
 	report := func(c claimed, outcome string) (accepted bool, err error) {
 		var refused int
 		err = a.pool.QueryRow(a.ctx, `
-SELECT count(*) FILTER (WHERE NOT accepted) FROM flowc.finish(ARRAY[$1::uuid], ARRAY[$2::uuid], '{job}', '{0}', ARRAY[$3::bigint], '{1}', ARRAY[$4], '{1}', '{no}', '{null}')`,
+SELECT count(*) FILTER (WHERE NOT accepted) FROM flowc.finish($1::uuid, ARRAY[$2::uuid], '{job}', '{0}', ARRAY[$3::bigint], '{1}', ARRAY[$4], '{1}', '{no}', '{null}')`,
 			worker, c.Run, c.Message, outcome).Scan(&refused)
 		return refused == 0, err
 	}
