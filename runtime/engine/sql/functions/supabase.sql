@@ -1,5 +1,6 @@
 -- The functions of the contract that need the services of a hosted Supabase:
--- cron, net and vault. Without the service they say which one is missing.
+-- cron, net and vault. Without the service they say which one is missing. None is used
+-- that somebody else may have made in its place.
 
 create or replace function flowc.require_service(name text, procedure text) returns void
 language plpgsql stable as $$
@@ -11,6 +12,10 @@ begin
     raise feature_not_supported using
       message = format('%s is not available in this database: %s does not exist', require_service.name, require_service.procedure),
       hint = 'This function exists for hosted Supabase. A flowc worker recovers stalled tasks and starts cron flows by itself.';
+  elsif not flowc.trusts(require_service.procedure) then
+    raise insufficient_privilege using
+      message = format('%s is not used: it or its schema belongs to neither a superuser nor the owner of the engine', require_service.procedure),
+      hint = 'Look at who made it; if it is the real one, give both to one of them.';
   end if;
 end $$;
 
@@ -81,7 +86,7 @@ end $$;
 create or replace function flowc.set_cron_job(name text, schedule text, command text) returns void
 language plpgsql as $$
 begin
-  perform flowc.require_service('pg_cron', 'cron.schedule');
+  perform flowc.require_service('pg_cron', n.name) from unnest('{cron.schedule,cron.unschedule,cron.job}'::text[]) n(name);
   perform cron.unschedule(j.jobname) from cron.job j where j.jobname = set_cron_job.name;
   perform cron.schedule(job_name => set_cron_job.name, schedule => set_cron_job.schedule, command => set_cron_job.command);
 end $$;

@@ -18,6 +18,21 @@
 -- few rows; plans do not depend on statistics. What a hundred thousand tasks leave
 -- behind is some 100 MB, and in nobody's way (see flowc.heads).
 
+-- Who owns a schema may put functions of their own in the place of the engine's.
+do $$
+declare
+  foreign_schema name;
+begin
+  select n.nspname into foreign_schema
+  from pg_namespace n join pg_roles r on r.oid = n.nspowner
+  where n.nspname in ('pgflow', 'pgmq', 'flowc') and not r.rolsuper and r.rolname <> current_user;
+  if found then
+    raise insufficient_privilege using
+      message = format('the schema %s is there already and belongs to somebody else', foreign_schema),
+      hint = 'Drop it, or give it to the role that installs the engine.';
+  end if;
+end $$;
+
 create schema if not exists pgflow;
 create schema if not exists pgmq;
 create schema if not exists flowc;
