@@ -45,6 +45,8 @@ type doctor struct {
 	db      *pgxpool.Pool
 	status  engine.Status
 	patient time.Duration // how long a task may wait
+	// deleteOrphans is set to have rows of runs that do not exist deleted.
+	deleteOrphans bool
 }
 
 var checks = []check{
@@ -58,11 +60,13 @@ var checks = []check{
 	{name: "waiting", needsEngine: true, look: checkWaiting},
 	{name: "schedules", needsEngine: true, look: checkSchedules},
 	{name: "runs", needsEngine: true, look: checkWedged},
-	{name: "queue", needsEngine: true, look: checkOrphans},
+	{name: "queue", needsEngine: true, look: checkQueue},
+	{name: "orphans", needsEngine: true, look: checkOrphans},
 }
 
 func newDoctor() *cobra.Command {
 	patient := span(time.Minute)
+	var deleteOrphans bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong, and say what to do about it",
@@ -70,16 +74,18 @@ func newDoctor() *cobra.Command {
 DATABASE_URL: settings that lose data, open transactions, an engine that is missing
 or old, indexes that are gone, tables that are not vacuumed, workers that are
 silent, tasks, scheduled runs and schedules that nobody takes, runs that cannot get
-on, and tasks in the queue that are over. It changes nothing. It needs the rights of
-the tables' owner.
+on, tasks in the queue that are over, and rows of runs that do not exist. It changes
+nothing, except that --delete-orphans deletes those rows. It needs the rights of the
+tables' owner.
 
 The exit status is 0 if nothing was found, 2 if something was.`,
 		Args: exactly(),
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().Var(&patient, "waiting", "how long a task may wait for a worker")
+	cmd.Flags().BoolVar(&deleteOrphans, "delete-orphans", false, "delete tasks, step states and other rows whose run does not exist")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
-		d := &doctor{db: db, patient: time.Duration(patient)}
+		d := &doctor{db: db, patient: time.Duration(patient), deleteOrphans: deleteOrphans}
 		findings, err := d.examine(cmd.Context(), startProgress(cmd.ErrOrStderr(), "looking"))
 		if err != nil {
 			return err

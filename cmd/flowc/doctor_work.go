@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,14 +144,14 @@ func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 	return found, err
 }
 
-// checkOrphans looks for tasks in the queue that are over, or whose runs or steps are.
-func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
+// checkQueue looks for tasks in the queue that are over, or whose runs or steps are.
+func checkQueue(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
 		SELECT t.flow_slug, count(*), format('SELECT pgmq.archive(%L, %L::bigint[]);', t.flow_slug, (array_agg(t.message_id ORDER BY t.message_id))[1:1000])
 		FROM pgflow.step_tasks t
 		WHERE t.in_queue AND t.queued_at < clock_timestamp() - $1::interval
 		  AND (t.status NOT IN ('queued', 'started')
-		    OR NOT EXISTS (SELECT FROM pgflow.runs r WHERE r.run_id = t.run_id AND r.status = 'started')
+		    OR EXISTS (SELECT FROM pgflow.runs r WHERE r.run_id = t.run_id AND r.status <> 'started')
 		    OR NOT EXISTS (SELECT FROM pgflow.step_states s WHERE s.run_id = t.run_id AND s.step_slug = t.step_slug AND s.status = 'started'))
 		GROUP BY t.flow_slug ORDER BY t.flow_slug`, settled)
 	if err != nil {
@@ -166,6 +167,45 @@ func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
 		return nil
 	})
 	return found, err
+}
+
+// orphansSQL selects the ids of runs that do not exist but have rows. What makes or deletes
+// a run does so in one transaction, so that nothing is halfway through here.
+const orphansSQL = `
+	SELECT o.run_id::text FROM (
+	  SELECT run_id FROM pgflow.step_states UNION SELECT run_id FROM pgflow.step_tasks
+	  UNION SELECT run_id FROM flowc.scheduled UNION SELECT run_id FROM flowc.headers UNION SELECT run_id FROM flowc.ticks
+	  UNION SELECT run_id FROM flowc.cancelled UNION SELECT run_id FROM flowc.failed_tries
+	  UNION SELECT run_id FROM flowc.stalled UNION SELECT run_id FROM flowc.waiters) o
+	WHERE NOT EXISTS (SELECT FROM pgflow.runs r WHERE r.run_id = o.run_id)`
+
+// checkOrphans looks for rows of runs that do not exist, as a restore of some tables
+// leaves them behind, and deletes them if it is to. Such an id cannot be started again.
+func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
+	rows, err := d.db.Query(ctx, orphansSQL)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	runs := count(len(ids), "run that does", "runs that do") + " not exist"
+	if !d.deleteOrphans {
+		list := strings.Join(ids[:min(len(ids), some)], " ")
+		return []finding{{Severity: problem,
+			What: fmt.Sprintf("there are rows of %s, whose ids cannot be started: %s", runs, abridged(list, len(ids))),
+			Do:   "flowc doctor --delete-orphans, which deletes these rows"}}, nil
+	}
+	deleted := 0
+	for batch := range slices.Chunk(ids, 1000) {
+		var n int
+		if err := d.db.QueryRow(ctx, `SELECT flowc.delete_orphans($1::text[]::uuid[])`, batch).Scan(&n); err != nil {
+			return nil, err
+		}
+		deleted += n
+	}
+	return []finding{{Severity: fine, What: "deleted the rows of " + count(deleted, "run that does", "runs that do") + " not exist"}}, nil
 }
 
 // abridged is some ids out of so many.

@@ -250,7 +250,7 @@ func TestEveryCalledFunctionHasARole(t *testing.T) {
 	d := newDB(t)
 	granted := value[[]string](d, `
 		select array_agg(distinct f) from unnest('{starter, worker, viewer, operator}'::text[]) k(kind) cross join lateral unnest(flowc.role_functions(k.kind)) f`)
-	ofOwner := []string{"flowc.upsert_flow", "flowc.delete_flow", "flowc.grant_role"}
+	ofOwner := []string{"flowc.upsert_flow", "flowc.delete_flow", "flowc.delete_orphans", "flowc.grant_role"}
 	call := regexp.MustCompile(`(?:SELECT|FROM|select|from)\s+(?:\*\s+from\s+)?(flowc\.[a-z_]+)\(`)
 	called := map[string]string{}
 	for _, dir := range []string{"..", ".", "../worker", "../dashboard", "../../cmd/flowc"} {

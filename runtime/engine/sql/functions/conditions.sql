@@ -72,8 +72,7 @@ end $$;
 create or replace function pgflow.cascade_resolve_conditions(run_id uuid) returns boolean
 language plpgsql as $$
 begin
-  perform flowc.lock_runs(array[cascade_resolve_conditions.run_id]);
-  perform flowc.resolve_conditions(array[cascade_resolve_conditions.run_id]);
+  perform flowc.resolve_conditions(flowc.lock_runs(array[cascade_resolve_conditions.run_id]));
   return not exists (
     select from pgflow.runs r where r.run_id = cascade_resolve_conditions.run_id and r.status = 'failed');
 end $$;

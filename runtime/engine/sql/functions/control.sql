@@ -1,4 +1,9 @@
 -- Steering runs: cancelling, retrying, rescheduling, deleting; and pausing flows.
+--
+-- Each function locks the run first and looks at it afterwards, in a statement of its
+-- own: what it saw before may have changed while it waited. What was not there to be
+-- locked is left alone, even if it can be seen a moment later: a start of the same id
+-- may be halfway through.
 
 -- Ends a run that has not ended. To the contract it failed; whoever holds one of
 -- its tasks is told by the next heartbeat. False if it had ended already, NULL if
@@ -8,11 +13,11 @@ language plpgsql as $$
 declare
   status text;
 begin
-  delete from flowc.scheduled s where s.run_id = cancel_run.run_id; -- before the run, as start_due takes them
   select r.status into status from pgflow.runs r where r.run_id = cancel_run.run_id for update;
   if status is distinct from 'started' then
     return case when status is not null then false end;
   end if;
+  delete from flowc.scheduled s where s.run_id = cancel_run.run_id;
   insert into flowc.cancelled (run_id, reason) values (cancel_run.run_id, cancel_run.reason);
   perform flowc.fail_runs(array[cancel_run.run_id]);
   return true;
@@ -68,7 +73,7 @@ declare
   again  text[]; -- those of them that do not stay skipped
 begin
   select r.flow_slug, r.status into flow, status from pgflow.runs r where r.run_id = retry_step.run_id for update;
-  if not exists (select from pgflow.step_states st where st.run_id = retry_step.run_id and st.step_slug = retry_step.step_slug) then
+  if not found or not exists (select from pgflow.step_states st where st.run_id = retry_step.run_id and st.step_slug = retry_step.step_slug) then
     return null;
   end if;
   if status = 'started' then
@@ -123,12 +128,12 @@ end $$;
 create or replace function flowc.run_now(run_id uuid, step_slug text default null) returns int
 language plpgsql as $$
 declare
-  flows text[];
+  locked uuid[] := flowc.lock_runs(array[run_now.run_id]);
+  flows  text[];
 begin
-  perform flowc.lock_runs(array[run_now.run_id]);
   with hurried as (
     update pgflow.step_tasks t set visible_at = clock_timestamp()
-    where t.run_id = run_now.run_id and (run_now.step_slug is null or t.step_slug = run_now.step_slug)
+    where t.run_id = any (locked) and (run_now.step_slug is null or t.step_slug = run_now.step_slug)
       and t.status = 'queued' and t.in_queue is not false and t.visible_at > clock_timestamp()
     returning t.flow_slug)
   select array_agg(h.flow_slug) into flows from hurried h;
@@ -143,9 +148,10 @@ end $$;
 create or replace function flowc.reschedule_run(run_id uuid, start_at timestamptz) returns boolean
 language plpgsql as $$
 declare
-  flow text;
+  locked uuid[] := flowc.lock_runs(array[reschedule_run.run_id]);
+  flow   text;
 begin
-  update flowc.scheduled s set due_at = reschedule_run.start_at where s.run_id = reschedule_run.run_id returning s.flow_slug into flow;
+  update flowc.scheduled s set due_at = reschedule_run.start_at where s.run_id = any (locked) returning s.flow_slug into flow;
   if flow is null then
     return false;
   end if;
@@ -156,21 +162,45 @@ end $$;
 -- Deletes runs with all that belongs to them; says how many there were.
 create or replace function flowc.delete_runs(run_ids uuid[]) returns int
 language plpgsql as $$
-declare
-  deleted int;
 begin
-  delete from flowc.scheduled s using unnest(delete_runs.run_ids) u(run_id) where s.run_id = any (array[u.run_id]);
-  perform flowc.lock_runs(delete_runs.run_ids);
-  delete from flowc.failed_tries where run_id = any (delete_runs.run_ids);
-  delete from flowc.waiters where run_id = any (delete_runs.run_ids);
-  delete from flowc.cancelled where run_id = any (delete_runs.run_ids);
-  delete from flowc.headers where run_id = any (delete_runs.run_ids);
-  delete from flowc.ticks where run_id = any (delete_runs.run_ids);
-  delete from pgflow.step_tasks where run_id = any (delete_runs.run_ids);
-  delete from pgflow.step_states where run_id = any (delete_runs.run_ids);
-  delete from pgflow.runs where run_id = any (delete_runs.run_ids);
-  get diagnostics deleted = row_count;
-  return deleted;
+  return flowc.delete_locked(flowc.lock_runs(delete_runs.run_ids));
+end $$;
+
+-- Deletes runs that the caller has locked, with all that belongs to them.
+create or replace function flowc.delete_locked(run_ids uuid[]) returns int
+language plpgsql as $$
+begin
+  if delete_locked.run_ids = '{}' then
+    return 0;
+  end if;
+  delete from flowc.scheduled where run_id = any (delete_locked.run_ids);
+  delete from flowc.failed_tries where run_id = any (delete_locked.run_ids);
+  delete from flowc.waiters where run_id = any (delete_locked.run_ids);
+  delete from flowc.cancelled where run_id = any (delete_locked.run_ids);
+  delete from flowc.headers where run_id = any (delete_locked.run_ids);
+  delete from flowc.ticks where run_id = any (delete_locked.run_ids);
+  delete from pgflow.step_tasks where run_id = any (delete_locked.run_ids);
+  delete from flowc.stalled where run_id = any (delete_locked.run_ids); -- which a claim that had a task may just have written
+  delete from pgflow.step_states where run_id = any (delete_locked.run_ids);
+  delete from pgflow.runs where run_id = any (delete_locked.run_ids);
+  return cardinality(delete_locked.run_ids);
+end $$;
+
+-- Deletes what is left of runs that do not exist, so that their ids can be started
+-- again; says of how many runs something was deleted. While it is at it, rows of their own hold
+-- the ids, so that none is started meanwhile; one that has been started since is left alone.
+create or replace function flowc.delete_orphans(run_ids uuid[]) returns int
+language plpgsql as $$
+declare
+  held uuid[];
+begin
+  with reserved as (
+    insert into pgflow.runs as r (run_id, flow_slug, input)
+    select distinct u.run_id, '', '{}'::jsonb from unnest(delete_orphans.run_ids) u(run_id) order by u.run_id
+    on conflict on constraint runs_pkey do nothing
+    returning r.run_id)
+  select coalesce(array_agg(h.run_id), '{}') into held from reserved h;
+  return flowc.delete_locked(held);
 end $$;
 
 -- Deletes a run that has ended, or with allow_data_loss whatever its status. False if it
@@ -196,6 +226,7 @@ end $$;
 create or replace function flowc.pause_flow(flow_slug text, paused boolean) returns boolean
 language plpgsql as $$
 begin
+  perform pg_advisory_xact_lock_shared(1, hashtext(pause_flow.flow_slug)); -- a flow that is being deleted is not paused for whoever makes it again
   if not exists (select from pgflow.flows f where f.flow_slug = pause_flow.flow_slug) then
     return null;
   end if;
@@ -227,25 +258,45 @@ begin
     order by o.started_at limit ended_before.at_most);
 end $$;
 
+-- Deletes those of some runs that ended before a time; says how many they were. One
+-- may have been retried since somebody found it, or deleted and started anew. Runs
+-- that others hold are waited for, or passed over.
+create or replace function flowc.delete_ended(run_ids uuid[], before timestamptz, wait boolean) returns int
+language plpgsql as $$
+declare
+  locked uuid[] := flowc.lock_runs(delete_ended.run_ids, delete_ended.wait);
+begin
+  return flowc.delete_locked(array(
+    select r.run_id from pgflow.runs r
+    where r.run_id = any (locked) and r.status <> 'started' and coalesce(r.completed_at, r.failed_at) < delete_ended.before));
+end $$;
+
 -- Deletes runs that ended before a time, at most so many; says how many, or with
 -- dry_run how many of them there would be.
 create or replace function flowc.prune(before timestamptz, flow_slugs text[] default null, at_most int default 1000, dry_run boolean default false) returns int
 language plpgsql as $$
 declare
-  old uuid[] := flowc.ended_before(prune.before, prune.flow_slugs, prune.at_most);
+  old     uuid[] := flowc.ended_before(prune.before, prune.flow_slugs, prune.at_most);
+  deleted int;
 begin
   if prune.dry_run then
     return cardinality(old);
   end if;
   delete from pgflow.workers w where w.last_heartbeat_at < prune.before;
   delete from flowc.served s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
-  return flowc.delete_runs(old);
+  loop
+    deleted := flowc.delete_ended(old, prune.before, true);
+    exit when deleted > 0 or old = '{}';
+    -- Others deleted or retried them all, which does not mean that there are no more.
+    old := flowc.ended_before(prune.before, prune.flow_slugs, prune.at_most);
+  end loop;
+  return deleted;
 end $$;
 
 -- Deletes runs of some flows that ended longer ago than they are to be kept, at
 -- most so many; says how many. A flow that somebody else prunes just now, or whose
--- definition somebody changes, is passed over. Locks: the definition, shared, the
--- flow's row, then the runs.
+-- definition somebody changes, is passed over, and so are runs that somebody steers.
+-- Locks: the definition, shared, the flow's row, then the runs.
 create or replace function flowc.prune_flows(flow_slugs text[], keep interval, at_most int) returns int
 language plpgsql as $$
 declare
@@ -259,5 +310,5 @@ begin
   end if;
   delete from pgflow.workers w where w.last_heartbeat_at < before;
   delete from flowc.served s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
-  return flowc.delete_runs(flowc.ended_before(before, mine, prune_flows.at_most));
+  return flowc.delete_ended(flowc.ended_before(before, mine, prune_flows.at_most), before, false);
 end $$;

@@ -14,6 +14,7 @@ language plpgsql as $$
 declare
   flow pgflow.flows;
 begin
+  perform flowc.lock_definition(create_flow.flow_slug); -- somebody who deletes the flow now deletes its queue as well, or neither
   -- The row before the queue, so that a bad slug is told in the words of the check.
   insert into pgflow.flows as f (flow_slug, opt_max_attempts, opt_base_delay, opt_timeout)
   values (create_flow.flow_slug, coalesce(create_flow.max_attempts, 3), coalesce(create_flow.base_delay, 5), coalesce(create_flow.timeout, 60))
@@ -91,7 +92,6 @@ begin
   perform flowc.lock_definition(delete_flow.flow_slug);
   known := exists (select from pgflow.flows f where f.flow_slug = delete_flow.flow_slug);
   -- The locks of its runs, in their order, so that none goes on meanwhile.
-  perform from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug order by s.run_id for update;
   perform from pgflow.runs r where r.flow_slug = delete_flow.flow_slug order by r.run_id for update;
   if not delete_flow.allow_data_loss then
     select count(*) into active from pgflow.runs r where r.flow_slug = delete_flow.flow_slug and r.status = 'started';
@@ -108,6 +108,7 @@ begin
   delete from flowc.headers h using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and h.run_id = r.run_id;
   delete from flowc.ticks k using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and k.run_id = r.run_id;
   delete from pgflow.step_tasks t where t.flow_slug = delete_flow.flow_slug;
+  delete from flowc.stalled t using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and t.run_id = r.run_id;
   -- Only a queue that belongs to a flow is ours to drop.
   if known and exists (select from pgmq.meta m where m.queue_name = delete_flow.flow_slug) then
     perform pgmq.drop_queue(delete_flow.flow_slug);

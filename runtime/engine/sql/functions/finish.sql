@@ -1,16 +1,22 @@
 -- Reporting tasks.
 --
--- Lock order, everywhere: definitions, then rows of scheduled runs, then runs by
--- id, then step states, then tasks. The lock of its run serialises all reports of a
--- run, which is what makes the counters exact. A claim takes tasks without their
+-- Lock order, everywhere: definitions, then runs by id, then what belongs to them:
+-- rows of scheduled runs, step states, tasks. The lock of its run serialises all reports
+-- of a run, which is what makes the counters exact. A claim takes tasks without their
 -- runs, and is safe because it passes over what others hold (see claim.sql); so does
 -- whoever else takes tasks without their runs, as recovery does.
 
--- Locks runs.
-create or replace function flowc.lock_runs(run_ids uuid[]) returns void
+-- Locks those of some runs that exist, and says which they are. What others hold is
+-- waited for, or passed over. Whoever changes or deletes a run does so to what was
+-- locked, and nothing else: a run that was not there may be there in the next
+-- statement, half of it written by its start.
+create or replace function flowc.lock_runs(run_ids uuid[], wait boolean default true) returns uuid[]
 language plpgsql as $$
 begin
-  perform from pgflow.runs o where o.run_id = any (lock_runs.run_ids) order by o.run_id for update;
+  if lock_runs.wait then
+    return array(select o.run_id from pgflow.runs o where o.run_id = any (lock_runs.run_ids) order by o.run_id for update);
+  end if;
+  return array(select o.run_id from pgflow.runs o where o.run_id = any (lock_runs.run_ids) order by o.run_id for update skip locked);
 end $$;
 
 -- Reports any number of a worker's tasks, in one transaction. A report counts if its
@@ -456,9 +462,10 @@ create or replace function pgflow.complete_task(run_id uuid, step_slug text, tas
 language plpgsql as $$
 begin
   perform flowc.require_readable(array[complete_task.output]);
-  perform flowc.lock_runs(array[complete_task.run_id]);
-  perform flowc.complete_turn(
-    array[complete_task.run_id], array[complete_task.step_slug], array[complete_task.task_index], array[complete_task.output], null, null, null);
+  if flowc.lock_runs(array[complete_task.run_id]) <> '{}' then
+    perform flowc.complete_turn(
+      array[complete_task.run_id], array[complete_task.step_slug], array[complete_task.task_index], array[complete_task.output], null, null, null);
+  end if;
   return query
     select t.* from pgflow.step_tasks t
     where t.run_id = complete_task.run_id and t.step_slug = complete_task.step_slug and t.task_index = complete_task.task_index;
@@ -467,7 +474,9 @@ end $$;
 create or replace function pgflow.fail_task(run_id uuid, step_slug text, task_index int, error_message text) returns setof pgflow.step_tasks
 language plpgsql as $$
 begin
-  perform flowc.lock_runs(array[fail_task.run_id]);
+  if flowc.lock_runs(array[fail_task.run_id]) = '{}' then
+    return;
+  end if;
   perform flowc.fail_tasks(array[fail_task.run_id], array[fail_task.step_slug], array[fail_task.task_index],
     '{failed}', array[fail_task.error_message], '{null}');
   if not found then

@@ -40,14 +40,17 @@ create or replace view flowc.archive as
 -- Updates and deletes of the views, as scripts for pgmq make them.
 create or replace function flowc.change_queue() returns trigger
 language plpgsql as $$
+declare
+  places tid[];
 begin
   if tg_op = 'DELETE' then
     perform pgmq.delete(old.queue_name, old.msg_id);
     return old;
   end if;
   perform flowc.keep_message(old.run_id, old.message, new.message, new.headers);
+  places := flowc.lock_queued(old.queue_name, array[old.msg_id]);
   update pgflow.step_tasks t set visible_at = new.vt, read_count = new.read_ct, queued_at = new.enqueued_at
-  from flowc.lock_queued(old.queue_name, array[old.msg_id]) l
+  from unnest(places) l(place)
   where t.ctid = l.place;
   update flowc.messages m set vt = new.vt, read_ct = new.read_ct, enqueued_at = new.enqueued_at, message = new.message, headers = new.headers
   where m.queue_name = old.queue_name and m.msg_id = old.msg_id;
@@ -243,29 +246,34 @@ begin
 end $$;
 
 -- Locks the tasks whose messages are these and in the queue, and says where their rows
--- are; `n` is the place of the message in the array.
-create or replace function flowc.lock_queued(queue_name text, msg_ids bigint[]) returns table (n bigint, place tid)
+-- are: at the place of the message in the array, NULL for one that is not there. What is
+-- to be done to them is another statement's, which sees what the lock was waited for.
+create or replace function flowc.lock_queued(queue_name text, msg_ids bigint[]) returns tid[]
 language plpgsql as $$
-#variable_conflict use_column
 begin
-  return query
-    select m.n, t.place
-    from (select * from unnest(lock_queued.msg_ids) with ordinality u(msg_id, n) order by u.msg_id) m
-    cross join lateral (
-      select o.ctid as place from pgflow.step_tasks o
-      where o.flow_slug = lock_queued.queue_name and o.message_id = m.msg_id and o.in_queue
-      for update) t;
+  return (
+    select array_agg(l.place order by l.n)
+    from (
+      select m.n, t.place
+      from (select * from unnest(lock_queued.msg_ids) with ordinality u(msg_id, n) order by u.msg_id) m
+      left join lateral (
+        select o.ctid as place from pgflow.step_tasks o
+        where o.flow_slug = lock_queued.queue_name and o.message_id = m.msg_id and o.in_queue
+        for update) t on true) l);
 end $$;
 
 -- Moves messages to the archive and says which were there.
 create or replace function pgmq.archive(queue_name text, msg_ids bigint[]) returns setof bigint
 language plpgsql as $$
+declare
+  places tid[];
 begin
   perform flowc.require_queue(archive.queue_name);
+  places := flowc.lock_queued(archive.queue_name, archive.msg_ids);
   return query
     with tasks as (
       update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
-      from flowc.lock_queued(archive.queue_name, archive.msg_ids) l
+      from unnest(places) l(place)
       where t.ctid = l.place
       returning t.message_id),
     gone as (
@@ -285,12 +293,15 @@ end $$;
 
 create or replace function pgmq.delete(queue_name text, msg_ids bigint[]) returns setof bigint
 language plpgsql as $$
+declare
+  places tid[];
 begin
   perform flowc.require_queue("delete".queue_name);
+  places := flowc.lock_queued("delete".queue_name, "delete".msg_ids);
   return query
     with tasks as (
       update pgflow.step_tasks t set in_queue = false
-      from flowc.lock_queued("delete".queue_name, "delete".msg_ids) l
+      from unnest(places) l(place)
       where t.ctid = l.place
       returning t.message_id),
     others as (
@@ -315,6 +326,8 @@ create or replace function pgflow.set_vt_batch(queue_name text, msg_ids bigint[]
 returns table (msg_id bigint, read_ct int, enqueued_at timestamptz, vt timestamptz, message jsonb, headers jsonb)
 language plpgsql as $$
 #variable_conflict use_column
+declare
+  places tid[];
 begin
   if set_vt_batch.msg_ids is null or set_vt_batch.vt_offsets is null
      or cardinality(set_vt_batch.msg_ids) + cardinality(set_vt_batch.vt_offsets) = 0 then
@@ -324,10 +337,11 @@ begin
     raise exception 'msg_ids length (%) must equal vt_offsets length (%)', cardinality(set_vt_batch.msg_ids), cardinality(set_vt_batch.vt_offsets);
   end if;
   perform flowc.require_queue(set_vt_batch.queue_name);
+  places := flowc.lock_queued(set_vt_batch.queue_name, set_vt_batch.msg_ids);
   return query
     with tasks as (
-      update pgflow.step_tasks t set visible_at = clock_timestamp() + make_interval(secs => set_vt_batch.vt_offsets[l.n])
-      from flowc.lock_queued(set_vt_batch.queue_name, set_vt_batch.msg_ids) l
+      update pgflow.step_tasks t set visible_at = clock_timestamp() + make_interval(secs => l.seconds)
+      from unnest(places, set_vt_batch.vt_offsets) l(place, seconds)
       where t.ctid = l.place
       returning t.*),
     others as (

@@ -31,6 +31,7 @@ declare
   due_at     timestamptz;
   ids        uuid[];
   fresh      uuid[];
+  gone       int[]; -- the places of runs that were there, and are not any more
 begin
   if start.quiet then
     perform set_config('flowc.quiet', 'on', true);
@@ -89,6 +90,18 @@ begin
       where made_up or due_at is not null or u.n = 1 order by u.n;
     return;
   end if;
+  gone := array(
+    select u.n::int from unnest(ids) with ordinality u(run_id, n)
+    where not exists (select from pgflow.runs r where r.run_id = u.run_id) order by u.n);
+  if gone <> '{}' then
+    -- Somebody deleted them after they were found to exist, so they can be started.
+    return query
+      select gone[s.n], s.run_id, s.existed, s.status, s.scheduled_at
+      from flowc.start(start.flow_slug, array(select start.inputs[g.n] from unnest(gone) with ordinality g(n, i) order by g.i),
+        array(select ids[g.n] from unnest(gone) with ordinality g(n, i) order by g.i), start.start_at, start.start_in,
+        case when start.headers is not null then array(select start.headers[g.n] from unnest(gone) with ordinality g(n, i) order by g.i) end,
+        start.quiet) s;
+  end if;
   if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id]) where r.flow_slug <> start.flow_slug) then
     raise unique_violation using
       message = 'duplicate key value violates unique constraint "runs_pkey"',
@@ -99,7 +112,8 @@ begin
            fresh is null or u.run_id <> all (fresh) or u.n > array_position(ids, u.run_id),
            r.status, due_at
     from unnest(ids) with ordinality u(run_id, n)
-    join pgflow.runs r on r.run_id = any (array[u.run_id])
+    left join pgflow.runs r on r.run_id = any (array[u.run_id])
+    where u.n <> all (gone)
     order by u.n;
 end $$;
 
@@ -248,28 +262,37 @@ begin
 end $$;
 
 -- Starts scheduled runs whose time has come and what schedules are due, and says
--- how many runs those were. Whoever comes first takes them. The row of a scheduled
--- run is always locked before the run.
+-- how many runs those were. Whoever comes first takes them: what somebody else holds
+-- is passed over.
 create or replace function flowc.start_due(flow_slugs text[]) returns int
 language plpgsql as $$
 declare
-  due   uuid[];
-  ticks int := flowc.start_ticks(start_due.flow_slugs);
+  ticks   int := flowc.start_ticks(start_due.flow_slugs);
+  at_once timestamptz := clock_timestamp();
+  locked  uuid[];
+  due     uuid[];
 begin
-  with taken as (
-    select s.run_id from unnest(start_due.flow_slugs) f(slug)
-    cross join lateral (
+  select array_agg(l.run_id) into locked
+  from unnest(start_due.flow_slugs) f(slug)
+  cross join lateral (
+    select r.run_id from (
       select d.run_id from flowc.scheduled d
-      where d.flow_slug = f.slug and d.due_at <= clock_timestamp()
-      order by d.due_at limit 1000
-      for update skip locked) s),
-  gone as (
-    delete from flowc.scheduled s using taken t where s.run_id = any (array[t.run_id]) returning s.run_id, s.due_at)
+      where d.flow_slug = f.slug and d.due_at <= at_once
+      order by d.due_at offset 0) s
+    cross join lateral (
+      select o.run_id from pgflow.runs o where o.run_id = s.run_id for update skip locked) r
+    limit 1000) l;
+  if locked is null then
+    return ticks;
+  end if;
+  with gone as (
+    delete from flowc.scheduled s using unnest(locked) u(run_id)
+    where s.run_id = any (array[u.run_id]) and s.due_at <= at_once -- it may have been moved since
+    returning s.run_id, s.due_at)
   select array_agg(g.run_id order by g.due_at, g.run_id) into due from gone g;
   if due is null then
     return ticks;
   end if;
-  perform flowc.lock_runs(due);
   update pgflow.runs r set started_at = clock_timestamp() from unnest(due) u(run_id) where r.run_id = any (array[u.run_id]);
   perform flowc.begin_runs(due);
   return ticks + cardinality(due);

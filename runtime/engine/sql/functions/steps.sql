@@ -321,22 +321,19 @@ end $$;
 create or replace function pgflow.start_ready_steps(run_id uuid) returns void
 language plpgsql as $$
 begin
-  perform flowc.lock_runs(array[start_ready_steps.run_id]);
-  perform flowc.start_ready(array[start_ready_steps.run_id]);
+  perform flowc.start_ready(flowc.lock_runs(array[start_ready_steps.run_id]));
 end $$;
 
 create or replace function pgflow.maybe_complete_run(run_id uuid) returns void
 language plpgsql as $$
 begin
-  perform flowc.lock_runs(array[maybe_complete_run.run_id]);
-  perform flowc.finish_runs(array[maybe_complete_run.run_id]);
+  perform flowc.finish_runs(flowc.lock_runs(array[maybe_complete_run.run_id]));
 end $$;
 
 create or replace function pgflow.cascade_complete_taskless_steps(run_id uuid) returns int
 language plpgsql as $$
 begin
-  perform flowc.lock_runs(array[cascade_complete_taskless_steps.run_id]);
-  return flowc.complete_taskless(array[cascade_complete_taskless_steps.run_id]);
+  return flowc.complete_taskless(flowc.lock_runs(array[cascade_complete_taskless_steps.run_id]));
 end $$;
 
 create or replace function pgflow._cascade_force_skip_steps(run_id uuid, step_slug text, skip_reason text) returns int
