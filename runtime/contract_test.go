@@ -68,7 +68,7 @@ func TestContractStartAndWait(t *testing.T) {
 
 	info, err := runtime.GetRunWithStates(ctx, pool, run.ID())
 	require.NoError(t, err)
-	require.Equal(t, runtime.RunStarted, info.Status)
+	require.Equal(t, runtime.RunRunning, info.Status)
 	require.JSONEq(t, `{"name": "Ada"}`, string(info.Input))
 	require.Equal(t, 1, info.RemainingSteps)
 	require.Len(t, info.States, 2)

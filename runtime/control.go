@@ -132,29 +132,48 @@ func RunNow(ctx context.Context, db DB, id, step string) (int, error) {
 
 // PauseFlow hands no more tasks of a flow to workers, in whatever language, until
 // [ResumeFlow]. Runs can be started meanwhile, and what workers have in hand
-// goes on. It reports whether that is new.
+// goes on. It reports whether that is new. Who pauses it is kept for those who ask
+// why their runs do not move: the user of the database unless [PausedBy] is given.
 //
-// Errors: [ErrInvalidSlug]; [ErrFlowNotFound].
-func PauseFlow(ctx context.Context, db DB, flow string) (bool, error) {
-	return pause(ctx, db, flow, true)
+// Errors: [ErrInvalidSlug]; [ErrFlowNotFound]; [ErrInvalidOption] for a name that is no text.
+func PauseFlow(ctx context.Context, db DB, flow string, opts ...PauseOption) (bool, error) {
+	var o pauseOptions
+	for _, opt := range opts {
+		if opt == nil {
+			return false, optionError("an option is nil")
+		}
+		opt(&o)
+	}
+	if err := checkText("the name of PausedBy", o.by); err != nil {
+		return false, err
+	}
+	return pause(ctx, db, flow, "pausing", `SELECT flowc.pause_flow($1, true, $2)`, o.by)
 }
+
+// A PauseOption says more of a pause.
+type PauseOption func(*pauseOptions)
+
+type pauseOptions struct{ by string }
+
+// PausedBy says who pauses a flow, as [Reason.By] and [FlowInfo.PausedBy] tell it.
+func PausedBy(who string) PauseOption { return func(o *pauseOptions) { o.by = who } }
 
 // ResumeFlow hands tasks of a flow to workers again. It reports whether the flow
 // was paused.
 //
 // Errors: [ErrInvalidSlug]; [ErrFlowNotFound].
 func ResumeFlow(ctx context.Context, db DB, flow string) (bool, error) {
-	return pause(ctx, db, flow, false)
+	return pause(ctx, db, flow, "resuming", `SELECT flowc.pause_flow($1, false)`)
 }
 
-func pause(ctx context.Context, db DB, flow string, paused bool) (bool, error) {
+func pause(ctx context.Context, db DB, flow, doing, sql string, args ...any) (bool, error) {
 	if err := checkFlowSlug(flow); err != nil {
 		return false, err
 	}
-	changed, _, err := collectOne(ctx, db, pgx.RowTo[*bool], `SELECT flowc.pause_flow($1, $2)`, flow, paused)
+	changed, _, err := collectOne(ctx, db, pgx.RowTo[*bool], sql, append([]any{flow}, args...)...)
 	switch {
 	case err != nil:
-		return false, fmt.Errorf("flowc: pausing flow %s: %w", flow, err)
+		return false, fmt.Errorf("flowc: %s flow %s: %w", doing, flow, err)
 	case changed == nil:
 		return false, &FlowNotFoundError{Flow: flow}
 	}

@@ -77,7 +77,7 @@ func TestRetryRun(t *testing.T) {
 	require.NoError(t, runtime.RetryRun(ctx, pool, run.ID()))
 	info, err := runtime.GetRunWithStates(ctx, pool, run.ID())
 	require.NoError(t, err)
-	require.Equal(t, runtime.RunStarted, info.Status)
+	require.Equal(t, runtime.RunRunning, info.Status)
 	require.Zero(t, info.FailedAt)
 	require.Equal(t, runtime.StepCompleted, info.States[0].Status, "what completed is kept")
 	require.Equal(t, runtime.StepStarted, info.States[1].Status)

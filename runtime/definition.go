@@ -90,8 +90,32 @@ type FlowOptions struct {
 	// When a flow whose slug ends in _v2 gets its schedule, those of the versions
 	// before it are paused, since both would run otherwise.
 	Cron string
+	// Result says what the flow gives, of the outputs of its steps. Nil leaves it open:
+	// all there is to be shown of a run then is [RunInfo.Output].
+	Result *Result
+	// Forms are the forms that what travels between steps has in JSON, as far as they
+	// are known. They do not change what is done; [CompareForms] compares them.
+	Forms *Forms
 	// Steps are the steps, in any order. At least one.
 	Steps []StepOptions
+}
+
+// A Result says what a flow gives: one value, or an object with several. The zero
+// Result is nothing.
+type Result struct {
+	// From is the slug of the step whose output it is, or [RunKey] for the run's input.
+	From string `json:"from,omitempty"`
+	// Fields are the members of an object, if From is empty.
+	Fields []ResultField `json:"fields,omitempty"`
+}
+
+// A ResultField is a member of a [Result].
+type ResultField struct {
+	// Name is the name of the member. If it is empty, From gives an object whose members
+	// are members of the result, unless a field has their name.
+	Name string `json:"name,omitempty"`
+	// From is the slug of a step, or [RunKey].
+	From string `json:"from"`
 }
 
 // StepOptions describe one step of a flow. What is nil is inherited from the flow.

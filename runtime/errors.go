@@ -149,6 +149,8 @@ type RunFailedError struct {
 	Status RunStatus
 	// Step is the slug of the step that failed, if one did.
 	Step string
+	// Index is the element that failed, if the step is a map.
+	Index *int
 	// Message is the last error of that step, or the reason of the cancellation.
 	Message string
 }
@@ -157,7 +159,7 @@ func (e *RunFailedError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "flowc: run %s of flow %s %s", e.RunID, e.Flow, e.Status)
 	if e.Step != "" {
-		fmt.Fprintf(&b, " in step %s", e.Step)
+		fmt.Fprintf(&b, " in step %s", element(e.Step, e.Index))
 	}
 	if e.Message != "" {
 		b.WriteString(": " + e.Message)
@@ -171,6 +173,9 @@ type WaitError struct {
 	RunID string
 	// Last is the run as it was last seen, nil if it could not be read.
 	Last *RunInfo
+	// Reasons say what the run waited for, the most telling first, as far as that could
+	// be read. See [ExplainRun].
+	Reasons []Reason
 	// Err is [ErrTimeout], the cause of the context's end, [ErrRunNotFound] if
 	// the run was deleted, or what the database said.
 	Err error
@@ -179,7 +184,15 @@ type WaitError struct {
 func (e *WaitError) Error() string {
 	text := fmt.Sprintf("flowc: waiting for run %s: %v", e.RunID, e.Err)
 	if e.Last != nil {
-		text += fmt.Sprintf(" (it is %s, %d steps remain)", e.Last.Status, e.Last.RemainingSteps)
+		remain := "steps remain"
+		if e.Last.RemainingSteps == 1 {
+			remain = "step remains"
+		}
+		text += fmt.Sprintf(" (it is %s, %d %s", e.Last.Status, e.Last.RemainingSteps, remain)
+		for i, reason := range e.Reasons {
+			text += []string{": ", "; "}[min(i, 1)] + reason.String()
+		}
+		text += ")"
 	}
 	return text
 }

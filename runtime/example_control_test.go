@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -132,14 +133,14 @@ func ExamplePrune() {
 func ExamplePauseFlow() {
 	ctx, pool := context.Background(), connect()
 
-	paused, err := runtime.PauseFlow(ctx, pool, "process_order")
+	paused, err := runtime.PauseFlow(ctx, pool, "process_order", runtime.PausedBy("ann"))
 	fmt.Println(paused, err)
 	run, err := processOrder.Start(ctx, pool, Order{ID: 33})
 	if err != nil {
 		panic(err)
 	}
 	_, err = run.Wait(ctx, runtime.WithTimeout(50*time.Millisecond))
-	fmt.Println(errors.Is(err, runtime.ErrTimeout))
+	fmt.Println(errors.Is(err, runtime.ErrTimeout), strings.Contains(err.Error(), "paused 0 s ago by ann"))
 
 	resumed, err := runtime.ResumeFlow(ctx, pool, "process_order")
 	fmt.Println(resumed, err)
@@ -147,7 +148,7 @@ func ExamplePauseFlow() {
 	fmt.Println(parcel, err)
 	// Output:
 	// true <nil>
-	// true
+	// true true
 	// true <nil>
 	// parcel for receipt 33 <nil>
 }

@@ -99,7 +99,7 @@ func ExampleWithTimeout() {
 	if errors.As(err, &wait) {
 		fmt.Println(errors.Is(err, runtime.ErrTimeout), len(wait.RunID), wait.Last.Status)
 	}
-	// Output: true 36 started
+	// Output: true 36 running
 }
 
 // Through a connection or behind a pooler nothing wakes a waiter, and it looks.

@@ -20,7 +20,7 @@ func ExampleListRuns() {
 
 	filter := runtime.RunFilter{
 		Flows:    []string{"inventory"},
-		Statuses: []runtime.RunStatus{runtime.RunStarted},
+		Statuses: []runtime.RunStatus{runtime.RunRunning},
 		Limit:    2,
 	}
 	for {
@@ -264,4 +264,42 @@ func ExampleParseDefinition() {
 	def, err := runtime.ParseDefinition("process_order", doc)
 	fmt.Println(def.Slug, len(def.Steps), err)
 	// Output: process_order 2 <nil>
+}
+
+// A run that nobody works says so.
+func ExampleExplainRun() {
+	ctx, pool := context.Background(), connect()
+	_, err := runtime.UpsertFlow(ctx, pool, "stocktaking_v2", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "count"}}})
+	must(err)
+	id := start("stocktaking_v2")
+
+	reasons, err := runtime.ExplainRun(ctx, pool, id)
+	fmt.Println(reasons, err)
+	// Output: [no worker serves stocktaking_v2] <nil>
+}
+
+func ExampleVersionOf() {
+	fmt.Println(runtime.VersionOf("process_order_v2"))
+	fmt.Println(runtime.VersionOf("process_order"))
+	// Output:
+	// process_order 2
+	// process_order 1
+}
+
+// A renamed field is lost to runs in flight.
+func ExampleCompareForms() {
+	before := runtime.Forms{Input: "Batch", Types: map[string]map[string]string{"Batch": {"URL": "string"}}}
+	after := runtime.Forms{Input: "Batch", Types: map[string]map[string]string{"Batch": {"Link": "string"}}}
+	fmt.Println(runtime.CompareForms(&before, &after))
+	// Output: [Batch loses URL, which runs in flight have]
+}
+
+// A handle can be part of what a service answers with.
+func ExampleRun_MarshalJSON() {
+	ctx, pool := context.Background(), connect()
+	run, err := processOrder.Start(ctx, pool, Order{ID: 55}, runtime.WithRunID("018f0a5d-ac96-774b-bcce-b302099a8057"))
+	must(err)
+	text, err := run.MarshalJSON() // as json.Marshal does
+	fmt.Println(string(text), err)
+	// Output: {"id":"018f0a5d-ac96-774b-bcce-b302099a8057","flow":"process_order","existed":false} <nil>
 }

@@ -85,7 +85,7 @@ func ExampleEnqueue() {
 	}
 	info, err := run.Info(ctx)
 	fmt.Println(info.Status, string(info.Input), err)
-	// Output: started {"shelf": "A"} <nil>
+	// Output: running {"shelf": "A"} <nil>
 }
 
 func ExampleEnqueueIn() {

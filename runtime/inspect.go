@@ -15,7 +15,7 @@ import (
 // what they give.
 
 // GetRunProgress is [GetRunWithStates] without payloads: [RunInfo.Input],
-// [RunInfo.Output] and [StepState.Output] are nil. [StepState.Attempts] is
+// [RunInfo.Result], [RunInfo.Output] and [StepState.Output] are nil. [StepState.Attempts] is
 // counted for steps with up to 100 tasks and is 0 for others. It is cheap enough
 // to be called every second.
 //
@@ -27,7 +27,7 @@ func GetRunProgress(ctx context.Context, db DB, id string) (*RunInfo, error) {
 	}
 	info, found, err := collectOne(ctx, db, scanRun, `
 		SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, started_at,
-		       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, error_message, states
+		       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, NULL::jsonb
 		FROM flowc.run_progress($1::text::uuid)`, parsed.String())
 	switch {
 	case err != nil:
@@ -48,7 +48,10 @@ type PayloadKind string
 const (
 	// RunInputPayload is what the run was started with.
 	RunInputPayload PayloadKind = "run_input"
-	// RunOutputPayload is what the run gave.
+	// RunResultPayload is what the run gave, see [RunInfo.Result].
+	RunResultPayload PayloadKind = "run_result"
+	// RunOutputPayload is the outputs of the steps that no other waits for, see
+	// [RunInfo.Output].
 	RunOutputPayload PayloadKind = "run_output"
 	// StepOutputPayload is what a step gave.
 	StepOutputPayload PayloadKind = "step_output"
@@ -56,7 +59,7 @@ const (
 	TaskOutputPayload PayloadKind = "task_output"
 )
 
-var payloadKinds = []PayloadKind{RunInputPayload, RunOutputPayload, StepOutputPayload, TaskOutputPayload}
+var payloadKinds = []PayloadKind{RunInputPayload, RunResultPayload, RunOutputPayload, StepOutputPayload, TaskOutputPayload}
 
 // Payload is a value in a run.
 type Payload struct {
@@ -69,7 +72,7 @@ type Payload struct {
 	JSON json.RawMessage
 }
 
-// ListPayloads returns the run's input, its output and the outputs of its steps,
+// ListPayloads returns the run's input, its result, its output and the outputs of its steps,
 // as far as they are there; those that take more than atMost bytes in the table
 // come without their value. A run that is not there has none.
 //

@@ -35,6 +35,11 @@ type FlowInfo struct {
 	Workers int `json:"workers"`
 	// PausedAt is since when it is paused; zero if it is not.
 	PausedAt time.Time `json:"paused_at,omitzero"`
+	// PausedBy is who paused it.
+	PausedBy string `json:"paused_by,omitempty"`
+	// ReplacedBy is the newest version of a flow, if it is not this one: process_order_v2
+	// of process_order. Empty if no other is newer.
+	ReplacedBy string `json:"replaced_by,omitempty"`
 }
 
 // ListFlows returns all flows by slug, with the figures of runs that started
@@ -47,10 +52,20 @@ func ListFlows(ctx context.Context, db DB, since time.Time) ([]FlowInfo, error) 
 	}
 	flows, err := collect(ctx, db, scanFlow, `
 		SELECT flow_slug, definition, created_at, started, completed, failed, running, mean_seconds, p95_seconds,
-		       waiting, delayed, in_hand, oldest_waiting, workers, paused_at
+		       waiting, delayed, in_hand, oldest_waiting, workers, paused_at, paused_by
 		FROM flowc.list_flows($1)`, since)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: listing flows: %w", err)
+	}
+	slugs := make([]string, len(flows))
+	for i, f := range flows {
+		slugs[i] = f.Slug
+	}
+	newest := newestVersions(slugs)
+	for i, f := range flows {
+		if base, _ := VersionOf(f.Slug); newest[base] != f.Slug {
+			flows[i].ReplacedBy = newest[base]
+		}
 	}
 	return flows, nil
 }
@@ -59,11 +74,12 @@ func scanFlow(row pgx.CollectableRow) (FlowInfo, error) {
 	var f FlowInfo
 	var mean, p95 *float64
 	var oldest, paused *time.Time
+	var by *string
 	err := row.Scan(&f.Slug, (*[]byte)(&f.Definition), &f.CreatedAt, &f.Started, &f.Completed, &f.Failed, &f.Running, &mean, &p95,
-		&f.Waiting, &f.Delayed, &f.InHand, &oldest, &f.Workers, &paused)
+		&f.Waiting, &f.Delayed, &f.InHand, &oldest, &f.Workers, &paused, &by)
 	f.MeanTime = time.Duration(orZero(mean) * float64(time.Second))
 	f.P95Time = time.Duration(orZero(p95) * float64(time.Second))
-	f.OldestWaiting, f.PausedAt = orZero(oldest), orZero(paused)
+	f.OldestWaiting, f.PausedAt, f.PausedBy = orZero(oldest), orZero(paused), orZero(by)
 	return f, err
 }
 

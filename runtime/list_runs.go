@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,11 +25,35 @@ type RunFilter struct {
 	// InputContains is JSON that the run's input has to contain, as PostgreSQL's
 	// operator @> has it. No index serves it: bound the time as well.
 	InputContains json.RawMessage
+	// Marks limits it to runs that have one of these marks; empty means any.
+	Marks []RunMark
+	// Search limits it to runs whose id begins or ends with this text, with its dashes or
+	// without them, or in one of whose errors it stands, in whatever case. No index
+	// serves it.
+	Search string
 	// After is the last run of the page before; nil means the first page.
 	After *RunSummary
 	// Limit is how many runs a page has at most, 1 to 1000. Defaults to 50.
 	Limit int
 }
+
+// A RunMark says how clean a run is. A run that completed may have steps that did not.
+type RunMark string
+
+// The marks of a run.
+const (
+	// MarkSkipped is on a run some of whose steps were skipped.
+	MarkSkipped RunMark = "skipped"
+	// MarkGaveUp is on a run some of whose steps were skipped because their last try failed.
+	MarkGaveUp RunMark = "gave_up"
+	// MarkClean is on a run that has neither.
+	MarkClean RunMark = "clean"
+)
+
+// Word is what people call the mark.
+func (m RunMark) Word() string { return strings.ReplaceAll(string(m), "_", " ") }
+
+var runMarks = []RunMark{MarkSkipped, MarkGaveUp, MarkClean}
 
 // RunSummary is a run in a list: without its input and output. Times that have
 // not come are zero.
@@ -38,16 +63,51 @@ type RunSummary struct {
 	Status RunStatus `json:"status"`
 	// Steps is how many steps the flow has, RemainingSteps how many of them are
 	// neither completed nor skipped.
-	Steps          int       `json:"steps"`
-	RemainingSteps int       `json:"remaining_steps"`
-	StartedAt      time.Time `json:"started_at,omitzero"`
-	EndedAt        time.Time `json:"ended_at,omitzero"`
+	Steps          int `json:"steps"`
+	RemainingSteps int `json:"remaining_steps"`
+	// GaveUp is how many were skipped because their last try failed, Skipped how many
+	// for another reason.
+	Skipped   int       `json:"skipped"`
+	GaveUp    int       `json:"gave_up"`
+	StartedAt time.Time `json:"started_at,omitzero"`
+	EndedAt   time.Time `json:"ended_at,omitzero"`
 	// ScheduledAt is when a run that waits for its start will start, and of a run
 	// that a schedule started its tick.
 	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
 	// FailedStep is the step that made the run fail, and Error its last error.
-	FailedStep string `json:"failed_step,omitempty"`
-	Error      string `json:"error,omitempty"`
+	// FailedIndex is the element that failed, if the step is a map.
+	FailedStep  string `json:"failed_step,omitempty"`
+	FailedIndex *int   `json:"failed_index,omitempty"`
+	Error       string `json:"error,omitempty"`
+}
+
+// Completed is how many steps completed.
+func (s RunSummary) Completed() int { return s.Steps - s.RemainingSteps - s.Skipped - s.GaveUp }
+
+// Progress says how many steps completed, and how many were skipped or gave up:
+// "6/8, 1 skipped, 1 gave up".
+func (s RunSummary) Progress() string { return progress(s.Completed(), s.Steps, s.Skipped, s.GaveUp) }
+
+// Failed is the step that made the run fail, of a map with its element: "pack[3]".
+func (s RunSummary) Failed() string { return element(s.FailedStep, s.FailedIndex) }
+
+func progress(completed, steps, skipped, gaveUp int) string {
+	text := fmt.Sprintf("%d/%d", completed, steps)
+	if skipped > 0 {
+		text += fmt.Sprintf(", %d skipped", skipped)
+	}
+	if gaveUp > 0 {
+		text += fmt.Sprintf(", %d gave up", gaveUp)
+	}
+	return text
+}
+
+// element is a step, and which element of it if it is a map.
+func element(step string, index *int) string {
+	if index == nil {
+		return step
+	}
+	return fmt.Sprintf("%s[%d]", step, *index)
 }
 
 // ListRuns returns a page of runs, newest first.
@@ -72,10 +132,21 @@ func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error
 	}
 	for _, status := range filter.Statuses {
 		if !slices.Contains(runStatuses, status) {
-			return nil, optionError("there is no status %q of runs", status)
+			return nil, optionError("there is no status %q of runs, only %s", status, words(runStatuses))
 		}
 	}
-	var contains *string
+	for _, mark := range filter.Marks {
+		if !slices.Contains(runMarks, mark) {
+			return nil, optionError("there is no mark %q of runs, only %s", mark, words(runMarks))
+		}
+	}
+	if err := checkText("Search of a RunFilter", filter.Search); err != nil {
+		return nil, err
+	}
+	var contains, search *string
+	if filter.Search != "" {
+		search = &filter.Search
+	}
 	if filter.InputContains != nil {
 		if !json.Valid(filter.InputContains) {
 			return nil, optionError("InputContains of a RunFilter is not JSON: %s", filter.InputContains)
@@ -95,10 +166,10 @@ func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error
 		afterTime, afterID = &filter.After.StartedAt, Set(parsed.String())
 	}
 	runs, err := collect(ctx, db, scanSummary, `
-		SELECT run_id::text, flow_slug, status, steps, remaining_steps, started_at, ended_at, scheduled_at, failed_step, error_message
-		FROM flowc.list_runs($1, $2, $3, $4, $5::text::jsonb, $6, $7::text::uuid, $8)`,
+		SELECT `+summaryColumns+`
+		FROM flowc.list_runs($1, $2, $3, $4, $5::text::jsonb, $6, $7::text::uuid, $8, $9, $10)`,
 		nilIfEmpty(filter.Flows), nilIfEmpty(filter.Statuses), nilIfZero(filter.StartedFrom), nilIfZero(filter.StartedBefore),
-		contains, afterTime, afterID, filter.Limit)
+		contains, afterTime, afterID, filter.Limit, nilIfEmpty(filter.Marks), search)
 	switch {
 	case contains != nil && pgerr.Unstorable(err):
 		return nil, optionError("InputContains of a RunFilter is nothing that an input can contain: %v", err)
@@ -108,13 +179,20 @@ func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error
 	return runs, nil
 }
 
-var runStatuses = []RunStatus{RunScheduled, RunStarted, RunCompleted, RunFailed, RunCancelled}
+var runStatuses = []RunStatus{RunScheduled, RunRunning, RunCompleted, RunFailed, RunCancelled}
+
+// words are the texts of a list, for people.
+func words[T ~string](list []T) string { return strings.Join(nilIfEmpty(list), ", ") }
+
+const summaryColumns = `run_id::text, flow_slug, status, steps, remaining_steps, skipped, gave_up, started_at, ended_at, scheduled_at,
+		       failed_step, failed_index, error_message`
 
 func scanSummary(row pgx.CollectableRow) (RunSummary, error) {
 	var s RunSummary
 	var ended, scheduled *time.Time
 	var step, message *string
-	err := row.Scan(&s.ID, &s.Flow, &s.Status, &s.Steps, &s.RemainingSteps, &s.StartedAt, &ended, &scheduled, &step, &message)
+	err := row.Scan(&s.ID, &s.Flow, &s.Status, &s.Steps, &s.RemainingSteps, &s.Skipped, &s.GaveUp, &s.StartedAt, &ended, &scheduled,
+		&step, &s.FailedIndex, &message)
 	s.EndedAt, s.ScheduledAt, s.FailedStep, s.Error = orZero(ended), orZero(scheduled), orZero(step), orZero(message)
 	return s, err
 }
@@ -133,7 +211,7 @@ func ListFailures(ctx context.Context, db DB, since time.Time, limit int) ([]Run
 		return nil, err
 	}
 	runs, err := collect(ctx, db, scanSummary, `
-		SELECT run_id::text, flow_slug, status, steps, remaining_steps, started_at, ended_at, scheduled_at, failed_step, error_message
+		SELECT `+summaryColumns+`
 		FROM flowc.recent_failures($1, $2)`, since, limit)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: listing failures: %w", err)

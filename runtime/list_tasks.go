@@ -57,6 +57,15 @@ const (
 	TaskFailed TaskStatus = "failed"
 )
 
+// Word is what people call the status: queued, running, completed or failed. The values
+// are those of the tables.
+func (s TaskStatus) Word() string {
+	if s == TaskStarted {
+		return "running"
+	}
+	return string(s)
+}
+
 var taskStatuses = []TaskStatus{TaskQueued, TaskStarted, TaskCompleted, TaskFailed}
 
 // ListTasks returns all tasks of a run with their outputs, in the order of the

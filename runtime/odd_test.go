@@ -46,6 +46,7 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 		"RetryRun":         func() error { return runtime.RetryRun(ctx, db, id) },
 		"RescheduleRun":    func() error { return runtime.RescheduleRun(ctx, db, id, time.Now()) },
 		"RetryStep":        func() error { return runtime.RetryStep(ctx, db, id, "greet") },
+		"ExplainRun":       func() error { return second(runtime.ExplainRun(ctx, db, id)) },
 		"PauseFlow":        func() error { return second(runtime.PauseFlow(ctx, db, "greeting")) },
 		"ResumeFlow":       func() error { return second(runtime.ResumeFlow(ctx, db, "greeting")) },
 		"ListTasksInHand":  func() error { return second(runtime.ListTasksInHand(ctx, db, 1)) },
@@ -74,7 +75,7 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 }
 
 // reads are the calls that change nothing.
-var reads = []string{
+var reads = []string{"ExplainRun",
 	"Flow.Get", "Flow.Exists", "FlowExists", "GetRun", "GetRunWithStates", "GetRunProgress", "ListRuns", "ListTasks", "ListFlows",
 	"ListWorkers", "ListFailures", "Throughput", "FindTasks", "ListPayloads", "GetPayload", "GetDefinition", "Neighbours", "ListSchedules", "NextTicks", "ListTasksInHand",
 }

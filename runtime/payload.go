@@ -26,6 +26,8 @@ func (d Definition) Payload() ([]byte, error) {
 			Timeout:     seconds(or(d.Timeout, DefaultTimeout)),
 			Cron:        d.Cron,
 		},
+		Result: d.Result,
+		Forms:  d.Forms,
 	}
 	for i, s := range steps {
 		deps := append([]string{}, s.Deps...)
@@ -53,6 +55,8 @@ func (d Definition) Payload() ([]byte, error) {
 type shape struct {
 	Steps   []shapeStep  `json:"steps"`
 	Options shapeOptions `json:"options"`
+	Result  *Result      `json:"result,omitempty"`
+	Forms   *Forms       `json:"forms,omitempty"`
 }
 
 type shapeStep struct {
@@ -131,6 +135,8 @@ func ParseDefinition(slug string, payload []byte) (Definition, error) {
 		BaseDelay:   duration(doc.Options.BaseDelay),
 		Timeout:     duration(doc.Options.Timeout),
 		Cron:        doc.Options.Cron,
+		Result:      doc.Result,
+		Forms:       doc.Forms,
 	}}
 	for _, s := range doc.Steps {
 		if !s.If.Defined && !s.IfNot.Defined {

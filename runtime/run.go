@@ -20,6 +20,17 @@ type Run[Out any] struct {
 	output      Source[Out]
 }
 
+// MarshalJSON writes what the handle knows without asking the database: id, flow,
+// existed and, of a run that starts later, scheduled_at. [Run.Info] reads the rest.
+func (r Run[Out]) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		ID          string    `json:"id"`
+		Flow        string    `json:"flow"`
+		Existed     bool      `json:"existed"`
+		ScheduledAt time.Time `json:"scheduled_at,omitzero"`
+	}{r.id.String(), r.flow, r.existed, r.scheduledAt})
+}
+
 // ID is the run's id, a UUID.
 func (r *Run[Out]) ID() string { return r.id.String() }
 
@@ -54,8 +65,8 @@ type RunStatus string
 const (
 	// RunScheduled is a run whose time to start has not come.
 	RunScheduled RunStatus = "scheduled"
-	// RunStarted is a run that has steps to do.
-	RunStarted RunStatus = "started"
+	// RunRunning is a run that has steps to do. In the tables of pgflow it is "started".
+	RunRunning RunStatus = "running"
 	// RunCompleted is a run whose steps are all completed or skipped.
 	RunCompleted RunStatus = "completed"
 	// RunFailed is a run that ended because a step failed.
@@ -75,8 +86,13 @@ type RunInfo struct {
 	Flow   string          `json:"flow"`
 	Status RunStatus       `json:"status"`
 	Input  json.RawMessage `json:"input"`
-	// Output is an object with the outputs of the steps that completed and that
-	// no other step waits for, by slug. It is nil unless the run is completed.
+	// Result is what the run gave, as its definition says it is made of the outputs of
+	// steps: the Out of the declaration. It is nil unless the run is completed, and if
+	// the definition does not say it ([FlowOptions.Result]) or says that it gives nothing.
+	Result json.RawMessage `json:"result,omitempty"`
+	// Output is what pgflow's contract calls the output: an object with the outputs of
+	// the steps that completed and that no other step waits for, by slug. It is nil
+	// unless the run is completed.
 	Output json.RawMessage `json:"output,omitempty"`
 	// RemainingSteps is how many steps are neither completed nor skipped.
 	RemainingSteps int `json:"remaining_steps"`
@@ -89,13 +105,38 @@ type RunInfo struct {
 	CancelledAt  time.Time `json:"cancelled_at,omitzero"`
 	CancelReason string    `json:"cancel_reason,omitempty"`
 	// FailedStep is the slug of the step that made the run fail, and Error its
-	// last error.
-	FailedStep string `json:"failed_step,omitempty"`
-	Error      string `json:"error,omitempty"`
+	// last error. FailedIndex is the element that failed, if the step is a map.
+	FailedStep  string `json:"failed_step,omitempty"`
+	FailedIndex *int   `json:"failed_index,omitempty"`
+	Error       string `json:"error,omitempty"`
 	// States are the states of the steps in the order of the definition, nil
 	// unless they were asked for.
 	States []StepState `json:"states,omitempty"`
 }
+
+// Skips counts the steps among [RunInfo.States] that were skipped: gaveUp those whose
+// last try failed, skipped the others.
+func (r *RunInfo) Skips() (skipped, gaveUp int) {
+	for _, s := range r.States {
+		switch {
+		case s.GaveUp():
+			gaveUp++
+		case s.Status == StepSkipped:
+			skipped++
+		}
+	}
+	return skipped, gaveUp
+}
+
+// Progress says how many steps completed, and how many were skipped or gave up:
+// "6/8, 1 skipped, 1 gave up". It needs [RunInfo.States].
+func (r *RunInfo) Progress() string {
+	skipped, gaveUp := r.Skips()
+	return progress(len(r.States)-r.RemainingSteps-skipped-gaveUp, len(r.States), skipped, gaveUp)
+}
+
+// Failed is the step that made the run fail, of a map with its element: "pack[3]".
+func (r *RunInfo) Failed() string { return element(r.FailedStep, r.FailedIndex) }
 
 // A StepStatus says how far a step of a run is.
 type StepStatus string
@@ -113,6 +154,18 @@ const (
 	// StepSkipped is a step that ended without an output, see [StepState.SkipReason].
 	StepSkipped StepStatus = "skipped"
 )
+
+// Word is what people call the status: waiting, running, completed, failed or skipped.
+// The values are those of the tables.
+func (s StepStatus) Word() string {
+	switch s {
+	case StepCreated:
+		return "waiting"
+	case StepStarted:
+		return "running"
+	}
+	return string(s)
+}
 
 // StepState is a step of a run as the database keeps it. Times that have not
 // come are zero.
@@ -133,6 +186,8 @@ type StepState struct {
 	// tasks. It is nil unless the step is completed.
 	Output json.RawMessage `json:"output,omitempty"`
 	Error  string          `json:"error_message,omitempty"`
+	// FailedIndex is the element of a map step whose last try failed.
+	FailedIndex *int `json:"failed_index,omitempty"`
 	// SkipReason is condition_unmet, handler_failed or dependency_skipped, or
 	// what a handler said.
 	SkipReason  string    `json:"skip_reason,omitempty"`
@@ -142,6 +197,23 @@ type StepState struct {
 	FailedAt    time.Time `json:"failed_at,omitzero"`
 	SkippedAt   time.Time `json:"skipped_at,omitzero"`
 }
+
+// GaveUp reports whether the step was skipped because its last try failed.
+func (s StepState) GaveUp() bool { return s.Status == StepSkipped && s.SkipReason == gaveUpReason }
+
+// gaveUpReason is the reason for which the engine skips a step that is out of tries.
+const gaveUpReason = "handler_failed"
+
+// Word is what people call the state: the word of its status, or "gave up".
+func (s StepState) Word() string {
+	if s.GaveUp() {
+		return "gave up"
+	}
+	return s.Status.Word()
+}
+
+// Failed is the step, of a map with the element that failed: "pack[3]".
+func (s StepState) Failed() string { return element(s.Step, s.FailedIndex) }
 
 // GetRun reads a run by its id.
 //
@@ -165,7 +237,7 @@ func GetRunWithStates(ctx context.Context, db DB, id string) (*RunInfo, error) {
 
 const getRunSQL = `
 SELECT run_id::text, flow_slug, status, input, output, remaining_steps, scheduled_at, started_at,
-       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, error_message, states
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, result
 FROM flowc.get_run($1::text::uuid, $2)`
 
 func getRun(ctx context.Context, db DB, id uuid.UUID, states bool) (*RunInfo, error) {
@@ -187,7 +259,8 @@ func scanRun(row pgx.CollectableRow) (*RunInfo, error) {
 		states                                       []byte
 	)
 	err := row.Scan(&info.ID, &info.Flow, &info.Status, (*[]byte)(&info.Input), (*[]byte)(&info.Output),
-		&info.RemainingSteps, &scheduled, &started, &completed, &failed, &ended, &reason, &step, &message, &states)
+		&info.RemainingSteps, &scheduled, &started, &completed, &failed, &ended, &reason, &step,
+		&info.FailedIndex, &message, &states, (*[]byte)(&info.Result))
 	if err != nil {
 		return nil, err
 	}

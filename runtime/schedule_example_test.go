@@ -82,7 +82,7 @@ func ExampleRunSchedule() {
 		panic(err)
 	}
 	fmt.Println(info.Status, info.ScheduledAt.IsZero())
-	// Output: started false
+	// Output: running false
 }
 
 func ExampleNextTicks() {

@@ -29,7 +29,7 @@ func TestStart(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, run.ID(), info.ID)
 	require.Equal(t, "greeting", info.Flow)
-	require.Equal(t, runtime.RunStarted, info.Status)
+	require.Equal(t, runtime.RunRunning, info.Status)
 	require.JSONEq(t, `{"name": "Ada"}`, string(info.Input))
 	require.Nil(t, info.Output)
 	require.Equal(t, 2, info.RemainingSteps)
@@ -351,7 +351,7 @@ func TestScheduledStart(t *testing.T) {
 		require.Zero(t, run.ScheduledAt())
 		info, err := run.Info(ctx)
 		require.NoError(t, err)
-		require.Equal(t, runtime.RunStarted, info.Status)
+		require.Equal(t, runtime.RunRunning, info.Status)
 	}
 }
 

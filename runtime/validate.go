@@ -52,6 +52,7 @@ func (d Definition) Validate() error {
 func (d Definition) sorted() ([]StepOptions, error) {
 	v := validator{def: d, places: map[string]int{}}
 	v.flow()
+	v.result()
 	for i, step := range d.Steps {
 		v.step(i, step)
 	}
@@ -87,6 +88,27 @@ func (v *validator) flow() {
 		} else {
 			v.places[step.Slug] = i
 		}
+	}
+}
+
+// result checks that what the flow gives comes from steps that it has.
+func (v *validator) result() {
+	if v.def.Result == nil {
+		return
+	}
+	from := func(slug string) {
+		if _, known := v.places[slug]; !known && slug != RunKey {
+			v.fault("", "its Result comes from %q, which is no step of this flow", slug)
+		}
+	}
+	if v.def.Result.From != "" {
+		from(v.def.Result.From)
+		if len(v.def.Result.Fields) > 0 {
+			v.fault("", "its Result has both From and Fields")
+		}
+	}
+	for _, field := range v.def.Result.Fields {
+		from(field.From)
 	}
 }
 

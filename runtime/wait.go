@@ -67,7 +67,7 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 		result, err := r.look(ctx, limited)
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return none, &WaitError{RunID: r.ID(), Err: context.Cause(ctx)}
+			return none, r.interrupted(ctx)
 		case errors.Is(err, context.DeadlineExceeded) && limited == limit:
 			limit = min(2*limit, maxLookWait)
 		case err != nil && !r.outlasts(err):
@@ -89,7 +89,7 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 		select {
 		case <-ctx.Done():
 			poll.Stop()
-			return none, &WaitError{RunID: r.ID(), Err: context.Cause(ctx)}
+			return none, r.interrupted(ctx)
 		case <-timeUp:
 			poll.Stop()
 			if result, err := r.look(ctx, lastLook); err == nil && result.status.Ended() {
@@ -111,25 +111,41 @@ func (r *Run[Out]) outlasts(err error) bool {
 	return pooled(r.db) && pgerr.Transient(err)
 }
 
-// waited is the error of a wait whose time is up.
-func (r *Run[Out]) waited() error {
+// waited is the error of a wait whose time is up: it says what the run waits for.
+func (r *Run[Out]) waited() error { return r.waitError(ErrTimeout) }
+
+// interrupted is the error of a wait whose context ended. One that was cancelled is not
+// to be held up; one whose deadline passed is a wait whose time is up.
+func (r *Run[Out]) interrupted(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return r.waitError(cause)
+	}
+	return &WaitError{RunID: r.ID(), Err: cause}
+}
+
+func (r *Run[Out]) waitError(cause error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), lastLook)
 	defer cancel()
-	last, err := r.Info(ctx)
-	if err != nil {
-		last = nil
+	e := &WaitError{RunID: r.ID(), Err: cause}
+	var err error
+	if e.Last, err = r.Info(ctx); err != nil {
+		e.Last = nil
+		return e
 	}
-	return &WaitError{RunID: r.ID(), Last: last, Err: ErrTimeout}
+	e.Reasons, _ = ExplainRun(ctx, r.db, r.ID()) // where there is no engine, there are none
+	return e
 }
 
 const resultSQL = `
-SELECT flow_slug, status, input, outputs, failed_step, error_message
+SELECT flow_slug, status, input, outputs, failed_step, failed_index, error_message
 FROM flowc.result($1::text::uuid, $2, $3)`
 
 type result struct {
 	status  RunStatus
 	values  Values
 	step    string
+	index   *int
 	message string
 }
 
@@ -153,6 +169,9 @@ func (r *Run[Out]) look(ctx context.Context, limit time.Duration) (result, error
 		return res, err
 	}
 	res.values.leaves = info.Output
+	if info.Result != nil {
+		res.values.leaves = info.Result
+	}
 	return res, nil
 }
 
@@ -162,7 +181,7 @@ func scanResult(row pgx.CollectableRow) (result, error) {
 		flow          string
 		step, message *string
 	)
-	err := row.Scan(&flow, &res.status, (*[]byte)(&res.values.Input), (*[]byte)(&res.values.Outputs), &step, &message)
+	err := row.Scan(&flow, &res.status, (*[]byte)(&res.values.Input), (*[]byte)(&res.values.Outputs), &step, &res.index, &message)
 	res.step, res.message = orZero(step), orZero(message)
 	return res, err
 }
@@ -171,7 +190,7 @@ func scanResult(row pgx.CollectableRow) (result, error) {
 func (r *Run[Out]) end(res result) (Out, error) {
 	if res.status != RunCompleted {
 		return *new(Out), &RunFailedError{
-			RunID: r.ID(), Flow: r.flow, Status: res.status, Step: res.step, Message: res.message,
+			RunID: r.ID(), Flow: r.flow, Status: res.status, Step: res.step, Index: res.index, Message: res.message,
 		}
 	}
 	out, err := r.output.read(res.values)
@@ -182,7 +201,8 @@ func (r *Run[Out]) end(res result) (Out, error) {
 	return out, nil
 }
 
-// completedLeaves is the output of a run whose type nobody declared.
+// completedLeaves is what a run gave to somebody who does not know its type: its result
+// if the definition says what that is made of, and otherwise its output.
 var completedLeaves = Source[json.RawMessage]{
 	leaves: true,
 	read:   func(v Values) (json.RawMessage, error) { return v.leaves, nil },

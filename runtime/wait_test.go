@@ -118,7 +118,7 @@ func TestWaitTimeout(t *testing.T) {
 	require.ErrorContains(t, err, run.ID())
 	info, err := run.Info(ctx)
 	require.NoError(t, err)
-	require.Equal(t, runtime.RunStarted, info.Status, "the run goes on")
+	require.Equal(t, runtime.RunRunning, info.Status, "the run goes on")
 }
 
 func TestWaitEndsWithItsContext(t *testing.T) {

@@ -21,9 +21,3 @@ func TestParseSpan(t *testing.T) {
 		require.ErrorContains(t, err, "is no time span; write it as", text)
 	}
 }
-
-func TestNewest(t *testing.T) {
-	t.Parallel()
-	require.Equal(t, map[string]string{"order": "order_v12", "mail": "mail", "a_v1": "a_v1", "b": "b_v2"},
-		newest([]string{"order_v2", "order", "order_v12", "order_v3", "mail", "a_v1", "b_v2"}))
-}

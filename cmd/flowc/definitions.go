@@ -80,6 +80,8 @@ type definitionFile struct {
 		WhenExhausted string            `json:"whenExhausted"`
 		Options       definitionOptions `json:"options"`
 	} `json:"steps"`
+	Result *runtime.Result `json:"result"`
+	Forms  *runtime.Forms  `json:"forms"`
 }
 
 type definitionOptions struct {
@@ -120,7 +122,7 @@ func readDefinitions(r io.Reader, name string) ([]gen.Declaration, error) {
 		if err := def.Validate(); err != nil {
 			return nil, fmt.Errorf("%w\n\tin %s", err, name)
 		}
-		_, version := versionOf(file.Slug)
+		_, version := runtime.VersionOf(file.Slug)
 		flows = append(flows, gen.Declaration{Flow: file.Slug, Version: version, Definition: def})
 	}
 	if flows == nil {

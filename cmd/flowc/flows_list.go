@@ -32,6 +32,7 @@ type listedFlow struct {
 	// Workers is how many workers serve it now.
 	Workers  int       `json:"workers"`
 	PausedAt time.Time `json:"paused_at,omitzero"`
+	PausedBy string    `json:"paused_by,omitempty"`
 	// ReplacedBy is the newest version of an old one, and Unfinished how many of
 	// its runs have not ended, up to 1000.
 	ReplacedBy string `json:"replaced_by,omitempty"`
@@ -72,11 +73,6 @@ func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listed
 	if err != nil {
 		return nil, err
 	}
-	var slugs []string
-	for _, f := range infos {
-		slugs = append(slugs, f.Slug)
-	}
-	latest := newest(slugs)
 	list := []listedFlow{}
 	for _, f := range infos {
 		def, err := runtime.ParseDefinition(f.Slug, f.Definition)
@@ -88,10 +84,9 @@ func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listed
 			Started: f.Started, Completed: f.Completed, Failed: f.Failed, Running: f.Running,
 			Mean: f.MeanTime.Seconds(), P95: f.P95Time.Seconds(),
 			Waiting: f.Waiting, Delayed: f.Delayed, InHand: f.InHand, OldestWaiting: f.OldestWaiting, Cron: def.Cron,
-			Workers: f.Workers, PausedAt: f.PausedAt,
+			Workers: f.Workers, PausedAt: f.PausedAt, PausedBy: f.PausedBy, ReplacedBy: f.ReplacedBy,
 		}
-		if base, _ := versionOf(f.Slug); latest[base] != f.Slug {
-			flow.ReplacedBy = latest[base]
+		if f.ReplacedBy != "" {
 			left, err := unfinished(cmd, db, f.Slug)
 			if err != nil {
 				return nil, err
@@ -106,7 +101,7 @@ func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listed
 // unfinished counts the runs of a flow that have not ended, up to 1000.
 func unfinished(cmd *cobra.Command, db runtime.DB, slug string) (int, error) {
 	runs, err := runtime.ListRuns(cmd.Context(), db, runtime.RunFilter{
-		Flows: []string{slug}, Statuses: []runtime.RunStatus{runtime.RunStarted, runtime.RunScheduled}, Limit: page,
+		Flows: []string{slug}, Statuses: []runtime.RunStatus{runtime.RunRunning, runtime.RunScheduled}, Limit: page,
 	})
 	return len(runs), err
 }
@@ -116,10 +111,10 @@ func printFlows(cmd *cobra.Command, flows []listedFlow) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "there are no flows; `flowc flows upsert` puts those of a package here")
 		return nil
 	}
-	t := table{header: []string{"FLOW", "STEPS", "STARTED", "COMPLETED", "FAILED", "RUNNING", "P95", "WAITING", "DELAYED", "IN HAND", "OLDEST"}}
+	t := table{header: []string{"FLOW", "STEPS", "STARTED", "COMPLETED", "FAILED", "RUNNING", "P95", "WAITING", "DELAYED", "IN HAND", "OLDEST", "REPLACED BY"}}
 	for _, f := range flows {
 		t.add(f.Slug, strconv.Itoa(f.Steps), strconv.Itoa(f.Started), strconv.Itoa(f.Completed), strconv.Itoa(f.Failed), strconv.Itoa(f.Running),
-			lasting(time.Duration(f.P95*float64(time.Second))), strconv.Itoa(f.Waiting), strconv.Itoa(f.Delayed), strconv.Itoa(f.InHand), ago(f.OldestWaiting))
+			lasting(time.Duration(f.P95*float64(time.Second))), strconv.Itoa(f.Waiting), strconv.Itoa(f.Delayed), strconv.Itoa(f.InHand), ago(f.OldestWaiting), f.ReplacedBy)
 	}
 	if err := t.print(cmd.OutOrStdout()); err != nil {
 		return err
@@ -127,7 +122,7 @@ func printFlows(cmd *cobra.Command, flows []listedFlow) error {
 	for _, f := range flows {
 		switch {
 		case !f.PausedAt.IsZero():
-			fmt.Fprintf(cmd.OutOrStdout(), "\n%s was paused %s: `flowc flows resume %s` hands its tasks to workers again\n", f.Slug, ago(f.PausedAt), f.Slug)
+			fmt.Fprintf(cmd.OutOrStdout(), "\n%s was paused %s%s: `flowc flows resume %s` hands its tasks to workers again\n", f.Slug, ago(f.PausedAt), by(f.PausedBy), f.Slug)
 		case f.Waiting > 0 && f.Workers == 0:
 			fmt.Fprintf(cmd.OutOrStdout(), "\n%s has %s waiting, and no worker that serves it\n", f.Slug, count(f.Waiting, "task", "tasks"))
 		}
@@ -139,6 +134,13 @@ func printFlows(cmd *cobra.Command, flows []listedFlow) error {
 		}
 	}
 	return nil
+}
+
+func by(who string) string {
+	if who == "" {
+		return ""
+	}
+	return " by " + printable(who)
 }
 
 func unfinishedRuns(n int) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/user"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
@@ -19,10 +20,19 @@ type switched struct {
 }
 
 func newFlowsPause() *cobra.Command {
-	return newSwitch("pause", "Hand no more tasks of flows to workers",
+	var by string
+	cmd := newSwitch("pause", "Hand no more tasks of flows to workers",
 		`Pause hands no more tasks of flows to workers, in whatever language, until they are
 resumed. Runs can be started meanwhile, and what workers have in hand goes on.`,
-		"paused", "was paused already", noSuchFlow, runtime.PauseFlow)
+		"paused", "was paused already", noSuchFlow, func(ctx context.Context, db runtime.DB, slug string) (bool, error) {
+			return runtime.PauseFlow(ctx, db, slug, runtime.PausedBy(by))
+		})
+	name := ""
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	cmd.Flags().StringVar(&by, "by", name, "who pauses it, for those who ask why their runs do not move")
+	return cmd
 }
 
 func newFlowsResume() *cobra.Command {

@@ -49,6 +49,8 @@ func printDefinition(w io.Writer, def runtime.Definition) error {
 	var doc struct {
 		Steps   json.RawMessage `json:"steps"`
 		Options json.RawMessage `json:"options"`
+		Result  json.RawMessage `json:"result"`
+		Forms   json.RawMessage `json:"forms"`
 	}
 	if err := json.Unmarshal(payload, &doc); err != nil {
 		return err
@@ -57,7 +59,9 @@ func printDefinition(w io.Writer, def runtime.Definition) error {
 		Slug    string          `json:"slug"`
 		Options json.RawMessage `json:"options"`
 		Steps   json.RawMessage `json:"steps"`
-	}{def.Slug, doc.Options, doc.Steps})
+		Result  json.RawMessage `json:"result,omitempty"`
+		Forms   json.RawMessage `json:"forms,omitempty"`
+	}{def.Slug, doc.Options, doc.Steps, doc.Result, doc.Forms})
 }
 
 func showFlow(w io.Writer, def runtime.Definition, schedules []runtime.ScheduleInfo) error {

@@ -15,15 +15,19 @@ import (
 const page = 1000
 
 var runStatuses = []runtime.RunStatus{
-	runtime.RunScheduled, runtime.RunStarted, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled,
+	runtime.RunScheduled, runtime.RunRunning, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled,
 }
+
+var runMarks = []runtime.RunMark{runtime.MarkSkipped, runtime.MarkGaveUp, runtime.MarkClean}
 
 func newRunsList() *cobra.Command {
 	var (
 		flows    []string
 		statuses = choice[runtime.RunStatus]{words: runStatuses}
 		since    span
+		marks    = choice[runtime.RunMark]{words: runMarks}
 		input    string
+		search   string
 		limit    int
 		quiet    bool
 	)
@@ -31,6 +35,9 @@ func newRunsList() *cobra.Command {
 		Use:   "list",
 		Short: "List runs, newest first",
 		Example: `  flowc runs list --flow process_order --status failed --since 24h
+  flowc runs list --status completed --with gave_up --since 7d
+  flowc runs list --search 'connection refused' --since 24h
+  flowc runs list --search 4b1f0b8a6d11
   flowc runs list --input '{"customer": 42}' --since 7d
   flowc runs list --limit 0 --json`,
 		Args: exactly(),
@@ -39,13 +46,16 @@ func newRunsList() *cobra.Command {
 	cmd.Flags().StringSliceVar(&flows, "flow", nil, "only runs of this flow; can be repeated")
 	cmd.Flags().Var(&statuses, "status", "only runs of this status; can be repeated")
 	cmd.Flags().Var(&since, "since", "only runs that started within this time, such as 15m, 24h or 7d")
+	cmd.Flags().Var(&marks, "with", "only runs with steps that were skipped, with steps that gave up, or clean ones; can be repeated")
+	cmd.Flags().StringVar(&search, "search", "", "only runs whose id begins or ends with this, or with this in an error; no index serves it")
 	cmd.Flags().StringVar(&input, "input", "", "only runs whose input contains this JSON; no index serves it, so add --since")
 	cmd.Flags().IntVarP(&limit, "limit", "n", 50, "at most so many; 0 means all")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print ids only")
 	completeFlows(cmd, "flow")
 	completeWords(cmd, "status", texts(runStatuses))
+	completeWords(cmd, "with", texts(runMarks))
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
-		filter := runtime.RunFilter{Flows: flows, Statuses: statuses.chosen}
+		filter := runtime.RunFilter{Flows: flows, Statuses: statuses.chosen, Marks: marks.chosen, Search: search}
 		if since > 0 {
 			filter.StartedFrom = time.Now().Add(-time.Duration(since))
 		}
@@ -104,12 +114,12 @@ func printRuns(cmd *cobra.Command, runs []runtime.RunSummary, limit int) error {
 	for _, r := range runs {
 		started, why := ago(r.StartedAt), r.Error
 		if r.FailedStep != "" {
-			why = r.FailedStep + ": " + r.Error
+			why = r.Failed() + ": " + r.Error
 		}
 		if r.Status == runtime.RunScheduled {
 			started = ago(r.ScheduledAt)
 		}
-		t.add(r.ID, r.Flow, string(r.Status), fmt.Sprintf("%d/%d", r.Steps-r.RemainingSteps, r.Steps),
+		t.add(r.ID, r.Flow, string(r.Status), r.Progress(),
 			started, took(r.StartedAt, r.EndedAt), shorten(why, 60))
 	}
 	if err := t.print(cmd.OutOrStdout()); err != nil {

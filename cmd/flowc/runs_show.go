@@ -2,10 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
@@ -19,8 +23,10 @@ const payloadLetters = 200
 func newRunsShow() *cobra.Command {
 	var tasks, payloads bool
 	cmd := &cobra.Command{
-		Use:     "show ID",
-		Short:   "Show a run and how far its steps are",
+		Use:   "show ID",
+		Short: "Show a run, how far its steps are, and what it waits for",
+		Long: `Show prints a run. Its id may be shortened to its beginning or its end, as lists and
+the dashboard show it, if that means one run only.`,
 		Example: "  flowc runs show 0190f2c4-8f3e-7c1a-b4d2-0a1b2c3d4e5f --tasks",
 		Args:    exactly("the id of a run"), ValidArgsFunction: newestRuns,
 	}
@@ -28,7 +34,11 @@ func newRunsShow() *cobra.Command {
 	cmd.Flags().BoolVar(&tasks, "tasks", false, "list the tasks and the tries that failed, too")
 	cmd.Flags().BoolVar(&payloads, "payloads", false, "print inputs and outputs whole")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
-		shown, err := readRun(cmd, db, args[0], tasks)
+		id, err := wholeID(cmd.Context(), db, args[0])
+		if err != nil {
+			return err
+		}
+		shown, err := readRun(cmd, db, id, tasks)
 		if err != nil {
 			return err
 		}
@@ -43,19 +53,76 @@ func newRunsShow() *cobra.Command {
 // shownRun is what runs show prints as JSON.
 type shownRun struct {
 	*runtime.RunInfo
-	Tasks []runtime.TaskInfo `json:"tasks,omitempty"`
+	// Reasons are what it waits for.
+	Reasons []runtime.Reason `json:"reasons,omitempty"`
+	// ReplacedBy is a newer version of its flow.
+	ReplacedBy string `json:"replaced_by,omitempty"`
+	// Declared is whether the definition of its flow says what Result is.
+	declared bool
+	Tasks    []runtime.TaskInfo `json:"tasks,omitempty"`
 }
 
 func readRun(cmd *cobra.Command, db runtime.DB, id string, tasks bool) (shownRun, error) {
 	p := startProgress(cmd.ErrOrStderr(), "reading the run")
 	defer p.done()
 	info, err := runtime.GetRunWithStates(cmd.Context(), db, id)
-	if err != nil || !tasks {
-		return shownRun{RunInfo: info}, err
+	if err != nil {
+		return shownRun{}, err
 	}
-	list, err := runtime.ListTasks(cmd.Context(), db, id)
-	return shownRun{info, list}, err
+	shown := shownRun{RunInfo: info}
+	if !info.Status.Ended() {
+		if shown.Reasons, err = runtime.ExplainRun(cmd.Context(), db, id); err != nil {
+			return shown, err
+		}
+	}
+	if def, err := runtime.GetDefinition(cmd.Context(), db, info.Flow); err == nil {
+		shown.declared = def.Result != nil
+	}
+	if shown.ReplacedBy, err = replacedBy(cmd.Context(), db, info.Flow); err != nil || !tasks {
+		return shown, err
+	}
+	shown.Tasks, err = runtime.ListTasks(cmd.Context(), db, id)
+	return shown, err
 }
+
+// replacedBy is the newest version of a flow, if it is not this one.
+func replacedBy(ctx context.Context, db runtime.DB, slug string) (string, error) {
+	flows, err := runtime.ListFlows(ctx, db, time.Now())
+	for _, f := range flows {
+		if f.Slug == slug {
+			return f.ReplacedBy, nil
+		}
+	}
+	return "", err
+}
+
+// wholeID finds the one run whose id begins or ends with a text.
+func wholeID(ctx context.Context, db runtime.DB, id string) (string, error) {
+	if len(id) == 36 || !partOfID.MatchString(id) {
+		return id, nil
+	}
+	runs, err := runtime.ListRuns(ctx, db, runtime.RunFilter{Search: id})
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	part := strings.ToLower(strings.ReplaceAll(id, "-", ""))
+	for _, r := range runs {
+		if whole := strings.ReplaceAll(r.ID, "-", ""); strings.HasPrefix(whole, part) || strings.HasSuffix(whole, part) {
+			found = append(found, r.ID)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("flowc: %w: none has an id that begins or ends with %s", runtime.ErrRunNotFound, id)
+	case 1:
+		return found[0], nil
+	}
+	return "", fmt.Errorf("flowc: %s can mean %s, say more of the id: %s", id, count(len(found), "run", "runs"), strings.Join(found[:min(len(found), 5)], ", "))
+}
+
+// partOfID is what may be the beginning or the end of a run's id.
+var partOfID = regexp.MustCompile(`^[0-9a-fA-F-]{4,35}$`)
 
 func (r shownRun) print(w io.Writer, payloads bool) error {
 	field := func(name, value string) {
@@ -64,8 +131,16 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 		}
 	}
 	field("run", r.ID)
-	field("flow", r.Flow)
+	if r.ReplacedBy != "" {
+		field("flow", r.Flow+", replaced by "+r.ReplacedBy)
+	} else {
+		field("flow", r.Flow)
+	}
 	field("status", printable(r.outcome()))
+	field("steps", r.Progress())
+	for i, reason := range r.Reasons {
+		field([]string{"why", " "}[min(i, 1)], printable(reason.String()))
+	}
 	if !r.ScheduledAt.IsZero() && r.Status != runtime.RunScheduled {
 		field("tick", clock(r.ScheduledAt)+", of its schedule")
 	}
@@ -83,7 +158,15 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 		field("started", clock(r.StartedAt)+", "+ago(r.StartedAt))
 	}
 	field("input", payload(r.Input, payloads))
-	field("output", payload(r.Output, payloads))
+	if r.declared {
+		if r.Status == runtime.RunCompleted && r.Result == nil {
+			field("result", "nothing")
+		}
+		field("result", payload(r.Result, payloads))
+		field("outputs", labelled(payload(r.Output, payloads)))
+	} else {
+		field("output", payload(r.Output, payloads))
+	}
 
 	fmt.Fprintln(w)
 	t := table{header: []string{"STEP", "STATUS", "TASKS", "TRIES", "TOOK", "OUTPUT OR ERROR"}}
@@ -93,16 +176,19 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 			ended = s.FailedAt
 		}
 		last := payload(s.Output, payloads)
-		if s.Error != "" {
-			last = s.Error
-		}
 		if s.SkipReason != "" {
 			last = s.SkipReason
+		}
+		if s.Error != "" {
+			last = s.Error
+			if s.FailedIndex != nil {
+				last = s.Failed() + ": " + s.Error
+			}
 		}
 		if !payloads {
 			last = shorten(last, 60)
 		}
-		t.add(s.Step, string(s.Status), tasksOf(s), strconv.Itoa(s.Attempts), took(s.StartedAt, ended), last)
+		t.add(s.Step, s.Word(), tasksOf(s), strconv.Itoa(s.Attempts), took(s.StartedAt, ended), last)
 	}
 	if err := t.print(w); err != nil || r.Tasks == nil {
 		return err
@@ -116,11 +202,19 @@ func (r shownRun) outcome() string {
 	case r.Status == runtime.RunCancelled && r.CancelReason != "":
 		return "cancelled: " + r.CancelReason
 	case r.FailedStep != "":
-		return string(r.Status) + " in step " + r.FailedStep + ": " + r.Error
-	case r.Status == runtime.RunStarted:
-		return "started, " + count(r.RemainingSteps, "step remains", "steps remain")
+		return string(r.Status) + " in step " + r.Failed() + ": " + r.Error
+	case r.Status == runtime.RunRunning:
+		return "running, " + count(r.RemainingSteps, "step remains", "steps remain")
 	}
 	return string(r.Status)
+}
+
+// labelled says of what outputs are that are not the result.
+func labelled(outputs string) string {
+	if outputs == "" {
+		return ""
+	}
+	return outputs + "  (of the last steps)"
 }
 
 // tasksOf says how many of the tasks of a step are completed.
@@ -143,7 +237,7 @@ func printTasks(w io.Writer, tasks []runtime.TaskInfo) error {
 		for _, try := range task.FailedTries {
 			t.add(name, fmt.Sprintf("try %d failed", try.Attempt), "", try.Worker, took(try.StartedAt, try.FailedAt), shorten(try.Error, 60))
 		}
-		status, ended, message := string(task.Status), task.CompletedAt, task.Error
+		status, ended, message := task.Status.Word(), task.CompletedAt, task.Error
 		switch task.Status {
 		case runtime.TaskQueued:
 			status += ", " + ago(task.VisibleAt)

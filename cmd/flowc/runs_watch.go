@@ -18,7 +18,8 @@ func newRunsWatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch ID",
 		Short: "Say how a run gets on, until it ends",
-		Long: `Watch prints a line whenever a step of a run gets on, until the run ends. The exit
+		Long: `Watch prints a line whenever a step of a run gets on, and what the run waits for
+while it does not, until it ends. The exit
 status is 3 if it failed or was cancelled, 4 if it has not ended in the time of
 --timeout.`,
 		Args: exactly("the id of a run"), ValidArgsFunction: newestRuns,
@@ -36,8 +37,12 @@ status is 3 if it failed or was cancelled, 4 if it has not ended in the time of
 			ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(timeout), runtime.ErrTimeout)
 			defer cancel()
 		}
+		id, err := wholeID(ctx, db, args[0])
+		if err != nil {
+			return err
+		}
 		w := &watcher{out: cmd.OutOrStdout(), json: *asJSON, seen: map[string]string{}}
-		return w.watch(ctx, db, args[0], time.Duration(interval))
+		return w.watch(ctx, db, id, time.Duration(interval))
 	})
 	return cmd
 }
@@ -47,6 +52,7 @@ type watcher struct {
 	out  io.Writer
 	json bool
 	seen map[string]string // what was said last of the run and of each step
+	why  []runtime.Reason  // what the run waited for last
 }
 
 // change is a line of runs watch as JSON. Step is empty for the run itself.
@@ -57,6 +63,8 @@ type change struct {
 	Status string    `json:"status"`
 	Tasks  string    `json:"tasks,omitempty"`
 	Error  string    `json:"error,omitempty"`
+	// Reasons are what the run waits for, if that is new.
+	Reasons []runtime.Reason `json:"reasons,omitempty"`
 }
 
 func (w *watcher) watch(ctx context.Context, db runtime.DB, id string, interval time.Duration) error {
@@ -71,13 +79,20 @@ func (w *watcher) watch(ctx context.Context, db runtime.DB, id string, interval 
 			if info.Status.Ended() {
 				return ended(info)
 			}
+			reasons, err := runtime.ExplainRun(ctx, db, id)
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			if err := w.explain(info, reasons); err != nil {
+				return err
+			}
 		} else if ctx.Err() == nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			if context.Cause(ctx) == runtime.ErrTimeout {
-				return &exitError{exitTimeout, fmt.Errorf("flowc: run %s has not ended in time, and goes on", id)}
+				return &exitError{exitTimeout, fmt.Errorf("flowc: run %s has not ended in time, and goes on%s", id, w.because())}
 			}
 			return ctx.Err()
 		case <-ticker.C:
@@ -91,7 +106,7 @@ func ended(info *runtime.RunInfo) error {
 		return nil
 	}
 	return &exitError{exitRunFailed, &runtime.RunFailedError{
-		RunID: info.ID, Flow: info.Flow, Status: info.Status, Step: info.FailedStep, Message: info.Error + info.CancelReason,
+		RunID: info.ID, Flow: info.Flow, Status: info.Status, Step: info.FailedStep, Index: info.FailedIndex, Message: info.Error + info.CancelReason,
 	}}
 }
 
@@ -101,18 +116,61 @@ func (w *watcher) look(info *runtime.RunInfo) error {
 		if s.Status == runtime.StepCreated {
 			continue
 		}
-		c := change{At: time.Now(), Run: info.ID, Step: s.Step, Status: string(s.Status), Error: s.Error}
+		c := change{At: time.Now(), Run: info.ID, Step: s.Step, Status: s.Word(), Error: s.Error}
 		if s.Type == runtime.MapStep {
 			c.Tasks = tasksOf(s)
 		}
-		if s.SkipReason != "" {
+		switch {
+		case s.SkipReason != "" && !s.GaveUp():
 			c.Error = s.SkipReason
+		case s.FailedIndex != nil:
+			c.Error = s.Failed() + ": " + s.Error
 		}
 		if err := w.say(c); err != nil {
 			return err
 		}
 	}
 	return w.say(change{At: time.Now(), Run: info.ID, Status: string(info.Status), Error: info.Error + info.CancelReason})
+}
+
+// explain says what the run waits for, if that is not what it waited for before. That a
+// worker is at a step has been told by then.
+func (w *watcher) explain(info *runtime.RunInfo, reasons []runtime.Reason) error {
+	w.why = reasons
+	kinds := ""
+	var waits []runtime.Reason
+	for _, r := range reasons {
+		if r.Kind != runtime.ReasonRunning && !(r.Kind == runtime.ReasonQueued && r.At.Sub(r.Since) < 2*time.Second) {
+			waits = append(waits, r)
+			kinds += fmt.Sprint(r.Kind, r.Step, r.Attempt, r.By, ";")
+		}
+	}
+	const key = "\x00why"
+	if w.seen[key] == kinds {
+		return nil
+	}
+	w.seen[key] = kinds
+	if w.json {
+		if len(waits) == 0 {
+			return nil
+		}
+		return printLine(w.out, change{At: time.Now(), Run: info.ID, Status: string(info.Status), Reasons: waits})
+	}
+	for _, r := range waits {
+		if _, err := fmt.Fprintf(w.out, "%s  %-24s %s\n", time.Now().Format(time.TimeOnly), "why", printable(r.String())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// because is what the run waited for when it was last looked at.
+func (w *watcher) because() string {
+	text := ""
+	for _, r := range w.why {
+		text += []string{": ", "; "}[min(len(text), 1)] + r.String()
+	}
+	return text
 }
 
 func (w *watcher) say(c change) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,9 @@ func newStart() *cobra.Command {
 		Long: `Start starts a run and prints its id. Its input is JSON: an argument, a file, or
 standard input with --file -; the empty object if there is none.
 
-With --wait it waits for the end of the run and prints what the run gave. The exit
+With --wait it waits for the end of the run and prints what the run gave: the output
+that its flow declares, or, if the definition does not say what that is made of, the
+outputs of the last steps. Meanwhile it says what the run waits for. The exit
 status is 3 if the run failed or was cancelled, 4 if it has not ended in the time
 of --timeout.`,
 		Example: `  flowc start send_receipt '{"to": "a@example.com"}' --delay 10m
@@ -123,13 +126,50 @@ func printStarted(w io.Writer, run *runtime.Run[json.RawMessage], asJSON bool) e
 	return err
 }
 
+// tellReasons has a progress say what a run waits for, until the function that it
+// returns is called.
+func tellReasons(ctx context.Context, db runtime.DB, id string, p *progress) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			reasons, err := runtime.ExplainRun(ctx, db, id)
+			if err == nil && len(reasons) > 0 {
+				p.set("%s", printable(reasons[0].String()))
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// printOutput prints what a completed run gave; nothing if its flow declares that.
+func printOutput(cmd *cobra.Command, db runtime.DB, run *runtime.Run[json.RawMessage], output json.RawMessage) error {
+	def, err := runtime.GetDefinition(cmd.Context(), db, run.Flow())
+	if err == nil && def.Result != nil && def.Result.From == "" && def.Result.Fields == nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "completed; the flow declares no output")
+		return nil
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), string(output))
+	return err
+}
+
 func waitFor(cmd *cobra.Command, db *pgxpool.Pool, run *runtime.Run[json.RawMessage], timeout time.Duration, asJSON bool) error {
 	p := startProgress(cmd.ErrOrStderr(), "waiting for run "+run.ID())
 	var opts []runtime.WaitOption
 	if timeout > 0 {
 		opts = append(opts, runtime.WithTimeout(timeout))
 	}
+	stop := tellReasons(cmd.Context(), db, run.ID(), p)
 	output, err := run.Wait(cmd.Context(), opts...)
+	stop()
 	p.done()
 	var failed *runtime.RunFailedError
 	switch {
@@ -138,8 +178,7 @@ func waitFor(cmd *cobra.Command, db *pgxpool.Pool, run *runtime.Run[json.RawMess
 	case errors.Is(err, runtime.ErrTimeout):
 		err = &exitError{exitTimeout, err}
 	case err == nil && !asJSON:
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), string(output))
-		return err
+		return printOutput(cmd, db, run, output)
 	}
 	if !asJSON || cmd.Context().Err() != nil {
 		return err

@@ -147,11 +147,13 @@ func (h *Handler) actOnFlow(w http.ResponseWriter, r *http.Request) error {
 		}
 		to, done = h.config.Prefix+"/runs/"+url.PathEscape(run), 1
 	case ActionPause, ActionResume:
-		change := runtime.PauseFlow
-		if action == ActionResume {
-			change = runtime.ResumeFlow
+		var changed bool
+		var err error
+		if action == ActionPause {
+			changed, err = runtime.PauseFlow(ctx, h.db, slug, runtime.PausedBy(userOf(r)))
+		} else {
+			changed, err = runtime.ResumeFlow(ctx, h.db, slug)
 		}
-		changed, err := change(ctx, h.db, slug)
 		if err != nil {
 			return err
 		}
@@ -297,4 +299,12 @@ func notice(values url.Values) (text string, fault bool) {
 		text += " " + plural(of-done, "other was", "others were") + " not in the right state for it."
 	}
 	return text, false
+}
+
+// userOf is who asks, as far as basic authentication says it.
+func userOf(r *http.Request) string {
+	if user, _, ok := r.BasicAuth(); ok && user != "" {
+		return user
+	}
+	return "the dashboard"
 }

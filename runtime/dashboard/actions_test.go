@@ -33,7 +33,7 @@ func TestActionsOnARun(t *testing.T) {
 	require.Contains(t, s.post(path+"/cancel", nil), "Nothing was cancelled")
 
 	require.Contains(t, s.post(path+"/retry", nil), "The run goes on.")
-	require.Equal(t, runtime.RunStarted, s.status(id))
+	require.Equal(t, runtime.RunRunning, s.status(id))
 	require.Contains(t, s.post(path+"/retry", nil), "Nothing was retried")
 
 	require.Contains(t, s.post(path+"/delete", nil), "The run was deleted.")
@@ -55,14 +55,14 @@ func TestActionsOnMany(t *testing.T) {
 	require.Contains(t, page, "2 runs were cancelled.")
 	require.Contains(t, page, "<option selected>shop</option>", "the list is the one it was")
 	require.Equal(t, runtime.RunCancelled, s.status(ids[1]))
-	require.Equal(t, runtime.RunStarted, s.status(ids[2]))
+	require.Equal(t, runtime.RunRunning, s.status(ids[2]))
 
 	page = s.post("/runs", url.Values{"action": {"cancel"}, "id": append(ids[1:3:3], uuid.NewString())})
 	require.Contains(t, page, "The run was cancelled. 2 others were not in the right state for it.")
 
 	page = s.post("/runs", url.Values{"action": {"delete"}, "scope-delete": {"all"}, "id": {ids[3]}, "back": {"status=cancelled"}})
 	require.Contains(t, page, "3 runs were deleted.")
-	require.Equal(t, runtime.RunStarted, s.status(ids[3]), "all that the filters meet, and nothing else")
+	require.Equal(t, runtime.RunRunning, s.status(ids[3]), "all that the filters meet, and nothing else")
 
 	for _, form := range []url.Values{
 		{"action": {"run_now"}, "id": ids}, {"action": {"explode"}, "id": ids}, {},
@@ -76,7 +76,7 @@ func TestActionsOnMany(t *testing.T) {
 	} {
 		require.Equal(t, http.StatusBadRequest, s.do(s.request(http.MethodPost, "/runs", form)).status)
 	}
-	require.Equal(t, runtime.RunStarted, s.status(ids[3]))
+	require.Equal(t, runtime.RunRunning, s.status(ids[3]))
 }
 
 func TestNoticeSaysOnlyWhatItKnows(t *testing.T) {
@@ -105,7 +105,7 @@ func TestRetryStepAction(t *testing.T) {
 	s.complete()
 	require.Contains(t, s.get("/runs/"+id), "Run again from pack")
 	require.Contains(t, s.post("/runs/"+id+"/retry_step", url.Values{"step": {"pack"}}), "The run goes on from that step.")
-	require.Equal(t, runtime.RunStarted, s.status(id))
+	require.Equal(t, runtime.RunRunning, s.status(id))
 	require.Contains(t, s.post("/runs/"+id+"/retry_step", url.Values{"step": {"pack"}}), "Nothing was retried")
 	require.Equal(t, "pack", s.work("completed", `1`))
 	require.Equal(t, http.StatusNotFound, s.do(s.request(http.MethodPost, "/runs/"+id+"/retry_step", url.Values{"step": {"nowhere"}})).status)

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 // functions are what templates call.
@@ -16,7 +14,7 @@ var functions = template.FuncMap{
 	"ago": ago, "took": took, "count": count, "bytes": byteCount, "percent": percent,
 	"stamp": stamp, "moment": moment, "firstLine": firstLine, "moreLines": moreLines,
 	"word": statusWord, "plural": plural, "shortID": shortID, "since": since, "tell": tell,
-	"minus": func(a, b int) int { return a - b }, "share": share, "actions": func() []string { return bulkActions },
+	"minus": func(a, b int) int { return a - b }, "plus": func(a, b int) int { return a + b }, "share": share, "actions": func() []string { return bulkActions },
 	"moreWord":   moreWord,
 	"queueClass": func(state string) string { return strings.ReplaceAll(state, " ", "-") },
 }
@@ -175,14 +173,10 @@ func shorten(s string, runes int) string {
 
 // statusWord is what a status is called on pages.
 func statusWord(status any) string {
-	switch s := fmt.Sprint(status); s {
-	case string(runtime.RunStarted):
-		return "running"
-	case string(runtime.StepCreated):
-		return "waiting"
-	default:
-		return s
+	if worded, ok := status.(interface{ Word() string }); ok {
+		return worded.Word()
 	}
+	return fmt.Sprint(status)
 }
 
 // shortID is the end of an id, which tells runs apart: the beginning of those that

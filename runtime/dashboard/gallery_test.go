@@ -245,7 +245,7 @@ func newGallery(s *site) *gallery {
 			n, err := runtime.RunNow(s.ctx, s.pool, run.ID(), "")
 			require.NoError(s, err)
 			waiting += n
-			if s.status(run.ID()) == runtime.RunStarted {
+			if s.status(run.ID()) == runtime.RunRunning {
 				waiting++
 			}
 		}

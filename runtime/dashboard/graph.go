@@ -191,7 +191,7 @@ func skipWords(reason string) string {
 	case "condition_unmet":
 		return "condition not met"
 	case "handler_failed":
-		return "skipped, it failed"
+		return "gave up"
 	case "dependency_skipped":
 		return "skipped with another"
 	case "":

@@ -110,7 +110,7 @@ func TestFormsComeFromHere(t *testing.T) {
 		}
 		require.Equal(t, http.StatusForbidden, s.do(r).status, name)
 	}
-	require.Equal(t, runtime.RunStarted, s.status(id))
+	require.Equal(t, runtime.RunRunning, s.status(id))
 	require.NotEqual(t, http.StatusSeeOther, s.do(s.request(http.MethodGet, "/runs/"+id+"/delete", nil)).status)
 	r := s.request(http.MethodPost, "/runs/"+id+"/delete", nil)
 	r.Header.Del("Origin")
@@ -131,7 +131,7 @@ func TestReadOnly(t *testing.T) {
 			require.Equal(t, http.StatusForbidden, s.do(s.request(http.MethodPost, "/runs", url.Values{"action": {action}, "id": {id}})).status)
 		}
 	}
-	require.Equal(t, runtime.RunStarted, s.status(id))
+	require.Equal(t, runtime.RunRunning, s.status(id))
 	s.get("/metrics")
 }
 
@@ -305,5 +305,5 @@ func TestViewerRole(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, got.status, action)
 		require.Contains(t, got.body, "The database role of this dashboard may not do that.")
 	}
-	require.Equal(t, runtime.RunStarted, s.status(id))
+	require.Equal(t, runtime.RunRunning, s.status(id))
 }

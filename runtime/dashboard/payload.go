@@ -64,7 +64,16 @@ func (v values) input() value {
 	return value{Label: "Input"} // the run was deleted meanwhile
 }
 
-func (v values) output() *value          { return v.find("Output", runtime.RunOutputPayload, "") }
+func (v values) result() *value { return v.find("Result", runtime.RunResultPayload, "") }
+
+// output is what the last steps gave, which is not the result if the flow declares one.
+func (v values) output(declared bool) *value {
+	label := "Output"
+	if declared {
+		label = "Outputs of the last steps"
+	}
+	return v.find(label, runtime.RunOutputPayload, "")
+}
 func (v values) step(slug string) *value { return v.find("Output", runtime.StepOutputPayload, slug) }
 func (v values) from(slug string) *value {
 	return v.find("Input from "+slug, runtime.StepOutputPayload, slug)
@@ -112,7 +121,7 @@ func (h *Handler) payload(w http.ResponseWriter, r *http.Request) error {
 	if raw == nil {
 		return &statusError{http.StatusNotFound, "Nothing here", "The run has no such payload."}
 	}
-	if kind == runtime.RunInputPayload || kind == runtime.RunOutputPayload {
+	if kind == runtime.RunInputPayload || kind == runtime.RunResultPayload || kind == runtime.RunOutputPayload {
 		step = ""
 	}
 	raw = h.redacted(run.Flow, step, raw)

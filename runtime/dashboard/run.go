@@ -28,20 +28,17 @@ type runPage struct {
 	Timeline     *timeline
 	Steps        []stepView
 	Input        value
-	Output       *value
-	Tries        int // 0 if there are too many to be counted
-	Done         int
+	Result       *value           // what the flow gives, if its definition says that
+	Output       *value           // what its last steps gave
+	Reasons      []runtime.Reason // what it waits for
+	ReplacedBy   string           // a newer version of its flow
+	Tries        int              // 0 if there are too many to be counted
 	Newer, Older string
 	CanCancel    bool
 	CanRetry     bool
 	CanRepeat    bool   // whether steps can be done again
 	Events       string // where changes are streamed from, empty if there will be none
 	Delayed      int    // tasks that wait for their time
-}
-
-// Progress is how many of the steps are over.
-func (p runPage) Progress() string {
-	return strconv.Itoa(p.Done) + " of " + strconv.Itoa(len(p.States))
 }
 
 // stepView is a step of a run.
@@ -96,13 +93,25 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 	}
 	values := h.values(run, payloads)
 	page := runPage{
-		RunInfo: run, Ended: runEnd(run), Graph: graph, Timeline: newTimeline(run, tasks, now), Input: values.input(), Output: values.output(),
-		Newer: newer, Older: older, Done: len(run.States) - run.RemainingSteps,
+		RunInfo: run, Ended: runEnd(run), Graph: graph, Timeline: newTimeline(run, tasks, now), Input: values.input(),
+		Result: values.result(), Output: values.output(def.Result != nil), Newer: newer, Older: older,
 		CanCancel: !run.Status.Ended(), CanRetry: run.Status == runtime.RunFailed || run.Status == runtime.RunCancelled,
 		CanRepeat: run.Status.Ended(),
 	}
 	if !run.Status.Ended() {
 		page.Events = h.config.Prefix + "/runs/" + url.PathEscape(id) + "/events"
+	}
+	if page.Reasons, err = runtime.ExplainRun(ctx, h.db, id); err != nil {
+		return err
+	}
+	flows, err := h.flows(ctx, ranges[0].Span)
+	if err != nil {
+		return err
+	}
+	for _, f := range flows {
+		if f.Slug == run.Flow {
+			page.ReplacedBy = f.ReplacedBy
+		}
 	}
 	counted := true
 	for _, state := range run.States {

@@ -3,8 +3,10 @@ package dashboard
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,8 +21,11 @@ const runsPerPage = 50
 
 // statuses are those that a run can be looked for by.
 var statuses = []runtime.RunStatus{
-	runtime.RunStarted, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled, runtime.RunScheduled,
+	runtime.RunScheduled, runtime.RunRunning, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled,
 }
+
+// marks tell runs whose steps all completed from others.
+var marks = []runtime.RunMark{runtime.MarkSkipped, runtime.MarkGaveUp, runtime.MarkClean}
 
 // windows are the times that runs can be looked for in. A list that has to look
 // at every run of a large table for the few that it wants takes for ever, so
@@ -46,24 +51,40 @@ type runsQuery struct {
 	Statuses []runtime.RunStatus
 	Window   string
 	Contains string
+	Marks    []runtime.RunMark
+	Search   string
 	after    *runtime.RunSummary
 }
 
 // parseRunsQuery reads an address. What it does not understand is an error: a
-// filter that silently is none would make a bulk action meet the wrong runs.
+// filter that silently is none would make a bulk action meet the wrong runs. The query
+// then is what was understood.
 func parseRunsQuery(values url.Values) (runsQuery, error) {
-	q := runsQuery{Flow: values.Get("flow"), Window: values.Get("time"), Contains: strings.TrimSpace(values.Get("contains"))}
+	q := runsQuery{
+		Flow: values.Get("flow"), Window: values.Get("time"), Contains: strings.TrimSpace(values.Get("contains")),
+		Search: strings.TrimSpace(values.Get("q")),
+	}
+	var fault error
 	if q.Window == "" {
 		q.Window = usualWindow
 	}
 	if !slices.ContainsFunc(windows, func(w window) bool { return w.Key == q.Window }) {
-		return q, badRequest("There is no time range " + strconv.Quote(q.Window) + ".")
+		fault = badRequest("There is no time range " + strconv.Quote(q.Window) + ".")
+		q.Window = usualWindow
 	}
 	for _, s := range values["status"] {
 		if !slices.Contains(statuses, runtime.RunStatus(s)) {
-			return q, badRequest("There is no status " + strconv.Quote(s) + ".")
+			fault = badRequest("There is no status " + strconv.Quote(s) + ".")
+			continue
 		}
 		q.Statuses = append(q.Statuses, runtime.RunStatus(s))
+	}
+	for _, m := range values["with"] {
+		if !slices.Contains(marks, runtime.RunMark(m)) {
+			fault = badRequest("Runs cannot be told by " + strconv.Quote(m) + ".")
+			continue
+		}
+		q.Marks = append(q.Marks, runtime.RunMark(m))
 	}
 	if cursor := values.Get("after"); cursor != "" {
 		micros, id, _ := strings.Cut(cursor, "_")
@@ -73,7 +94,7 @@ func parseRunsQuery(values url.Values) (runsQuery, error) {
 		}
 		q.after = &runtime.RunSummary{ID: id, StartedAt: time.UnixMicro(n)}
 	}
-	return q, nil
+	return q, fault
 }
 
 // values is the query as an address says it, without the place in the list.
@@ -91,23 +112,37 @@ func (q runsQuery) values() url.Values {
 	if q.Contains != "" {
 		values.Set("contains", q.Contains)
 	}
+	for _, m := range q.Marks {
+		values.Add("with", string(m))
+	}
+	if q.Search != "" {
+		values.Set("q", q.Search)
+	}
 	return values
 }
 
 // Has reports whether a status is looked for.
 func (q runsQuery) Has(s runtime.RunStatus) bool { return slices.Contains(q.Statuses, s) }
 
+// Marked reports whether a mark is looked for.
+func (q runsQuery) Marked(m runtime.RunMark) bool { return slices.Contains(q.Marks, m) }
+
+// partOfID is what may be the beginning or the end of a run's id, rather than a word.
+var partOfID = regexp.MustCompile(`^[0-9a-fA-F-]{6,36}$`)
+
 // Narrow reports whether the query leaves anything out but old runs.
-func (q runsQuery) Narrow() bool { return q.Flow != "" || len(q.Statuses) > 0 || q.Contains != "" }
+func (q runsQuery) Narrow() bool {
+	return q.Flow != "" || len(q.Statuses)+len(q.Marks) > 0 || q.Contains+q.Search != ""
+}
 
 // filter is a query as the database takes it.
 func (h *Handler) filter(q runsQuery, limit int, now time.Time) (runtime.RunFilter, error) {
-	f := runtime.RunFilter{Statuses: q.Statuses, After: q.after, Limit: limit}
+	f := runtime.RunFilter{Statuses: q.Statuses, Marks: q.Marks, Search: q.Search, After: q.after, Limit: limit}
 	if q.Flow != "" {
 		f.Flows = []string{q.Flow}
 	}
 	for _, w := range windows {
-		if w.Key == q.Window && w.span > 0 {
+		if w.Key == q.Window && w.span > 0 && !partOfID.MatchString(q.Search) { // whoever has an id need not know when
 			f.StartedFrom = now.Add(-w.span)
 		}
 	}
@@ -161,7 +196,10 @@ func containsOf(text string) (json.RawMessage, error) {
 type runsPage struct {
 	Query     runsQuery
 	Flows     []string
+	Replaced  map[string]string // newer versions of flows
 	Statuses  []runtime.RunStatus
+	Marks     []runtime.RunMark
+	Problem   string // what is wrong with the filters
 	Windows   []window
 	Runs      []runtime.RunSummary
 	CanSearch bool
@@ -173,19 +211,19 @@ type runsPage struct {
 }
 
 func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
-	query, err := parseRunsQuery(r.URL.Query())
-	if err != nil {
-		return err
-	}
-	filter, err := h.filter(query, runsPerPage+1, time.Now())
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
 	defer cancel()
-	runs, err := runtime.ListRuns(ctx, h.db, filter)
-	if err != nil {
+	query, runs, err := h.queryRuns(ctx, r.URL.Query())
+	bad := asStatus(err)
+	switch {
+	case errors.Is(err, runtime.ErrInvalidOption):
+		bad = &statusError{status: http.StatusBadRequest, text: "The filters cannot be used: " + strings.TrimPrefix(err.Error(), "flowc: ") + "."}
+	case err != nil && bad == nil:
 		return err
+	}
+	if id := query.Search; bad == nil && uuid.Validate(id) == nil && len(runs) == 1 && runs[0].ID == strings.ToLower(id) {
+		http.Redirect(w, r, h.config.Prefix+"/runs/"+url.PathEscape(runs[0].ID), http.StatusSeeOther)
+		return nil
 	}
 	flows, err := h.flows(ctx, 24*time.Hour)
 	if err != nil {
@@ -194,11 +232,15 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 	values := query.values()
 	path := h.config.Prefix + "/runs"
 	page := runsPage{
-		Query: query, Statuses: statuses, Windows: windows, First: query.after == nil, CanSearch: h.config.Redact == nil,
+		Query: query, Statuses: statuses, Marks: marks, Windows: windows, First: query.after == nil, CanSearch: h.config.Redact == nil,
 		Newest: address(path, values), Back: values.Encode(),
 	}
+	page.Replaced = map[string]string{}
 	for _, f := range flows {
 		page.Flows = append(page.Flows, f.Slug)
+		if f.ReplacedBy != "" {
+			page.Replaced[f.Slug] = f.ReplacedBy
+		}
 	}
 	if len(runs) > runsPerPage {
 		runs = runs[:runsPerPage]
@@ -213,9 +255,28 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 		page.Wider = address(path, wider.values())
 	}
 	page.Runs = runs
+	status := http.StatusOK
+	if bad != nil { // what was typed stays there, to be put right
+		page.Problem, page.Wider, status = bad.text, "", bad.status
+	}
 	f := h.frame(r, "runs", "Runs", page)
-	f.Refresh = page.First
-	return h.render(w, http.StatusOK, "runs", f)
+	f.Refresh = page.First && bad == nil
+	return h.render(w, status, "runs", f)
+}
+
+// queryRuns reads a page of runs, one more than it has room for. With an error, the
+// query is what was understood of it.
+func (h *Handler) queryRuns(ctx context.Context, values url.Values) (runsQuery, []runtime.RunSummary, error) {
+	query, err := parseRunsQuery(values)
+	if err != nil {
+		return query, nil, err
+	}
+	filter, err := h.filter(query, runsPerPage+1, time.Now())
+	if err != nil {
+		return query, nil, err
+	}
+	runs, err := runtime.ListRuns(ctx, h.db, filter)
+	return query, runs, err
 }
 
 func address(path string, values url.Values) string {

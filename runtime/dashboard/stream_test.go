@@ -53,7 +53,7 @@ func TestEvents(t *testing.T) {
 	defer stop()
 	event, state := next()
 	require.Equal(t, "state", event)
-	require.Equal(t, runtime.RunStarted, state.Status)
+	require.Equal(t, runtime.RunRunning, state.Status)
 	require.Equal(t, stepLook{"started", "queued"}, state.Steps["check"])
 	require.Equal(t, stepLook{"created", "waits for 2"}, state.Steps["ship"])
 
@@ -103,7 +103,7 @@ func TestEventsAfterTheEnd(t *testing.T) {
 	next, stop = s.follow(id)
 	defer stop()
 	_, state = next()
-	require.Equal(t, runtime.RunStarted, state.Status)
+	require.Equal(t, runtime.RunRunning, state.Status)
 }
 
 // TestManyReaders checks that the database is asked once for all who watch, and

@@ -76,7 +76,7 @@ func TestRetryRunOfOtherFailures(t *testing.T) {
 		r = d.flow("cancelled").step("a").start(`{}`).begin()
 		d.exec(`select flowc.cancel_run($1)`, r.id)
 		again(r)
-		require.Equal(t, "started", d.table(`select status from flowc.get_run($1)`, r.id))
+		require.Equal(t, "running", d.table(`select status from flowc.get_run($1)`, r.id))
 		require.Equal(t, "completed 0", r.complete("a", `1`).status())
 
 		d.flow("scheduled").step("a")

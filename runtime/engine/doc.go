@@ -20,6 +20,7 @@
 //   - workers.sql: workers, leases, waking
 //   - control.sql: cancelling, retrying, rescheduling and deleting runs
 //   - read.sql: reading one run
+//   - explain.sql: what a run waits for
 //   - lists.sql: lists and figures
 //   - events.sql: events for realtime.send
 //   - supabase.sql: what exists for hosted Supabase only

@@ -54,7 +54,7 @@ func TestResult(t *testing.T) {
 		const result = `select status, input, outputs, failed_step, error_message from flowc.result($1, '{a,b,s}', true)`
 		f := d.flow("f", attempts(1)).step("a").step("b", after("a")).step("s", requires(`{"s": 1}`))
 		r := f.start(`{"in": 1}`)
-		require.Equal(t, "started - - - -", d.table(result, r.id))
+		require.Equal(t, "running - - - -", d.table(result, r.id))
 		r.complete("a", `"x"`).begin().completeTask("b", 0, nil)
 		require.Equal(t, `completed {"in": 1} {"a": "x", "b": null} - -`, d.table(result, r.id))
 		require.Equal(t, `f completed - {"b": null}`, d.table(`select flow_slug, status, input, outputs from flowc.result($1, '{b}', false)`, r.id))
@@ -72,7 +72,7 @@ func TestGetRun(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		r := d.flow("f", attempts(1)).step("z").mapStep("m").step("a", after("z")).start(`[1, 2]`)
 		const get = `select flow_slug, status, input, output, remaining_steps, failed_step, error_message, states from flowc.get_run($1)`
-		require.Equal(t, "f started [1, 2] - 3 - - -", d.table(get, r.id))
+		require.Equal(t, "f running [1, 2] - 3 - - -", d.table(get, r.id))
 		r.exhaust("m")
 		require.Equal(t, "f failed [1, 2] - 3 m m broke -", d.table(get, r.id))
 		require.Equal(t, lines("z 0 single 1 started", "m 1 map 2 failed", "a 2 single 0 created"), d.table(`

@@ -11,9 +11,10 @@ import (
 
 // A flow is a definition as the database would keep it, with the handlers.
 type flow struct {
-	slug  string
-	cron  string
-	steps []*step // in an order that runs
+	slug   string
+	cron   string
+	result *runtime.Result
+	steps  []*step // in an order that runs
 }
 
 type step struct {
@@ -59,7 +60,7 @@ func newFlow(def runtime.Definition) (*flow, error) {
 	if err := json.Unmarshal(payload, &shape); err != nil {
 		return nil, err
 	}
-	f := &flow{slug: def.Slug, cron: def.Cron}
+	f := &flow{slug: def.Slug, cron: def.Cron, result: def.Result}
 	for i, s := range shape.Steps {
 		st := &step{
 			slug: s.Slug, index: i, isMap: s.StepType == runtime.MapStep,

@@ -37,6 +37,7 @@ type state struct {
 	output        json.RawMessage
 	outputs       []json.RawMessage // of the tasks
 	err           string
+	failedIndex   *int // of a map, the element that failed for good
 	skipReason    string
 	created       time.Time
 	started       time.Time
@@ -51,7 +52,7 @@ type task struct {
 }
 
 func newRun(id string, f *flow, input json.RawMessage) *run {
-	r := &run{id: id, flow: f, input: input, status: runtime.RunStarted, startedAt: time.Now()}
+	r := &run{id: id, flow: f, input: input, status: runtime.RunRunning, startedAt: time.Now()}
 	for _, s := range f.steps {
 		st := &state{step: s, status: runtime.StepCreated, remainingDeps: len(s.deps), created: r.startedAt}
 		switch {
@@ -71,7 +72,7 @@ func (r *run) advance() {
 	r.resolveConditions()
 	r.completeTaskless()
 	for _, st := range r.states {
-		if r.status == runtime.RunStarted && st.ready() && *st.tasks > 0 {
+		if r.status == runtime.RunRunning && st.ready() && *st.tasks > 0 {
 			st.status, st.started, st.left = runtime.StepStarted, time.Now(), runtime.Set(*st.tasks)
 			st.outputs = make([]json.RawMessage, *st.tasks)
 			for i := range *st.tasks {
@@ -87,7 +88,7 @@ func (st *state) ready() bool { return st.status == runtime.StepCreated && st.re
 // unmet are the ready steps whose condition does not hold, of a mode.
 func (r *run) unmet(mode runtime.Mode) (all []*state) {
 	for _, st := range r.states {
-		if r.status != runtime.RunStarted || !st.ready() || st.whenUnmet != mode || st.required == nil && st.forbidden == nil {
+		if r.status != runtime.RunRunning || !st.ready() || st.whenUnmet != mode || st.required == nil && st.forbidden == nil {
 			continue
 		}
 		subject := decode(r.input)
@@ -127,7 +128,7 @@ func (r *run) resolveConditions() {
 
 // completeTaskless completes, wave by wave, the steps that are ready and have no tasks.
 func (r *run) completeTaskless() {
-	for again := true; again && r.status == runtime.RunStarted; {
+	for again := true; again && r.status == runtime.RunRunning; {
 		again = false
 		var wave []*state
 		for _, st := range r.states {
@@ -191,7 +192,7 @@ func (r *run) fail(st *state, err string) {
 
 // finish completes the run if it waits for no step any more.
 func (r *run) finish() {
-	if r.status != runtime.RunStarted || r.remainingSteps() > 0 {
+	if r.status != runtime.RunRunning || r.remainingSteps() > 0 {
 		return
 	}
 	leaves := map[string]json.RawMessage{}
@@ -213,6 +214,47 @@ func (r *run) remainingSteps() (n int) {
 		}
 	}
 	return n
+}
+
+// result is what the definition says that the completed run gave; nil if it does not say.
+func (r *run) result() json.RawMessage {
+	result := r.flow.result
+	if result == nil || result.From == "" && result.Fields == nil {
+		return nil
+	}
+	if result.From != "" {
+		return r.given(result.From)
+	}
+	members := map[string]json.RawMessage{}
+	for _, f := range result.Fields {
+		if f.Name != "" {
+			members[f.Name] = r.given(f.From)
+		}
+	}
+	for _, f := range result.Fields {
+		var inner map[string]json.RawMessage
+		if f.Name == "" && json.Unmarshal(r.given(f.From), &inner) == nil {
+			for name, value := range inner {
+				if _, hidden := members[name]; !hidden {
+					members[name] = value
+				}
+			}
+		}
+	}
+	return object(members)
+}
+
+// given is the output of a step, or the input of the run.
+func (r *run) given(from string) json.RawMessage {
+	if from == runtime.RunKey {
+		return r.input
+	}
+	for _, st := range r.states {
+		if st.slug == from && st.status == runtime.StepCompleted && st.output != nil {
+			return st.output
+		}
+	}
+	return json.RawMessage("null")
 }
 
 // complete ends a task with what its handler gave.
@@ -242,6 +284,9 @@ func (r *run) complete(t *task, output json.RawMessage) {
 // exhaust ends a task for good that did not complete.
 func (r *run) exhaust(t *task, err string) {
 	st := t.state
+	if st.isMap {
+		st.failedIndex = &t.index
+	}
 	if st.whenExhausted == runtime.FailRun {
 		r.fail(st, err)
 		return

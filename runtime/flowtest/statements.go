@@ -153,12 +153,12 @@ func (db *DB) result(id string, steps []string, withInput bool) ([][]any, error)
 	if r == nil {
 		return nil, nil
 	}
-	if stuck := r.stuckAt(); r.status == runtime.RunStarted && stuck != nil {
+	if stuck := r.stuckAt(); r.status == runtime.RunRunning && stuck != nil {
 		return nil, fmt.Errorf("flowc: flowtest: run %s of flow %s waits for step %s, for which no service has a handler", id, r.flow.slug, stuck.slug)
 	}
-	failed, message := r.failure()
+	failed, index, message := r.failure()
 	if r.status != runtime.RunCompleted {
-		return [][]any{{r.flow.slug, r.status, nil, nil, failed, message}}, nil
+		return [][]any{{r.flow.slug, r.status, nil, nil, failed, index, message}}, nil
 	}
 	outputs := map[string]json.RawMessage{}
 	for _, st := range r.states {
@@ -170,17 +170,20 @@ func (db *DB) result(id string, steps []string, withInput bool) ([][]any, error)
 	if withInput {
 		input = []byte(r.input)
 	}
-	return [][]any{{r.flow.slug, r.status, input, []byte(object(outputs)), failed, message}}, nil
+	return [][]any{{r.flow.slug, r.status, input, []byte(object(outputs)), failed, index, message}}, nil
 }
 
 // failure is the step that made the run fail, if one did.
-func (r *run) failure() (step, message any) {
+func (r *run) failure() (step, index, message any) {
 	for _, st := range r.states {
 		if st.status == runtime.StepFailed {
-			return st.slug, st.err
+			if st.failedIndex != nil {
+				index = *st.failedIndex
+			}
+			return st.slug, index, st.err
 		}
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
 func (db *DB) found(id string) [][]any {
@@ -196,23 +199,26 @@ func (db *DB) info(id string, withStates bool) [][]any {
 	if r == nil {
 		return nil
 	}
-	var output, completed, failedAt, states any
+	var output, completed, failedAt, states, result any
 	if r.output != nil {
 		output = []byte(r.output)
 	}
 	switch r.status {
 	case runtime.RunCompleted:
 		completed = r.endedAt
+		if given := r.result(); given != nil {
+			result = []byte(given)
+		}
 	case runtime.RunFailed:
 		failedAt = r.endedAt
 	}
 	if withStates {
 		states = []byte(r.stateTexts())
 	}
-	failed, message := r.failure()
+	failed, index, message := r.failure()
 	return [][]any{{
 		r.id, r.flow.slug, r.status, []byte(r.input), output, r.remainingSteps(), r.tick, r.startedAt,
-		completed, failedAt, nil, nil, failed, message, states,
+		completed, failedAt, nil, nil, failed, index, message, states, result,
 	}}
 }
 
@@ -222,7 +228,7 @@ func (r *run) stateTexts() json.RawMessage {
 	for i, st := range r.states {
 		s := runtime.StepState{
 			Step: st.slug, Index: i, Type: runtime.SingleStep, Status: st.status, RemainingTasks: st.left, InitialTasks: st.tasks,
-			RemainingDeps: st.remainingDeps, Attempts: st.attempts, Output: st.output, Error: st.err, SkipReason: st.skipReason,
+			RemainingDeps: st.remainingDeps, Attempts: st.attempts, Output: st.output, Error: st.err, FailedIndex: st.failedIndex, SkipReason: st.skipReason,
 			CreatedAt: st.created, StartedAt: st.started,
 		}
 		if st.isMap {

@@ -131,7 +131,7 @@ func TestReadsAreTheSame(t *testing.T) {
 			"GetRunWithStates": func(db runtime.DB) (any, error) { return runtime.GetRunWithStates(ctx, db, runs[0].ID()) },
 			"ListRuns": func(db runtime.DB) (any, error) {
 				return runtime.ListRuns(ctx, db, runtime.RunFilter{
-					Flows: []string{"mail"}, Statuses: []runtime.RunStatus{runtime.RunStarted, runtime.RunCompleted},
+					Flows: []string{"mail"}, Statuses: []runtime.RunStatus{runtime.RunRunning, runtime.RunCompleted},
 					StartedFrom: time.Now().Add(-time.Hour), InputContains: []byte(`{}`), Limit: 2,
 				})
 			},
@@ -339,5 +339,5 @@ func TestWithoutTheEngine(t *testing.T) {
 	require.NoError(t, tx.Commit())
 	info, err := runtime.GetRun(ctx, sqldb.Wrap(std), run.ID())
 	require.NoError(t, err)
-	require.Equal(t, runtime.RunStarted, info.Status)
+	require.Equal(t, runtime.RunRunning, info.Status)
 }

@@ -42,7 +42,7 @@ func TestStopDrains(t *testing.T) {
 	require.Equal(t, 1, out)
 	info, err := second.Info(ctx)
 	require.NoError(t, err)
-	require.Equal(t, runtime.RunStarted, info.Status)
+	require.Equal(t, runtime.RunRunning, info.Status)
 	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.workers WHERE stopped_at IS NOT NULL`))
 	require.Zero(t, count(t, pool, `SELECT count(*) FROM flowc.sleepers`))
 }

@@ -41,29 +41,36 @@ FROM (SELECT DISTINCT pg_catalog.uuid_hash(i.id::uuid) & 1023 AS key FROM unnest
 	inOrder = `::text[]) i(id) ORDER BY 1 OFFSET 0) k`
 )
 
+// status is what a run's status is called.
+const status = `CASE r.status WHEN 'started' THEN 'running' ELSE r.status END`
+
 // failedStep is the step that made a run r fail.
 const failedStep = `
 LEFT JOIN LATERAL (
-  SELECT st.step_slug, st.error_message FROM pgflow.step_states st
+  SELECT st.step_slug, st.error_message, (
+    SELECT t.task_index FROM pgflow.step_tasks t JOIN pgflow.steps s ON s.flow_slug = t.flow_slug AND s.step_slug = t.step_slug
+    WHERE s.step_type = 'map' AND t.run_id = r.run_id AND t.step_slug = st.step_slug AND t.status = 'failed'
+    ORDER BY t.failed_at, t.task_index LIMIT 1) AS task_index
+  FROM pgflow.step_states st
   WHERE r.status = 'failed' AND st.run_id = r.run_id AND st.status = 'failed'
   ORDER BY st.failed_at, st.step_slug LIMIT 1) f ON true`
 
 // Result reads what a waiter needs.
 const Result = `
-SELECT r.flow_slug, r.status,
+SELECT r.flow_slug, ` + status + `,
        CASE WHEN $3::boolean AND r.status = 'completed' THEN r.input END,
        CASE WHEN r.status = 'completed' THEN (
          SELECT coalesce(jsonb_object_agg(st.step_slug, coalesce(st.output, 'null')), '{}')
          FROM pgflow.step_states st
          WHERE st.run_id = r.run_id AND st.step_slug = ANY ($2::text[]) AND st.status = 'completed') END,
-       f.step_slug, f.error_message
+       f.step_slug, f.task_index, f.error_message
 FROM pgflow.runs r` + failedStep + `
 WHERE r.run_id = $1::text::uuid`
 
 // GetRun reads a run, with the states of its steps if $2.
 const GetRun = `
-SELECT r.run_id::text, r.flow_slug, r.status, r.input, r.output, r.remaining_steps, NULL::timestamptz, r.started_at,
-       r.completed_at, r.failed_at, NULL::timestamptz, NULL::text, f.step_slug, f.error_message,
+SELECT r.run_id::text, r.flow_slug, ` + status + `, r.input, r.output, r.remaining_steps, NULL::timestamptz, r.started_at,
+       r.completed_at, r.failed_at, NULL::timestamptz, NULL::text, f.step_slug, f.task_index, f.error_message,
        CASE WHEN $2::boolean THEN (
          SELECT coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
            'step_index', s.step_index, 'step_type', s.step_type, 'attempts', (
@@ -71,7 +78,8 @@ SELECT r.run_id::text, r.flow_slug, r.status, r.input, r.output, r.remaining_ste
              WHERE t.run_id = st.run_id AND t.step_slug = st.step_slug)) ORDER BY s.step_index), '[]')
          FROM pgflow.step_states st
          JOIN pgflow.steps s ON s.flow_slug = st.flow_slug AND s.step_slug = st.step_slug
-         WHERE st.run_id = r.run_id) END
+         WHERE st.run_id = r.run_id) END,
+       NULL::jsonb
 FROM pgflow.runs r` + failedStep + `
 WHERE r.run_id = $1::text::uuid`
 

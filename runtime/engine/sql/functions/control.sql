@@ -222,8 +222,9 @@ end $$;
 
 -- Hands no more tasks of a flow to workers, of any language, or does so again. Runs
 -- can be started meanwhile, and what workers have in hand goes on. False if it was
--- so already, NULL if there is no such flow.
-create or replace function flowc.pause_flow(flow_slug text, paused boolean) returns boolean
+-- so already, NULL if there is no such flow. Who pauses it is the session's user if
+-- nobody is named.
+create or replace function flowc.pause_flow(flow_slug text, paused boolean, paused_by text default null) returns boolean
 language plpgsql as $$
 begin
   perform pg_advisory_xact_lock_shared(1, hashtext(pause_flow.flow_slug)); -- a flow that is being deleted is not paused for whoever makes it again
@@ -231,7 +232,8 @@ begin
     return null;
   end if;
   if pause_flow.paused then
-    insert into flowc.paused (flow_slug) values (pause_flow.flow_slug) on conflict do nothing;
+    insert into flowc.paused (flow_slug, paused_by) values (pause_flow.flow_slug, coalesce(nullif(pause_flow.paused_by, ''), session_user))
+    on conflict do nothing;
     return found;
   end if;
   delete from flowc.paused p where p.flow_slug = pause_flow.flow_slug;

@@ -280,6 +280,7 @@ begin
   if differences is null then
     perform pgflow._create_flow_from_shape(upsert_flow.flow_slug, upsert_flow.definition);
     perform flowc.set_schedule(upsert_flow.flow_slug, cron);
+    perform flowc.set_declared(upsert_flow.flow_slug, upsert_flow.definition);
     return '{"status": "compiled", "differences": [], "deleted_runs": 0}';
   elsif differences <> '{}' and not upsert_flow.allow_data_loss then
     return jsonb_build_object('status', 'mismatch', 'differences', differences, 'deleted_runs', 0);
@@ -287,12 +288,24 @@ begin
     deleted := flowc.delete_flow(upsert_flow.flow_slug, true);
     perform pgflow._create_flow_from_shape(upsert_flow.flow_slug, upsert_flow.definition);
     perform flowc.set_schedule(upsert_flow.flow_slug, cron);
+    perform flowc.set_declared(upsert_flow.flow_slug, upsert_flow.definition);
     return jsonb_build_object('status', 'recompiled', 'differences', differences, 'deleted_runs', deleted -> 'runs');
   end if;
   changed := flowc.set_options(upsert_flow.flow_slug, upsert_flow.definition);
   changed := flowc.set_schedule(upsert_flow.flow_slug, cron) or changed;
+  perform flowc.set_declared(upsert_flow.flow_slug, upsert_flow.definition);
   return jsonb_build_object('differences', '[]'::jsonb, 'deleted_runs', 0,
     'status', case when changed then 'options_updated' else 'verified' end);
+end $$;
+
+-- Keeps what a definition says besides its steps and options.
+create or replace function flowc.set_declared(flow_slug text, definition jsonb) returns void
+language plpgsql as $$
+begin
+  insert into flowc.declared as d (flow_slug, result, forms)
+  select set_declared.flow_slug, set_declared.definition -> 'result', set_declared.definition -> 'forms'
+  on conflict on constraint declared_pkey do update set result = excluded.result, forms = excluded.forms
+  where (d.result, d.forms) is distinct from (excluded.result, excluded.forms);
 end $$;
 
 -- Brings the options of a flow to those of a definition of the same shape.

@@ -4,22 +4,24 @@
 -- that started at after_time and has the id after_id.
 create or replace function flowc.list_runs(
   flow_slugs text[], statuses text[], started_from timestamptz, started_before timestamptz, input_contains jsonb,
-  after_time timestamptz, after_id uuid, at_most int)
+  after_time timestamptz, after_id uuid, at_most int, marks text[] default null, search text default null)
 returns table (
-  run_id uuid, flow_slug text, status text, steps int, remaining_steps int, started_at timestamptz, ended_at timestamptz,
-  scheduled_at timestamptz, failed_step text, error_message text)
+  run_id uuid, flow_slug text, status text, steps int, remaining_steps int, skipped int, gave_up int, started_at timestamptz, ended_at timestamptz,
+  scheduled_at timestamptz, failed_step text, failed_index int, error_message text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select p.run_id, p.flow_slug, p.status, p.steps::int, p.remaining_steps, p.started_at, p.ended_at, coalesce(p.due_at, k.tick_at), e.step_slug, e.error_message
+    select p.run_id, p.flow_slug, p.status, p.steps::int, p.remaining_steps, m.skipped, m.gave_up, p.started_at, p.ended_at,
+           coalesce(p.due_at, k.tick_at), e.step_slug, e.task_index, e.error_message
     from (
       select r.*
       from pgflow.flows f
       cross join lateral (select count(*) from pgflow.steps s where s.flow_slug = f.flow_slug) c(steps)
       cross join lateral (
         select o.run_id, o.flow_slug, c.steps, o.remaining_steps, o.started_at, coalesce(o.completed_at, o.failed_at) as ended_at, d.due_at,
-               case when x.run_id is not null then 'cancelled' when d.run_id is not null then 'scheduled' else o.status end as status
+               case when x.run_id is not null then 'cancelled' when d.run_id is not null then 'scheduled'
+                    when o.status = 'started' then 'running' else o.status end as status
         from pgflow.runs o
         left join lateral (select c.run_id from flowc.cancelled c where o.status = 'failed' and c.run_id = o.run_id offset 0) x on true
         left join lateral (select s.run_id, s.due_at from flowc.scheduled s where o.status = 'started' and s.run_id = o.run_id offset 0) d on true
@@ -29,18 +31,62 @@ begin
           and (list_runs.after_time is null or (o.started_at, o.run_id) < (list_runs.after_time, list_runs.after_id))
           and (list_runs.input_contains is null or o.input @> list_runs.input_contains)
           and (list_runs.statuses is null
-               or case when x.run_id is not null then 'cancelled' when d.run_id is not null then 'scheduled' else o.status end = any (list_runs.statuses))
+               or case when x.run_id is not null then 'cancelled' when d.run_id is not null then 'scheduled'
+                       when o.status = 'started' then 'running' else o.status end = any (list_runs.statuses))
+          and (list_runs.marks is null or flowc.has_mark(o.run_id, list_runs.marks))
+          and (list_runs.search is null or flowc.run_matches(o.run_id, list_runs.search))
         order by o.started_at desc, o.run_id desc
         limit list_runs.at_most) r
       where list_runs.flow_slugs is null or f.flow_slug = any (list_runs.flow_slugs)
       order by r.started_at desc, r.run_id desc
       limit list_runs.at_most) p
     left join flowc.ticks k on k.run_id = p.run_id
-    left join lateral (
-      select st.step_slug, st.error_message from pgflow.step_states st
-      where p.status = 'failed' and st.run_id = p.run_id and st.status = 'failed'
-      order by st.failed_at, st.step_slug limit 1) e on true
+    cross join lateral flowc.skips(p.run_id) m
+    left join lateral flowc.failed_step(p.run_id, p.status) e on true
     order by p.started_at desc, p.run_id desc;
+end $$;
+
+-- How many steps of a run were skipped, and how many of those gave up: their last try
+-- failed, and they may be skipped then.
+create or replace function flowc.skips(run_id uuid, out skipped int, out gave_up int)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  select count(*) filter (where st.skip_reason is distinct from 'handler_failed'), count(*) filter (where st.skip_reason = 'handler_failed')
+  into skipped, gave_up
+  from pgflow.step_states st where st.run_id = skips.run_id and st.status = 'skipped';
+end $$;
+
+create or replace function flowc.has_mark(run_id uuid, marks text[]) returns boolean
+language plpgsql stable as $$
+declare
+  s record;
+begin
+  select k.skipped, k.gave_up into s from flowc.skips(has_mark.run_id) k;
+  return s.skipped > 0 and 'skipped' = any (marks) or s.gave_up > 0 and 'gave_up' = any (marks)
+      or s.skipped + s.gave_up = 0 and 'clean' = any (marks);
+end $$;
+
+-- Reports whether a text is the beginning or the end of a run's id, whole or with its
+-- dashes left out, or in an error of it or the reason why it was cancelled.
+create or replace function flowc.run_matches(run_id uuid, search text) returns boolean
+language plpgsql stable as $$
+declare
+  id   text := replace(run_matches.run_id::text, '-', '');
+  part text := lower(replace(search, '-', ''));
+begin
+  if part <> '' and (starts_with(id, part) or right(id, length(part)) = part) then
+    return true;
+  end if;
+  return exists (
+      select from pgflow.step_states st
+      where st.run_id = run_matches.run_id and strpos(lower(st.error_message), lower(search)) > 0)
+    or exists (
+      select from pgflow.step_tasks t
+      where t.run_id = run_matches.run_id and t.status <> 'completed' and strpos(lower(t.error_message), lower(search)) > 0)
+    or exists (
+      select from flowc.cancelled c
+      where c.run_id = run_matches.run_id and strpos(lower(c.reason), lower(search)) > 0);
 end $$;
 
 -- The tasks of a run with their failed tries, in the order of the steps.
@@ -69,17 +115,15 @@ create or replace function flowc.list_flows(since timestamptz)
 returns table (
   flow_slug text, definition jsonb, created_at timestamptz, started bigint, completed bigint, failed bigint, running bigint,
   mean_seconds double precision, p95_seconds double precision, waiting bigint, delayed bigint, in_hand bigint, oldest_waiting timestamptz,
-  workers bigint, paused_at timestamptz)
+  workers bigint, paused_at timestamptz, paused_by text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
     select f.flow_slug, flowc.get_definition(f.flow_slug), f.created_at, r.started, r.completed, r.failed, r.running, r.mean, r.p95,
            q.waiting, q.delayed, q.in_hand, q.oldest,
-           (select count(*) from pgflow.workers w
-            where w.stopped_at is null and w.deprecated_at is null and w.last_heartbeat_at >= clock_timestamp() - interval '5 seconds'
-              and (w.queue_name = f.flow_slug or exists (select from flowc.served s where s.worker_id = w.worker_id and s.flow_slug = f.flow_slug))),
-           p.paused_at
+           flowc.live_workers(f.flow_slug),
+           p.paused_at, p.paused_by
     from pgflow.flows f
     left join flowc.paused p on p.flow_slug = f.flow_slug
     cross join lateral (
@@ -109,6 +153,9 @@ begin
             'maxAttempts', s.opt_max_attempts, 'baseDelay', s.opt_base_delay, 'timeout', s.opt_timeout, 'startDelay', s.opt_start_delay))) order by e.n), '[]')
         from jsonb_array_elements(pgflow._get_flow_shape(f.flow_slug) -> 'steps') with ordinality e(step, n)
         join pgflow.steps s on s.flow_slug = f.flow_slug and s.step_slug = e.step ->> 'slug'))
+      || coalesce((
+        select jsonb_strip_nulls(jsonb_build_object('result', d.result)) || case when d.forms is null then '{}' else jsonb_build_object('forms', d.forms) end
+        from flowc.declared d where d.flow_slug = f.flow_slug), '{}')
     from pgflow.flows f where f.flow_slug = get_definition.flow_slug);
 end $$;
 
@@ -177,17 +224,19 @@ end $$;
 create or replace function flowc.run_progress(id uuid)
 returns table (
   run_id uuid, flow_slug text, status text, remaining_steps int, scheduled_at timestamptz, started_at timestamptz,
-  completed_at timestamptz, failed_at timestamptz, cancelled_at timestamptz, cancel_reason text, failed_step text, error_message text, states jsonb)
+  completed_at timestamptz, failed_at timestamptz, cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int,
+  error_message text, states jsonb)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
     select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.remaining_steps, coalesce(d.due_at, k.tick_at), r.started_at,
-           r.completed_at, r.failed_at, c.cancelled_at, c.reason, f.step_slug, f.error_message, (
+           r.completed_at, r.failed_at, c.cancelled_at, c.reason, f.step_slug, f.task_index, f.error_message, (
              select coalesce(jsonb_agg(jsonb_build_object(
                'step_slug', st.step_slug, 'status', st.status, 'step_type', s.step_type, 'step_index', s.step_index,
                'remaining_tasks', st.remaining_tasks, 'initial_tasks', st.initial_tasks, 'remaining_deps', st.remaining_deps,
-               'error_message', st.error_message, 'skip_reason', st.skip_reason, 'created_at', st.created_at, 'started_at', st.started_at,
+               'error_message', st.error_message, 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message),
+               'skip_reason', st.skip_reason, 'created_at', st.created_at, 'started_at', st.started_at,
                'completed_at', st.completed_at, 'failed_at', st.failed_at, 'skipped_at', st.skipped_at,
                'attempts', case when st.initial_tasks <= 100 then (
                  select coalesce(sum(t.attempts_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug) else 0 end)
@@ -199,10 +248,7 @@ begin
     left join flowc.scheduled d on d.run_id = r.run_id
     left join flowc.ticks k on k.run_id = r.run_id
     left join flowc.cancelled c on c.run_id = r.run_id
-    left join lateral (
-      select st.step_slug, st.error_message from pgflow.step_states st
-      where r.status = 'failed' and st.run_id = r.run_id and st.status = 'failed'
-      order by st.failed_at, st.step_slug limit 1) f on true
+    left join lateral flowc.failed_step(r.run_id, r.status) f on true
     where r.run_id = run_progress.id;
 end $$;
 
@@ -247,6 +293,8 @@ begin
       union all
       select 'run_output', null, r.output from pgflow.runs r where r.run_id = payloads.run_id
       union all
+      select 'run_result', null, flowc.declared_result(payloads.run_id)
+      union all
       select 'step_output', st.step_slug, st.output from pgflow.step_states st where st.run_id = payloads.run_id) v
     where v.payload is not null;
 end $$;
@@ -258,6 +306,7 @@ begin
   return case payload.kind
     when 'run_input' then (select r.input from pgflow.runs r where r.run_id = payload.run_id)
     when 'run_output' then (select r.output from pgflow.runs r where r.run_id = payload.run_id)
+    when 'run_result' then flowc.declared_result(payload.run_id)
     when 'step_output' then (select st.output from pgflow.step_states st where st.run_id = payload.run_id and st.step_slug = payload.step)
     when 'task_output' then (
       select t.output from pgflow.step_tasks t
@@ -283,13 +332,14 @@ end $$;
 -- The runs that failed last, not counting those that were cancelled.
 create or replace function flowc.recent_failures(since timestamptz, at_most int)
 returns table (
-  run_id uuid, flow_slug text, status text, steps int, remaining_steps int, started_at timestamptz, ended_at timestamptz,
-  scheduled_at timestamptz, failed_step text, error_message text)
+  run_id uuid, flow_slug text, status text, steps int, remaining_steps int, skipped int, gave_up int, started_at timestamptz, ended_at timestamptz,
+  scheduled_at timestamptz, failed_step text, failed_index int, error_message text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, r.started_at, r.failed_at, k.tick_at, e.step_slug, e.error_message
+    select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, m.skipped, m.gave_up, r.started_at, r.failed_at, k.tick_at,
+           e.step_slug, e.task_index, e.error_message
     from (
       select o.* from pgflow.runs o
       where o.failed_at >= recent_failures.since and o.status = 'failed'
@@ -297,9 +347,7 @@ begin
       order by o.failed_at desc limit recent_failures.at_most) r
     left join flowc.ticks k on k.run_id = r.run_id
     cross join lateral (select count(*) from pgflow.steps s where s.flow_slug = r.flow_slug) c(steps)
-    left join lateral (
-      select st.step_slug, st.error_message from pgflow.step_states st
-      where st.run_id = r.run_id and st.status = 'failed'
-      order by st.failed_at, st.step_slug limit 1) e on true
+    cross join lateral flowc.skips(r.run_id) m
+    left join lateral flowc.failed_step(r.run_id, r.status) e on true
     order by r.failed_at desc;
 end $$;

@@ -12,20 +12,98 @@ begin
     from pgflow.runs r where r.run_id = get_run_with_states.run_id);
 end $$;
 
--- scheduled and cancelled are ours; to the contract they are started and failed.
+-- What a run's status is called: to the contract a running one and a scheduled one
+-- are started, and a cancelled one failed.
 create or replace function flowc.run_status(run_id uuid, status text) returns text
 language plpgsql stable as $$
 begin
   return case
     when status = 'failed' and exists (select from flowc.cancelled c where c.run_id = run_status.run_id) then 'cancelled'
     when status = 'started' and exists (select from flowc.scheduled s where s.run_id = run_status.run_id) then 'scheduled'
+    when status = 'started' then 'running'
     else status end;
+end $$;
+
+-- The element of a map step whose task failed for good; NULL if none did, or the step
+-- is no map.
+create or replace function flowc.failed_index(run_id uuid, step_slug text, step_type text, error_message text) returns int
+language plpgsql stable as $$
+begin
+  if error_message is null or step_type <> 'map' then
+    return null;
+  end if;
+  return (
+    select t.task_index from pgflow.step_tasks t
+    where t.run_id = failed_index.run_id and t.step_slug = failed_index.step_slug and t.status = 'failed'
+    order by t.failed_at, t.task_index limit 1);
+end $$;
+
+-- The step that made a run fail, if one did, with its last error and, of a map, the
+-- element that failed.
+create or replace function flowc.failed_step(run_id uuid, run_status text, out step_slug text, out task_index int, out error_message text)
+language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  step_type text;
+begin
+  if run_status <> 'failed' then
+    return;
+  end if;
+  select st.step_slug, s.step_type, st.error_message into step_slug, step_type, error_message
+  from pgflow.step_states st
+  join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
+  where st.run_id = failed_step.run_id and st.status = 'failed'
+  order by st.failed_at, st.step_slug limit 1;
+  task_index := flowc.failed_index(failed_step.run_id, step_slug, step_type, error_message);
+end $$;
+
+-- What a completed run gave, made of what its definition says it is made of; NULL if
+-- the definition does not say, or says nothing. What a skipped step would have given
+-- is null. Members of a field without a name are members of the whole.
+create or replace function flowc.declared_result(run_id uuid) returns jsonb
+language plpgsql stable as $$
+declare
+  result jsonb;
+  input  jsonb;
+  field  jsonb;
+  value  jsonb;
+  made   jsonb := '{}';
+begin
+  select d.result, r.input into result, input
+  from pgflow.runs r join flowc.declared d on d.flow_slug = any (array[r.flow_slug])
+  where r.run_id = declared_result.run_id and r.status = 'completed';
+  if result ? 'from' then
+    return flowc.given(declared_result.run_id, input, result ->> 'from');
+  elsif not coalesce(result ? 'fields', false) then
+    return null;
+  end if;
+  for field in select f.value from jsonb_array_elements(result -> 'fields') f(value) loop
+    value := flowc.given(declared_result.run_id, input, field ->> 'from');
+    if field ? 'name' then
+      made := made || jsonb_build_object(field ->> 'name', value);
+    elsif jsonb_typeof(value) = 'object' then
+      made := value || made;
+    end if;
+  end loop;
+  return made;
+end $$;
+
+-- The output of a step, or the input of the run for 'run'.
+create or replace function flowc.given(run_id uuid, input jsonb, source text) returns jsonb
+language plpgsql stable as $$
+begin
+  if source = 'run' then
+    return input;
+  end if;
+  return coalesce((
+    select st.output from pgflow.step_states st
+    where st.run_id = given.run_id and st.step_slug = given.source and st.status = 'completed'), 'null');
 end $$;
 
 -- What a waiter needs: the status and, once completed, the outputs of the steps
 -- it names and the input if it wants that; of a failed run the step that failed.
 create or replace function flowc.result(run_id uuid, step_slugs text[], with_input boolean)
-returns table (flow_slug text, status text, input jsonb, outputs jsonb, failed_step text, error_message text)
+returns table (flow_slug text, status text, input jsonb, outputs jsonb, failed_step text, failed_index int, error_message text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -36,13 +114,10 @@ begin
              select coalesce(jsonb_object_agg(st.step_slug, coalesce(st.output, 'null')), '{}')
              from pgflow.step_states st
              where st.run_id = r.run_id and st.step_slug = any (result.step_slugs) and st.status = 'completed') end,
-           f.step_slug, coalesce(f.error_message, c.reason)
+           f.step_slug, f.task_index, coalesce(f.error_message, c.reason)
     from pgflow.runs r
     left join flowc.cancelled c on r.status = 'failed' and c.run_id = r.run_id
-    left join lateral (
-      select st.step_slug, st.error_message from pgflow.step_states st
-      where r.status = 'failed' and st.run_id = r.run_id and st.status = 'failed'
-      order by st.failed_at, st.step_slug limit 1) f on true
+    left join lateral flowc.failed_step(r.run_id, r.status) f on true
     where r.run_id = result.run_id;
 end $$;
 
@@ -51,28 +126,26 @@ create or replace function flowc.get_run(id uuid, with_states boolean default fa
 returns table (
   run_id uuid, flow_slug text, status text, input jsonb, output jsonb, remaining_steps int,
   started_at timestamptz, completed_at timestamptz, failed_at timestamptz, scheduled_at timestamptz,
-  cancelled_at timestamptz, cancel_reason text, failed_step text, error_message text, states jsonb)
+  cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int, error_message text, states jsonb, result jsonb)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
     select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.input, r.output, r.remaining_steps,
-           r.started_at, r.completed_at, r.failed_at, coalesce(d.due_at, k.tick_at), c.cancelled_at, c.reason, f.step_slug, f.error_message,
+           r.started_at, r.completed_at, r.failed_at, coalesce(d.due_at, k.tick_at), c.cancelled_at, c.reason, f.step_slug, f.task_index, f.error_message,
            case when get_run.with_states then (
              select coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
-               'step_index', s.step_index, 'step_type', s.step_type, 'attempts', (
+               'step_index', s.step_index, 'step_type', s.step_type, 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message), 'attempts', (
                  select coalesce(sum(t.attempts_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug)) order by s.step_index), '[]')
              from pgflow.step_states st
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
-             where st.run_id = r.run_id) end
+             where st.run_id = r.run_id) end,
+           flowc.declared_result(r.run_id)
     from pgflow.runs r
     left join flowc.scheduled d on d.run_id = r.run_id
     left join flowc.ticks k on k.run_id = r.run_id
     left join flowc.cancelled c on c.run_id = r.run_id
-    left join lateral (
-      select st.step_slug, st.error_message from pgflow.step_states st
-      where r.status = 'failed' and st.run_id = r.run_id and st.status = 'failed'
-      order by st.failed_at, st.step_slug limit 1) f on true
+    left join lateral flowc.failed_step(r.run_id, r.status) f on true
     where r.run_id = get_run.id;
 end $$;
 

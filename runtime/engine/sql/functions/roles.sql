@@ -7,7 +7,7 @@ create or replace function flowc.role_functions(kind text) returns text[]
 language plpgsql immutable as $$
 declare
   -- One run, known by its id.
-  one_run text[] := '{flowc.get_run, flowc.result, flowc.await_run, flowc.flow_exists, pgflow.get_run_with_states}';
+  one_run text[] := '{flowc.get_run, flowc.result, flowc.explain_run, flowc.await_run, flowc.flow_exists, pgflow.get_run_with_states}';
   starting text[] := '{flowc.start, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.reschedule_run}';
   working text[] := '{
     flowc.register_worker, flowc.stop_worker, flowc.heartbeat, flowc.claim, flowc.finish, flowc.release, flowc.release_unknown,

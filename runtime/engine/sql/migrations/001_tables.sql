@@ -375,7 +375,16 @@ create index served_flow_idx on flowc.served (flow_slug);
 -- Flows whose tasks are handed to nobody for the time being.
 create table flowc.paused (
   flow_slug text        not null primary key,
-  paused_at timestamptz not null default clock_timestamp()
+  paused_at timestamptz not null default clock_timestamp(),
+  paused_by text
+);
+
+-- What definitions say of flows besides their steps: which outputs the result of a
+-- run is made of, and how the values that travel are written in JSON. NULL is not told.
+create table flowc.declared (
+  flow_slug text  not null primary key references pgflow.flows (flow_slug) on delete cascade,
+  result    jsonb,
+  forms     jsonb
 );
 
 -- Where claims begin to look: the queue of a flow has no task below message_id, and

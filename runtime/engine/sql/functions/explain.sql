@@ -1,0 +1,108 @@
+-- What a run that has not ended waits for, the most telling first. Every reason has a
+-- kind; which other columns it has depends on that:
+--
+--   scheduled   its time to start has not come: until_at
+--   paused      its flow is: since_at, who
+--   no_worker   no worker serves its flow: message names other versions that are served
+--   silent      a worker holds tasks of a step, and has not been heard of: since_at
+--   retry       tasks of a step wait for their next attempt: until_at, message, attempt, max_attempts
+--   delayed     tasks of a step wait for the start delay: until_at
+--   queued      tasks of a step wait for a free worker: since_at
+--   running     workers do tasks of a step: since_at
+--   stuck       it has nothing that a worker could do
+--
+-- Of the tasks of a step, the first thousand that are not done are looked at.
+create or replace function flowc.explain_run(run_id uuid)
+returns table (
+  kind text, flow_slug text, step_slug text, task_index int, tasks int, attempt int, max_attempts int,
+  worker text, since_at timestamptz, until_at timestamptz, who text, message text, now_at timestamptz)
+language plpgsql stable as $$
+#variable_conflict use_column
+declare
+  flow   text;
+  due    timestamptz;
+  served boolean;
+  paused flowc.paused;
+  others text;
+begin
+  select r.flow_slug, s.due_at into flow, due
+  from pgflow.runs r left join flowc.scheduled s on s.run_id = any (array[r.run_id])
+  where r.run_id = explain_run.run_id and r.status = 'started';
+  if flow is null then
+    return;
+  end if;
+  served := flowc.live_workers(flow) > 0;
+  select p.* into paused from flowc.paused p where p.flow_slug = flow;
+  if due is not null then
+    return query select 'scheduled', flow, null::text, null::int, 0, 0, 0, null::text, null::timestamptz, due, null::text, null::text, clock_timestamp();
+  end if;
+  if paused.flow_slug is not null then
+    return query select 'paused', flow, null::text, null::int, 0, 0, 0, null::text, paused.paused_at, null::timestamptz, paused.paused_by, null::text, clock_timestamp();
+  end if;
+  if not served then
+    select string_agg(o.flow_slug, ', ' order by o.flow_slug) into others
+    from pgflow.flows o
+    where o.flow_slug <> flow and flowc.base_slug(o.flow_slug) = flowc.base_slug(flow) and flowc.live_workers(o.flow_slug) > 0;
+    return query select 'no_worker', flow, null::text, null::int, 0, 0, 0, null::text, null::timestamptz, null::timestamptz, null::text, others, clock_timestamp();
+  end if;
+  if due is not null then
+    return;
+  end if;
+  return query
+    with task as (
+      select s.step_slug, s.step_index, s.step_type, t.task_index, t.status, t.attempts_count, t.error_message, t.visible_at, t.started_at,
+             t.last_worker_id, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts
+      from pgflow.step_states st
+      join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
+      join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
+      cross join lateral (
+        select o.* from pgflow.step_tasks o
+        where o.run_id = st.run_id and o.step_slug = st.step_slug and o.in_queue is not false and o.status in ('queued', 'started')
+        order by o.task_index limit 1000) t
+      where st.run_id = explain_run.run_id and st.status = 'started'),
+    seen as (
+      select t.*, w.function_name || ' ' || right(w.worker_id::text, 12) as worker, w.last_heartbeat_at,
+             case when t.status = 'started' and (w.last_heartbeat_at < clock_timestamp() - interval '5 seconds' or w.stopped_at is not null) then 'silent'
+                  when t.status = 'started' then 'running'
+                  when t.visible_at > clock_timestamp() and t.attempts_count > 0 then 'retry'
+                  when t.visible_at > clock_timestamp() then 'delayed'
+                  else 'queued' end as kind
+      from task t
+      left join lateral (select o.* from pgflow.workers o where o.worker_id = t.last_worker_id offset 0) w on true),
+    first as (
+      select distinct on (s.step_index, s.kind) s.*, count(*) over (partition by s.step_index, s.kind) as together
+      from seen s
+      order by s.step_index, s.kind, case when s.kind in ('retry', 'delayed') then s.visible_at else s.started_at end, s.task_index)
+    select f.kind, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.together::int, f.attempts_count, f.max_attempts,
+           case when f.kind in ('silent', 'running') then f.worker end,
+           case f.kind when 'running' then f.started_at when 'silent' then f.last_heartbeat_at when 'queued' then f.visible_at end,
+           case when f.kind in ('retry', 'delayed') then f.visible_at end,
+           null::text, case f.kind when 'retry' then f.error_message end, clock_timestamp()
+    from first f
+    where not (f.kind = 'queued' and (paused.flow_slug is not null or not served)) -- of which has been told
+    order by array_position(array['silent', 'retry', 'delayed', 'queued', 'running'], f.kind), f.step_index;
+  if not found and paused.flow_slug is null and served then
+    return query
+      select 'stuck', flow, null::text, null::int, 0, 0, 0, null::text, null::timestamptz, null::timestamptz, null::text, null::text, clock_timestamp()
+      where not exists (
+        select from pgflow.step_tasks t
+        where t.run_id = explain_run.run_id and t.in_queue is not false and t.status in ('queued', 'started'));
+  end if;
+end $$;
+
+-- How many workers serve a flow now.
+create or replace function flowc.live_workers(flow_slug text) returns bigint
+language plpgsql stable as $$
+begin
+  return (
+    select count(*) from pgflow.workers w
+    where w.stopped_at is null and w.deprecated_at is null and w.last_heartbeat_at >= clock_timestamp() - interval '5 seconds'
+      and (w.queue_name = live_workers.flow_slug
+           or exists (select from flowc.served s where s.worker_id = w.worker_id and s.flow_slug = live_workers.flow_slug)));
+end $$;
+
+-- What the versions of a flow have in common: the slug without _v2 and its like.
+create or replace function flowc.base_slug(flow_slug text) returns text
+language sql immutable as $$
+  select coalesce(substring(base_slug.flow_slug from '^(.+)_v(?:[2-9]|[1-9]\d{1,8})$'), base_slug.flow_slug)
+$$;

@@ -1,0 +1,180 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A ReasonKind is a kind of things that a run waits for.
+type ReasonKind string
+
+// The kinds of reasons, as [ExplainRun] orders them.
+const (
+	// ReasonScheduled is that the time of the run has not come: Until.
+	ReasonScheduled ReasonKind = "scheduled"
+	// ReasonPaused is that its flow is paused: Since, By.
+	ReasonPaused ReasonKind = "paused"
+	// ReasonNoWorker is that no worker serves its flow. Message names the other versions
+	// of the flow that are served, if any.
+	ReasonNoWorker ReasonKind = "no_worker"
+	// ReasonSilent is that the worker that has tasks of a step has not been heard of: Since.
+	ReasonSilent ReasonKind = "silent"
+	// ReasonRetry is that tasks of a step wait for their next attempt: Until, Attempt,
+	// MaxAttempts, and in Message the error of the last one.
+	ReasonRetry ReasonKind = "retry"
+	// ReasonDelayed is that tasks of a step wait for its start delay: Until.
+	ReasonDelayed ReasonKind = "delayed"
+	// ReasonQueued is that tasks of a step wait for a worker that has room: Since.
+	ReasonQueued ReasonKind = "queued"
+	// ReasonRunning is that workers are at tasks of a step: Since, Worker.
+	ReasonRunning ReasonKind = "running"
+	// ReasonStuck is that there is nothing that a worker could do.
+	ReasonStuck ReasonKind = "stuck"
+)
+
+// A Reason is something that a run which has not ended waits for. What is zero does not
+// belong to its kind.
+type Reason struct {
+	Kind ReasonKind `json:"kind"`
+	Flow string     `json:"flow"`
+	// Step is the step whose tasks wait, and Index the element of the first of them if
+	// it is a map. Tasks is how many there are, counted up to a thousand.
+	Step  string `json:"step,omitempty"`
+	Index *int   `json:"index,omitempty"`
+	Tasks int    `json:"tasks,omitempty"`
+	// Attempt is how many attempts failed, of MaxAttempts.
+	Attempt     int `json:"attempt,omitempty"`
+	MaxAttempts int `json:"max_attempts,omitempty"`
+	// Worker is the name and the end of the id of a worker.
+	Worker string    `json:"worker,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	Until  time.Time `json:"until,omitzero"`
+	// By is who paused the flow.
+	By      string `json:"by,omitempty"`
+	Message string `json:"message,omitempty"`
+	// At is when this was so, by the database's clock.
+	At time.Time `json:"at"`
+}
+
+// ExplainRun says what a run waits for, the most telling first: that its time has not
+// come, that its flow is paused, that no worker serves it, then, step by step, which
+// tasks wait for what. A run that has ended waits for nothing, nor does one that is not
+// there.
+//
+// Errors: [ErrInvalidRunID]; [ErrNeedsEngine].
+func ExplainRun(ctx context.Context, db DB, id string) ([]Reason, error) {
+	parsed, err := parseRunID(id)
+	if err != nil {
+		return nil, err
+	}
+	reasons, err := collect(ctx, db, scanReason, `
+		SELECT kind, flow_slug, step_slug, task_index, tasks, attempt, max_attempts, worker, since_at, until_at, who, message, now_at
+		FROM flowc.explain_run($1::text::uuid)`, parsed.String())
+	if err != nil {
+		return nil, fmt.Errorf("flowc: explaining run %s: %w", id, err)
+	}
+	return reasons, nil
+}
+
+func scanReason(row pgx.CollectableRow) (r Reason, err error) {
+	var step, worker, by, message *string
+	var since, until *time.Time
+	err = row.Scan(&r.Kind, &r.Flow, &step, &r.Index, &r.Tasks, &r.Attempt, &r.MaxAttempts, &worker, &since, &until, &by, &message, &r.At)
+	r.Step, r.Worker, r.By, r.Message = orZero(step), orZero(worker), orZero(by), orZero(message)
+	r.Since, r.Until = orZero(since), orZero(until)
+	return r, err
+}
+
+// String says it in words: "no worker serves import_v2", "paused 3 minutes ago by ann",
+// "waits for its time, 14:30", "charge retries in 40 s: 503 from the bank".
+func (r Reason) String() string {
+	what := element(r.Step, r.Index)
+	if r.Tasks > 1 {
+		what += fmt.Sprintf(" and %d more", r.Tasks-1)
+	}
+	do := func(one, many string) string {
+		if r.Tasks > 1 {
+			return what + " " + many
+		}
+		return what + " " + one
+	}
+	switch r.Kind {
+	case ReasonScheduled:
+		return "waits for its time, " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
+	case ReasonPaused:
+		text := "paused " + span(r.At.Sub(r.Since)) + " ago"
+		if r.By != "" {
+			text += " by " + r.By
+		}
+		return text
+	case ReasonNoWorker:
+		text := "no worker serves " + r.Flow
+		if r.Message != "" {
+			text += ", only " + r.Message
+		}
+		return text
+	case ReasonSilent:
+		return fmt.Sprintf("%s with worker %s, which was last heard of %s ago", do("is", "are"), r.Worker, span(r.At.Sub(r.Since)))
+	case ReasonRetry:
+		line, _, _ := strings.Cut(strings.TrimSpace(r.Message), "\n")
+		return fmt.Sprintf("%s %s: %s (%d of %d attempts failed)", do("retries", "retry"), r.in(r.Until), line, r.Attempt, r.MaxAttempts)
+	case ReasonDelayed:
+		return do("waits", "wait") + " for the start delay, " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
+	case ReasonQueued:
+		return do("waits", "wait") + " for a free worker, for " + span(r.At.Sub(r.Since))
+	case ReasonRunning:
+		return do("runs", "run") + ", for " + span(r.At.Sub(r.Since)) + ", on " + r.Worker
+	case ReasonStuck:
+		return "nothing of it is queued: `flowc doctor` says more"
+	}
+	return string(r.Kind)
+}
+
+// MarshalJSON writes the reason with its words, as text.
+func (r Reason) MarshalJSON() ([]byte, error) {
+	type plain Reason
+	return json.Marshal(struct {
+		plain
+		Text string `json:"text"`
+	}{plain(r), r.String()})
+}
+
+// moment is a time of the day, with the date if it is another day.
+func (r Reason) moment(t time.Time) string {
+	local, now := t.Local(), r.At.Local()
+	if local.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return local.Format("15:04")
+	}
+	return local.Format("2006-01-02 15:04")
+}
+
+// in says how long it is until a time.
+func (r Reason) in(t time.Time) string {
+	if d := t.Sub(r.At); d >= time.Second/2 {
+		return "in " + span(d)
+	}
+	return "now"
+}
+
+// span is a time span in one unit.
+func span(d time.Duration) string {
+	d = max(d.Round(time.Second), 0)
+	for _, unit := range []struct {
+		length    time.Duration
+		one, many string
+	}{{24 * time.Hour, "day", "days"}, {time.Hour, "hour", "hours"}, {time.Minute, "minute", "minutes"}} {
+		if d < unit.length {
+			continue
+		}
+		if n := int(d / unit.length); n > 1 {
+			return fmt.Sprintf("%d %s", n, unit.many)
+		}
+		return "1 " + unit.one
+	}
+	return fmt.Sprintf("%d s", d/time.Second)
+}

@@ -1,0 +1,351 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// serving runs a worker for services until the test ends.
+func serving(t *testing.T, pool *pgxpool.Pool, services ...runtime.Service) {
+	t.Helper()
+	for _, s := range services {
+		_, err := runtime.UpsertFlow(t.Context(), pool, s.Definition().Slug, s.Definition().FlowOptions)
+		require.NoError(t, err)
+	}
+	w, err := worker.New(pool, worker.Config{Name: "mill"}, services...)
+	require.NoError(t, err)
+	stop := w.Start(context.Background())
+	t.Cleanup(func() { require.NoError(t, stop()) })
+}
+
+// gives makes the handler of a step that gives a value.
+func gives(step string, value any) runtime.Handler {
+	return runtime.HandleValues(step, func(context.Context, runtime.Values) (any, error) { return value, nil })
+}
+
+// TestResult: what a run gave is what its definition says, whatever its leaves are.
+func TestResult(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	for name, c := range map[string]struct {
+		result *runtime.Result
+		want   string
+	}{
+		"open":    {nil, ""},
+		"nothing": {&runtime.Result{}, ""},
+		"step":    {&runtime.Result{From: "ship"}, `{"id": "TRK", "kg": 3}`},
+		"map":     {&runtime.Result{From: "pack"}, `["p", "p"]`},
+		"input":   {&runtime.Result{From: runtime.RunKey}, `{"order": 1}`},
+		"skipped": {&runtime.Result{From: "never"}, `null`},
+		"object": {
+			&runtime.Result{Fields: []runtime.ResultField{{Name: "shipment", From: "ship"}, {Name: "order", From: runtime.RunKey}, {Name: "no", From: "never"}}},
+			`{"shipment": {"id": "TRK", "kg": 3}, "order": {"order": 1}, "no": null}`,
+		},
+		"embedded": {
+			&runtime.Result{Fields: []runtime.ResultField{{Name: "kg", From: "list"}, {From: "ship"}, {From: "never"}, {From: "pack"}}},
+			`{"id": "TRK", "kg": ["a", "b"]}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			def := runtime.Definition{Slug: "given_" + name, FlowOptions: runtime.FlowOptions{Result: c.result, Steps: []runtime.StepOptions{
+				{Slug: "list"},
+				{Slug: "pack", Type: runtime.MapStep, Deps: []string{"list"}},
+				{Slug: "ship", Deps: []string{"pack"}},
+				{Slug: "never", Deps: []string{"ship"}, If: json.RawMessage(`{"ship": {"id": "other"}}`)},
+				{Slug: "notify", Deps: []string{"ship"}},
+			}}}
+			serving(t, pool, runtime.Serve(def, []runtime.Handler{
+				gives("list", []string{"a", "b"}), gives("pack", "p"), gives("ship", map[string]any{"id": "TRK", "kg": 3}),
+				gives("never", 1), gives("notify", nil),
+			}))
+			run, err := runtime.StartFlow(ctx, pool, def.Slug, json.RawMessage(`{"order": 1}`))
+			require.NoError(t, err)
+			before, err := runtime.GetRun(ctx, pool, run.ID())
+			require.NoError(t, err)
+			if before.Status != runtime.RunCompleted {
+				require.Nil(t, before.Result)
+			}
+			given, err := run.Wait(ctx)
+			require.NoError(t, err)
+			info, err := runtime.GetRunWithStates(ctx, pool, run.ID())
+			require.NoError(t, err)
+			require.JSONEq(t, `{"notify": null}`, string(info.Output), "the contract's is there as well")
+			payload, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.RunResultPayload, "", 0)
+			require.NoError(t, err)
+			if c.want == "" {
+				require.Nil(t, info.Result)
+				require.Nil(t, payload)
+				require.JSONEq(t, string(info.Output), string(given))
+			} else {
+				require.JSONEq(t, c.want, string(info.Result))
+				require.JSONEq(t, c.want, string(payload))
+				require.JSONEq(t, c.want, string(given))
+			}
+			require.Equal(t, "4/5, 1 skipped", info.Progress())
+			stored, err := runtime.GetDefinition(ctx, pool, def.Slug)
+			require.NoError(t, err)
+			require.Equal(t, c.result, stored.Result)
+		})
+	}
+}
+
+// explained is what a run waits for, in words.
+func explained(ctx context.Context, t *testing.T, pool *pgxpool.Pool, id string) []string {
+	t.Helper()
+	reasons, err := runtime.ExplainRun(ctx, pool, id)
+	require.NoError(t, err)
+	words := []string{}
+	for _, r := range reasons {
+		words = append(words, r.String())
+	}
+	return words
+}
+
+// TestExplainRun: every reason for which a run does not move is told, also by Wait.
+func TestExplainRun(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		_, err := pool.Exec(ctx, sql, args...)
+		require.NoError(t, err)
+	}
+	run, err := typed.Start(ctx, pool, greet{Name: "ann"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"no worker serves greeting"}, explained(ctx, t, pool, run.ID()))
+	_, err = run.Wait(ctx, runtime.WithTimeout(0))
+	require.ErrorIs(t, err, runtime.ErrTimeout)
+	require.ErrorContains(t, err, "(it is running, 2 steps remain: no worker serves greeting)")
+	var waited *runtime.WaitError
+	require.ErrorAs(t, err, &waited)
+	require.Equal(t, runtime.ReasonNoWorker, waited.Reasons[0].Kind)
+	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	_, err = run.Wait(short)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "no worker serves greeting")
+
+	// A worker of another version does not help.
+	_, err = runtime.UpsertFlow(ctx, pool, "greeting_v2", greeting)
+	require.NoError(t, err)
+	h := newHand(t, pool)
+	exec(`UPDATE flowc.served SET flow_slug = 'greeting_v2' WHERE worker_id = $1`, h.id)
+	require.Equal(t, []string{"no worker serves greeting, only greeting_v2"}, explained(ctx, t, pool, run.ID()))
+	exec(`UPDATE flowc.served SET flow_slug = 'greeting' WHERE worker_id = $1`, h.id)
+	require.Equal(t, []string{"greet waits for a free worker, for 0 s"}, explained(ctx, t, pool, run.ID()))
+
+	// A worker that gave no sign of life, or stops, serves nothing.
+	exec(`UPDATE pgflow.workers SET last_heartbeat_at = now() - interval '1 min' WHERE worker_id = $1`, h.id)
+	require.Equal(t, []string{"no worker serves greeting"}, explained(ctx, t, pool, run.ID()))
+	exec(`UPDATE pgflow.workers SET last_heartbeat_at = now() + interval '1 hour', deprecated_at = now() WHERE worker_id = $1`, h.id)
+	require.Equal(t, []string{"no worker serves greeting"}, explained(ctx, t, pool, run.ID()))
+	exec(`UPDATE pgflow.workers SET deprecated_at = null WHERE worker_id = $1`, h.id)
+
+	// A pause says since when, and by whom.
+	_, err = runtime.PauseFlow(ctx, pool, "greeting", runtime.PausedBy("ann"))
+	require.NoError(t, err)
+	exec(`UPDATE flowc.paused SET paused_at = clock_timestamp() - interval '190 s'`)
+	require.Equal(t, []string{"paused 3 minutes ago by ann"}, explained(ctx, t, pool, run.ID()))
+	flows, err := runtime.ListFlows(ctx, pool, time.Now())
+	require.NoError(t, err)
+	require.Equal(t, "ann", flows[0].PausedBy)
+	require.Equal(t, "greeting_v2", flows[0].ReplacedBy)
+	require.Empty(t, flows[1].ReplacedBy)
+	_, err = runtime.ResumeFlow(ctx, pool, "greeting")
+	require.NoError(t, err)
+	_, err = runtime.PauseFlow(ctx, pool, "greeting")
+	require.NoError(t, err)
+	require.Regexp(t, `^paused 0 s ago by \w+$`, explained(ctx, t, pool, run.ID())[0], "the database's user")
+	_, err = runtime.ResumeFlow(ctx, pool, "greeting")
+	require.NoError(t, err)
+
+	// A retry says when, and why.
+	h.finish("greeting", "failed", "503 from the bank\nand a stack")
+	exec(`UPDATE pgflow.step_tasks SET visible_at = clock_timestamp() + interval '40.2 s' WHERE run_id = $1`, run.ID())
+	require.Equal(t, []string{"greet retries in 40 s: 503 from the bank (1 of 3 attempts failed)"}, explained(ctx, t, pool, run.ID()))
+	exec(`UPDATE pgflow.step_tasks SET attempts_count = 0 WHERE run_id = $1`, run.ID())
+	require.Regexp(t, `^greet waits for the start delay, [\d-]* ?\d\d:\d\d \(in 40 s\)$`, explained(ctx, t, pool, run.ID())[0])
+
+	// A worker that is at it, and one that is not any more.
+	exec(`UPDATE pgflow.step_tasks SET visible_at = clock_timestamp() - interval '1 s' WHERE run_id = $1`, run.ID())
+	exec(`SELECT flowc.claim(ARRAY[$1::uuid], '{greeting}', '{1}')`, h.id)
+	require.Regexp(t, `^greet runs, for 0 s, on hand [0-9a-f]{12}$`, explained(ctx, t, pool, run.ID())[0])
+	exec(`UPDATE pgflow.workers SET last_heartbeat_at = clock_timestamp() - interval '12 s' WHERE worker_id = $1`, h.id)
+	require.Regexp(t, `^greet is with worker hand [0-9a-f]{12}, which was last heard of 12 s ago$`, explained(ctx, t, pool, run.ID())[1])
+
+	// Nothing to be done in a run that has not ended.
+	exec(`UPDATE pgflow.workers SET last_heartbeat_at = now() + interval '1 hour' WHERE worker_id = $1`, h.id)
+	exec(`UPDATE pgflow.step_tasks SET in_queue = false WHERE run_id = $1`, run.ID())
+	require.Equal(t, []string{"nothing of it is queued: `flowc doctor` says more"}, explained(ctx, t, pool, run.ID()))
+
+	// What has ended waits for nothing.
+	require.NoError(t, runtime.CancelRun(ctx, pool, run.ID(), ""))
+	require.Empty(t, explained(ctx, t, pool, run.ID()))
+
+	// A run whose time has not come.
+	later, err := typed.Start(ctx, pool, greet{}, runtime.WithDelay(48*time.Hour+10*time.Minute))
+	require.NoError(t, err)
+	require.Regexp(t, `^waits for its time, \d{4}-\d\d-\d\d \d\d:\d\d \(in 2 days\)$`, explained(ctx, t, pool, later.ID())[0])
+	text, err := json.Marshal(runtime.Reason{Kind: runtime.ReasonNoWorker, Flow: "f"})
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"text":"no worker serves f"`)
+}
+
+// TestExplainMap: of the tasks of a map the first is named, and how many there are.
+func TestExplainMap(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	_, err := runtime.UpsertFlow(ctx, pool, "many", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "each", Type: runtime.MapStep}}})
+	require.NoError(t, err)
+	h := newHand(t, pool)
+	_, err = pool.Exec(ctx, `UPDATE flowc.served SET flow_slug = 'many' WHERE worker_id = $1`, h.id)
+	require.NoError(t, err)
+	run, err := runtime.StartFlow(ctx, pool, "many", []int{1, 2, 3})
+	require.NoError(t, err)
+	h.finish("many", "failed", "no box")
+	_, err = pool.Exec(ctx, `UPDATE pgflow.step_tasks SET visible_at = clock_timestamp() + interval '40.4 s' WHERE attempts_count > 0`)
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		"each[0] retries in 40 s: no box (1 of 3 attempts failed)", "each[1] and 1 more wait for a free worker, for 0 s",
+	}, explained(ctx, t, pool, run.ID()))
+}
+
+// TestMarks: runs with skipped steps, and with steps that gave up, can be told from
+// clean ones, and a failed map names its element.
+func TestMarks(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	def := runtime.Definition{Slug: "marked", FlowOptions: runtime.FlowOptions{MaxAttempts: runtime.Set(1), Steps: []runtime.StepOptions{
+		{Slug: "list"},
+		{Slug: "each", Type: runtime.MapStep, Deps: []string{"list"}, WhenExhausted: runtime.SkipStep},
+		{Slug: "maybe", Deps: []string{"list"}, If: json.RawMessage(`{"list": ["maybe"]}`)},
+		{Slug: "must", Type: runtime.MapStep, Deps: []string{"list"}},
+	}}}
+	each := func(step string) runtime.Handler {
+		return runtime.Handle(step, runtime.Item[string](), func(_ context.Context, item string) (string, error) {
+			if item == "bad for "+step {
+				return "", errors.New("No box for IT")
+			}
+			return item, nil
+		})
+	}
+	serving(t, pool, runtime.Serve(def, []runtime.Handler{
+		runtime.Handle("list", runtime.Input[[]string](), func(_ context.Context, in []string) ([]string, error) { return in, nil }),
+		each("each"), each("must"), gives("maybe", 1),
+	}))
+	ids := map[string]string{}
+	for name, input := range map[string][]string{
+		"clean": {"maybe"}, "skipped": {"a"}, "both": {"a", "bad for each"}, "gave up": {"maybe", "bad for each"}, "failed": {"maybe", "a", "bad for must"},
+	} {
+		run, err := runtime.StartFlow(ctx, pool, def.Slug, input)
+		require.NoError(t, err)
+		_, err = run.Wait(ctx)
+		if name == "failed" {
+			require.ErrorContains(t, err, "failed in step must[2]: No box for IT")
+		} else {
+			require.NoError(t, err, name)
+		}
+		ids[name] = run.ID()
+	}
+	find := func(filter runtime.RunFilter) map[string]string {
+		t.Helper()
+		filter.Flows = []string{def.Slug}
+		runs, err := runtime.ListRuns(ctx, pool, filter)
+		require.NoError(t, err)
+		found := map[string]string{}
+		for _, r := range runs {
+			for name, id := range ids {
+				if id == r.ID {
+					found[name] = strings.TrimSpace(r.Progress() + " " + r.Failed())
+				}
+			}
+		}
+		return found
+	}
+	completed := runtime.RunFilter{Statuses: []runtime.RunStatus{runtime.RunCompleted}}
+	require.Equal(t, map[string]string{
+		"clean": "4/4", "skipped": "3/4, 1 skipped", "both": "2/4, 1 skipped, 1 gave up", "gave up": "3/4, 1 gave up",
+	}, find(completed))
+	marked := func(marks ...runtime.RunMark) map[string]string {
+		filter := completed
+		filter.Marks = marks
+		return find(filter)
+	}
+	require.Equal(t, map[string]string{"skipped": "3/4, 1 skipped", "both": "2/4, 1 skipped, 1 gave up"}, marked(runtime.MarkSkipped))
+	require.Equal(t, map[string]string{"gave up": "3/4, 1 gave up", "both": "2/4, 1 skipped, 1 gave up"}, marked(runtime.MarkGaveUp))
+	require.Equal(t, map[string]string{"clean": "4/4"}, marked(runtime.MarkClean))
+	require.Len(t, marked(runtime.MarkClean, runtime.MarkSkipped, runtime.MarkGaveUp), 4)
+	_, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{Marks: []runtime.RunMark{"dirty"}})
+	require.ErrorIs(t, err, runtime.ErrInvalidOption)
+	require.ErrorContains(t, err, "only skipped, gave_up, clean")
+
+	require.Contains(t, find(runtime.RunFilter{Statuses: []runtime.RunStatus{runtime.RunFailed}})["failed"], "must[2]")
+	failures, err := runtime.ListFailures(ctx, pool, time.Now().Add(-time.Hour), 1)
+	require.NoError(t, err)
+	require.Equal(t, "must[2]", failures[0].Failed())
+	for _, read := range []func(context.Context, runtime.DB, string) (*runtime.RunInfo, error){runtime.GetRunWithStates, runtime.GetRunProgress} {
+		info, err := read(ctx, pool, ids["failed"])
+		require.NoError(t, err)
+		require.Equal(t, "must[2]", info.Failed())
+		require.Equal(t, "must[2]", info.States[3].Failed())
+		info, err = read(ctx, pool, ids["both"])
+		require.NoError(t, err)
+		require.Equal(t, "2/4, 1 skipped, 1 gave up", info.Progress())
+		require.Equal(t, "each[1] gave up", info.States[1].Failed()+" "+info.States[1].Word())
+		require.Equal(t, "skipped", info.States[2].Word())
+	}
+
+	// By a part of the id, or of an error, in whatever case.
+	id := ids["failed"]
+	for _, search := range []string{
+		id, strings.ToUpper(id), id[:24], id[24:], id[30:], strings.ReplaceAll(id, "-", ""), "no box FOR it",
+	} {
+		require.Contains(t, find(runtime.RunFilter{Search: search}), "failed", search)
+	}
+	require.Len(t, find(runtime.RunFilter{Search: id[24:]}), 1)
+	require.Len(t, find(runtime.RunFilter{Search: "No box"}), 3, "those that gave up have errors, too")
+	for _, search := range []string{id[3:20], "no such error", "%", "_", `\`, "-"} {
+		require.Empty(t, find(runtime.RunFilter{Search: search}), search)
+	}
+	later, err := runtime.StartFlow(ctx, pool, def.Slug, []string{}, runtime.WithDelay(time.Hour))
+	require.NoError(t, err)
+	require.NoError(t, runtime.CancelRun(ctx, pool, later.ID(), "Not Wanted"))
+	runs, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{Search: "not wanted"})
+	require.NoError(t, err)
+	require.Equal(t, later.ID(), runs[0].ID)
+	_, err = runtime.ListRuns(ctx, pool, runtime.RunFilter{Search: "a\x00b"})
+	require.ErrorIs(t, err, runtime.ErrInvalidOption)
+}
+
+// TestMarshalRun: a handle in JSON says which run it is, by value and by pointer.
+func TestMarshalRun(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	run, err := typed.Start(ctx, pool, greet{}, runtime.WithIdempotencyKey("k"), runtime.WithDelay(time.Hour))
+	require.NoError(t, err)
+	for _, v := range []any{run, *run} {
+		text, err := json.Marshal(map[string]any{"run": v})
+		require.NoError(t, err)
+		var back struct {
+			Run struct {
+				ID, Flow    string
+				Existed     bool
+				ScheduledAt time.Time `json:"scheduled_at"`
+			}
+		}
+		require.NoError(t, json.Unmarshal(text, &back))
+		require.Equal(t, run.ID()+" greeting", back.Run.ID+" "+back.Run.Flow)
+		require.True(t, back.Run.ScheduledAt.Equal(run.ScheduledAt()))
+	}
+}

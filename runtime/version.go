@@ -1,0 +1,33 @@
+package runtime
+
+import (
+	"regexp"
+	"strconv"
+)
+
+var versioned = regexp.MustCompile(`^(.+)_v([2-9]|[1-9][0-9]{1,8})$`)
+
+// VersionOf parts the slug of a flow as the tag version makes it: what the versions of
+// the flow have in common, and which one it is. report_v2 is version 2 of report, and
+// report is version 1.
+func VersionOf(slug string) (base string, version int) {
+	if m := versioned.FindStringSubmatch(slug); m != nil {
+		if n, err := strconv.Atoi(m[2]); err == nil {
+			return m[1], n
+		}
+	}
+	return slug, 1
+}
+
+// newestVersions are the slugs of the newest versions among some, by what they have in
+// common.
+func newestVersions(slugs []string) map[string]string {
+	newest := map[string]string{}
+	for _, slug := range slugs {
+		base, n := VersionOf(slug)
+		if _, known := VersionOf(newest[base]); newest[base] == "" || n > known {
+			newest[base] = slug
+		}
+	}
+	return newest
+}
