@@ -36,7 +36,7 @@ func ExampleWrap() {
 	}
 	info, err := run.Via(sqldb.Wrap(db)).Info(ctx)
 	fmt.Println(info.Status, string(info.Input), err)
-	// Output: started {"to": "Ada"} <nil>
+	// Output: running {"to": "Ada"} <nil>
 }
 
 // openDB is a database with the flow mail and a table of letters.
