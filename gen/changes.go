@@ -18,6 +18,7 @@ type changes struct {
 	write  []change
 	remove []string
 
+	kept       []KeptFile
 	newOptions []string
 	newShapes  []NewShape
 }
@@ -45,7 +46,7 @@ type change struct {
 // carryOut writes and removes. What is written appears whole or not at all, and
 // nothing is removed before everything is written.
 func (c *changes) carryOut() (result Result, err error) {
-	result.NewOptions, result.NewShapes = c.newOptions, c.newShapes
+	result.NewOptions, result.NewShapes, result.Kept = c.newOptions, c.newShapes, c.kept
 	for _, file := range c.write {
 		if err := replace(file.path, file.new); err != nil {
 			return result, fmt.Errorf("flowc: %w", err)

@@ -18,9 +18,11 @@ type Options struct {
 	// Dir is the folder from which patterns are seen; the current one if empty.
 	Dir string
 	// Patterns are packages as the go command names them; the package in Dir
-	// if there are none. Of a pattern with dots, only packages that mention
-	// package dsl are read.
+	// if there are none. A Go file stands for the package that it is a part of.
+	// Of a pattern with dots, only packages that import package dsl are read.
 	Patterns []string
+	// Tags are build tags, with commas between them, as the go command takes them.
+	Tags string
 	// Check makes Generate write nothing and report what it would write.
 	Check bool
 	// SQL is a folder, relative to Dir, for two files of SQL for each flow: one
@@ -48,7 +50,8 @@ type compilation struct {
 	dir       string
 	patterns  string
 	flows     []*model.Flow
-	generated []string // files that flowc wrote for these flows, or others that are gone
+	generated []load.Generated // what flowc wrote for these flows, or others that are gone
+	hints     []load.Hint      // why there may be no flow
 }
 
 // compile loads and checks declarations.
@@ -62,11 +65,11 @@ func compile(ctx context.Context, opts Options) (*compilation, error) {
 		patterns = []string{"."}
 	}
 	c := &compilation{dir: dir, patterns: strings.Join(patterns, " ")}
-	loaded, err := load.Load(ctx, dir, patterns)
+	loaded, err := load.Load(ctx, load.Query{Dir: dir, Patterns: patterns, Tags: opts.Tags})
 	if err != nil {
 		return nil, fmt.Errorf("flowc: loading %s: %w", c.patterns, err)
 	}
-	c.generated = loaded.Generated
+	c.generated, c.hints = loaded.Generated, loaded.Hints
 	flows, mistakes := check.Packages(loaded.Fset, loaded.Packages)
 	if len(mistakes) > 0 {
 		return nil, mistakesError(mistakes, dir)
@@ -77,10 +80,26 @@ func compile(ctx context.Context, opts Options) (*compilation, error) {
 
 func (c *compilation) noFlow() error {
 	err := fmt.Errorf("flowc: no package that matches %s declares a flow", c.patterns)
-	if c.patterns == "." {
+	switch {
+	case len(c.hints) > 0:
+		hint := c.hints[0]
+		if hint.Declaring != "" {
+			hint.Fix = "name the package that declares its flow: " + packagePattern(hint.Declaring, c.dir)
+		}
+		return fmt.Errorf("%w\n\t%s: %s\n\tfix: %s", err, diag.Relative(hint.Path, c.dir), hint.Reason, hint.Fix)
+	case c.patterns == "." || strings.HasSuffix(c.patterns, ".go"):
 		return fmt.Errorf("%w\n\tfix: name the packages that do; ./... is all that are below this folder", err)
 	}
-	return err
+	return fmt.Errorf("%w\n\tfix: name a package with a struct that embeds dsl.Flow or dsl.Job", err)
+}
+
+// packagePattern is a folder as the go command wants it to be named.
+func packagePattern(folder, dir string) string {
+	relative := diag.Relative(folder, dir)
+	if filepath.IsAbs(relative) || strings.HasPrefix(relative, ".") {
+		return relative
+	}
+	return "./" + relative
 }
 
 // A Mistake is a mistake in a declaration.

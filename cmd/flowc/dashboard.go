@@ -19,6 +19,7 @@ func newDashboard() *cobra.Command {
 	var addr string
 	var allowRemote bool
 	var declared []string
+	var buildTags string
 	var config dashboard.Config
 	cmd := &cobra.Command{
 		Use:   "dashboard",
@@ -39,7 +40,7 @@ runtime/dashboard, and decide there who may do what.`,
 				}
 			}
 			if len(declared) > 0 {
-				flows, err := readFlows(cmd, declared)
+				flows, err := readFlows(cmd, declared, buildTags)
 				if err != nil {
 					return err
 				}
@@ -57,6 +58,7 @@ runtime/dashboard, and decide there who may do what.`,
 	flags.StringSliceVar(&config.Hosts, "host", nil, "name that browsers may know the dashboard by, besides localhost and addresses")
 	flags.StringVar(&config.Prefix, "prefix", "", "path under which a proxy shows the dashboard, such as /admin/flowc")
 	flags.StringSliceVar(&declared, "declared", nil, "compare the flows that these packages, or files of JSON, declare with those in the database")
+	tagsVar(cmd, &buildTags)
 	flags.StringVar(&config.Name, "name", "", "shown on every page, to tell databases apart")
 	return cmd
 }

@@ -14,9 +14,14 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 )
 
+// tagsVar adds the flag for build tags to a command that reads declarations.
+func tagsVar(cmd *cobra.Command, tags *string) {
+	cmd.Flags().StringVar(tags, "tags", "", "build tags, with commas between them, as for the go command")
+}
+
 // readFlows reads the flows that arguments stand for: packages of declarations,
 // files of JSON, or standard input for a dash.
-func readFlows(cmd *cobra.Command, args []string) ([]gen.Declaration, error) {
+func readFlows(cmd *cobra.Command, args []string, tags string) ([]gen.Declaration, error) {
 	var flows []gen.Declaration
 	var packages []string
 	for _, arg := range args {
@@ -39,7 +44,7 @@ func readFlows(cmd *cobra.Command, args []string) ([]gen.Declaration, error) {
 	}
 	if len(packages) > 0 || len(args) == 0 {
 		p := startProgress(cmd.ErrOrStderr(), "reading declarations")
-		declared, err := gen.Declarations(cmd.Context(), gen.Options{Patterns: packages})
+		declared, err := gen.Declarations(cmd.Context(), gen.Options{Patterns: packages, Tags: tags})
 		p.done()
 		if err != nil {
 			return nil, err

@@ -23,6 +23,7 @@ var planWords = map[runtime.UpsertStatus]string{
 }
 
 func newFlowsPlan() *cobra.Command {
+	var buildTags string
 	cmd := &cobra.Command{
 		Use:   "plan [packages | file.json | -]...",
 		Short: "Say what upsert would do, and do nothing",
@@ -31,8 +32,9 @@ The exit status is 0 if that is nothing, 2 if it is something.`,
 		Example: "  flowc flows plan ./... || echo there is something to deploy",
 	}
 	asJSON := asJSON(cmd)
+	tagsVar(cmd, &buildTags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		flows, err := readFlows(cmd, args)
+		flows, err := readFlows(cmd, args, buildTags)
 		if err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ var statusWords = map[runtime.UpsertStatus]string{
 
 func newFlowsUpsert() *cobra.Command {
 	var dataLoss bool
+	var buildTags string
 	cmd := &cobra.Command{
 		Use:   "upsert [packages | file.json | -]...",
 		Short: "Put flows into the database, or bring their options up to date",
@@ -39,9 +40,10 @@ left as it is, and the exit status is 1.`,
   flowc flows show report --json | sed 's/"report"/"report_v2"/' | flowc flows upsert -`,
 	}
 	asJSON := asJSON(cmd)
+	tagsVar(cmd, &buildTags)
 	cmd.Flags().BoolVar(&dataLoss, "allow-data-loss", false, "replace flows of other steps, and delete their runs")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		flows, err := readFlows(cmd, args)
+		flows, err := readFlows(cmd, args, buildTags)
 		if err != nil {
 			return err
 		}

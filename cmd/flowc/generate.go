@@ -19,19 +19,29 @@ func newGenerate() *cobra.Command {
 		Short: "Write the packages of declared flows",
 		Long: `Generate reads the flows that some packages declare and writes a package for
 each, in a folder beside the declaration. The packages are named as for the go
-command; the default is the one in the current folder. If a declaration has a
-mistake, all mistakes are printed and nothing is written.`,
+command, or by one of their files; the default is the one in the current folder.
+If a declaration has a mistake, all mistakes are printed and nothing is written.
+
+A package that was generated is removed when its flow is gone: when the package
+that declared it is read, compiles and no file of it is left out by build
+constraints. The flow of a file with build constraints gets a package with the
+same. "go generate -tags" does not reach flowc: say it here, or in GOFLAGS.`,
 		Example: `  flowc generate ./...
   flowc generate --check ./...
-  flowc generate --sql migrations ./...`,
+  flowc generate --sql migrations ./...
+  //go:generate go tool flowc generate -tags integration`,
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().BoolVar(&opts.Check, "check", false, "write nothing; fail if a file is stale, missing or extra")
 	cmd.Flags().BoolVar(&opts.Strict, "strict", false, "refuse a new shape of a flow under its old slug")
 	cmd.Flags().StringVar(&opts.SQL, "sql", "", "write migrations of each flow into this folder, too")
+	tagsVar(cmd, &opts.Tags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		collectLess()
 		opts.Patterns = args
+		if file := os.Getenv("GOFILE"); len(args) == 0 && file != "" {
+			opts.Patterns = []string{file} // go generate runs us for it
+		}
 		p := startProgress(cmd.ErrOrStderr(), "generating")
 		result, err := gen.Generate(cmd.Context(), opts)
 		p.done()
@@ -47,6 +57,9 @@ mistake, all mistakes are printed and nothing is written.`,
 		}
 		for _, path := range result.Removed {
 			fmt.Fprintln(cmd.OutOrStdout(), "removed", path)
+		}
+		for _, file := range result.Kept {
+			fmt.Fprintln(cmd.ErrOrStderr(), file)
 		}
 		for _, shape := range result.NewShapes {
 			fmt.Fprintln(cmd.ErrOrStderr(), shape)

@@ -16,7 +16,7 @@ import (
 )
 
 func newGraph() *cobra.Command {
-	var format, flow, dir, direction string
+	var format, flow, dir, direction, buildTags string
 	cmd := &cobra.Command{
 		Use:   "graph [packages]",
 		Short: "Draw declared flows",
@@ -43,7 +43,7 @@ ones only order; a map is a pile of boxes (in Mermaid and DOT, it has a double b
 				return write(w, g, d)
 			}
 			p := startProgress(cmd.ErrOrStderr(), "reading declarations")
-			graphs, err := gen.Graphs(cmd.Context(), gen.Options{Patterns: args})
+			graphs, err := gen.Graphs(cmd.Context(), gen.Options{Patterns: args, Tags: buildTags})
 			p.done()
 			if err != nil {
 				return err
@@ -68,6 +68,7 @@ ones only order; a map is a pile of boxes (in Mermaid and DOT, it has a double b
 	cmd.Flags().StringVar(&format, "format", "mermaid", "mermaid, dot or svg")
 	cmd.Flags().StringVar(&direction, "direction", "auto", "where edges lead: down, right, or whichever suits the flow")
 	cmd.Flags().StringVar(&flow, "flow", "", "draw only the flow of this name or slug")
+	tagsVar(cmd, &buildTags)
 	cmd.Flags().StringVar(&dir, "dir", "", "write a file for each flow into this folder")
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 )
 
 func newVet() *cobra.Command {
+	var opts gen.Options
 	cmd := &cobra.Command{
 		Use:   "vet [packages]",
 		Short: "Check the declarations of flows",
@@ -19,10 +20,12 @@ go command can call it too, for one package at a time, and mend what is mechanic
   go vet -vettool=$(go tool -n flowc) -fix ./...`,
 	}
 	asJSON := asJSON(cmd)
+	tagsVar(cmd, &opts.Tags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		collectLess()
 		p := startProgress(cmd.ErrOrStderr(), "checking")
-		err := gen.Vet(cmd.Context(), gen.Options{Patterns: args})
+		opts.Patterns = args
+		err := gen.Vet(cmd.Context(), opts)
 		p.done()
 		if *asJSON {
 			return printReport(cmd, gen.Result{}, err)

@@ -79,7 +79,7 @@ func (c *checker) check() []*declaration {
 func (c *checker) reportFatal() {
 	for _, p := range c.pkg.Fatal {
 		if !c.importsGenerated || !strings.HasPrefix(p.Message, load.ImportCycle) {
-			c.diags.AddAt(p.At, "%s", p.Message)
+			c.diags.AddAt(p.At, "%s", p.Message).Fix("%s", p.Fix)
 		}
 	}
 }

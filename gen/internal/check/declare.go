@@ -83,6 +83,9 @@ func (c *checker) declarations() (declared []*declaration) {
 				for _, spec := range decl.Specs {
 					if spec, ok := spec.(*ast.TypeSpec); ok {
 						if d := c.declaration(decl, spec); d != nil {
+							if x := load.Constraint(c.diags.Fset, file); x != nil {
+								d.flow.Constraint = x.String()
+							}
 							declared = append(declared, d)
 						}
 					}

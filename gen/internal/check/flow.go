@@ -84,6 +84,9 @@ func (c *checker) nameFlow(d *declaration) {
 		b := c.diags.Add(pos, end, "%s cannot be generated as package %q, which %s", d.name, name, fault)
 		better := strings.Trim(asSlug(name), "_")
 		if packageFault(better) != "" {
+			better = strings.ReplaceAll(better, "_", "")
+		}
+		if packageFault(better) != "" {
 			better += "flow"
 		}
 		if asSlug(name) == "" {

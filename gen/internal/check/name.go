@@ -6,10 +6,13 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/flowc-dev/flowc/gen/internal/load"
 )
 
 var (
 	slugForm    = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	reserved    = regexp.MustCompile(`(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])$`)
 	packageForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]*$`)
 )
 
@@ -84,8 +87,16 @@ func packageFault(name string) string {
 		return "is not a package name of ASCII letters, digits and underscores"
 	case token.IsKeyword(name):
 		return "is a keyword of Go"
-	case name == "main", name == "vendor", name == "testdata", strings.HasSuffix(name, "_test"):
+	case name == "init":
+		return "no file could import by that name"
+	case name == "internal":
+		return "packages elsewhere could not import"
+	case name == "main", name == "vendor", name == "testdata", name == "documentation", strings.HasSuffix(name, "_test"):
 		return "means something else to the go command"
+	case load.OnlySome(name):
+		return "the go command would build for some systems only"
+	case reserved.MatchString(name):
+		return "Windows keeps for its devices, so that the go command refuses it"
 	}
 	return ""
 }

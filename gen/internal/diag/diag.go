@@ -59,8 +59,10 @@ func (l *List) Add(pos, end token.Pos, format string, args ...any) *Builder {
 }
 
 // AddAt adds a mistake that the go command reported at a place.
-func (l *List) AddAt(at token.Position, format string, args ...any) {
-	l.items = append(l.items, &Diagnostic{At: at, Message: fmt.Sprintf(format, args...)})
+func (l *List) AddAt(at token.Position, format string, args ...any) *Builder {
+	d := &Diagnostic{At: at, Message: fmt.Sprintf(format, args...)}
+	l.items = append(l.items, d)
+	return &Builder{list: l, d: d}
 }
 
 // Len is how many mistakes were added.

@@ -7,7 +7,7 @@ func Nearest(name string, names []string) string {
 	best, least := "", len(name)/3+2 // a third of the letters may be wrong
 	for _, candidate := range names {
 		a, b := strings.ToLower(name), strings.ToLower(candidate)
-		d := distance(a, b)
+		d := Distance(a, b)
 		if len(a) >= 3 && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a)) {
 			d = 1
 		}
@@ -18,9 +18,9 @@ func Nearest(name string, names []string) string {
 	return best
 }
 
-// distance counts the letters to insert, drop, replace or swap with a
+// Distance counts the letters to insert, drop, replace or swap with a
 // neighbour to get from a to b.
-func distance(a, b string) int {
+func Distance(a, b string) int {
 	s, t := []rune(a), []rune(b)
 	before, last, row := make([]int, len(t)+1), make([]int, len(t)+1), make([]int, len(t)+1)
 	for j := range last {

@@ -38,6 +38,9 @@ func File(flow *model.Flow) ([]byte, error) {
 	}
 	f.NoFormat = true
 	f.HeaderComment(load.Header)
+	if flow.Constraint != "" {
+		f.HeaderComment("//go:build " + flow.Constraint)
+	}
 	f.reserveNames()
 	for _, line := range f.packageDoc() {
 		f.PackageComment(comment(line))

@@ -3,14 +3,13 @@
 package load
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"go/ast"
 	"go/token"
 	"go/types"
-	"os/exec"
+	"maps"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,6 +21,7 @@ import (
 // A Package is a package that may declare flows.
 type Package struct {
 	Path, Name, Dir string
+	Module          string // its path; "" if it is not known
 	Files           []*ast.File
 	Types           *types.Package
 	Info            *types.Info
@@ -37,171 +37,205 @@ type Problem struct {
 	Pos     token.Pos      // if the type checker said it
 	At      token.Position // where, as far as it is known
 	Message string
+	Fix     string // if there is more to do than the message says
 }
 
 // ImportCycle is how the go command begins to tell of a cycle of imports.
 const ImportCycle = "import cycle"
 
+// A Query is what to load.
+type Query struct {
+	// Dir is the folder from which patterns are seen.
+	Dir string
+	// Patterns are packages as the go command names them. A Go file stands for
+	// the package that it is a part of.
+	Patterns []string
+	// Tags are build tags, with commas between them.
+	Tags string
+}
+
+func (q Query) buildFlags() []string {
+	if q.Tags == "" {
+		return nil
+	}
+	return []string{"-tags=" + q.Tags}
+}
+
+// twoPackages is how it begins to tell of a folder that is no package, though it
+// lists the files of one of them.
+const twoPackages = "found packages "
+
 // Result is what was loaded.
 type Result struct {
 	Fset     *token.FileSet
 	Packages []*Package
-	// Generated are the files that flowc wrote in the places where the
-	// packages, or packages that are gone, would have theirs; not those of
-	// packages some of whose flows build constraints may hide.
-	Generated []string
+	// Generated are the files that flowc wrote for flows that Packages declare,
+	// or that are gone. There are none of a package that was not loaded, or some
+	// of whose flows build constraints may hide.
+	Generated []Generated
+	// Hints say why there may be no flow.
+	Hints []Hint
+}
+
+// Generated is a file that flowc wrote.
+type Generated struct {
+	Path string
+	// Declaring is the package that declares its flow, or did; nil if nothing is
+	// left of it.
+	Declaring *Package
+}
+
+// A Hint is what keeps a file or a package from having flows, and what to do.
+type Hint struct {
+	Path, Reason, Fix string
+	Declaring         string // the package to look at instead
 }
 
 // packagesLoad is the one expensive call; a test counts it.
 var packagesLoad = packages.Load
 
-// Load reads the packages that match the patterns, which are those of the go
-// command, seen from dir. Of a pattern with dots, only the packages that
-// mention the dsl package are read.
-func Load(ctx context.Context, dir string, patterns []string) (*Result, error) {
-	q, err := resolve(ctx, dir, patterns)
+// Load reads the packages that match the patterns. Of those that no pattern
+// names, only the ones that import the dsl package, or have generated packages,
+// are read.
+func Load(ctx context.Context, q Query) (*Result, error) {
+	result := &Result{Fset: token.NewFileSet()}
+	patterns, files := folders(q)
+	found, err := list(ctx, q, patterns)
 	if err != nil {
+		for _, pattern := range patterns {
+			if fix := meant(q.Dir, pattern); fix != "" {
+				return nil, fmt.Errorf("%w\n\tfix: %s", err, fix)
+			}
+		}
 		return nil, err
 	}
-	result := &Result{Fset: token.NewFileSet(), Generated: q.generated}
-	foreign := map[string]bool{} // folders with flows of other systems
-	if len(q.patterns) == 0 {
-		// Nothing mentions dsl; if there is no package at all, that is why.
-		if _, err := goList(ctx, dir, patterns...); err != nil {
-			return nil, err
-		}
-		return result, nil
-	}
-	loaded, err := packagesLoad(&packages.Config{
-		Context: ctx,
-		Dir:     dir,
-		Fset:    result.Fset,
-		Mode:    packages.LoadSyntax,
-	}, q.patterns...)
-	if err != nil {
-		return nil, err
-	}
-	if len(loaded) == 0 { // go.mod is out of date, for one, and nobody said so
-		if _, err := goList(ctx, dir, q.patterns...); err != nil {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%s matched no packages", strings.Join(patterns, " "))
-	}
-	for _, p := range loaded {
-		if elsewhere, err := declaresElsewhere(p); err != nil {
-			return nil, err
-		} else if elsewhere {
-			foreign[p.Dir] = true
-		}
-		if q.found && excluded(p) {
+	hidden := map[string]bool{}      // folders with flows that are not seen
+	var dirs []string                // to load
+	generated := map[string]string{} // files that flowc wrote, and the folders of their declarations
+	for _, f := range found {
+		left := f.leftOut()
+		hidden[f.Dir] = len(left) > 0
+		switch p := f.unreadable(q, left, files); {
+		case p != nil:
+			hidden[f.Dir] = true
+			result.Packages = append(result.Packages, p)
 			continue
+		case f.named() || f.declares() || len(below(f.Dir)) > 0:
+			dirs = append(dirs, f.Dir)
 		}
-		result.Packages = append(result.Packages, convert(p))
-		if p.Dir != "" {
-			result.Generated = append(result.Generated, below(p.Dir)...)
+		for _, path := range f.own() {
+			generated[path] = filepath.Dir(f.Dir)
+			result.Hints = append(result.Hints, Hint{Path: f.Dir, Reason: "it is generated", Declaring: filepath.Dir(f.Dir)})
+		}
+		for _, path := range left {
+			why, fix := whyLeftOut(path)
+			result.Hints = append(result.Hints, Hint{Path: path, Reason: why, Fix: fix})
 		}
 	}
-	slices.Sort(result.Generated)
-	result.Generated = slices.DeleteFunc(slices.Compact(result.Generated), func(path string) bool {
-		return foreign[filepath.Dir(filepath.Dir(path))]
-	})
+	loaded, err := load(ctx, q, result.Fset, dirs)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		if len(loaded) > 0 && !f.named() {
+			continue // tests of whole trees are not worth the reading
+		}
+		for _, path := range f.inTests() {
+			result.Hints = append(result.Hints, Hint{
+				Path: path, Reason: "it is a test file, whose flows a generated package could not import",
+				Fix: "move them to a file whose name does not end with _test.go",
+			})
+		}
+	}
+	declaring := map[string]*Package{}
+	for _, p := range loaded {
+		result.Packages = append(result.Packages, p)
+		declaring[p.Dir] = p
+		for _, path := range below(p.Dir) {
+			generated[path] = p.Dir
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(generated)) {
+		dir := generated[path]
+		if p := declaring[dir]; !hidden[dir] && (p != nil || empty(dir)) {
+			result.Generated = append(result.Generated, Generated{path, p})
+		}
+	}
 	return result, nil
 }
 
-// declaresElsewhere reports whether a file that build constraints leave out
-// mentions dsl, so that it may declare flows of which nothing is known here.
-func declaresElsewhere(p *packages.Package) (bool, error) {
-	for _, path := range p.IgnoredFiles {
-		if !isSource(path) || isOurs(path) {
-			continue
+// folders replaces patterns that are Go files by their folders. The files are
+// absolute, so that they can be found again.
+func folders(q Query) (patterns, files []string) {
+	for _, pattern := range q.Patterns {
+		path := pattern
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(q.Dir, path)
 		}
-		if mentions, err := mentionsDSL(path); mentions || err != nil {
-			return mentions, err
+		if strings.HasSuffix(pattern, ".go") && isFile(path) {
+			files = append(files, path)
+			pattern = filepath.Dir(path)
 		}
+		patterns = append(patterns, pattern)
 	}
-	return false, nil
+	return patterns, files
 }
 
-// query is a list of patterns without dots.
-type query struct {
-	patterns  []string
-	generated []string
-	found     bool // some pattern stands for folders that were searched
-}
-
-// resolve replaces patterns with dots by the folders that mention dsl.
-func resolve(ctx context.Context, dir string, patterns []string) (query, error) {
-	var q query
-	for _, pattern := range patterns {
-		if !strings.Contains(pattern, "...") {
-			q.patterns = append(q.patterns, pattern)
-			continue
-		}
-		q.found = true
-		root, simple := strings.CutSuffix(pattern, "/...")
-		if simple && isLocal(root) && !strings.Contains(root, "...") {
-			declaring, generated, err := find(absolute(dir, root))
-			if err != nil {
-				return q, err
-			}
-			q.patterns = append(q.patterns, declaring...)
-			q.generated = append(q.generated, generated...)
-			continue
-		}
-		dirs, err := goList(ctx, dir, "-f={{.Dir}}", pattern)
-		if err != nil {
-			return q, err
-		}
-		for _, found := range dirs {
-			q.generated = append(q.generated, below(found)...)
-			if mentions, err := folderMentionsDSL(found); err != nil {
-				return q, err
-			} else if mentions {
-				q.patterns = append(q.patterns, found)
-			}
-		}
+// meant asks whether a pattern without ./ was meant as the folder that there is.
+func meant(dir, pattern string) string {
+	first, _, _ := strings.Cut(pattern, "/")
+	if first == "" || strings.HasPrefix(first, ".") || strings.Contains(first, "...") || !isFolder(filepath.Join(dir, first)) {
+		return ""
 	}
-	slices.Sort(q.patterns)
-	q.patterns = slices.Compact(q.patterns)
-	return q, nil
+	return "did you mean ./" + path.Clean(pattern) + "?"
 }
 
-func isLocal(pattern string) bool {
-	return pattern == "." || pattern == ".." || filepath.IsAbs(pattern) ||
-		strings.HasPrefix(pattern, "./") || strings.HasPrefix(pattern, "../")
-}
-
-func absolute(dir, path string) string {
-	if filepath.IsAbs(path) {
-		return filepath.Clean(path)
-	}
-	return filepath.Join(dir, path)
-}
-
-// goList runs go list. Its error is what the go command says.
-func goList(ctx context.Context, dir string, args ...string) (lines []string, err error) {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"list"}, args...)...)
-	cmd.Dir = dir
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err = cmd.Run()
-	said := strings.TrimSpace(stderr.String())
-	var exit *exec.ExitError
+// unreadable returns a package that cannot be loaded, with what is wrong with it,
+// or nil.
+func (f *folder) unreadable(q Query, leftOut, files []string) *Package {
+	p := &Package{Path: f.ImportPath, Dir: f.Dir}
 	switch {
-	case errors.As(err, &exit) && said != "":
-		return nil, errors.New(said)
-	case err != nil:
-		return nil, fmt.Errorf("go list: %w", err)
-	case stdout.Len() == 0 && said != "": // "matched no packages" is only a warning
-		return nil, errors.New(said)
+	case f.Dir == "": // there is none, and the go command says so
+		p.Fatal = append(p.Fatal, Problem{Message: f.Error.Err, Fix: meant(q.Dir, f.ImportPath)})
+	default:
+		all := len(f.GoFiles) == 0 && len(f.CgoFiles) == 0 && f.named()
+		for _, file := range leftOut {
+			if all || slices.Contains(files, file) {
+				why, fix := whyLeftOut(file)
+				p.Fatal = append(p.Fatal, Problem{At: token.Position{Filename: file}, Message: why, Fix: fix})
+			}
+		}
 	}
-	return strings.FieldsFunc(stdout.String(), func(r rune) bool { return r == '\n' || r == '\r' }), nil
+	if p.Fatal == nil {
+		return nil
+	}
+	return p
 }
 
-// excluded reports whether a folder that was found by its bytes holds no
-// package after all, as build constraints may have it.
-func excluded(p *packages.Package) bool {
-	return len(p.GoFiles) == 0 && len(p.IgnoredFiles) > 0
+// load loads and type-checks the packages of some folders.
+func load(ctx context.Context, q Query, fset *token.FileSet, dirs []string) ([]*Package, error) {
+	if len(dirs) == 0 {
+		return nil, nil
+	}
+	slices.Sort(dirs)
+	loaded, err := packagesLoad(&packages.Config{
+		Context:    ctx,
+		Dir:        q.Dir,
+		Fset:       fset,
+		Mode:       packages.LoadSyntax | packages.NeedModule,
+		BuildFlags: q.buildFlags(),
+	}, dirs...)
+	if err != nil {
+		return nil, err
+	}
+	if len(loaded) == 0 {
+		return nil, fmt.Errorf("%s matched no packages", strings.Join(q.Patterns, " "))
+	}
+	var converted []*Package
+	for _, p := range loaded {
+		converted = append(converted, convert(p))
+	}
+	return converted, nil
 }
 
 func convert(p *packages.Package) *Package {
@@ -212,6 +246,9 @@ func convert(p *packages.Package) *Package {
 		Files: p.Syntax,
 		Types: p.Types,
 		Info:  p.TypesInfo,
+	}
+	if p.Module != nil {
+		converted.Module = p.Module.Path
 	}
 	told := map[string]bool{} // the lines of syntax errors, of which the first says it
 	syntax := slices.ContainsFunc(p.Errors, func(e packages.Error) bool { return e.Kind == packages.ParseError })
@@ -227,7 +264,7 @@ func convert(p *packages.Package) *Package {
 				told[line] = true
 				converted.Fatal = append(converted.Fatal, problem)
 			}
-		case len(p.Syntax) == 0, strings.HasPrefix(problem.Message, ImportCycle):
+		case len(p.Syntax) == 0, strings.HasPrefix(problem.Message, ImportCycle), strings.HasPrefix(problem.Message, twoPackages):
 			if !syntax {
 				converted.Fatal = append(converted.Fatal, problem)
 			}

@@ -24,9 +24,9 @@ func TestOneLoad(t *testing.T) {
 
 	golden, err := filepath.Abs("../../../testdata/golden")
 	require.NoError(t, err)
-	result, err := Load(context.Background(), golden, []string{"./shop/...", "./none", "./skips/..."})
+	result, err := Load(context.Background(), Query{Dir: golden, Patterns: []string{"./shop/...", "./none", "./skips/..."}})
 	require.NoError(t, err)
-	require.Equal(t, [][]string{{"./none", filepath.Join(golden, "shop"), filepath.Join(golden, "skips")}}, asked)
+	require.Equal(t, [][]string{{filepath.Join(golden, "none"), filepath.Join(golden, "shop"), filepath.Join(golden, "skips")}}, asked)
 
 	var names, generated []string
 	for _, p := range result.Packages {
@@ -36,42 +36,102 @@ func TestOneLoad(t *testing.T) {
 		require.NotEmpty(t, p.Files)
 	}
 	require.ElementsMatch(t, []string{"none", "shop", "skips"}, names)
-	for _, path := range result.Generated {
-		generated = append(generated, filepath.Base(path))
+	for _, file := range result.Generated {
+		generated = append(generated, filepath.Base(file.Path))
+		require.NotNil(t, file.Declaring)
 	}
 	require.Equal(t, "count.gen.go sweep.gen.go tick.gen.go processorder.gen.go sendreceipt.gen.go prunejob.gen.go review.gen.go",
 		strings.Join(generated, " "))
 }
 
-func TestFind(t *testing.T) {
-	t.Parallel()
-	root := t.TempDir()
-	write := func(name, source string) {
+// write writes the files of a test.
+func write(t *testing.T, root string, files map[string]string) {
+	t.Helper()
+	for name, source := range files {
 		path := filepath.Join(root, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(source), 0o644))
 	}
-	declares := "package x\n\nimport \"github.com/flowc-dev/flowc/dsl\"\n"
-	write("a/a.go", declares)
-	write("a/sub/sub.go", "package sub\n")
-	write("a/z.go", declares)
-	write("b[1]/b.go", "package b\n\nimport d `github.com/flowc-dev/flowc/dsl`\n")
-	write("b[1]/mail/mail.gen.go", Header+"\n\n"+declares)
-	write("b[1]/hand/hand.gen.go", "// "+Header+"\n\n"+declares)
-	write("c/c_test.go", declares)
-	write("c/c.txt", declares)
-	for _, skipped := range []string{"_d", ".e", "testdata", "vendor"} {
-		write(skipped+"/x.go", declares)
-	}
-	write("nested/go.mod", "module nested\n")
-	write("nested/x.go", declares)
+}
 
-	declaring, generated, err := find(root)
+func TestList(t *testing.T) {
+	t.Parallel()
+	const declares = "package x\n\nimport \"github.com/flowc-dev/flowc/dsl\"\n"
+	root := t.TempDir()
+	write(t, root, map[string]string{
+		"go.mod":              "module example.com/m\n\ngo 1.25\n\nignore ./ignored\n",
+		"a/a.go":              declares,
+		"a/sub/sub.go":        "package sub\n",
+		"a/z.go":              declares,
+		"b/b.go":              "package b\n\nimport d `github.com/flowc-dev/flowc/dsl`\n",
+		"b/mail/mail.gen.go":  Header + "\n\n" + declares,
+		"b/hand/hand.gen.go":  "// " + Header + "\n\n" + declares,
+		"b/_old/old.gen.go":   Header + "\n\npackage old\n",
+		"b/testdata/x.gen.go": Header + "\n\npackage x\n",
+		"b/other/go.mod":      "module other\n",
+		"b/other/x.gen.go":    Header + "\n\npackage x\n",
+		"c/c.go":              "package c\n",
+		"c/c_test.go":         strings.Replace(declares, "package x", "package c", 1),
+		"c/c.txt":             declares,
+		"d/d.go":              strings.Replace(declares, "flowc/dsl", "flowc/dls", 1),
+		"e/e.go":              "package e\n\nimport _ \"github.com/flowc-dev/flowc/gen\"\n",
+		"f/f.go":              "//go:build never\n\n" + declares,
+		"f/g.go":              "package x\n",
+		"_h/x.go":             declares,
+		".i/x.go":             declares,
+		"testdata/x.go":       declares,
+		"vendor/x/x.go":       declares,
+		"ignored/x/x.go":      declares,
+		"nested/go.mod":       "module nested\n",
+		"nested/x.go":         declares,
+	})
+	found, err := list(t.Context(), Query{Dir: root}, []string{"./...", "./c"})
 	require.NoError(t, err)
-	require.ElementsMatch(t, []string{filepath.Join(root, "a"), filepath.Join(root, "b[1]"), filepath.Join(root, "b[1]/hand")}, declaring)
-	require.Equal(t, []string{filepath.Join(root, "b[1]/mail/mail.gen.go")}, generated)
-	require.Equal(t, generated, below(filepath.Join(root, "b[1]")))
+	var declaring, named, all []string
+	for _, f := range found {
+		name, _ := filepath.Rel(root, f.Dir)
+		all = append(all, name)
+		if f.declares() {
+			declaring = append(declaring, name)
+		}
+		if f.named() {
+			named = append(named, name)
+		}
+		switch name {
+		case "b/mail":
+			require.Equal(t, []string{filepath.Join(root, "b/mail/mail.gen.go")}, f.own())
+		case "c":
+			require.Equal(t, []string{filepath.Join(root, "c/c_test.go")}, f.inTests())
+		case "f":
+			require.Equal(t, []string{filepath.Join(root, "f/f.go")}, f.leftOut())
+		default:
+			require.Empty(t, f.own(), name)
+			require.Empty(t, f.inTests(), name)
+			require.Empty(t, f.leftOut(), name)
+		}
+	}
+	require.ElementsMatch(t, []string{"a", "a/sub", "b", "b/mail", "b/hand", "c", "d", "e", "f"}, all)
+	require.ElementsMatch(t, []string{"a", "b", "b/hand", "d"}, declaring)
+	require.Equal(t, []string{"c"}, named)
+	require.Equal(t, []string{filepath.Join(root, "b/mail/mail.gen.go")}, below(filepath.Join(root, "b")))
 	require.Empty(t, below(filepath.Join(root, "a")))
+}
+
+func TestMeansDSL(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]bool{
+		"github.com/flowc-dev/flowc/dsl":     true,
+		"github.com/flowc-dev/flowc/dls":     true,
+		"github.com/flowc-dev/flowc/DSL":     true,
+		"github.com/flow-dev/flowc/dsl":      true,
+		"github.com/somebody/flowc/dsl":      true,
+		"github.com/flowc-dev/flowc":         true,
+		"github.com/flowc-dev/flowc/gen":     false,
+		"github.com/flowc-dev/flowc/runtime": false,
+		"example.com/dsl":                    false,
+	} {
+		require.Equal(t, want, MeansDSL(path), path)
+	}
 }
 
 func TestPosition(t *testing.T) {

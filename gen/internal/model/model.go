@@ -23,6 +23,8 @@ type Flow struct {
 	// Declaring is the package of the declaration, Dir its folder.
 	Declaring *types.Package
 	Dir       string
+	// Constraint is the build constraint of the declaring file; "" if it has none.
+	Constraint string
 	// Package is the name and the folder of the generated package.
 	Package string
 	// Slug is the name in the database, with the version, which is at least 1.
