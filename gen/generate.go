@@ -183,6 +183,9 @@ func (c *changes) add(out output) error {
 	exists := err == nil
 	dir := filepath.Dir(out.path)
 	switch {
+	case err != nil && leadsNowhere(dir):
+		return fmt.Errorf("flowc: %s is a link that leads nowhere, but %s is to be generated into it\n\tfix: remove it, or %s",
+			diag.Relative(dir, c.dir), filepath.Base(out.path), out.instead)
 	case err != nil && isFile(dir):
 		return fmt.Errorf("flowc: %s is not a folder, but %s is to be generated into it\n\tfix: move it, or %s",
 			diag.Relative(dir, c.dir), filepath.Base(out.path), out.instead)
@@ -212,6 +215,13 @@ func unixLines(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\r\n"
 func isFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && !info.IsDir()
+}
+
+// leadsNowhere reports whether there is a link whose end is missing.
+func leadsNowhere(path string) bool {
+	_, err := os.Lstat(path)
+	_, target := os.Stat(path)
+	return err == nil && errors.Is(target, os.ErrNotExist)
 }
 
 // otherPackage is a Go file beside path that belongs to another package, or "".

@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"go/types"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
@@ -84,14 +85,21 @@ func (c *checker) reportFatal() {
 	}
 }
 
-// missesDSL reports whether package dsl is imported but cannot be, so that no
-// declaration can be recognised, and tells why.
+// missesDSL reports whether package dsl, or what is meant as it, is imported but
+// cannot be, so that no declaration can be recognised, and tells why.
 func (c *checker) missesDSL() bool {
 	for _, file := range c.pkg.Files {
 		for _, spec := range file.Imports {
 			name := c.pkg.Info.PkgNameOf(spec)
-			if strings.Trim(spec.Path.Value, "`\"") != model.DSL || name != nil && name.Imported().Complete() {
+			path := strings.Trim(spec.Path.Value, "`\"")
+			if !load.MeansDSL(path) || name != nil && name.Imported().Complete() {
 				continue
+			}
+			if path != model.DSL {
+				c.diags.Add(spec.Path.Pos(), spec.Path.End(), "there is no package %s", path).
+					Fix("did you mean %s?", model.DSL).
+					Edit(spec.Path.Pos(), spec.Path.End(), strconv.Quote(model.DSL))
+				return true
 			}
 			message := "package " + model.DSL + " cannot be imported"
 			at := c.diags.Fset.Position(spec.Path.Pos())
@@ -151,6 +159,7 @@ func (c *checker) reportProblems(declared []*declaration) {
 		inside = c.pkg.Problems
 	}
 	var last *diag.Builder
+	noDSL := map[*ast.File]bool{} // files that were said to lack dsl
 	for _, p := range inside {
 		more, continued := strings.CutPrefix(p.Message, "\t") // the compiler's own way to add a note
 		switch {
@@ -158,6 +167,8 @@ func (c *checker) reportProblems(declared []*declaration) {
 			last.NoteAt(p.Pos, "%s", more)
 		case continued: // a note on what is not told
 		case strings.HasSuffix(p.Message, " redeclared") && within(c.nameless, p.Pos):
+			last = nil
+		case c.lacksDSL(p, noDSL):
 			last = nil
 		case p.Pos.IsValid():
 			last = c.diags.Add(p.Pos, token.NoPos, "%s", p.Message)

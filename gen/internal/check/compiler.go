@@ -1,8 +1,11 @@
 package check
 
 import (
+	"go/ast"
 	"go/token"
 	"go/types"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
@@ -20,9 +23,75 @@ func (c *checker) explain(b *diag.Builder, p load.Problem) {
 	}
 }
 
+// lacksDSL reports whether a problem is that a file uses package dsl without
+// importing it, or by another name, and says so once for each file.
+func (c *checker) lacksDSL(p load.Problem, told map[*ast.File]bool) bool {
+	qualifier, undefined := strings.CutPrefix(p.Message, "undefined: ")
+	if !undefined || strings.Contains(qualifier, ".") {
+		return false
+	}
+	file := c.fileAt(p.Pos)
+	if file == nil {
+		return false
+	}
+	selected := selectedAt(file, p.Pos)
+	if selected == "" {
+		return false
+	}
+	end := p.Pos + token.Pos(len(qualifier))
+	for local, imported := range c.importsAt(p.Pos) {
+		if imported.Path() == model.DSL && local != qualifier {
+			c.diags.Add(p.Pos, end, "%s", p.Message).
+				Fix("write %s, as this file calls %s", local, model.DSL).Edit(p.Pos, end, local)
+			return true
+		}
+	}
+	if qualifier != "dsl" && !isMarker(selected) {
+		return false
+	}
+	if !told[file] {
+		told[file] = true
+		line := strconv.Quote(model.DSL)
+		if qualifier != "dsl" {
+			line = qualifier + " " + line
+		}
+		c.diags.Add(p.Pos, end, "%s", p.Message).
+			Fix("import %s", line).Edit(file.Name.End(), file.Name.End(), "\n\nimport "+line)
+	}
+	return true
+}
+
+func isImportOfDSL(spec *ast.ImportSpec) bool {
+	return strings.Trim(spec.Path.Value, "`\"") == model.DSL
+}
+
+// isMarker reports whether package dsl has a type of a name.
+func isMarker(name string) bool {
+	return isHead(name) || name == "Step" || name == "Map" || name == "None"
+}
+
+// selectedAt is what is selected of the package whose name stands at a place: Job
+// of dsl.Job. It is "" if no such name stands there.
+func selectedAt(file *ast.File, pos token.Pos) (name string) {
+	ast.Inspect(file, func(n ast.Node) bool {
+		if selector, ok := n.(*ast.SelectorExpr); ok && selector.X.Pos() == pos {
+			if _, plain := selector.X.(*ast.Ident); plain {
+				name = selector.Sel.Name
+			}
+		}
+		return n == nil || n.Pos() <= pos && pos <= n.End()
+	})
+	return name
+}
+
 // explainUndefined finds the type that was probably meant.
 func (c *checker) explainUndefined(b *diag.Builder, pos token.Pos, name string) {
 	qualifier, short, qualified := strings.Cut(name, ".")
+	file := c.fileAt(pos)
+	if !qualified && isMarker(name) && file != nil && !slices.ContainsFunc(file.Imports, isImportOfDSL) {
+		b.Fix("write dsl.%s, and import %q", name, model.DSL)
+		return
+	}
 	if !qualified {
 		short = name
 		if near := diag.Nearest(name, typeNames(c.pkg.Types, true)); near != "" {
@@ -47,7 +116,11 @@ func (c *checker) explainUndefined(b *diag.Builder, pos token.Pos, name string) 
 			}
 		}
 	}
-	if !qualified {
+	switch {
+	case qualified:
+	case file != nil && selectedAt(file, pos) != "":
+		b.Fix("import the package that it is to stand for")
+	default:
 		b.Fix("declare it: type %s struct { … }", short)
 	}
 }
@@ -55,10 +128,7 @@ func (c *checker) explainUndefined(b *diag.Builder, pos token.Pos, name string) 
 // importsAt are the packages that the file of a place imports, by their names there.
 func (c *checker) importsAt(pos token.Pos) map[string]*types.Package {
 	imports := map[string]*types.Package{}
-	for _, file := range c.pkg.Files {
-		if pos < file.FileStart || file.FileEnd < pos {
-			continue
-		}
+	if file := c.fileAt(pos); file != nil {
 		for _, spec := range file.Imports {
 			if name := c.pkg.Info.PkgNameOf(spec); name != nil {
 				imports[name.Name()] = name.Imported()
@@ -66,6 +136,16 @@ func (c *checker) importsAt(pos token.Pos) map[string]*types.Package {
 		}
 	}
 	return imports
+}
+
+// fileAt is the file of a place, or nil.
+func (c *checker) fileAt(pos token.Pos) *ast.File {
+	for _, file := range c.pkg.Files {
+		if file.FileStart <= pos && pos <= file.FileEnd {
+			return file
+		}
+	}
+	return nil
 }
 
 // typeNames are the types of a package.

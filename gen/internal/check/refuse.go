@@ -45,7 +45,7 @@ func (c *checker) refuseCopy(spec *ast.TypeSpec) {
 	}
 	for f := range fields.Fields() {
 		named, ok := types.Unalias(f.Type()).(*types.Named)
-		if ok && f.Embedded() && isDSL(named.Obj()) && (named.Obj().Name() == "Flow" || named.Obj().Name() == "Job") {
+		if ok && f.Embedded() && isDSL(named.Obj()) && isHead(named.Obj().Name()) {
 			c.diags.Add(pos, end, "%s is a copy of the declaration of another flow", spec.Name.Name).
 				Fix("write its struct out, or use runtime's ServeAs to work one flow under two slugs")
 			return
@@ -94,8 +94,8 @@ func (c *checker) declarable(d *declaration) bool {
 	return d.spec.TypeParams == nil
 }
 
-// misspelt reports whether a struct embeds what package dsl does not have, so
-// that it may be meant as a flow.
+// misspelt reports whether a struct embeds what package dsl does not have, or
+// what would be a flow if its file imported dsl, so that it may be meant as one.
 func (c *checker) misspelt(fields *ast.StructType) bool {
 	return slices.ContainsFunc(fields.Fields.List, func(f *ast.Field) bool {
 		if len(f.Names) > 0 {
@@ -108,12 +108,18 @@ func (c *checker) misspelt(fields *ast.StructType) bool {
 		case *ast.IndexListExpr:
 			expr = x.X
 		}
-		selector, ok := ast.Unparen(expr).(*ast.SelectorExpr)
-		if !ok {
-			return false
+		switch x := ast.Unparen(expr).(type) {
+		case *ast.Ident: // Flow[In, Out], if dsl was imported with a dot
+			return c.pkg.Info.Uses[x] == nil && isHead(x.Name) && expr != f.Type
+		case *ast.SelectorExpr:
+			name, _ := x.X.(*ast.Ident)
+			if imported, ok := c.pkg.Info.Uses[name].(*types.PkgName); ok {
+				return imported.Imported().Path() == model.DSL && c.pkg.Info.Uses[x.Sel] == nil
+			}
+			return name != nil && c.pkg.Info.Uses[name] == nil && isHead(x.Sel.Name)
 		}
-		name, _ := selector.X.(*ast.Ident)
-		imported, ok := c.pkg.Info.Uses[name].(*types.PkgName)
-		return ok && imported.Imported().Path() == model.DSL && c.pkg.Info.Uses[selector.Sel] == nil
+		return false
 	})
 }
+
+func isHead(name string) bool { return name == "Flow" || name == "Job" }

@@ -196,7 +196,11 @@ func (f *folder) unreadable(q Query, leftOut, files []string) *Package {
 	p := &Package{Path: f.ImportPath, Dir: f.Dir}
 	switch {
 	case f.Dir == "": // there is none, and the go command says so
-		p.Fatal = append(p.Fatal, Problem{Message: f.Error.Err, Fix: meant(q.Dir, f.ImportPath)})
+		problem := Problem{Message: f.Error.Err, Fix: meant(q.Dir, f.ImportPath)}
+		if strings.Contains(problem.Message, "does not contain main module") {
+			problem.Fix = "run it in a folder of the module: below its go.mod, which \"go mod init\" writes"
+		}
+		p.Fatal = append(p.Fatal, problem)
 	default:
 		all := len(f.GoFiles) == 0 && len(f.CgoFiles) == 0 && f.named()
 		for _, file := range leftOut {
