@@ -75,6 +75,37 @@ type F struct {
 	A dsl.Step[Local[time.Time], hidden[int]]
 }
 `,
+		"aliases beside what they stand for": `
+import (
+	"unsafe"
+
+	"github.com/flowc-dev/flowc/dsl"
+	"example.com/shop/other"
+)
+
+type secret struct{ N int }
+
+var _ dsl.Step[int, secret]
+
+var _ []secret
+
+type Public = secret
+
+type local = Public
+
+type F struct {
+	dsl.Flow[int, Result]
+
+	A dsl.Step[int, Public]
+	B dsl.Step[Public, struct{ Stamp other.Stamp; P unsafe.Pointer `+"`json:\"-\"`"+` }]
+	C dsl.Step[local, []local] `+"`from:\"A\"`"+`
+}
+
+type Result struct {
+	Public
+	C []Public
+}
+`,
 		"dsl under another name": `
 import d "github.com/flowc-dev/flowc/dsl"
 

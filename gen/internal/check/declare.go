@@ -191,7 +191,9 @@ func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declarati
 	}
 	d.settings = c.settings(head.Tag, on, name)
 	if obj := c.pkg.Info.Defs[spec.Name]; obj != nil {
-		d.flow.Declared, _ = obj.Type().Underlying().(*types.Struct)
+		if t, ok := obj.Type().Underlying().(*types.Struct); ok && t.NumFields() == fields.Fields.NumFields() {
+			d.flow.Declared = c.declared(fields, t)
+		}
 	}
 	c.declareSteps(d, fields, head)
 	return d

@@ -68,6 +68,9 @@ func (c *checker) join(d *declaration, w want, fields *types.Struct, producers [
 			}
 			taken[p] = f
 		}
+		if bound {
+			bound = c.checkNameableField(w, f)
+		}
 		if !bound {
 			ok = false
 			continue
@@ -187,6 +190,16 @@ func (c *checker) fitField(w want, f *types.Var, p *producer) bool {
 	}
 	c.mismatch(pos, end, fmt.Sprintf("%s is %s", c.fieldOf(w.typ, f), c.name(f.Type())), f.Type(), p, w.result, fitsField)
 	return false
+}
+
+// checkNameableField checks that the generated package can name the type of a
+// field, since it reads into a struct like that of the user.
+func (c *checker) checkNameableField(w want, f *types.Var) bool {
+	pos, end := where(w.expr)
+	if field := c.fieldAt(f.Pos()); field != nil {
+		pos, end = where(field.Type)
+	}
+	return c.checkNameableAt(c.fieldOf(w.typ, f), f.Type(), pos, end)
 }
 
 // fieldAt is the field whose name stands at a position, if that is in the package.

@@ -59,6 +59,13 @@ func markerOf(info *types.Info, expr ast.Expr) *marker {
 		if !isDSL(used(info, generic)) {
 			m.alias, m.exprs = true, nil // whose arguments are its own
 		}
+		for i := range m.args {
+			// The compiler keeps one of several types that are identical, and so
+			// perhaps not the name that is written here.
+			if len(m.exprs) == 2 && types.Identical(info.TypeOf(m.exprs[i]), m.args[i]) {
+				m.args[i] = info.TypeOf(m.exprs[i])
+			}
+		}
 		return m
 	}
 	if obj := used(info, generic); isDSL(obj) {
@@ -67,6 +74,27 @@ func markerOf(info *types.Info, expr ast.Expr) *marker {
 		return m
 	}
 	return nil
+}
+
+// declared is the type of a struct of markers, with the type arguments as they are
+// written.
+func (c *checker) declared(fields *ast.StructType, t *types.Struct) *types.Struct {
+	var list []*types.Var
+	var tags []string
+	for _, f := range fields.Fields.List {
+		m := markerOf(c.pkg.Info, f.Type)
+		for range max(len(f.Names), 1) {
+			v := t.Field(len(list))
+			if named, ok := v.Type().(*types.Named); ok && m != nil && m.args != nil {
+				if as, err := types.Instantiate(nil, named.Origin(), m.args, false); err == nil {
+					v = types.NewField(v.Pos(), v.Pkg(), v.Name(), as, v.Embedded())
+				}
+			}
+			tags = append(tags, t.Tag(len(list)))
+			list = append(list, v)
+		}
+	}
+	return types.NewStruct(list, tags)
 }
 
 // sound takes what the compiler accepts of the type arguments.

@@ -14,10 +14,13 @@ import (
 func (f *file) typ(t types.Type) *jen.Statement {
 	switch t := t.(type) {
 	case *types.Basic:
+		if t.Kind() == types.UnsafePointer {
+			return jen.Qual("unsafe", t.Name())
+		}
 		return jen.Id(t.Name())
 	case *types.Alias:
-		if obj := t.Obj(); obj.Pkg() != nil && (!obj.Exported() || obj.Parent() != obj.Pkg().Scope()) {
-			return f.typ(types.Unalias(t))
+		if !model.Nameable(t.Obj(), f.flow.Path()) {
+			return f.typ(t.Rhs())
 		}
 		return f.named(t.Obj(), t.TypeArgs())
 	case *types.Named:
