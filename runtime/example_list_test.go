@@ -221,9 +221,12 @@ func ExampleGetPayload() {
 	_, err = run.Wait(ctx)
 	must(err)
 
-	receipt, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.StepOutputPayload, "charge", 0)
-	fmt.Println(string(receipt), err)
-	// Output: "receipt 48" <nil>
+	receipt, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: runtime.StepOutputPayload, Step: "charge"})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(string(receipt.JSON))
+	// Output: "receipt 48"
 }
 
 func ExampleNeighbours() {

@@ -72,9 +72,21 @@ type Payload struct {
 	JSON json.RawMessage
 }
 
-// ListPayloads returns the run's input, its result, its output and the outputs of its steps,
-// as far as they are there; those that take more than atMost bytes in the table
-// come without their value. A run that is not there has none.
+// PayloadFilter says which payload of a run [GetPayload] returns.
+type PayloadFilter struct {
+	Kind PayloadKind
+	// Step is the step's slug for outputs of steps and tasks.
+	Step string
+	// Index is that of the task for the output of one.
+	Index int
+	// AtMost is how many bytes the value may have as text. 0 means any number.
+	AtMost int
+}
+
+// ListPayloads returns the run's input, its result, its output and the outputs of its
+// steps, as far as they are there; those that take more than atMost bytes in the table,
+// or more than four times as many as text, come without their value. A run that is
+// not there has none.
 //
 // Errors: [ErrInvalidRunID].
 func ListPayloads(ctx context.Context, db DB, id string, atMost int) ([]Payload, error) {
@@ -96,28 +108,41 @@ func ListPayloads(ctx context.Context, db DB, id string, atMost int) ([]Payload,
 	return payloads, nil
 }
 
-// GetPayload returns one payload, however long it is; nil if it is not there, as one
-// of a kind that does not exist never is.
-// step is the step's slug for outputs of steps and tasks, index that of the task.
+// GetPayload returns one payload; nil if it is not there, as one of a kind that does
+// not exist never is. One that is longer than [PayloadFilter.AtMost] comes without its
+// value.
 //
-// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is no text.
-func GetPayload(ctx context.Context, db DB, id string, kind PayloadKind, step string, index int) (json.RawMessage, error) {
+// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is no text, and a
+// negative AtMost.
+func GetPayload(ctx context.Context, db DB, id string, filter PayloadFilter) (*Payload, error) {
 	parsed, err := parseRunID(id)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkText("the step", step); err != nil {
+	if err := checkText("the step", filter.Step); err != nil {
 		return nil, err
 	}
-	if !slices.Contains(payloadKinds, kind) {
+	if filter.AtMost < 0 {
+		return nil, optionError("AtMost of a PayloadFilter is %d, it cannot be negative", filter.AtMost)
+	}
+	if !slices.Contains(payloadKinds, filter.Kind) {
 		return nil, nil
 	}
-	payload, _, err := collectOne(ctx, db, pgx.RowTo[[]byte],
-		`SELECT flowc.payload($1::text::uuid, $2, $3, $4)`, parsed.String(), kind, step, asInt4(index))
+	atMost := int64(filter.AtMost)
+	if atMost == 0 {
+		atMost = math.MaxInt64
+	}
+	p := &Payload{Kind: filter.Kind}
+	if filter.Kind == StepOutputPayload || filter.Kind == TaskOutputPayload {
+		p.Step = filter.Step
+	}
+	scan := func(row pgx.CollectableRow) (*Payload, error) { return p, row.Scan(&p.Bytes, (*[]byte)(&p.JSON)) }
+	found, _, err := collectOne(ctx, db, scan,
+		`SELECT bytes, payload FROM flowc.payload($1::text::uuid, $2, $3, $4, $5)`, parsed.String(), filter.Kind, filter.Step, asInt4(filter.Index), atMost)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: reading a payload of run %s: %w", id, err)
 	}
-	return payload, nil
+	return found, nil
 }
 
 // Neighbours returns the ids of the runs of the same flow that started just

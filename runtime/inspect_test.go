@@ -126,11 +126,17 @@ func TestPayloads(t *testing.T) {
 		runtime.RunInputPayload: `{"big": 12345678901234567890123}`, runtime.RunOutputPayload: `{"shout": "loud"}`,
 		runtime.StepOutputPayload: long, runtime.TaskOutputPayload: long,
 	} {
-		got, err := runtime.GetPayload(ctx, pool, run.ID(), kind, "greet", 0)
+		got, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: kind, Step: "greet"})
 		require.NoError(t, err)
-		require.JSONEq(t, want, string(got))
+		require.JSONEq(t, want, string(got.JSON))
 	}
-	none, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.TaskOutputPayload, "greet", 7)
+	for atMost, there := range map[int]bool{501: false, 502: true} {
+		got, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: runtime.StepOutputPayload, Step: "greet", AtMost: atMost})
+		require.NoError(t, err)
+		require.Equal(t, there, got.JSON != nil)
+		require.Positive(t, got.Bytes)
+	}
+	none, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: runtime.TaskOutputPayload, Step: "greet", Index: 7})
 	require.NoError(t, err)
 	require.Nil(t, none)
 }

@@ -117,12 +117,13 @@ type TaskFilter struct {
 	// PerStep is how many tasks of each step there are at most, 1 to 1000.
 	// Defaults to 50.
 	PerStep int
-	// OutputBytes is how many bytes of the table an output may take; longer ones
-	// are left out. 0 leaves all out.
+	// OutputBytes is how many bytes of the table an output may take, and four times
+	// as many as text; longer ones are left out. 0 leaves all out.
 	OutputBytes int
 }
 
-// FoundTask is a task with the size of its output.
+// FoundTask is a task with the size of its output. It has its last 20 failed tries, and
+// of the error of each up to 4,000 letters.
 type FoundTask struct {
 	TaskInfo
 	// OutputBytes is what the output takes in the table, compressed if it is

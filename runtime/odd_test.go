@@ -63,14 +63,16 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 		"Throughput":       func() error { return second(runtime.Throughput(ctx, db, time.Now(), time.Hour)) },
 		"FindTasks":        func() error { return second(runtime.FindTasks(ctx, db, id, runtime.TaskFilter{})) },
 		"ListPayloads":     func() error { return second(runtime.ListPayloads(ctx, db, id, 1)) },
-		"GetPayload":       func() error { return second(runtime.GetPayload(ctx, db, id, runtime.RunInputPayload, "", 0)) },
-		"GetDefinition":    func() error { return second(runtime.GetDefinition(ctx, db, "greeting")) },
-		"ListSchedules":    func() error { return second(runtime.ListSchedules(ctx, db)) },
-		"PauseSchedule":    func() error { return second(runtime.PauseSchedule(ctx, db, "nightly", "")) },
-		"ResumeSchedule":   func() error { return second(runtime.ResumeSchedule(ctx, db, "nightly")) },
-		"RunSchedule":      func() error { return second(runtime.RunSchedule(ctx, db, "nightly")) },
-		"NextTicks":        func() error { return second(runtime.NextTicks(ctx, db, "@daily", 1)) },
-		"Neighbours":       func() error { _, _, err := runtime.Neighbours(ctx, db, id); return err },
+		"GetPayload": func() error {
+			return second(runtime.GetPayload(ctx, db, id, runtime.PayloadFilter{Kind: runtime.RunInputPayload}))
+		},
+		"GetDefinition":  func() error { return second(runtime.GetDefinition(ctx, db, "greeting")) },
+		"ListSchedules":  func() error { return second(runtime.ListSchedules(ctx, db)) },
+		"PauseSchedule":  func() error { return second(runtime.PauseSchedule(ctx, db, "nightly", "")) },
+		"ResumeSchedule": func() error { return second(runtime.ResumeSchedule(ctx, db, "nightly")) },
+		"RunSchedule":    func() error { return second(runtime.RunSchedule(ctx, db, "nightly")) },
+		"NextTicks":      func() error { return second(runtime.NextTicks(ctx, db, "@daily", 1)) },
+		"Neighbours":     func() error { _, _, err := runtime.Neighbours(ctx, db, id); return err },
 	}
 }
 
@@ -264,7 +266,8 @@ func TestOddArguments(t *testing.T) {
 		"FindTasks, per step":          tasks(runtime.TaskFilter{PerStep: 1001}),
 		"FindTasks, status":            tasks(runtime.TaskFilter{Statuses: []runtime.TaskStatus{"done"}}),
 		"FindTasks, step":              tasks(runtime.TaskFilter{Step: "\x00"}),
-		"GetPayload, step":             second(runtime.GetPayload(ctx, db, id, runtime.StepOutputPayload, "\xff", 0)),
+		"GetPayload, step":             second(runtime.GetPayload(ctx, db, id, runtime.PayloadFilter{Kind: runtime.StepOutputPayload, Step: "\xff"})),
+		"GetPayload, AtMost":           second(runtime.GetPayload(ctx, db, id, runtime.PayloadFilter{Kind: runtime.RunInputPayload, AtMost: -1})),
 		"ListFailures, limit":          second(runtime.ListFailures(ctx, db, now, 0)),
 		"ListFailures, since":          second(runtime.ListFailures(ctx, db, never, 1)),
 		"ListFlows, since":             second(runtime.ListFlows(ctx, db, never)),
@@ -413,10 +416,10 @@ func TestOddOptions(t *testing.T) {
 	require.NoError(t, err)
 	_, err = runtime.ListPayloads(ctx, pool, run.ID(), math.MinInt)
 	require.NoError(t, err)
-	payload, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.TaskOutputPayload, "greet", math.MaxInt)
+	payload, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: runtime.TaskOutputPayload, Step: "greet", Index: math.MaxInt, AtMost: math.MaxInt})
 	require.NoError(t, err)
 	require.Nil(t, payload)
-	payload, err = runtime.GetPayload(ctx, pool, run.ID(), "everything", "", 0)
+	payload, err = runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: "everything"})
 	require.NoError(t, err)
 	require.Nil(t, payload)
 }

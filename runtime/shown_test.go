@@ -81,7 +81,7 @@ func TestResult(t *testing.T) {
 			info, err := runtime.GetRunWithStates(ctx, pool, run.ID())
 			require.NoError(t, err)
 			require.JSONEq(t, `{"notify": null}`, string(info.Output), "the contract's is there as well")
-			payload, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.RunResultPayload, "", 0)
+			payload, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: runtime.RunResultPayload})
 			require.NoError(t, err)
 			if c.want == "" {
 				require.Nil(t, info.Result)
@@ -89,7 +89,7 @@ func TestResult(t *testing.T) {
 				require.JSONEq(t, string(info.Output), string(given))
 			} else {
 				require.JSONEq(t, c.want, string(info.Result))
-				require.JSONEq(t, c.want, string(payload))
+				require.JSONEq(t, c.want, string(payload.JSON))
 				require.JSONEq(t, c.want, string(given))
 			}
 			require.Equal(t, "4/5, 1 skipped", info.Progress())

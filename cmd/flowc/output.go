@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/internal/jsonlayout"
 )
 
 // asJSON gives a command the flag --json.
@@ -17,11 +20,15 @@ func asJSON(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool("json", false, "print JSON")
 }
 
+// printJSON prints JSON as people read it. Payloads in it may be nested so deeply that
+// it would be many times as long if all of it were indented.
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	var line bytes.Buffer
+	if err := printLine(&line, v); err != nil {
+		return err
+	}
+	_, err := w.Write(append(jsonlayout.Indent(line.Bytes()), '\n'))
+	return err
 }
 
 // printLine prints JSON on a line of its own, for what comes bit by bit.
@@ -70,11 +77,15 @@ func printable(s string) string {
 
 // shorten cuts a text that is longer than so many letters.
 func shorten(s string, most int) string {
-	s = printable(s)
-	if letters := []rune(s); len(letters) > most {
-		return string(letters[:most-1]) + "…"
+	last, letters := 0, 0 // where the last letter begins that is shown of a text that is too long
+	for i := range s {
+		if letters++; letters == most {
+			last = i
+		} else if letters > most {
+			return printable(s[:last]) + "…"
+		}
 	}
-	return s
+	return printable(s)
 }
 
 // ago is a time as seen from now; the zero time is nothing.

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime"
 )
 
 func TestTable(t *testing.T) {
@@ -38,6 +41,21 @@ func TestShorten(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "äöü", shorten("äöü", 3))
 	require.Equal(t, "äö…", shorten("äöüß", 3))
+}
+
+// TestPrintJSON checks that JSON is laid out as usual, except what would be many times
+// as long.
+func TestPrintJSON(t *testing.T) {
+	t.Parallel()
+	deep := json.RawMessage(strings.Repeat("[", 2000) + strings.Repeat("0,", 40_000) + "0" + strings.Repeat("]", 2000))
+	var b strings.Builder
+	require.NoError(t, printJSON(&b, map[string]any{"a": []any{1, "<&>", map[string]int{}, []int{}}, "b": map[string]bool{"c": true}}))
+	require.Equal(t, "{\n  \"a\": [\n    1,\n    \"<&>\",\n    {},\n    []\n  ],\n  \"b\": {\n    \"c\": true\n  }\n}\n", b.String())
+	b.Reset()
+	require.NoError(t, printJSON(&b, shownRun{RunInfo: &runtime.RunInfo{ID: "1", Input: deep, Output: deep}}))
+	require.Less(t, b.Len(), 1<<20, "in full it would be 336 MB")
+	require.Contains(t, b.String(), "{\n  \"id\": \"1\",\n", "what is around it is laid out")
+	require.True(t, json.Valid([]byte(b.String())))
 }
 
 // TestProgress checks that what is quick says nothing, and what is not says how

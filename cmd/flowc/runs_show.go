@@ -17,8 +17,13 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 )
 
-// payloadLetters is how much of a payload is shown unless all is asked for.
-const payloadLetters = 200
+const (
+	// payloadLetters is how much of a payload is shown unless all is asked for.
+	payloadLetters = 200
+	// errorLetters is how much of a run's error is shown, which is all of one that a
+	// worker of this project reported.
+	errorLetters = 17_000
+)
 
 func newRunsShow() *cobra.Command {
 	var tasks, payloads bool
@@ -136,7 +141,7 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 	} else {
 		field("flow", r.Flow)
 	}
-	field("status", printable(r.outcome()))
+	field("status", shorten(r.outcome(), errorLetters))
 	field("steps", r.Progress())
 	for i, reason := range r.Reasons {
 		field([]string{"why", " "}[min(i, 1)], printable(reason.String()))

@@ -8,7 +8,7 @@ import (
 
 // Laid out, JSON may be so many times as long as it was, and so many bytes longer.
 const (
-	maxFactor = 4
+	maxFactor = 3
 	maxExtra  = 64 << 10
 )
 

@@ -190,12 +190,14 @@ func (h *Handler) actOnFlow(w http.ResponseWriter, r *http.Request) error {
 func (h *Handler) start(ctx context.Context, slug string, form url.Values) (id string, err error) {
 	input := json.RawMessage(form.Get("input"))
 	if like := form.Get("like"); like != "" {
-		if input, err = runtime.GetPayload(ctx, h.db, like, runtime.RunInputPayload, "", 0); err != nil {
+		found, err := runtime.GetPayload(ctx, h.db, like, runtime.PayloadFilter{Kind: runtime.RunInputPayload})
+		switch {
+		case err != nil:
 			return "", err
-		}
-		if input == nil {
+		case found == nil:
 			return "", errNoRun
 		}
+		input = found.JSON
 	}
 	if !json.Valid(input) {
 		return "", badRequest(`The input is not JSON. Write it as {"order_id": 1001}; go back, and what you wrote is still there.`)

@@ -22,6 +22,7 @@ type flowCard struct {
 // flowsPage is the list of flows.
 type flowsPage struct {
 	Flows   []flowCard
+	Hidden  int
 	Missing []string // declared by the program and not in the database
 }
 
@@ -31,7 +32,9 @@ func (h *Handler) listFlows(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var page flowsPage
-	for _, info := range flows {
+	shown, hidden := firstRows(flows)
+	page.Hidden = hidden
+	for _, info := range shown {
 		def, err := runtime.ParseDefinition(info.Slug, info.Definition)
 		if err != nil {
 			return err
@@ -56,6 +59,9 @@ type flowPage struct {
 	Steps []stepOptions
 	Graph *drawing
 	Drift []string
+
+	HiddenSteps, HiddenDrift int
+
 	Known bool
 	Runs  []runtime.RunSummary
 	State string // of its queue
@@ -85,7 +91,7 @@ func effective(def runtime.Definition) []stepOptions {
 			Delay:   first(runtime.DefaultBaseDelay, s.BaseDelay, def.BaseDelay),
 			Timeout: first(runtime.DefaultTimeout, s.Timeout, def.Timeout),
 			After:   first(0, s.StartDelay),
-			If:      string(s.If), IfNot: string(s.IfNot), WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
+			If:      shorten(string(s.If), mostText), IfNot: shorten(string(s.IfNot), mostText), WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 		}
 		if o.WhenExhausted == "" {
 			o.WhenExhausted = runtime.FailRun
@@ -129,7 +135,8 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := flowPage{FlowInfo: info, Steps: effective(def), Graph: graph, Runs: runs, State: queueState(info, time.Now())}
+	page := flowPage{FlowInfo: info, Graph: graph, Runs: runs, State: queueState(info, time.Now())}
+	page.Steps, page.HiddenSteps = firstRows(effective(def))
 	if page.Like, err = h.exampleInput(ctx, runs); err != nil {
 		return err
 	}
@@ -137,6 +144,7 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	page.Drift, page.Known = h.drift(def)
+	page.Drift, page.HiddenDrift = firstRows(page.Drift)
 	f := h.frame(r, "flows", info.Slug, page)
 	f.Refresh = true
 	return h.render(w, http.StatusOK, "flow", f)
@@ -153,7 +161,7 @@ func (h *Handler) exampleInput(ctx context.Context, runs []runtime.RunSummary) (
 	}
 	for _, p := range payloads {
 		if p.Kind == runtime.RunInputPayload && p.JSON != nil {
-			return indented(p.JSON), nil
+			return string(indented(p.JSON)), nil
 		}
 	}
 	return "{}", nil

@@ -16,6 +16,7 @@ var functions = template.FuncMap{
 	"word": statusWord, "plural": plural, "shortID": shortID, "since": since, "tell": tell,
 	"minus": func(a, b int) int { return a - b }, "plus": func(a, b int) int { return a + b }, "share": share, "actions": func() []string { return bulkActions },
 	"moreWord":   moreWord,
+	"shorten":    func(s string) string { return shorten(s, mostText) },
 	"queueClass": func(state string) string { return strings.ReplaceAll(state, " ", "-") },
 }
 
@@ -148,6 +149,15 @@ func share(part, whole int) string {
 	return fmt.Sprintf("%d%%", 100*part/max(whole, 1))
 }
 
+// mostRows is how many rows a table has that no page turns.
+const mostRows = 500
+
+// firstRows are as many rows as a table has, and how many those leave out.
+func firstRows[T any](rows []T) (shown []T, hidden int) {
+	shown = rows[:min(len(rows), mostRows)]
+	return shown, len(rows) - len(shown)
+}
+
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	return shorten(strings.TrimSpace(line), longestLine)
@@ -165,10 +175,14 @@ func moreLines(s string) string {
 }
 
 func shorten(s string, runes int) string {
-	if utf8.RuneCountInString(s) <= runes {
-		return s
+	n := 0
+	for i := range s {
+		if n == runes {
+			return s[:i] + "…"
+		}
+		n++
 	}
-	return string([]rune(s)[:runes]) + "…"
+	return s
 }
 
 // statusWord is what a status is called on pages.

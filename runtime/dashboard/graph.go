@@ -21,8 +21,16 @@ type drawing struct {
 	Shrunk               bool // whether the wide one is
 }
 
-// draw draws a graph. On a wide screen it leads to where it can be larger.
+// mostDrawn is how many steps and ties between them are drawn: more than anybody can
+// follow with the eye, at some hundred bytes each.
+const mostDrawn = 2000
+
+// draw draws a graph. On a wide screen it leads to where it can be larger. One that is
+// too large is not drawn.
 func draw(g dag.Graph) (*drawing, error) {
+	if tooLarge(g) {
+		return &drawing{}, nil
+	}
 	down, err := dag.Arrange(g, dag.Options{Direction: dag.Down})
 	if err != nil {
 		return nil, err
@@ -47,6 +55,8 @@ func draw(g dag.Graph) (*drawing, error) {
 	return d, nil
 }
 
+func tooLarge(g dag.Graph) bool { return len(g.Nodes)+len(g.Edges) > mostDrawn }
+
 // fit is how large a picture can be drawn, at most as it is.
 func fit(l *dag.Layout) float64 { return min(1, roomWide/l.Width, roomHigh/l.Height) }
 
@@ -57,6 +67,9 @@ const stampWide, stampHigh = 228, 96
 // larger.
 func miniature(def runtime.Definition) template.HTML {
 	g := flowGraph(def, func(step runtime.StepOptions) dag.Node { return dag.Node{} })
+	if tooLarge(g) {
+		return ""
+	}
 	var best *dag.Layout
 	scale := 0.0
 	for _, d := range []dag.Direction{dag.Right, dag.Down} {

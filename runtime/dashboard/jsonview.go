@@ -17,6 +17,10 @@ const (
 	mostDepth = 40   // of objects and lists in one another
 	mostText  = 600  // characters of one string
 	openNodes = 12   // an object with more members begins closed
+
+	// mostMarkup is how many bytes of a page a value may take, after which no more
+	// members are begun: a string of quotes takes five times what it is.
+	mostMarkup = 256 << 10
 )
 
 // jsonView writes a JSON value as markup that folds. Numbers are copied as they
@@ -155,7 +159,12 @@ func (v *viewer) write(n *jsonNode, label string, depth int) {
 	}
 	fmt.Fprintf(v, `<details%s><summary>%s<span class="json-mark">%c</span><span class="json-count">%s</span><span class="json-mark json-close">%s</span></summary><div class="json-members">`,
 		open, label, n.open, what, closing)
+	shown := 0
 	for i, member := range n.members {
+		if v.Len() > mostMarkup {
+			break
+		}
+		shown++
 		name := ""
 		if n.open == '{' {
 			name = `<span class="json-key">` + template.HTMLEscapeString(shorten(quote(n.keys[i]), mostText)) + `</span><span class="json-mark">: </span>`
@@ -164,7 +173,7 @@ func (v *viewer) write(n *jsonNode, label string, depth int) {
 		}
 		v.write(member, name, depth+1)
 	}
-	if hidden := n.count - len(n.members); hidden > 0 {
+	if hidden := n.count - shown; hidden > 0 {
 		fmt.Fprintf(v, `<div class="json-line json-more">%s more not shown</div>`, count(hidden))
 	}
 	fmt.Fprintf(v, `</div><span class="json-mark">%s</span></details>`, closing)

@@ -139,6 +139,8 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 		}
 		page.Workers = append(page.Workers, worker)
 	}
+	page.Workers, _ = firstRows(page.Workers)
+	page.Warnings, _ = firstRows(page.Warnings)
 	f := h.frame(r, "overview", "Overview", page)
 	f.Refresh = true
 	return h.render(w, http.StatusOK, "overview", f)

@@ -1,16 +1,15 @@
 package dashboard
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"html/template"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
 
+	"github.com/flowc-dev/flowc/internal/jsonlayout"
 	"github.com/flowc-dev/flowc/runtime"
 )
 
@@ -22,20 +21,33 @@ type value struct {
 	Raw   string        // where it is on its own, empty if it is nowhere
 }
 
+// pageBytes is how much of a page its payloads and errors may take together. The same
+// value may be in it many times, as the input of each step that waits for another.
+const pageBytes = 1 << 20
+
 // values shows the payloads of a run.
 type values struct {
 	h    *Handler
 	run  *runtime.RunInfo
 	all  []runtime.Payload
 	path string
+	room int // bytes of the page that are left
 }
 
-func (h *Handler) values(run *runtime.RunInfo, payloads []runtime.Payload) values {
-	return values{h, run, payloads, h.config.Prefix + "/runs/" + url.PathEscape(run.ID) + "/payload"}
+func (h *Handler) values(run *runtime.RunInfo, payloads []runtime.Payload) *values {
+	return &values{h, run, payloads, h.config.Prefix + "/runs/" + url.PathEscape(run.ID) + "/payload", pageBytes}
+}
+
+// errorText is as much of an error as the page has room for, at least the first line.
+func (v *values) errorText(s string) string {
+	if v.room -= len(s); v.room < 0 {
+		return firstLine(s)
+	}
+	return s
 }
 
 // find shows a payload; nil if it is not there.
-func (v values) find(label string, kind runtime.PayloadKind, step string) *value {
+func (v *values) find(label string, kind runtime.PayloadKind, step string) *value {
 	for _, p := range v.all {
 		if p.Kind == kind && p.Step == step {
 			where := url.Values{"of": {string(kind)}}
@@ -49,36 +61,37 @@ func (v values) find(label string, kind runtime.PayloadKind, step string) *value
 	return nil
 }
 
-func (v values) made(label, step string, raw json.RawMessage, size int, where url.Values) value {
+func (v *values) made(label, step string, raw json.RawMessage, size int, where url.Values) value {
 	shown := value{Label: label, Bytes: size, Raw: address(v.path, where)}
-	if raw != nil {
+	if raw != nil && v.room > 0 {
 		shown.View = jsonView(v.h.redacted(v.run.Flow, step, raw))
+		v.room -= len(shown.View)
 	}
 	return shown
 }
 
-func (v values) input() value {
+func (v *values) input() value {
 	if in := v.find("Input", runtime.RunInputPayload, ""); in != nil {
 		return *in
 	}
 	return value{Label: "Input"} // the run was deleted meanwhile
 }
 
-func (v values) result() *value { return v.find("Result", runtime.RunResultPayload, "") }
+func (v *values) result() *value { return v.find("Result", runtime.RunResultPayload, "") }
 
 // output is what the last steps gave, which is not the result if the flow declares one.
-func (v values) output(declared bool) *value {
+func (v *values) output(declared bool) *value {
 	label := "Output"
 	if declared {
 		label = "Outputs of the last steps"
 	}
 	return v.find(label, runtime.RunOutputPayload, "")
 }
-func (v values) step(slug string) *value { return v.find("Output", runtime.StepOutputPayload, slug) }
-func (v values) from(slug string) *value {
+func (v *values) step(slug string) *value { return v.find("Output", runtime.StepOutputPayload, slug) }
+func (v *values) from(slug string) *value {
 	return v.find("Input from "+slug, runtime.StepOutputPayload, slug)
 }
-func (v values) inputs(o stepOptions) (all []value) {
+func (v *values) inputs(o stepOptions) (all []value) {
 	if len(o.Deps) == 0 {
 		in := v.input()
 		in.Label = "Input of the run"
@@ -100,6 +113,9 @@ func (h *Handler) redacted(flow, step string, raw json.RawMessage) json.RawMessa
 	return h.config.Redact(flow, step, raw)
 }
 
+// mostAlone is how many bytes a payload may have to be shown on its own.
+const mostAlone = 8 << 20
+
 // payload answers with one payload as it is.
 func (h *Handler) payload(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
@@ -114,32 +130,32 @@ func (h *Handler) payload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	raw, err := runtime.GetPayload(ctx, h.db, id, kind, step, index)
-	if err != nil {
+	found, err := runtime.GetPayload(ctx, h.db, id, runtime.PayloadFilter{Kind: kind, Step: step, Index: index, AtMost: mostAlone})
+	switch {
+	case err != nil:
 		return err
-	}
-	if raw == nil {
+	case found == nil:
 		return &statusError{http.StatusNotFound, "Nothing here", "The run has no such payload."}
+	case found.JSON == nil:
+		return &statusError{http.StatusRequestEntityTooLarge, "Too long",
+			"The value is too long for a page: it has more than " + byteCount(mostAlone) + " as text. Print it with flowc runs show --payloads."}
 	}
-	if kind == runtime.RunInputPayload || kind == runtime.RunResultPayload || kind == runtime.RunOutputPayload {
-		step = ""
-	}
-	raw = h.redacted(run.Flow, step, raw)
+	step = found.Step
+	raw := h.redacted(run.Flow, step, found.JSON)
 	name := run.Flow + "-" + shortID(run.ID) + "-" + string(kind)
 	if step != "" {
 		name += "-" + step
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Content-Disposition", mime.FormatMediaType("inline", map[string]string{"filename": name + ".json"}))
-	_, _ = io.WriteString(w, indented(raw)) // the browser is gone
+	_, _ = w.Write(indented(raw)) // the browser is gone
 	return nil
 }
 
 // indented is JSON as people read it; what is none is left alone.
-func indented(raw json.RawMessage) string {
-	var pretty bytes.Buffer
-	if json.Indent(&pretty, raw, "", "  ") != nil {
-		return string(raw)
+func indented(raw json.RawMessage) []byte {
+	if !json.Valid(raw) {
+		return raw
 	}
-	return pretty.String()
+	return jsonlayout.Indent(raw)
 }

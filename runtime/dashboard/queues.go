@@ -44,6 +44,7 @@ func queueState(f runtime.FlowInfo, now time.Time) string {
 type queuesPage struct {
 	Queues []queueView
 	Totals totals
+	Hidden int
 }
 
 func (h *Handler) listQueues(w http.ResponseWriter, r *http.Request) error {
@@ -59,6 +60,7 @@ func (h *Handler) listQueues(w http.ResponseWriter, r *http.Request) error {
 	slices.SortStableFunc(page.Queues, func(a, b queueView) int {
 		return slices.Index(order, a.State) - slices.Index(order, b.State)
 	})
+	page.Queues, page.Hidden = firstRows(page.Queues)
 	f := h.frame(r, "queues", "Queues", page)
 	f.Refresh = true
 	return h.render(w, http.StatusOK, "queues", f)

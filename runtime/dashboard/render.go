@@ -124,6 +124,8 @@ func (h *Handler) report(w http.ResponseWriter, r *http.Request, err error) {
 		status = errNoFlow
 	case errors.Is(err, runtime.ErrNoSchedule), errors.Is(err, runtime.ErrInvalidSlug):
 		status = errNoSchedule
+	case errors.Is(err, runtime.ErrInvalidOption):
+		status = asStatus(badRequest(err.Error()))
 	case errors.Is(err, runtime.ErrEngineMissing):
 		status = &statusError{http.StatusServiceUnavailable, "No engine", "The database has no flowc engine, or an older one. Run flowc migrate up."}
 	case errors.Is(err, runtime.ErrNeedsEngine):

@@ -18,6 +18,9 @@ const (
 	// triesCounted is up to how many tasks of a step runtime.GetRunProgress counts
 	// their tries.
 	triesCounted = 100
+	// stepsShown is how many steps are on the page of the run with all there is about
+	// them. The others have pages of their own.
+	stepsShown = 200
 )
 
 // runPage is one run.
@@ -54,6 +57,7 @@ type stepView struct {
 	Done    int
 	Failed  int       // tries that failed, of the tasks shown
 	Next    time.Time // when the first of its delayed tasks is due; zero if there is none
+	Brief   bool      // whether there is no more on the page than what it is called and how it is
 }
 
 // Hidden is how many tasks are not shown.
@@ -92,6 +96,7 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	values := h.values(run, payloads)
+	run.Error, run.CancelReason = values.errorText(run.Error), shorten(run.CancelReason, mostText)
 	page := runPage{
 		RunInfo: run, Ended: runEnd(run), Graph: graph, Timeline: newTimeline(run, tasks, now), Input: values.input(),
 		Result: values.result(), Output: values.output(def.Result != nil), Newer: newer, Older: older,
@@ -116,6 +121,7 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 	counted := true
 	for _, state := range run.States {
 		step := h.stepView(run, def, state, tasks, values, now)
+		step.Brief = len(page.Steps) >= stepsShown
 		page.Steps = append(page.Steps, step)
 		page.Tries += state.Attempts
 		counted = counted && step.Total <= triesCounted
@@ -141,9 +147,11 @@ func (h *Handler) readRun(ctx context.Context, id string) (*runtime.RunInfo, run
 	return run, def, err
 }
 
-func (h *Handler) stepView(run *runtime.RunInfo, def runtime.Definition, state runtime.StepState, tasks []runtime.FoundTask, values values, now time.Time) stepView {
+func (h *Handler) stepView(run *runtime.RunInfo, def runtime.Definition, state runtime.StepState, tasks []runtime.FoundTask, values *values, now time.Time) stepView {
 	v := stepView{StepState: state, Look: lookOf(run, state), Total: number(state.InitialTasks)}
 	v.Done = v.Total - number(state.RemainingTasks)
+	v.Error = values.errorText(state.Error)
+	v.SkipReason = shorten(state.SkipReason, mostText)
 	for _, o := range effective(def) {
 		if o.Slug == state.Step {
 			v.Options = o
@@ -170,8 +178,11 @@ func (h *Handler) stepView(run *runtime.RunInfo, def runtime.Definition, state r
 	return v
 }
 
-func (h *Handler) taskView(run *runtime.RunInfo, task runtime.FoundTask, step stepOptions, values values, now time.Time) taskView {
+func (h *Handler) taskView(run *runtime.RunInfo, task runtime.FoundTask, step stepOptions, values *values, now time.Time) taskView {
 	t := taskView{FoundTask: task}
+	for i, try := range task.FailedTries {
+		t.FailedTries[i].Error = values.errorText(try.Error)
+	}
 	if begin, end := worked(task, now, run); !begin.IsZero() {
 		t.Took = took(since(begin, end))
 	}

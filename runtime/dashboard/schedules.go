@@ -50,14 +50,19 @@ func (h *Handler) schedules(ctx context.Context) ([]scheduleView, error) {
 }
 
 // schedulesPage is the list of schedules.
-type schedulesPage struct{ Schedules []scheduleView }
+type schedulesPage struct {
+	Schedules []scheduleView
+	Hidden    int
+}
 
 func (h *Handler) listSchedules(w http.ResponseWriter, r *http.Request) error {
 	schedules, err := h.schedules(r.Context())
 	if err != nil {
 		return err
 	}
-	f := h.frame(r, "schedules", "Schedules", schedulesPage{schedules})
+	var page schedulesPage
+	page.Schedules, page.Hidden = firstRows(schedules)
+	f := h.frame(r, "schedules", "Schedules", page)
 	f.Refresh = true
 	return h.render(w, http.StatusOK, "schedules", f)
 }

@@ -11,12 +11,17 @@ import (
 // lanesPerStep is how many tasks of a map step have a lane of their own.
 const lanesPerStep = 8
 
+// mostLanes is how many lanes there are.
+const mostLanes = 400
+
 // timeline is what happened in a run, by time: a lane for each task, with a bar
 // for each of its tries.
 type timeline struct {
 	Ticks []tick
 	Lanes []lane
 	Total time.Duration
+
+	Hidden int // steps that have no lane
 }
 
 // tick is a mark on the axis of time.
@@ -77,6 +82,10 @@ func newTimeline(run *runtime.RunInfo, tasks []runtime.FoundTask, now time.Time)
 		byStep[task.Step] = append(byStep[task.Step], task)
 	}
 	for _, state := range run.States {
+		if len(t.Lanes) >= mostLanes {
+			t.Hidden++
+			continue
+		}
 		own := byStep[state.Step]
 		if len(own) == 0 {
 			t.Lanes = append(t.Lanes, lane{Step: state.Step, Note: lookOf(run, state).Note})

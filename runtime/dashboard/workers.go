@@ -13,6 +13,7 @@ const mostInHand = 500
 // workersPage is the list of workers.
 type workersPage struct {
 	Workers []workerView
+	Hidden  int
 }
 
 // workerView is a worker with what it does.
@@ -20,6 +21,12 @@ type workerView struct {
 	runtime.WorkerInfo
 	Tasks []runtime.TaskInHand
 }
+
+// flowsNamed is how many flows of a worker are named.
+const flowsNamed = 50
+
+// Named are the first of the flows that the worker serves.
+func (w workerView) Named() []string { return w.Flows[:min(len(w.Flows), flowsNamed)] }
 
 // Hidden is how many of its tasks are not shown.
 func (w workerView) Hidden() int { return max(w.InHand-len(w.Tasks), 0) }
@@ -36,6 +43,7 @@ func (h *Handler) listWorkers(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var page workersPage
+	workers, page.Hidden = firstRows(workers)
 	for _, worker := range workers {
 		view := workerView{WorkerInfo: worker}
 		for _, task := range tasks {

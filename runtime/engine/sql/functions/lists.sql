@@ -1,4 +1,19 @@
--- Lists and figures, for those who watch. None reads a payload unless asked to.
+-- Lists and figures, for those who watch. None reads a payload unless asked to, and
+-- none gives more of one, or of an error that another client reported, than a page or a
+-- program that only looks can bear. Of errors that our workers report, 17,000 letters
+-- are all.
+
+-- A value as text; NULL if it takes more bytes than allowed, in the table or as text.
+create or replace function flowc.text_up_to(payload jsonb, in_table int, as_text bigint) returns text
+language plpgsql stable as $$
+declare
+  written text;
+begin
+  if pg_column_size(text_up_to.payload) <= text_up_to.in_table then
+    written := text_up_to.payload::text;
+  end if;
+  return case when octet_length(written) <= text_up_to.as_text then written end;
+end $$;
 
 -- Runs, newest first. Each filter may be NULL. The page begins behind the run
 -- that started at after_time and has the id after_id.
@@ -13,7 +28,7 @@ language plpgsql stable as $$
 begin
   return query
     select p.run_id, p.flow_slug, p.status, p.steps::int, p.remaining_steps, m.skipped, m.gave_up, p.started_at, p.ended_at,
-           coalesce(p.due_at, k.tick_at), e.step_slug, e.task_index, e.error_message
+           coalesce(p.due_at, k.tick_at), e.step_slug, e.task_index, left(e.error_message, 17000)
     from (
       select r.*
       from pgflow.flows f
@@ -231,11 +246,11 @@ language plpgsql stable as $$
 begin
   return query
     select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.remaining_steps, coalesce(d.due_at, k.tick_at), r.started_at,
-           r.completed_at, r.failed_at, c.cancelled_at, c.reason, f.step_slug, f.task_index, f.error_message, (
+           r.completed_at, r.failed_at, c.cancelled_at, left(c.reason, 17000), f.step_slug, f.task_index, left(f.error_message, 17000), (
              select coalesce(jsonb_agg(jsonb_build_object(
                'step_slug', st.step_slug, 'status', st.status, 'step_type', s.step_type, 'step_index', s.step_index,
                'remaining_tasks', st.remaining_tasks, 'initial_tasks', st.initial_tasks, 'remaining_deps', st.remaining_deps,
-               'error_message', st.error_message, 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message),
+               'error_message', left(st.error_message, 17000), 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message),
                'skip_reason', st.skip_reason, 'created_at', st.created_at, 'started_at', st.started_at,
                'completed_at', st.completed_at, 'failed_at', st.failed_at, 'skipped_at', st.skipped_at,
                'attempts', case when st.initial_tasks <= 100 then (
@@ -252,21 +267,24 @@ begin
     where r.run_id = run_progress.id;
 end $$;
 
--- The first tasks of each step of a run behind an index, with their failed tries
--- and with outputs that take no more than so many bytes in the table.
+-- The first tasks of each step of a run behind an index, with the beginnings of their
+-- last failed tries, and with outputs that take no more than so many bytes in the table
+-- and four times as many as text.
 create or replace function flowc.find_tasks(run_id uuid, step text, statuses text[], after_index int, per_step int, output_bytes int)
 returns table (
   step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
-  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output jsonb, failed_tries jsonb, bytes int)
+  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output text, failed_tries jsonb, bytes int)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select t.step_slug, t.task_index, t.status, t.attempts_count, t.error_message, t.queued_at, t.started_at, t.completed_at, t.failed_at,
-           t.last_worker_id, case when t.in_queue then t.visible_at end, case when pg_column_size(t.output) <= find_tasks.output_bytes then t.output end,
+    select t.step_slug, t.task_index, t.status, t.attempts_count, left(t.error_message, 17000), t.queued_at, t.started_at, t.completed_at, t.failed_at,
+           t.last_worker_id, case when t.in_queue then t.visible_at end, flowc.text_up_to(t.output, find_tasks.output_bytes, 4 * find_tasks.output_bytes::bigint),
            (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
-                                                         'failed_at', f.failed_at, 'error_message', f.error_message) order by f.failed_at), '[]')
-            from flowc.failed_tries f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index),
+                                                         'failed_at', f.failed_at, 'error_message', left(f.error_message, 4000)) order by f.failed_at), '[]')
+            from (
+              select * from flowc.failed_tries o where o.run_id = t.run_id and o.step_slug = t.step_slug and o.task_index = t.task_index
+              order by o.failed_at desc limit 20) f),
            coalesce(pg_column_size(t.output), 0)
     from pgflow.runs r
     join pgflow.steps s on s.flow_slug = r.flow_slug and (find_tasks.step is null or s.step_slug = find_tasks.step)
@@ -280,14 +298,15 @@ begin
 end $$;
 
 -- What a run took and gave, and what its steps gave: how many bytes it takes in
--- the table, and the value itself unless that is more than allowed.
+-- the table, and the value itself unless that is more than allowed, or more than four
+-- times as much as text.
 create or replace function flowc.payloads(run_id uuid, at_most int)
-returns table (kind text, step_slug text, bytes int, payload jsonb)
+returns table (kind text, step_slug text, bytes int, payload text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select v.kind, v.step_slug, pg_column_size(v.payload), case when pg_column_size(v.payload) <= payloads.at_most then v.payload end
+    select v.kind, v.step_slug, pg_column_size(v.payload), flowc.text_up_to(v.payload, payloads.at_most, 4 * payloads.at_most::bigint)
     from (
       select 'run_input' as kind, null::text as step_slug, r.input as payload from pgflow.runs r where r.run_id = payloads.run_id
       union all
@@ -299,11 +318,13 @@ begin
     where v.payload is not null;
 end $$;
 
--- One payload, however long it is.
-create or replace function flowc.payload(run_id uuid, kind text, step text, task_index int) returns jsonb
+-- One payload, and how many bytes it takes in the table; no row if it is not there. Its
+-- text is NULL if it is longer than allowed.
+create or replace function flowc.payload(run_id uuid, kind text, step text, task_index int, at_most bigint)
+returns table (bytes int, payload text)
 language plpgsql stable as $$
-begin
-  return case payload.kind
+declare
+  value jsonb := case payload.kind
     when 'run_input' then (select r.input from pgflow.runs r where r.run_id = payload.run_id)
     when 'run_output' then (select r.output from pgflow.runs r where r.run_id = payload.run_id)
     when 'run_result' then flowc.declared_result(payload.run_id)
@@ -312,6 +333,10 @@ begin
       select t.output from pgflow.step_tasks t
       where t.run_id = payload.run_id and t.step_slug = payload.step and t.task_index = payload.task_index)
   end;
+begin
+  if value is not null then
+    return query select pg_column_size(value), flowc.text_up_to(value, 2147483647, payload.at_most);
+  end if;
 end $$;
 
 -- The runs of the same flow that started just after and just before a run.
@@ -339,7 +364,7 @@ language plpgsql stable as $$
 begin
   return query
     select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, m.skipped, m.gave_up, r.started_at, r.failed_at, k.tick_at,
-           e.step_slug, e.task_index, e.error_message
+           e.step_slug, e.task_index, left(e.error_message, 17000)
     from (
       select o.* from pgflow.runs o
       where o.failed_at >= recent_failures.since and o.status = 'failed'

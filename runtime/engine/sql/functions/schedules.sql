@@ -192,8 +192,8 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select s.flow_slug, s.cron, s.created_at, s.next_at, s.paused_at, s.pause_reason, s.last_at, s.last_run_id,
-           case when r.run_id is not null then flowc.run_status(r.run_id, r.status) end, s.error_message,
+    select s.flow_slug, s.cron, s.created_at, s.next_at, s.paused_at, left(s.pause_reason, 17000), s.last_at, s.last_run_id,
+           case when r.run_id is not null then flowc.run_status(r.run_id, r.status) end, left(s.error_message, 17000),
            greatest(extract(epoch from clock_timestamp() - s.next_at), 0)::double precision
     from flowc.schedules s
     left join pgflow.runs r on r.run_id = s.last_run_id
