@@ -179,7 +179,7 @@ func TestExplainRun(t *testing.T) {
 
 	// A worker that is at it, and one that is not any more.
 	exec(`UPDATE pgflow.step_tasks SET visible_at = clock_timestamp() - interval '1 s' WHERE run_id = $1`, run.ID())
-	exec(`SELECT flowc.claim(ARRAY[$1::uuid], '{greeting}', '{1}')`, h.id)
+	exec(`SELECT flowc.claim($1::uuid, '{greeting}', '{1}')`, h.id)
 	require.Regexp(t, `^greet runs, for 0 s, on hand [0-9a-f]{12}$`, explained(ctx, t, pool, run.ID())[0])
 	exec(`UPDATE pgflow.workers SET last_heartbeat_at = clock_timestamp() - interval '12 s' WHERE worker_id = $1`, h.id)
 	require.Regexp(t, `^greet is with worker hand [0-9a-f]{12}, which was last heard of 12 s ago$`, explained(ctx, t, pool, run.ID())[1])
