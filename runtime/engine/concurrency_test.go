@@ -322,14 +322,22 @@ func (s *storm) report(ctx context.Context, id uuid.UUID, work []task, flows []s
 	for i := range work {
 		simply[i+1] = true
 	}
+	var again []task // whose runs others held
+	var theirs []string
 	for _, v := range verdicts {
 		simply[v.N] = false
+		if v.Status != nil && *v.Status == "locked" {
+			again, theirs = append(again, work[v.N-1]), append(theirs, flows[v.N-1])
+		}
 	}
 	for n, yes := range simply {
 		if yes {
 			count, _ := s.done.LoadOrStore(work[n-1].key(), new(atomic.Int64))
 			count.(*atomic.Int64).Add(1)
 		}
+	}
+	if len(again) > 0 {
+		return s.report(ctx, id, again, theirs)
 	}
 	return nil
 }

@@ -25,7 +25,9 @@ end $$;
 -- an output; 'failed' with an error, tried again while there are tries left, after
 -- delays[i] seconds if given; 'permanent' with an error; 'skipped' with a reason.
 -- Without outcomes, all are completed.
--- Gives back, for each report that did not simply complete, what became of it.
+-- Gives back, for each report that did not simply complete, what became of it. One
+-- whose run somebody else holds has the status 'locked': nothing was done, and it is to be
+-- reported again. A transaction that steers a run does not hold up other runs so.
 -- A quiet report wakes nobody: a claim follows in the same transaction, which takes
 -- what it made, or wakes others for what it leaves.
 create or replace function flowc.finish(
@@ -36,6 +38,8 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
   whole    boolean := finish.outcomes is null or 'completed' = all (finish.outcomes);
+  held     uuid[];  -- the runs that we got the lock of
+  locked   uuid[];  -- those that somebody else has
   apart    boolean; -- whether no two reports are of the same run
   alive    boolean; -- whether none of the runs has failed
   done     int;
@@ -56,8 +60,32 @@ begin
     perform set_config('flowc.quiet', 'on', true);
   end if;
   perform flowc.require_readable(finish.outputs);
-  select count(*) = cardinality(finish.run_ids), not bool_or(r.status = 'failed') into apart, alive
-  from (select o.status from pgflow.runs o where o.run_id = any (finish.run_ids) order by o.run_id for update) r;
+  select coalesce(array_agg(r.run_id), '{}'), not bool_or(r.status = 'failed') into held, alive
+  from (select o.run_id, o.status from pgflow.runs o where o.run_id = any (finish.run_ids) order by o.run_id for update skip locked) r;
+  apart := cardinality(held) = cardinality(finish.run_ids);
+  if not apart then
+    locked := array(
+      select u.run_id from (select distinct f.run_id from unnest(finish.run_ids) f(run_id) where f.run_id <> all (held)) u
+      where exists (select from pgflow.runs r where r.run_id = u.run_id offset 0)); -- one that does not exist is for whoever looks for its task
+    if locked <> '{}' then
+      return query
+        select u.n::int, false, 'locked', null::double precision from unnest(finish.run_ids) with ordinality u(run_id, n) where u.run_id = any (locked);
+      -- The rest is a report of its own.
+      select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.attempt),
+             array_agg(coalesce(u.outcome, 'completed')), array_agg(u.output), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
+      into runs, steps, indexes, messages, tries, kinds, results, causes, waits, places
+      from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts,
+                  finish.outcomes, finish.outputs, finish.errors, finish.delays)
+        with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, output, error, delay, n)
+      where u.run_id <> all (locked);
+      if runs is not null then
+        return query
+          select places[f.n], f.accepted, f.task_status, f.retry_in
+          from flowc.finish(finish.worker_id, runs, steps, indexes, messages, tries, kinds, results, causes, waits, finish.quiet) f;
+      end if;
+      return;
+    end if;
+  end if;
 
   if whole then
     runs := finish.run_ids; steps := finish.step_slugs; indexes := finish.task_indexes;

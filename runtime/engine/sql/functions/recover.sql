@@ -47,17 +47,18 @@ begin
 end $$;
 
 -- Ends tasks whose workers died once too often: they stay started, marked as
--- permanently stalled, and count as exhausted.
+-- permanently stalled, and count as exhausted. Those whose runs somebody else holds
+-- are passed over: the next sweep finds them again.
 create or replace function flowc.end_stalled(run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[]) returns void
 language plpgsql as $$
 declare
-  ended record;
+  locked uuid[] := flowc.lock_runs(end_stalled.run_ids, wait => false);
+  ended  record;
 begin
-  perform flowc.lock_runs(end_stalled.run_ids);
   for ended in
     update pgflow.step_tasks t set permanently_stalled_at = clock_timestamp(), in_queue = false, archived_at = clock_timestamp()
     from unnest(end_stalled.run_ids, end_stalled.step_slugs, end_stalled.task_indexes, end_stalled.attempts) u(run_id, step_slug, task_index, attempt)
-    where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.attempts_count = u.attempt
+    where u.run_id = any (locked) and t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.attempts_count = u.attempt
       and t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
     returning t.run_id, t.step_slug, t.task_index
   loop
