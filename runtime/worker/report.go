@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 	"github.com/flowc-dev/flowc/runtime/internal/try"
@@ -14,25 +15,51 @@ import (
 const (
 	maxReports     = 1000
 	maxReportBytes = 16 << 20
+	// A result whose run somebody else has locked is reported again after
+	// minLockedWait, doubled each time up to maxLockedWait.
+	minLockedWait, maxLockedWait = 5 * time.Millisecond, time.Second
 )
 
 // report reports results, as many at once as there are, until there will be no more.
 // While the database is away it holds what it has. When ctx ends it gives up; it
 // returns how many results were not reported.
 func (s *session) report(ctx context.Context, results <-chan result) (unreported int) {
-	var next []result // read from the channel, and not reported yet
+	var next []result   // read from the channel, and not reported yet
+	var locked []result // whose runs somebody else has locked; the next to be reported again first
 	for {
+		for len(locked) > 0 && (!time.Now().Before(locked[0].again) || ctx.Err() != nil) {
+			next, locked = append(next, locked[0]), locked[1:]
+		}
 		if len(next) == 0 {
-			first, more := <-results
-			if !more {
+			if results == nil && len(locked) == 0 {
 				return unreported
 			}
-			next = append(next, first)
+			var due <-chan time.Time
+			var end <-chan struct{}
+			if len(locked) > 0 {
+				due, end = time.After(time.Until(locked[0].again)), ctx.Done()
+			}
+			select {
+			case first, more := <-results:
+				if more {
+					next = append(next, first)
+				} else {
+					results = nil
+				}
+			case <-due:
+			case <-end:
+			}
+			continue
 		}
 		next = waiting(next, results)
 		some := cut(next)
 		next = next[len(some):]
-		unreported += s.reportBatch(ctx, batchOf(some))
+		again, left := s.reportBatch(ctx, batchOf(some))
+		unreported += left
+		if len(again) > 0 {
+			locked = append(locked, again...)
+			slices.SortStableFunc(locked, func(a, b result) int { return a.again.Compare(b.again) })
+		}
 	}
 }
 
@@ -46,7 +73,7 @@ func (s *session) nudge() {
 
 // waiting adds to next what is waiting in the channel.
 func waiting(next []result, results <-chan result) []result {
-	next = slices.Grow(next, min(len(results), maxReports-len(next)))
+	next = slices.Grow(next, max(min(len(results), maxReports-len(next)), 0))
 	for len(next) < maxReports {
 		select {
 		case r, more := <-results:
@@ -97,9 +124,10 @@ func batchOf(results []result) batch {
 	return b
 }
 
-// reportBatch reports a batch and takes it out of the worker's hand. A small report
-// claims along. It returns how many results could not be reported before ctx ended.
-func (s *session) reportBatch(ctx context.Context, b batch) (unreported int) {
+// reportBatch reports a batch and takes it out of the worker's hand, but for those
+// whose runs are locked, which it returns. A small report claims along. It also returns
+// how many results could not be reported before ctx ended.
+func (s *session) reportBatch(ctx context.Context, b batch) (locked []result, unreported int) {
 	for _, one := range b.lost {
 		s.lost(one)
 	}
@@ -113,16 +141,18 @@ func (s *session) reportBatch(ctx context.Context, b batch) (unreported int) {
 		if along != nil {
 			s.claimedWith(along, got.tasks, err == nil)
 		}
-		unreported = s.finish(ctx, b.finished, got, err)
+		locked, unreported = s.finish(ctx, b.finished, got, err)
 		if err != nil || along == nil {
 			s.nudge() // what was finished may have made work
 		}
 	}
 	s.giveBack(ctx, b.released)
 	for _, one := range b.all {
-		s.hand.remove(one.task)
+		if !slices.ContainsFunc(locked, func(l result) bool { return l.task == one.task }) {
+			s.hand.remove(one.task)
+		}
 	}
-	return unreported
+	return locked, unreported
 }
 
 func (s *session) lost(r result) {
@@ -151,7 +181,8 @@ func (s *session) giveBack(ctx context.Context, released []result) {
 
 // finish is for results whose report has ended so. If it failed, it is repeated. One
 // that the database refuses does not harm the others: they are then reported one by one.
-func (s *session) finish(ctx context.Context, results []result, got answer, err error) (unreported int) {
+// It returns those whose runs are locked, and how many were not reported.
+func (s *session) finish(ctx context.Context, results []result, got answer, err error) (locked []result, unreported int) {
 	repeated := false
 	if err != nil {
 		failure := err
@@ -166,21 +197,21 @@ func (s *session) finish(ctx context.Context, results []result, got answer, err 
 	}
 	switch {
 	case err == nil:
-		s.note(results, got.verdicts, repeated)
-		return 0
+		return s.note(results, got.verdicts, repeated), 0
 	case ctx.Err() != nil:
-		return len(results)
+		return nil, len(results)
 	case len(results) > 1:
 		for _, one := range results {
 			got, err := s.reportOnly(ctx, one)
-			unreported += s.finish(ctx, []result{one}, got, err)
+			again, left := s.finish(ctx, []result{one}, got, err)
+			locked, unreported = append(locked, again...), unreported+left
 		}
-		return unreported
+		return locked, unreported
 	}
 	one := results[0]
 	if one.Outcome == try.Permanent {
 		s.log.LogAttrs(ctx, slog.LevelError, "the task's result could not be reported", append(one.task.attrs(), slog.String("error", err.Error()))...)
-		return 1
+		return nil, 1
 	}
 	what := "what came of the task cannot be recorded"
 	if pgerr.Unstorable(err) {
@@ -228,10 +259,10 @@ func (rep *report) grow(n int) {
 	rep.errors, rep.delays = slices.Grow(rep.errors, n), slices.Grow(rep.delays, n)
 }
 
-// note counts and logs what became of the results. Those without a verdict were
-// completed. If the report was repeated, a result that is refused may be one
-// that the first report brought through.
-func (s *session) note(results []result, verdicts []verdict, repeated bool) {
+// note counts and logs what became of the results, and returns those whose runs are
+// locked. Those without a verdict were completed. If the report was repeated, a result
+// that is refused may be one that the first report brought through.
+func (s *session) note(results []result, verdicts []verdict, repeated bool) (locked []result) {
 	told := make([]*verdict, len(results))
 	for i := range verdicts {
 		told[verdicts[i].N-1] = &verdicts[i]
@@ -244,6 +275,10 @@ func (s *session) note(results []result, verdicts []verdict, repeated bool) {
 			if s.log.Enabled(r.task.ctx, slog.LevelDebug) {
 				s.log.LogAttrs(r.task.ctx, slog.LevelDebug, "task completed", append(r.task.attrs(), slog.Duration("duration", r.took))...)
 			}
+		case !v.Accepted && v.Status != nil && *v.Status == "locked":
+			r.wait = min(max(2*r.wait, minLockedWait), maxLockedWait)
+			r.again = time.Now().Add(r.wait)
+			locked = append(locked, r)
 		case !v.Accepted && repeated && v.Status != nil && *v.Status == r.Outcome:
 			s.ended(r, Outcome(r.Outcome))
 		case !v.Accepted:
@@ -262,4 +297,5 @@ func (s *session) note(results []result, verdicts []verdict, repeated bool) {
 				slog.String("error", r.Err), slog.Duration("duration", r.took))...)
 		}
 	}
+	return locked
 }

@@ -15,6 +15,9 @@ type result struct {
 	task *task
 	try.Result
 	took time.Duration
+	// If its run was locked, it is reported again at a time, after so long a wait.
+	again time.Time
+	wait  time.Duration
 }
 
 // do runs one try to its end and hands on what it gave. A handler that ends its
