@@ -97,8 +97,8 @@ type F struct {
 	dsl.Flow[int, Result]
 
 	A dsl.Step[int, Public]
-	B dsl.Step[Public, struct{ Stamp other.Stamp; P unsafe.Pointer `+"`json:\"-\"`"+` }]
-	C dsl.Step[local, []local] `+"`from:\"A\"`"+`
+	B dsl.Step[Public, struct{ Stamp other.Stamp; P unsafe.Pointer ` + "`json:\"-\"`" + ` }]
+	C dsl.Step[local, []local] ` + "`from:\"A\"`" + `
 }
 
 type Result struct {

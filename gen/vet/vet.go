@@ -35,6 +35,9 @@ func run(pass *analysis.Pass) (any, error) {
 		Types: pass.Pkg,
 		Info:  pass.TypesInfo,
 	}
+	if pass.Module != nil {
+		p.Module = pass.Module.Path
+	}
 	for _, e := range pass.TypeErrors {
 		p.Problems = append(p.Problems, load.Problem{Pos: e.Pos, At: e.Fset.Position(e.Pos), Message: e.Msg})
 	}

@@ -53,12 +53,14 @@ type checker struct {
 	nameless []ast.Node
 	// importsGenerated is set if the package imports what is generated from it.
 	importsGenerated bool
+	// storedSeen are the faults of types in JSON that were told.
+	storedSeen map[string]bool
 	// hiddenSeen are the names that were said to be hidden from the generated package.
 	hiddenSeen map[string]bool
 }
 
 func (c *checker) check() []*declaration {
-	c.reached, c.hiddenSeen = map[*types.TypeName]bool{}, map[string]bool{}
+	c.reached, c.hiddenSeen, c.storedSeen = map[*types.TypeName]bool{}, map[string]bool{}, map[string]bool{}
 	defer c.reportFatal()
 	if c.pkg.Types == nil || c.pkg.Info == nil {
 		return nil

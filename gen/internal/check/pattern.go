@@ -195,6 +195,11 @@ func (c *checker) member(s *step, p *pair, t types.Type, at string, name segment
 	}
 	obj, index, _ := types.LookupFieldOrMethod(elem, true, c.pkg.Types, name.name)
 	field, isField := obj.(*types.Var)
+	if obj == nil && index != nil {
+		c.diags.Add(pos, end, "%s: %s has %s more than once, in structs that it embeds", s.who, c.name(elem), name.name).
+			Fix("say which: %s", enumerate(holders(elem, at, name.name), "or"))
+		return m, false
+	}
 	if !isField {
 		b := c.diags.Add(pos, end, "%s: %s has no field %s", s.who, c.name(elem), name.name)
 		var names []string
@@ -216,7 +221,8 @@ func (c *checker) member(s *step, p *pair, t types.Type, at string, name segment
 		fields := holder.Underlying().(*types.Struct)
 		f := fields.Field(i)
 		tag := reflect.StructTag(fields.Tag(i)).Get("json")
-		key, options, _ := strings.Cut(tag, ",")
+		_, options, _ := strings.Cut(tag, ",")
+		key, tagged := jsonName(f, tag)
 		inner, pointer := pointee(f.Type())
 		_, nested := inner.Underlying().(*types.Struct)
 		if tag == "-" || !f.Exported() && !(f.Embedded() && nested) {
@@ -234,15 +240,23 @@ func (c *checker) member(s *step, p *pair, t types.Type, at string, name segment
 		if pointer || depth == len(index)-1 {
 			m.hops = append(m.hops, model.Hop{Name: f.Name(), Pointer: pointer})
 		}
-		if f.Embedded() && key == "" && nested {
+		if f.Embedded() && !tagged && nested {
 			continue // its fields are written as if they were those of the outer struct
-		}
-		if key == "" {
-			key = f.Name()
 		}
 		m.keys = append(m.keys, key)
 	}
 	return m, true
+}
+
+// holders are the paths, from what stands at a path, to the fields of a name in
+// the structs that a struct embeds.
+func holders(t types.Type, at, name string) (paths []string) {
+	for f := range t.Underlying().(*types.Struct).Fields() {
+		if obj, _, _ := types.LookupFieldOrMethod(f.Type(), true, f.Pkg(), name); f.Embedded() && obj != nil {
+			paths = append(paths, at+"."+f.Name()+"."+name)
+		}
+	}
+	return paths
 }
 
 func hasOption(options, name string) bool {

@@ -79,7 +79,7 @@ func Load(dir string, files map[string]string) (*Tree, error) {
 		folder := path.Dir(name)
 		p := byFolder[folder]
 		if p == nil {
-			p = &load.Package{Path: path.Join(Module, folder), Dir: path.Join(dir, folder)}
+			p = &load.Package{Path: path.Join(Module, folder), Module: Module, Dir: path.Join(dir, folder)}
 			byFolder[folder] = p
 			t.Packages = append(t.Packages, p)
 		}
