@@ -84,7 +84,7 @@ func TestStartsTogetherWithdrawn(t *testing.T) {
 	hold, err := pool.Begin(ctx)
 	require.NoError(t, err)
 	defer hold.Rollback(ctx)
-	_, err = hold.Exec(ctx, `SELECT pg_advisory_xact_lock(1, hashtext('greeting'))`) // which starts wait for
+	_, err = hold.Exec(ctx, `SELECT flowc.lock_definition('greeting')`) // which starts wait for
 	require.NoError(t, err)
 
 	var held sync.WaitGroup
@@ -95,8 +95,7 @@ func TestStartsTogetherWithdrawn(t *testing.T) {
 	require.Eventually(t, func() bool {
 		var waiting int
 		err := pool.QueryRow(ctx, `
-			SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-			WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted`).Scan(&waiting)
+			SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
 		return err == nil && waiting == 2
 	}, 10*time.Second, 5*time.Millisecond)
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -216,18 +217,23 @@ type bell struct {
 	listener *listen.Listener
 	sub      *listen.Subscription
 	armed    uint64 // the listener's connection for which the database knows of us
+	refused  bool   // whether the role may not be told
 }
 
 // arm asks the database to ring for the run, and reports whether it did so just
 // now: what happened before is not rung for.
 func (b *bell) arm(ctx context.Context, limit time.Duration) bool {
 	pool, ok := b.db.(*pgxpool.Pool)
-	if !ok || upstream.Of(pool).Kind() == upstream.Contract { // nobody would ring
+	if !ok || b.refused || upstream.Of(pool).Kind() == upstream.Contract { // nobody would ring
+		return false
+	}
+	id, err := uuid.Parse(b.id)
+	if err != nil {
 		return false
 	}
 	if b.listener == nil {
 		b.listener = listen.Acquire(pool)
-		b.sub = b.listener.Subscribe(listen.Done, b.id)
+		b.sub = b.listener.Subscribe(listen.Done, listen.DoneKey(id))
 	}
 	live := b.listener.Live()
 	if live == 0 || live == b.armed {
@@ -235,7 +241,8 @@ func (b *bell) arm(ctx context.Context, limit time.Duration) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	_, err := collect(ctx, b.db, pgx.RowTo[*string], `SELECT flowc.await_run($1::text::uuid)::text`, b.id)
+	_, err = collect(ctx, b.db, pgx.RowTo[*string], `SELECT flowc.await_run($1::text::uuid)::text`, b.id)
+	b.refused = pgerr.Code(err) == "42501" // a role that only views does not wait for locks
 	if err != nil {
 		return false
 	}

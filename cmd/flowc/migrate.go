@@ -99,17 +99,21 @@ those that its work takes, and no rights on tables. A role that does not exist i
 made, without a right to log in: grant it to the roles that your programs log in as.
 
 Without flags it is the roles ` + strings.Join(roleNames(engine.DefaultRoles), ", ") + `.
-With flags it is only those that they name. Migrations keep the rights up to date.`,
+With flags it is only those that they name. Migrations keep the rights up to date.
+With --revoke, the roles lose what they were given, and stay.`,
 		Example: `  flowc migrate roles
-  flowc migrate roles --starter shop_web --worker shop_worker`,
+  flowc migrate roles --starter shop_web --worker shop_worker
+  flowc migrate roles --revoke --starter shop_web`,
 		Args: exactly(),
 	}
 	var roles engine.Roles
+	var revoke bool
 	asJSON := asJSON(cmd)
 	cmd.Flags().StringVar(&roles.Starter, "starter", "", "the role of programs that start runs and wait for them")
 	cmd.Flags().StringVar(&roles.Worker, "worker", "", "the role of workers")
 	cmd.Flags().StringVar(&roles.Viewer, "viewer", "", "the role of those that only look")
 	cmd.Flags().StringVar(&roles.Operator, "operator", "", "the role of those that look and steer")
+	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the rights from the roles")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
 		if roles == (engine.Roles{}) {
 			roles = engine.DefaultRoles
@@ -117,7 +121,11 @@ With flags it is only those that they name. Migrations keep the rights up to dat
 		if err := engine.Check(cmd.Context(), db); err != nil {
 			return err
 		}
-		done, err := engine.GrantRoles(cmd.Context(), db, roles)
+		change := engine.GrantRoles
+		if revoke {
+			change = engine.RevokeRoles
+		}
+		done, err := change(cmd.Context(), db, roles)
 		if *asJSON && err == nil {
 			return printJSON(cmd.OutOrStdout(), struct {
 				Done []string `json:"done"`

@@ -43,8 +43,13 @@
 //     pgmq.read, read_with_poll and set_vt, start_tasks, complete_task, fail_task,
 //     set_vt_batch, mark_worker_stopped and track_worker_function, and select, insert
 //     and update of pgflow.workers, which workers in other languages write themselves
-//   - a viewer: all lists and figures, inputs and outputs included
+//   - a viewer: all lists and figures, inputs and outputs included; it cannot lock
+//     anything, and so polls where others are told of the end of a run
 //   - an operator: what a viewer may, and start, cancel, retry, prune, delete and pause
+//
+// Who may do no more than connect can listen, and learns that a flow has work, by its
+// slug, and that some run has ended. Nothing waits for an advisory lock, which anybody
+// may hold, but the first migration of a database.
 //
 // Definitions are the owner's: UpsertFlow, DeleteFlow, and ensure_flow_compiled,
 // which a worker of pgflow calls when it starts and which can destroy runs. Grant it

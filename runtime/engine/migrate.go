@@ -26,8 +26,23 @@ const Version = 1
 // MinServer is the oldest major version of PostgreSQL that the engine runs on.
 const MinServer = 15
 
-// migrationLock is the key of the advisory lock that serialises migrations.
-const migrationLock = 7_205_759_403
+// lockSQL serialises migrations. Before the first there is no table to lock. After it,
+// no advisory lock is waited for, which anybody may hold who may connect.
+const lockSQL = `
+do $$ begin
+  if to_regclass('flowc.installation') is null then
+    perform pg_advisory_xact_lock(7205759403);
+  end if;
+  if to_regclass('flowc.installation') is not null then
+    lock table flowc.installation in share row exclusive mode;
+  end if;
+end $$`
+
+// lock waits until no other migration is under way.
+func lock(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, lockSQL)
+	return err
+}
 
 // functionFiles are the files of sql/functions in the order of their
 // installation; attributes.sql goes over all functions and has to be last.
@@ -71,7 +86,7 @@ func Migrate(ctx context.Context, db DB) error {
 func Up(ctx context.Context, db DB) ([]string, error) {
 	var done []string
 	err := pgx.BeginTxFunc(ctx, db, migrating, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, migrationLock); err != nil {
+		if err := lock(ctx, tx); err != nil {
 			return err
 		}
 		s, err := status(ctx, tx)

@@ -28,33 +28,88 @@ type Roles struct {
 // DefaultRoles are the names that `flowc migrate roles` uses.
 var DefaultRoles = Roles{Starter: "flowc_starter", Worker: "flowc_worker", Viewer: "flowc_viewer", Operator: "flowc_operator"}
 
-// GrantRoles gives roles their rights in this database, and says what was done, a
-// line for each. A role that does not exist is made, without a right to log in:
-// grant it to those that log in. It can be repeated; migrations keep the rights
-// up to date. It takes the owner of the engine, and to make roles CREATEROLE.
-func GrantRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
+// roleMost is how many bytes PostgreSQL keeps of a name.
+const roleMost = 63
+
+// each calls fn with the roles that are named, and their kinds.
+func (r Roles) each(fn func(kind, name string) error) error {
+	for _, one := range []struct{ kind, name string }{
+		{"starter", r.Starter}, {"worker", r.Worker}, {"viewer", r.Viewer}, {"operator", r.Operator},
+	} {
+		if one.name == "" {
+			continue
+		}
+		if len(one.name) > roleMost {
+			return fmt.Errorf("role %s: the name has %d bytes, at most %d are possible", one.name, len(one.name), roleMost)
+		}
+		if err := fn(one.kind, one.name); err != nil {
+			return fmt.Errorf("role %s: %w", one.name, err)
+		}
+	}
+	return nil
+}
+
+// article returns a kind with its article.
+func article(kind string) string {
+	if kind == "operator" {
+		return "an " + kind
+	}
+	return "a " + kind
+}
+
+// RevokeRoles takes from roles what [GrantRoles] gave them in this database, and says
+// what was done, a line for each. The roles stay. Of a role that is of another kind, too,
+// the rights of that one stay. Like GrantRoles it takes the owner of the engine.
+func RevokeRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
 	var done []string
 	err := pgx.BeginTxFunc(ctx, db, migrating, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, migrationLock); err != nil {
+		if err := lock(ctx, tx); err != nil {
 			return err
 		}
 		done = nil
-		for _, r := range []struct{ kind, name string }{
-			{"starter", roles.Starter}, {"worker", roles.Worker}, {"viewer", roles.Viewer}, {"operator", roles.Operator},
-		} {
-			if r.name == "" {
-				continue
+		return roles.each(func(kind, name string) error {
+			var had bool
+			if err := tx.QueryRow(ctx, `select flowc.revoke_role($1, $2)`, kind, name).Scan(&had); err != nil {
+				return err
 			}
+			if had {
+				done = append(done, fmt.Sprintf("%s has no longer the rights of %s", name, article(kind)))
+			} else {
+				done = append(done, fmt.Sprintf("%s did not have the rights of %s", name, article(kind)))
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("flowc: revoke roles: %w", err)
+	}
+	return done, nil
+}
+
+// GrantRoles gives roles their rights in this database, and says what was done, a
+// line for each. A role that does not exist is made, without a right to log in:
+// grant it to those that log in. It can be repeated; migrations set the rights of these
+// roles on the engine's functions anew, and take all others, so that what else a program
+// needs is better granted to another role. A name of more than 63 bytes is an error, since
+// PostgreSQL would cut it off. It takes the owner of the engine, and to make roles CREATEROLE.
+func GrantRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
+	var done []string
+	err := pgx.BeginTxFunc(ctx, db, migrating, func(tx pgx.Tx) error {
+		if err := lock(ctx, tx); err != nil {
+			return err
+		}
+		done = nil
+		return roles.each(func(kind, name string) error {
 			var made bool
-			if err := tx.QueryRow(ctx, `select flowc.grant_role($1, $2)`, r.kind, r.name).Scan(&made); err != nil {
-				return fmt.Errorf("role %s: %w", r.name, err)
+			if err := tx.QueryRow(ctx, `select flowc.grant_role($1, $2)`, kind, name).Scan(&made); err != nil {
+				return err
 			}
 			if made {
-				done = append(done, "made the role "+r.name)
+				done = append(done, "made the role "+name)
 			}
-			done = append(done, fmt.Sprintf("%s has the rights of a %s", r.name, r.kind))
-		}
-		return nil
+			done = append(done, fmt.Sprintf("%s has the rights of %s", name, article(kind)))
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("flowc: grant roles: %w", err)

@@ -110,6 +110,9 @@ func TestRolesDoTheirJob(t *testing.T) {
 	_, err = failed.Via(operator).Wait(t.Context(), runtime.WithTimeout(20*time.Second))
 	require.ErrorContains(t, err, "seven is too many")
 
+	_, err = failed.Via(as(t, owner, roles.Viewer)).Wait(t.Context(), runtime.WithTimeout(20*time.Second))
+	require.ErrorContains(t, err, "seven is too many", "a viewer polls, since waiting would lock the run")
+
 	for _, role := range []string{roles.Viewer, roles.Operator} {
 		h, err := dashboard.New(as(t, owner, role), dashboard.Config{ReadOnly: role == roles.Viewer, Definitions: []runtime.Definition{shop}})
 		require.NoError(t, err)
@@ -237,10 +240,157 @@ func TestGrantRoles(t *testing.T) {
 
 	_, err = engine.GrantRoles(t.Context(), as(t, owner, roles.Operator), engine.Roles{Starter: roles.Operator})
 	require.Equal(t, "42501", pgerr.Code(err))
+	_, err = engine.GrantRoles(t.Context(), owner, engine.Roles{Viewer: strings.Repeat("é", 32)})
+	require.ErrorContains(t, err, "the name has 64 bytes, at most 63 are possible")
+	_, err = owner.Exec(t.Context(), `select flowc.grant_role('viewer', repeat('x', 64))`)
+	require.Equal(t, "42622", pgerr.Code(err), "%v", err)
 	_, err = engine.GrantRoles(t.Context(), owner, engine.Roles{Starter: `pg_x"; drop table pgflow.runs; --`})
 	require.ErrorContains(t, err, `is reserved`) // as are all that begin with pg_
 	_, err = owner.Exec(t.Context(), `select from pgflow.runs`)
 	require.NoError(t, err)
+}
+
+// TestRevokeRoles: a role loses what it was given as one of a kind, and keeps what it
+// has as one of another.
+func TestRevokeRoles(t *testing.T) {
+	t.Parallel()
+	owner := dbtest.Pool(t)
+	roles := grantRoles(t, owner)
+	_, err := engine.GrantRoles(t.Context(), owner, engine.Roles{Starter: roles.Worker})
+	require.NoError(t, err)
+	may := func(role, call string) bool {
+		_, err := as(t, owner, role).Exec(t.Context(), `select `+call)
+		require.Contains(t, []string{"", "42501", "23503"}, pgerr.Code(err), "%v", err) // there is no flow named none
+		return pgerr.Code(err) != "42501"
+	}
+	const claim, start, list = `flowc.claim(gen_random_uuid(), '{}', '{}')`, `flowc.start('none', '{}', '{}')`, `flowc.version()`
+	done, err := engine.RevokeRoles(t.Context(), owner, engine.Roles{Worker: roles.Worker, Operator: roles.Operator})
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		roles.Worker + " has no longer the rights of a worker", roles.Operator + " has no longer the rights of an operator"}, done)
+	require.False(t, may(roles.Worker, claim))
+	require.False(t, may(roles.Worker, `1 from pgflow.workers`))
+	require.True(t, may(roles.Worker, start), "it is a starter still")
+	require.True(t, may(roles.Starter, start), "and so is the other")
+	require.False(t, may(roles.Operator, list))
+	_, err = owner.Exec(t.Context(), `update flowc.installation set functions_checksum = ''`)
+	require.NoError(t, err)
+	require.NoError(t, engine.Migrate(t.Context(), owner))
+	require.False(t, may(roles.Operator, list), "and a migration does not give it back")
+
+	done, err = engine.RevokeRoles(t.Context(), owner, engine.Roles{Operator: roles.Operator, Viewer: "nobody"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"nobody did not have the rights of a viewer", roles.Operator + " did not have the rights of an operator"}, done)
+	_, err = engine.RevokeRoles(t.Context(), as(t, owner, roles.Starter), engine.Roles{Starter: roles.Starter})
+	require.Equal(t, "42501", pgerr.Code(err))
+}
+
+// TestViewersCannotHoldAnything: what a viewer may call neither writes nor locks, and
+// PostgreSQL sees to that.
+func TestViewersCannotHoldAnything(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	require.Empty(t, d.table(`
+		select p.oid::regprocedure from unnest(flowc.role_functions('viewer')) f(name)
+		join pg_proc p on p.proname = split_part(f.name, '.', 2) and p.pronamespace = split_part(f.name, '.', 1)::regnamespace
+		where p.provolatile = 'v'`))
+}
+
+// TestNobodyHoldsUpOthers: a role that may do no more than connect cannot hold what
+// starts, definitions, queues, migrations and claims wait for, nor hear of runs what
+// it takes to read them.
+func TestNobodyHoldsUpOthers(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	require.Empty(t, d.table(`
+		select p.oid::regprocedure from pg_proc p
+		where p.pronamespace in ('pgflow'::regnamespace, 'pgmq'::regnamespace, 'flowc'::regnamespace) and p.prosrc ~ 'advisory'`))
+	_, other := outsider(t, d)
+	keys := []string{
+		`1, hashtext('f')`, `1, hashtext('g')`, `2, 0`, `7205759403`, `hashtext('pgmq.queue_f')`, `hashtext('pgmq.queue_g')`,
+	}
+	conn, err := other.pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer conn.Release()
+	for _, key := range keys {
+		_, err := conn.Exec(t.Context(), `select pg_advisory_lock(`+key+`)`)
+		require.NoError(t, err)
+	}
+	d.exec(`set lock_timeout = '5s'`)
+	d.flow("f").step("a").start(`1`).complete("a", `1`)
+	d.exec(`select flowc.advance_heads('{f}')`)
+	require.Equal(t, "1", d.table(`select count(*) from flowc.heads`))
+	d.exec(`select flowc.upsert_flow('g', '{"steps": []}')`)
+	d.exec(`select flowc.set_schedule('f', '@daily'), flowc.run_schedule('f', gen_random_uuid()), flowc.pause_schedule('f'), flowc.resume_schedule('f')`)
+	d.exec(`select flowc.prune_flows('{f}', interval '1 hour', 10), flowc.delete_flow('f', true)`)
+	require.NoError(t, engine.Migrate(t.Context(), d.pool))
+	_, err = conn.Exec(t.Context(), `select pg_advisory_unlock_all()`)
+	require.NoError(t, err)
+
+	for _, call := range []string{`flowc.version()`, `pgflow.is_valid_slug('x')`, `1 from pgflow.flows`, `1 from flowc.installation`, `1 from pgmq.meta`} {
+		_, err := conn.Exec(t.Context(), `select `+call)
+		require.Equal(t, "42501", pgerr.Code(err), "%s: %v", call, err)
+	}
+	_, err = conn.Exec(t.Context(), `listen flowc_done`)
+	require.NoError(t, err)
+	r := d.flow("h").step("a").start(`1`)
+	d.exec(`select flowc.await_run($1)`, r.id)
+	r.complete("a", `1`)
+	note, err := conn.Conn().WaitForNotification(t.Context())
+	require.NoError(t, err)
+	require.NotContains(t, strings.ReplaceAll(note.Payload, "-", ""), strings.ReplaceAll(r.id, "-", "")[16:])
+}
+
+// TestWorkersKeepToTheirFlows: a worker prunes what it serves, and leaves nothing behind
+// for flows that are not there.
+func TestWorkersKeepToTheirFlows(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	roles := grantRoles(t, d.pool)
+	for _, slug := range []string{"f", "g"} {
+		d.flow(slug).step("a").start(`1`).complete("a", `1`)
+	}
+	d.exec(`update pgflow.runs set completed_at = completed_at - interval '2 hours', started_at = started_at - interval '2 hours'`)
+	pool := as(t, d.pool, roles.Worker)
+	w := &db{t: t, pool: pool, q: pool}
+	id, living := uuid.NewString(), uuid.NewString()
+	w.exec(`select flowc.register_worker($1, 'w', '{f, made_up}'), flowc.register_worker($2, 'v', '{g}')`, id, living)
+	w.exec(`select flowc.sleep($1, '{f, made_up}')`, id)
+	w.exec(`select flowc.advance_heads('{f, made_up}')`)
+	require.Equal(t, lines("heads f", "served f", "served g", "sleepers f"), d.table(`
+		select 'heads', flow_slug from flowc.heads union all select 'served', flow_slug from flowc.served
+		union all select 'sleepers', flow_slug from flowc.sleepers order by 1, 2`))
+
+	w.fails("42501", "permission denied for function prune_flows", `select flowc.prune_flows('{f,g}', interval '1 hour', 10)`)
+	require.Equal(t, "0", w.table(`select flowc.prune_served(gen_random_uuid(), '{f,g}', interval '1 hour', 10)`))
+	require.Equal(t, "1", w.table(`select flowc.prune_served($1, '{f,g}', interval '1 hour', 10)`, id))
+	require.Equal(t, "g", d.table(`select flow_slug from pgflow.runs`))
+	for _, keep := range []string{"0", "-1 day"} {
+		_, err := w.try(`select flowc.prune_served($1, '{f}', $2::text::interval, 10)`, id, keep)
+		require.Equal(t, "22023", pgerr.Code(err), "%v", err)
+	}
+	w.exec(`select flowc.prune_served($1, '{f}', interval '1 microsecond', 10)`, id)
+	d.exec(`select flowc.prune('infinity')`)
+	require.Equal(t, "3", d.table(`select count(*) from pgflow.workers`), "of those that may be alive nothing is forgotten")
+}
+
+// TestNobodyTakesATick: the ids of runs that schedules will start cannot be computed by
+// who may start runs of ids of their own.
+func TestNobodyTakesATick(t *testing.T) {
+	t.Parallel()
+	d, twin := newDB(t), newDB(t)
+	twin.exec(`update flowc.installation set secret = gen_random_uuid()`) // both are copies of one
+	const id = `select flowc.tick_run_id('f', '2030-01-01')`
+	require.Equal(t, d.table(id), d.table(id))
+	require.NotEqual(t, d.table(id), twin.table(id))
+	roles := grantRoles(t, d.pool)
+	for _, role := range []string{roles.Starter, roles.Worker, roles.Viewer, roles.Operator} {
+		pool := as(t, d.pool, role)
+		for _, sql := range []string{id, `select secret from flowc.installation`} {
+			_, err := pool.Exec(t.Context(), sql)
+			require.Equal(t, "42501", pgerr.Code(err), "%v", err)
+		}
+	}
 }
 
 // TestEveryCalledFunctionHasARole: what the packages call must be granted to
@@ -250,7 +400,7 @@ func TestEveryCalledFunctionHasARole(t *testing.T) {
 	d := newDB(t)
 	granted := value[[]string](d, `
 		select array_agg(distinct f) from unnest('{starter, worker, viewer, operator}'::text[]) k(kind) cross join lateral unnest(flowc.role_functions(k.kind)) f`)
-	ofOwner := []string{"flowc.upsert_flow", "flowc.delete_flow", "flowc.delete_orphans", "flowc.grant_role"}
+	ofOwner := []string{"flowc.upsert_flow", "flowc.delete_flow", "flowc.delete_orphans", "flowc.grant_role", "flowc.revoke_role"}
 	call := regexp.MustCompile(`(?:SELECT|FROM|select|from)\s+(?:\*\s+from\s+)?(flowc\.[a-z_]+)\(`)
 	called := map[string]string{}
 	for _, dir := range []string{"..", ".", "../worker", "../dashboard", "../../cmd/flowc"} {

@@ -1,10 +1,13 @@
 package engine_test
 
 import (
+	inner "github.com/flowc-dev/flowc/runtime/internal/listen"
+
 	"context"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
@@ -187,7 +190,8 @@ func TestWaiting(t *testing.T) {
 	fails.exhaust("a")
 	unwatched.complete("a", `1`)
 	d.exec(`select flowc.cancel_run($1)`, cancelled.id)
-	require.Equal(t, []string{"flowc_done " + completes.id, "flowc_done " + fails.id, "flowc_done " + cancelled.id}, got())
+	done := func(r *run) string { return "flowc_done " + inner.DoneKey(uuid.MustParse(r.id)) }
+	require.Equal(t, []string{done(completes), done(fails), done(cancelled)}, got(), "and says nothing by which it could be read")
 	require.Equal(t, "0", d.table(`select count(*) from flowc.waiters`))
 	d.exec(`select flowc.await_run($1)`, completes.id)
 	d.exec(`select flowc.await_run(gen_random_uuid())`)

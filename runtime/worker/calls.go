@@ -53,7 +53,7 @@ type calls interface {
 	advanceHeads(ctx context.Context, flows []string) error
 	// prune deletes up to so many runs that ended longer ago than they are to be
 	// kept, and says how many.
-	prune(ctx context.Context, flows []string, keep time.Duration, most int) (deleted int, err error)
+	prune(ctx context.Context, id uuid.UUID, flows []string, keep time.Duration, most int) (deleted int, err error)
 
 	// What follows is the same for both.
 

@@ -59,7 +59,7 @@ func (d *contractCalls) verify(context.Context) error {
 
 func (d *contractCalls) crons(context.Context, []string) (map[string]string, error) { return nil, nil }
 
-func (d *contractCalls) prune(context.Context, []string, time.Duration, int) (int, error) {
+func (d *contractCalls) prune(context.Context, uuid.UUID, []string, time.Duration, int) (int, error) {
 	return 0, nil
 }
 

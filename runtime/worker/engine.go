@@ -274,9 +274,9 @@ func (d *engineCalls) compare(ctx context.Context, slug string, definition json.
 	return differences, differences != nil, err
 }
 
-func (d *engineCalls) prune(ctx context.Context, flows []string, keep time.Duration, most int) (deleted int, err error) {
+func (d *engineCalls) prune(ctx context.Context, id uuid.UUID, flows []string, keep time.Duration, most int) (deleted int, err error) {
 	err = d.call(ctx, "prune", pruneCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		return pool.QueryRow(ctx, `SELECT flowc.prune_flows($1, $2, $3)`, flows, keep, most).Scan(&deleted)
+		return pool.QueryRow(ctx, `SELECT flowc.prune_served($1::text::uuid, $2, $3, $4)`, id.String(), flows, keep, most).Scan(&deleted)
 	})
 	return deleted, err
 }

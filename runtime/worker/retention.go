@@ -27,7 +27,7 @@ func (s *session) retain(ctx context.Context) {
 	wait, batch := pruneMost, 100
 	for sleep(ctx, wait, nil) {
 		began := time.Now()
-		deleted, err := s.db.prune(ctx, s.slugs, keep, batch)
+		deleted, err := s.db.prune(ctx, s.id, s.slugs, keep, batch)
 		s.stats.pruned.Add(int64(deleted))
 		wait = every
 		switch took := time.Since(began); {

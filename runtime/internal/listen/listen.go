@@ -11,6 +11,8 @@ package listen
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -27,9 +29,16 @@ import (
 const (
 	// Work has the slug of a flow that has work as its payload.
 	Work = "flowc_work"
-	// Done has the id of a run that ended as its payload.
+	// Done has what [DoneKey] makes of the id of a run that ended as its payload.
 	Done = "flowc_done"
 )
+
+// DoneKey returns what stands for a run in notifications, which anybody may receive
+// who may connect: its id would let them read it.
+func DoneKey(run uuid.UUID) string {
+	hash := sha256.Sum256(run[:])
+	return hex.EncodeToString(hash[:])
+}
 
 const (
 	linger      = 10 * time.Second       // how long a listener outlives its last user

@@ -118,13 +118,19 @@ declare
   flows  text[];
   firsts bigint[];
 begin
-  if pg_current_xact_id_if_assigned() is not null or not pg_try_advisory_xact_lock(2, 0) then
-    return; -- one at a time is enough
+  if pg_current_xact_id_if_assigned() is not null then
+    return;
   end if;
+  begin -- one at a time is enough; the lock gives us no number yet, as that of a row would
+    lock table flowc.installation in share update exclusive mode nowait;
+  exception when lock_not_available then
+    return;
+  end;
   ended := pg_snapshot_xmin(pg_current_snapshot());
   select s.last_value + s.is_called::int into unused from flowc.message_ids s; -- before the queues are looked at, which may get this one
   select array_agg(f.slug order by f.slug), array_agg(coalesce(t.message_id, unused) order by f.slug) into flows, firsts
   from unnest(advance_heads.flow_slugs) f(slug)
+  join pgflow.flows w on w.flow_slug = any (array[f.slug])
   left join lateral (
     select o.message_id from pgflow.step_tasks o
     where o.flow_slug = f.slug and o.message_id >= flowc.head(f.slug) and o.in_queue

@@ -227,7 +227,7 @@ end $$;
 create or replace function flowc.pause_flow(flow_slug text, paused boolean, paused_by text default null) returns boolean
 language plpgsql as $$
 begin
-  perform pg_advisory_xact_lock_shared(1, hashtext(pause_flow.flow_slug)); -- a flow that is being deleted is not paused for whoever makes it again
+  perform from flowc.definitions d where d.flow_slug = pause_flow.flow_slug for key share; -- a flow that is being deleted is not paused for whoever makes it again
   if not exists (select from pgflow.flows f where f.flow_slug = pause_flow.flow_slug) then
     return null;
   end if;
@@ -273,6 +273,15 @@ begin
     where r.run_id = any (locked) and r.status <> 'started' and coalesce(r.completed_at, r.failed_at) < delete_ended.before));
 end $$;
 
+-- Deletes the rows of workers that have been silent since a time, but of none that may
+-- be alive.
+create or replace function flowc.forget_workers(before timestamptz) returns void
+language plpgsql as $$
+begin
+  delete from pgflow.workers w where w.last_heartbeat_at < least(forget_workers.before, clock_timestamp() - interval '1 minute');
+  delete from flowc.served s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
+end $$;
+
 -- Deletes runs that ended before a time, at most so many; says how many, or with
 -- dry_run how many of them there would be.
 create or replace function flowc.prune(before timestamptz, flow_slugs text[] default null, at_most int default 1000, dry_run boolean default false) returns int
@@ -284,8 +293,7 @@ begin
   if prune.dry_run then
     return cardinality(old);
   end if;
-  delete from pgflow.workers w where w.last_heartbeat_at < prune.before;
-  delete from flowc.served s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
+  perform flowc.forget_workers(prune.before);
   loop
     deleted := flowc.delete_ended(old, prune.before, true);
     exit when deleted > 0 or old = '{}';
@@ -305,12 +313,22 @@ declare
   before timestamptz := clock_timestamp() - prune_flows.keep;
   mine   text[];
 begin
-  mine := array(select u.slug from unnest(prune_flows.flow_slugs) u(slug) where pg_try_advisory_xact_lock_shared(1, hashtext(u.slug)));
+  mine := array(select u.slug from unnest(prune_flows.flow_slugs) u(slug) where flowc.try_share_definition(u.slug));
   mine := array(select f.flow_slug from pgflow.flows f where f.flow_slug = any (mine) order by f.flow_slug for no key update skip locked);
   if mine = '{}' then
     return 0;
   end if;
-  delete from pgflow.workers w where w.last_heartbeat_at < before;
-  delete from flowc.served s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
+  perform flowc.forget_workers(before);
   return flowc.delete_ended(flowc.ended_before(before, mine, prune_flows.at_most), before, false);
+end $$;
+
+-- prune_flows for a worker, of those of the flows that it serves.
+create or replace function flowc.prune_served(worker_id uuid, flow_slugs text[], keep interval, at_most int) returns int
+language plpgsql as $$
+begin
+  if prune_served.keep <= interval '0' then
+    raise invalid_parameter_value using message = format('runs cannot be kept for %s', prune_served.keep);
+  end if;
+  return flowc.prune_flows(array(
+    select s.flow_slug from flowc.served s where s.worker_id = prune_served.worker_id and s.flow_slug = any (prune_served.flow_slugs)), prune_served.keep, prune_served.at_most);
 end $$;

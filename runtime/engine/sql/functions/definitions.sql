@@ -1,11 +1,19 @@
 -- Defining flows, and comparing definitions.
 
--- Starting a run takes this lock shared, changing or deleting a definition takes
--- it exclusively: it stands for the foreign key that runs do not have.
+-- Takes the lock of a definition, see flowc.definitions.
 create or replace function flowc.lock_definition(flow_slug text) returns void
 language plpgsql as $$
 begin
-  perform pg_advisory_xact_lock(1, hashtext(flow_slug));
+  insert into flowc.definitions (flow_slug) values (lock_definition.flow_slug) on conflict do nothing;
+  perform from flowc.definitions d where d.flow_slug = lock_definition.flow_slug for update;
+end $$;
+
+-- Shares the lock of a definition, unless somebody has it, and says whether it did.
+create or replace function flowc.try_share_definition(flow_slug text) returns boolean
+language plpgsql as $$
+begin
+  perform from flowc.definitions d where d.flow_slug = try_share_definition.flow_slug for key share skip locked;
+  return found;
 end $$;
 
 create or replace function pgflow.create_flow(flow_slug text, max_attempts int default null, base_delay int default null, timeout int default null)

@@ -94,15 +94,17 @@ begin
   if length("create".queue_name) > 47 then
     raise exception 'queue name is too long, maximum length is 47 characters';
   end if;
-  perform pg_advisory_xact_lock(hashtext('pgmq.queue_' || lower("create".queue_name)));
-  if exists (select from pgmq.meta m where m.queue_name = "create".queue_name) then
-    return;
-  end if;
-  if exists (select from pgmq.meta m where lower(m.queue_name) = lower("create".queue_name)) then
-    raise exception 'a queue whose name differs from "%" only by case exists already', "create".queue_name
-      using hint = 'Choose another name: the names of queues are compared without case.';
-  end if;
-  insert into pgmq.meta (queue_name) values ("create".queue_name);
+  loop -- the row waits for whoever makes or drops the queue just now
+    insert into pgmq.meta (queue_name) values ("create".queue_name) on conflict do nothing;
+    exit when found;
+    if exists (select from pgmq.meta m where m.queue_name = "create".queue_name) then
+      return;
+    end if;
+    if exists (select from pgmq.meta m where lower(m.queue_name) = lower("create".queue_name)) then
+      raise exception 'a queue whose name differs from "%" only by case exists already', "create".queue_name
+        using hint = 'Choose another name: the names of queues are compared without case.';
+    end if;
+  end loop;
   execute format(
     'create view pgmq.%I as select msg_id, read_ct, enqueued_at, vt, message, headers from flowc.queue where queue_name = %L',
     pgmq.format_table_name("create".queue_name, 'q'), "create".queue_name);
@@ -114,7 +116,6 @@ end $$;
 create or replace function pgmq.drop_queue(queue_name text) returns boolean
 language plpgsql as $$
 begin
-  perform pg_advisory_xact_lock(hashtext('pgmq.queue_' || lower(drop_queue.queue_name)));
   delete from pgmq.meta m where m.queue_name = drop_queue.queue_name;
   if not found then
     raise notice 'pgmq queue `%` does not exist', drop_queue.queue_name;

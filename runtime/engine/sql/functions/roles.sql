@@ -6,12 +6,12 @@
 create or replace function flowc.role_functions(kind text) returns text[]
 language plpgsql immutable as $$
 declare
-  -- One run, known by its id.
-  one_run text[] := '{flowc.get_run, flowc.result, flowc.explain_run, flowc.await_run, flowc.flow_exists, pgflow.get_run_with_states}';
-  starting text[] := '{flowc.start, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.reschedule_run}';
+  -- One run, known by its id. Only await_run locks it.
+  one_run text[] := '{flowc.get_run, flowc.result, flowc.explain_run, flowc.flow_exists, pgflow.get_run_with_states}';
+  starting text[] := '{flowc.await_run, flowc.start, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.reschedule_run}';
   working text[] := '{
     flowc.register_worker, flowc.stop_worker, flowc.heartbeat, flowc.claim, flowc.finish, flowc.release, flowc.release_unknown,
-    flowc.read_values, flowc.recover, flowc.advance_heads, flowc.sleep, flowc.awake, flowc.start_due, flowc.crons, flowc.prune_flows, flowc.compare_flow, flowc.flow_exists,
+    flowc.read_values, flowc.recover, flowc.advance_heads, flowc.sleep, flowc.awake, flowc.start_due, flowc.crons, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
     pgflow.start_tasks, pgflow.complete_task, pgflow.fail_task, pgflow.set_vt_batch, pgflow.mark_worker_stopped, pgflow.track_worker_function,
     pgmq.read, pgmq.read_with_poll, pgmq.set_vt}';
   viewing text[] := '{
@@ -19,7 +19,7 @@ declare
     flowc.get_definition, flowc.compare_flow, flowc.neighbours, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
     flowc.run_progress, flowc.tasks_in_hand, flowc.throughput}';
   steering text[] := '{
-    flowc.start, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run, flowc.prune,
+    flowc.await_run, flowc.start, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run, flowc.prune,
     flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
 begin
   return '{flowc.version}'::text[] || case kind
@@ -37,6 +37,9 @@ language plpgsql as $$
 declare
   made boolean := not exists (select from pg_roles r where r.rolname = grant_role.role_name);
 begin
+  if octet_length(grant_role.role_name) > 63 then -- it would be cut off, and be another
+    raise name_too_long using message = format('the name of a role has at most 63 bytes: %s', grant_role.role_name);
+  end if;
   if made then
     execute format('create role %I nologin', grant_role.role_name);
   end if;
@@ -45,7 +48,36 @@ begin
   return made;
 end $$;
 
--- Gives all roles what role_functions says.
+-- Takes from a role what it has as one of a kind; the role stays. False if it was none.
+create or replace function flowc.revoke_role(kind text, role_name text) returns boolean
+language plpgsql as $$
+begin
+  delete from flowc.members m where m.role_name = revoke_role.role_name and m.kind = revoke_role.kind;
+  if not found then
+    return false;
+  end if;
+  if not exists (select from flowc.members m where m.role_name = revoke_role.role_name)
+    and exists (select from pg_roles r where r.rolname = revoke_role.role_name) then
+    execute format('revoke all on schema flowc, pgflow, pgmq from %I', revoke_role.role_name);
+  end if;
+  perform flowc.revoke_rights(revoke_role.role_name);
+  perform flowc.grant_rights();
+  return true;
+end $$;
+
+-- Takes all rights on functions and tables from a role that is not the owner.
+create or replace function flowc.revoke_rights(role_name text) returns void
+language plpgsql as $$
+begin
+  if exists (
+    select from pg_roles r join pg_namespace n on n.nspname = 'flowc'
+    where r.rolname = revoke_rights.role_name and r.oid <> n.nspowner) then
+    execute format('revoke all on all functions in schema flowc, pgflow, pgmq from %I', revoke_rights.role_name);
+    execute format('revoke all on pgflow.workers from %I', revoke_rights.role_name);
+  end if;
+end $$;
+
+-- Gives all roles what role_functions says, and takes what it does not say any more.
 create or replace function flowc.grant_rights() returns void
 language plpgsql as $$
 declare
@@ -56,6 +88,7 @@ begin
   for member in
     select m.role_name, array_agg(m.kind) as kinds, bool_or(m.kind = 'worker') as works from flowc.members m group by m.role_name order by m.role_name
   loop
+    perform flowc.revoke_rights(member.role_name);
     execute format('grant usage on schema flowc, pgflow, pgmq to %I', member.role_name);
     for f in
       select distinct p.oid::regprocedure

@@ -53,9 +53,9 @@ end $$;
 -- A run's id says of which tick it is, so that no tick is started twice, whatever
 -- the clock does. It sorts by time as other ids do.
 create or replace function flowc.tick_run_id(flow_slug text, tick timestamptz) returns uuid
-language plpgsql immutable as $$
+language plpgsql stable as $$
 declare
-  hash bytea := substring(sha256(convert_to(tick_run_id.flow_slug || '/' || extract(epoch from tick_run_id.tick), 'UTF8')) for 16);
+  hash bytea := substring(sha256(convert_to((select i.secret from flowc.installation i) || '/' || tick_run_id.flow_slug || '/' || extract(epoch from tick_run_id.tick), 'UTF8')) for 16);
 begin
   hash := overlay(hash placing substring(int8send((extract(epoch from tick_run_id.tick) * 1000)::bigint) from 3) from 1 for 6);
   hash := set_byte(hash, 6, 112 | (get_byte(hash, 6) & 15));
@@ -78,7 +78,7 @@ begin
     where d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()
     order by d.next_at
   loop
-    continue when not pg_try_advisory_xact_lock_shared(1, hashtext(slug));
+    continue when not flowc.try_share_definition(slug);
     select d.* into s from flowc.schedules d where d.flow_slug = slug for update skip locked;
     continue when not found or s.paused_at is not null;
     if s.computed_at > clock_timestamp() then
@@ -132,7 +132,7 @@ declare
   tick    timestamptz := clock_timestamp();
   existed boolean;
 begin
-  perform pg_advisory_xact_lock_shared(1, hashtext(run_schedule.flow_slug));
+  perform from flowc.definitions d where d.flow_slug = run_schedule.flow_slug for key share;
   if not exists (select from flowc.schedules s where s.flow_slug = run_schedule.flow_slug) then
     return null;
   end if;
@@ -150,7 +150,7 @@ language plpgsql as $$
 declare
   paused timestamptz;
 begin
-  perform pg_advisory_xact_lock_shared(1, hashtext(pause_schedule.flow_slug));
+  perform from flowc.definitions d where d.flow_slug = pause_schedule.flow_slug for key share;
   select s.paused_at into paused from flowc.schedules s where s.flow_slug = pause_schedule.flow_slug for update;
   if not found then
     return null;
@@ -169,7 +169,7 @@ language plpgsql as $$
 declare
   paused timestamptz;
 begin
-  perform pg_advisory_xact_lock_shared(1, hashtext(resume_schedule.flow_slug));
+  perform from flowc.definitions d where d.flow_slug = resume_schedule.flow_slug for key share;
   select s.paused_at into paused from flowc.schedules s where s.flow_slug = resume_schedule.flow_slug for update;
   if not found then
     return null;

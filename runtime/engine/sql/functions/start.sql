@@ -36,7 +36,7 @@ begin
   if start.quiet then
     perform set_config('flowc.quiet', 'on', true);
   end if;
-  perform pg_advisory_xact_lock_shared(1, hashtext(start.flow_slug));
+  perform from flowc.definitions d where d.flow_slug = start.flow_slug for key share;
   select count(*), coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0), false),
          coalesce(not bool_or(s.deps_count = 0 and (s.required_input_pattern is not null or s.forbidden_input_pattern is not null)), false)
   into step_count, root_maps, plain

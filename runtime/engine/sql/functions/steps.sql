@@ -142,7 +142,8 @@ begin
     delete from flowc.waiters w using unnest(announce_end.run_ids) u(run_id) where w.run_id = any (array[u.run_id]) returning w.run_id)
   select array_agg(w.run_id) into waited_for from woken w;
   if waited_for is not null then
-    perform pg_notify('flowc_done', w.run_id::text) from unnest(waited_for) w(run_id);
+    -- Anybody may listen, and who knows the id of a run may read it.
+    perform pg_notify('flowc_done', encode(sha256(uuid_send(w.run_id)), 'hex')) from unnest(waited_for) w(run_id);
   end if;
 end $$;
 

@@ -60,7 +60,8 @@ begin
   return query
     with idle as (
       select w.function_name from pgflow.worker_functions w
-      where w.enabled and (local or (
+      where w.enabled and w.function_name ~ '^[A-Za-z0-9_-]+$' -- not a path to something else
+        and (local or (
         (w.last_invoked_at is null or w.last_invoked_at < now() - w.debounce)
         and not exists (
           select from pgflow.workers k

@@ -9,7 +9,7 @@ begin
   set queue_name = '*', function_name = excluded.function_name, stopped_at = null, last_heartbeat_at = clock_timestamp();
   delete from flowc.served s where s.worker_id = register_worker.worker_id and s.flow_slug <> all (register_worker.flow_slugs);
   insert into flowc.served (worker_id, flow_slug)
-  select register_worker.worker_id, f.slug from unnest(register_worker.flow_slugs) f(slug)
+  select register_worker.worker_id, f.flow_slug from pgflow.flows f where f.flow_slug = any (register_worker.flow_slugs)
   on conflict do nothing;
 end $$;
 
@@ -109,7 +109,7 @@ declare
   next_tick timestamptz;
 begin
   insert into flowc.sleepers (flow_slug, worker_id)
-  select f.slug, sleep.worker_id from unnest(sleep.flow_slugs) f(slug) order by f.slug
+  select f.flow_slug, sleep.worker_id from pgflow.flows f where f.flow_slug = any (sleep.flow_slugs) order by f.flow_slug
   on conflict do nothing;
   -- A look at the oldest is enough: the worker polls besides.
   select min(t.visible_at) into next_task

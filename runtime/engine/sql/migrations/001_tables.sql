@@ -42,7 +42,8 @@ create table flowc.installation (
   single             boolean     not null default true primary key check (single),
   version            int         not null,
   functions_checksum text        not null,
-  installed_at       timestamptz not null default now()
+  installed_at       timestamptz not null default now(),
+  secret             uuid        not null default gen_random_uuid() -- for ids that nobody else may compute
 );
 create table flowc.migrations (
   version    int         not null primary key,
@@ -67,6 +68,11 @@ as $$
 $$;
 
 -- Definitions ---------------------------------------------------------------
+
+-- A row for each slug that was ever defined. Its lock stands for the foreign key that
+-- runs do not have: starting a run shares it, changing or deleting the definition takes
+-- it alone. No advisory lock: anybody who may connect could hold that.
+create table flowc.definitions (flow_slug text not null primary key);
 
 create table pgflow.flows (
   flow_slug        text        not null primary key,
