@@ -76,3 +76,24 @@ func TestMapOverNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"each": []}`, string(got))
 }
+
+type invoice struct{}
+
+// TestWrongInputIsNamed checks how what cannot be read is called.
+func TestWrongInputIsNamed(t *testing.T) {
+	t.Parallel()
+	said := func(h runtime.Handler) string {
+		_, err := h.Work(t.Context(), runtime.Values{Input: json.RawMessage(`"x"`)})
+		require.Error(t, err)
+		return err.Error()
+	}
+	require.Contains(t, said(handler[invoice]()), "the run's input is not a runtime_test.invoice: ")
+	require.Contains(t, said(handler[int]()), "the run's input is not an int: ")
+	require.Contains(t, said(handler[[]int]()), "the run's input is not a []int: ")
+	require.Contains(t, said(handler[uint]()), "the run's input is not a uint: ")
+	require.Contains(t, said(handler[map[string]invoice]()), "the run's input is not a map[string]runtime_test.invoice: ")
+}
+
+func handler[In any]() runtime.Handler {
+	return runtime.Handle("step", runtime.Input[In](), runtime.NoOutput(func(context.Context, In) error { return nil }))
+}

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -34,7 +35,7 @@ func (f *Flow[In, Out]) As(slug string) *Flow[In, Out] {
 
 // Start starts a run, see [StartFlow].
 func (f *Flow[In, Out]) Start(ctx context.Context, db DB, in In, opts ...StartOption) (*Run[Out], error) {
-	return start(ctx, db, f.definition.Slug, in, f.output, opts)
+	return start(ctx, db, f.definition.Slug, typed(in), f.output, opts)
 }
 
 // StartIn starts a run after a delay, see [WithDelay].
@@ -51,7 +52,7 @@ func (f *Flow[In, Out]) StartAt(ctx context.Context, db DB, in In, at time.Time,
 // for [DefaultSyncTimeout] unless [WithTimeout] is given. Its errors are those
 // of [StartFlow] and [Run.Wait].
 func (f *Flow[In, Out]) StartSync(ctx context.Context, db DB, in In, opts ...StartOption) (Out, error) {
-	run, wait, err := startToWait(ctx, db, f.definition.Slug, in, f.output, opts)
+	run, wait, err := startToWait(ctx, db, f.definition.Slug, typed(in), f.output, opts)
 	if err != nil {
 		return *new(Out), err
 	}
@@ -60,7 +61,20 @@ func (f *Flow[In, Out]) StartSync(ctx context.Context, db DB, in In, opts ...Sta
 
 // StartMany starts a run for each input, see [StartMany].
 func (f *Flow[In, Out]) StartMany(ctx context.Context, db DB, ins []In, opts ...StartOption) ([]*Run[Out], error) {
-	return startMany(ctx, db, f.definition.Slug, ins, f.output, opts)
+	inputs := make([]any, len(ins))
+	for i, in := range ins {
+		inputs[i] = typed(in)
+	}
+	return startMany(ctx, db, f.definition.Slug, inputs, f.output, opts)
+}
+
+// typed is an input of a flow that has a type for it: nil is nil then, and not
+// the absence of an input.
+func typed[In any](in In) any {
+	if any(in) == nil {
+		return json.RawMessage("null")
+	}
+	return in
 }
 
 const findRunSQL = `SELECT flow_slug, CASE status WHEN 'scheduled' THEN scheduled_at END FROM flowc.get_run($1::text::uuid)`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // Values is what the database knows of a run that a step can take: each part is
@@ -120,7 +121,15 @@ func decode[T any](raw json.RawMessage, what string) (T, error) {
 		return v, nil
 	}
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return *new(T), fmt.Errorf("%s is not a %T: %w", what, v, err)
+		return *new(T), fmt.Errorf("%s is not %s: %w", what, withArticle(fmt.Sprintf("%T", v)), err)
 	}
 	return v, nil
+}
+
+// withArticle is the name of a type as one says it: an invoices.Batch, a uint.
+func withArticle(name string) string {
+	if strings.ContainsAny(name[:1], "aeio") || strings.HasPrefix(name, "up") || strings.HasPrefix(name, "un") && !strings.HasPrefix(name, "uni") {
+		return "an " + name
+	}
+	return "a " + name
 }

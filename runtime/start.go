@@ -139,7 +139,7 @@ func startInPool[Out any](ctx context.Context, pool *pgxpool.Pool, slug string, 
 	return &Run[Out]{db: pool, id: id, flow: slug, output: output, existed: existed && o.chosen()}, nil
 }
 
-func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In, output Source[Out], opts []StartOption) (_ []*Run[Out], err error) {
+func startMany[Out any](ctx context.Context, db DB, slug string, inputs []any, output Source[Out], opts []StartOption) (_ []*Run[Out], err error) {
 	o, err := startOptionsOf(opts)
 	switch {
 	case err != nil:
@@ -155,10 +155,6 @@ func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In
 	if err != nil {
 		return nil, err
 	}
-	values := make([]any, len(inputs))
-	for i, in := range inputs {
-		values[i] = in
-	}
 	if tracer.Load() != nil {
 		traced, carried, end := traceStart(ctx, slug, uuid.UUIDs(ids).Strings())
 		defer func() { end(err) }()
@@ -167,7 +163,7 @@ func startMany[In, Out any](ctx context.Context, db DB, slug string, inputs []In
 	} else {
 		o.carry(nil)
 	}
-	return startAll(ctx, db, slug, values, ids, output, o)
+	return startAll(ctx, db, slug, inputs, ids, output, o)
 }
 
 // startSQL starts runs. It tells of the first, which says that it was done, and of

@@ -38,6 +38,32 @@ func TestStart(t *testing.T) {
 	require.Nil(t, info.States)
 }
 
+// TestStartWithNil checks that nil is nil where a flow has a type for its input, and
+// no input where it has none.
+func TestStartWithNil(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	input := func(id string, err error) string {
+		require.NoError(t, err)
+		info, err := runtime.GetRun(ctx, pool, id)
+		require.NoError(t, err)
+		return string(info.Input)
+	}
+	id := func(run interface{ ID() string }, err error) (string, error) {
+		require.NoError(t, err)
+		return run.ID(), nil
+	}
+	anything := runtime.NewFlow[any](typed.Definition(), runtime.Nothing)
+	require.Equal(t, "null", input(id(anything.Start(ctx, pool, nil))))
+	runs, err := anything.StartMany(ctx, pool, []any{nil, 1})
+	require.NoError(t, err)
+	require.Equal(t, "null", input(runs[0].ID(), nil))
+	require.Equal(t, "1", input(runs[1].ID(), nil))
+	none := runtime.NewFlow[runtime.None](typed.Definition(), runtime.Nothing)
+	require.Equal(t, "{}", input(id(none.Start(ctx, pool, runtime.None{}))))
+	require.Equal(t, "{}", input(id(runtime.StartFlow(ctx, pool, "greeting", nil))))
+}
+
 func TestGetRunWithStates(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)

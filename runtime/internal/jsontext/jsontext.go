@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"unicode/utf8"
 )
 
@@ -53,7 +54,7 @@ func Encode(v any) (json.RawMessage, error) {
 	// encoding/json writes a byte that is not UTF-8 as this escape, and the
 	// character U+FFFD itself without one. Only JSON that was written elsewhere
 	// may use the escape for the character.
-	if !isRaw(v) && escape(raw, `\ufffd`) {
+	if n := escapes(raw, replacement); n > 0 && n != written(reflect.ValueOf(v)) {
 		return nil, ErrInvalidUTF8
 	}
 	return raw, nil
@@ -66,7 +67,7 @@ func Check(raw []byte) error {
 		return ErrTooLong
 	case !utf8.Valid(raw):
 		return ErrInvalidUTF8
-	case escape(raw, `\u0000`):
+	case escapes(raw, `\u0000`) > 0:
 		return ErrNUL
 	case growth(raw) > MaxGrowth:
 		return ErrLongNumbers
@@ -137,13 +138,13 @@ func longer(raw []byte, exponent int) int {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// escape reports whether raw has the given escape sequence; the same letters
-// after an escaped backslash are not one.
-func escape(raw []byte, seq string) bool {
+// escapes counts an escape sequence in raw; the same letters after an escaped
+// backslash are not one.
+func escapes(raw []byte, seq string) (n int) {
 	for from := 0; ; {
 		i := bytes.Index(raw[from:], []byte(seq))
 		if i < 0 {
-			return false
+			return n
 		}
 		at := from + i
 		slashes := 0
@@ -151,16 +152,45 @@ func escape(raw []byte, seq string) bool {
 			slashes++
 		}
 		if slashes%2 == 0 {
-			return true
+			n++
 		}
 		from = at + 1
 	}
 }
 
-func isRaw(v any) bool {
-	switch v.(type) {
-	case json.RawMessage, *json.RawMessage:
-		return true
+const replacement = `\ufffd`
+
+// written counts the escapes of U+FFFD in what is JSON already, anywhere in a value.
+func written(v reflect.Value) (n int) {
+	switch v.Kind() {
+	case reflect.Interface, reflect.Pointer:
+		if !v.IsNil() {
+			n = written(v.Elem())
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			if v.Type().Implements(marshaler) || reflect.PointerTo(v.Type()).Implements(marshaler) {
+				n = escapes(v.Bytes(), replacement)
+			}
+			return n
+		}
+		fallthrough
+	case reflect.Array:
+		for i := range v.Len() {
+			n += written(v.Index(i))
+		}
+	case reflect.Map:
+		for entry := v.MapRange(); entry.Next(); {
+			n += written(entry.Value())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); (f.IsExported() || f.Anonymous) && f.Tag.Get("json") != "-" {
+				n += written(v.Field(i))
+			}
+		}
 	}
-	return false
+	return n
 }
+
+var marshaler = reflect.TypeFor[json.Marshaler]()

@@ -13,6 +13,16 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
 
+// rawIn has JSON in its fields.
+type rawIn struct {
+	R  json.RawMessage
+	S  string
+	P  *json.RawMessage `json:",omitempty"`
+	No json.RawMessage  `json:"-"`
+}
+
+func pointer[T any](v T) *T { return &v }
+
 func TestEncode(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -33,6 +43,12 @@ func TestEncode(t *testing.T) {
 		"the replacement character":   {in: "a\uFFFDb", want: "\"a\uFFFDb\""},
 		"the same, escaped in raw":    {in: json.RawMessage(`"\ufffd"`), want: `"\ufffd"`},
 		"the letters of its escape":   {in: `\ufffd`, want: `"\\ufffd"`},
+		"escaped in a raw field":      {in: rawIn{R: json.RawMessage(`"\ufffd"`)}, want: `{"R":"\ufffd","S":""}`},
+		"raw and invalid":             {in: rawIn{R: json.RawMessage(`"\ufffd"`), S: "\xff"}, err: jsontext.ErrInvalidUTF8},
+		"invalid beside raw":          {in: rawIn{R: json.RawMessage(`"x"`), S: "\xff"}, err: jsontext.ErrInvalidUTF8},
+		"raw in a map of a list":      {in: []any{map[string]any{"x": json.RawMessage(`["\ufffd","\ufffd"]`)}}, want: `[{"x":["\ufffd","\ufffd"]}]`},
+		"raw behind a pointer":        {in: &rawIn{P: pointer(json.RawMessage(`"\ufffd"`))}, want: `{"R":null,"S":"","P":"\ufffd"}`},
+		"raw that is left out":        {in: rawIn{S: "\xff", No: json.RawMessage(`"\ufffd"`)}, err: jsontext.ErrInvalidUTF8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
