@@ -79,7 +79,7 @@ func (scales) Stamp(_ context.Context, in embeds.Dated) (string, error) {
 func TestRunGenerated(t *testing.T) {
 	t.Parallel()
 	pool := database(t)
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
 
 	// A delay of a minute is too long for a test; it changes in place.

@@ -19,7 +19,7 @@ import (
 // has the flow greeting.
 func openUpstream(t *testing.T) (ctx context.Context, pool, direct *pgxpool.Pool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 	t.Cleanup(cancel)
 	pool, direct = dbtest.Upstream(t)
 	result, err := typed.Upsert(ctx, pool)

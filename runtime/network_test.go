@@ -117,20 +117,20 @@ func TestWaitNeverOutlastsItsTime(t *testing.T) {
 		require.ErrorAs(t, err, &early, name)
 		require.Equal(t, run.ID(), early.RunID, name)
 		require.GreaterOrEqual(t, took, limit, name)
-		require.Less(t, took, 2*limit, name)
+		require.Less(t, took, patience, name)
 	}
 	// Looking once more when the time is up takes a second at most, and saying how
 	// far the run is another.
 	network.Freeze()
 	took := timed(func() { err = second(run.Wait(ctx, asleep, runtime.WithTimeout(limit))) })
 	require.ErrorIs(t, err, runtime.ErrTimeout)
-	require.Less(t, took, limit+3*time.Second)
+	require.Less(t, took, patience)
 	ended, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	network.Freeze()
 	took = timed(func() { err = second(run.Wait(ended, asleep)) })
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Less(t, took, limit+time.Second)
+	require.Less(t, took, patience)
 	stop()
 	require.ErrorIs(t, receive(t, sleeper).err, context.Canceled)
 }

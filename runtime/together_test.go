@@ -97,7 +97,7 @@ func TestStartsTogetherWithdrawn(t *testing.T) {
 		err := pool.QueryRow(ctx, `
 			SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
 		return err == nil && waiting == 2
-	}, 10*time.Second, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 
 	soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()

@@ -23,7 +23,7 @@ import (
 // TestWeb uploads a photo as a browser does, follows its run, and looks at the
 // thumbnails.
 func TestWeb(t *testing.T) {
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() { ended <- run(ctx, "127.0.0.1:0", func(url string) { ready <- url }) }()

@@ -74,7 +74,7 @@ func newStorm(t *testing.T, level string) *storm {
 }
 
 func (s *storm) rage(rounds int) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 8*time.Minute)
 	defer cancel()
 	before := value[int64](s.d, `select deadlocks from pg_stat_database where datname = current_database()`)
 	s.open.Add(2)

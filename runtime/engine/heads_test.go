@@ -26,7 +26,7 @@ func (d *db) advanceHeadTo(flow string, message int64) {
 	require.Eventually(d.t, func() bool {
 		d.advanceHeads()
 		return d.head(flow) >= message
-	}, 30*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 // TestHeadsWaitForOpenTransactions: a run whose messages have lower numbers than

@@ -33,7 +33,7 @@ func (d *db) meanwhile(sql string, args ...any) <-chan string {
 	}()
 	require.Eventually(d.t, func() bool {
 		return value[int](d, `select count(*)::int from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) > waiting
-	}, 20*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	return result
 }
 

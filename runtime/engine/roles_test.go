@@ -93,7 +93,7 @@ func TestRolesDoTheirJob(t *testing.T) {
 	starter := as(t, owner, roles.Starter)
 	run, err := runtime.StartFlow(t.Context(), starter, "shop", 300)
 	require.NoError(t, err)
-	output, err := run.Wait(t.Context(), runtime.WithTimeout(20*time.Second))
+	output, err := run.Wait(t.Context(), runtime.WithTimeout(time.Minute))
 	require.NoError(t, err)
 	require.JSONEq(t, `{"ship": 300}`, string(output))
 	info, err := runtime.GetRunWithStates(t.Context(), starter, run.ID())
@@ -101,13 +101,13 @@ func TestRolesDoTheirJob(t *testing.T) {
 	require.Len(t, info.States, 3)
 	failed, err := runtime.StartFlow(t.Context(), starter, "shop", 7, runtime.WithDelay(time.Millisecond))
 	require.NoError(t, err)
-	_, err = failed.Wait(t.Context(), runtime.WithTimeout(20*time.Second))
+	_, err = failed.Wait(t.Context(), runtime.WithTimeout(time.Minute))
 	require.ErrorContains(t, err, "seven is too many")
 
 	// What an operator retries, the worker does again.
 	operator := as(t, owner, roles.Operator)
 	require.NoError(t, runtime.RetryRun(t.Context(), operator, failed.ID()))
-	_, err = failed.Via(operator).Wait(t.Context(), runtime.WithTimeout(20*time.Second))
+	_, err = failed.Via(operator).Wait(t.Context(), runtime.WithTimeout(time.Minute))
 	require.ErrorContains(t, err, "seven is too many")
 
 	_, err = failed.Via(as(t, owner, roles.Viewer)).Wait(t.Context(), runtime.WithTimeout(20*time.Second))

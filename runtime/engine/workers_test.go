@@ -109,7 +109,7 @@ func listen(t *testing.T, d *db) func() []string {
 	require.NoError(t, err)
 	return func() []string {
 		d.exec(`select pg_notify('marker', '')`)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var got []string
 		for {

@@ -160,7 +160,7 @@ func TestRandomFlows(t *testing.T) {
 		services = append(services, f.service())
 	}
 	inline, pool := flowtest.Inline(services...), flowtest.Database(t, services...)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	type pair struct{ inline, real *runtime.Run[json.RawMessage] }
 	var runs []pair

@@ -53,7 +53,7 @@ func (p *process) span(t *testing.T, name string) (span tracetest.SpanStub) {
 			}
 		}
 		return false
-	}, 30*time.Second, 5*time.Millisecond, name)
+	}, time.Minute, 5*time.Millisecond, name)
 	return span
 }
 
@@ -178,7 +178,7 @@ func TestTrace(t *testing.T) {
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		got = counts(t, reader)
 		require.Subset(c, got, want)
-	}, 30*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	require.NotZero(t, got["flowc.database.duration claim false"])
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/sqldb"
 )
 
-const patience = 40 * time.Second
+const patience = 5 * time.Minute
 
 var mail = runtime.NewFlow[letter](runtime.Definition{
 	Slug:        "mail",

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -31,11 +32,13 @@ func TestBackoff(t *testing.T) {
 // that all come at once.
 func TestBackoffEndsWithTheOutage(t *testing.T) {
 	t.Parallel()
-	back := make(chan struct{})
-	close(back)
-	b := backoff{next: time.Hour}
-	began := time.Now()
-	require.True(t, b.wait(context.Background(), &database{back: back}))
-	require.GreaterOrEqual(t, time.Since(began), minBackoff)
-	require.Less(t, time.Since(began), maxBackoff)
+	synctest.Test(t, func(t *testing.T) {
+		back := make(chan struct{})
+		close(back)
+		b := backoff{next: time.Hour}
+		began := time.Now()
+		require.True(t, b.wait(t.Context(), &database{back: back}))
+		require.GreaterOrEqual(t, time.Since(began), minBackoff)
+		require.Less(t, time.Since(began), maxBackoff)
+	})
 }

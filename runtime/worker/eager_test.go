@@ -11,6 +11,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/internal/eager"
 	"github.com/flowc-dev/flowc/runtime/internal/faultnet"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -22,20 +23,20 @@ func asleep(t *testing.T, pool *pgxpool.Pool) {
 	time.Sleep(100 * time.Millisecond) // it looks once more, and asks what is due
 }
 
-// notified is how often a worker that rests was notified, while runs were started and
-// waited for, one after the other.
-func notified(t *testing.T, pool *pgxpool.Pool, seen *records, runs int, start func(n int) (*runtime.Run[int], error)) int {
+// notified is how often a worker was notified, while runs were started and waited for,
+// one after the other, each when the worker rested again.
+func notified(t *testing.T, pool *pgxpool.Pool, seen *records, runs int, rests func() bool, start func(n int) (*runtime.Run[int], error)) int {
 	t.Helper()
 	ctx := testContext(t)
 	asleep(t, pool)
 	before := seen.wokenBy(worker.ByNotification)
 	for i := range runs {
+		eventually(t, rests, "it rests again")
 		r, err := start(i)
 		require.NoError(t, err)
 		got, err := r.Via(pool).Wait(ctx)
 		require.NoError(t, err)
 		require.Equal(t, i, got)
-		time.Sleep(30 * time.Millisecond) // until it rests again
 	}
 	return seen.wokenBy(worker.ByNotification) - before
 }
@@ -50,14 +51,15 @@ func TestEagerStart(t *testing.T) {
 	seen := newRecords()
 	w := run(t, pool, worker.Config{Metrics: seen}, service)
 	const runs = 20
+	rests := func() bool { return eager.Resting(pool, "work") != nil }
 
 	// Now and then a start may come before the worker rests again.
-	require.Less(t, notified(t, pool, seen, runs, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, pool, n) }), runs/2)
+	require.Less(t, notified(t, pool, seen, runs, rests, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, pool, n) }), runs/2)
 
 	// Through another pool, and in a transaction, a start knows of no worker.
 	other := dbtest.With(t, pool, nil)
-	require.NotZero(t, notified(t, pool, seen, runs, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, other, n) }))
-	require.NotZero(t, notified(t, pool, seen, runs, func(n int) (*runtime.Run[int], error) {
+	require.NotZero(t, notified(t, pool, seen, runs, rests, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, other, n) }))
+	require.NotZero(t, notified(t, pool, seen, runs, rests, func(n int) (*runtime.Run[int], error) {
 		tx, err := pool.Begin(ctx)
 		require.NoError(t, err)
 		r, err := flow.Start(ctx, tx, n)
@@ -175,7 +177,8 @@ func TestReticentWorkers(t *testing.T) {
 			pool := dbtest.With(t, database(t, service), c.parameters)
 			seen := newRecords()
 			run(t, pool, worker.Config{Metrics: seen}, service)
-			require.NotZero(t, notified(t, pool, seen, 2, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, pool, n) }))
+			asleep := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.sleepers`) == 1 }
+			require.NotZero(t, notified(t, pool, seen, 2, asleep, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, pool, n) }))
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -147,26 +148,28 @@ func TestHeadsMoveOn(t *testing.T) {
 	require.Equal(t, started, count(t, pool, `SELECT count(*) FROM pgflow.runs WHERE status = 'completed'`))
 }
 
-// A worker that sleeps is woken at once: with polls a second apart, this would
-// take half a minute.
+// A worker that sleeps is woken by those who start runs, and need not poll for them.
 func TestSleepingWorkerIsWoken(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	echo := job[int, int]("echo", runtime.FlowOptions{})
 	service := serve(echo, func(_ context.Context, n int) (int, error) { return n, nil })
 	pool := database(t, service)
-	run(t, pool, worker.Config{}, service)
+	seen := newRecords()
+	run(t, pool, worker.Config{Metrics: seen}, service)
+	other := dbtest.With(t, pool, nil) // starts through the worker's own pool claim as well
 	asleep := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.sleepers`) == 1 }
 	eventually(t, asleep, "the worker sleeps")
-	began := time.Now()
 	const runs = 60
+	polls := seen.wokenBy(worker.ByPoll)
 	for n := range runs {
 		eventually(t, asleep, "the worker sleeps again")
-		out, err := echo.StartSync(ctx, pool, n)
+		out, err := echo.StartSync(ctx, other, n)
 		require.NoError(t, err)
 		require.Equal(t, n, out)
 	}
-	require.Less(t, time.Since(began), runs*time.Second/4)
+	require.Less(t, seen.wokenBy(worker.ByPoll)-polls, runs, "otherwise each run would have been found by a poll")
+	require.Greater(t, seen.wokenBy(worker.ByNotification), runs/2)
 }
 
 func TestScheduledRunStartsInTime(t *testing.T) {

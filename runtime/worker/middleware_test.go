@@ -58,7 +58,6 @@ func TestMiddleware(t *testing.T) {
 // What middleware makes of the result of a handler.
 func TestMiddlewareOutcomes(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
 	type next = func(context.Context) error
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
@@ -86,6 +85,7 @@ func TestMiddlewareOutcomes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			ctx := testContext(t)
 			once := atOnce
 			once.MaxAttempts = runtime.Set(1)
 			flow := job[int, string]("work", once)

@@ -171,9 +171,12 @@ func TestWaitedCountsFromWhenItIsDue(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	flow := job[int, int]("work", runtime.FlowOptions{BaseDelay: runtime.Set(time.Hour)})
+	const delay = 400 * time.Millisecond
+	calls := make(chan time.Time, 2)
 	service := serve(flow, func(ctx context.Context, n int) (int, error) {
+		calls <- time.Now()
 		if task, _ := runtime.TaskFromContext(ctx); task.Attempt == 1 {
-			return 0, runtime.RetryAfter(400*time.Millisecond, errors.New("busy"))
+			return 0, runtime.RetryAfter(delay, errors.New("busy"))
 		}
 		return n, nil
 	})
@@ -181,14 +184,17 @@ func TestWaitedCountsFromWhenItIsDue(t *testing.T) {
 	m := newRecords()
 	run(t, pool, worker.Config{Metrics: m}, service)
 	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.sleepers`) == 1 }, "it sleeps")
-	later, err := flow.StartIn(ctx, pool, 1, 400*time.Millisecond)
+	before := time.Now()
+	later, err := flow.StartIn(ctx, pool, 1, delay)
 	require.NoError(t, err)
 	_, err = later.Wait(ctx)
 	require.NoError(t, err)
 	m.see(func() {
 		require.Len(t, m.began, 2)
 		for _, waited := range m.began {
-			require.Less(t, waited, 350*time.Millisecond)
+			called := <-calls
+			require.LessOrEqual(t, waited, called.Sub(before)-delay)
+			before = called
 		}
 	})
 }

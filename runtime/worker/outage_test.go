@@ -24,6 +24,9 @@ func TestCutConnections(t *testing.T) {
 	ctx := testContext(t)
 	service := ordersService(box)
 	pool := database(t, service)
+	// Lost claims are given back; their leases end too late for this test.
+	_, err := pool.Exec(ctx, `UPDATE pgflow.flows SET opt_timeout = 3600`)
+	require.NoError(t, err)
 	w := run(t, pool, worker.Config{Concurrency: 8}, service)
 
 	stop, stopped := make(chan struct{}), make(chan struct{})
@@ -52,13 +55,11 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_d
 	time.Sleep(3 * time.Second) // under fire
 	close(stop)
 	<-stopped
-	began := time.Now()
 	for i, r := range started {
 		out, err := r.Wait(ctx)
 		require.NoError(t, err)
 		require.Equal(t, fmt.Sprint(i), out.Buyer)
 	}
-	require.Less(t, time.Since(began), patience/2, "lost claims are given back before their leases end")
 	require.Equal(t, runs*6, count(t, pool, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'completed'`))
 	require.Zero(t, count(t, pool, `SELECT count(*) FROM flowc.queue`))
 	require.Less(t, strings.Count(w.log.String(), "\n"), 40, "faults are not logged one by one")

@@ -34,9 +34,9 @@ func scaled[T any](long, short T) T {
 	return short
 }
 
-// goal is what a time is held to. A short run, which shares its machine with all
-// other tests, gets four times as much.
-func goal(d time.Duration) time.Duration { return scaled(d, 4*d) }
+// goal is what a time is held to. In a short run, which shares its machine with all
+// other tests, times say little.
+func goal(d time.Duration) time.Duration { return scaled(d, 2*patience) }
 
 // chances are the random numbers of a test, whose seed is printed.
 func chances(t *testing.T) *rand.Rand {

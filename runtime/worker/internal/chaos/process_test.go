@@ -124,7 +124,7 @@ func (p *process) kill() {
 // terminate tells it to stop, though not before it can hear that.
 func (p *process) terminate() {
 	p.t.Helper()
-	for began := time.Now(); p.running() && time.Since(began) < 5*time.Second && !strings.Contains(p.log.String(), "worker started"); {
+	for began := time.Now(); p.running() && time.Since(began) < patience && !strings.Contains(p.log.String(), "worker started"); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	p.signal(syscall.SIGTERM)
