@@ -91,7 +91,7 @@ func serveDashboard(cmd *cobra.Command, addr string, config dashboard.Config) er
 	if err != nil {
 		return fmt.Errorf("flowc: %w", err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
 	server.RegisterOnShutdown(handler.Close)
 	fmt.Fprintf(cmd.OutOrStdout(), "http://%s%s/\n", listener.Addr(), config.Prefix)
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +21,22 @@ var errNoURL = errors.New("flowc: DATABASE_URL is not set\n" +
 	"\tfix: set it to the database, such as postgres://user@localhost:5432/app,\n" +
 	"\tor start one for development with `flowc dev`, which says what to set it to")
 
+var errUnreadable = errors.New("flowc: DATABASE_URL cannot be read; it is not shown here, since it may hold a password\n" +
+	"\tfix: write it as postgres://user:password@host:port/database, with %40 for @, %3A for :, %2F for / and %23 for # in the password,\n" +
+	"\tor as host=… user=… password=… dbname=…, with values that have blanks in single quotes")
+
+// misread reports whether an address was read as another one, since a sign in the
+// password ended it: errors would show the rest as the name of a host or database.
+func misread(address string) bool {
+	scheme, rest, isURL := strings.Cut(address, "://")
+	if !isURL || scheme != "postgres" && scheme != "postgresql" {
+		return false
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	at := strings.LastIndex(rest, "@")
+	return strings.Contains(rest, "#") || strings.Count(rest, "@") > 1 || at >= 0 && strings.ContainsAny(rest[:at], "/")
+}
+
 // connect connects to the database of DATABASE_URL.
 func connect(ctx context.Context) (*pgxpool.Pool, error) {
 	url := os.Getenv("DATABASE_URL")
@@ -28,7 +45,10 @@ func connect(ctx context.Context) (*pgxpool.Pool, error) {
 	}
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("flowc: DATABASE_URL: %w", err) // pgx leaves the password out
+		return nil, errUnreadable // without what pgx says: it repeats what it took for no password
+	}
+	if misread(url) {
+		return nil, errUnreadable
 	}
 	config.MaxConns = 4
 	boundHosts(config.ConnConfig)

@@ -163,3 +163,19 @@ func TestFirstHostHangs(t *testing.T) {
 	require.NoError(t, err)
 	pool.Close()
 }
+
+// No password is shown, however an address that cannot be read is written.
+func TestPasswordsAreNotShown(t *testing.T) {
+	for _, address := range []string{
+		"host=127.0.0.1 port=1 user=me password = s3cret word dbname=x", "password=s3cret word host=127.0.0.1 port=x", "host=127.0.0.1 port=1 password = s3cret nonsense",
+		"password = 's3cret host=x", "postgres://me:a@s3cret/x@127.0.0.1:1/db", "postgres://me:a/s3cret@127.0.0.1:1/db", "postgres://me:1/s3cret@127.0.0.1:1/db",
+		"postgres://me:1#s3cret@127.0.0.1:1/db", "postgres://me:a?s3cret@127.0.0.1:1/db", "postgres://me:%s3cret@127.0.0.1:1/db", "postgres://me:s3cret@127.0.0.1:port/db",
+		"postgres://me:s3cret 1@127.0.0.1:1/db", "postgres://me:a@s3cret@127.0.0.1:1/db", "postgresql://me:1/s3cret@127.0.0.1:1/db", "postgres://127.0.0.1:1/db?password=s3cret&port=x",
+	} {
+		t.Setenv("DATABASE_URL", address)
+		var out, errs strings.Builder
+		require.NotZero(t, run([]string{"runs", "list"}, strings.NewReader(""), &out, &errs), address)
+		require.NotContains(t, out.String()+errs.String(), "s3cret", address)
+		require.Contains(t, errs.String(), "DATABASE_URL", address)
+	}
+}

@@ -38,7 +38,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	err := root.ExecuteContext(ctx)
 	status := statusOf(ctx, err)
 	if status != exitOK && status != exitInterrupted && err.Error() != "" {
-		fmt.Fprintln(stderr, message(err))
+		fmt.Fprintln(stderr, printableLines(message(err)))
 	}
 	return status
 }

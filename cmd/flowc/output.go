@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -33,9 +34,14 @@ func printJSON(w io.Writer, v any) error {
 
 // printLine prints JSON on a line of its own, for what comes bit by bit.
 func printLine(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(escaped(line.Bytes()))
+	return err
 }
 
 // A table is rows under a header, in columns as wide as they need to be.
@@ -65,14 +71,42 @@ func (t *table) print(w io.Writer) error {
 // the terminal that shows it.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t':
+		if r == '\n' || r == '\r' || r == '\t' {
 			return ' '
-		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r):
-			return unicode.ReplacementChar
 		}
-		return r
+		return printableRune(r)
 	}, s)
+}
+
+// printableLines is a text of several lines, which may be indented.
+func printableLines(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return r
+		}
+		return printableRune(r)
+	}, s)
+}
+
+// printableRune is a letter, or what stands for one that would steer the terminal.
+func printableRune(r rune) rune {
+	if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+		return unicode.ReplacementChar
+	}
+	return r
+}
+
+// escaped is JSON in which nothing steers the terminal, and which is the same value.
+func escaped(raw []byte) []byte {
+	var b []byte
+	for _, r := range string(raw) {
+		if r != '\n' && r != '\t' && printableRune(r) != r { // below 32 JSON has none
+			b = fmt.Appendf(b, "\\u%04x", r)
+			continue
+		}
+		b = utf8.AppendRune(b, r)
+	}
+	return b
 }
 
 // shorten cuts a text that is longer than so many letters.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,6 +21,27 @@ func TestTable(t *testing.T) {
 	tab.add("a long one", "")
 	require.NoError(t, tab.print(&b))
 	require.Equal(t, "RUN         WHY\n1           two lines and \ufffd[31mcolour\ufffd\na long one  -\n", b.String())
+}
+
+// TestNothingSteersTheTerminal: neither in errors nor in JSON, which stays the same value.
+func TestNothingSteersTheTerminal(t *testing.T) {
+	t.Parallel()
+	const hostile = "a\x1b]0;title\x07b\u009b31mc\u202ed\x7fe\rf"
+	steers := func(s string) bool {
+		return strings.ContainsFunc(s, func(r rune) bool { return r != '\n' && r != '\t' && printableRune(r) != r })
+	}
+	require.False(t, steers(printable(hostile)))
+	require.False(t, steers(printableLines("one\n\t"+hostile)))
+	require.True(t, strings.HasPrefix(printableLines("one\n\ttwo"), "one\n\ttwo"))
+	for _, print := range []func(w io.Writer, v any) error{printJSON, printLine} {
+		var b strings.Builder
+		require.NoError(t, print(&b, map[string]string{hostile: hostile}))
+		require.False(t, steers(b.String()), "%q", b.String())
+		var same map[string]string
+		require.NoError(t, json.Unmarshal([]byte(b.String()), &same))
+		require.Equal(t, map[string]string{hostile: hostile}, same)
+	}
+	require.Equal(t, `"\u009b\u202e\u007f"`, string(escaped([]byte("\"\u009b\u202e\x7f\""))))
 }
 
 func TestTimes(t *testing.T) {

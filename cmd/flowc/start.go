@@ -157,7 +157,7 @@ func printOutput(cmd *cobra.Command, db runtime.DB, run *runtime.Run[json.RawMes
 		fmt.Fprintln(cmd.ErrOrStderr(), "completed; the flow declares no output")
 		return nil
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), string(output))
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), string(escaped(output)))
 	return err
 }
 

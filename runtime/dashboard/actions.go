@@ -235,6 +235,9 @@ func readForm(w http.ResponseWriter, r *http.Request) error {
 	if err := r.ParseForm(); err != nil {
 		return badRequest("The form cannot be read.")
 	}
+	if !areText(r.PostForm) {
+		return errNoText
+	}
 	return nil
 }
 

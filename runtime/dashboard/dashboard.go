@@ -49,8 +49,10 @@ type Config struct {
 	// theirs at it.
 	Hosts []string
 	// Redact returns what may be shown of a payload. step is the slug of the step
-	// whose output it is, or empty for the input and the output of a run. With
-	// it, runs cannot be searched by their input, which would tell what it hides.
+	// whose output it is, or empty for the input and the output of a run. It is also
+	// given errors and the reasons of cancellations, as JSON strings, since they may
+	// repeat a payload. With it, runs cannot be searched by their input, which would
+	// tell what it hides.
 	Redact func(flow, step string, payload json.RawMessage) json.RawMessage
 	// Definitions are the flows as this program declares them: those in the
 	// database are compared with them.

@@ -135,6 +135,7 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	h.redactRuns(runs)
 	page := flowPage{FlowInfo: info, Graph: graph, Runs: runs, State: queueState(info, time.Now())}
 	page.Steps, page.HiddenSteps = firstRows(effective(def))
 	if page.Like, err = h.exampleInput(ctx, runs); err != nil {

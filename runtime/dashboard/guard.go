@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // policy allows a page what is served with it and nothing else: no inline script
@@ -69,11 +70,27 @@ func (h *Handler) admit(r *http.Request) error {
 	if err := h.origins.Check(r); err != nil {
 		return &statusError{http.StatusForbidden, "Not from here", "The request came from a page of another site."}
 	}
+	if !isText(r.URL.Path) || !areText(r.URL.Query()) {
+		return errNoText
+	}
 	// A browser tells where a form was sent from. What tells nothing is no form of ours.
 	if r.Method == http.MethodPost && r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "" {
 		return &statusError{http.StatusForbidden, "Not from here", "The request does not say where it comes from: it lacks the header Origin."}
 	}
 	return nil
+}
+
+// isText reports whether PostgreSQL can store or compare a text.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+
+// areText reports whether all of a form or query is text.
+func areText(values url.Values) bool {
+	for name, all := range values {
+		if !isText(name) || slices.ContainsFunc(all, func(v string) bool { return !isText(v) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // knownHost reports whether a browser may know the dashboard by this name. An
@@ -126,6 +143,7 @@ type statusError struct {
 func (e *statusError) Error() string { return e.text }
 
 var (
+	errNoText     = badRequest("The address or the form holds something that is no text: a zero byte, or bytes that are not UTF-8.")
 	errNoPage     = &statusError{http.StatusNotFound, "Nothing here", "There is no such page."}
 	errNoRun      = &statusError{http.StatusNotFound, "No such run", "The database does not have this run. It may have been deleted."}
 	errNoFlow     = &statusError{http.StatusNotFound, "No such flow", "The database does not have this flow."}

@@ -189,6 +189,21 @@ func TestRedact(t *testing.T) {
 	}
 	require.Contains(t, s.get("/runs/"+id), "shop/check hidden")
 	require.Contains(t, s.get("/runs/"+id), "shop/ hidden")
+	// Errors and reasons may repeat what is hidden.
+	failed := s.start(`{}`)
+	s.work("failed", "no 4111111111111111 here")
+	_, err := runtime.RunNow(s.ctx, s.pool, failed, "")
+	require.NoError(t, err)
+	require.NotContains(t, s.get("/runs/"+failed), "4111111111111111")
+	s.work("permanent", "no 4111111111111111 there")
+	require.Equal(t, runtime.RunFailed, s.status(failed))
+	cancelled := s.start(`{}`)
+	require.NoError(t, runtime.CancelRun(s.ctx, s.pool, cancelled, "4111111111111111 was a typo"))
+	for _, path := range []string{"/", "/runs", "/flows/shop", "/runs/" + failed, "/runs/" + failed + "/steps/check", "/runs/" + cancelled} {
+		page := s.get(path)
+		require.NotContains(t, page, "4111111111111111", path)
+		require.Contains(t, page, " hidden", path)
+	}
 	// Whether a run is found would tell what is hidden.
 	require.NotContains(t, s.get("/runs"), `name="contains"`)
 	search := "contains=" + url.QueryEscape(`{"card": "4111111111111111"}`)
@@ -304,6 +319,35 @@ func TestViewerRole(t *testing.T) {
 		got := s.do(s.request(http.MethodPost, action, nil))
 		require.Equal(t, http.StatusForbidden, got.status, action)
 		require.Contains(t, got.body, "The database role of this dashboard may not do that.")
+	}
+	require.Equal(t, runtime.RunRunning, s.status(id))
+}
+
+// TestNoText: what PostgreSQL takes for no text is the request's fault.
+func TestNoText(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	id := s.start(`{}`)
+	for _, bad := range []string{"%00", "a%00b", "%ff", "%c3%28", "%ed%a0%80"} {
+		for _, path := range []string{
+			"/runs?flow=", "/runs?contains=", "/runs?status=", "/runs?after=", "/runs?" + bad + "=", "/flows/", "/runs/", "/runs/" + id + "/steps/",
+			"/runs/" + id + "/steps/check?after=", "/runs/" + id + "/payload?of=", "/runs/" + id + "/payload?of=step_output&step=", "/schedules?x=",
+		} {
+			require.Equal(t, http.StatusBadRequest, s.do(s.request(http.MethodGet, path+bad, nil)).status, path+bad)
+		}
+		text, err := url.PathUnescape(bad)
+		require.NoError(t, err)
+		for path, form := range map[string]url.Values{
+			"/runs/" + id + "/cancel":    {"reason": {text}},
+			"/runs/" + id + "/retry":     {"step": {text}},
+			"/runs/" + id + "/run_now":   {"step": {text}},
+			"/runs":                      {"action": {"cancel"}, "id": {text}},
+			"/flows/shop/start":          {"input": {"{}"}, "key": {text}},
+			"/flows/shop/pause_schedule": {"reason": {text}},
+		} {
+			require.Equal(t, http.StatusBadRequest, s.do(s.request(http.MethodPost, path, form)).status, "%s %q", path, form)
+		}
+		require.Equal(t, http.StatusBadRequest, s.do(s.request(http.MethodPost, "/flows/"+bad+"/pause", nil)).status)
 	}
 	require.Equal(t, runtime.RunRunning, s.status(id))
 }

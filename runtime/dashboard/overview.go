@@ -59,7 +59,9 @@ func (h *Handler) workers(ctx context.Context) ([]runtime.WorkerInfo, error) {
 // failures are the runs that failed last.
 func (h *Handler) failures(ctx context.Context) ([]runtime.RunSummary, error) {
 	return cached(ctx, &h.cache, "failures", func(ctx context.Context) ([]runtime.RunSummary, error) {
-		return runtime.ListFailures(ctx, h.db, time.Now().Add(-7*24*time.Hour), 6)
+		runs, err := runtime.ListFailures(ctx, h.db, time.Now().Add(-7*24*time.Hour), 6)
+		h.redactRuns(runs)
+		return runs, err
 	})
 }
 

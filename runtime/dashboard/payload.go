@@ -105,14 +105,6 @@ func (v *values) inputs(o stepOptions) (all []value) {
 	return all
 }
 
-// redacted is what may be shown of a payload.
-func (h *Handler) redacted(flow, step string, raw json.RawMessage) json.RawMessage {
-	if h.config.Redact == nil {
-		return raw
-	}
-	return h.config.Redact(flow, step, raw)
-}
-
 // mostAlone is how many bytes a payload may have to be shown on its own.
 const mostAlone = 8 << 20
 

@@ -83,6 +83,7 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	h.redactTasks(run.Flow, tasks)
 	payloads, err := runtime.ListPayloads(ctx, h.db, id, inlineBytes)
 	if err != nil {
 		return err
@@ -109,6 +110,7 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 	if page.Reasons, err = runtime.ExplainRun(ctx, h.db, id); err != nil {
 		return err
 	}
+	h.redactReasons(page.Reasons)
 	flows, err := h.flows(ctx, ranges[0].Span)
 	if err != nil {
 		return err
@@ -143,6 +145,7 @@ func (h *Handler) readRun(ctx context.Context, id string) (*runtime.RunInfo, run
 	if err != nil {
 		return nil, runtime.Definition{}, err
 	}
+	h.redactRun(run)
 	def, err := runtime.GetDefinition(ctx, h.db, run.Flow)
 	return run, def, err
 }

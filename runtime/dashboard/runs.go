@@ -276,6 +276,7 @@ func (h *Handler) queryRuns(ctx context.Context, values url.Values) (runsQuery, 
 		return query, nil, err
 	}
 	runs, err := runtime.ListRuns(ctx, h.db, filter)
+	h.redactRuns(runs)
 	return query, runs, err
 }
 

@@ -57,6 +57,7 @@ func (h *Handler) showStep(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	h.redactTasks(run.Flow, tasks)
 	payloads, err := runtime.ListPayloads(ctx, h.db, id, inlineBytes)
 	if err != nil {
 		return err

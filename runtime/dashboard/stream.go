@@ -198,6 +198,7 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) error {
 	header.Set("Content-Type", "text/event-stream; charset=utf-8")
 	header.Set("X-Accel-Buffering", "no") // proxies must not wait for more
 	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // a server's time for reading requests would end this one
 	send := func(text string) error {
 		// Not every server has deadlines; then a browser that does not read is
 		// noticed later.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -194,4 +195,27 @@ func TestCached(t *testing.T) {
 	n, err := cached(t.Context(), c, "bad", func(context.Context) (int, error) { return 1, nil })
 	require.NoError(t, err)
 	require.Equal(t, 1, n, "an error is not kept")
+}
+
+// A stream outlives the time that a server gives requests to be read.
+func TestEventsOutliveReadTimeout(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	server := httptest.NewUnstartedServer(s.server.Config.Handler)
+	server.Config.ReadTimeout = 50 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	id := s.start(`{}`)
+	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/runs/"+id+"/events", nil)
+	require.NoError(t, err)
+	response, err := server.Client().Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	time.Sleep(10 * server.Config.ReadTimeout)
+	require.NoError(t, runtime.CancelRun(s.ctx, s.pool, id, ""))
+	all, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(all), "event: end")
 }

@@ -54,11 +54,13 @@ func keptDir(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	_, err = os.Stat(dir)
+	made := errors.Is(err, os.ErrNotExist)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	if dir, err = filepath.EvalSymlinks(dir); err != nil {
-		return "", err
+	if dir, err = filepath.EvalSymlinks(dir); err != nil || !made {
+		return dir, err // one that was there keeps its mode: what is in it is closed to others
 	}
 	return dir, passable(dir)
 }

@@ -152,3 +152,22 @@ func TestKeptAfterInterruptedInitdb(t *testing.T) {
 	require.Equal(t, 1, query[int](t, connect(t, db.URL()), "select 1"))
 	require.NoDirExists(t, dataDir(dir)+".new")
 }
+
+// A directory that is there already keeps its mode, and so do those above it.
+func TestKeptLeavesModes(t *testing.T) {
+	t.Parallel()
+	dir := openDir(t)
+	for _, mode := range []os.FileMode{0o755, 0o775 | os.ModeSetgid, 0o777 | os.ModeSticky} {
+		require.NoError(t, os.Chmod(dir, mode))
+		db := start(t, Config{Dir: dir})
+		info, err := os.Stat(dir)
+		require.NoError(t, err)
+		require.Equal(t, mode, info.Mode()&^os.ModeDir)
+		for _, inside := range []string{"data", "s"} {
+			if info, err := os.Stat(filepath.Join(dir, inside)); err == nil {
+				require.Equal(t, os.FileMode(0o700), info.Mode().Perm(), inside)
+			}
+		}
+		require.NoError(t, db.Close())
+	}
+}

@@ -2,6 +2,7 @@ package devdb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -39,7 +40,8 @@ func Open(ctx context.Context, config Config, adjust ...func(*pgxpool.Config)) (
 func openPool(ctx context.Context, url string, adjust []func(*pgxpool.Config)) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("flowc: DATABASE_URL: %w", err)
+		// What pgx says may repeat a password that it did not take for one.
+		return nil, errors.New("flowc: DATABASE_URL cannot be read; write it as postgres://user:password@host:port/database, with %40 for @ and %2F for / in the password")
 	}
 	hosts.Bound(config.ConnConfig)
 	for _, change := range adjust {

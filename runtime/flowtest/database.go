@@ -90,7 +90,7 @@ func connect(ctx context.Context, t testing.TB) *pgxpool.Pool {
 	}
 	pool, err := pgxpool.New(ctx, address)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatal("flowtest: DATABASE_URL cannot be read") // what pgx says may repeat a password
 	}
 	t.Cleanup(pool.Close)
 	if err := engine.Migrate(ctx, pool); err != nil {

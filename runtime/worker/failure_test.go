@@ -45,11 +45,18 @@ func TestRetries(t *testing.T) {
 	w.counted(worker.Stats{Claimed: 6, Completed: 1, Retried: 4, Failed: 1})
 }
 
+// An oddError does something when it is read.
+type oddError func()
+
+func (e oddError) Error() string { e(); return "odd" }
+
 // A failed try does not fail a run whose step may be skipped.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	once := atOnce
 	once.MaxAttempts = runtime.Set(1)
+	ended := make(chan struct{})
+	t.Cleanup(func() { close(ended) })
 	for name, tt := range map[string]struct {
 		handler func(ctx context.Context) (json.RawMessage, error)
 		options runtime.FlowOptions
@@ -75,6 +82,18 @@ func TestOutcomes(t *testing.T) {
 		},
 		"goexit": {
 			handler: func(context.Context) (json.RawMessage, error) { stdruntime.Goexit(); return nil, nil },
+			options: once, message: "flowc: the handler ended its goroutine", tries: 1,
+		},
+		"an error that ends its goroutine": {
+			handler: func(context.Context) (json.RawMessage, error) { return nil, oddError(stdruntime.Goexit) },
+			options: once, message: "flowc: the handler ended its goroutine", tries: 1,
+		},
+		"an error that takes too long": {
+			handler: func(context.Context) (json.RawMessage, error) { return nil, oddError(func() { <-ended }) },
+			options: runtime.FlowOptions{MaxAttempts: runtime.Set(1), Timeout: runtime.Set(time.Second)}, message: "flowc: the try took longer than the step's timeout of 1s", tries: 1,
+		},
+		"a panic whose value ends its goroutine": {
+			handler: func(context.Context) (json.RawMessage, error) { panic(oddError(stdruntime.Goexit)) },
 			options: once, message: "flowc: the handler ended its goroutine", tries: 1,
 		},
 		"skip without leave": {

@@ -21,20 +21,25 @@ type result struct {
 }
 
 // do runs one try to its end and hands on what it gave. A handler that ends its
-// goroutine, as a failing test helper does, has failed like any other.
+// goroutine, as a failing test helper does, has failed like any other. What its error
+// does when it is read is part of the try, too.
 func (s *session) do(t *task, v runtime.Values) {
 	began := t.watch()
-	output, err := json.RawMessage(nil), errEnded
+	var r result
 	defer func() {
 		if ends, keepsSlot := t.ending.returned(); ends {
-			s.settle(judge(t, output, err, time.Since(began)))
+			if r.task == nil {
+				r = judge(t, nil, errEnded, time.Since(began))
+			}
+			s.settle(r)
 			return
 		} else if keepsSlot {
 			s.slots <- struct{}{}
 		}
 		s.strays.Add(-1)
 	}()
-	output, err = try.Call(t.ctx, t.handler, v)
+	output, err := try.Call(t.ctx, t.handler, v)
+	r = judge(t, output, err, time.Since(began))
 }
 
 var errEnded = errors.New("flowc: the handler ended its goroutine")
