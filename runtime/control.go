@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 // CancelRun ends a run that has not ended, scheduled ones included. The contexts
@@ -248,6 +250,10 @@ func Prune(ctx context.Context, db DB, opts PruneOptions) (int, error) {
 		deleted, _, err := collectOne(ctx, db, pgx.RowTo[int],
 			`SELECT flowc.prune(clock_timestamp() - $1::interval, $2, $3, $4)`,
 			opts.OlderThan, nilIfEmpty(opts.Flows), batch, opts.DryRun)
+		if pgerr.Cancelled(err) && pooled(db) && batch > 1 && !opts.DryRun {
+			batch /= 2 // it takes too long, as runs with many tasks may
+			continue
+		}
 		if err != nil {
 			return total, fmt.Errorf("flowc: pruning: %w", err)
 		}

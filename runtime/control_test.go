@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 )
 
 func TestCancelRun(t *testing.T) {
@@ -345,6 +346,34 @@ UPDATE pgflow.runs SET started_at = now() - interval '2 days', completed_at = no
 	require.Equal(t, 2300, deleted)
 	require.Equal(t, []int{1000, 2000, 2300}, progress)
 	require.Zero(t, count(t, pool, `SELECT (SELECT count(*) FROM pgflow.runs) + (SELECT count(*) FROM pgflow.step_tasks) + (SELECT count(*) FROM flowc.queue)`))
+}
+
+// Batches become smaller when the database lets no statement take as long as they do, and
+// a start that it cancels once is repeated.
+func TestShortStatementTimeout(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	_, err := typed.StartMany(ctx, pool, make([]greet, 400))
+	require.NoError(t, err)
+	// Each run takes a millisecond to delete, and the first start is cancelled.
+	_, err = pool.Exec(ctx, `
+UPDATE pgflow.runs SET started_at = now() - interval '2 days', completed_at = now() - interval '1 day', status = 'completed', remaining_steps = 0;
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.001); RETURN OLD; END $$;
+CREATE TRIGGER slow BEFORE DELETE ON pgflow.runs FOR EACH ROW EXECUTE FUNCTION slow();
+CREATE SEQUENCE starts;
+CREATE FUNCTION once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  IF nextval('public.starts') = 1 THEN PERFORM pg_cancel_backend(pg_backend_pid()); PERFORM pg_sleep(60); END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER once BEFORE INSERT ON pgflow.runs FOR EACH ROW EXECUTE FUNCTION once()`)
+	require.NoError(t, err)
+	impatient := dbtest.With(t, pool, map[string]string{"statement_timeout": "200ms"})
+	deleted, err := runtime.Prune(ctx, impatient, runtime.PruneOptions{OlderThan: time.Hour})
+	require.NoError(t, err)
+	require.Equal(t, 400, deleted)
+	_, err = typed.Start(ctx, pool, greet{Name: "Ada"})
+	require.NoError(t, err)
+	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.runs`))
 }
 
 func TestListRuns(t *testing.T) {

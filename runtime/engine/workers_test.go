@@ -87,6 +87,45 @@ func TestHeartbeat(t *testing.T) {
 	})
 }
 
+// TestHeartbeatHolds: what a living worker has in flight is nobody else's, however long its
+// report takes; it is when the worker has dropped it, or is silent.
+func TestHeartbeatHolds(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		d.register(worker, "f")
+		d.register(second, "f")
+		r := d.flow("f", timeout(1)).step("a").start(`{}`)
+		message := value[int64](d, `select message_id from flowc.claim($1::uuid, '{f}', '{9}')`, worker)
+		overdue := func() {
+			d.exec(`update pgflow.step_tasks set started_at = clock_timestamp() - interval '1 hour', visible_at = clock_timestamp()`)
+		}
+		taken := func() string {
+			return d.table(`select step_slug, attempt from flowc.claim($1::uuid, '{f}', '{9}')`, second)
+		}
+		beat := func(messages ...int64) {
+			d.exec(`select flowc.heartbeat($1, array_fill('f'::text, array[cardinality($2::bigint[])]), $2, array_fill(1, array[cardinality($2::bigint[])]))`, worker, messages)
+		}
+		for range 4 { // more often than it could be taken over
+			overdue()
+			beat(message)
+			require.Empty(t, taken())
+			overdue()
+			require.Equal(t, "0", d.table(`select pgflow.requeue_stalled_tasks()`))
+		}
+		require.Equal(t, "started 1 0 -", r.task("a", "status, attempts_count, requeued_count, permanently_stalled_at"))
+		beat([]int64{}...)
+		require.Equal(t, "0", d.table(`select count(*) from flowc.holds`))
+		overdue()
+		beat(message)
+		d.exec(`update pgflow.workers set last_heartbeat_at = clock_timestamp() - interval '6 seconds' where worker_id = $1`, worker)
+		require.Equal(t, "a 2", taken(), "it is silent")
+		beat(message)
+		require.Equal(t, "0", d.table(`select count(*) from flowc.holds`), "it is another's")
+		d.exec(`update flowc.holds set worker_id = $1`, second)
+		overdue()
+		require.Equal(t, "1", d.table(`select pgflow.requeue_stalled_tasks()`), "it was dropped")
+	})
+}
+
 // TestHeartbeatRaises a worker that was thought dead.
 func TestHeartbeatRaises(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {

@@ -3,8 +3,6 @@ package worker
 import (
 	"context"
 	"time"
-
-	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 const (
@@ -128,7 +126,7 @@ func (c *claimer) take(free int) (tasks []*task, ok bool) {
 func (c *claimer) giveBackUnknown() {
 	for c.unknownDue() {
 		err := c.db.releaseUnknown(c.hard, c.id, c.hand.all())
-		if err != nil && pgerr.Transient(err) {
+		if err != nil && isTransient(err) {
 			return
 		}
 		c.gaveBack()

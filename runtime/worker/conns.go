@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/internal/hosts"
@@ -53,11 +54,15 @@ func openConns(pool *pgxpool.Pool, prepared bool) (_ *conns, err error) {
 			}
 		}
 		if prepared {
-			tag, err := conn.Exec(ctx, readCommitted)
-			if err != nil {
+			var settings pgx.Batch
+			settings.Queue(noTimeouts, false)
+			settings.Queue(readCommitted).Exec(func(tag pgconn.CommandTag) error {
+				c.strict.Store(tag.RowsAffected() > 0)
+				return nil
+			})
+			if err := conn.SendBatch(ctx, &settings).Close(); err != nil {
 				return err
 			}
-			c.strict.Store(tag.RowsAffected() > 0)
 		}
 		conn.PgConn().CustomData()[madeKey] = now()
 		return nil
@@ -118,6 +123,14 @@ func (c *conns) distrust(before int64) {
 	}
 }
 
+// noTimeouts is for roles and databases whose statements and transactions end after a
+// time, or give up waiting for a lock: the worker's calls have deadlines of their own,
+// which grow when they have to. With true it lasts for the transaction.
+const noTimeouts = `
+SELECT set_config(name, '0', $1::boolean)
+FROM unnest('{statement_timeout, lock_timeout, idle_in_transaction_session_timeout, idle_session_timeout, transaction_timeout}'::text[]) name
+WHERE current_setting(name, true) <> '0'`
+
 // readCommitted is for databases whose transactions are stricter unless they say
 // otherwise. The engine holds locks instead: stricter ones would only fail each
 // other.
@@ -126,15 +139,23 @@ SELECT set_config('default_transaction_isolation', 'read committed', false)
 WHERE current_setting('default_transaction_isolation') <> 'read committed'`
 
 // suspect takes the other connections for as dead as one whose call ended so. A call
-// that got none says nothing about them.
-func (c *conns) suspect(limited context.Context, err error) {
+// that got none says nothing about them. It returns the call's error, which says whether
+// the database was busy with it.
+func (c *conns) suspect(limited context.Context, err error) error {
+	if pgerr.Cancelled(err) {
+		return slowError{err}
+	}
 	got, _ := limited.Value(gotKey{}).(*int64)
 	if got == nil || *got == 0 {
-		return
+		return err
 	}
 	if limited.Err() != nil || pgerr.Transient(err) && pgerr.Code(err) == "" || pgerr.Class(err) == "57" {
 		c.distrust(*got)
 	}
+	if limited.Err() != nil {
+		return slowError{err}
+	}
+	return err
 }
 
 // A brief connection is soon gone once it is given up. pgx would wait for its

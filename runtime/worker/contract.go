@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime"
 )
@@ -64,11 +63,9 @@ func (d *contractCalls) prune(context.Context, uuid.UUID, []string, time.Duratio
 }
 
 func (d *contractCalls) compare(ctx context.Context, slug string, definition json.RawMessage) (differences []string, found bool, err error) {
-	err = d.call(ctx, "compare_flow", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		return pool.QueryRow(ctx, `
+	err = d.row(ctx, "compare_flow", claimCall, []any{&differences}, `
 SELECT CASE WHEN EXISTS (SELECT FROM pgflow.flows WHERE flow_slug = $1)
-       THEN pgflow._compare_flow_shapes($2::text::jsonb, pgflow._get_flow_shape($1)) END`, slug, string(definition)).Scan(&differences)
-	})
+       THEN pgflow._compare_flow_shapes($2::text::jsonb, pgflow._get_flow_shape($1)) END`, slug, string(definition))
 	return differences, differences != nil, err
 }
 
@@ -107,9 +104,7 @@ func (d *contractCalls) heartbeat(ctx context.Context, _ uuid.UUID, _ []string, 
 		runs, steps, indexes = append(runs, t.RunID), append(steps, t.Step), append(indexes, int32(t.Index))
 	}
 	var lost []int
-	err = d.call(ctx, "heartbeat", shortCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		return pool.QueryRow(ctx, beatSQL, d.mine, runs, steps, indexes).Scan(&p.Deprecated, &lost)
-	})
+	err = d.row(ctx, "heartbeat", shortCall, []any{&p.Deprecated, &lost}, beatSQL, d.mine, runs, steps, indexes)
 	for _, n := range lost {
 		p.Lost = append(p.Lost, tasks[n-1])
 	}
@@ -155,13 +150,10 @@ func (d *contractCalls) claim(ctx context.Context, _ uuid.UUID, a ask) (tasks []
 	for i, flow := range flows {
 		workers[i] = d.ids[flow]
 	}
-	err = d.call(ctx, "claim", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		read, err := rows(ctx, pool, pgx.RowToStructByPos[claimed], readSQL, flows, limits, workers, wanted, readFor)
-		for _, c := range read {
-			tasks = append(tasks, &task{claimed: c})
-		}
-		return err
-	})
+	read, err := rows(ctx, d.database, "claim", claimCall, pgx.RowToStructByPos[claimed], readSQL, flows, limits, workers, wanted, readFor)
+	for _, c := range read {
+		tasks = append(tasks, &task{claimed: c})
+	}
 	return tasks, err
 }
 
@@ -199,16 +191,12 @@ func (d *contractCalls) ask(lanes []string, limits []int32, except []string) (fl
 	return flows, most, wanted
 }
 
-func (d *contractCalls) readValues(ctx context.Context, runs, sources []string) (values []value, err error) {
-	err = d.call(ctx, "read_values", most, func(ctx context.Context, pool *pgxpool.Pool) error {
-		values, err = rows(ctx, pool, pgx.RowToStructByPos[value], `
+func (d *contractCalls) readValues(ctx context.Context, runs, sources []string) ([]value, error) {
+	return rows(ctx, d.database, "read_values", waitedCall, pgx.RowToStructByPos[value], `
 SELECT u.run_id::text, u.source, CASE WHEN u.source = $3
          THEN (SELECT r.input FROM pgflow.runs r WHERE r.run_id = u.run_id)
          ELSE (SELECT st.output FROM pgflow.step_states st WHERE st.run_id = u.run_id AND st.step_slug = u.source) END
 FROM unnest($1::text[]::uuid[], $2::text[]) u(run_id, source)`, runs, sources, runtime.RunKey)
-		return err
-	})
-	return values, err
 }
 
 // There is no way to give a try back.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
@@ -56,32 +55,35 @@ func (d *contractCalls) claimsAlong() bool   { return false }
 func (d *contractCalls) claimsEagerly() bool { return false }
 
 func (d *contractCalls) finish(ctx context.Context, _ uuid.UUID, r report, _ *ask) (a answer, err error) {
-	limit := most + time.Duration(r.bytes)*time.Second/slowest
-	err = d.call(ctx, "finish", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		completed, failed, final := r.split()
-		for _, one := range []struct {
-			sql  string
-			part []int
-		}{{completeSQL, completed}, {failSQL, failed}} {
-			if len(one.part) == 0 {
-				continue
-			}
-			told, err := d.reported(ctx, pool, one.sql, r, one.part, 0)
-			if err != nil {
-				return err
-			}
+	limit := time.Minute + time.Duration(r.bytes)*time.Second/slowest
+	completed, failed, final := r.split()
+	for _, one := range []struct {
+		sql  string
+		part []int
+	}{{completeSQL, completed}, {failSQL, failed}} {
+		if len(one.part) == 0 {
+			continue
+		}
+		err := d.transact(ctx, "finish", limit, func(ctx context.Context, tx pgx.Tx) error {
+			told, err := d.reported(ctx, tx, one.sql, r, one.part, 0)
 			a.verdicts = append(a.verdicts, told...)
+			return err
+		})
+		if err != nil {
+			return a, err
 		}
-		for _, i := range final {
-			told, err := d.exhaust(ctx, pool, r, i)
-			if err != nil {
-				return err
-			}
+	}
+	for _, i := range final {
+		err := d.transact(ctx, "finish", limit, func(ctx context.Context, tx pgx.Tx) error {
+			told, err := d.exhaust(ctx, tx, r, i)
 			a.verdicts = append(a.verdicts, told)
+			return err
+		})
+		if err != nil {
+			return a, err
 		}
-		return nil
-	})
-	return a, err
+	}
+	return a, nil
 }
 
 // split are the places of the tries that completed, that failed, and that failed for
@@ -100,14 +102,8 @@ func (r report) split() (completed, failed, final []int) {
 	return completed, failed, final
 }
 
-// querier is a pool or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
 // reported reports the tries at some places, or later ones of the same tasks.
-func (d *contractCalls) reported(ctx context.Context, db querier, sql string, r report, places []int, later int32) ([]verdict, error) {
+func (d *contractCalls) reported(ctx context.Context, tx pgx.Tx, sql string, r report, places []int, later int32) ([]verdict, error) {
 	var (
 		runs, steps []string
 		indexes     []int32
@@ -124,7 +120,7 @@ func (d *contractCalls) reported(ctx context.Context, db querier, sql string, r 
 		}
 		values, delays, attempts = append(values, value), append(delays, r.delays[i]), append(attempts, r.attempts[i]+later)
 	}
-	answer, err := db.Query(ctx, sql, runs, steps, indexes, messages, d.mine, values, delays, attempts)
+	answer, err := tx.Query(ctx, sql, runs, steps, indexes, messages, d.mine, values, delays, attempts)
 	if err != nil {
 		return nil, err
 	}
@@ -137,28 +133,24 @@ func (d *contractCalls) reported(ctx context.Context, db querier, sql string, r 
 
 // exhaust fails a task until it has no try left. The transaction keeps others from
 // starting it in between.
-func (d *contractCalls) exhaust(ctx context.Context, pool *pgxpool.Pool, r report, i int) (v verdict, err error) {
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		for later := range int32(maxExhaust) {
-			told, err := d.reported(ctx, tx, failSQL, r, []int{i}, later)
-			if err != nil {
-				return err
-			}
-			if v = told[0]; !v.Accepted || v.RetryIn == nil {
-				return nil
-			}
-			var flow, worker string
-			var started int
-			err = tx.QueryRow(ctx, `SELECT flow_slug FROM pgflow.runs WHERE run_id = $1::text::uuid`, r.runs[i]).Scan(&flow)
-			if err == nil {
-				worker = d.ids[flow]
-				err = tx.QueryRow(ctx, startAgainSQL, flow, r.messages[i], worker).Scan(&started)
-			}
-			if err != nil || started == 0 {
-				return err
-			}
+func (d *contractCalls) exhaust(ctx context.Context, tx pgx.Tx, r report, i int) (v verdict, err error) {
+	for later := range int32(maxExhaust) {
+		told, err := d.reported(ctx, tx, failSQL, r, []int{i}, later)
+		if err != nil {
+			return v, err
 		}
-		return nil
-	})
-	return v, err
+		if v = told[0]; !v.Accepted || v.RetryIn == nil {
+			return v, nil
+		}
+		var flow string
+		var started int
+		err = tx.QueryRow(ctx, `SELECT flow_slug FROM pgflow.runs WHERE run_id = $1::text::uuid`, r.runs[i]).Scan(&flow)
+		if err == nil {
+			err = tx.QueryRow(ctx, startAgainSQL, flow, r.messages[i], d.ids[flow]).Scan(&started)
+		}
+		if err != nil || started == 0 {
+			return v, err
+		}
+	}
+	return v, nil
 }

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -18,6 +17,7 @@ const (
 	minBackoff  = 50 * time.Millisecond // after the first failed call
 	maxBackoff  = 2 * time.Second
 	awayTime    = 500 * time.Millisecond // how long calls have to fail for a line in the log
+	slowEvery   = 10 * time.Second       // how often it is logged that calls are cancelled
 )
 
 // database is the worker's own connections. Each call has a deadline. That the
@@ -25,12 +25,14 @@ const (
 type database struct {
 	*Worker
 	*conns
+	timeouts *timeouts
 
 	mu     sync.Mutex
 	since  time.Time       // of the first failed call after the last good one
 	back   chan struct{}   // closed by the next good one
 	away   bool            // whether that was logged
 	broken map[string]bool // calls that fail for another reason, which was logged
+	slow   time.Time       // when it was logged last that calls are cancelled
 }
 
 // connect opens connections of the worker's own; see [openConns].
@@ -39,24 +41,78 @@ func (w *Worker) connect(prepared bool) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &database{Worker: w, conns: c, broken: map[string]bool{}}, nil
+	return &database{Worker: w, conns: c, timeouts: newTimeouts(), broken: map[string]bool{}}, nil
 }
 
-// call runs fn with a deadline.
-func (d *database) call(ctx context.Context, name string, limit time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
+// call runs fn with a deadline, which is after a time that is at least least.
+func (d *database) call(ctx context.Context, name string, least time.Duration, fn func(context.Context, *pgxpool.Pool) error) error {
+	limit := d.timeouts.of(name, least)
 	limited, cancel := bounded(ctx, limit)
 	defer cancel()
 	began := time.Now()
 	err := fn(limited, d.Pool)
-	d.config.Metrics.Called(name, time.Since(began), err)
+	took := time.Since(began)
+	d.config.Metrics.Called(name, took, err)
 	if ctx.Err() != nil && err != nil {
 		return err
 	}
 	if err != nil {
-		d.suspect(limited, err)
+		err = d.suspect(limited, err)
 	}
+	d.timeouts.learn(name, took, limit, err)
 	d.observe(name, err)
 	return err
+}
+
+// send sends statements, which are one transaction and one round trip.
+func (d *database) send(ctx context.Context, name string, least time.Duration, statements *pgx.Batch) error {
+	all := statements
+	if !d.prepared {
+		all = new(pgx.Batch)
+		all.Queue(noTimeouts, true)
+		all.QueuedQueries = append(all.QueuedQueries, statements.QueuedQueries...)
+	}
+	return d.call(ctx, name, least, func(ctx context.Context, pool *pgxpool.Pool) error {
+		return pool.SendBatch(ctx, all).Close()
+	})
+}
+
+// transact runs fn in a transaction.
+func (d *database) transact(ctx context.Context, name string, least time.Duration, fn func(context.Context, pgx.Tx) error) error {
+	return d.call(ctx, name, least, func(ctx context.Context, pool *pgxpool.Pool) error {
+		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			if !d.prepared {
+				if _, err := tx.Exec(ctx, noTimeouts, true); err != nil {
+					return err
+				}
+			}
+			return fn(ctx, tx)
+		})
+	})
+}
+
+func (d *database) exec(ctx context.Context, name string, least time.Duration, sql string, args ...any) error {
+	var b pgx.Batch
+	b.Queue(sql, args...)
+	return d.send(ctx, name, least, &b)
+}
+
+// row sends a statement and reads its row.
+func (d *database) row(ctx context.Context, name string, least time.Duration, into []any, sql string, args ...any) error {
+	var b pgx.Batch
+	b.Queue(sql, args...).QueryRow(func(row pgx.Row) error { return row.Scan(into...) })
+	return d.send(ctx, name, least, &b)
+}
+
+// rows sends a statement and reads its rows.
+func rows[T any](ctx context.Context, d *database, name string, least time.Duration, scan pgx.RowToFunc[T], sql string, args ...any) (all []T, err error) {
+	var b pgx.Batch
+	b.Queue(sql, args...).Query(func(r pgx.Rows) (err error) {
+		all, err = pgx.CollectRows(r, scan)
+		return err
+	})
+	err = d.send(ctx, name, least, &b)
+	return all, err
 }
 
 // look finds out what the database has.
@@ -86,6 +142,12 @@ func (d *database) observe(name string, err error) {
 		delete(d.broken, name)
 	case pgerr.Unstorable(err):
 		// The value's fault, not the call's: whoever made the call deals with it.
+	case pgerr.Cancelled(err):
+		d.stats.faults.Add(1)
+		if time.Since(d.slow) > slowEvery {
+			d.slow = time.Now()
+			d.log.Error("the database cancelled a call, which is repeated", "call", name, "error", err.Error())
+		}
 	case !pgerr.Transient(err):
 		d.stats.faults.Add(1)
 		if !d.broken[name] {
@@ -110,7 +172,7 @@ func (d *database) patiently(ctx context.Context, fn func() error) error {
 	var pause backoff
 	for {
 		err := fn()
-		if err == nil || !pgerr.Transient(err) && !errors.Is(err, context.DeadlineExceeded) {
+		if err == nil || !isTransient(err) {
 			return err
 		}
 		if !pause.wait(ctx, d) {
@@ -155,20 +217,4 @@ func sleep(ctx context.Context, d time.Duration, until <-chan struct{}) bool {
 	case <-until:
 	}
 	return true
-}
-
-func (d *database) exec(ctx context.Context, name string, limit time.Duration, sql string, args ...any) error {
-	return d.call(ctx, name, limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		_, err := pool.Exec(ctx, sql, args...)
-		return err
-	})
-}
-
-// rows runs a statement and reads its rows.
-func rows[T any](ctx context.Context, pool *pgxpool.Pool, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
-	r, err := pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(r, scan)
 }

@@ -30,6 +30,15 @@
 // Each worker has a few connections of its own, which are not its pool's. One worker
 // with many handlers costs the database less than many with few: its calls carry more.
 //
+// On these connections, timeouts that roles and databases have for statements, locks and
+// transactions do not count. Each call has a deadline of its own instead, which begins
+// with seconds, so that dead connections are noticed, and grows for calls that have much
+// to do. A report that was cancelled all the same, by whomever, is repeated with less.
+//
+// A task stays its worker's until it has been reported, for as long as the worker lives.
+// Results of a megabyte and more are reported apart from the others, and when 64 MB wait,
+// slots stay taken until their results have been reported.
+//
 // A worker without work makes a heartbeat every 1.5 s, which also says whether there
 // is something to recover or to start, and looks for work itself every 2 s. With work,
 // it moves on where claims begin to look, so that what is done does not slow them down.

@@ -47,7 +47,7 @@ func (s *session) Offer(flow string) *eager.Claim {
 	return &eager.Claim{
 		SQL:   claimSQL,
 		Args:  claimArgs(s.id, ask{deal: deal{[]string{flow}, []int32{int32(a.free)}}}, true),
-		Limit: least,
+		Limit: waitedCall,
 		Alive: s.hard,
 		Read: func(r pgx.Rows) (err error) {
 			tasks, err = readClaimed(r)

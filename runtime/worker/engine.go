@@ -3,29 +3,24 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
 
-// How long calls may take.
+// How long calls may take at least; see [timeouts].
 const (
 	shortCall = 3 * time.Second
 	claimCall = 5 * time.Second
 	pruneCall = 30 * time.Second
 
-	// What tasks and the claimer wait for may take least at first, since a
-	// connection whose other end is gone has to be given up soon, and up to most
-	// once it took too long, since a database may be slow and values large.
-	least, most = 2 * time.Second, time.Minute
+	// What tasks and the claimer wait for may take this at first.
+	waitedCall = 2 * time.Second
 
 	// A heartbeat may take this at first, so that one on a dead connection leaves
 	// time for some more before the worker is taken for dead.
@@ -39,11 +34,6 @@ const (
 // travel as text, which every way of executing a statement can carry.
 type engineCalls struct {
 	*database
-
-	// How long these calls may take.
-	claims, reports, values, sleeps, beats limit
-
-	missed bool // whether the last heartbeat failed
 }
 
 // verify is not observed: whoever calls it does that.
@@ -54,32 +44,6 @@ func (d *engineCalls) verify(ctx context.Context) error {
 }
 
 func (d *engineCalls) maxPoll() time.Duration { return 2 * time.Second }
-
-// A limit is how long one kind of call may take. It learns from how long they took.
-type limit struct {
-	mu  sync.Mutex
-	now time.Duration
-}
-
-func (l *limit) get() time.Duration { return l.atLeast(least) }
-
-func (l *limit) atLeast(d time.Duration) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return max(l.now, d)
-}
-
-// learn learns from a call that began at a time, with a limit.
-func (l *limit) learn(began time.Time, had time.Duration, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case err == nil:
-		l.now = min(2*time.Since(began), most)
-	case errors.Is(err, context.DeadlineExceeded):
-		l.now = min(2*had, most)
-	}
-}
 
 func (d *engineCalls) claimsAlong() bool { return true }
 
@@ -121,16 +85,12 @@ func (s *slug) ScanBytes(text []byte) error {
 }
 
 func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, a ask) (tasks []*task, err error) {
-	began, limit := time.Now(), d.claims.get()
-	err = d.call(ctx, "claim", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		rows, err := pool.Query(ctx, claimSQL, claimArgs(id, a, true)...)
-		if err != nil {
-			return err
-		}
+	var b pgx.Batch
+	b.Queue(claimSQL, claimArgs(id, a, true)...).Query(func(rows pgx.Rows) (err error) {
 		tasks, err = readClaimed(rows)
 		return err
 	})
-	d.claims.learn(began, limit, err)
+	err = d.send(ctx, "claim", waitedCall, &b)
 	return tasks, err
 }
 
@@ -150,7 +110,6 @@ func finishArgs(id uuid.UUID, r report, quiet bool) []any {
 
 func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *ask) (a answer, err error) {
 	quiet := next != nil && next.quiet
-	// Statements that are sent together are one transaction, and one round trip.
 	var batch pgx.Batch
 	batch.Queue(finishSQL, finishArgs(id, r, quiet)...).Query(func(rows pgx.Rows) (err error) {
 		a.verdicts, err = pgx.CollectRows(rows, pgx.RowToStructByPos[verdict])
@@ -162,11 +121,7 @@ func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *
 			return err
 		})
 	}
-	began, limit := time.Now(), d.reports.get()
-	err = d.call(ctx, "finish", limit+time.Duration(r.bytes)*time.Second/slowest, func(ctx context.Context, pool *pgxpool.Pool) error {
-		return pool.SendBatch(ctx, &batch).Close()
-	})
-	d.reports.learn(began, limit, err)
+	err = d.send(ctx, "finish", waitedCall+time.Duration(r.bytes)*time.Second/slowest, &batch)
 	return a, err
 }
 
@@ -187,17 +142,8 @@ FROM flowc.heartbeat($1::text::uuid, $2, $3, $4, $5)`
 func (d *engineCalls) heartbeat(ctx context.Context, id uuid.UUID, served []string, tasks []*task) (p pulse, err error) {
 	flows, messages, attempts := keys(tasks)
 	var lost []int64
-	began, limit := time.Now(), min(d.beats.atLeast(leastBeat), shortCall)
-	err = d.call(ctx, "heartbeat", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		row := pool.QueryRow(ctx, heartbeatSQL, id.String(), flows, messages, attempts, served)
-		return row.Scan(&lost, &p.Deprecated, &p.Silent, &p.ServerUp, &p.Dead, &p.Due)
-	})
-	// One may have met a dead connection, and is repeated as soon; only if the next takes
-	// too long as well, the database is slow.
-	if err == nil || d.missed {
-		d.beats.learn(began, limit, err)
-	}
-	d.missed = err != nil
+	err = d.row(ctx, "heartbeat", leastBeat, []any{&lost, &p.Deprecated, &p.Silent, &p.ServerUp, &p.Dead, &p.Due},
+		heartbeatSQL, id.String(), flows, messages, attempts, served)
 	for _, t := range tasks {
 		if slices.Contains(lost, t.MessageID) {
 			p.Lost = append(p.Lost, t)
@@ -215,25 +161,16 @@ func (d *engineCalls) stop(ctx context.Context, id uuid.UUID) error {
 }
 
 func (d *engineCalls) sleep(ctx context.Context, id uuid.UUID, flows []string) (due time.Duration, err error) {
-	began, limit := time.Now(), d.sleeps.get()
-	err = d.call(ctx, "sleep", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		var seconds *float64
-		// The difference is the database's, so that clocks need not agree. It may
-		// be negative by now; only NULL means that nothing is due.
-		row := pool.QueryRow(ctx, `
+	// The difference is the database's, so that clocks need not agree. It may be
+	// negative by now; only NULL means that nothing is due.
+	var seconds *float64
+	err = d.row(ctx, "sleep", waitedCall, []any{&seconds}, `
 SELECT extract(epoch FROM s.due - clock_timestamp())::float8
 FROM flowc.sleep($1::text::uuid, $2) s(due)`, id.String(), flows)
-		if err := row.Scan(&seconds); err != nil {
-			return err
-		}
-		due = -1
-		if seconds != nil {
-			due = secondsToDuration(max(*seconds, 0))
-		}
-		return nil
-	})
-	d.sleeps.learn(began, limit, err)
-	return due, err
+	if seconds == nil {
+		return -1, err
+	}
+	return secondsToDuration(max(*seconds, 0)), err
 }
 
 func (d *engineCalls) awake(ctx context.Context, id uuid.UUID) error {
@@ -241,9 +178,7 @@ func (d *engineCalls) awake(ctx context.Context, id uuid.UUID) error {
 }
 
 func (d *engineCalls) startDue(ctx context.Context, flows []string) (started int, err error) {
-	err = d.call(ctx, "start_due", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		return pool.QueryRow(ctx, `SELECT flowc.start_due($1)`, flows).Scan(&started)
-	})
+	err = d.row(ctx, "start_due", claimCall, []any{&started}, `SELECT flowc.start_due($1)`, flows)
 	return started, err
 }
 
@@ -255,44 +190,28 @@ func (d *engineCalls) advanceHeads(ctx context.Context, flows []string) error {
 	return d.exec(ctx, "advance_heads", claimCall, `SELECT flowc.advance_heads($1)`, flows)
 }
 
-func (d *engineCalls) readValues(ctx context.Context, runs, sources []string) (values []value, err error) {
-	began, limit := time.Now(), d.values.get()
-	err = d.call(ctx, "read_values", limit, func(ctx context.Context, pool *pgxpool.Pool) error {
-		values, err = rows(ctx, pool, pgx.RowToStructByPos[value],
-			`SELECT run_id::text, source, value FROM flowc.read_values($1::text[]::uuid[], $2)`, runs, sources)
-		return err
-	})
-	d.values.learn(began, limit, err)
-	return values, err
+func (d *engineCalls) readValues(ctx context.Context, runs, sources []string) ([]value, error) {
+	return rows(ctx, d.database, "read_values", waitedCall, pgx.RowToStructByPos[value],
+		`SELECT run_id::text, source, value FROM flowc.read_values($1::text[]::uuid[], $2)`, runs, sources)
 }
 
 func (d *engineCalls) compare(ctx context.Context, slug string, definition json.RawMessage) (differences []string, found bool, err error) {
-	err = d.call(ctx, "compare_flow", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		row := pool.QueryRow(ctx, `SELECT flowc.compare_flow($1, $2::text::jsonb)`, slug, string(definition))
-		return row.Scan(&differences)
-	})
+	err = d.row(ctx, "compare_flow", claimCall, []any{&differences}, `SELECT flowc.compare_flow($1, $2::text::jsonb)`, slug, string(definition))
 	return differences, differences != nil, err
 }
 
 func (d *engineCalls) prune(ctx context.Context, id uuid.UUID, flows []string, keep time.Duration, most int) (deleted int, err error) {
-	err = d.call(ctx, "prune", pruneCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		return pool.QueryRow(ctx, `SELECT flowc.prune_served($1::text::uuid, $2, $3, $4)`, id.String(), flows, keep, most).Scan(&deleted)
-	})
+	err = d.row(ctx, "prune", pruneCall, []any{&deleted}, `SELECT flowc.prune_served($1::text::uuid, $2, $3, $4)`, id.String(), flows, keep, most)
 	return deleted, err
 }
 
 func (d *engineCalls) crons(ctx context.Context, flows []string) (map[string]string, error) {
-	type schedule struct{ flow, cron string }
+	type schedule struct{ Flow, Cron string }
+	all, err := rows(ctx, d.database, "crons", claimCall, pgx.RowToStructByPos[schedule], `SELECT flow_slug, cron FROM flowc.crons($1)`, flows)
 	crons := map[string]string{}
-	err := d.call(ctx, "crons", claimCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		all, err := rows(ctx, pool, func(row pgx.CollectableRow) (s schedule, err error) {
-			return s, row.Scan(&s.flow, &s.cron)
-		}, `SELECT flow_slug, cron FROM flowc.crons($1)`, flows)
-		for _, s := range all {
-			crons[s.flow] = s.cron
-		}
-		return err
-	})
+	for _, s := range all {
+		crons[s.Flow] = s.Cron
+	}
 	return crons, err
 }
 

@@ -10,6 +10,10 @@ import (
 // more that they do not wait for each other.
 const claimAlong = 100
 
+// claimAlongBytes is how large a report may be for that: a claim waits until all of it
+// has been sent.
+const claimAlongBytes = 1 << 20
+
 // An intake makes tries of what is claimed: by the claimer, and by reporters that
 // claim along.
 type intake struct {

@@ -11,55 +11,65 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
 
-// What one report may carry.
 const (
+	// What one report may carry.
 	maxReports     = 1000
 	maxReportBytes = 16 << 20
+
+	// largeBytes is from what size on a result is reported apart, so that small ones
+	// need not wait while it is on its way.
+	largeBytes = 1 << 20
+	// maxWaitingBytes is how much may wait to be reported before slots stay taken until
+	// their results have been reported, so that less is claimed.
+	maxWaitingBytes = 64 << 20
+
 	// A result whose run somebody else has locked is reported again after
 	// minLockedWait, doubled each time up to maxLockedWait.
 	minLockedWait, maxLockedWait = 5 * time.Millisecond, time.Second
 )
 
+// A reporter hands results to the database. It is one goroutine.
+type reporter struct {
+	*session
+	results <-chan result
+	apart   chan<- result // takes what takes long; nil for the reporter that does
+	locked  []result      // whose runs somebody else has locked; the next to be reported again first
+}
+
 // report reports results, as many at once as there are, until there will be no more.
 // While the database is away it holds what it has. When ctx ends it gives up; it
 // returns how many results were not reported.
-func (s *session) report(ctx context.Context, results <-chan result) (unreported int) {
-	var next []result   // read from the channel, and not reported yet
-	var locked []result // whose runs somebody else has locked; the next to be reported again first
+func (r *reporter) report(ctx context.Context) (unreported int) {
+	var next []result // read from the channel, and not reported yet
 	for {
-		for len(locked) > 0 && (!time.Now().Before(locked[0].again) || ctx.Err() != nil) {
-			next, locked = append(next, locked[0]), locked[1:]
+		for len(r.locked) > 0 && (!time.Now().Before(r.locked[0].again) || ctx.Err() != nil) {
+			next, r.locked = append(next, r.locked[0]), r.locked[1:]
 		}
 		if len(next) == 0 {
-			if results == nil && len(locked) == 0 {
+			if r.results == nil && len(r.locked) == 0 {
 				return unreported
 			}
 			var due <-chan time.Time
 			var end <-chan struct{}
-			if len(locked) > 0 {
-				due, end = time.After(time.Until(locked[0].again)), ctx.Done()
+			if len(r.locked) > 0 {
+				due, end = time.After(time.Until(r.locked[0].again)), ctx.Done()
 			}
 			select {
-			case first, more := <-results:
+			case first, more := <-r.results:
 				if more {
 					next = append(next, first)
 				} else {
-					results = nil
+					r.results = nil
 				}
 			case <-due:
 			case <-end:
 			}
 			continue
 		}
-		next = waiting(next, results)
+		next = waiting(next, r.results)
 		some := cut(next)
 		next = next[len(some):]
-		again, left := s.reportBatch(ctx, batchOf(some))
-		unreported += left
-		if len(again) > 0 {
-			locked = append(locked, again...)
-			slices.SortStableFunc(locked, func(a, b result) int { return a.again.Compare(b.again) })
-		}
+		unreported += r.reportBatch(ctx, batchOf(some))
 	}
 }
 
@@ -92,7 +102,7 @@ func waiting(next []result, results <-chan result) []result {
 func cut(results []result) []result {
 	size := 0
 	for i, r := range results {
-		size += len(r.Output) + len(r.Err)
+		size += r.bytes()
 		if i == maxReports || size > maxReportBytes && i > 0 {
 			return results[:i]
 		}
@@ -101,16 +111,12 @@ func cut(results []result) []result {
 }
 
 // A batch is results that are reported together.
-type batch struct {
-	all                      []result
-	finished, released, lost []result
-}
+type batch struct{ finished, released, lost []result }
 
-func batchOf(results []result) batch {
+func batchOf(results []result) (b batch) {
 	if !slices.ContainsFunc(results, func(r result) bool { return r.Outcome == try.Lost || r.Outcome == try.Released }) {
-		return batch{all: results, finished: results} // as nearly always: nothing to copy
+		return batch{finished: results} // as nearly always: nothing to copy
 	}
-	b := batch{all: results}
 	for _, r := range results {
 		switch r.Outcome {
 		case try.Lost:
@@ -124,35 +130,46 @@ func batchOf(results []result) batch {
 	return b
 }
 
-// reportBatch reports a batch and takes it out of the worker's hand, but for those
-// whose runs are locked, which it returns. A small report claims along. It also returns
-// how many results could not be reported before ctx ended.
-func (s *session) reportBatch(ctx context.Context, b batch) (locked []result, unreported int) {
+// reportBatch reports a batch. A small report claims along. It returns how many results
+// could not be reported before ctx ended.
+func (r *reporter) reportBatch(ctx context.Context, b batch) (unreported int) {
 	for _, one := range b.lost {
-		s.lost(one)
+		r.lost(one)
 	}
+	r.over(b.lost)
 	if len(b.finished) > 0 {
+		rep := reportOf(b.finished)
 		var next *ask
-		along := s.claimWith(b.finished)
+		var along *along
+		if r.apart != nil && rep.bytes <= claimAlongBytes {
+			along = r.claimWith(b.finished)
+		}
 		if along != nil {
 			next = &along.ask
 		}
-		got, err := s.db.finish(ctx, s.id, reportOf(b.finished), next)
+		got, err := r.db.finish(ctx, r.id, rep, next)
 		if along != nil {
-			s.claimedWith(along, got.tasks, err == nil)
+			r.claimedWith(along, got.tasks, err == nil)
 		}
-		locked, unreported = s.finish(ctx, b.finished, got, err)
+		unreported = r.finish(ctx, b.finished, got, err, along != nil)
 		if err != nil || along == nil {
-			s.nudge() // what was finished may have made work
+			r.nudge() // what was finished may have made work
 		}
 	}
-	s.giveBack(ctx, b.released)
-	for _, one := range b.all {
-		if !slices.ContainsFunc(locked, func(l result) bool { return l.task == one.task }) {
-			s.hand.remove(one.task)
+	r.giveBack(ctx, b.released)
+	r.over(b.released)
+	return unreported
+}
+
+// over takes what has been reported out of the worker's hand.
+func (s *session) over(results []result) {
+	for _, r := range results {
+		s.waiting.Add(-int64(r.size))
+		s.hand.remove(r.task)
+		if r.keepsSlot {
+			s.slots <- struct{}{}
 		}
 	}
-	return locked, unreported
 }
 
 func (s *session) lost(r result) {
@@ -179,51 +196,66 @@ func (s *session) giveBack(ctx context.Context, released []result) {
 	}
 }
 
-// finish is for results whose report has ended so. If it failed, it is repeated. One
-// that the database refuses does not harm the others: they are then reported one by one.
-// It returns those whose runs are locked, and how many were not reported.
-func (s *session) finish(ctx context.Context, results []result, got answer, err error) (locked []result, unreported int) {
-	repeated := false
-	if err != nil {
-		failure := err
-		err = s.db.patiently(ctx, func() (err error) {
-			if err, failure = failure, nil; err != nil {
-				return err
-			}
-			repeated = true
-			got, err = s.reportOnly(ctx, results...)
-			return err
-		})
+// finish is for results whose report has ended so, which claimed along or not. If it
+// failed, it is repeated: with less if the database did not get done with it, and one
+// result that takes long is left to the reporter for those. One that the database refuses
+// does not harm the others: they are then reported one by one. It returns how many results
+// could not be reported before ctx ended.
+func (r *reporter) finish(ctx context.Context, results []result, got answer, err error, claimed bool) (unreported int) {
+	var pause backoff
+	for err != nil && isTransient(err) {
+		for i := range results {
+			results[i].repeated = true
+		}
+		if isSlow(err) && len(results) > 1 {
+			half := len(results) / 2
+			return r.reportAgain(ctx, results[:half]) + r.reportAgain(ctx, results[half:])
+		}
+		if isSlow(err) && !claimed && r.apart != nil {
+			r.apart <- results[0]
+			return 0
+		}
+		if !pause.wait(ctx, r.db) {
+			break
+		}
+		claimed = false
+		got, err = r.reportOnly(ctx, results)
 	}
 	switch {
 	case err == nil:
-		return s.note(results, got.verdicts, repeated), 0
+		r.over(r.note(results, got.verdicts))
+		return 0
 	case ctx.Err() != nil:
-		return nil, len(results)
-	case len(results) > 1:
-		for _, one := range results {
-			got, err := s.reportOnly(ctx, one)
-			again, left := s.finish(ctx, []result{one}, got, err)
-			locked, unreported = append(locked, again...), unreported+left
+		r.over(results)
+		return len(results)
+	case len(results) > 1 || claimed:
+		for i := range results {
+			unreported += r.reportAgain(ctx, results[i:i+1])
 		}
-		return locked, unreported
+		return unreported
 	}
 	one := results[0]
 	if one.Outcome == try.Permanent {
-		s.log.LogAttrs(ctx, slog.LevelError, "the task's result could not be reported", append(one.task.attrs(), slog.String("error", err.Error()))...)
-		return nil, 1
+		r.log.LogAttrs(ctx, slog.LevelError, "the task's result could not be reported", append(one.task.attrs(), slog.String("error", err.Error()))...)
+		r.over(results)
+		return 1
 	}
 	what := "what came of the task cannot be recorded"
 	if pgerr.Unstorable(err) {
 		what = "the output cannot be stored"
 	}
 	one.Result = try.Result{Outcome: try.Permanent, Err: try.ErrorText(fmt.Errorf("flowc: %s: %w", what, err))}
-	got, err = s.reportOnly(ctx, one)
-	return s.finish(ctx, []result{one}, got, err)
+	return r.reportAgain(ctx, []result{one})
+}
+
+// reportAgain reports results of a report that failed.
+func (r *reporter) reportAgain(ctx context.Context, results []result) (unreported int) {
+	got, err := r.reportOnly(ctx, results)
+	return r.finish(ctx, results, got, err, false)
 }
 
 // reportOnly reports results without a claim.
-func (s *session) reportOnly(ctx context.Context, results ...result) (answer, error) {
+func (s *session) reportOnly(ctx context.Context, results []result) (answer, error) {
 	return s.db.finish(ctx, s.id, reportOf(results), nil)
 }
 
@@ -236,7 +268,7 @@ func reportOf(results []result) (rep report) {
 		rep.runs, rep.steps, rep.indexes = append(rep.runs, t.RunID), append(rep.steps, t.Step), append(rep.indexes, int32(t.Index))
 		rep.messages, rep.attempts = append(rep.messages, t.MessageID), append(rep.attempts, t.Attempt)
 		rep.outcomes = append(rep.outcomes, r.Outcome)
-		rep.bytes += len(r.Output) + len(r.Err)
+		rep.bytes += r.bytes()
 		var delay *float64
 		if r.Delay != nil {
 			seconds := r.Delay.Seconds()
@@ -259,43 +291,51 @@ func (rep *report) grow(n int) {
 	rep.errors, rep.delays = slices.Grow(rep.errors, n), slices.Grow(rep.delays, n)
 }
 
-// note counts and logs what became of the results, and returns those whose runs are
-// locked. Those without a verdict were completed. If the report was repeated, a result
-// that is refused may be one that the first report brought through.
-func (s *session) note(results []result, verdicts []verdict, repeated bool) (locked []result) {
+// note counts and logs what became of the results, and returns those that are over; the
+// others' runs are locked. Those without a verdict were completed. If one was reported
+// before, it may be refused because that brought it through.
+func (r *reporter) note(results []result, verdicts []verdict) (over []result) {
 	told := make([]*verdict, len(results))
 	for i := range verdicts {
 		told[verdicts[i].N-1] = &verdicts[i]
 	}
-	for i, r := range results {
+	var locked []result
+	for i, one := range results {
 		v := told[i]
 		switch {
 		case v == nil || v.Accepted && v.Status != nil && *v.Status == "completed":
-			s.ended(r, Completed)
-			if s.log.Enabled(r.task.ctx, slog.LevelDebug) {
-				s.log.LogAttrs(r.task.ctx, slog.LevelDebug, "task completed", append(r.task.attrs(), slog.Duration("duration", r.took))...)
+			r.ended(one, Completed)
+			if r.log.Enabled(one.task.ctx, slog.LevelDebug) {
+				r.log.LogAttrs(one.task.ctx, slog.LevelDebug, "task completed", append(one.task.attrs(), slog.Duration("duration", one.took))...)
 			}
 		case !v.Accepted && v.Status != nil && *v.Status == "locked":
-			r.wait = min(max(2*r.wait, minLockedWait), maxLockedWait)
-			r.again = time.Now().Add(r.wait)
-			locked = append(locked, r)
-		case !v.Accepted && repeated && v.Status != nil && *v.Status == r.Outcome:
-			s.ended(r, Outcome(r.Outcome))
+			one.wait = min(max(2*one.wait, minLockedWait), maxLockedWait)
+			one.again = time.Now().Add(one.wait)
+			locked = append(locked, one)
+		case !v.Accepted && one.repeated && v.Status != nil && *v.Status == one.Outcome:
+			r.ended(one, Outcome(one.Outcome))
 		case !v.Accepted:
-			s.lost(r)
+			r.lost(one)
 		case v.RetryIn != nil:
-			s.ended(r, Retried)
-			s.retries.Store(true)
-			s.log.LogAttrs(r.task.ctx, slog.LevelWarn, "task failed, it will be tried again", append(r.task.attrs(),
-				slog.String("error", r.Err), slog.Duration("duration", r.took), slog.Duration("retry_in", secondsToDuration(*v.RetryIn)))...)
-		case r.Outcome == try.Skipped:
-			s.ended(r, Skipped)
-			s.log.LogAttrs(r.task.ctx, slog.LevelInfo, "the handler skipped its step", append(r.task.attrs(), slog.String("reason", r.Err))...)
+			r.ended(one, Retried)
+			r.retries.Store(true)
+			r.log.LogAttrs(one.task.ctx, slog.LevelWarn, "task failed, it will be tried again", append(one.task.attrs(),
+				slog.String("error", one.Err), slog.Duration("duration", one.took), slog.Duration("retry_in", secondsToDuration(*v.RetryIn)))...)
+		case one.Outcome == try.Skipped:
+			r.ended(one, Skipped)
+			r.log.LogAttrs(one.task.ctx, slog.LevelInfo, "the handler skipped its step", append(one.task.attrs(), slog.String("reason", one.Err))...)
 		default:
-			s.ended(r, Failed)
-			s.log.LogAttrs(r.task.ctx, slog.LevelError, "task failed", append(r.task.attrs(),
-				slog.String("error", r.Err), slog.Duration("duration", r.took))...)
+			r.ended(one, Failed)
+			r.log.LogAttrs(one.task.ctx, slog.LevelError, "task failed", append(one.task.attrs(),
+				slog.String("error", one.Err), slog.Duration("duration", one.took))...)
 		}
 	}
-	return locked
+	if len(locked) == 0 {
+		return results
+	}
+	r.locked = append(r.locked, locked...)
+	slices.SortStableFunc(r.locked, func(a, b result) int { return a.again.Compare(b.again) })
+	return slices.DeleteFunc(slices.Clone(results), func(one result) bool {
+		return slices.ContainsFunc(locked, func(l result) bool { return l.task == one.task })
+	})
 }

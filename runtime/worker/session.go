@@ -20,9 +20,9 @@ const (
 	cleanup = 5 * time.Second
 	// lastCalls is how long that may take in a worker that has to stop now.
 	lastCalls = time.Second
-	// reporters is how many reports may be under way at once: while one waits
-	// for the disk, the database can work on another. Each has runs of its own,
-	// since reports of the same run would wait for each other.
+	// reporters is how many reports may be under way at once, besides one of a large
+	// result: while one waits for the disk, the database can work on another. Each has
+	// runs of its own, since reports of the same run would wait for each other.
 	reporters = 2
 )
 
@@ -39,6 +39,8 @@ type session struct {
 
 	slots   chan struct{} // a token for each free slot
 	results [reporters]chan result
+	large   chan result   // results whose report takes long
+	waiting atomic.Int64  // bytes of results that wait to be reported
 	kick    chan struct{} // there may be new work, by our own doing
 	resting atomic.Bool   // whether the claimer waits for work
 	retries atomic.Bool   // whether tries were put off since the claimer asked what is due
@@ -90,6 +92,7 @@ func (w *Worker) begin(ctx context.Context, now <-chan struct{}) (*session, erro
 	for i := range s.results {
 		s.results[i] = make(chan result, w.config.Concurrency)
 	}
+	s.large = make(chan result, w.config.Concurrency)
 	err = db.patiently(ctx, func() error { return db.register(ctx, s.id, w.config.Name, w.slugs) })
 	if err != nil {
 		s.close()
@@ -139,12 +142,13 @@ func (s *session) run(ctx context.Context) error {
 	beside.Go(func() { s.retain(ctx) })
 	beside.Go(func() { s.watch(alive) })
 
-	reported := make(chan int, reporters)
+	reported, reportedLarge := make(chan int, reporters), make(chan int, 1)
 	reporting, giveUp := context.WithCancel(hard)
 	defer giveUp()
-	for n := range s.results {
-		go func() { reported <- s.report(reporting, s.results[n]) }()
+	for _, results := range s.results {
+		go func() { reported <- (&reporter{session: s, results: results, apart: s.large}).report(reporting) }()
 	}
+	go func() { reportedLarge <- (&reporter{session: s, results: s.large}).report(reporting) }()
 
 	reticent := s.beEager()
 	s.claim(ctx)
@@ -161,6 +165,8 @@ func (s *session) run(ctx context.Context) error {
 	for range s.results {
 		unreported += <-reported
 	}
+	close(s.large) // into which they put what takes long
+	unreported += <-reportedLarge
 
 	left := s.releaseAll()
 	die()

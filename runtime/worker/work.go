@@ -14,11 +14,16 @@ import (
 type result struct {
 	task *task
 	try.Result
-	took time.Duration
+	took      time.Duration
+	size      int  // what it counted when it began to wait for its report
+	keepsSlot bool // whether the slot is free only when it has been reported
+	repeated  bool // whether it may have been reported before
 	// If its run was locked, it is reported again at a time, after so long a wait.
 	again time.Time
 	wait  time.Duration
 }
+
+func (r *result) bytes() int { return len(r.Output) + len(r.Err) }
 
 // do runs one try to its end and hands on what it gave. A handler that ends its
 // goroutine, as a failing test helper does, has failed like any other. What its error
@@ -61,15 +66,21 @@ func (s *session) abandon(t *task) {
 }
 
 // settle hands a result to the reporter and gives the slot to the next task: before,
-// so that the report can claim for it, unless many results wait already.
+// so that the report can claim for it, unless many results wait already. If they are
+// large, the slot is free only when the result has been reported.
 func (s *session) settle(r result) {
-	if results := s.reporter(r.task); 2*len(results) < cap(results) {
+	results := s.reporter(&r)
+	switch {
+	case s.waiting.Load()+int64(r.bytes()) > maxWaitingBytes:
+		r.keepsSlot = true
+		s.handOn(r)
+	case 2*len(results) < cap(results):
 		s.slots <- struct{}{}
 		s.handOn(r)
-		return
+	default:
+		s.handOn(r)
+		s.slots <- struct{}{}
 	}
-	s.handOn(r)
-	s.slots <- struct{}{}
 }
 
 // handOn hands a result to the reporter, after which the try is over.
@@ -79,13 +90,18 @@ func (s *session) handOn(r result) {
 	if s.lanes.leave(r.task) {
 		s.nudge()
 	}
-	s.reporter(r.task) <- r
+	r.size = r.bytes()
+	s.waiting.Add(int64(r.size))
+	s.reporter(&r) <- r
 	s.running.Done()
 }
 
-// reporter takes the results of a task's run.
-func (s *session) reporter(t *task) chan<- result {
-	return s.results[int(t.RunID[len(t.RunID)-1])%reporters]
+// reporter takes the results of a task's run, or those that are large.
+func (s *session) reporter(r *result) chan<- result {
+	if r.bytes() >= largeBytes {
+		return s.large
+	}
+	return s.results[int(r.task.RunID[len(r.task.RunID)-1])%reporters]
 }
 
 // judge says what becomes of a try.

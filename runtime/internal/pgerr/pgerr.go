@@ -60,23 +60,33 @@ func Class(err error) string {
 
 // Transient reports whether an error may be gone when the call is repeated: the
 // connection broke, the server starts, stops or is full, the transaction lost
-// against another, or a prepared statement was not there.
+// against another or was cancelled, or a prepared statement was not there.
 func Transient(err error) bool {
 	switch Code(err) {
 	case "":
 		return broken(err)
-	case "57014": // query_canceled: by a timeout, which would be over again
-		return false
 	case "40001", "40P01", // serialization_failure, deadlock_detected
-		"55P03", // lock_not_available
 		"25006": // read_only_sql_transaction, as during a failover
 		return true
 	}
 	switch Class(err) {
-	case "08", "53", "57": // connection, resources, operator intervention
+	case "08", "53", "57", "58": // connection, resources, operator intervention, errors of the system
 		return true
 	}
-	return NoPreparedStatement(err)
+	return Cancelled(err) || NoPreparedStatement(err)
+}
+
+// Cancelled reports whether the server ended a statement or its transaction because it
+// took or waited too long, or because somebody asked it to.
+func Cancelled(err error) bool {
+	switch Code(err) {
+	case "57014", // query_canceled: by statement_timeout, or by pg_cancel_backend
+		"55P03", // lock_not_available: by lock_timeout
+		"25P03", // idle_in_transaction_session_timeout
+		"25P04": // transaction_timeout
+		return true
+	}
+	return false
 }
 
 // MaybeDone reports whether the statement that ended with an error may have been

@@ -147,22 +147,24 @@ begin
 end $$;
 
 -- Whether a claim may take over a task that it found although it is started, because a
--- worker died or overran: one of our own workers, or one that is not known any more,
--- and three times at most. What it may not, it puts out of the way for a while: the
--- rest is somebody else's, or waits for recovery.
+-- worker died or overran: one of our own workers, which does not hold it any more, or
+-- one that is not known any more, and three times at most. What it may not, it puts out
+-- of the way for a while: the rest is somebody else's, or waits for recovery.
 create or replace function flowc.take_over(place tid, at_once timestamptz) returns boolean
 language plpgsql as $$
 declare
   t    pgflow.step_tasks;
+  held boolean;
   ours boolean;
 begin
   select o.* into t from pgflow.step_tasks o where o.ctid = take_over.place;
   ours := t.status = 'started' and coalesce((select w.queue_name = '*' from pgflow.workers w where w.worker_id = t.last_worker_id), true);
-  if ours and t.requeued_count < 3 then
+  held := ours and flowc.is_held(t.last_worker_id, t.message_id);
+  if ours and not held and t.requeued_count < 3 then
     return true;
   end if;
   -- Taken over too often: recovery ends it, which needs the lock of the run.
-  if ours and t.permanently_stalled_at is null and not exists ( -- rather than a conflict, which would wait for a sweep that wants our task
+  if ours and not held and t.permanently_stalled_at is null and not exists ( -- rather than a conflict, which would wait for a sweep that wants our task
       select from flowc.stalled s where s.run_id = t.run_id and s.step_slug = t.step_slug and s.task_index = t.task_index) then
     insert into flowc.stalled (run_id, step_slug, task_index, attempt) values (t.run_id, t.step_slug, t.task_index, t.attempts_count);
   end if;

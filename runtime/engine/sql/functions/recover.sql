@@ -22,6 +22,7 @@ begin
   select array_agg(b.worker_id) into dead from buried b;
   if dead is not null then
     delete from flowc.sleepers s where s.worker_id = any (dead);
+    delete from flowc.holds h where h.worker_id = any (dead);
     with held as ( -- what somebody has locked is being dealt with
       select t.ctid as place from pgflow.step_tasks t
       where t.in_queue and t.status = 'started' and t.last_worker_id = any (dead) and t.visible_at > clock_timestamp()
@@ -92,7 +93,8 @@ begin
   join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
   join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
   where t.in_queue and t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
-    and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30.0::double precision);
+    and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30.0::double precision)
+    and not flowc.is_held(t.last_worker_id, t.message_id);
   if runs is not null then
     perform flowc.end_stalled(runs, steps, tasks, tries);
   end if;
@@ -104,6 +106,7 @@ begin
     join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
     where t.in_queue and t.status = 'started' and t.requeued_count < 3
       and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30.0::double precision)
+      and not flowc.is_held(t.last_worker_id, t.message_id)
     for update of t skip locked),
   again as (
     update pgflow.step_tasks t

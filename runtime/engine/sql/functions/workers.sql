@@ -17,10 +17,11 @@ create or replace function flowc.stop_worker(worker_id uuid) returns void
 language plpgsql as $$
 begin
   delete from flowc.sleepers s where s.worker_id = stop_worker.worker_id;
+  delete from flowc.holds h where h.worker_id = stop_worker.worker_id;
   perform pgflow.mark_worker_stopped(stop_worker.worker_id);
 end $$;
 
--- Says that a worker lives, and tells it which of the tasks it holds are no longer
+-- Says that a worker lives and goes on holding its tasks, and tells it which are no longer
 -- its own: taken over, cancelled, or of a step or run that is over, and so out of the
 -- queue. `deprecated`
 -- is NULL if the worker has no row any more and should register again; `silent`
@@ -30,6 +31,8 @@ create or replace function flowc.heartbeat(
   worker_id uuid, flow_slugs text[], message_ids bigint[], attempts int[], served text[] default '{}',
   out lost bigint[], out deprecated boolean, out silent double precision, out dead boolean, out due boolean)
 language plpgsql as $$
+declare
+  held bigint[];
 begin
   select extract(epoch from clock_timestamp() - w.last_heartbeat_at) into silent from pgflow.workers w where w.worker_id = heartbeat.worker_id;
   update pgflow.workers w set last_heartbeat_at = clock_timestamp(), stopped_at = null
@@ -41,6 +44,21 @@ begin
     select from pgflow.step_tasks t
     where t.flow_slug = u.flow_slug and t.message_id = u.message_id and t.in_queue
       and t.status = 'started' and t.attempts_count = u.attempt and t.last_worker_id = heartbeat.worker_id offset 0);
+  -- What may be taken over soon is the worker's until it has reported it, see
+  -- flowc.holds.
+  held := array(
+    select u.message_id
+    from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.attempts) u(flow_slug, message_id, attempt)
+    where exists (
+      select from pgflow.step_tasks t
+      where t.flow_slug = u.flow_slug and t.message_id = u.message_id and t.in_queue and t.visible_at < clock_timestamp() + interval '10 seconds'
+        and t.status = 'started' and t.attempts_count = u.attempt and t.last_worker_id = heartbeat.worker_id offset 0));
+  if held = '{}' then
+    delete from flowc.holds h where h.worker_id = heartbeat.worker_id;
+  else
+    insert into flowc.holds (worker_id, message_ids) values (heartbeat.worker_id, held)
+    on conflict on constraint holds_pkey do update set message_ids = excluded.message_ids;
+  end if;
   dead := exists (select from flowc.stalled) or exists (
     select from pgflow.workers w
     where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < clock_timestamp() - interval '5 seconds');
@@ -50,6 +68,16 @@ begin
     or exists (
       select from flowc.schedules d
       where (d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()) and d.flow_slug = any (heartbeat.served));
+end $$;
+
+-- Reports whether a worker that lives holds a task although its lease is over.
+create or replace function flowc.is_held(worker_id uuid, message_id bigint) returns boolean
+language plpgsql stable as $$
+begin
+  return exists (select from flowc.holds h where h.worker_id = is_held.worker_id and is_held.message_id = any (h.message_ids))
+    and exists (
+      select from pgflow.workers w
+      where w.worker_id = is_held.worker_id and w.stopped_at is null and w.last_heartbeat_at > clock_timestamp() - interval '5 seconds');
 end $$;
 
 -- Gives tasks back untried: queued at once, the attempt not counted. A task that

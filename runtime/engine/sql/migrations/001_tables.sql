@@ -411,6 +411,14 @@ create unlogged table flowc.sleepers (
   primary key (flow_slug, worker_id)
 ) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
+-- Tasks whose leases are over, or soon will be, and which their workers hold all the
+-- same, since their results wait to be reported; it is true as long as the worker lives.
+-- Their own rows would be locked by the very report that takes long.
+create unlogged table flowc.holds (
+  worker_id   uuid     not null primary key,
+  message_ids bigint[] not null
+) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
+
 -- Runs whose end somebody waits for; only these are announced.
 create unlogged table flowc.waiters (
   run_id   uuid        not null primary key,
