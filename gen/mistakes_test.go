@@ -108,7 +108,7 @@ func apply(t *testing.T, tree *loadtest.Tree, files map[string]string, found []d
 	slices.SortFunc(edits, func(a, b diag.Edit) int { return int(b.Pos - a.Pos) })
 	edits = slices.Compact(edits)
 	for _, e := range edits {
-		from, to := tree.Fset.Position(e.Pos), tree.Fset.Position(e.End)
+		from, to := tree.Fset.PositionFor(e.Pos, false), tree.Fset.PositionFor(e.End, false)
 		name, err := filepath.Rel(root, from.Filename)
 		require.NoError(t, err)
 		fixed[name] = fixed[name][:from.Offset] + e.New + fixed[name][to.Offset:]

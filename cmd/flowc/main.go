@@ -26,7 +26,7 @@ func main() {
 // run is the command with its arguments; it returns the exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if calledByGoVet(args) {
-		unitchecker.Main(vet.Analyzer) // does not return
+		unitchecker.Main(telling(vet.Analyzer)) // does not return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"flag"
+	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/tools/go/analysis"
 
 	"github.com/flowc-dev/flowc/gen"
 )
@@ -33,6 +37,23 @@ go command can call it too, for one package at a time, and mend what is mechanic
 		return err
 	}
 	return cmd
+}
+
+// telling returns an analyzer that tells of mistakes without a fix also under -fix,
+// where go vet itself is silent about them, and shows only standard output.
+func telling(analyzer *analysis.Analyzer) *analysis.Analyzer {
+	all := *analyzer
+	all.Run = func(pass *analysis.Pass) (any, error) {
+		report := pass.Report
+		pass.Report = func(d analysis.Diagnostic) {
+			report(d)
+			if f := flag.Lookup("fix"); f != nil && f.Value.String() == "true" && len(d.SuggestedFixes) == 0 {
+				fmt.Fprintf(os.Stdout, "%s: %s\n", pass.Fset.Position(d.Pos), d.Message)
+			}
+		}
+		return analyzer.Run(pass)
+	}
+	return &all
 }
 
 // calledByGoVet reports whether the arguments are those of the protocol between

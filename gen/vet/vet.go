@@ -8,6 +8,8 @@
 package vet
 
 import (
+	"strings"
+
 	"golang.org/x/tools/go/analysis"
 
 	"github.com/flowc-dev/flowc/gen/internal/check"
@@ -43,7 +45,11 @@ func run(pass *analysis.Pass) (any, error) {
 	}
 	_, found := check.Packages(pass.Fset, []*load.Package{p})
 	for _, d := range found {
-		pass.Report(report(d))
+		reported := report(d)
+		if strings.HasSuffix(pass.Fset.PositionFor(d.Pos, false).Filename, ".cgo1.go") {
+			reported.SuggestedFixes = nil // they are about what cgo made of the file
+		}
+		pass.Report(reported)
 	}
 	return nil, nil
 }

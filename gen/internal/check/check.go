@@ -65,6 +65,9 @@ func (c *checker) check() []*declaration {
 	if c.pkg.Types == nil || c.pkg.Info == nil {
 		return nil
 	}
+	if slices.ContainsFunc(c.pkg.Fatal, func(p load.Problem) bool { return !strings.HasPrefix(p.Message, load.ImportCycle) }) {
+		return nil // what else there is to say may be its doing
+	}
 	if c.missesDSL() {
 		return nil
 	}

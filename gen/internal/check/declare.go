@@ -76,10 +76,8 @@ func (c *checker) declarations() (declared []*declaration) {
 			continue // it repeats a declaration
 		}
 		for _, decl := range file.Decls {
-			switch decl := decl.(type) {
-			case *ast.FuncDecl:
-				c.refuseLocal(decl)
-			case *ast.GenDecl:
+			c.refuseHidden(decl)
+			if decl, ok := decl.(*ast.GenDecl); ok {
 				for _, spec := range decl.Specs {
 					if spec, ok := spec.(*ast.TypeSpec); ok {
 						if d := c.declaration(decl, spec); d != nil {
@@ -134,6 +132,11 @@ func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declarati
 	switch {
 	case len(heads) == 0 && c.misspelt(fields):
 		c.suspects = append(c.suspects, spec)
+		return nil
+	case len(heads) == 0 && c.embedsFlow(fields) != nil:
+		f := c.embedsFlow(fields)
+		c.diags.Add(f.Pos(), f.End(), "%s embeds %s, which declares a flow, but that does not make it another one", name, fieldName(f)).
+			Fix("write the struct of %s out: its dsl.Flow or dsl.Job, and its steps", fieldName(f))
 		return nil
 	case len(heads) == 0 && len(steps) == 0:
 		return nil

@@ -53,6 +53,26 @@ var elsewhere = map[string]string{
 	"when_unmet": "put it, with the condition, on the step that gives the list",
 }
 
+// foreign are keys that others read in the tags of their structs, and that look
+// like ours to a search for misspelt ones.
+var foreign = []string{
+	"json", "yaml", "xml", "toml", "bson", "db", "sql", "gorm", "env", "form", "validate", "mapstructure", "msgpack", "default",
+	"protobuf", "avro", "csv", "query", "header", "path", "uri", "ini", "hcl", "koanf", "redis", "binding", "doc", "example",
+}
+
+// removable makes it a mechanical fix to remove a pair from its tag.
+func (c *checker) removable(p *pair, b *diag.Builder) {
+	switch lit := p.tag; {
+	case lit.Value[0] != '`':
+	case strings.TrimSpace(lit.Value[1:p.keyPos-lit.Pos()]) == "" && strings.TrimSpace(lit.Value[p.end()+1-lit.Pos():len(lit.Value)-1]) == "":
+		b.Edit(lit.Pos(), lit.End(), "") // it is all there is
+	case lit.Value[p.keyPos-lit.Pos()-1] == ' ':
+		b.Edit(p.keyPos-1, p.end()+1, "")
+	default:
+		b.Edit(p.keyPos, p.end()+1, "")
+	}
+}
+
 // settings are the tags of a flow, a job, a step or a map.
 type settings struct {
 	model.Options
@@ -124,6 +144,8 @@ func (c *checker) belongs(p *pair, on int, who string) bool {
 	switch {
 	case known&on != 0:
 		return true
+	case known == 0 && slices.Contains(foreign, p.key):
+		c.removable(p, c.diags.Add(p.keyPos, end, "%s: %s means nothing here, where flowc reads the tag", who, p.key).Fix("remove it"))
 	case known == 0:
 		d := c.diags.Add(p.keyPos, end, "%s: unknown tag %s", who, p.key)
 		if near := diag.Nearest(p.key, here); near != "" {

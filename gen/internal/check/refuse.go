@@ -9,19 +9,75 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
-// refuseLocal finds flows that are declared in a function.
-func (c *checker) refuseLocal(decl *ast.FuncDecl) {
-	ast.Inspect(decl, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.TypeSpec); ok {
-			if fields, ok := spec.Type.(*ast.StructType); ok {
-				if heads, _ := c.headsAndSteps(fields); len(heads) > 0 {
-					c.diags.Add(spec.Name.Pos(), spec.Name.End(), "%s is declared in a function, where the generated package could not name it", spec.Name.Name).
-						Fix("declare it at package level")
+// refuseHidden finds flows that a generated package could not name: those declared
+// in a function, and structs without a name.
+func (c *checker) refuseHidden(decl ast.Decl) {
+	var named []*ast.StructType // of the types at package level
+	if group, ok := decl.(*ast.GenDecl); ok {
+		for _, spec := range group.Specs {
+			if spec, ok := spec.(*ast.TypeSpec); ok {
+				if fields, ok := ast.Unparen(spec.Type).(*ast.StructType); ok {
+					named = append(named, fields)
 				}
+			}
+		}
+	}
+	ast.Inspect(decl, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.TypeSpec:
+			fields, ok := ast.Unparen(n.Type).(*ast.StructType)
+			if !ok || slices.Contains(named, fields) {
+				return true
+			}
+			named = append(named, fields)
+			if heads, _ := c.headsAndSteps(fields); len(heads) > 0 {
+				c.diags.Add(n.Name.Pos(), n.Name.End(), "%s is declared in a function, where the generated package could not name it", n.Name.Name).
+					Fix("declare it at package level")
+			}
+		case *ast.StructType:
+			if slices.Contains(named, n) {
+				return true
+			}
+			if heads, _ := c.headsAndSteps(n); len(heads) > 0 {
+				pos, end := where(heads[0])
+				c.diags.Add(pos, end, "a struct without a name embeds dsl.%s, so the generated package could not name it", markerOf(c.pkg.Info, heads[0].Type).name).
+					Fix("declare it as a type at package level: type X struct { … }")
 			}
 		}
 		return true
 	})
+}
+
+// embedsFlow returns the first field of a struct that embeds a flow which is
+// declared elsewhere, or nil.
+func (c *checker) embedsFlow(fields *ast.StructType) *ast.Field {
+	i := slices.IndexFunc(fields.Fields.List, func(f *ast.Field) bool {
+		t := c.pkg.Info.TypeOf(f.Type)
+		return len(f.Names) == 0 && t != nil && hasHead(t, 0)
+	})
+	if i < 0 {
+		return nil
+	}
+	return fields.Fields.List[i]
+}
+
+// hasHead reports whether a type is a struct that embeds a flow or a job, or one
+// that does.
+func hasHead(t types.Type, depth int) bool {
+	elem, _ := pointee(t)
+	fields, ok := elem.Underlying().(*types.Struct)
+	if !ok || depth > 9 { // a struct may embed a pointer to itself
+		return false
+	}
+	for f := range fields.Fields() {
+		if !f.Embedded() {
+			continue
+		}
+		if named, ok := types.Unalias(f.Type()).(*types.Named); ok && isDSL(named.Obj()) && isHead(named.Obj().Name()) || hasHead(f.Type(), depth+1) {
+			return true
+		}
+	}
+	return false
 }
 
 // refuseCopy finds types that are made from a flow but are not a struct that
@@ -81,7 +137,7 @@ func (c *checker) declarable(d *declaration) bool {
 			Fix("remove the =").Edit(d.spec.Assign, d.spec.Assign+1, "")
 	}
 	switch {
-	case strings.HasSuffix(c.diags.Fset.Position(pos).Filename, "_test.go"):
+	case strings.HasSuffix(c.diags.Fset.PositionFor(pos, false).Filename, "_test.go"): // whatever a line directive says
 		c.diags.Add(pos, end, "%s is declared in a test file, which the generated package could not import", d.name).
 			Fix("move %s and its types to a file whose name does not end with _test.go", d.name)
 	case c.pkg.Name == "main":

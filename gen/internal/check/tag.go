@@ -18,6 +18,7 @@ type pair struct {
 	keyPos token.Pos
 	value  string
 	at     []token.Pos // of each byte of value, and of what follows it
+	tag    *ast.BasicLit
 }
 
 // pos is where byte i of the value stands.
@@ -91,7 +92,7 @@ func parseTag(lit *ast.BasicLit) ([]*pair, *tagError) {
 		if !ok {
 			return pairs, &tagError{pos: at[quoted], message: "the value of " + key + " is not a Go string"}
 		}
-		pairs = append(pairs, &pair{key: key, keyPos: at[start], value: value, at: valueAt})
+		pairs = append(pairs, &pair{key: key, keyPos: at[start], value: value, at: valueAt, tag: lit})
 		i = end + 1
 	}
 	return pairs, nil
