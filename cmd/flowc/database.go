@@ -91,6 +91,6 @@ func withDatabase(fn func(cmd *cobra.Command, args []string, db *pgxpool.Pool) e
 			return err
 		}
 		defer db.Close()
-		return fn(cmd, args, db)
+		return meantFlow(cmd.Context(), db, fn(cmd, args, db))
 	}
 }

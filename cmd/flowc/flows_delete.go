@@ -60,7 +60,7 @@ func deleteFlows(ctx context.Context, db *pgxpool.Pool, slugs []string, withRuns
 			case err != nil:
 				return err
 			case !d.Existed:
-				faults = append(faults, fmt.Errorf("flowc: flow %q is not in the database; `flowc flows list` shows those that are", slug))
+				faults = append(faults, noSuchFlow(ctx, db, slug, &runtime.FlowNotFoundError{Flow: slug}))
 			case d.Runs > 0 && !withRuns:
 				faults = append(faults, fmt.Errorf("flowc: flow %s has %s, so nothing is deleted\n\tfix: look at them with `flowc runs list --flow %s`; --with-runs deletes them too",
 					slug, count(d.Runs, "run", "runs"), slug))

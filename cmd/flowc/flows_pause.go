@@ -41,17 +41,9 @@ func newFlowsResume() *cobra.Command {
 		"resumed", "was not paused", noSuchFlow, runtime.ResumeFlow)
 }
 
-// noSuchFlow is what is said of a slug that is none.
-func noSuchFlow(slug string, err error) error {
-	if errors.Is(err, runtime.ErrFlowNotFound) {
-		return fmt.Errorf("flowc: flow %q is not in the database; `flowc flows list` shows those that are", slug)
-	}
-	return err
-}
-
 // newSwitch is a command that changes something about each of some flows, or finds
 // that it was so already.
-func newSwitch(use, short, long, done, already string, fault func(slug string, err error) error, do func(context.Context, runtime.DB, string) (bool, error)) *cobra.Command {
+func newSwitch(use, short, long, done, already string, fault func(ctx context.Context, db runtime.DB, slug string, err error) error, do func(context.Context, runtime.DB, string) (bool, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use + " SLUG...", Short: short, Long: long,
 		Args: atLeastOne("the slug of a flow"), ValidArgsFunction: flowSlugs,
@@ -63,7 +55,7 @@ func newSwitch(use, short, long, done, already string, fault func(slug string, e
 		for _, slug := range args {
 			changed, err := do(cmd.Context(), db, slug)
 			if err != nil {
-				faults = append(faults, fault(slug, err))
+				faults = append(faults, fault(cmd.Context(), db, slug, err))
 				continue
 			}
 			all = append(all, switched{slug, changed})

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/gen"
+	"github.com/flowc-dev/flowc/internal/nearest"
 	"github.com/flowc-dev/flowc/runtime/dag"
 )
 
@@ -107,14 +108,18 @@ func choose(graphs []gen.Graph, flow string) ([]gen.Graph, error) {
 	if flow == "" {
 		return graphs, nil
 	}
-	var names []string
+	var names, slugs []string
 	for _, g := range graphs {
 		if g.Flow == flow || g.Slug == flow {
 			return []gen.Graph{g}, nil
 		}
-		names = append(names, g.Flow)
+		names, slugs = append(names, g.Flow), append(slugs, g.Slug)
 	}
-	return nil, fmt.Errorf("flowc: no flow %s; there are %s", flow, strings.Join(names, ", "))
+	fix := "choose one of " + strings.Join(names, ", ")
+	if near := nearest.Name(flow, append(names, slugs...)); near != "" {
+		fix = "did you mean " + near + "?"
+	}
+	return nil, fmt.Errorf("flowc: no flow %s is declared\n\tfix: %s", flow, fix)
 }
 
 func writeGraphs(cmd *cobra.Command, graphs []gen.Graph, draw func(io.Writer, dag.Graph) error, dir, format string) error {

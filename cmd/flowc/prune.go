@@ -35,6 +35,9 @@ batches and can be interrupted and repeated.`,
 			return wrongUse(cmd, "it needs --older-than, which must be positive")
 		}
 		return withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+			if err := requireFlows(cmd.Context(), db, flows); err != nil {
+				return err
+			}
 			p := startProgress(cmd.ErrOrStderr(), "pruning")
 			n, err := runtime.Prune(cmd.Context(), db, runtime.PruneOptions{
 				OlderThan: time.Duration(olderThan), Flows: flows, DryRun: dryRun,

@@ -62,6 +62,9 @@ func newRunsList() *cobra.Command {
 		if input != "" {
 			filter.InputContains = json.RawMessage(input)
 		}
+		if err := requireFlows(cmd.Context(), db, flows); err != nil {
+			return err
+		}
 		runs, err := findRuns(cmd, db, filter, limit)
 		switch {
 		case err != nil:

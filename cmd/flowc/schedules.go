@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -116,14 +115,6 @@ meanwhile are not made up for; schedules run starts one run by hand.`,
 		"resumed", "was not paused", noSuchSchedule, runtime.ResumeSchedule)
 }
 
-// noSuchSchedule is what is said of a flow that has no schedule.
-func noSuchSchedule(slug string, err error) error {
-	if errors.Is(err, runtime.ErrNoSchedule) {
-		return fmt.Errorf("flowc: flow %q has no schedule; `flowc schedules list` shows those that have one", slug)
-	}
-	return err
-}
-
 // scheduledRun is what schedules run did, as JSON.
 type scheduledRun struct {
 	ID   string `json:"id"`
@@ -145,7 +136,7 @@ prints the id of the run; with --wait, it waits for its end.`,
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
 		run, err := runtime.RunSchedule(cmd.Context(), db, args[0])
 		if err != nil {
-			return noSuchSchedule(args[0], err)
+			return noSuchSchedule(cmd.Context(), db, args[0], err)
 		}
 		if *asJSON {
 			err = printJSON(cmd.OutOrStdout(), scheduledRun{run.ID(), run.Flow()})

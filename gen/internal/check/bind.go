@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/internal/nearest"
 )
 
 // A want is an input that has to come from somewhere: of a step, or the output
@@ -125,7 +125,7 @@ func (c *checker) unknownStep(d *declaration, who string, w word, names []string
 		return
 	}
 	b := c.diags.Add(w.pos, w.end, "%s: there is no step %s", who, w.text)
-	if near := diag.Nearest(w.text, names); near != "" {
+	if near := nearest.Name(w.text, names); near != "" {
 		b.Fix("did you mean %s?", near).Edit(w.pos, w.end, near)
 	} else if len(names) > 0 {
 		b.Fix("choose one of %s", strings.Join(names, ", "))

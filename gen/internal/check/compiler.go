@@ -11,6 +11,7 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/load"
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/internal/nearest"
 )
 
 // explain adds to what the compiler says of a declaration what to do about it.
@@ -94,7 +95,7 @@ func (c *checker) explainUndefined(b *diag.Builder, pos token.Pos, name string) 
 	}
 	if !qualified {
 		short = name
-		if near := diag.Nearest(name, typeNames(c.pkg.Types, true)); near != "" {
+		if near := nearest.Name(name, typeNames(c.pkg.Types, true)); near != "" {
 			b.Fix("did you mean %s?", near).Edit(pos, pos+token.Pos(len(name)), near)
 			return
 		}
@@ -103,7 +104,7 @@ func (c *checker) explainUndefined(b *diag.Builder, pos token.Pos, name string) 
 		names := typeNames(imported, false)
 		switch {
 		case qualified && local == qualifier:
-			if near := diag.Nearest(short, names); near != "" {
+			if near := nearest.Name(short, names); near != "" {
 				b.Fix("did you mean %s.%s?", qualifier, near).Edit(pos, pos+token.Pos(len(short)), near)
 			}
 			return

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/internal/nearest"
 )
 
 // isJoin reports whether a struct is meant as a join: some field of it is
@@ -165,7 +165,7 @@ func (c *checker) joinField(d *declaration, w want, fields *types.Struct, f *typ
 		names = append(names, p.name)
 	}
 	b := c.diags.Add(pos, end, "%s: there is no step %s, and nothing gives %s", who, f.Name(), c.name(f.Type()))
-	if near := diag.Nearest(f.Name(), names); near != "" {
+	if near := nearest.Name(f.Name(), names); near != "" {
 		p := producers[slices.Index(names, near)]
 		if b.Fix("did you mean %s? %s", near, c.gives(p, w.result)); types.Identical(p.given(w.result), f.Type()) {
 			b.Fix("did you mean %s?", near).Edit(pos, end, near)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/internal/nearest"
 )
 
 // Where a key of a tag may stand.
@@ -148,7 +149,7 @@ func (c *checker) belongs(p *pair, on int, who string) bool {
 		c.removable(p, c.diags.Add(p.keyPos, end, "%s: %s means nothing here, where flowc reads the tag", who, p.key).Fix("remove it"))
 	case known == 0:
 		d := c.diags.Add(p.keyPos, end, "%s: unknown tag %s", who, p.key)
-		if near := diag.Nearest(p.key, here); near != "" {
+		if near := nearest.Name(p.key, here); near != "" {
 			d.Fix("did you mean %s?", near).Edit(p.keyPos, end, near)
 		} else {
 			d.Fix("use one of %s", strings.Join(here, ", "))
@@ -294,7 +295,7 @@ func (c *checker) mode(s *settings, p *pair, who string) model.Mode {
 	}
 	s.unclear = true
 	d := c.diags.Add(p.pos(0), p.end(), "%s: %s cannot be %q", who, p.key, p.value)
-	meant := diag.Nearest(p.value, modes)
+	meant := nearest.Name(p.value, modes)
 	if strings.Contains(p.value, "cascade") {
 		meant = string(model.SkipCascade)
 	}

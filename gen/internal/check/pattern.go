@@ -8,8 +8,8 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/internal/nearest"
 )
 
 // checkConditions compiles the conditions of a step to patterns.
@@ -143,7 +143,7 @@ func (c *checker) subject(d *declaration, s *step, p *pair, t term) *producer {
 		return nil
 	}
 	b := c.diags.Add(pos, end, "%s: there is no step %s", s.who, first.name)
-	if near := diag.Nearest(first.name, all); near != "" {
+	if near := nearest.Name(first.name, all); near != "" {
 		b.Fix("did you mean %s?", near).Edit(pos, end, near)
 	} else if len(seen) > 0 {
 		b.Fix("a condition here begins with %s", enumerate(seen, "or"))
@@ -208,7 +208,7 @@ func (c *checker) member(s *step, p *pair, t types.Type, at string, name segment
 				names = append(names, f.Name())
 			}
 		}
-		if near := diag.Nearest(name.name, names); near != "" {
+		if near := nearest.Name(name.name, names); near != "" {
 			b.Fix("did you mean %s?", near).Edit(pos, end, near)
 		} else {
 			b.Fix("look at %s", enumerate(names, "or"))

@@ -18,8 +18,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/internal/nearest"
 )
 
 // Header is the first line of every file that flowc writes, and how it knows
@@ -148,7 +148,7 @@ func (f *folder) own() (paths []string) {
 // to be.
 func MeansDSL(path string) bool {
 	return strings.HasSuffix(path, "/flowc/dsl") || path == strings.TrimSuffix(model.DSL, "/dsl") ||
-		diag.Distance(strings.ToLower(path), model.DSL) <= 2
+		nearest.Distance(strings.ToLower(path), model.DSL) <= 2
 }
 
 // mentionsDSL reports whether a file holds the import path of dsl as a string.

@@ -1,9 +1,10 @@
-package diag
+// Package nearest finds what was probably meant by a misspelt name.
+package nearest
 
 import "strings"
 
-// Nearest is the one of names that was probably meant by name, or "".
-func Nearest(name string, names []string) string {
+// Name returns the one of names that was probably meant by name, or "".
+func Name(name string, names []string) string {
 	best, least := "", len(name)/3+2 // a third of the letters may be wrong
 	for _, candidate := range names {
 		a, b := strings.ToLower(name), strings.ToLower(candidate)

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/flowc-dev/flowc/internal/nearest"
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// noSuchFlow is what is said of a slug that is none.
+func noSuchFlow(ctx context.Context, db runtime.DB, slug string, err error) error {
+	if !errors.Is(err, runtime.ErrFlowNotFound) {
+		return err
+	}
+	fix := "`flowc flows list` shows those that are"
+	if near := nearFlow(ctx, db, slug); near != "" {
+		fix = "did you mean " + near + "?"
+	}
+	return fmt.Errorf("flowc: flow %q is not in the database\n\tfix: %s", slug, fix)
+}
+
+// noSuchSchedule is what is said of a flow that has no schedule.
+func noSuchSchedule(ctx context.Context, db runtime.DB, slug string, err error) error {
+	if !errors.Is(err, runtime.ErrNoSchedule) {
+		return err
+	}
+	fix := "`flowc schedules list` shows those that have one"
+	schedules, _ := runtime.ListSchedules(ctx, db) // without them, there is less to say
+	var slugs []string
+	for _, s := range schedules {
+		slugs = append(slugs, s.Flow)
+	}
+	if near := nearest.Name(slug, slugs); near != "" {
+		fix = "did you mean " + near + "?"
+	}
+	return fmt.Errorf("flowc: flow %q has no schedule\n\tfix: %s", slug, fix)
+}
+
+// nearFlow is the flow of the database that was probably meant by a slug, or "".
+func nearFlow(ctx context.Context, db runtime.DB, slug string) string {
+	flows, _ := runtime.ListFlows(ctx, db, time.Now()) // without them, there is less to say
+	var slugs []string
+	for _, f := range flows {
+		slugs = append(slugs, f.Slug)
+	}
+	return nearest.Name(slug, slugs)
+}
+
+// requireFlows refuses slugs of flows that are not there: of a misspelt one there
+// would be nothing to find, without a word.
+func requireFlows(ctx context.Context, db runtime.DB, slugs []string) error {
+	var faults []error
+	for _, slug := range slugs {
+		exists, err := runtime.FlowExists(ctx, db, slug)
+		if err == nil && !exists {
+			err = noSuchFlow(ctx, db, slug, &runtime.FlowNotFoundError{Flow: slug})
+		}
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+// meantFlow asks whether another flow was meant, if an error is that one is not there.
+func meantFlow(ctx context.Context, db runtime.DB, err error) error {
+	var missing *runtime.FlowNotFoundError
+	if errors.As(err, &missing) && nearFlow(ctx, db, missing.Flow) != "" {
+		return noSuchFlow(ctx, db, missing.Flow, missing)
+	}
+	return err
+}
