@@ -14,6 +14,7 @@ demo: postgres ## run the main example: a day of orders in a shop
 	go run ./examples/orders
 
 test: postgres ## vet and test everything
+	go mod download # tests build modules of their own without a network
 	go vet ./... && go test -timeout 30m ./...
 
 race: postgres ## test with the race detector, which needs a C compiler

@@ -453,7 +453,7 @@ func claims(waiting, flows, n int) func(context.Context, *server) (func(context.
 				began := time.Now()
 				rows, err := pool.Query(ctx, `
 					with claimed as (select * from flowc.claim($1::text::uuid, $2, $3))
-					select count(*), array_agg(flow_slug), array_agg(message_id), array_agg(attempt) from claimed`, id, slugs, limits)
+					select count(*), array_agg(flow_slug), array_agg(message_id), array_agg(claim_number) from claimed`, id, slugs, limits)
 				if err != nil {
 					return got, err
 				}

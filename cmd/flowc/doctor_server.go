@@ -92,3 +92,35 @@ func checkTransactions(ctx context.Context, d *doctor) ([]finding, error) {
 	})
 	return found, err
 }
+
+// openStartAge is how long a transaction that has started runs may be open before
+// claims suffer.
+const openStartAge = time.Minute
+
+// checkWatermarks looks for what holds back the watermarks of claims: transactions that
+// have made tasks which nobody can see yet.
+func checkWatermarks(ctx context.Context, d *doctor) ([]finding, error) {
+	rows, err := d.db.Query(ctx, `
+		SELECT coalesce('the prepared transaction ' || quote_literal(p.gid),
+		                format('%s of %s, which is %s', coalesce(nullif(a.application_name, ''), 'a program'), a.usename, a.state)),
+		       coalesce(a.xact_start, p.prepared),
+		       coalesce(format('COMMIT PREPARED or ROLLBACK PREPARED %L;', p.gid), format('SELECT pg_terminate_backend(%s);', a.pid))
+		FROM flowc.open_starts() o
+		LEFT JOIN pg_stat_activity a ON a.pid = o.pid
+		LEFT JOIN pg_prepared_xacts p ON p.transaction = o.xid::xid AND p.database = current_database()
+		WHERE coalesce(a.xact_start, p.prepared) < clock_timestamp() - $1::interval
+		ORDER BY 2`, openStartAge)
+	if err != nil {
+		return nil, err
+	}
+	var found []finding
+	var who, end string
+	var since time.Time
+	_, err = pgx.ForEachRow(rows, []any{&who, &since, &end}, func() error {
+		found = append(found, finding{Severity: warning,
+			What: fmt.Sprintf("a transaction that made tasks has been open for %s, so that claims pass over all that was done since: %s", rough(time.Since(since)), who),
+			Do:   "commit it, or end it: " + end})
+		return nil
+	})
+	return found, err
+}

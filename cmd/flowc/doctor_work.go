@@ -176,7 +176,7 @@ const orphansSQL = `
 	  SELECT run_id FROM pgflow.step_states UNION SELECT run_id FROM pgflow.step_tasks
 	  UNION SELECT run_id FROM flowc.scheduled UNION SELECT run_id FROM flowc.headers UNION SELECT run_id FROM flowc.ticks
 	  UNION SELECT run_id FROM flowc.cancelled UNION SELECT run_id FROM flowc.failed_tries
-	  UNION SELECT run_id FROM flowc.stalled UNION SELECT run_id FROM flowc.waiters) o
+	  UNION SELECT run_id FROM flowc.suspects UNION SELECT run_id FROM flowc.waiters) o
 	WHERE NOT EXISTS (SELECT FROM pgflow.runs r WHERE r.run_id = o.run_id)`
 
 // checkOrphans looks for rows of runs that do not exist, as a restore of some tables

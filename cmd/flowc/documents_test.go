@@ -242,8 +242,7 @@ func (m *ownModule) run(t *testing.T, b block) { m.output(t, b) }
 
 func (m *ownModule) output(t *testing.T, b block) string {
 	t.Helper()
-	// What the module needs is there already, since this one needs it as well.
-	run := command(t, []string{"GOPROXY=off", "GOSUMDB=off", "GOFLAGS=", "DATABASE_URL=" + databaseURL(t)}, "sh", "-ec", b.text)
+	run := command(t, []string{"GOFLAGS=", "DATABASE_URL=" + databaseURL(t)}, "sh", "-ec", b.text)
 	run.Dir = m.dir
 	var faults strings.Builder
 	run.Stderr = &faults

@@ -181,7 +181,9 @@ func TestColumns(t *testing.T) {
 			visible_at timestamp with time zone
 			archived_at timestamp with time zone
 			read_count integer not null 0
-			in_queue boolean not null false`,
+			claims_count integer not null 0
+			in_queue boolean not null false
+			claim_class "char" not null 'r'::"char"`,
 		"pgflow.workers": `
 			worker_id uuid not null
 			queue_name text not null

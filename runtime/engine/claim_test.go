@@ -112,7 +112,7 @@ func TestStartTasksLargeArray(t *testing.T) {
 
 // flowc.claim --------------------------------------------------------------------
 
-const claimed = `step_slug, task_index, attempt, tries, max_attempts, base_delay, timeout, input, run_input, array_from`
+const claimed = `step_slug, task_index, claim_number, attempt, max_attempts, base_delay, timeout, input, run_input, array_from`
 
 // claim claims for a worker and gives a line for each task, in the order given.
 func (d *db) claim(columns string, flows []string, limits []int, except ...string) string {
@@ -209,7 +209,7 @@ func TestClaimSaysHowLongTasksWaited(t *testing.T) {
 		require.Equal(t, "t", d.claim("waited between 100 and 150", []string{"f"}, []int{9}))
 		d.exec(`update flowc.queue set vt = vt - interval '100 s'`)
 		d.exec(`update pgflow.workers set worker_id = gen_random_uuid()`)
-		require.Equal(t, "2 -", d.claim("attempt, waited", []string{"f"}, []int{9}), "taken over")
+		require.Equal(t, "2 -", d.claim("claim_number, waited", []string{"f"}, []int{9}), "taken over")
 	})
 }
 

@@ -197,7 +197,7 @@ func (d *db) finish(reports ...report) string {
 	by := worker.String()
 	for _, r := range reports {
 		message := value[int64](d, `select coalesce((select message_id from pgflow.step_tasks where run_id = $1 and step_slug = $2 and task_index = $3), 0)`, r.run.id, r.step, r.index)
-		attempt := value[int](d, `select coalesce((select attempts_count from pgflow.step_tasks where run_id = $1 and step_slug = $2 and task_index = $3), 0)`, r.run.id, r.step, r.index)
+		attempt := value[int](d, `select coalesce((select claims_count from pgflow.step_tasks where run_id = $1 and step_slug = $2 and task_index = $3), 0)`, r.run.id, r.step, r.index)
 		runs, steps, indexes = append(runs, r.run.id), append(steps, r.step), append(indexes, r.index)
 		messages, attempts = append(messages, message+int64(r.message)), append(attempts, attempt+r.attempt)
 		outcomes, outputs, errs, delays = append(outcomes, r.outcome), append(outputs, r.output), append(errs, r.error), append(delays, r.delay)

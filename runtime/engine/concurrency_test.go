@@ -210,7 +210,7 @@ func (s *storm) worker(ctx context.Context, session int) error {
 		if err := s.exec(ctx, `select flowc.start_due($1)`, s.slugs); err != nil {
 			return err
 		}
-		if err := s.exec(ctx, `select flowc.advance_heads($1)`, s.slugs); err != nil {
+		if err := s.exec(ctx, `select flowc.advance_watermarks($1)`, s.slugs); err != nil {
 			return err
 		}
 		limits := make([]int, len(s.slugs))
@@ -222,8 +222,8 @@ func (s *storm) worker(ctx context.Context, session int) error {
 		err := s.do(ctx, func(rows pgx.Rows) (err error) {
 			work, err = pgx.CollectRows(rows, pgx.RowToStructByPos[task])
 			return err
-		}, `select run_id::text, step_slug || '@' || flow_slug, task_index, message_id, attempt, tries, input::text, run_input::text
-			from flowc.claim($1::uuid, $2, $3)`, id, s.slugs, limits)
+		}, `select c.run_id::text, c.step_slug || '@' || c.flow_slug, c.task_index, c.message_id, c.claim_number, c.attempt, c.input::text, c.run_input::text
+			from (select * from flowc.claim($1::uuid, $2, $3) union all select * from flowc.claim_suspects($1::uuid, $2, $3)) c`, id, s.slugs, limits)
 		if err != nil || len(work) == 0 {
 			return err
 		}

@@ -43,7 +43,7 @@ func TestRetryRun(t *testing.T) {
 		require.Equal(t, "a:completed m:started other:started s:created", r.steps())
 		require.Equal(t, "- - 2", r.step("m", "failed_at, error_message, remaining_tasks"))
 		require.Equal(t, lines("queued 0 -", "completed 1 -", "queued 0 -"), r.task("m", "status, attempts_count, error_message"))
-		require.Equal(t, lines("m 0 1", "m 2 1", "other 0 1"), d.table(`select step_slug, task_index, tries from flowc.claim($1::uuid, '{f}', '{9}') order by 1, 2`, worker))
+		require.Equal(t, lines("m 0 1", "m 2 1", "other 0 1"), d.table(`select step_slug, task_index, attempt from flowc.claim($1::uuid, '{f}', '{9}') order by 1, 2`, worker))
 		late.message = int(old - value[int64](d, `select message_id from pgflow.step_tasks where step_slug = 'other'`))
 		require.Equal(t, "1 f started -", d.finish(late), "the report of the old message")
 		r.completeTask("m", 0, `0`)

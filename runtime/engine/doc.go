@@ -82,7 +82,7 @@
 //     costs one index entry of it.
 //   - What has left the queue stays in that index until a vacuum, which a large table
 //     seldom gets, and for as long as a snapshot is open: claims begin behind it, where
-//     flowc.heads says. Beside a snapshot, 60,000 jobs made a claim of 500 take 12 ms
+//     flowc.watermarks says. Beside a snapshot, 60,000 jobs made a claim of 500 take 12 ms
 //     instead of 5, and a million would make it 100. A task that waits for hours holds its
 //     head where it is: 200,000 that are done meanwhile cost a claim less than 1 ms, and
 //     vacuum clears them away.

@@ -68,7 +68,7 @@ func TestWorkersPassOverLockedRuns(t *testing.T) {
 	ended := func() *run { return f.start(`{}`).exhaust("a") }
 	stalled := func() *run {
 		r := f.start(`{}`).begin()
-		d.exec(`update pgflow.step_tasks set requeued_count = 3, started_at = started_at - interval '1 hour' where run_id = $1`, r.id)
+		d.exec(`update pgflow.step_tasks set requeued_count = 3, started_at = started_at - interval '1 hour', last_worker_id = null where run_id = $1`, r.id)
 		return r
 	}
 	for _, c := range []struct {

@@ -47,7 +47,7 @@ func lock(ctx context.Context, tx pgx.Tx) error {
 // functionFiles are the files of sql/functions in the order of their
 // installation; attributes.sql goes over all functions and has to be last.
 var functionFiles = []string{
-	"queue.sql", "definitions.sql", "events.sql", "steps.sql", "conditions.sql", "start.sql", "cron.sql", "schedules.sql", "claim.sql",
+	"queue.sql", "definitions.sql", "events.sql", "steps.sql", "conditions.sql", "start.sql", "cron.sql", "schedules.sql", "watermark.sql", "claim.sql",
 	"finish.sql", "recover.sql", "workers.sql", "control.sql", "read.sql", "explain.sql", "lists.sql", "supabase.sql", "roles.sql", "attributes.sql",
 }
 

@@ -109,7 +109,7 @@ func (d *db) readTasks(flow string, quantity int) []task {
 func (d *db) claimTasks(flow string, quantity int) []task {
 	d.t.Helper()
 	return tasks(d, `
-		select run_id::text, step_slug, task_index, message_id, attempt, tries, input::text, run_input::text
+		select run_id::text, step_slug, task_index, message_id, claim_number, attempt, input::text, run_input::text
 		from flowc.claim($1::uuid, array[$2], array[$3::int])`, worker, flow, quantity)
 }
 

@@ -106,27 +106,20 @@ func TestTakeOver(t *testing.T) {
 		r := d.flow("f", attempts(1)).step("a").start(`{}`)
 		d.claim("", []string{"f"}, []int{9})
 		takeOver := func() string {
-			return d.table(`select step_slug, attempt, tries, max_attempts from flowc.claim($1::uuid, '{f}', '{9}')`, second)
+			return d.table(`select step_slug, claim_number, attempt, max_attempts from flowc.claim($1::uuid, '{f}', '{9}')`, second)
 		}
 		require.Empty(t, takeOver(), "the lease holds")
 		r.show()
-		require.Equal(t, "a 2 1 1", takeOver())
+		require.Equal(t, "a 2 1 1", takeOver(), "the second claim is the first attempt")
 		require.Equal(t, "started 2 1 t "+second, r.task("a", "status, attempts_count, requeued_count, last_requeued_at is not null, last_worker_id"))
 		require.Equal(t, "1 f started -", d.finish(report{run: r, step: "a", outcome: "completed", output: `1`, attempt: -1}))
 		require.Equal(t, "1 f started -", d.finish(report{run: r, step: "a", outcome: "failed", error: "x", attempt: -1}))
-		for range 2 {
+		for range 5 {
 			r.show()
-			require.NotEmpty(t, takeOver())
+			require.NotEmpty(t, takeOver(), "a lease that expires while the worker lives is nobody's fault")
 		}
-		r.show()
-		require.Empty(t, takeOver(), "three times at most")
-		require.Equal(t, "10", d.seconds("f"), "it is out of the way")
-		require.Equal(t, "started", r.task("a", "status"))
-		require.Equal(t, "0", d.table(`select flowc.recover()`))
-		require.Equal(t, "a:failed", r.steps())
-		require.Equal(t, "started t", r.task("a", "status, permanently_stalled_at is not null"))
-		require.Empty(t, r.queued())
-		require.Equal(t, "0", d.table(`select count(*) from flowc.stalled`))
+		require.Equal(t, "started 6 7 1", r.task("a", "status, requeued_count, claims_count, attempts_count - requeued_count"))
+		require.Equal(t, "0", d.table(`select count(*) from flowc.suspects`))
 	})
 }
 
@@ -142,7 +135,7 @@ func TestTakeOverLeavesOthers(t *testing.T) {
 		require.Equal(t, "10", d.seconds("f"))
 		r.show()
 		d.exec(`delete from pgflow.workers where worker_id = $1`, worker)
-		require.Equal(t, "a 2", d.table(`select step_slug, attempt from flowc.claim($1::uuid, '{f}', '{9}')`, second))
+		require.Equal(t, "a 2", d.table(`select step_slug, claim_number from flowc.claim($1::uuid, '{f}', '{9}')`, second))
 	})
 }
 
@@ -160,7 +153,8 @@ func TestRecover(t *testing.T) {
 		require.Equal(t, "1", d.table(`select flowc.recover()`))
 		require.Equal(t, "0", d.table(`select flowc.recover()`), "buried once")
 		require.Equal(t, "t 0", d.table(`select stopped_at is not null, (select count(*) from flowc.sleepers) from pgflow.workers where worker_id = $1`, worker))
-		require.Equal(t, "m 0 2", d.table(`select step_slug, task_index, attempt from flowc.claim($1::uuid, '{f}', '{9}')`, second))
+		require.Empty(t, d.table(`select * from flowc.claim($1::uuid, '{f}', '{9}')`, second), "not beside others")
+		require.Equal(t, "m 0 2 1", d.table(`select step_slug, task_index, claim_number, attempt from flowc.claim_suspects($1::uuid, '{f}', '{9}')`, second))
 	})
 }
 
@@ -178,7 +172,7 @@ func TestRelease(t *testing.T) {
 		require.Equal(t, "0", release(worker, 1))
 		require.Equal(t, lines("queued 0 - -", "queued 0 - -", "started 1 t "+worker.String()),
 			r.task("m", "status, attempts_count, started_at is not null and started_at >= queued_at or null, last_worker_id"))
-		require.Equal(t, lines("m 0 1", "m 1 1"), d.claim("step_slug, task_index, tries", []string{"f"}, []int{9}), "untried and visible at once")
+		require.Equal(t, lines("m 0 1", "m 1 1"), d.claim("step_slug, task_index, attempt", []string{"f"}, []int{9}), "untried and visible at once")
 		require.Equal(t, "1", d.table(`select flowc.release_unknown($1, $2)`, worker, messages[1:]))
 		require.Equal(t, "0", d.table(`select flowc.release_unknown($1, $2)`, worker, messages[1:]))
 		require.Equal(t, "2", d.table(`select flowc.release_unknown($1, '{}')`, worker))

@@ -318,8 +318,8 @@ func TestNobodyHoldsUpOthers(t *testing.T) {
 	}
 	d.exec(`set lock_timeout = '5s'`)
 	d.flow("f").step("a").start(`1`).complete("a", `1`)
-	d.exec(`select flowc.advance_heads('{f}')`)
-	require.Equal(t, "1", d.table(`select count(*) from flowc.heads`))
+	d.exec(`select flowc.advance_watermarks('{f}')`)
+	require.Equal(t, "1", d.table(`select count(*) from flowc.watermarks`))
 	d.exec(`select flowc.upsert_flow('g', '{"steps": []}')`)
 	d.exec(`select flowc.set_schedule('f', '@daily'), flowc.run_schedule('f', gen_random_uuid()), flowc.pause_schedule('f'), flowc.resume_schedule('f')`)
 	d.exec(`select flowc.prune_flows('{f}', interval '1 hour', 10), flowc.delete_flow('f', true)`)
@@ -356,9 +356,9 @@ func TestWorkersKeepToTheirFlows(t *testing.T) {
 	id, living := uuid.NewString(), uuid.NewString()
 	w.exec(`select flowc.register_worker($1, 'w', '{f, made_up}'), flowc.register_worker($2, 'v', '{g}')`, id, living)
 	w.exec(`select flowc.sleep($1, '{f, made_up}')`, id)
-	w.exec(`select flowc.advance_heads('{f, made_up}')`)
-	require.Equal(t, lines("heads f", "served f", "served g", "sleepers f"), d.table(`
-		select 'heads', flow_slug from flowc.heads union all select 'served', flow_slug from flowc.served
+	w.exec(`select flowc.advance_watermarks('{f, made_up}')`)
+	require.Equal(t, lines("served f", "served g", "sleepers f", "watermarks f"), d.table(`
+		select 'watermarks', flow_slug from flowc.watermarks union all select 'served', flow_slug from flowc.served
 		union all select 'sleepers', flow_slug from flowc.sleepers order by 1, 2`))
 
 	w.fails("42501", "permission denied for function prune_flows", `select flowc.prune_flows('{f,g}', interval '1 hour', 10)`)
@@ -400,7 +400,7 @@ func TestEveryCalledFunctionHasARole(t *testing.T) {
 	d := newDB(t)
 	granted := value[[]string](d, `
 		select array_agg(distinct f) from unnest('{starter, worker, viewer, operator}'::text[]) k(kind) cross join lateral unnest(flowc.role_functions(k.kind)) f`)
-	ofOwner := []string{"flowc.upsert_flow", "flowc.delete_flow", "flowc.delete_orphans", "flowc.grant_role", "flowc.revoke_role"}
+	ofOwner := []string{"flowc.upsert_flow", "flowc.delete_flow", "flowc.delete_orphans", "flowc.grant_role", "flowc.revoke_role", "flowc.open_starts"}
 	call := regexp.MustCompile(`(?:SELECT|FROM|select|from)\s+(?:\*\s+from\s+)?(flowc\.[a-z_]+)\(`)
 	called := map[string]string{}
 	for _, dir := range []string{"..", ".", "../worker", "../dashboard", "../../cmd/flowc"} {

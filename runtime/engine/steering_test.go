@@ -13,7 +13,7 @@ import (
 
 // tablesOfRuns are those whose rows belong to runs.
 var tablesOfRuns = []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.scheduled", "flowc.headers", "flowc.ticks",
-	"flowc.cancelled", "flowc.failed_tries", "flowc.stalled", "flowc.waiters"}
+	"flowc.cancelled", "flowc.failed_tries", "flowc.suspects", "flowc.waiters"}
 
 // orphans gives what there is of runs that do not exist, a line for each table.
 func (d *db) orphans() string {

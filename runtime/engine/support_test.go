@@ -56,8 +56,8 @@ func (d *db) wellFormed(ctx context.Context) {
 		     or (s.status = 'skipped') <> (s.skip_reason is not null)
 		     or s.initial_tasks < 0
 		  union all
-		  select 'task below the head of its queue ' || t from pgflow.step_tasks t
-		  join flowc.heads h on h.flow_slug = t.flow_slug where t.in_queue and t.message_id < h.message_id
+		  select 'task below the watermark of its queue ' || t from pgflow.step_tasks t
+		  join flowc.watermarks w on w.flow_slug = t.flow_slug where t.in_queue and t.claim_class = 'r' and t.message_id < w.message_id
 		  union all
 		  select 'task ' || t from pgflow.step_tasks t
 		  where t.status not in ('queued', 'started', 'completed', 'failed')

@@ -99,7 +99,7 @@ func TestHeartbeatHolds(t *testing.T) {
 			d.exec(`update pgflow.step_tasks set started_at = clock_timestamp() - interval '1 hour', visible_at = clock_timestamp()`)
 		}
 		taken := func() string {
-			return d.table(`select step_slug, attempt from flowc.claim($1::uuid, '{f}', '{9}')`, second)
+			return d.table(`select step_slug, claim_number from flowc.claim($1::uuid, '{f}', '{9}')`, second)
 		}
 		beat := func(messages ...int64) {
 			d.exec(`select flowc.heartbeat($1, array_fill('f'::text, array[cardinality($2::bigint[])]), $2, array_fill(1, array[cardinality($2::bigint[])]))`, worker, messages)

@@ -23,9 +23,14 @@ type calls interface {
 	register(ctx context.Context, id uuid.UUID, name string, flows []string) error
 	// heartbeat says that the worker lives, and what it has.
 	heartbeat(ctx context.Context, id uuid.UUID, flows []string, tasks []*task) (pulse, error)
+	// draining says that the worker claims no more and stops soon.
+	draining(ctx context.Context, id uuid.UUID) error
 	stop(ctx context.Context, id uuid.UUID) error
 
 	claim(ctx context.Context, id uuid.UUID, a ask) ([]*task, error)
+	// claimSuspects takes tasks that other workers had in flight when they died, as many
+	// as may run together.
+	claimSuspects(ctx context.Context, id uuid.UUID, a ask) ([]*task, error)
 	readValues(ctx context.Context, runs, sources []string) ([]value, error)
 	// finish reports results, and claims in the same transaction unless next is nil.
 	finish(ctx context.Context, id uuid.UUID, r report, next *ask) (answer, error)
@@ -49,8 +54,8 @@ type calls interface {
 	startDue(ctx context.Context, flows []string) (started int, err error)
 	// recover makes the tasks of dead workers available.
 	recover(ctx context.Context) error
-	// advanceHeads spares claims what has left the queues of flows.
-	advanceHeads(ctx context.Context, flows []string) error
+	// advanceWatermarks spares claims what has left the queues of flows.
+	advanceWatermarks(ctx context.Context, flows []string) error
 	// prune deletes up to so many runs that ended longer ago than they are to be
 	// kept, and says how many.
 	prune(ctx context.Context, id uuid.UUID, flows []string, keep time.Duration, most int) (deleted int, err error)
@@ -70,8 +75,8 @@ type claimed struct {
 	Step        string
 	Index       int
 	MessageID   int64
-	Attempt     int32 // counts every claim: with the message, the task's fence
-	Tries       int
+	ClaimNumber int32 // with the message, the fence of reports
+	Attempt     int   // of those that count, from 1
 	MaxAttempts int
 	Timeout     int // seconds
 	Input       []byte
@@ -80,6 +85,7 @@ type claimed struct {
 	ScheduledAt *time.Time
 	Headers     []byte
 	Waited      *float64 // seconds
+	IsolatedFor *float64 // seconds for which nothing is claimed beside it; nil unless it is a suspect
 }
 
 // waited is for how long the task could have been claimed.
@@ -104,7 +110,7 @@ type report struct {
 	steps    []string
 	indexes  []int32
 	messages []int64
-	attempts []int32
+	claims   []int32 // claim numbers
 	outcomes []string
 	outputs  []*string
 	errors   []*string
@@ -133,6 +139,7 @@ type pulse struct {
 	Silent     *float64
 	ServerUp   float64 // seconds, as is how long the worker was silent
 	Dead, Due  bool    // whether there is something to recover, and something to start
+	Suspects   bool    // whether this worker is to claim suspects
 }
 
 // A value of a run, nil if it has none.

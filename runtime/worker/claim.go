@@ -74,6 +74,9 @@ func (c *claimer) slotsFree() bool {
 // round fills the slots that are free, or waits if there is nothing to fill them with.
 func (c *claimer) round() {
 	c.giveBackUnknown()
+	if c.suspects.Swap(false) {
+		c.runSuspects()
+	}
 	free := c.takeSlots(c.config.Concurrency)
 	if free == 0 {
 		return // a reporter was faster

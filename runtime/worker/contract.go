@@ -133,7 +133,7 @@ started AS MATERIALIZED (
   WHERE m.ids IS NOT NULL)
 SELECT t.flow_slug, t.run_id::text, t.step_slug, t.task_index, t.msg_id,
        coalesce(k.attempts_count, 0) + 1, coalesce(k.attempts_count, 0) + 1, o.max_attempts, o.timeout, t.input, t.flow_input, NULL::text,
-       NULL::timestamptz, NULL::jsonb, NULL::float8
+       NULL::timestamptz, NULL::jsonb, NULL::float8, NULL::float8
 FROM started t
 LEFT JOIN pgflow.flows f ON f.flow_slug = t.flow_slug
 LEFT JOIN pgflow.steps s ON s.flow_slug = t.flow_slug AND s.step_slug = t.step_slug
@@ -213,9 +213,15 @@ func (d *contractCalls) awake(context.Context, uuid.UUID) error { return nil }
 
 func (d *contractCalls) maxPoll() time.Duration { return 200 * time.Millisecond }
 
+// Who dies with what is not for this worker to say.
+func (d *contractCalls) claimSuspects(context.Context, uuid.UUID, ask) ([]*task, error) {
+	return nil, nil
+}
+func (d *contractCalls) draining(context.Context, uuid.UUID) error { return nil }
+
 func (d *contractCalls) startDue(context.Context, []string) (int, error) { return 0, nil }
 
-func (d *contractCalls) advanceHeads(context.Context, []string) error { return nil }
+func (d *contractCalls) advanceWatermarks(context.Context, []string) error { return nil }
 
 func (d *contractCalls) recover(ctx context.Context) error {
 	if time.Since(d.requeued) < requeueEvery {

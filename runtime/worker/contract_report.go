@@ -118,7 +118,7 @@ func (d *contractCalls) reported(ctx context.Context, tx pgx.Tx, sql string, r r
 		if r.outcomes[i] == try.Completed {
 			value = r.outputs[i]
 		}
-		values, delays, attempts = append(values, value), append(delays, r.delays[i]), append(attempts, r.attempts[i]+later)
+		values, delays, attempts = append(values, value), append(delays, r.delays[i]), append(attempts, r.claims[i]+later)
 	}
 	answer, err := tx.Query(ctx, sql, runs, steps, indexes, messages, d.mine, values, delays, attempts)
 	if err != nil {

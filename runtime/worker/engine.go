@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -52,8 +53,8 @@ func (d *engineCalls) claimsAlong() bool { return true }
 func (d *engineCalls) claimsEagerly() bool { return d.prepared && !d.strict.Load() }
 
 const claimSQL = `
-SELECT flow_slug, run_id::text, step_slug, task_index, message_id, attempt, tries, max_attempts, timeout, input, run_input, array_from,
-       scheduled_at, headers, waited
+SELECT flow_slug, run_id::text, step_slug, task_index, message_id, claim_number, attempt, max_attempts, timeout, input, run_input, array_from,
+       scheduled_at, headers, waited, isolated_for
 FROM flowc.claim($1::text::uuid, $2, $3, $4, $5)`
 
 // claimArgs are the arguments of claimSQL. With wake, others are woken for what it leaves.
@@ -65,8 +66,8 @@ func claimArgs(id uuid.UUID, a ask, wake bool) []any {
 func readClaimed(rows pgx.Rows) (tasks []*task, err error) {
 	var c claimed
 	_, err = pgx.ForEachRow(rows, []any{
-		(*slug)(&c.Flow), &c.RunID, (*slug)(&c.Step), &c.Index, &c.MessageID, &c.Attempt, &c.Tries, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
-		&c.ScheduledAt, &c.Headers, &c.Waited,
+		(*slug)(&c.Flow), &c.RunID, (*slug)(&c.Step), &c.Index, &c.MessageID, &c.ClaimNumber, &c.Attempt, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
+		&c.ScheduledAt, &c.Headers, &c.Waited, &c.IsolatedFor,
 	}, func() error {
 		tasks = append(tasks, &task{claimed: c})
 		return nil
@@ -94,6 +95,19 @@ func (d *engineCalls) claim(ctx context.Context, id uuid.UUID, a ask) (tasks []*
 	return tasks, err
 }
 
+// claimSuspectsSQL is claimSQL with another function.
+var claimSuspectsSQL = strings.Replace(claimSQL, "flowc.claim($1::text::uuid, $2, $3, $4, $5)", "flowc.claim_suspects($1::text::uuid, $2, $3, $4)", 1)
+
+func (d *engineCalls) claimSuspects(ctx context.Context, id uuid.UUID, a ask) (tasks []*task, err error) {
+	var b pgx.Batch
+	b.Queue(claimSuspectsSQL, id.String(), a.names, a.limits, notNil(a.except)).Query(func(rows pgx.Rows) (err error) {
+		tasks, err = readClaimed(rows)
+		return err
+	})
+	err = d.send(ctx, "claim_suspects", waitedCall, &b)
+	return tasks, err
+}
+
 const finishSQL = `
 SELECT n, accepted, task_status, retry_in
 FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11)`
@@ -101,7 +115,7 @@ FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9
 // finishArgs are the arguments of finishSQL. With quiet, nobody is woken for what the
 // reports make work of.
 func finishArgs(id uuid.UUID, r report, quiet bool) []any {
-	args := []any{id.String(), r.runs, r.steps, r.indexes, r.messages, r.attempts, r.outcomes, r.outputs, r.errors, r.delays, quiet}
+	args := []any{id.String(), r.runs, r.steps, r.indexes, r.messages, r.claims, r.outcomes, r.outputs, r.errors, r.delays, quiet}
 	if !slices.ContainsFunc(r.outcomes, func(outcome string) bool { return outcome != try.Completed }) {
 		args[6], args[8], args[9] = nil, nil, nil // what is usual need not be said
 	}
@@ -126,8 +140,8 @@ func (d *engineCalls) finish(ctx context.Context, id uuid.UUID, r report, next *
 }
 
 func (d *engineCalls) release(ctx context.Context, id uuid.UUID, tasks []*task) error {
-	flows, messages, attempts := keys(tasks)
-	return d.exec(ctx, "release", shortCall, `SELECT flowc.release($1::text::uuid, $2, $3, $4)`, id.String(), flows, messages, attempts)
+	flows, messages, claims := keys(tasks)
+	return d.exec(ctx, "release", shortCall, `SELECT flowc.release($1::text::uuid, $2, $3, $4)`, id.String(), flows, messages, claims)
 }
 
 func (d *engineCalls) releaseUnknown(ctx context.Context, id uuid.UUID, tasks []*task) error {
@@ -136,14 +150,14 @@ func (d *engineCalls) releaseUnknown(ctx context.Context, id uuid.UUID, tasks []
 }
 
 const heartbeatSQL = `
-SELECT lost, deprecated, silent, extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8, dead, due
+SELECT lost, deprecated, silent, extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8, dead, due, suspects
 FROM flowc.heartbeat($1::text::uuid, $2, $3, $4, $5)`
 
 func (d *engineCalls) heartbeat(ctx context.Context, id uuid.UUID, served []string, tasks []*task) (p pulse, err error) {
-	flows, messages, attempts := keys(tasks)
+	flows, messages, claims := keys(tasks)
 	var lost []int64
-	err = d.row(ctx, "heartbeat", leastBeat, []any{&lost, &p.Deprecated, &p.Silent, &p.ServerUp, &p.Dead, &p.Due},
-		heartbeatSQL, id.String(), flows, messages, attempts, served)
+	err = d.row(ctx, "heartbeat", leastBeat, []any{&lost, &p.Deprecated, &p.Silent, &p.ServerUp, &p.Dead, &p.Due, &p.Suspects},
+		heartbeatSQL, id.String(), flows, messages, claims, served)
 	for _, t := range tasks {
 		if slices.Contains(lost, t.MessageID) {
 			p.Lost = append(p.Lost, t)
@@ -154,6 +168,10 @@ func (d *engineCalls) heartbeat(ctx context.Context, id uuid.UUID, served []stri
 
 func (d *engineCalls) register(ctx context.Context, id uuid.UUID, name string, flows []string) error {
 	return d.exec(ctx, "register_worker", shortCall, `SELECT flowc.register_worker($1::text::uuid, $2, $3)`, id.String(), name, flows)
+}
+
+func (d *engineCalls) draining(ctx context.Context, id uuid.UUID) error {
+	return d.exec(ctx, "draining", shortCall, `SELECT flowc.draining($1::text::uuid)`, id.String())
 }
 
 func (d *engineCalls) stop(ctx context.Context, id uuid.UUID) error {
@@ -183,11 +201,11 @@ func (d *engineCalls) startDue(ctx context.Context, flows []string) (started int
 }
 
 func (d *engineCalls) recover(ctx context.Context) error {
-	return d.exec(ctx, "recover", claimCall, `SELECT flowc.recover()`)
+	return d.exec(ctx, "recover", claimCall, `SELECT flowc.recover($1)`, d.config.MaxCrashes)
 }
 
-func (d *engineCalls) advanceHeads(ctx context.Context, flows []string) error {
-	return d.exec(ctx, "advance_heads", claimCall, `SELECT flowc.advance_heads($1)`, flows)
+func (d *engineCalls) advanceWatermarks(ctx context.Context, flows []string) error {
+	return d.exec(ctx, "advance_watermarks", claimCall, `SELECT flowc.advance_watermarks($1)`, flows)
 }
 
 func (d *engineCalls) readValues(ctx context.Context, runs, sources []string) ([]value, error) {

@@ -130,7 +130,7 @@ func TestManyRuns(t *testing.T) {
 }
 
 // What a worker has done is left behind: claims do not look at it any more.
-func TestHeadsMoveOn(t *testing.T) {
+func TestWatermarksAdvance(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	flow := job[int, int]("work", runtime.FlowOptions{})
@@ -138,7 +138,7 @@ func TestHeadsMoveOn(t *testing.T) {
 	pool := database(t, service)
 	w := run(t, pool, worker.Config{Concurrency: 100}, service)
 	started := 0
-	for first := -1; first < 1500; first = count(t, pool, `SELECT coalesce(max(message_id), 0) FROM flowc.heads`) {
+	for first := -1; first < 1500; first = count(t, pool, `SELECT coalesce(max(message_id), 0) FROM flowc.watermarks`) {
 		_, err := flow.StartMany(ctx, pool, make([]int, 1500))
 		require.NoError(t, err)
 		started += 1500

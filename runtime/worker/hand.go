@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,7 @@ type task struct {
 // is told to stop, but when draining has lasted too long.
 func (t *task) begin(ctx context.Context, deadline time.Time) {
 	info := runtime.Task{
-		RunID: t.RunID, Flow: t.Flow, Step: t.Step, Index: t.Index, Attempt: t.Tries, MaxAttempts: t.MaxAttempts,
+		RunID: t.RunID, Flow: t.Flow, Step: t.Step, Index: t.Index, Attempt: t.Attempt, MaxAttempts: t.MaxAttempts,
 	}
 	if t.ScheduledAt != nil {
 		info.ScheduledAt = *t.ScheduledAt
@@ -44,6 +45,7 @@ func (t *task) info() runtime.Task {
 type hand struct {
 	mu    sync.Mutex
 	tasks map[message]*task
+	left  chan struct{} // gets a token when a task leaves
 }
 
 // A message stands for a task. Where there is a queue for each flow, ids repeat.
@@ -54,7 +56,7 @@ type message struct {
 
 func (t *task) message() message { return message{t.Flow, t.MessageID} }
 
-func newHand() *hand { return &hand{tasks: map[message]*task{}} }
+func newHand() *hand { return &hand{tasks: map[message]*task{}, left: make(chan struct{}, 1)} }
 
 // add takes a try in hand. If an earlier one of the same task is there, its lease
 // ended and it was taken over, be it by this very worker.
@@ -73,6 +75,17 @@ func (h *hand) remove(t *task) {
 	if h.tasks[t.message()] == t {
 		delete(h.tasks, t.message())
 	}
+	select {
+	case h.left <- struct{}{}:
+	default:
+	}
+}
+
+// hasAny reports whether one of these tries is there.
+func (h *hand) hasAny(tasks []*task) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(tasks, func(t *task) bool { return h.tasks[t.message()] == t })
 }
 
 func (h *hand) size() int {
@@ -105,13 +118,13 @@ func (h *hand) overdue() (tasks []*task) {
 	return tasks
 }
 
-// keys are the flows, messages and attempts of tasks, as the engine takes them.
-func keys(tasks []*task) (flows []string, messages []int64, attempts []int32) {
-	flows, messages, attempts = []string{}, []int64{}, []int32{}
+// keys returns the flows, messages and claim numbers of tasks, as the engine takes them.
+func keys(tasks []*task) (flows []string, messages []int64, claims []int32) {
+	flows, messages, claims = []string{}, []int64{}, []int32{}
 	for _, t := range tasks {
 		flows = append(flows, t.Flow)
 		messages = append(messages, t.MessageID)
-		attempts = append(attempts, t.Attempt)
+		claims = append(claims, t.ClaimNumber)
 	}
-	return flows, messages, attempts
+	return flows, messages, claims
 }

@@ -14,8 +14,8 @@ import (
 func TestHandKnowsFlowsApart(t *testing.T) {
 	t.Parallel()
 	h := newHand()
-	take := func(flow string, attempt int32) *task {
-		task := &task{claimed: claimed{Flow: flow, MessageID: 1, Attempt: attempt}}
+	take := func(flow string, claim int32) *task {
+		task := &task{claimed: claimed{Flow: flow, MessageID: 1, ClaimNumber: claim}}
 		task.ctx = newTryContext(context.Background(), runtime.Task{}, time.Now().Add(time.Hour))
 		h.add(task)
 		return task

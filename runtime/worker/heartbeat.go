@@ -13,7 +13,7 @@ const (
 	// deadAfter is how long a worker has to be silent to be taken for dead; the
 	// engine's functions have the same.
 	deadAfter = 5 * time.Second
-	// advanceClaims is after how many claimed tasks the heads of the queues are moved on,
+	// advanceClaims is after how many claimed tasks the watermarks are advanced,
 	// and advanceTime after what time if there are fewer: a claim passes over some
 	// thousands that are done without taking longer.
 	advanceClaims = 1000
@@ -54,8 +54,12 @@ func (s *session) beat(ctx context.Context) bool {
 	if p.Deprecated == nil {
 		return s.db.register(ctx, s.id, s.config.Name, s.slugs) == nil
 	}
-	if *p.Deprecated {
+	if *p.Deprecated && !s.stopping.Load() {
 		s.retire()
+	}
+	if p.Suspects {
+		s.suspects.Store(true)
+		s.nudge()
 	}
 	s.putOff(p)
 	claimed := s.stats.claimed.Load() - s.advanced.claimed
@@ -118,7 +122,7 @@ func (s *session) upkeep(ctx context.Context) {
 				_, _ = s.db.startDue(ctx, s.slugs)
 			}
 			if c.advance {
-				_ = s.db.advanceHeads(ctx, s.slugs)
+				_ = s.db.advanceWatermarks(ctx, s.slugs)
 			}
 		}
 	}

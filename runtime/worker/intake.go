@@ -17,11 +17,12 @@ const claimAlongBytes = 1 << 20
 // An intake makes tries of what is claimed: by the claimer, and by reporters that
 // claim along.
 type intake struct {
-	mu      sync.Mutex
-	shares  *shares
-	unknown []time.Time // when to give back what lost claims may have taken
-	alongs  int         // claims that go with reports and are under way
-	closed  bool        // whether the worker stops: no handler is begun any more
+	mu       sync.Mutex
+	shares   *shares
+	unknown  []time.Time // when to give back what lost claims may have taken
+	alongs   int         // claims that go with reports and are under way
+	closed   bool        // whether the worker stops: no handler is begun any more
+	isolated bool        // whether suspects run, and nothing else is claimed
 }
 
 // takeSlots takes the slots that are free, but at most so many.
@@ -135,7 +136,7 @@ func (s *session) enter() bool {
 func (s *session) beginAlong() bool {
 	s.intake.mu.Lock()
 	defer s.intake.mu.Unlock()
-	if s.intake.closed || s.intake.due() {
+	if s.intake.closed || s.intake.isolated || s.intake.due() {
 		return false
 	}
 	s.running.Add(1)
@@ -148,6 +149,13 @@ func (s *session) endAlong() {
 	defer s.intake.mu.Unlock()
 	s.intake.alongs--
 	s.running.Done()
+}
+
+// isolate has nothing claimed but by the claimer, or ends that.
+func (s *session) isolate(on bool) {
+	s.intake.mu.Lock()
+	defer s.intake.mu.Unlock()
+	s.intake.isolated = on
 }
 
 // closeIntake has no more handlers begun.

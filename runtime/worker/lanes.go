@@ -59,6 +59,23 @@ func (l *lanes) sort() {
 	slices.Sort(l.except)
 }
 
+// each allots every lane up to n tasks, as far as limits leave room.
+func (l *lanes) each(n int) (d deal) {
+	room := l.room()
+	for _, lane := range l.all {
+		most := n
+		for _, name := range []string{lane.name, lane.flow} {
+			if left, limited := room[name]; limited {
+				most = min(most, left)
+			}
+		}
+		if most > 0 {
+			d.names, d.limits = append(d.names, lane.name), append(d.limits, int32(most))
+		}
+	}
+	return d
+}
+
 // of is the lane that a task came through.
 func (l *lanes) of(c claimed) string {
 	if len(l.ofStep) == 0 {

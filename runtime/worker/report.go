@@ -266,7 +266,7 @@ func reportOf(results []result) (rep report) {
 		r := &results[i]
 		t := r.task
 		rep.runs, rep.steps, rep.indexes = append(rep.runs, t.RunID), append(rep.steps, t.Step), append(rep.indexes, int32(t.Index))
-		rep.messages, rep.attempts = append(rep.messages, t.MessageID), append(rep.attempts, t.Attempt)
+		rep.messages, rep.claims = append(rep.messages, t.MessageID), append(rep.claims, t.ClaimNumber)
 		rep.outcomes = append(rep.outcomes, r.Outcome)
 		rep.bytes += r.bytes()
 		var delay *float64
@@ -286,7 +286,7 @@ func reportOf(results []result) (rep report) {
 // grow makes room for n results at once.
 func (rep *report) grow(n int) {
 	rep.runs, rep.steps, rep.indexes = slices.Grow(rep.runs, n), slices.Grow(rep.steps, n), slices.Grow(rep.indexes, n)
-	rep.messages, rep.attempts = slices.Grow(rep.messages, n), slices.Grow(rep.attempts, n)
+	rep.messages, rep.claims = slices.Grow(rep.messages, n), slices.Grow(rep.claims, n)
 	rep.outcomes, rep.outputs = slices.Grow(rep.outcomes, n), slices.Grow(rep.outputs, n)
 	rep.errors, rep.delays = slices.Grow(rep.errors, n), slices.Grow(rep.delays, n)
 }

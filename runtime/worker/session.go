@@ -46,9 +46,12 @@ type session struct {
 	retries atomic.Bool   // whether tries were put off since the claimer asked what is due
 	strays  atomic.Int64  // handlers that went on after their time was over
 
+	suspects atomic.Bool // whether the claimer is to look for suspects
+	stopping atomic.Bool // whether the worker drains
+
 	chores   chan chores // what a heartbeat found to be done
 	judges   time.Time   // from when on workers may be taken for dead; of the heartbeat's goroutine
-	advanced struct {    // when the heads of the queues were last moved on; of the heartbeat's goroutine
+	advanced struct {    // when the watermarks were last advanced; of the heartbeat's goroutine
 		at      time.Time
 		claimed int64 // how many tries were begun
 	}
@@ -134,12 +137,18 @@ func (s *session) run(ctx context.Context) error {
 		}
 	}()
 
+	s.recoverFirst(hard)
 	alive, die := context.WithCancel(context.WithoutCancel(ctx))
 	defer die()
 	var beside sync.WaitGroup
 	beside.Go(func() { s.heartbeat(alive) })
 	beside.Go(func() { s.upkeep(alive) })
 	beside.Go(func() { s.retain(ctx) })
+	beside.Go(func() {
+		<-ctx.Done()
+		s.stopping.Store(true)
+		_ = s.db.draining(hard, s.id) // else what does not get to its end is suspect
+	})
 	beside.Go(func() { s.watch(alive) })
 
 	reported, reportedLarge := make(chan int, reporters), make(chan int, 1)

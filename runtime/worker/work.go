@@ -113,6 +113,6 @@ func judge(t *task, output json.RawMessage, err error, took time.Duration) resul
 func (t *task) attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.String("flow", t.Flow), slog.String("run_id", t.RunID), slog.String("step", t.Step),
-		slog.Int("index", t.Index), slog.Int("attempt", t.Tries), slog.Int("max_attempts", t.MaxAttempts),
+		slog.Int("index", t.Index), slog.Int("attempt", t.Attempt), slog.Int("max_attempts", t.MaxAttempts),
 	}
 }

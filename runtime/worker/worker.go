@@ -22,6 +22,7 @@ import (
 const (
 	DefaultConcurrency = 16
 	DefaultGrace       = 15 * time.Second
+	DefaultMaxCrashes  = 3
 )
 
 // Config says how a worker works. The zero value is a good one.
@@ -41,6 +42,14 @@ type Config struct {
 	// key included, in small portions and by one worker at a time. 0, the default,
 	// keeps them for ever; [runtime.Prune] deletes runs when it is called.
 	Retention time.Duration
+	// MaxCrashes is how often the worker may die while a task is all that it has in
+	// flight before the task fails for good, or its step is skipped, as when_exhausted
+	// says. Attempts that end so do not count otherwise. A task that was beside others is
+	// first tried among fewer, until it is known to be the reason, and costs those
+	// nothing; nor does one that a worker had when it was told to stop. Give all workers
+	// of a flow the same: whichever finds another dead counts. Defaults to
+	// [DefaultMaxCrashes]; negative is never.
+	MaxCrashes int
 	// Middleware stands around all handlers, the first outermost, outside of
 	// what [runtime.Use] puts around those of one flow.
 	Middleware []runtime.Middleware
@@ -104,6 +113,9 @@ func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worke
 		config.Grace = DefaultGrace
 	}
 	config.Grace = max(config.Grace, 0)
+	if config.MaxCrashes == 0 {
+		config.MaxCrashes = DefaultMaxCrashes
+	}
 	if config.Name == "" {
 		config.Name = filepath.Base(os.Args[0])
 	}

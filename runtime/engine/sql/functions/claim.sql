@@ -1,22 +1,26 @@
 -- Handing tasks to workers.
 
--- Takes visible messages of the flows, oldest first, at most limits[i] of
--- flow_slugs[i], starts their tasks and returns all that the handlers need. A
--- message is hidden until the try must be over. A flow may also be given as
--- 'flow.step', which is that step alone; `except_steps` lists, in the same form,
--- steps that a whole flow is without, because this worker does not do them or
--- claims them by themselves. `waited` is for how many seconds a task could have
--- been claimed, NULL for one that was taken over. Of a flow that
--- is paused there is nothing.
+-- Claims tasks that can be done now, at most limits[i] of flow_slugs[i], and returns
+-- all that the handlers need. The claim is a lease: it ends when the attempt must be
+-- over. A flow may also be given as 'flow.step', which is that step alone;
+-- `except_steps` lists, in the same form, steps that a whole flow is without, because
+-- this worker does not do them or claims them by themselves. `claim_number` is, with
+-- message and worker, the fence of reports; `attempt` is what the handler is told.
+-- `waited` is for how many seconds a task could have been claimed, NULL for one whose
+-- lease had expired. Of a flow that is paused there is nothing.
 -- With `wake`, others are woken if there may be more than was claimed.
+-- With `company`, only suspects are claimed, see claim_suspects: at most so many, which
+-- may all have that much company. The worker claims nothing beside them for
+-- `isolated_for` seconds, or until they are done: a minute, and twice as long for each
+-- time that it was taken from a dead worker.
 --
 -- Locks are not waited for: a task that somebody holds is passed over.
 create or replace function flowc.claim(
-  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false)
+  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, company int default null)
 returns table (
-  flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, attempt int, tries int,
+  flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, claim_number int, attempt int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision, scheduled_at timestamptz)
+  headers jsonb, waited double precision, scheduled_at timestamptz, isolated_for double precision)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -24,25 +28,59 @@ declare
   claimed int;
 begin
   return query
-    with held as materialized (
-      select t.place, s.*, t.status <> 'queued' as again,
-             case t.status when 'queued' then t.visible_at end as due,
-             t.status = 'queued' or flowc.take_over(t.place, at_once) as free
-      from (
-        select u.lane, u.wanted, coalesce((select h.message_id from flowc.heads h where h.flow_slug = split_part(u.lane, '.', 1)), 0) as head
-        from unnest(claim.flow_slugs, claim.limits) u(lane, wanted)
-        where not exists (select from flowc.paused p where p.flow_slug = split_part(u.lane, '.', 1))
-        offset 0) w -- before tasks are looked at, which locks them
+    with lane as materialized (
+      select u.name, u.wanted, split_part(u.name, '.', 1) as flow, split_part(u.name, '.', 2) as step,
+             coalesce((select w.message_id from flowc.watermarks w where w.flow_slug = split_part(u.name, '.', 1)), 0) as watermark
+      from unnest(claim.flow_slugs, claim.limits) u(name, wanted)
+      where not exists (select from flowc.paused p where p.flow_slug = split_part(u.name, '.', 1))),
+    -- What had to wait comes first: it is as old as what is ready, or older.
+    due as materialized (
+      select l.name, t.*
+      from lane l
       cross join lateral (
-        select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at
+        select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
         from pgflow.step_tasks o
-        where o.flow_slug = split_part(w.lane, '.', 1) and o.message_id >= w.head and o.in_queue and o.visible_at <= at_once
-          and case when o.flow_slug = w.lane
-                then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
-                else o.step_slug = split_part(w.lane, '.', 2) end
+        where claim.company is null and o.flow_slug = l.flow and o.in_queue and o.claim_class = 'd' and o.visible_at <= at_once
+          and case when l.step = '' then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
+                   else o.step_slug = l.step end
+        order by o.visible_at
+        limit l.wanted
+        for update skip locked) t),
+    ready as materialized (
+      select t.*
+      from (select o.*, o.wanted - (select count(*) from due d where d.name = o.name) as left from lane o offset 0) l
+      cross join lateral (
+        select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
+        from pgflow.step_tasks o
+        where claim.company is null and o.flow_slug = l.flow and o.claim_class = 'r' and o.message_id >= l.watermark and o.in_queue and o.visible_at <= at_once
+          and case when l.step = '' then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
+                   else o.step_slug = l.step end
         order by o.message_id
-        limit w.wanted
+        limit l.left
+        for update skip locked) t),
+    suspect as materialized (
+      select t.*
+      from lane l
+      cross join lateral (
+        select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
+        from pgflow.step_tasks o
+        where claim.company is not null and o.flow_slug = l.flow and o.claim_class = 's' and o.in_queue and o.visible_at <= at_once
+          and case when l.step = '' then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
+                   else o.step_slug = l.step end
+          and flowc.company(o.run_id, o.step_slug, o.task_index) >= claim.company
+        order by o.message_id
+        limit l.wanted
         for update skip locked) t
+      order by t.message_id limit claim.company),
+    held as materialized (
+      select t.place, s.*, t.status <> 'queued' as again, case t.status when 'queued' then t.visible_at end as due_at,
+             t.status = 'queued' or flowc.reclaim(t.place, at_once) as free
+      from (
+        select d.place, d.flow_slug, d.step_slug, d.status, d.visible_at from due d
+        union all
+        select r.place, r.flow_slug, r.step_slug, r.status, r.visible_at from ready r
+        union all
+        select u.place, u.flow_slug, u.step_slug, u.status, u.visible_at from suspect u) t
       cross join lateral ( -- looked up by nothing but the step, and so remembered
         select o.step_type, o.deps_count, coalesce(o.opt_max_attempts, f.opt_max_attempts) as max_attempts,
                coalesce(o.opt_base_delay, f.opt_base_delay) as base_delay, coalesce(o.opt_timeout, f.opt_timeout) as timeout
@@ -50,14 +88,14 @@ begin
         where o.flow_slug = t.flow_slug and o.step_slug = t.step_slug and f.flow_slug = t.flow_slug offset 0) s),
     begun as (
       update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, started_at = at_once, last_worker_id = claim.worker_id,
+      set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, started_at = at_once, last_worker_id = claim.worker_id,
           visible_at = at_once + make_interval(secs => h.timeout + 2.0::double precision), read_count = t.read_count + 1,
           requeued_count = t.requeued_count + h.again::int, last_requeued_at = case when h.again then at_once else t.last_requeued_at end
       from held h
       where t.ctid = h.place and h.free
-      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.requeued_count, t.queued_at,
-                h.due, h.step_type, h.deps_count, h.max_attempts, h.base_delay, h.timeout)
-    select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count, t.attempts_count - t.requeued_count,
+      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.claims_count, t.attempts_count, t.requeued_count, t.queued_at,
+                h.due_at, h.step_type, h.deps_count, h.max_attempts, h.base_delay, h.timeout)
+    select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.claims_count, t.attempts_count - t.requeued_count,
            t.max_attempts, t.base_delay, t.timeout, t.queued_at,
            case when t.step_type = 'map' then case when not e.large then e.elements -> t.task_index end
                 when t.deps_count = 0 then '{}'
@@ -72,8 +110,9 @@ begin
            case when e.large then e.source end,
            -- Most databases have no headers and no ticks: that is looked at once.
            case when (select exists (select from flowc.headers)) then (select h.headers from flowc.headers h where h.run_id = t.run_id) end,
-           extract(epoch from at_once - t.due)::double precision,
-           case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end
+           extract(epoch from at_once - t.due_at)::double precision,
+           case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
+           case when claim.company is not null then (60 * (1 << least(t.requeued_count, 10)))::double precision end
     from begun t
     left join lateral (
       -- Large is what is not stored in the row itself, or was compressed a lot for it.
@@ -96,83 +135,66 @@ begin
   end if;
 end $$;
 
--- The message from which on the queue of a flow may have tasks, see flowc.heads.
-create or replace function flowc.head(flow_slug text) returns bigint
+-- Claims suspects, see flowc.suspects: the oldest, and with it as many others as may
+-- run beside it. A worker calls it when it has nothing else in flight.
+create or replace function flowc.claim_suspects(worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}')
+returns table (
+  flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, claim_number int, attempt int,
+  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
+  headers jsonb, waited double precision, scheduled_at timestamptz, isolated_for double precision)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+  together int;
+begin
+  if not exists (select from flowc.suspects) then
+    return;
+  end if;
+  select flowc.company(t.run_id, t.step_slug, t.task_index) into together
+  from unnest(claim_suspects.flow_slugs) u(name)
+  cross join lateral (
+    select o.run_id, o.step_slug, o.task_index, o.message_id
+    from pgflow.step_tasks o
+    where o.flow_slug = split_part(u.name, '.', 1) and o.claim_class = 's' and o.in_queue and o.visible_at <= clock_timestamp()
+      and case when split_part(u.name, '.', 2) = '' then o.flow_slug || '.' || o.step_slug <> all (claim_suspects.except_steps)
+               else o.step_slug = split_part(u.name, '.', 2) end
+    order by o.message_id
+    limit 1
+    for update skip locked) t
+  where not exists (select from flowc.paused p where p.flow_slug = split_part(u.name, '.', 1))
+  order by t.message_id limit 1;
+  if together is not null then
+    return query select * from flowc.claim(claim_suspects.worker_id, claim_suspects.flow_slugs, claim_suspects.limits, claim_suspects.except_steps, false, together);
+  end if;
+end $$;
+
+-- How many suspects may run together if this one is among them.
+create or replace function flowc.company(run_id uuid, step_slug text, task_index int) returns int
 language plpgsql stable as $$
 begin
-  return coalesce((select h.message_id from flowc.heads h where h.flow_slug = head.flow_slug), 0);
+  return coalesce((
+    select s.company from flowc.suspects s where s.run_id = company.run_id and s.step_slug = company.step_slug and s.task_index = company.task_index), 1);
 end $$;
 
--- Moves the heads of queues on, see flowc.heads. It has to be a transaction of its own:
--- one that has written already does nothing here.
---
--- A task below the first one of a queue could only come from a transaction that took
--- its message's id earlier and has not ended. Each writes before it takes an id, so it
--- has a number of its own by then, which is less than the one we take afterwards. When
--- all transactions with lesser numbers have ended, what they left can be seen.
-create or replace function flowc.advance_heads(flow_slugs text[]) returns void
+-- Reports whether a claim may have a task whose lease has expired: one of our own
+-- workers', which does not hold it any more, or of a worker that is not known any more.
+-- What another language's worker has is put aside for a while: that is for
+-- requeue_stalled_tasks.
+create or replace function flowc.reclaim(place tid, at_once timestamptz) returns boolean
 language plpgsql as $$
 declare
-  ended  xid8; -- no transaction before it goes on
-  unused bigint;
-  flows  text[];
-  firsts bigint[];
+  t pgflow.step_tasks;
 begin
-  if pg_current_xact_id_if_assigned() is not null then
-    return;
-  end if;
-  begin -- one at a time is enough; the lock gives us no number yet, as that of a row would
-    lock table flowc.installation in share update exclusive mode nowait;
-  exception when lock_not_available then
-    return;
-  end;
-  ended := pg_snapshot_xmin(pg_current_snapshot());
-  select s.last_value + s.is_called::int into unused from flowc.message_ids s; -- before the queues are looked at, which may get this one
-  select array_agg(f.slug order by f.slug), array_agg(coalesce(t.message_id, unused) order by f.slug) into flows, firsts
-  from unnest(advance_heads.flow_slugs) f(slug)
-  join pgflow.flows w on w.flow_slug = any (array[f.slug])
-  left join lateral (
-    select o.message_id from pgflow.step_tasks o
-    where o.flow_slug = f.slug and o.message_id >= flowc.head(f.slug) and o.in_queue
-    order by o.message_id limit 1) t on true;
-  insert into flowc.heads as h (flow_slug, next_id, next_xid)
-  select u.slug, u.first, pg_current_xact_id() from unnest(flows, firsts) u(slug, first)
-  on conflict on constraint heads_pkey do update
-  set message_id = case when h.message_id > unused then 0 -- ids begin anew, in a database that was restored without them
-                        when h.next_xid <= ended then greatest(h.message_id, least(h.next_id, excluded.next_id))
-                        else h.message_id end,
-      next_id = excluded.next_id, next_xid = excluded.next_xid
-  where h.next_xid <= ended or h.message_id > unused
-     or h.next_xid > excluded.next_xid; -- of the database that this one was restored from
-end $$;
-
--- Whether a claim may take over a task that it found although it is started, because a
--- worker died or overran: one of our own workers, which does not hold it any more, or
--- one that is not known any more, and three times at most. What it may not, it puts out
--- of the way for a while: the rest is somebody else's, or waits for recovery.
-create or replace function flowc.take_over(place tid, at_once timestamptz) returns boolean
-language plpgsql as $$
-declare
-  t    pgflow.step_tasks;
-  held boolean;
-  ours boolean;
-begin
-  select o.* into t from pgflow.step_tasks o where o.ctid = take_over.place;
-  ours := t.status = 'started' and coalesce((select w.queue_name = '*' from pgflow.workers w where w.worker_id = t.last_worker_id), true);
-  held := ours and flowc.is_held(t.last_worker_id, t.message_id);
-  if ours and not held and t.requeued_count < 3 then
+  select o.* into t from pgflow.step_tasks o where o.ctid = reclaim.place;
+  if t.status = 'started' and coalesce((select w.queue_name = '*' from pgflow.workers w where w.worker_id = t.last_worker_id), true)
+    and not flowc.is_held(t.last_worker_id, t.message_id) then
     return true;
-  end if;
-  -- Taken over too often: recovery ends it, which needs the lock of the run.
-  if ours and not held and t.permanently_stalled_at is null and not exists ( -- rather than a conflict, which would wait for a sweep that wants our task
-      select from flowc.stalled s where s.run_id = t.run_id and s.step_slug = t.step_slug and s.task_index = t.task_index) then
-    insert into flowc.stalled (run_id, step_slug, task_index, attempt) values (t.run_id, t.step_slug, t.task_index, t.attempts_count);
   end if;
   -- What is over has no business in the queue.
   update pgflow.step_tasks o
-  set visible_at = take_over.at_once + interval '10 seconds', in_queue = t.status = 'started',
+  set visible_at = reclaim.at_once + interval '10 seconds', in_queue = t.status = 'started',
       archived_at = case when t.status <> 'started' then clock_timestamp() end
-  where o.ctid = take_over.place;
+  where o.ctid = reclaim.place;
   return false;
 end $$;
 
@@ -202,7 +224,7 @@ begin
       from unnest(start_tasks.msg_ids) m(msg_id)
       cross join lateral (
         select o.ctid as place, o.step_slug from pgflow.step_tasks o
-        where o.flow_slug = start_tasks.flow_slug and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
+        where o.flow_slug = start_tasks.flow_slug and o.claim_class in ('r', 'd', 's') and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
           and exists (select from pgflow.runs r where r.run_id = o.run_id and r.status = 'started' offset 0)
           and exists (select from pgflow.step_states st where st.run_id = o.run_id and st.step_slug = o.step_slug and st.status = 'started' offset 0)
         for update of o skip locked) t
@@ -210,7 +232,7 @@ begin
       cross join lateral (select * from pgflow.flows o where o.flow_slug = start_tasks.flow_slug offset 0) f),
     begun as materialized (
       update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, started_at = clock_timestamp(), last_worker_id = start_tasks.worker_id,
+      set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, started_at = clock_timestamp(), last_worker_id = start_tasks.worker_id,
           visible_at = clock_timestamp() + make_interval(secs => h.timeout + 2.0::double precision)
       from held h
       where t.ctid = h.place

@@ -50,7 +50,7 @@ begin
   update pgflow.step_tasks t
   set status = 'queued', message_id = nextval('flowc.message_ids'), attempts_count = 0, requeued_count = 0, output = null, error_message = null,
       queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null, permanently_stalled_at = null,
-      visible_at = clock_timestamp(), in_queue = true, archived_at = null, read_count = 0
+      visible_at = clock_timestamp(), in_queue = true, claim_class = 'r', archived_at = null, read_count = 0
   from pgflow.step_states st
   where st.run_id = retry_run.run_id and st.status = 'started'
     and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';
@@ -180,7 +180,7 @@ begin
   delete from flowc.headers where run_id = any (delete_locked.run_ids);
   delete from flowc.ticks where run_id = any (delete_locked.run_ids);
   delete from pgflow.step_tasks where run_id = any (delete_locked.run_ids);
-  delete from flowc.stalled where run_id = any (delete_locked.run_ids); -- which a claim that had a task may just have written
+  delete from flowc.suspects where run_id = any (delete_locked.run_ids); -- which recovery may just have written
   delete from pgflow.step_states where run_id = any (delete_locked.run_ids);
   delete from pgflow.runs where run_id = any (delete_locked.run_ids);
   return cardinality(delete_locked.run_ids);

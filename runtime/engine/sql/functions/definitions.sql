@@ -109,14 +109,14 @@ begin
   end if;
   delete from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug;
   delete from flowc.paused p where p.flow_slug = delete_flow.flow_slug;
-  delete from flowc.heads h where h.flow_slug = delete_flow.flow_slug;
+  delete from flowc.watermarks w where w.flow_slug = delete_flow.flow_slug;
   delete from flowc.failed_tries t using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and t.run_id = r.run_id;
   delete from flowc.cancelled c using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and c.run_id = r.run_id;
   delete from flowc.waiters w using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and w.run_id = r.run_id;
   delete from flowc.headers h using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and h.run_id = r.run_id;
   delete from flowc.ticks k using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and k.run_id = r.run_id;
+  delete from flowc.suspects s using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and s.run_id = r.run_id;
   delete from pgflow.step_tasks t where t.flow_slug = delete_flow.flow_slug;
-  delete from flowc.stalled t using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and t.run_id = r.run_id;
   -- Only a queue that belongs to a flow is ours to drop.
   if known and exists (select from pgmq.meta m where m.queue_name = delete_flow.flow_slug) then
     perform pgmq.drop_queue(delete_flow.flow_slug);

@@ -50,7 +50,7 @@ begin
   end if;
   return query
     with task as (
-      select s.step_slug, s.step_index, s.step_type, t.task_index, t.status, t.attempts_count, t.error_message, t.visible_at, t.started_at,
+      select s.step_slug, s.step_index, s.step_type, t.task_index, t.status, t.attempts_count - t.requeued_count as attempts, t.error_message, t.visible_at, t.started_at,
              t.last_worker_id, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts
       from pgflow.step_states st
       join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
@@ -64,7 +64,7 @@ begin
       select t.*, w.function_name || ' ' || right(w.worker_id::text, 12) as worker, w.last_heartbeat_at,
              case when t.status = 'started' and (w.last_heartbeat_at < clock_timestamp() - interval '5 seconds' or w.stopped_at is not null) then 'silent'
                   when t.status = 'started' then 'running'
-                  when t.visible_at > clock_timestamp() and t.attempts_count > 0 then 'retry'
+                  when t.visible_at > clock_timestamp() and t.attempts > 0 then 'retry'
                   when t.visible_at > clock_timestamp() then 'delayed'
                   else 'queued' end as kind
       from task t
@@ -73,7 +73,7 @@ begin
       select distinct on (s.step_index, s.kind) s.*, count(*) over (partition by s.step_index, s.kind) as together
       from seen s
       order by s.step_index, s.kind, case when s.kind in ('retry', 'delayed') then s.visible_at else s.started_at end, s.task_index)
-    select f.kind, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.together::int, f.attempts_count, f.max_attempts,
+    select f.kind, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.together::int, f.attempts, f.max_attempts,
            case when f.kind in ('silent', 'running') then f.worker end,
            case f.kind when 'running' then f.started_at when 'silent' then f.last_heartbeat_at when 'queued' then f.visible_at end,
            case when f.kind in ('retry', 'delayed') then f.visible_at end,

@@ -21,8 +21,8 @@ end $$;
 
 -- Reports any number of a worker's tasks, in one transaction. A report counts if its
 -- task is started, in a step and a run that are, and still belongs to the worker:
--- message, attempt and worker must be those of the claim. Outcomes are 'completed' with
--- an output; 'failed' with an error, tried again while there are tries left, after
+-- message, claim number and worker must be those of the claim. Outcomes are 'completed' with
+-- an output; 'failed' with an error, tried again while there are attempts left, after
 -- delays[i] seconds if given; 'permanent' with an error; 'skipped' with a reason.
 -- Without outcomes, all are completed.
 -- Gives back, for each report that did not simply complete, what became of it. One
@@ -31,7 +31,7 @@ end $$;
 -- A quiet report wakes nobody: a claim follows in the same transaction, which takes
 -- what it made, or wakes others for what it leaves.
 create or replace function flowc.finish(
-  worker_id uuid, run_ids uuid[], step_slugs text[], task_indexes int[], message_ids bigint[], attempts int[],
+  worker_id uuid, run_ids uuid[], step_slugs text[], task_indexes int[], message_ids bigint[], claim_numbers int[],
   outcomes text[], outputs jsonb[], errors text[], delays double precision[], quiet boolean default false)
 returns table (n int, accepted boolean, task_status text, retry_in double precision)
 language plpgsql as $$
@@ -48,7 +48,7 @@ declare
   steps    text[];
   indexes  int[];
   messages bigint[];
-  tries    int[];
+  numbers  int[];
   results  jsonb[];
   causes   text[];
   kinds    text[];
@@ -71,17 +71,17 @@ begin
       return query
         select u.n::int, false, 'locked', null::double precision from unnest(finish.run_ids) with ordinality u(run_id, n) where u.run_id = any (locked);
       -- The rest is a report of its own.
-      select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.attempt),
+      select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.claim_number),
              array_agg(coalesce(u.outcome, 'completed')), array_agg(u.output), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
-      into runs, steps, indexes, messages, tries, kinds, results, causes, waits, places
-      from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts,
+      into runs, steps, indexes, messages, numbers, kinds, results, causes, waits, places
+      from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.claim_numbers,
                   finish.outcomes, finish.outputs, finish.errors, finish.delays)
-        with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, output, error, delay, n)
+        with ordinality u(run_id, step_slug, task_index, message_id, claim_number, outcome, output, error, delay, n)
       where u.run_id <> all (locked);
       if runs is not null then
         return query
           select places[f.n], f.accepted, f.task_status, f.retry_in
-          from flowc.finish(finish.worker_id, runs, steps, indexes, messages, tries, kinds, results, causes, waits, finish.quiet) f;
+          from flowc.finish(finish.worker_id, runs, steps, indexes, messages, numbers, kinds, results, causes, waits, finish.quiet) f;
       end if;
       return;
     end if;
@@ -89,46 +89,46 @@ begin
 
   if whole then
     runs := finish.run_ids; steps := finish.step_slugs; indexes := finish.task_indexes;
-    messages := finish.message_ids; tries := finish.attempts; results := finish.outputs;
+    messages := finish.message_ids; numbers := finish.claim_numbers; results := finish.outputs;
   else
-    select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.attempt), array_agg(u.output)
-    into runs, steps, indexes, messages, tries, results
-    from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outputs, finish.outcomes)
-      u(run_id, step_slug, task_index, message_id, attempt, output, outcome)
+    select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.claim_number), array_agg(u.output)
+    into runs, steps, indexes, messages, numbers, results
+    from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.claim_numbers, finish.outputs, finish.outcomes)
+      u(run_id, step_slug, task_index, message_id, claim_number, output, outcome)
     where u.outcome = 'completed';
   end if;
   if runs is not null then
     if apart then
-      done := flowc.complete_turn(runs, steps, indexes, results, messages, tries, finish.worker_id, alive);
+      done := flowc.complete_turn(runs, steps, indexes, results, messages, numbers, finish.worker_id, alive);
     else
-      done := flowc.complete_tasks(runs, steps, indexes, results, messages, tries, finish.worker_id, alive);
+      done := flowc.complete_tasks(runs, steps, indexes, results, messages, numbers, finish.worker_id, alive);
     end if;
     if done < cardinality(runs) then
       return query -- an output that had to be an array and is none counts as a failure
         select u.n::int, coalesce(t.status = 'failed' and t.error_message like '[TYPE_VIOLATION]%', false), t.status, null::double precision
-        from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts, finish.outcomes)
-          with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, n)
+        from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.claim_numbers, finish.outcomes)
+          with ordinality u(run_id, step_slug, task_index, message_id, claim_number, outcome, n)
         left join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
         where coalesce(u.outcome, 'completed') = 'completed'
-          and (t.status, t.message_id, t.attempts_count, t.last_worker_id) is distinct from ('completed', u.message_id, u.attempt, finish.worker_id);
+          and (t.status, t.message_id, t.claims_count, t.last_worker_id) is distinct from ('completed', u.message_id, u.claim_number, finish.worker_id);
     end if;
   end if;
   if whole then
     return;
   end if;
 
-  select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.attempt),
+  select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.claim_number),
          array_agg(u.outcome), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
-  into runs, steps, indexes, messages, tries, kinds, causes, waits, places
-  from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.attempts,
+  into runs, steps, indexes, messages, numbers, kinds, causes, waits, places
+  from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.claim_numbers,
               finish.outcomes, finish.errors, finish.delays)
-    with ordinality u(run_id, step_slug, task_index, message_id, attempt, outcome, error, delay, n)
+    with ordinality u(run_id, step_slug, task_index, message_id, claim_number, outcome, error, delay, n)
   where u.outcome <> 'completed';
   if runs is null then
     return;
   end if;
   select array_agg(f.n), array_agg(f.task_status), array_agg(f.retry_in) into failed, states, waits
-  from flowc.fail_tasks(runs, steps, indexes, kinds, causes, waits, messages, tries, finish.worker_id) f;
+  from flowc.fail_tasks(runs, steps, indexes, kinds, causes, waits, messages, numbers, finish.worker_id) f;
   return query
     select places[f.n], true, f.task_status, f.retry_in from unnest(failed, states, waits) f(n, task_status, retry_in);
   return query
@@ -143,7 +143,7 @@ end $$;
 -- a difference: conditions and maps look at what other steps have done.
 create or replace function flowc.complete_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[],
-  message_ids bigint[], attempts int[], worker_id uuid, alive boolean) returns int
+  message_ids bigint[], claim_numbers int[], worker_id uuid, alive boolean) returns int
 language plpgsql as $$
 declare
   turn record;
@@ -157,18 +157,18 @@ begin
           and (o.step_type = 'map' or o.required_input_pattern is not null or o.forbidden_input_pattern is not null) offset 0) s)
     or not exists (
       select from unnest(run_ids, step_slugs) u(run_id, step_slug) group by u.run_id having min(u.step_slug) <> max(u.step_slug)) then
-    return flowc.complete_turn(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_id, alive);
+    return flowc.complete_turn(run_ids, step_slugs, task_indexes, outputs, message_ids, claim_numbers, worker_id, alive);
   end if;
   for turn in
     select array_agg(o.run_id) as runs, array_agg(o.step_slug) as steps, array_agg(o.task_index) as indexes,
-           array_agg(o.output) as outputs, array_agg(o.message_id) as messages, array_agg(o.attempt) as tries
+           array_agg(o.output) as outputs, array_agg(o.message_id) as messages, array_agg(o.claim_number) as numbers
     from (select f.*, dense_rank() over (partition by f.run_id order by f.first) as turn
           from (select u.*, min(u.n) over (partition by u.run_id, u.step_slug) as first
-                from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
-                  with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)) f) o
+                from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, claim_numbers)
+                  with ordinality u(run_id, step_slug, task_index, output, message_id, claim_number, n)) f) o
     group by o.turn order by o.turn
   loop
-    done := done + flowc.complete_turn(turn.runs, turn.steps, turn.indexes, turn.outputs, turn.messages, turn.tries, worker_id);
+    done := done + flowc.complete_turn(turn.runs, turn.steps, turn.indexes, turn.outputs, turn.messages, turn.numbers, worker_id);
   end loop;
   return done;
 end $$;
@@ -177,7 +177,7 @@ end $$;
 -- none of the runs has failed, which is not looked at then. The states are found once:
 -- nobody else changes them while we hold the runs.
 create or replace function flowc.complete_turn(
-  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_id uuid,
+  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], claim_numbers int[], worker_id uuid,
   alive boolean default false) returns int
 language plpgsql as $$
 declare
@@ -196,8 +196,8 @@ begin
     from (
       select k.* from (
         select u.*, st.place, st.flow_slug, s.step_type, s.leads, s.feeds_map
-        from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
-          with ordinality u(run_id, step_slug, task_index, output, message_id, attempt, n)
+        from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, claim_numbers)
+          with ordinality u(run_id, step_slug, task_index, output, message_id, claim_number, n)
         cross join lateral (
           select o.ctid as place, o.flow_slug, o.step_slug from pgflow.step_states o
           where o.run_id = u.run_id and o.step_slug = u.step_slug and o.status = 'started' offset 0) st
@@ -216,7 +216,7 @@ begin
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (complete_turn.worker_id is null
-           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = complete_turn.worker_id)
+           or t.message_id = u.message_id and t.claims_count = u.claim_number and t.last_worker_id = complete_turn.worker_id)
     returning u.n, u.place, u.step_type, u.leads, t.output),
   counted as (
     select d.place, d.leads, d.n, 1 as tasks, d.output, false as map
@@ -263,7 +263,7 @@ begin
     end if;
   end if;
   if finished < cardinality(run_ids) then
-    perform flowc.fail_type_violations(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts, worker_id);
+    perform flowc.fail_type_violations(run_ids, step_slugs, task_indexes, outputs, message_ids, claim_numbers, worker_id);
     perform flowc.archive_late(run_ids, step_slugs, task_indexes);
   end if;
   return finished;
@@ -286,7 +286,7 @@ end $$;
 -- Fails the started tasks among these whose output should have been an array,
 -- and with each its step and its run, whatever when_exhausted says.
 create or replace function flowc.fail_type_violations(
-  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], attempts int[], worker_id uuid) returns void
+  run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], claim_numbers int[], worker_id uuid) returns void
 language plpgsql as $$
 declare
   runs   uuid[];
@@ -299,15 +299,15 @@ begin
         error_message = format('[TYPE_VIOLATION] Produced %s instead of array', coalesce(jsonb_typeof(u.output), 'null'))
     from (
       select u.*
-      from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, attempts)
-        u(run_id, step_slug, task_index, output, message_id, attempt)
+      from unnest(run_ids, step_slugs, task_indexes, outputs, message_ids, claim_numbers)
+        u(run_id, step_slug, task_index, output, message_id, claim_number)
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started'
       join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
       where coalesce(jsonb_typeof(u.output), '') <> 'array' and flowc.map_waits(st.flow_slug, u.run_id, u.step_slug)
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (fail_type_violations.worker_id is null
-           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_type_violations.worker_id)
+           or t.message_id = u.message_id and t.claims_count = u.claim_number and t.last_worker_id = fail_type_violations.worker_id)
     returning t.flow_slug, t.run_id, t.step_slug, t.output)
   select array_agg(f.run_id), array_agg(f.step_slug),
          array_agg(format('[TYPE_VIOLATION] Map step %s expects array input but dependency %s produced %s',
@@ -346,12 +346,12 @@ end $$;
 
 -- Fails tasks. First all that will be tried again, which concern nothing but
 -- themselves; then the exhausted ones, one of each run at a time, since the first
--- may be the end of the others. With messages, attempts and a worker, only tasks
+-- may be the end of the others. With messages, claim numbers and a worker, only tasks
 -- that are the worker's count. Gives back those that did; `n` is the place
 -- of a task in the arrays.
 create or replace function flowc.fail_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], outcomes text[], errors text[], delays double precision[],
-  message_ids bigint[] default null, attempts int[] default null, worker_id uuid default null)
+  message_ids bigint[] default null, claim_numbers int[] default null, worker_id uuid default null)
 returns table (n int, task_status text, retry_in double precision)
 language plpgsql as $$
 #variable_conflict use_column
@@ -367,13 +367,13 @@ declare
 begin
   with again as (
     update pgflow.step_tasks t
-    set status = 'queued', started_at = null, failed_at = null, error_message = u.error,
+    set status = 'queued', started_at = null, failed_at = null, error_message = u.error, claim_class = 'd',
         visible_at = clock_timestamp() + make_interval(
           secs => coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)))
     from (
       select u.*, o.started_at, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts, coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay
-      from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays, message_ids, attempts)
-        with ordinality u(run_id, step_slug, task_index, outcome, error, delay, message_id, attempt, n)
+      from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays, message_ids, claim_numbers)
+        with ordinality u(run_id, step_slug, task_index, outcome, error, delay, message_id, claim_number, n)
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
       join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
       cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
@@ -384,22 +384,22 @@ begin
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (fail_tasks.worker_id is null
-           or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_tasks.worker_id)
+           or t.message_id = u.message_id and t.claims_count = u.claim_number and t.last_worker_id = fail_tasks.worker_id)
       and u.outcome = 'failed' and t.attempts_count - t.requeued_count < u.max_attempts
-    returning u.n::int, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.last_worker_id, u.started_at, u.error,
+    returning u.n::int, t.run_id, t.step_slug, t.task_index, t.attempts_count - t.requeued_count as attempt, t.last_worker_id, u.started_at, u.error,
               coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)) as delay),
   recorded as (
     insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
-    select a.run_id, a.step_slug, a.task_index, a.attempts_count, a.last_worker_id, a.started_at, a.error from again a)
+    select a.run_id, a.step_slug, a.task_index, a.attempt, a.last_worker_id, a.started_at, a.error from again a)
   select array_agg(a.n), array_agg(a.delay) into retried, waits from again a;
   return query select u.n, 'queued', u.wait from unnest(retried, waits) u(n, wait);
 
   for turn in
     select array_agg(o.n::int) as places, array_agg(o.run_id) as runs, array_agg(o.step_slug) as steps, array_agg(o.task_index) as indexes,
-           array_agg(o.outcome) as outcomes, array_agg(o.error) as errors, array_agg(o.message_id) as messages, array_agg(o.attempt) as attempts
+           array_agg(o.outcome) as outcomes, array_agg(o.error) as errors, array_agg(o.message_id) as messages, array_agg(o.claim_number) as numbers
     from (select u.*, row_number() over (partition by u.run_id order by u.n) as turn
-          from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, message_ids, attempts)
-            with ordinality u(run_id, step_slug, task_index, outcome, error, message_id, attempt, n)
+          from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, message_ids, claim_numbers)
+            with ordinality u(run_id, step_slug, task_index, outcome, error, message_id, claim_number, n)
           where u.n <> all (coalesce(retried, '{}'))) o
     group by o.turn order by o.turn
   loop
@@ -410,20 +410,20 @@ begin
         select u.*, s.when_exhausted, case when u.outcome = 'skipped' and s.when_exhausted = 'fail' then format(
             'flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step', u.step_slug, u.error)
           else u.error end as cause
-        from unnest(turn.places, turn.runs, turn.steps, turn.indexes, turn.outcomes, turn.errors, turn.messages, turn.attempts)
-          u(n, run_id, step_slug, task_index, outcome, error, message_id, attempt)
+        from unnest(turn.places, turn.runs, turn.steps, turn.indexes, turn.outcomes, turn.errors, turn.messages, turn.numbers)
+          u(n, run_id, step_slug, task_index, outcome, error, message_id, claim_number)
         join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
         join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
         cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
         offset 0) u
       where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
         and (fail_tasks.worker_id is null
-             or t.message_id = u.message_id and t.attempts_count = u.attempt and t.last_worker_id = fail_tasks.worker_id)
-      returning u.n, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.last_worker_id, t.started_at,
+             or t.message_id = u.message_id and t.claims_count = u.claim_number and t.last_worker_id = fail_tasks.worker_id)
+      returning u.n, t.run_id, t.step_slug, t.task_index, t.attempts_count - t.requeued_count as attempt, t.last_worker_id, t.started_at,
                 u.cause, u.when_exhausted),
     recorded as (
       insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
-      select e.run_id, e.step_slug, e.task_index, e.attempts_count, e.last_worker_id, e.started_at, e.cause from exhausted e)
+      select e.run_id, e.step_slug, e.task_index, e.attempt, e.last_worker_id, e.started_at, e.cause from exhausted e)
     select array_agg(e.n), array_agg(e.run_id order by e.n), array_agg(e.step_slug order by e.n), array_agg(e.cause order by e.n), array_agg(e.when_exhausted order by e.n)
     into places, runs, steps, causes, modes
     from exhausted e;

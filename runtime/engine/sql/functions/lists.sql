@@ -113,7 +113,7 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select t.step_slug, t.task_index, t.status, t.attempts_count, t.error_message, t.queued_at, t.started_at, t.completed_at, t.failed_at,
+    select t.step_slug, t.task_index, t.status, t.attempts_count - t.requeued_count, t.error_message, t.queued_at, t.started_at, t.completed_at, t.failed_at,
            t.last_worker_id, case when t.in_queue then t.visible_at end, t.output,
            (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
                                                          'failed_at', f.failed_at, 'error_message', f.error_message) order by f.failed_at), '[]')
@@ -228,7 +228,7 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select t.last_worker_id, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count, t.started_at, t.visible_at
+    select t.last_worker_id, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count - t.requeued_count, t.started_at, t.visible_at
     from pgflow.step_tasks t
     where t.in_queue and t.status = 'started'
     order by t.started_at limit tasks_in_hand.at_most;
@@ -254,7 +254,7 @@ begin
                'skip_reason', st.skip_reason, 'created_at', st.created_at, 'started_at', st.started_at,
                'completed_at', st.completed_at, 'failed_at', st.failed_at, 'skipped_at', st.skipped_at,
                'attempts', case when st.initial_tasks <= 100 then (
-                 select coalesce(sum(t.attempts_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug) else 0 end)
+                 select coalesce(sum(t.attempts_count - t.requeued_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug) else 0 end)
                order by s.step_index), '[]')
              from pgflow.step_states st
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
@@ -278,7 +278,7 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select t.step_slug, t.task_index, t.status, t.attempts_count, left(t.error_message, 17000), t.queued_at, t.started_at, t.completed_at, t.failed_at,
+    select t.step_slug, t.task_index, t.status, t.attempts_count - t.requeued_count, left(t.error_message, 17000), t.queued_at, t.started_at, t.completed_at, t.failed_at,
            t.last_worker_id, case when t.in_queue then t.visible_at end, flowc.text_up_to(t.output, find_tasks.output_bytes, 4 * find_tasks.output_bytes::bigint),
            (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
                                                          'failed_at', f.failed_at, 'error_message', left(f.error_message, 4000)) order by f.failed_at), '[]')

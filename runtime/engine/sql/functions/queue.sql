@@ -49,7 +49,9 @@ begin
   end if;
   perform flowc.keep_message(old.run_id, old.message, new.message, new.headers);
   places := flowc.lock_queued(old.queue_name, array[old.msg_id]);
-  update pgflow.step_tasks t set visible_at = new.vt, read_count = new.read_ct, queued_at = new.enqueued_at
+  update pgflow.step_tasks t
+  set visible_at = new.vt, read_count = new.read_ct, queued_at = new.enqueued_at,
+      claim_class = case when t.claim_class = 'r' and t.status = 'queued' and new.vt > clock_timestamp() then 'd' else t.claim_class end
   from unnest(places) l(place)
   where t.ctid = l.place;
   update flowc.messages m set vt = new.vt, read_ct = new.read_ct, enqueued_at = new.enqueued_at, message = new.message, headers = new.headers
@@ -198,9 +200,23 @@ begin
     return;
   end if;
   return query
-    with task as materialized (
+    with ready as materialized (
       select t.ctid as place, t.message_id from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.in_queue and t.visible_at <= clock_timestamp()
+      where t.flow_slug = read.queue_name and t.claim_class = 'r' and t.message_id >= flowc.watermark(read.queue_name) and t.in_queue and t.visible_at <= clock_timestamp()
+        and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
+      order by t.message_id
+      limit read.qty
+      for update skip locked),
+    due as materialized (
+      select t.ctid as place, t.message_id from pgflow.step_tasks t
+      where t.flow_slug = read.queue_name and t.in_queue and t.claim_class = 'd' and t.visible_at <= clock_timestamp()
+        and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
+      order by t.visible_at
+      limit read.qty
+      for update skip locked),
+    suspect as materialized (
+      select t.ctid as place, t.message_id from pgflow.step_tasks t
+      where t.flow_slug = read.queue_name and t.claim_class = 's' and t.in_queue and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.message_id
       limit read.qty
@@ -212,7 +228,8 @@ begin
       limit read.qty
       for update skip locked),
     oldest as materialized (
-      select t.message_id as msg_id, t.place as task, null::tid as other from task t
+      select t.message_id as msg_id, t.place as task, null::tid as other
+      from (select * from ready union all select * from due union all select * from suspect) t
       union all
       select o.msg_id, null, o.place from other o
       order by msg_id
@@ -259,7 +276,7 @@ begin
       from (select * from unnest(lock_queued.msg_ids) with ordinality u(msg_id, n) order by u.msg_id) m
       left join lateral (
         select o.ctid as place from pgflow.step_tasks o
-        where o.flow_slug = lock_queued.queue_name and o.message_id = m.msg_id and o.in_queue
+        where o.flow_slug = lock_queued.queue_name and o.claim_class in ('r', 'd', 's') and o.message_id = m.msg_id and o.in_queue
         for update) t on true) l);
 end $$;
 
@@ -341,7 +358,9 @@ begin
   places := flowc.lock_queued(set_vt_batch.queue_name, set_vt_batch.msg_ids);
   return query
     with tasks as (
-      update pgflow.step_tasks t set visible_at = clock_timestamp() + make_interval(secs => l.seconds)
+      update pgflow.step_tasks t
+      set visible_at = clock_timestamp() + make_interval(secs => l.seconds),
+          claim_class = case when t.claim_class = 'r' and t.status = 'queued' and l.seconds > 0 then 'd' else t.claim_class end
       from unnest(places, set_vt_batch.vt_offsets) l(place, seconds)
       where t.ctid = l.place
       returning t.*),

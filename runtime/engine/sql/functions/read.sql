@@ -136,7 +136,7 @@ begin
            case when get_run.with_states then (
              select coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
                'step_index', s.step_index, 'step_type', s.step_type, 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message), 'attempts', (
-                 select coalesce(sum(t.attempts_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug)) order by s.step_index), '[]')
+                 select coalesce(sum(t.attempts_count - t.requeued_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug)) order by s.step_index), '[]')
              from pgflow.step_states st
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
              where st.run_id = r.run_id) end,

@@ -13,6 +13,14 @@ begin
   on conflict do nothing;
 end $$;
 
+-- Says that a worker claims no more and ends soon: what it has in flight is not
+-- suspect if it does not get to the end.
+create or replace function flowc.draining(worker_id uuid) returns void
+language plpgsql as $$
+begin
+  update pgflow.workers w set deprecated_at = coalesce(w.deprecated_at, clock_timestamp()) where w.worker_id = draining.worker_id;
+end $$;
+
 create or replace function flowc.stop_worker(worker_id uuid) returns void
 language plpgsql as $$
 begin
@@ -26,10 +34,11 @@ end $$;
 -- queue. `deprecated`
 -- is NULL if the worker has no row any more and should register again; `silent`
 -- is how many seconds ago it last said that it lives. `dead` says that recover would
--- find something, `due` that start_due would, in the flows it has served.
+-- find something, `due` that start_due would, in the flows it has served, and
+-- `suspects` that this worker is to take some, see claim_suspects.
 create or replace function flowc.heartbeat(
-  worker_id uuid, flow_slugs text[], message_ids bigint[], attempts int[], served text[] default '{}',
-  out lost bigint[], out deprecated boolean, out silent double precision, out dead boolean, out due boolean)
+  worker_id uuid, flow_slugs text[], message_ids bigint[], claim_numbers int[], served text[] default '{}',
+  out lost bigint[], out deprecated boolean, out silent double precision, out dead boolean, out due boolean, out suspects boolean)
 language plpgsql as $$
 declare
   held bigint[];
@@ -39,29 +48,30 @@ begin
   where w.worker_id = heartbeat.worker_id
   returning w.deprecated_at is not null into deprecated;
   select coalesce(array_agg(u.message_id), '{}') into lost
-  from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.attempts) u(flow_slug, message_id, attempt)
+  from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.claim_numbers) u(flow_slug, message_id, claim_number)
   where not exists (
     select from pgflow.step_tasks t
-    where t.flow_slug = u.flow_slug and t.message_id = u.message_id and t.in_queue
-      and t.status = 'started' and t.attempts_count = u.attempt and t.last_worker_id = heartbeat.worker_id offset 0);
+    where t.flow_slug = u.flow_slug and t.claim_class in ('r', 'd', 's') and t.message_id = u.message_id and t.in_queue
+      and t.status = 'started' and t.claims_count = u.claim_number and t.last_worker_id = heartbeat.worker_id offset 0);
   -- What may be taken over soon is the worker's until it has reported it, see
   -- flowc.holds.
   held := array(
     select u.message_id
-    from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.attempts) u(flow_slug, message_id, attempt)
+    from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.claim_numbers) u(flow_slug, message_id, claim_number)
     where exists (
       select from pgflow.step_tasks t
-      where t.flow_slug = u.flow_slug and t.message_id = u.message_id and t.in_queue and t.visible_at < clock_timestamp() + interval '10 seconds'
-        and t.status = 'started' and t.attempts_count = u.attempt and t.last_worker_id = heartbeat.worker_id offset 0));
+      where t.flow_slug = u.flow_slug and t.claim_class in ('r', 'd', 's') and t.message_id = u.message_id and t.in_queue and t.visible_at < clock_timestamp() + interval '10 seconds'
+        and t.status = 'started' and t.claims_count = u.claim_number and t.last_worker_id = heartbeat.worker_id offset 0));
   if held = '{}' then
     delete from flowc.holds h where h.worker_id = heartbeat.worker_id;
   else
     insert into flowc.holds (worker_id, message_ids) values (heartbeat.worker_id, held)
     on conflict on constraint holds_pkey do update set message_ids = excluded.message_ids;
   end if;
-  dead := exists (select from flowc.stalled) or exists (
+  dead := exists (select from flowc.suspects) or exists (
     select from pgflow.workers w
     where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < clock_timestamp() - interval '5 seconds');
+  suspects := exists (select from flowc.suspects) and flowc.takes_suspects(heartbeat.worker_id, heartbeat.served);
   due := exists (
       select from unnest(heartbeat.served) f(slug)
       join flowc.scheduled d on d.flow_slug = any (array[f.slug]) and d.due_at <= clock_timestamp())
@@ -80,20 +90,20 @@ begin
       where w.worker_id = is_held.worker_id and w.stopped_at is null and w.last_heartbeat_at > clock_timestamp() - interval '5 seconds');
 end $$;
 
--- Gives tasks back untried: queued at once, the attempt not counted. A task that
--- somebody has locked is being reported, taken over or deleted.
-create or replace function flowc.release(worker_id uuid, flow_slugs text[], message_ids bigint[], attempts int[]) returns int
+-- Gives tasks back: queued at once, the attempt not counted. A task that somebody has
+-- locked is being reported, taken over or deleted.
+create or replace function flowc.release(worker_id uuid, flow_slugs text[], message_ids bigint[], claim_numbers int[]) returns int
 language plpgsql as $$
 declare
   flows text[];
 begin
   with mine as (
     select t.place
-    from unnest(release.flow_slugs, release.message_ids, release.attempts) u(flow_slug, message_id, attempt)
+    from unnest(release.flow_slugs, release.message_ids, release.claim_numbers) u(flow_slug, message_id, claim_number)
     cross join lateral (
       select o.ctid as place from pgflow.step_tasks o
-      where o.flow_slug = u.flow_slug and o.message_id = u.message_id and o.in_queue
-        and o.attempts_count = u.attempt and o.last_worker_id = release.worker_id and o.status = 'started'
+      where o.flow_slug = u.flow_slug and o.claim_class in ('r', 'd', 's') and o.message_id = u.message_id and o.in_queue
+        and o.claims_count = u.claim_number and o.last_worker_id = release.worker_id and o.status = 'started'
       for update skip locked) t),
   given as (
     update pgflow.step_tasks t
@@ -116,12 +126,12 @@ language plpgsql as $$
 declare
   flows   text[];
   unknown bigint[];
-  tries   int[];
+  numbers int[];
 begin
-  select array_agg(t.flow_slug), array_agg(t.message_id), array_agg(t.attempts_count) into flows, unknown, tries
+  select array_agg(t.flow_slug), array_agg(t.message_id), array_agg(t.claims_count) into flows, unknown, numbers
   from pgflow.step_tasks t
   where t.in_queue and t.last_worker_id = release_unknown.worker_id and t.status = 'started' and t.message_id <> all (release_unknown.message_ids);
-  return case when unknown is null then 0 else flowc.release(release_unknown.worker_id, flows, unknown, tries) end;
+  return case when unknown is null then 0 else flowc.release(release_unknown.worker_id, flows, unknown, numbers) end;
 end $$;
 
 -- Waking. A worker that found nothing says so, claims once more, and waits;
@@ -139,15 +149,13 @@ begin
   insert into flowc.sleepers (flow_slug, worker_id)
   select f.flow_slug, sleep.worker_id from pgflow.flows f where f.flow_slug = any (sleep.flow_slugs) order by f.flow_slug
   on conflict do nothing;
-  -- A look at the oldest is enough: the worker polls besides.
+  -- A lease that expires is seen when the worker polls.
   select min(t.visible_at) into next_task
   from unnest(sleep.flow_slugs) f(slug)
   cross join lateral (
-    select q.visible_at from (
-      select o.visible_at from pgflow.step_tasks o
-      where o.flow_slug = f.slug and o.in_queue and o.message_id >= flowc.head(f.slug)
-      order by o.message_id limit 200) q
-    where q.visible_at > clock_timestamp()) t;
+    select o.visible_at from pgflow.step_tasks o
+    where o.flow_slug = f.slug and o.in_queue and o.claim_class = 'd' and o.visible_at > clock_timestamp()
+    order by o.visible_at limit 1) t;
   select min(s.due_at) into next_run
   from unnest(sleep.flow_slugs) f(slug)
   cross join lateral (

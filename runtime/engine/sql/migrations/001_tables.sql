@@ -16,7 +16,7 @@
 -- When a table is vacuumed or analyzed, every connection has to make its plans for
 -- it anew, which takes the next calls some milliseconds. So that is not done for every
 -- few rows; plans do not depend on statistics. What a hundred thousand tasks leave
--- behind is some 100 MB, and in nobody's way (see flowc.heads).
+-- behind is some 100 MB, and in nobody's way (see flowc.watermarks).
 
 -- Who owns a schema may put functions of their own in the place of the engine's.
 do $$
@@ -171,8 +171,16 @@ create table pgflow.step_states (
   fillfactor = 45, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
 
 -- A task and its message are one row. The last columns are the message: while it is
--- in the queue, it can be claimed from visible_at on, or was, and the try must be over
--- then; when it has left the queue, it is in the archive, unless it was deleted.
+-- in the queue, it can be claimed from visible_at on, or was, and its lease ends then;
+-- when it has left the queue, it is in the archive, unless it was deleted.
+--
+-- claim_class is how claims find it: 'r', ready, in the order of message ids; 'd',
+-- delayed, by visible_at, once it had to wait for its time; 's', a suspect, see
+-- flowc.suspects. No task becomes ready again under the same message id, see
+-- flowc.watermarks.
+--
+-- attempts_count - requeued_count are the attempts that count. claims_count is the
+-- fence of reports: it grows with every claim, and with nothing else.
 create table pgflow.step_tasks (
   flow_slug              text        not null,
   run_id                 uuid        not null,
@@ -194,13 +202,17 @@ create table pgflow.step_tasks (
   visible_at             timestamptz,
   archived_at            timestamptz,
   read_count             int         not null default 0,
+  claims_count           int         not null default 0,
   in_queue               boolean     not null default false,
+  claim_class            "char"      not null default 'r',
   primary key (run_id, step_slug, task_index)
 ) with (
   fillfactor = 30, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
 -- A statement that has another key says `in_queue is not false`: otherwise a plan made
 -- while the queue was small might read this index from end to end.
-create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, message_id) where in_queue;
+-- One that looks for a message says `claim_class in ('r', 'd', 's')`.
+create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, claim_class, message_id) where in_queue;
+create index step_tasks_delayed_idx on pgflow.step_tasks (flow_slug, visible_at) where in_queue and claim_class = 'd';
 
 create type pgflow.step_task_record as (
   flow_slug  text,
@@ -361,12 +373,17 @@ create table flowc.failed_tries (
   primary key (run_id, step_slug, task_index, failed_at)
 );
 
--- Tasks that were taken over too often, until recovery ends their steps.
-create table flowc.stalled (
+-- Tasks that a worker had in flight when it died, one of which may have been the
+-- reason. Only workers with nothing else in flight claim them, each at most `company`
+-- of them together, which is halved with every death: so the one that is the reason
+-- is found, and only what was alone counts a crash. The row goes when the task's
+-- attempt ends.
+create table flowc.suspects (
   run_id     uuid not null,
   step_slug  text not null,
   task_index int  not null,
-  attempt    int  not null,
+  company    int  not null,
+  crashes    int  not null,
   primary key (run_id, step_slug, task_index)
 );
 
@@ -393,11 +410,12 @@ create table flowc.declared (
   forms     jsonb
 );
 
--- Where claims begin to look: the queue of a flow has no task below message_id, and
--- will never have one. Without that a claim passes over everything that left the
+-- Where claims begin to look: the queue of a flow has no ready task below message_id,
+-- and will never have one. Without that a claim passes over everything that left the
 -- queue since the last vacuum, or since the oldest snapshot that is open. next_id takes
--- its place when all transactions before next_xid have ended, see flowc.advance_heads.
-create table flowc.heads (
+-- its place when all transactions before next_xid that took message ids have ended, see
+-- flowc.advance_watermarks.
+create table flowc.watermarks (
   flow_slug  text   not null primary key,
   message_id bigint not null default 0,
   next_id    bigint not null,

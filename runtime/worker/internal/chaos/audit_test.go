@@ -74,7 +74,7 @@ WHERE r.status = 'completed'
 SELECT count(*) FROM pgflow.step_tasks t JOIN pgflow.runs r USING (run_id)
 WHERE r.status = 'completed' AND t.status = 'started' AND t.permanently_stalled_at IS NULL
   AND NOT EXISTS (SELECT FROM pgflow.step_states st WHERE st.run_id = t.run_id AND st.step_slug = t.step_slug AND st.status = 'skipped')`), "started tasks")
-	require.Zero(a.t, ask[int](a, `SELECT count(*) FROM flowc.stalled`), "stalled tasks")
+	require.Zero(a.t, ask[int](a, `SELECT count(*) FROM flowc.suspects s JOIN pgflow.step_tasks t USING (run_id, step_slug, task_index) WHERE t.in_queue`), "suspects")
 
 	// Nothing is left open. The workers' connections end a moment after them.
 	require.Eventually(a.t, func() bool {

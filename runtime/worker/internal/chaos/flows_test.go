@@ -66,7 +66,7 @@ func pause(ctx context.Context, d time.Duration) error {
 type number struct {
 	N      int    `json:"n"`
 	Millis int    `json:"millis,omitempty"` // how long job works
-	Do     string `json:"do,omitempty"`     // what odd does the first time, or always
+	Do     string `json:"do,omitempty"`     // what odd does the first time, or always; job, in the end
 }
 
 // sum is a flow of five steps and seven tasks, whose output says whether all of
@@ -182,7 +182,11 @@ func jobService(h *hands) runtime.Service {
 			if _, err := h.begin(ctx); err != nil {
 				return 0, err
 			}
-			return in.N, pause(ctx, time.Duration(in.Millis)*time.Millisecond)
+			err := pause(ctx, time.Duration(in.Millis)*time.Millisecond)
+			if in.Do == "exit" {
+				os.Exit(7)
+			}
+			return in.N, err
 		}),
 	})
 }

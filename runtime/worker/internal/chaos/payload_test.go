@@ -48,6 +48,38 @@ SELECT flowc.delete_runs(array(SELECT run_id FROM pgflow.runs WHERE status = 'fa
 	a.audit(runs)
 }
 
+// A task that ends its process whenever it runs fails when it has done so three times
+// alone. The tasks beside it run again, and use up no attempts.
+func TestChaosPoisonousProcess(t *testing.T) {
+	a := newArena(t, nil, "job")
+	innocent := scaled(11, 2)
+	poison, err := job.Start(a.ctx, a.pool, number{N: -1, Millis: 200, Do: "exit"})
+	require.NoError(t, err)
+	for n := range innocent {
+		_, err = job.Start(a.ctx, a.pool, number{N: n, Millis: 1000})
+		require.NoError(t, err)
+	}
+	f := newFleet(t, errand{URL: a.url, Flow: "job", Concurrency: 16}, 1)
+	deaths := 0
+	for over := 0; over <= innocent; {
+		if len(f.running()) == 0 {
+			deaths++
+			f.add() // as a supervisor does
+		}
+		time.Sleep(20 * time.Millisecond)
+		over = ask[int](a, `SELECT count(*) FROM pgflow.runs WHERE status <> 'started'`)
+	}
+	f.stop()
+	t.Logf("%d deaths", deaths)
+	_, err = poison.Wait(a.ctx)
+	require.ErrorContains(t, err, "the worker died 3 times while it ran nothing but task 0 of step job")
+	require.Equal(t, innocent, ask[int](a, `SELECT count(*) FROM pgflow.runs WHERE status = 'completed'`))
+	require.Equal(t, innocent, ask[int](a, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'completed' AND attempts_count - requeued_count = 1`))
+	for one := range f.tries() {
+		require.Equal(t, "1", one.attempt, "handlers are told the same attempt again")
+	}
+}
+
 // Large values go through; those that are too large are told so before the
 // database is bothered.
 func TestChaosLargeValues(t *testing.T) {

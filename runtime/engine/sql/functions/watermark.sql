@@ -1,0 +1,73 @@
+-- Watermarks: from which message on the queue of a flow may have ready tasks, see
+-- flowc.watermarks.
+
+create or replace function flowc.watermark(flow_slug text) returns bigint
+language plpgsql stable as $$
+begin
+  return coalesce((select w.message_id from flowc.watermarks w where w.flow_slug = watermark.flow_slug), 0);
+end $$;
+
+-- The transactions of this database that have taken a message's id and not ended, the
+-- oldest first. Whoever takes one holds a lock on the sequence until its transaction
+-- ends, prepared transactions included.
+create or replace function flowc.open_starts() returns table (pid int, xid xid8)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+  return query
+    with holder as ( -- locks name transactions by the last 32 bits of their ids
+      select l.pid, t.transactionid::text::bigint as id
+      from pg_locks l
+      join pg_locks t on t.virtualtransaction = l.virtualtransaction and t.pid is not distinct from l.pid
+        and t.locktype = 'transactionid' and t.mode = 'ExclusiveLock' and t.granted
+      where l.locktype = 'relation' and l.mode = 'RowExclusiveLock' and l.granted
+        and l.relation = 'flowc.message_ids'::regclass and l.database = (select d.oid from pg_database d where d.datname = current_database()))
+    select h.pid, min(n.id - (((n.id - h.id + 2147483648) & 4294967295) - 2147483648))::text::xid8 as first
+    from holder h cross join (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as id) n
+    group by h.pid order by first;
+end $$;
+
+-- Advances the watermarks of flows. It has to be a transaction of its own, in which each
+-- statement sees what has been committed: in any other it does nothing.
+--
+-- A task below the first one of a queue could only come from a transaction that took
+-- its message's id earlier and has not ended. Each writes before it takes an id, so it
+-- has a number of its own by then, which is less than the one we take afterwards. When
+-- all such transactions with lesser numbers have ended, what they left can be seen.
+-- Transactions that took no id do not count, whatever else they do, nor do those of
+-- other databases.
+create or replace function flowc.advance_watermarks(flow_slugs text[]) returns void
+language plpgsql as $$
+declare
+  ended  xid8; -- no transaction before it can still add a task with an id that it took
+  unused bigint;
+  flows  text[];
+  firsts bigint[];
+begin
+  if pg_current_xact_id_if_assigned() is not null or current_setting('transaction_isolation') <> 'read committed' then
+    return;
+  end if;
+  begin -- one at a time is enough; the lock gives us no number yet, as that of a row would
+    lock table flowc.installation in share update exclusive mode nowait;
+  exception when lock_not_available then
+    return;
+  end;
+  select min(o.xid) into ended from flowc.open_starts() o;
+  select s.last_value + s.is_called::int into unused from flowc.message_ids s; -- before the queues are looked at, which may get this one
+  select array_agg(f.slug order by f.slug), array_agg(coalesce(t.message_id, unused) order by f.slug) into flows, firsts
+  from unnest(advance_watermarks.flow_slugs) f(slug)
+  join pgflow.flows w on w.flow_slug = any (array[f.slug])
+  left join lateral (
+    select o.message_id from pgflow.step_tasks o
+    where o.flow_slug = f.slug and o.claim_class = 'r' and o.message_id >= flowc.watermark(f.slug) and o.in_queue
+    order by o.message_id limit 1) t on true;
+  insert into flowc.watermarks as w (flow_slug, next_id, next_xid)
+  select u.slug, u.first, pg_current_xact_id() from unnest(flows, firsts) u(slug, first)
+  on conflict on constraint watermarks_pkey do update
+  set message_id = case when w.message_id > unused then 0 -- ids begin anew, in a database that was restored without them
+                        when w.next_xid <= coalesce(ended, w.next_xid) then greatest(w.message_id, least(w.next_id, excluded.next_id))
+                        else w.message_id end,
+      next_id = excluded.next_id, next_xid = excluded.next_xid
+  where w.next_xid <= coalesce(ended, w.next_xid) or w.message_id > unused
+     or w.next_xid > excluded.next_xid; -- of the database that this one was restored from
+end $$;
