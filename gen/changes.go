@@ -10,30 +10,53 @@ import (
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/runtime"
 )
 
 // changes are what has to be done to the files of a tree.
 type changes struct {
 	dir    string
+	check  bool // nothing will be written
 	write  []change
 	remove []string
 
 	kept       []KeptFile
 	newOptions []string
 	newShapes  []NewShape
+	lostForms  []LostForm
+	replaced   []Replaced
 }
 
 // evolve notes what a new file means for a database that has the flow.
 func (c *changes) evolve(flow *model.Flow, path string, before, after []byte) {
-	differences, optionsOnly := evolution(before, after)
-	if optionsOnly {
+	e := evolve(before, after, flow.Declaring.Path())
+	if e.optionsOnly {
 		c.newOptions = append(c.newOptions, path)
 	}
-	if len(differences) > 0 {
+	if len(e.shape) > 0 {
 		c.newShapes = append(c.newShapes, NewShape{
-			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Differences: differences,
+			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Differences: e.shape,
 		})
 	}
+	if len(e.forms) > 0 {
+		c.lostForms = append(c.lostForms, LostForm{
+			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Differences: e.forms,
+		})
+	}
+	if e.old != "" {
+		_, version := runtime.VersionOf(e.replaces)
+		c.replaced = append(c.replaced, Replaced{
+			Path: path, Flow: flow.Name, Old: e.replaces, Slug: flow.Slug, Declaration: e.old, Package: oldPackage(flow.Name, version),
+		})
+	}
+}
+
+// strictly is what Options.Strict refuses; nil if there is nothing.
+func (c *changes) strictly() error {
+	if len(c.newShapes)+len(c.lostForms) == 0 {
+		return nil
+	}
+	return &NewShapesError{Shapes: c.newShapes, Forms: c.lostForms}
 }
 
 // A change is a file whose contents are to be different.
@@ -47,6 +70,7 @@ type change struct {
 // nothing is removed before everything is written.
 func (c *changes) carryOut() (result Result, err error) {
 	result.NewOptions, result.NewShapes, result.Kept = c.newOptions, c.newShapes, c.kept
+	result.LostForms, result.Replaced = c.lostForms, c.replaced
 	for _, file := range c.write {
 		if err := replace(file.path, file.new); err != nil {
 			return result, fmt.Errorf("flowc: %w", err)

@@ -30,8 +30,9 @@ type Options struct {
 	// if it is empty. What is there for other flows stays, since a database may
 	// still hold them.
 	SQL string
-	// Strict makes Generate refuse to write a new shape of a flow under its old
-	// slug, instead of saying so in the result.
+	// Strict makes Generate refuse to write a new shape of a flow under its old slug, or
+	// types that cannot read all that those before have written, instead of saying so in
+	// the result. With Check, such files are not only stale.
 	Strict bool
 }
 

@@ -123,7 +123,7 @@ func TestMigrationKeepsRuns(t *testing.T) {
 
 	// Another shape under the slug is left as it is.
 	options := processorder.Definition.FlowOptions
-	options.Steps = options.Steps[:2]
+	options.Steps, options.Result = options.Steps[:2], nil
 	_, err = runtime.UpsertFlow(ctx, pool, processorder.Slug, options, runtime.AllowDataLoss())
 	require.NoError(t, err)
 	err = migration(t, pool, "process_order.up.sql")

@@ -8,11 +8,13 @@ import (
 	"go/parser"
 	"go/printer"
 	"go/token"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/runtime"
 )
 
 // A NewShape is a flow whose steps are no longer those that its file was
@@ -41,28 +43,95 @@ func (n NewShape) String() string {
 	return b.String()
 }
 
-// A NewShapesError is new shapes under old slugs, with Options.Strict.
-type NewShapesError struct{ Shapes []NewShape }
+// A LostForm is a flow whose Go types read less than those that its file was generated
+// for have written, under the same slug: what runs in flight have is lost in part, or
+// cannot be read.
+type LostForm struct {
+	// Path is the generated file, Flow the name of the declaration, Slug its slug and
+	// Version the next one.
+	Path    string `json:"path"`
+	Flow    string `json:"flow"`
+	Slug    string `json:"slug"`
+	Version int    `json:"version"`
+	// Differences are what is lost, in words.
+	Differences []string `json:"differences"`
+}
+
+// String says what is lost and what to do.
+func (l LostForm) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: the types of %s no longer read all that runs in flight have", l.Path, l.Slug)
+	for _, d := range l.Differences {
+		b.WriteString("\n\t" + d)
+	}
+	fmt.Fprintf(&b, "\n\tfix: keep the old name with a json tag, or tag %s version:\"%d\", so that runs in flight are worked by the old program; or leave it, if there is no such run (runtime.Strict() makes such a run fail rather than lose a value)", l.Flow, l.Version)
+	return b.String()
+}
+
+// A NewShapesError is new shapes, and types that read less, under old slugs, with
+// Options.Strict.
+type NewShapesError struct {
+	Shapes []NewShape
+	Forms  []LostForm
+}
 
 // Error is all of them.
 func (e *NewShapesError) Error() string {
-	texts := make([]string, len(e.Shapes))
-	for i, s := range e.Shapes {
-		texts[i] = s.String()
+	var texts []string
+	for _, s := range e.Shapes {
+		texts = append(texts, s.String())
+	}
+	for _, l := range e.Forms {
+		texts = append(texts, l.String())
 	}
 	return strings.Join(texts, "\n")
 }
 
-// evolution compares a generated file with what is to replace it. It is empty if
-// the old file cannot be read as one of ours, or has another slug.
-func evolution(before, after []byte) (differences []string, optionsOnly bool) {
+// A step in the evolution of a flow is what is different between a generated file and
+// what is to replace it.
+type evolution struct {
+	shape       []string // steps, edges, conditions
+	forms       []string // what the new types cannot read
+	optionsOnly bool
+	replaces    string // the slug of the version before, if the new file is of another
+	old         string // the declaration of that version, on one line
+}
+
+// evolve compares a generated file with what is to replace it. It is empty if the old
+// file cannot be read as one of ours, or is of another flow.
+func evolve(before, after []byte, home string) (e evolution) {
 	a, okBefore := readShape(before)
 	b, okAfter := readShape(after)
-	if !okBefore || !okAfter || a.slug != b.slug {
-		return nil, false
+	if !okBefore || !okAfter {
+		return e
 	}
-	differences = a.compare(b)
-	return differences, len(differences) == 0 && !slices.Equal(a.options, b.options)
+	if a.slug != b.slug {
+		was, version := runtime.VersionOf(a.slug)
+		is, next := runtime.VersionOf(b.slug)
+		if was == is && version < next {
+			e.replaces, e.old = a.slug, oldDeclaration(before, home, a.slug, version)
+		}
+		return e
+	}
+	e.shape = a.compare(b)
+	e.forms = runtime.CompareForms(a.forms, b.forms)
+	e.optionsOnly = len(e.shape) == 0 && !slices.Equal(a.options, b.options)
+	return e
+}
+
+// formsBlock is where the forms stand in a generated file, in Go and in SQL.
+var formsBlock = regexp.MustCompile(`(?ms)^\t\tForms:\s+&runtime\.Forms\{.*?^\t\t\},\r?\n|^  "forms": [^\n]*\n`)
+
+// onlyMoreForms reports whether two files differ in nothing but the forms, and nothing
+// is lost from the one to the other.
+func onlyMoreForms(before, after []byte) bool {
+	a, b := formsBlock.ReplaceAll(before, nil), formsBlock.ReplaceAll(after, nil)
+	if !bytes.Equal(a, b) {
+		return false
+	}
+	was, ok := readShape(before)
+	is, _ := readShape(after)
+	return !ok || was.forms != nil && len(runtime.CompareForms(was.forms, is.forms)) == 0
 }
 
 // A shape is what the Definition of a generated file says.
@@ -70,6 +139,7 @@ type shape struct {
 	slug    string
 	steps   []shapeStep
 	options []string // what can change in place, as it is written
+	forms   *runtime.Forms
 }
 
 // A shapeStep is what the database compares of a step.
@@ -103,6 +173,13 @@ func readShape(source []byte) (s shape, ok bool) {
 		return s, false
 	}
 	for _, field := range keyed(options) {
+		switch field.Key.(*ast.Ident).Name {
+		case "Result":
+			continue
+		case "Forms":
+			s.forms = readForms(field.Value)
+			continue
+		}
 		steps, isSteps := field.Value.(*ast.CompositeLit)
 		if !isSteps {
 			s.options = append(s.options, written(field))
@@ -113,6 +190,47 @@ func readShape(source []byte) (s shape, ok bool) {
 		}
 	}
 	return s, true
+}
+
+// readForms reads the literal of runtime.Forms.
+func readForms(expr ast.Expr) *runtime.Forms {
+	if address, ok := expr.(*ast.UnaryExpr); ok {
+		expr = address.X
+	}
+	forms := &runtime.Forms{Steps: map[string]string{}, Types: map[string]map[string]string{}}
+	for key, value := range elements(expr) {
+		switch key {
+		case "Input":
+			forms.Input = text(value)
+		case "Steps":
+			forms.Steps = textMap(value)
+		case "Types":
+			for _, pair := range pairs(value) {
+				forms.Types[text(pair.Key)] = textMap(pair.Value)
+			}
+		}
+	}
+	return forms
+}
+
+// textMap is a map of texts.
+func textMap(expr ast.Expr) map[string]string {
+	m := map[string]string{}
+	for _, pair := range pairs(expr) {
+		m[text(pair.Key)] = text(pair.Value)
+	}
+	return m
+}
+
+func pairs(expr ast.Expr) (all []*ast.KeyValueExpr) {
+	if literal, ok := expr.(*ast.CompositeLit); ok {
+		for _, e := range literal.Elts {
+			if pair, ok := e.(*ast.KeyValueExpr); ok {
+				all = append(all, pair)
+			}
+		}
+	}
+	return all
 }
 
 func (s *shape) readStep(literal ast.Expr) {

@@ -47,7 +47,8 @@ func RetryRun(ctx context.Context, db DB, id string) error {
 	return wrongStatus("retrying", id, "it neither failed nor was cancelled")
 }
 
-// RetryStep does a step of a run that has ended again, and all that comes after it:
+// RetryStep does a step of a run that has ended again, named as the constants of its
+// generated package name it, and all that comes after it:
 // what those gave is forgotten, what other steps gave is kept. In a run that
 // failed or was cancelled, everything else that did not complete goes on as well.
 // A step that was skipped because another was, with skip-cascade, stays skipped

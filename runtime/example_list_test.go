@@ -306,3 +306,15 @@ func ExampleRun_MarshalJSON() {
 	fmt.Println(string(text), err)
 	// Output: {"id":"018f0a5d-ac96-774b-bcce-b302099a8057","flow":"process_order","existed":false} <nil>
 }
+
+// A program puts all flows that it serves into the database, then works them.
+func ExampleUpsertServed() {
+	ctx, pool := context.Background(), connect()
+	def := runtime.Definition{Slug: "sweeping", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "sweep"}}}}
+	sweep := runtime.HandleValues("sweep", func(context.Context, runtime.Values) (any, error) { return "clean", nil })
+	// Strict loses no field that is unknown here, and NoDelays is for tests.
+	services := []runtime.Service{runtime.Serve(def, []runtime.Handler{sweep}, runtime.Strict(), runtime.NoDelays())}
+
+	fmt.Println(runtime.UpsertServed(ctx, pool, services...))
+	// Output: <nil>
+}

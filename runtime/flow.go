@@ -79,8 +79,11 @@ func typed[In any](in In) any {
 
 const findRunSQL = `SELECT flow_slug, CASE status WHEN 'scheduled' THEN scheduled_at END FROM flowc.get_run($1::text::uuid)`
 
-// Get is a run that was started before. A run of another flow is an
-// [ErrRunNotFound].
+// Get finds a run that was started before, by this version of the flow or by another,
+// which [Run.Flow] tells. A run of another flow is an [ErrRunNotFound].
+//
+// What a run of another version gave is read as an Out as far as it is one: [Run.Wait]
+// is an [OutputError] for a run that gave something else.
 func (f *Flow[In, Out]) Get(ctx context.Context, db DB, id string) (*Run[Out], error) {
 	parsed, err := parseRunID(id)
 	if err != nil {
@@ -96,12 +99,23 @@ func (f *Flow[In, Out]) Get(ctx context.Context, db DB, id string) (*Run[Out], e
 		return nil, fmt.Errorf("flowc: reading run %s: %w", id, err)
 	case !ok:
 		return nil, fmt.Errorf("flowc: %w: %s", ErrRunNotFound, id)
-	case row.Flow != f.definition.Slug:
+	case !sameFlow(row.Flow, f.definition.Slug):
 		return nil, fmt.Errorf("flowc: %w: %s is a run of flow %s, not of %s", ErrRunNotFound, id, row.Flow, f.definition.Slug)
 	}
-	return &Run[Out]{
+	run := &Run[Out]{
 		db: db, id: parsed, flow: row.Flow, existed: true, scheduledAt: orZero(row.ScheduledAt), output: f.output,
-	}, nil
+	}
+	if row.Flow != f.definition.Slug {
+		run.output = f.output.ofVersion(row.Flow)
+	}
+	return run, nil
+}
+
+// sameFlow reports whether two slugs are those of versions of one flow.
+func sameFlow(a, b string) bool {
+	x, _ := VersionOf(a)
+	y, _ := VersionOf(b)
+	return x == y
 }
 
 // Upsert puts the definition into the database, see [UpsertFlow]. Unless
@@ -113,6 +127,14 @@ func (f *Flow[In, Out]) Upsert(ctx context.Context, db DB, opts ...UpsertOption)
 		return UpsertResult{}, &InvalidFlowError{Flow: f.definition.Slug, Faults: faults}
 	}
 	return upsert(ctx, db, f.definition, opts)
+}
+
+// Serve makes the service of the flow from the handlers of its steps, see [Serve].
+// Generated code calls it.
+func (f *Flow[In, Out]) Serve(handlers []Handler, opts ...ServeOption) Service {
+	s := Serve(f.definition, handlers, opts...)
+	s.conditions = f.conditions
+	return s
 }
 
 // Delete removes the flow with all its runs, see [DeleteFlow]. Unless

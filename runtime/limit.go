@@ -11,7 +11,7 @@ import (
 // other workers can take them. A handler that does not return when its time is
 // over does not count any more.
 //
-//	processorder.Serve(h, runtime.Limit(8), runtime.Limit(1, "charge"))
+//	processorder.Serve(h, runtime.Limit(8), runtime.Limit(1, processorder.StepCharge))
 //
 // It is for what has room for no more, in one process: several workers together
 // run as many as their limits allow together. It panics if n is less than 1, or

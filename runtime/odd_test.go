@@ -46,6 +46,7 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 		"RetryRun":         func() error { return runtime.RetryRun(ctx, db, id) },
 		"RescheduleRun":    func() error { return runtime.RescheduleRun(ctx, db, id, time.Now()) },
 		"RetryStep":        func() error { return runtime.RetryStep(ctx, db, id, "greet") },
+		"UpsertServed":     func() error { return runtime.UpsertServed(ctx, db, runtime.Serve(typed.Definition(), nil)) },
 		"ExplainRun":       func() error { return second(runtime.ExplainRun(ctx, db, id)) },
 		"PauseFlow":        func() error { return second(runtime.PauseFlow(ctx, db, "greeting")) },
 		"ResumeFlow":       func() error { return second(runtime.ResumeFlow(ctx, db, "greeting")) },

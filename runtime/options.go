@@ -39,7 +39,8 @@ type startOption func(*startOptions) error
 func (f startOption) start(o *startOptions) error { return f(o) }
 
 // WithRunID gives the run an id, which is a UUID. If a run of the flow has that
-// id already, that run is returned, whatever its input, and [Run.Existed] is true.
+// id already, or of another version of the flow, that run is returned, whatever its
+// input, and [Run.Existed] is true.
 func WithRunID(id string) StartOption {
 	return startOption(func(o *startOptions) error {
 		parsed, err := parseRunID(id)
@@ -48,9 +49,10 @@ func WithRunID(id string) StartOption {
 	})
 }
 
-// WithIdempotencyKey makes the run the only one of its flow with that key: if
-// there is one already, that run is returned, whatever its input, and
-// [Run.Existed] is true. The key is free again when the run is deleted.
+// WithIdempotencyKey makes the run the only one of its flow with that key, all versions
+// of the flow taken together: if there is one already, that run is returned, whatever
+// its input and version, and [Run.Existed] is true; [Run.Flow] says of which version it
+// is. The key is free again when the run is deleted.
 func WithIdempotencyKey(key string) StartOption {
 	return startOption(func(o *startOptions) error {
 		if key == "" {
@@ -160,8 +162,10 @@ func startOptionsOf(opts []StartOption) (*startOptions, error) {
 // namespace is that of the ids made of keys. It must never change.
 var namespace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/flowc-dev/flowc"))
 
-// keyed is the id of the run of a flow with a key. No slug has a slash.
+// keyed is the id of the run of a flow with a key, which is the same for all versions of
+// the flow. No slug has a slash.
 func keyed(slug, key string) uuid.UUID {
+	slug, _ = VersionOf(slug)
 	return uuid.NewSHA1(namespace, []byte(slug+"/"+key))
 }
 

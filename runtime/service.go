@@ -3,7 +3,10 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"time"
 )
 
 // A Handler does the tasks of one step. [Handle] makes one.
@@ -13,6 +16,7 @@ type Handler struct {
 	work  func(context.Context, Values) (json.RawMessage, error)
 
 	around []Middleware // the outermost first
+	strict bool         // see Strict
 }
 
 // Step is the slug of the step whose tasks the handler does.
@@ -25,6 +29,7 @@ func (h Handler) NeedsInput() bool { return h.input }
 // and encodes what it gives. A value that cannot be read or written fails the
 // task for good, since another try would meet it again.
 func (h Handler) Work(ctx context.Context, v Values) (json.RawMessage, error) {
+	v.strict = h.strict
 	return h.through(ctx, v, h.around)
 }
 
@@ -79,6 +84,7 @@ func NoValues(fn func(context.Context) error) func(context.Context, None) (None,
 // The Serve function of a generated package makes one.
 type Service struct {
 	definition Definition
+	conditions []Condition // of the steps that can be compared with Go types
 	handlers   []Handler
 	limits     map[string]int // by step, "" is the flow
 }
@@ -92,7 +98,8 @@ func (s Service) Handlers() []Handler { return s.handlers }
 // A ServeOption changes what a service does.
 type ServeOption func(*Service)
 
-// Without leaves steps to another worker or another language. It panics if the
+// Without leaves steps, named as the constants of the generated package name them, to
+// another worker or another language. It panics if the
 // flow has no such step.
 func Without(steps ...string) ServeOption {
 	return func(s *Service) {
@@ -100,6 +107,61 @@ func Without(steps ...string) ServeOption {
 			s.drop(step)
 		}
 	}
+}
+
+// Strict makes a task fail, without further tries, whose input has a field that its Go
+// type does not have. Otherwise what is in such a field is lost in silence, as when a
+// field was renamed while runs were in flight; with it, the run can be retried with
+// [RetryRun] by a program that reads the field. Types that read their JSON themselves do
+// as they like.
+func Strict() ServeOption {
+	return func(s *Service) {
+		handlers := make([]Handler, len(s.handlers))
+		for i, h := range s.handlers {
+			h.strict = true
+			handlers[i] = h
+		}
+		s.handlers = handlers
+	}
+}
+
+// NoDelays does away with the delays of a flow: between the tries of a task, also those
+// that a handler asks for with [RetryAfter], and before steps that have a start delay.
+// It is for tests, which put the definition of the service into a database of their own.
+func NoDelays() ServeOption {
+	return func(s *Service) {
+		steps := slices.Clone(s.definition.Steps)
+		for i := range steps {
+			steps[i].BaseDelay, steps[i].StartDelay = nil, nil
+		}
+		s.definition.Steps, s.definition.BaseDelay = steps, Set(time.Duration(0))
+		Use(func(ctx context.Context, _ Task, next func(context.Context) error) error {
+			err := next(ctx)
+			if later := (*RetryAfterError)(nil); errors.As(err, &later) {
+				return RetryAfter(0, err)
+			}
+			return err
+		})(s)
+	}
+}
+
+// UpsertServed puts the flows of all services into the database, as their generated
+// Upsert functions do: what is there with other steps is left as it is. All are tried;
+// the errors are joined. It is what a program does before it runs a worker for them.
+//
+// Errors: those of [UpsertFlow], a [MismatchError] among them; [ErrNoDB].
+func UpsertServed(ctx context.Context, db DB, services ...Service) error {
+	var faults []error
+	for _, s := range services {
+		if stale := outdated(s.definition, s.conditions); len(stale) > 0 {
+			faults = append(faults, &InvalidFlowError{Flow: s.definition.Slug, Faults: stale})
+			continue
+		}
+		if _, err := upsert(ctx, db, s.definition, nil); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func (s *Service) drop(step string) {
@@ -113,8 +175,8 @@ func (s *Service) drop(step string) {
 }
 
 // Serve makes the service of a flow from its definition and the handlers of its
-// steps. Steps that none of them is for are left to other workers. Generated
-// code calls it; programs call it for flows that are known only at run time.
+// steps. Steps that none of them is for are left to other workers. It is for flows
+// that are known only at run time; generated code calls [Flow.Serve].
 func Serve(def Definition, handlers []Handler, opts ...ServeOption) Service {
 	s := Service{definition: def, handlers: handlers}
 	for _, opt := range opts {

@@ -18,7 +18,9 @@ type Values struct {
 	// Item is the element that a task of a map step works on.
 	Item json.RawMessage
 
-	leaves json.RawMessage // the run's output as the database keeps it
+	leaves json.RawMessage // the run's output as the database keeps it, or its result
+	result json.RawMessage // what the definition says that the run gave
+	strict bool            // whether a field that a type does not have is an error
 }
 
 // A Source says where a T comes from in a run, and reads it.
@@ -27,6 +29,30 @@ type Source[T any] struct {
 	input  bool     // whether the run's input is read
 	leaves bool     // whether the run's output is read
 	read   func(Values) (T, error)
+}
+
+// ofVersion is the source of the same in a run of another version of the flow, whose
+// definition says what its result is made of. What does not fit is an error: it may be
+// of another type there.
+func (s Source[T]) ofVersion(flow string) Source[T] {
+	return Source[T]{leaves: true, read: func(v Values) (T, error) {
+		var none T
+		if _, nothing := any(none).(None); nothing {
+			return none, nil
+		}
+		if raw, untyped := any(v.leaves).(T); untyped {
+			return raw, nil
+		}
+		if v.result == nil {
+			return none, fmt.Errorf("it is a run of %s, whose definition does not say what it gives: read it with runtime.GetRun", flow)
+		}
+		v.strict = true
+		out, err := decode[T](v, v.result, "the result of "+flow+", another version of the flow,")
+		if err != nil {
+			err = fmt.Errorf("%w: read it with runtime.GetRun", err)
+		}
+		return out, err
+	}}
 }
 
 // None stands for no value, where a type argument wants one.
@@ -39,7 +65,7 @@ var Nothing = Source[None]{read: func(Values) (None, error) { return None{}, nil
 // Input is the run's input.
 func Input[T any]() Source[T] {
 	return Source[T]{input: true, read: func(v Values) (T, error) {
-		return decode[T](v.Input, "the run's input")
+		return decode[T](v, v.Input, "the run's input")
 	}}
 }
 
@@ -52,14 +78,14 @@ func Output[T any](step string) Source[T] {
 				return *new(T), fmt.Errorf("outputs of the steps: %w", err)
 			}
 		}
-		return decode[T](outputs[step], "the output of "+step)
+		return decode[T](v, outputs[step], "the output of "+step)
 	}}
 }
 
 // Item is the element that a task of a map step works on.
 func Item[T any]() Source[T] {
 	return Source[T]{read: func(v Values) (T, error) {
-		return decode[T](v.Item, "the item")
+		return decode[T](v, v.Item, "the item")
 	}}
 }
 
@@ -83,13 +109,36 @@ func Join[Wire, T any](from func(Wire) T, keys ...string) Source[T] {
 		if s.input {
 			doc = withRun(v)
 		}
-		wire, err := decode[Wire](doc, "the values that the step waits for")
+		if v.strict {
+			doc = only(doc, keys)
+		}
+		wire, err := decode[Wire](v, doc, "the values that the step waits for")
 		if err != nil {
 			return *new(T), err
 		}
 		return from(wire), nil
 	}
 	return s
+}
+
+// only is an object without the members that are not wanted: a step may wait for others
+// than those whose outputs it takes.
+func only(doc json.RawMessage, keys []string) json.RawMessage {
+	var all, wanted map[string]json.RawMessage
+	if json.Unmarshal(doc, &all) != nil {
+		return doc // which reading it says better
+	}
+	wanted = map[string]json.RawMessage{}
+	for _, key := range keys {
+		if value, there := all[key]; there {
+			wanted[key] = value
+		}
+	}
+	raw, err := json.Marshal(wanted)
+	if err != nil {
+		return doc
+	}
+	return raw
 }
 
 // withRun is the object of outputs with the run's input as one more member.
@@ -115,12 +164,19 @@ func withRun(v Values) json.RawMessage {
 }
 
 // decode reads a T; what is absent or null is the zero T.
-func decode[T any](raw json.RawMessage, what string) (T, error) {
+func decode[T any](values Values, raw json.RawMessage, what string) (T, error) {
 	var v T
 	if len(raw) == 0 {
 		return v, nil
 	}
-	if err := json.Unmarshal(raw, &v); err != nil {
+	err := json.Unmarshal(raw, &v)
+	if err == nil && values.strict {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		v = *new(T)
+		err = d.Decode(&v)
+	}
+	if err != nil {
 		return *new(T), fmt.Errorf("%s is not %s: %w", what, withArticle(fmt.Sprintf("%T", v)), err)
 	}
 	return v, nil

@@ -130,13 +130,15 @@ func startInPool[Out any](ctx context.Context, pool *pgxpool.Pool, slug string, 
 	if len(raw) > maxStartBytes {
 		return nil, &InputError{Flow: slug, Err: errTooManyBytes}
 	}
-	existed, err := startTogether(ctx, pool, slug, waitingStart{
+	row, err := startTogether(ctx, pool, slug, waitingStart{
 		id: id.String(), input: string(raw), chosen: o.chosen(), headers: o.carried,
 	})
 	if err != nil {
 		return nil, startError(slug, 1, err)
 	}
-	return &Run[Out]{db: pool, id: id, flow: slug, output: output, existed: existed && o.chosen()}, nil
+	run := &Run[Out]{db: pool, id: id, flow: slug, output: output}
+	run.foundAs(row, o.chosen())
+	return run, nil
 }
 
 func startMany[Out any](ctx context.Context, db DB, slug string, inputs []any, output Source[Out], opts []StartOption) (_ []*Run[Out], err error) {
@@ -169,7 +171,7 @@ func startMany[Out any](ctx context.Context, db DB, slug string, inputs []any, o
 // startSQL starts runs. It tells of the first, which says that it was done, and of
 // those that did not simply start.
 const startSQL = `
-SELECT n, existed, scheduled_at
+SELECT n, existed, scheduled_at, of_flow
 FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5)` + worthTelling
 
 const worthTelling = `
@@ -182,22 +184,23 @@ ORDER BY n`
 
 // startCarryingSQL is the same for runs that carry headers.
 const startCarryingSQL = `
-SELECT n, existed, scheduled_at
+SELECT n, existed, scheduled_at, of_flow
 FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, headers => $6)` + worthTelling
 
 // startQuietlySQL is the same for runs that a claim follows.
 const startQuietlySQL = `
-SELECT n, existed, scheduled_at
+SELECT n, existed, scheduled_at, of_flow
 FROM flowc.start($1, $2, $3::text[]::uuid[], headers => $4, quiet => true)` + worthTelling
 
 type started struct {
 	N           int
 	Existed     bool
 	ScheduledAt *time.Time
+	Flow        *string // of which the run is: perhaps another version
 }
 
 func scanStarted(row pgx.CollectableRow) (s started, err error) {
-	err = row.Scan(&s.N, &s.Existed, &s.ScheduledAt)
+	err = row.Scan(&s.N, &s.Existed, &s.ScheduledAt, &s.Flow)
 	return s, err
 }
 
@@ -241,7 +244,7 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 	scheduled := map[uuid.UUID]time.Time{}
 	for i, row := range rows {
 		run := runs[first[i]]
-		run.existed = row.Existed && o.chosen()
+		run.foundAs(row, o.chosen())
 		if row.ScheduledAt != nil {
 			scheduled[run.id] = *row.ScheduledAt
 		}
@@ -252,6 +255,15 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, id
 		}
 	}
 	return runs, nil
+}
+
+// foundAs notes what the database said of a run that was to be started. With an id that
+// was chosen, it may be one of another version of the flow.
+func (r *Run[Out]) foundAs(row started, chosen bool) {
+	r.existed = row.Existed && chosen
+	if r.existed && row.Flow != nil && *row.Flow != r.flow {
+		r.flow, r.output = *row.Flow, r.output.ofVersion(*row.Flow)
+	}
 }
 
 // starting is runs that are to be started in one call.

@@ -48,8 +48,8 @@ type waitingStart struct {
 }
 
 type startReply struct {
-	existed bool
-	err     error
+	started
+	err error
 }
 
 var (
@@ -59,7 +59,7 @@ var (
 )
 
 // startTogether starts a run, perhaps together with others.
-func startTogether(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (existed bool, err error) {
+func startTogether(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (started, error) {
 	key := startGroupKey{pool, slug}
 	startGroupsMu.Lock()
 	g := startGroups[key]
@@ -85,10 +85,10 @@ func startTogether(ctx context.Context, pool *pgxpool.Pool, slug string, w waiti
 		if r.err == errAlone {
 			return startAlone(ctx, pool, slug, w)
 		}
-		return r.existed, r.err
+		return r.started, r.err
 	case <-ctx.Done():
 		g.withdraw(w)
-		return false, context.Cause(ctx)
+		return started{}, context.Cause(ctx)
 	}
 }
 
@@ -99,19 +99,19 @@ func (g *startGroup) withdraw(w waitingStart) {
 	g.waiting = slices.DeleteFunc(g.waiting, func(other waitingStart) bool { return other.reply == w.reply })
 }
 
-func startAlone(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (existed bool, err error) {
+func startAlone(ctx context.Context, pool *pgxpool.Pool, slug string, w waitingStart) (started, error) {
 	s := starting{flow: slug, inputs: []string{w.input}, ids: []string{w.id}, chosen: w.chosen}
 	if w.headers != nil {
 		s.headers = []*headers{w.headers}
 	}
-	if rows, started := startEagerly(ctx, pool, s); started {
-		return rows[0].Existed, nil
+	if rows, ok := startEagerly(ctx, pool, s); ok {
+		return rows[0], nil
 	}
 	rows, err := startRows(ctx, pool, s)
 	if err != nil {
-		return false, err
+		return started{}, err
 	}
-	return rows[0].Existed, nil
+	return rows[0], nil
 }
 
 // next follows a statement that has ended with one for those that wait.
@@ -158,6 +158,6 @@ func (g *startGroup) send(batch []waitingStart) {
 			w.reply <- startReply{err: errAlone}
 			continue
 		}
-		w.reply <- startReply{existed: rows[i].Existed}
+		w.reply <- startReply{started: rows[i]}
 	}
 }

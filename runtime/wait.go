@@ -170,6 +170,7 @@ func (r *Run[Out]) look(ctx context.Context, limit time.Duration) (result, error
 		return res, err
 	}
 	res.values.leaves = info.Output
+	res.values.result = info.Result
 	if info.Result != nil {
 		res.values.leaves = info.Result
 	}

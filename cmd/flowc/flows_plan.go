@@ -28,6 +28,8 @@ func newFlowsPlan() *cobra.Command {
 		Use:   "plan [packages | file.json | -]...",
 		Short: "Say what upsert would do, and do nothing",
 		Long: `Plan compares flows with those in the database and says what flows upsert would do.
+It also says which values of runs in flight the types of this program would not read,
+since a field was renamed or has another type.
 The exit status is 0 if that is nothing, 2 if it is something.`,
 		Example: "  flowc flows plan ./... || echo there is something to deploy",
 	}
@@ -49,7 +51,7 @@ The exit status is 0 if that is nothing, 2 if it is something.`,
 				err = printPlan(cmd.OutOrStdout(), flows, plan)
 			}
 			for _, flow := range plan {
-				if err == nil && flow.Status != runtime.FlowVerified {
+				if err == nil && (flow.Status != runtime.FlowVerified || len(flow.LostForms) > 0) {
 					return &exitError{status: exitFound}
 				}
 			}
@@ -93,6 +95,7 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def runtime.Definition) (up
 		return one, err
 	}
 	one.Status, one.Differences = result.Status, result.Differences
+	one.LostForms = runtime.CompareForms(stored.Forms, def.Forms)
 	if result.Status == runtime.FlowOptionsUpdated {
 		changed, err := runtime.GetDefinition(ctx, tx, def.Slug)
 		if err != nil {
@@ -122,18 +125,32 @@ func optionDifferences(from, to runtime.Definition) (list []string) {
 func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error {
 	t := table{header: []string{"FLOW", "PLAN"}}
 	for _, p := range plan {
-		t.add(p.Slug, planWords[p.Status])
+		what := planWords[p.Status]
+		switch {
+		case len(p.LostForms) == 0:
+		case p.Status == runtime.FlowVerified:
+			what = "read less: what runs in flight have is lost in part"
+		default:
+			what += "; read less: what runs in flight have is lost in part"
+		}
+		t.add(p.Slug, what)
 	}
 	if err := t.print(w); err != nil {
 		return err
 	}
 	for i, p := range plan {
-		if len(p.Differences) == 0 {
+		if len(p.Differences)+len(p.LostForms) == 0 {
 			continue
 		}
 		fmt.Fprintf(w, "\n%s\n", p.Slug)
 		for _, d := range p.Differences {
 			fmt.Fprintf(w, "\t%s\n", printable(d))
+		}
+		for _, d := range p.LostForms {
+			fmt.Fprintf(w, "\t%s\n", printable(d))
+		}
+		if len(p.LostForms) > 0 && p.Status != runtime.FlowMismatch {
+			fmt.Fprintf(w, "\tfix: keep the old name with a json tag, or tag %s version:\"%d\"; or leave it, if no run is in flight\n", flows[i].Flow, flows[i].Version+1)
 		}
 		if p.Status == runtime.FlowMismatch {
 			fmt.Fprintf(w, "\tfix: tag %s version:\"%d\", so that runs of the old steps can finish; or, if nobody needs them, flowc flows upsert --allow-data-loss\n",

@@ -15,6 +15,8 @@ type upsertedFlow struct {
 	Status runtime.UpsertStatus `json:"status"`
 	// Differences are those of the given flow, called first, and the stored one.
 	Differences []string `json:"differences,omitempty"`
+	// LostForms are what the new types cannot read of what runs in flight have.
+	LostForms   []string `json:"lost_forms,omitempty"`
 	DeletedRuns int      `json:"deleted_runs,omitempty"`
 }
 
@@ -61,7 +63,7 @@ left as it is, and the exit status is 1.`,
 					faults = append(faults, err)
 				}
 				if result.Status != "" {
-					results = append(results, upsertedFlow{f.Definition.Slug, result.Status, result.Differences, result.DeletedRuns})
+					results = append(results, upsertedFlow{Slug: f.Definition.Slug, Status: result.Status, Differences: result.Differences, DeletedRuns: result.DeletedRuns})
 				}
 			}
 			p.done()

@@ -33,7 +33,7 @@ same. "go generate -tags" does not reach flowc: say it here, or in GOFLAGS.`,
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().BoolVar(&opts.Check, "check", false, "write nothing; fail if a file is stale, missing or extra")
-	cmd.Flags().BoolVar(&opts.Strict, "strict", false, "refuse a new shape of a flow under its old slug")
+	cmd.Flags().BoolVar(&opts.Strict, "strict", false, "refuse a new shape of a flow under its old slug, and types that lose what runs in flight have")
 	cmd.Flags().StringVar(&opts.SQL, "sql", "", "write migrations of each flow into this folder, too")
 	tagsVar(cmd, &opts.Tags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -64,6 +64,14 @@ same. "go generate -tags" does not reach flowc: say it here, or in GOFLAGS.`,
 		for _, shape := range result.NewShapes {
 			fmt.Fprintln(cmd.ErrOrStderr(), shape)
 		}
+		if err == nil || !opts.Strict { // which says it itself
+			for _, lost := range result.LostForms {
+				fmt.Fprintln(cmd.ErrOrStderr(), lost)
+			}
+		}
+		for _, replaced := range result.Replaced {
+			fmt.Fprintln(cmd.OutOrStdout(), replaced) // nothing is wrong
+		}
 		return err
 	}
 	return cmd
@@ -92,15 +100,17 @@ func printReport(cmd *cobra.Command, result gen.Result, err error) error {
 	var mistakes *gen.MistakesError
 	var outdated *gen.OutdatedError
 	var shapes *gen.NewShapesError
-	switch {
-	case err == nil:
-	case errors.As(err, &mistakes):
-		r.Mistakes = mistakes.Mistakes
-	case errors.As(err, &outdated):
-		r.Outdated = outdated.Files
-	case errors.As(err, &shapes):
-		r.NewShapes = shapes.Shapes
-	default:
+	known := err == nil
+	if errors.As(err, &mistakes) {
+		r.Mistakes, known = mistakes.Mistakes, true
+	}
+	if errors.As(err, &outdated) {
+		r.Outdated, known = outdated.Files, true
+	}
+	if errors.As(err, &shapes) {
+		r.NewShapes, r.LostForms, known = shapes.Shapes, shapes.Forms, true
+	}
+	if !known {
 		return err
 	}
 	if err := printJSON(cmd.OutOrStdout(), r); err != nil {

@@ -28,8 +28,7 @@ func newStart() *cobra.Command {
 standard input with --file -; the empty object if there is none.
 
 With --wait it waits for the end of the run and prints what the run gave: the output
-that its flow declares, or, if the definition does not say what that is made of, the
-outputs of the last steps. Meanwhile it says what the run waits for. The exit
+that its flow declares, or, if it declares none, the outputs of the last steps. Meanwhile it says what the run waits for. The exit
 status is 3 if the run failed or was cancelled, 4 if it has not ended in the time
 of --timeout.`,
 		Example: `  flowc start send_receipt '{"to": "a@example.com"}' --delay 10m
@@ -150,17 +149,6 @@ func tellReasons(ctx context.Context, db runtime.DB, id string, p *progress) (st
 	return func() { cancel(); <-done }
 }
 
-// printOutput prints what a completed run gave; nothing if its flow declares that.
-func printOutput(cmd *cobra.Command, db runtime.DB, run *runtime.Run[json.RawMessage], output json.RawMessage) error {
-	def, err := runtime.GetDefinition(cmd.Context(), db, run.Flow())
-	if err == nil && def.Result != nil && def.Result.From == "" && def.Result.Fields == nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), "completed; the flow declares no output")
-		return nil
-	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), string(escaped(output)))
-	return err
-}
-
 func waitFor(cmd *cobra.Command, db *pgxpool.Pool, run *runtime.Run[json.RawMessage], timeout time.Duration, asJSON bool) error {
 	p := startProgress(cmd.ErrOrStderr(), "waiting for run "+run.ID())
 	var opts []runtime.WaitOption
@@ -178,7 +166,11 @@ func waitFor(cmd *cobra.Command, db *pgxpool.Pool, run *runtime.Run[json.RawMess
 	case errors.Is(err, runtime.ErrTimeout):
 		err = &exitError{exitTimeout, err}
 	case err == nil && !asJSON:
-		return printOutput(cmd, db, run, output)
+		if info, err := runtime.GetRun(cmd.Context(), db, run.ID()); err == nil && info.Result != nil && info.Output != nil {
+			fmt.Fprintln(cmd.ErrOrStderr(), "outputs of the last steps:", payload(info.Output, true))
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), string(escaped(output)))
+		return err
 	}
 	if !asJSON || cmd.Context().Err() != nil {
 		return err

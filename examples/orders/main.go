@@ -64,22 +64,18 @@ func run(ctx context.Context, verbose bool) (err error) {
 	}
 	defer closeDB()
 
-	// Put the flow and the job into the database. Doing it again changes nothing.
-	if _, err := processorder.UpsertProcessOrder(ctx, pool); err != nil {
-		return err
-	}
-	if _, err := sendreceipt.UpsertSendReceipt(ctx, pool); err != nil {
-		return err
-	}
-
-	// Work both in this process; more processes would simply share the work.
+	// Put the flow and the job into the database, and work both in this process; more
+	// processes would simply share the work. Putting them there again changes nothing.
 	handlers := &fulfil.Handlers{DB: pool, Stock: today.Stock, Terminal: &fulfil.Terminal{}}
 	logger := slog.New(slog.DiscardHandler) // it would break the progress bar
 	if verbose {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	w, err := worker.New(pool, worker.Config{Concurrency: 16, Logger: logger},
-		processorder.Serve(handlers), sendreceipt.Serve(handlers.SendReceipt))
+	services := []runtime.Service{processorder.Serve(handlers), sendreceipt.Serve(handlers.SendReceipt)}
+	if err := runtime.UpsertServed(ctx, pool, services...); err != nil {
+		return err
+	}
+	w, err := worker.New(pool, worker.Config{Concurrency: 16, Logger: logger}, services...)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package dashboard
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -323,4 +325,102 @@ func TestWorkersPageShowsTasksInHand(t *testing.T) {
 	page := s.get("/workers")
 	require.Contains(t, page, `href="/runs/`+id+`#step-check"`)
 	require.Contains(t, page, `<a href="/flows/shop">shop</a>`)
+}
+
+// TestRunsAreTold: runs with skipped steps and with steps that gave up can be told from
+// clean ones, in their row, its bar and by filters, and are found by id and error.
+func TestRunsAreTold(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	def := runtime.Definition{Slug: "marked", FlowOptions: runtime.FlowOptions{MaxAttempts: runtime.Set(1), Result: &runtime.Result{From: "a"}, Steps: []runtime.StepOptions{
+		{Slug: "a"},
+		{Slug: "b", If: json.RawMessage(`{"b": true}`)},
+		{Slug: "c", Type: runtime.MapStep, Deps: []string{"a"}, WhenExhausted: runtime.SkipStep},
+	}}}
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, def.Slug, def.FlowOptions)
+	require.NoError(t, err)
+	run, err := runtime.StartFlow(s.ctx, s.pool, def.Slug, json.RawMessage(`{}`))
+	require.NoError(t, err)
+	id := run.ID()
+	page := s.get("/runs/" + id)
+	require.Contains(t, page, "no worker serves marked")
+	_, err = s.pool.Exec(s.ctx, `INSERT INTO flowc.served VALUES ($1, 'marked')`, s.hand)
+	require.NoError(t, err)
+	_, err = runtime.PauseFlow(s.ctx, s.pool, def.Slug, runtime.PausedBy("ann <b>"))
+	require.NoError(t, err)
+	require.Contains(t, s.get("/runs/"+id), "ago by ann &lt;b&gt;</li>")
+	_, err = runtime.ResumeFlow(s.ctx, s.pool, def.Slug)
+	require.NoError(t, err)
+	for _, outcome := range []string{"completed", "failed"} {
+		_, err = s.pool.Exec(s.ctx, `
+WITH task AS MATERIALIZED (SELECT * FROM flowc.claim($1::uuid, ARRAY['marked'], '{1}'))
+SELECT count(f.n) FROM task t, flowc.finish($1::uuid, ARRAY[t.run_id], ARRAY[t.step_slug], ARRAY[t.task_index],
+  ARRAY[t.message_id], ARRAY[t.attempt], ARRAY[$2], ARRAY['["x"]'::jsonb], ARRAY['No box'], ARRAY[NULL::float8]) f`, s.hand, outcome)
+		require.NoError(t, err)
+	}
+	page = s.get("/runs/" + id)
+	require.Contains(t, page, "1/3, 1 skipped, 1 gave up")
+	require.Contains(t, page, "Gave up after its last try, at element 0")
+	require.Contains(t, page, "<span>Result</span>")
+	require.Contains(t, page, "of=run_result")
+	require.NotContains(t, page, `class="waits"`)
+	require.JSONEq(t, `["x"]`, s.get("/runs/"+id+"/payload?of=run_result"))
+
+	for query, found := range map[string]bool{
+		"": true, "with=skipped": true, "with=gave_up": true, "with=clean": false, "with=clean&with=gave_up": true,
+		"q=no+box": true, "q=" + id[:20]: true, "q=" + id[24:]: true, "q=no+bix": false, "q=" + id[24:] + "&time=1h": true,
+	} {
+		page := s.get("/runs?flow=marked&" + query)
+		require.Equal(t, found, strings.Contains(page, `href="/runs/`+id+`"`), query)
+		if found {
+			require.Contains(t, page, "1/3, 1 skipped, 1 gave up")
+			require.Contains(t, page, `class="gave-up"`)
+		}
+	}
+	response, err := http.Get(s.server.URL + "/runs?q=" + strings.ToUpper(id))
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, "/runs/"+id, response.Request.URL.Path, "a whole id leads to the run")
+}
+
+// TestBadFiltersKeepThePage: what was typed stays there, to be put right.
+func TestBadFiltersKeepThePage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	for query, problem := range map[string]string{
+		"contains=%7B%22a&flow=shop":        "What the input has to contain is not understood.",
+		"status=done&flow=shop":             "There is no status",
+		"with=dirt&flow=shop":               "Runs cannot be told by",
+		"time=never&flow=shop":              "There is no time range",
+		"after=x&flow=shop":                 "begin again at the first page of runs.",
+		"q=a%00b&flow=shop":                 "The filters cannot be used: ",
+		"contains=%22%5Cu0000%22&flow=shop": "The filters cannot be used: ",
+	} {
+		response, err := http.Get(s.server.URL + "/runs?" + query)
+		require.NoError(t, err)
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, http.StatusBadRequest, response.StatusCode, query)
+		require.Contains(t, string(body), problem, query)
+		require.Contains(t, string(body), `<option selected>shop</option>`, query)
+		require.Contains(t, string(body), `class="filters"`, query)
+	}
+	page := s.get // only good ones are 200
+	require.NotContains(t, page("/runs?flow=shop"), `id="problem"`)
+}
+
+// TestReplacedFlowsAreMarked: in the list, on their page and those of their runs.
+func TestReplacedFlowsAreMarked(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, "shop_v2", shop.FlowOptions)
+	require.NoError(t, err)
+	id := s.start(`{}`)
+	for _, path := range []string{"/flows", "/runs/" + id} {
+		require.Contains(t, s.get(path), "replaced by shop_v2", path)
+	}
+	require.Contains(t, s.get("/flows/shop"), `<b>Replaced</b> by <a href="/flows/shop_v2">`)
+	require.NotContains(t, s.get("/flows/shop_v2"), "Replaced")
+	require.Contains(t, s.get("/runs"), `title="Replaced by shop_v2"`)
 }

@@ -69,7 +69,7 @@ func ExampleInline() {
 		fmt.Printf("%s: %s\n", failed.Step, failed.Message)
 	}
 
-	for _, try := range db.Tries("process_order.charge") {
+	for _, try := range db.Tries("process_order", "charge") {
 		fmt.Println(try.Attempt, try.Outcome, try.Err, try.RetryIn)
 	}
 	// Output:

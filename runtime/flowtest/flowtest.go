@@ -2,7 +2,6 @@ package flowtest
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -67,17 +66,19 @@ type Try struct {
 	RetryIn time.Duration
 }
 
-// Tries are all tries so far at the tasks of a step, given as flow.step, in their
-// order. It panics if there is no such step.
-func (db *DB) Tries(step string) (tries []Try) {
-	slug, name, _ := strings.Cut(step, ".")
-	if f := db.flows[slug]; f == nil || f.step(name) == nil {
-		panic(fmt.Sprintf("flowc: flowtest: Tries(%q): there is no such step, it has to be given as flow.step", step))
+// Tries returns all tries so far at the tasks of a step of a flow, in their order:
+//
+//	db.Tries(processorder.Slug, processorder.StepCharge)
+//
+// It panics if there is no such step.
+func (db *DB) Tries(flow, step string) (tries []Try) {
+	if f := db.flows[flow]; f == nil || f.step(step) == nil {
+		panic(fmt.Sprintf("flowc: flowtest: Tries(%q, %q): the flows of %s have no such step", flow, step, db))
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for _, t := range db.tries {
-		if t.Flow == slug && t.Step == name {
+		if t.Flow == flow && t.Step == step {
 			tries = append(tries, t)
 		}
 	}

@@ -120,7 +120,7 @@ func TestInlineOutcomes(t *testing.T) {
 			require.Contains(t, failed.Message, tt.message)
 			var outcomes []worker.Outcome
 			var retryIn []time.Duration
-			for i, try := range db.Tries("one.one") {
+			for i, try := range db.Tries("one", "one") {
 				require.Equal(t, i+1, try.Attempt)
 				outcomes, retryIn = append(outcomes, try.Outcome), append(retryIn, try.RetryIn)
 			}
@@ -187,7 +187,7 @@ func TestInlineMistakes(t *testing.T) {
 	require.PanicsWithError(t, `flowc: flowtest: there is a handler for step "two", which flow one does not have`, func() {
 		flowtest.Inline(runtime.Serve(one.Definition(), []runtime.Handler{runtime.HandleValues("two", nil)}))
 	})
-	require.Panics(t, func() { db.Tries("one") })
+	require.Panics(t, func() { db.Tries("one", "two") })
 
 	list := runtime.Definition{Slug: "list", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "m", Type: runtime.MapStep}}}}
 	db = flowtest.Inline(runtime.Serve(list, nil))

@@ -91,7 +91,7 @@ func (db *DB) start(args []any) (all [][]any, err error) {
 		headers = args[5].([]*string)
 	}
 	for i, input := range inputs {
-		if known := db.runs[ids[i]]; known != nil && known.flow != f {
+		if known := db.runs[ids[i]]; known != nil && base(known.flow.slug) != base(slug) {
 			return nil, &pgconn.PgError{Code: "23505", ConstraintName: "runs_pkey", Message: "a run of another flow has that id"}
 		}
 		if _, list := elements(json.RawMessage(input)); f.hasRootMap() && !list {
@@ -113,12 +113,21 @@ func (db *DB) start(args []any) (all [][]any, err error) {
 			db.runs[id] = r
 			fresh = append(fresh, r)
 		}
-		all = append(all, []any{i + 1, known != nil, due})
+		of := slug
+		if known != nil {
+			of = known.flow.slug
+		}
+		all = append(all, []any{i + 1, known != nil, due, of})
 	}
 	for _, r := range fresh {
 		db.work(r)
 	}
 	return all, nil
+}
+
+func base(slug string) string {
+	b, _ := runtime.VersionOf(slug)
+	return b
 }
 
 // tickKey is the key of the tick in the context of [DB.Tick].

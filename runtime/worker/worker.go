@@ -196,8 +196,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	urgency := &urgency{now: make(chan struct{}), stop: cancel}
 	w.urgency.Store(urgency)
 	s, err := w.begin(ctx, urgency.now)
-	if err != nil || s == nil {
+	if err != nil { // told at once, for Start hands it over only when the worker is stopped
+		w.log.Error("worker cannot start", "flows", strings.Join(w.slugs, ","), "error", err)
 		return err
+	}
+	if s == nil {
+		return nil
 	}
 	defer s.close()
 	w.health.beat.Store(&now)

@@ -144,7 +144,7 @@ func (f *file) enqueue() {
 func (f *file) manage() {
 	name := f.flow.Base
 	f.function(function{
-		doc:     "Get" + name + " finds a run that was started before. A run of another flow is [runtime.ErrRunNotFound].",
+		doc:     "Get" + name + " finds a run that was started before, by this version of the " + f.kind() + " or another. A run of another flow is [runtime.ErrRunNotFound].",
 		name:    "Get" + name,
 		params:  []jen.Code{jen.Id("id").String()},
 		results: []jen.Code{f.run(), jen.Error()},

@@ -1,10 +1,13 @@
 package emit
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/dave/jennifer/jen"
 
+	"github.com/flowc-dev/flowc/gen/internal/form"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
@@ -14,6 +17,7 @@ func (f *file) definition() {
 	f.Const().Id("Slug").Op("=").Lit(f.flow.Slug)
 	f.Line()
 
+	f.stepNames()
 	var steps []jen.Code
 	for _, s := range f.flow.Steps {
 		steps = append(steps, f.stepOptions(s))
@@ -22,6 +26,7 @@ func (f *file) definition() {
 	if f.flow.Cron != "" {
 		fields = append(fields, jen.Id("Cron").Op(":").Lit(f.flow.Cron))
 	}
+	fields = append(fields, f.result(), f.forms())
 	fields = append(fields, jen.Id("Steps").Op(":").Index().Add(f.runtime("StepOptions")).Add(lines(steps...)))
 	f.comment("Definition is the " + f.kind() + " as the database keeps it.")
 	f.Var().Id("Definition").Op("=").Add(f.runtime("Definition")).Add(lines(
@@ -29,6 +34,70 @@ func (f *file) definition() {
 		jen.Id("FlowOptions").Op(":").Add(f.runtime("FlowOptions")).Add(lines(fields...)),
 	))
 	f.Line()
+}
+
+// stepNames writes a constant for the slug of each step. A job's only step has that
+// of the job.
+func (f *file) stepNames() {
+	if f.flow.Job {
+		return
+	}
+	var names []jen.Code
+	for _, s := range f.flow.Steps {
+		names = append(names, jen.Id(f.stepNamed[s]).Op("=").Lit(s.Slug))
+	}
+	f.comment("The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.")
+	f.Const().Defs(names...)
+	f.Line()
+}
+
+// result writes what the output of the flow is made of.
+func (f *file) result() jen.Code {
+	result := form.Result(f.flow)
+	var fields []jen.Code
+	if result.From != "" {
+		fields = append(fields, jen.Id("From").Op(":").Lit(result.From))
+	}
+	var members []jen.Code
+	for _, m := range result.Fields {
+		values := []jen.Code{jen.Id("From").Op(":").Lit(m.From)}
+		if m.Name != "" {
+			values = append([]jen.Code{jen.Id("Name").Op(":").Lit(m.Name)}, values...)
+		}
+		members = append(members, jen.Values(values...))
+	}
+	literal := jen.Id("Result").Op(":").Op("&").Add(f.runtime("Result"))
+	if members == nil {
+		return literal.Values(fields...)
+	}
+	return literal.Add(lines(jen.Id("Fields").Op(":").Index().Add(f.runtime("ResultField")).Add(lines(members...))))
+}
+
+// forms writes how what travels is written in JSON, so that the next generator sees
+// what has changed since.
+func (f *file) forms() jen.Code {
+	forms := form.Of(f.flow)
+	text := func(m map[string]string) (members []jen.Code) {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			members = append(members, jen.Lit(key).Op(":").Lit(m[key]))
+		}
+		return members
+	}
+	var fields []jen.Code
+	if forms.Input != "" {
+		fields = append(fields, jen.Id("Input").Op(":").Lit(forms.Input))
+	}
+	if len(forms.Steps) > 0 {
+		fields = append(fields, jen.Id("Steps").Op(":").Map(jen.String()).String().Add(lines(text(forms.Steps)...)))
+	}
+	if len(forms.Types) > 0 {
+		var types []jen.Code
+		for _, name := range slices.Sorted(maps.Keys(forms.Types)) {
+			types = append(types, jen.Lit(name).Op(":").Values(text(forms.Types[name])...))
+		}
+		fields = append(fields, jen.Id("Types").Op(":").Map(jen.String()).Map(jen.String()).String().Add(lines(types...)))
+	}
+	return jen.Id("Forms").Op(":").Op("&").Add(f.runtime("Forms")).Add(lines(fields...))
 }
 
 // stepOptions writes a step on one line if it is nothing but a place in the

@@ -25,6 +25,8 @@ type file struct {
 	taken map[string]bool
 	// joins are the names of the variables that hold the sources of steps.
 	joins map[*model.Step]string
+	// stepNamed are the names of the constants for the slugs of steps.
+	stepNamed map[*model.Step]string
 }
 
 // File is the source of the package that is generated for a flow. It depends on
@@ -35,6 +37,8 @@ func File(flow *model.Flow) ([]byte, error) {
 		flow:    flow,
 		imports: map[string]string{},
 		joins:   map[*model.Step]string{},
+
+		stepNamed: map[*model.Step]string{},
 	}
 	f.NoFormat = true
 	f.HeaderComment(load.Header)

@@ -54,8 +54,7 @@ func (f *file) handler() {
 
 func (f *file) serve(param jen.Code, handlers []jen.Code) {
 	f.Func().Id("Serve").Params(param, f.serveOptions()).Add(f.runtime("Service")).Block(
-		jen.Return(f.runtime("Serve").Call(
-			jen.Id("Definition"),
+		jen.Return(jen.Id("flow").Dot("Serve").Call(
 			jen.Index().Add(f.runtime("Handler")).Add(lines(handlers...)),
 			jen.Id("opts").Op("..."),
 		)),

@@ -48,6 +48,9 @@ func (f *file) reserveNames() {
 		f.ImportName(p.path, p.name)
 	}
 	for _, s := range f.flow.Steps {
+		if !f.flow.Job {
+			f.stepNamed[s] = f.unique("Step" + s.Name)
+		}
 		if s.Source.Kind == model.Join {
 			f.joins[s] = f.unique(lowerFirst(s.Name) + "Input")
 		}

@@ -73,12 +73,14 @@ func readable(payload []byte) (string, error) {
 	var doc struct {
 		Steps   []json.RawMessage `json:"steps"`
 		Options json.RawMessage   `json:"options"`
+		Result  json.RawMessage   `json:"result"`
+		Forms   json.RawMessage   `json:"forms"`
 	}
 	if err := json.Unmarshal(payload, &doc); err != nil {
 		return "", err
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "{\n  \"options\": %s,\n  \"steps\": [\n", doc.Options)
+	fmt.Fprintf(&b, "{\n  \"options\": %s,\n  \"result\": %s,\n  \"forms\": %s,\n  \"steps\": [\n", doc.Options, doc.Result, doc.Forms)
 	for i, step := range doc.Steps {
 		comma := ","
 		if i == len(doc.Steps)-1 {

@@ -25,7 +25,7 @@ const start = `
 SELECT u.n::int,
        CASE WHEN r.flow_slug = $1 THEN true
             ELSE (SELECT false FROM pgflow.start_flow(flow_slug => $1, input => u.input, run_id => u.run_id)) END,
-       NULL::timestamptz`
+       NULL::timestamptz, $1::text`
 
 const unlessStarted = `
 LEFT JOIN pgflow.runs r ON r.run_id = u.run_id

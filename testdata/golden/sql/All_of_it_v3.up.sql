@@ -14,6 +14,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('All_of_it_v3', '{
   "options": {"maxAttempts":1,"baseDelay":0,"timeout":5400},
+  "result": {"from":"last"},
+  "forms": {"input":"int","steps":{"_1st":"[]float64","again":"string","each":"string","last":"string","middle":"string"}},
   "steps": [
     {"slug":"_1st","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":2,"baseDelay":14400,"timeout":90,"startDelay":86400}},
     {"slug":"each","stepType":"map","dependencies":["_1st"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":12,"timeout":60}},

@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('bare', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {"from":"bare"},
+  "forms": {"input":"string","steps":{"bare":"string"}},
   "steps": [
     {"slug":"bare","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}}
   ]}', false);

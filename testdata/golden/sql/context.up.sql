@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('context', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {"from":"context"},
+  "forms": {"input":"flow.Value","steps":{"context":"json.Value"},"types":{"flow.Value":{"A":"int"},"json.Value":{"A":"int"}}},
   "steps": [
     {"slug":"context","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}}
   ]}', false);

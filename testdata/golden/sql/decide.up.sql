@@ -9,6 +9,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('decide', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {"from":"far"},
+  "forms": {"input":"Request","steps":{"far":"Decision","near":"bool","promote":"Answer","quoted":"Answer"},"types":{"Answer":{"Sure":"bool","Yes":"bool","note":"string"},"Decision":{"Score":"float64"},"Request":{"Owner":"owner","URGENT":"bool","plan":"string","rate":"float32","seats":"int8"},"owner":{"Age":"quoted uint16","Member":"bool","address":"owner.address","trusted":"quoted bool"},"owner.address":{"the city":"string"}}},
   "steps": [
     {"slug":"near","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":true,"value":{"plan":"it''s \u003cpro\u003e","seats":-3,"rate":1.50}},"forbiddenInputPattern":{"defined":true,"value":{"URGENT":true}}},
     {"slug":"far","stepType":"single","dependencies":[],"whenUnmet":"skip-cascade","whenExhausted":"fail","requiredInputPattern":{"defined":true,"value":{"Owner":{"address":{"the city":"Köln"},"trusted":"false"}}},"forbiddenInputPattern":{"defined":false}},

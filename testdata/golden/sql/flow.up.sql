@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('flow', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {"fields":[{"name":"Handlers","from":"handlers"},{"name":"URL","from":"url"}]},
+  "forms": {"input":"in.Value","steps":{"handlers":"flow.Value","serve":"runtime.Value","url":"json.Value"},"types":{"flow.Value":{"A":"int"},"in.Value":{"A":"int"},"json.Value":{"A":"int"},"runtime.Value":{"A":"int"}}},
   "steps": [
     {"slug":"handlers","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},
     {"slug":"serve","stepType":"single","dependencies":["handlers"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":true,"value":{"handlers":{"A":1}}},"forbiddenInputPattern":{"defined":false}},

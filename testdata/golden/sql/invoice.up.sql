@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('invoice', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60,"cron":"0 6,18 28/2 * *"},
+  "result": {},
+  "forms": {},
   "steps": [
     {"slug":"invoice","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}}
   ]}', false);

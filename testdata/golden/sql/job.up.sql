@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('job', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {"from":"job"},
+  "forms": {"input":"in.Value","steps":{"job":"runtime.Value"},"types":{"in.Value":{"A":"int"},"runtime.Value":{"A":"int"}}},
   "steps": [
     {"slug":"job","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}}
   ]}', false);

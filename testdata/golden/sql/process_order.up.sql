@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('process_order', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {"from":"ship"},
+  "forms": {"input":"Order","steps":{"charge":"Receipt","lines":"[]Line","pack":"Parcel","ship":"Shipment","validate":"Checked"},"types":{"Checked":{"notify_by_mail":"bool"},"Line":{"SKU":"string"},"Order":{"id":"string"},"Parcel":{"ID":"string"},"Receipt":{"ID":"string"},"Shipment":{"ID":"string"}}},
   "steps": [
     {"slug":"validate","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},
     {"slug":"lines","stepType":"single","dependencies":["validate"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},

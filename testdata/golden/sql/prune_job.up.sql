@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('prune_job', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {"from":"prune_job"},
+  "forms": {"input":"Prune","steps":{"prune_job":"Pruned"},"types":{"Prune":{"DryRun":"bool"},"Pruned":{"Files":"int"}}},
   "steps": [
     {"slug":"prune_job","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"skip","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":true,"value":{"DryRun":true}}}
   ]}', false);

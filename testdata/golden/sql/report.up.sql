@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('report', '{
   "options": {"maxAttempts":5,"baseDelay":1,"timeout":60,"cron":"CRON_TZ=Europe/Berlin 30 4 * * mon-fri"},
+  "result": {"from":"sum"},
+  "forms": {"steps":{"collect":"[]Amount","sum":"Total"},"types":{"Amount":{"Cents":"int"},"Total":{"Cents":"int"}}},
   "steps": [
     {"slug":"collect","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},
     {"slug":"sum","stepType":"single","dependencies":["collect"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}}

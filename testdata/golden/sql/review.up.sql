@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('review', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {"fields":[{"name":"Input","from":"run"},{"name":"Scan","from":"scan"},{"name":"Signature","from":"sign"},{"name":"Archive","from":"archive"}]},
+  "forms": {"input":"Document","steps":{"archive":"any","read":"Verdict","scan":"Verdict","sign":"Signature","spell":"Finding","translate":"[]Page"},"types":{"Document":{"kind":"string","language":"string","scan":"bool","size":"int64"},"Finding":{"Word":"string"},"Page":{"Text":"string"},"Signature":{"By":"string"},"Verdict":{"Bad":"bool"}}},
   "steps": [
     {"slug":"scan","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"skip","requiredInputPattern":{"defined":true,"value":{"scan":true,"kind":"pdf"}},"forbiddenInputPattern":{"defined":false}},
     {"slug":"translate","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":true,"value":{"language":"en"}}},

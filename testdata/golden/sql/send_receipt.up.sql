@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('send_receipt', '{
   "options": {"maxAttempts":10,"baseDelay":60,"timeout":60},
+  "result": {},
+  "forms": {"input":"ReceiptMail","types":{"ReceiptMail":{"To":"string"}}},
   "steps": [
     {"slug":"send_receipt","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}}
   ]}', false);

@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('sweep', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {},
+  "forms": {"steps":{"list":"[]string"}},
   "steps": [
     {"slug":"list","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},
     {"slug":"remove","stepType":"map","dependencies":["list"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},

@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('tick', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {},
+  "forms": {},
   "steps": [
     {"slug":"tick","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}}
   ]}', false);

@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('tidy', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60,"cron":"@every 90s"},
+  "result": {},
+  "forms": {},
   "steps": [
     {"slug":"tidy","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}}
   ]}', false);

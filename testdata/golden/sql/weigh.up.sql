@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('weigh', '{
   "options": {"maxAttempts":1,"baseDelay":1,"timeout":60},
+  "result": {"fields":[{"name":"Receipt","from":"charge"},{"from":"print"},{"name":"Stamp","from":"stamp"}]},
+  "forms": {"input":"int","steps":{"charge":"Receipt","now":"time.Time","print":"Label","scale":"Weight","stamp":"string"},"types":{"Label":{"Text":"string"}}},
   "steps": [
     {"slug":"scale","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"skip","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},
     {"slug":"charge","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},

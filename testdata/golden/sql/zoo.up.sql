@@ -8,6 +8,8 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('zoo', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
+  "result": {"fields":[{"from":"root"},{"name":"Basic","from":"basic"},{"name":"Generic","from":"generic"},{"name":"Alias","from":"alias"},{"name":"Array","from":"array"}]},
+  "forms": {"input":"map[string]any","steps":{"address":"netip.Addr","alias":"[]string","anonymous":"the output of anonymous","any":"any","array":"[3]map[string]Node","basic":"Basics","big":"big.Int","bytes":"bytes","foreign":"uuid.UUID","generic":"Page[Node]","hidden":"map[string]Basics","raw":"any","root":"Node","when":"time.Time"},"types":{"Basics":{"Bool":"bool","Byte":"uint8","Float":"float32","Nested":"Basics.Nested","Rune":"int32","Text":"string","Uintptr":"uintptr"},"Basics.Nested":{"Deep":"[]Basics"},"Node":{"Left":"Node","Right":"Node","Value":"any"},"Page[Node]":{"Items":"[]Node"},"the output of anonymous":{"A":"int","B":"int","Items":"[]string"}}},
   "steps": [
     {"slug":"basic","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},
     {"slug":"generic","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},

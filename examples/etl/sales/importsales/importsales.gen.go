@@ -23,11 +23,33 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "import_sales"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepExtract   = "extract"
+	StepLoad      = "load"
+	StepSummarise = "summarise"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
 		Timeout: runtime.Set(time.Minute),
+		Result:  &runtime.Result{From: "summarise"},
+		Forms: &runtime.Forms{
+			Input: "File",
+			Steps: map[string]string{
+				"extract":   "[]Line",
+				"load":      "Loaded",
+				"summarise": "Summary",
+			},
+			Types: map[string]map[string]string{
+				"File":    {"path": "string"},
+				"Line":    {"f": "[]string", "n": "int"},
+				"Loaded":  {"cents": "int64", "country": "string", "n": "int", "wrong": "string"},
+				"Summary": {"by_country": "map[string]int64", "cents": "int64", "lines": "int", "loaded": "int", "wrong": "[]Loaded"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "extract"},
 			{Slug: "load", Type: runtime.MapStep, Deps: []string{"extract"}},
@@ -52,8 +74,8 @@ func StartManyImportSales(ctx context.Context, db runtime.DB, ins []sales.File, 
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetImportSales finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetImportSales finds a run that was started before, by this version of the flow or
+// another. A run of another flow is [runtime.ErrRunNotFound].
 func GetImportSales(ctx context.Context, db runtime.DB, id string) (*runtime.Run[sales.Summary], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -94,7 +116,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("extract", runtime.Input[sales.File](), h.Extract),
 		runtime.Handle("load", runtime.Item[sales.Line](), h.Load),
 		runtime.Handle("summarise", runtime.Output[[]sales.Loaded]("load"), h.Summarise),

@@ -23,12 +23,34 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "greet"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepGuests = "guests"
+	StepHello  = "hello"
+	StepToast  = "toast"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
 		MaxAttempts: runtime.Set(3),
 		BaseDelay:   runtime.Set(time.Second),
+		Result:      &runtime.Result{From: "toast"},
+		Forms: &runtime.Forms{
+			Input: "List",
+			Steps: map[string]string{
+				"guests": "[]Guest",
+				"hello":  "Greeting",
+				"toast":  "Toast",
+			},
+			Types: map[string]map[string]string{
+				"Greeting": {"Text": "string"},
+				"Guest":    {"Name": "string"},
+				"List":     {"Names": "string"},
+				"Toast":    {"Lines": "[]string"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "guests"},
 			{Slug: "hello", Type: runtime.MapStep, Deps: []string{"guests"}},
@@ -52,8 +74,8 @@ func StartManyGreet(ctx context.Context, db runtime.DB, ins []party.List, opts .
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetGreet finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetGreet finds a run that was started before, by this version of the flow or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetGreet(ctx context.Context, db runtime.DB, id string) (*runtime.Run[party.Toast], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -94,7 +116,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("guests", runtime.Input[party.List](), h.Guests),
 		runtime.Handle("hello", runtime.Item[party.Guest](), h.Hello),
 		runtime.Handle("toast", runtime.Output[[]party.Greeting]("hello"), h.Toast),

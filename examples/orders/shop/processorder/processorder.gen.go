@@ -27,6 +27,16 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "process_order"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepValidate = "validate"
+	StepLines    = "lines"
+	StepCharge   = "charge"
+	StepPack     = "pack"
+	StepShip     = "ship"
+	StepNotify   = "notify"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
@@ -34,6 +44,25 @@ var Definition = runtime.Definition{
 		MaxAttempts: runtime.Set(3),
 		BaseDelay:   runtime.Set(time.Second),
 		Timeout:     runtime.Set(time.Minute),
+		Result:      &runtime.Result{From: "ship"},
+		Forms: &runtime.Forms{
+			Input: "Order",
+			Steps: map[string]string{
+				"charge":   "Receipt",
+				"lines":    "[]Line",
+				"pack":     "Parcel",
+				"ship":     "Shipment",
+				"validate": "Checked",
+			},
+			Types: map[string]map[string]string{
+				"Checked":  {"card": "string", "lines": "[]Line", "notify_by_mail": "bool", "order_id": "string", "total": "int64"},
+				"Line":     {"price": "int64", "quantity": "int", "sku": "string"},
+				"Order":    {"card": "string", "customer": "string", "email": "string", "id": "string", "lines": "[]Line", "notify_by_mail": "bool"},
+				"Parcel":   {"sku": "string", "weight": "int"},
+				"Receipt":  {"amount": "int64", "number": "string"},
+				"Shipment": {"parcels": "int", "tracking": "string", "weight": "int"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "validate"},
 			{Slug: "lines", Deps: []string{"validate"}},
@@ -72,8 +101,8 @@ func StartManyProcessOrder(ctx context.Context, db runtime.DB, ins []shop.Order,
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetProcessOrder finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetProcessOrder finds a run that was started before, by this version of the flow or
+// another. A run of another flow is [runtime.ErrRunNotFound].
 func GetProcessOrder(ctx context.Context, db runtime.DB, id string) (*runtime.Run[shop.Shipment], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -128,7 +157,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("validate", runtime.Input[shop.Order](), h.Validate),
 		runtime.Handle("lines", runtime.Output[shop.Checked]("validate"), h.Lines),
 		runtime.Handle("charge", runtime.Output[shop.Checked]("validate"), h.Charge),

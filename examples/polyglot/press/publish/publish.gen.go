@@ -21,10 +21,29 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "publish"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepTypeset = "typeset"
+	StepPrint   = "print"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{From: "print"},
+		Forms: &runtime.Forms{
+			Input: "Article",
+			Steps: map[string]string{
+				"print":   "Issue",
+				"typeset": "Page",
+			},
+			Types: map[string]map[string]string{
+				"Article": {"text": "string", "title": "string"},
+				"Issue":   {"bytes": "int", "page": "Page"},
+				"Page":    {"headings": "[]string", "html": "string", "words": "int"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "typeset"},
 			{Slug: "print", Deps: []string{"typeset"}},
@@ -47,8 +66,8 @@ func StartManyPublish(ctx context.Context, db runtime.DB, ins []press.Article, o
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetPublish finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetPublish finds a run that was started before, by this version of the flow or another.
+// A run of another flow is [runtime.ErrRunNotFound].
 func GetPublish(ctx context.Context, db runtime.DB, id string) (*runtime.Run[press.Issue], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -84,7 +103,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("typeset", runtime.Input[press.Article](), h.Typeset),
 		runtime.Handle("print", runtime.Output[press.Page]("typeset"), h.Print),
 	}, opts...)

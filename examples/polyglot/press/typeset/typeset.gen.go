@@ -23,12 +23,33 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "typeset"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepRender  = "render"
+	StepOutline = "outline"
+	StepPage    = "page"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
 		MaxAttempts: runtime.Set(2),
 		BaseDelay:   runtime.Set(time.Duration(0)),
+		Result:      &runtime.Result{From: "page"},
+		Forms: &runtime.Forms{
+			Input: "Article",
+			Steps: map[string]string{
+				"outline": "[]string",
+				"page":    "Page",
+				"render":  "HTML",
+			},
+			Types: map[string]map[string]string{
+				"Article": {"text": "string", "title": "string"},
+				"HTML":    {"body": "string", "words": "int"},
+				"Page":    {"headings": "[]string", "html": "string", "words": "int"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "render"},
 			{Slug: "outline"},
@@ -52,8 +73,8 @@ func StartManyTypeset(ctx context.Context, db runtime.DB, ins []press.Article, o
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetTypeset finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetTypeset finds a run that was started before, by this version of the flow or another.
+// A run of another flow is [runtime.ErrRunNotFound].
 func GetTypeset(ctx context.Context, db runtime.DB, id string) (*runtime.Run[press.Page], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -92,7 +113,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("render", runtime.Input[press.Article](), h.Render),
 		runtime.Handle("outline", runtime.Input[press.Article](), h.Outline),
 		runtime.Handle("page", pageInput, h.Page),

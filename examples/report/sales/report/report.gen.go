@@ -28,12 +28,35 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "report"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepWindow    = "window"
+	StepProducts  = "products"
+	StepCustomers = "customers"
+	StepFile      = "file"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
 		Timeout: runtime.Set(30 * time.Second),
 		Cron:    "@every 2s",
+		Result:  &runtime.Result{From: "file"},
+		Forms: &runtime.Forms{
+			Steps: map[string]string{
+				"customers": "[]Customer",
+				"file":      "Summary",
+				"products":  "[]Product",
+				"window":    "Window",
+			},
+			Types: map[string]map[string]string{
+				"Customer": {"Cents": "int64", "Name": "string"},
+				"Product":  {"Cents": "int64", "Name": "string", "Sold": "int"},
+				"Summary":  {"BestCustomer": "string", "BestProduct": "string", "Cents": "int64", "Orders": "int", "Until": "time.Time"},
+				"Window":   {"From": "time.Time", "Until": "time.Time"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "window"},
 			{Slug: "products", Deps: []string{"window"}},
@@ -58,8 +81,8 @@ func StartManyReport(ctx context.Context, db runtime.DB, n int, opts ...runtime.
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetReport finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetReport finds a run that was started before, by this version of the flow or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetReport(ctx context.Context, db runtime.DB, id string) (*runtime.Run[sales.Summary], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -102,7 +125,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("window", runtime.Nothing, runtime.NoInput(h.Window)),
 		runtime.Handle("products", runtime.Output[sales.Window]("window"), h.Products),
 		runtime.Handle("customers", runtime.Output[sales.Window]("window"), h.Customers),

@@ -23,11 +23,33 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "process_photo"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepInspect = "inspect"
+	StepResize  = "resize"
+	StepPublish = "publish"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
 		Timeout: runtime.Set(30 * time.Second),
+		Result:  &runtime.Result{From: "publish"},
+		Forms: &runtime.Forms{
+			Input: "Photo",
+			Steps: map[string]string{
+				"inspect": "[]Thumbnail",
+				"publish": "Gallery",
+				"resize":  "Stored",
+			},
+			Types: map[string]map[string]string{
+				"Gallery":   {"bytes": "int", "thumbnails": "int"},
+				"Photo":     {"id": "int64"},
+				"Stored":    {"bytes": "int", "width": "int"},
+				"Thumbnail": {"height": "int", "photo": "int64", "width": "int"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "inspect"},
 			{Slug: "resize", Type: runtime.MapStep, Deps: []string{"inspect"}},
@@ -53,8 +75,8 @@ func StartManyProcessPhoto(ctx context.Context, db runtime.DB, ins []album.Photo
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetProcessPhoto finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetProcessPhoto finds a run that was started before, by this version of the flow or
+// another. A run of another flow is [runtime.ErrRunNotFound].
 func GetProcessPhoto(ctx context.Context, db runtime.DB, id string) (*runtime.Run[album.Gallery], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -95,7 +117,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("inspect", runtime.Input[album.Photo](), h.Inspect),
 		runtime.Handle("resize", runtime.Item[album.Thumbnail](), h.Resize),
 		runtime.Handle("publish", publishInput, h.Publish),

@@ -16,11 +16,12 @@ end $$;
 -- scheduled. headers[i] is what the i-th run carries besides its input, if anything.
 -- A quiet start wakes nobody: a claim follows in the same transaction, which takes
 -- what it made, or wakes others for what it leaves.
+-- A run of another version of the flow is one that exists: of_flow says of which a run is.
 -- Of runs whose ids were all given and that all simply started, only the first is told.
 create or replace function flowc.start(
   flow_slug text, inputs jsonb[], run_ids uuid[],
   start_at timestamptz default null, start_in interval default null, headers jsonb[] default null, quiet boolean default false)
-returns table (n int, run_id uuid, existed boolean, status text, scheduled_at timestamptz)
+returns table (n int, run_id uuid, existed boolean, status text, scheduled_at timestamptz, of_flow text)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -86,7 +87,7 @@ begin
 
   if cardinality(fresh) = cardinality(ids) and plain then
     return query
-      select u.n::int, u.run_id, false, 'started', due_at from unnest(ids) with ordinality u(run_id, n)
+      select u.n::int, u.run_id, false, 'started', due_at, start.flow_slug from unnest(ids) with ordinality u(run_id, n)
       where made_up or due_at is not null or u.n = 1 order by u.n;
     return;
   end if;
@@ -96,13 +97,14 @@ begin
   if gone <> '{}' then
     -- Somebody deleted them after they were found to exist, so they can be started.
     return query
-      select gone[s.n], s.run_id, s.existed, s.status, s.scheduled_at
+      select gone[s.n], s.run_id, s.existed, s.status, s.scheduled_at, s.of_flow
       from flowc.start(start.flow_slug, array(select start.inputs[g.n] from unnest(gone) with ordinality g(n, i) order by g.i),
         array(select ids[g.n] from unnest(gone) with ordinality g(n, i) order by g.i), start.start_at, start.start_in,
         case when start.headers is not null then array(select start.headers[g.n] from unnest(gone) with ordinality g(n, i) order by g.i) end,
         start.quiet) s;
   end if;
-  if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id]) where r.flow_slug <> start.flow_slug) then
+  if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id])
+             where flowc.base_slug(r.flow_slug) <> flowc.base_slug(start.flow_slug)) then
     raise unique_violation using
       message = 'duplicate key value violates unique constraint "runs_pkey"',
       detail = 'A run of another flow has that id.', constraint = 'runs_pkey', table = 'runs', schema = 'pgflow';
@@ -110,7 +112,7 @@ begin
   return query
     select u.n::int, u.run_id,
            fresh is null or u.run_id <> all (fresh) or u.n > array_position(ids, u.run_id),
-           r.status, due_at
+           r.status, due_at, r.flow_slug
     from unnest(ids) with ordinality u(run_id, n)
     left join pgflow.runs r on r.run_id = any (array[u.run_id])
     where u.n <> all (gone)

@@ -23,6 +23,17 @@ const Slug = "context"
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{From: "context"},
+		Forms: &runtime.Forms{
+			Input: "flow.Value",
+			Steps: map[string]string{
+				"context": "json.Value",
+			},
+			Types: map[string]map[string]string{
+				"flow.Value": {"A": "int"},
+				"json.Value": {"A": "int"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: Slug},
 		},
@@ -51,8 +62,8 @@ func EnqueueManyContext(ctx context.Context, db runtime.DB, ins []clashflow.Valu
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetContext finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetContext finds a run that was started before, by this version of the job or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetContext(ctx context.Context, db runtime.DB, id string) (*runtime.Run[clashjson.Value], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -82,7 +93,7 @@ type Handler func(ctx context.Context, in clashflow.Value) (clashjson.Value, err
 
 // Serve does the work of the job with fn. It is what a worker is given.
 func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle(Slug, runtime.Input[clashflow.Value](), fn),
 	}, opts...)
 }

@@ -23,6 +23,17 @@ const Slug = "job"
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{From: "job"},
+		Forms: &runtime.Forms{
+			Input: "in.Value",
+			Steps: map[string]string{
+				"job": "runtime.Value",
+			},
+			Types: map[string]map[string]string{
+				"in.Value":      {"A": "int"},
+				"runtime.Value": {"A": "int"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: Slug},
 		},
@@ -50,8 +61,8 @@ func EnqueueManyJob(ctx context.Context, db runtime.DB, ins []clashin.Value, opt
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetJob finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetJob finds a run that was started before, by this version of the job or another. A run
+// of another flow is [runtime.ErrRunNotFound].
 func GetJob(ctx context.Context, db runtime.DB, id string) (*runtime.Run[clashruntime.Value], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -81,7 +92,7 @@ type Handler func(ctx context.Context, in clashin.Value) (clashruntime.Value, er
 
 // Serve does the work of the job with fn. It is what a worker is given.
 func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle(Slug, runtime.Input[clashin.Value](), fn),
 	}, opts...)
 }

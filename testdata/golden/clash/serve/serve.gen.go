@@ -29,10 +29,39 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "flow"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepHandlers = "handlers"
+	StepServe    = "serve"
+	StepURL      = "url"
+	StepType     = "type"
+	StepOutput   = "output"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{
+			Fields: []runtime.ResultField{
+				{Name: "Handlers", From: "handlers"},
+				{Name: "URL", From: "url"},
+			},
+		},
+		Forms: &runtime.Forms{
+			Input: "in.Value",
+			Steps: map[string]string{
+				"handlers": "flow.Value",
+				"serve":    "runtime.Value",
+				"url":      "json.Value",
+			},
+			Types: map[string]map[string]string{
+				"flow.Value":    {"A": "int"},
+				"in.Value":      {"A": "int"},
+				"json.Value":    {"A": "int"},
+				"runtime.Value": {"A": "int"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "handlers"},
 			{
@@ -62,8 +91,8 @@ func StartManyFlow(ctx context.Context, db runtime.DB, ins []clashin.Value, opts
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetFlow finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetFlow finds a run that was started before, by this version of the flow or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetFlow(ctx context.Context, db runtime.DB, id string) (*runtime.Run[clash.Output], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -110,7 +139,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("handlers", runtime.Input[clashin.Value](), h.Handlers),
 		runtime.Handle("serve", runtime.Output[clashflow.Value]("handlers"), h.Serve),
 		runtime.Handle("url", urlInput, h.URL),

@@ -26,10 +26,36 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "decide"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepNear    = "near"
+	StepFar     = "far"
+	StepQuoted  = "quoted"
+	StepBoth    = "both"
+	StepPromote = "promote"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{From: "far"},
+		Forms: &runtime.Forms{
+			Input: "Request",
+			Steps: map[string]string{
+				"far":     "Decision",
+				"near":    "bool",
+				"promote": "Answer",
+				"quoted":  "Answer",
+			},
+			Types: map[string]map[string]string{
+				"Answer":        {"Sure": "bool", "Yes": "bool", "note": "string"},
+				"Decision":      {"Score": "float64"},
+				"Request":       {"Owner": "owner", "URGENT": "bool", "plan": "string", "rate": "float32", "seats": "int8"},
+				"owner":         {"Age": "quoted uint16", "Member": "bool", "address": "owner.address", "trusted": "quoted bool"},
+				"owner.address": {"the city": "string"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{
 				Slug:  "near",
@@ -75,8 +101,8 @@ func StartManyDecide(ctx context.Context, db runtime.DB, ins []*conditions.Reque
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetDecide finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetDecide finds a run that was started before, by this version of the flow or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetDecide(ctx context.Context, db runtime.DB, id string) (*runtime.Run[*conditions.Decision], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -135,7 +161,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("near", runtime.Input[*conditions.Request](), h.Near),
 		runtime.Handle("far", runtime.Input[*conditions.Request](), h.Far),
 		runtime.Handle("quoted", runtime.Input[*conditions.Request](), h.Quoted),

@@ -25,7 +25,9 @@ const Slug = "invoice"
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
-		Cron: "0 6,18 28/2 * *",
+		Cron:   "0 6,18 28/2 * *",
+		Result: &runtime.Result{},
+		Forms:  &runtime.Forms{},
 		Steps: []runtime.StepOptions{
 			{Slug: Slug},
 		},
@@ -53,8 +55,8 @@ func EnqueueManyInvoice(ctx context.Context, db runtime.DB, n int, opts ...runti
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetInvoice finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetInvoice finds a run that was started before, by this version of the job or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetInvoice(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -84,7 +86,7 @@ type Handler func(ctx context.Context) error
 
 // Serve does the work of the job with fn. It is what a worker is given.
 func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle(Slug, runtime.Nothing, runtime.NoValues(fn)),
 	}, opts...)
 }

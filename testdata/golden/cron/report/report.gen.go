@@ -25,12 +25,29 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "report"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepCollect = "collect"
+	StepSum     = "sum"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
 		MaxAttempts: runtime.Set(5),
 		Cron:        "CRON_TZ=Europe/Berlin 30 4 * * mon-fri",
+		Result:      &runtime.Result{From: "sum"},
+		Forms: &runtime.Forms{
+			Steps: map[string]string{
+				"collect": "[]Amount",
+				"sum":     "Total",
+			},
+			Types: map[string]map[string]string{
+				"Amount": {"Cents": "int"},
+				"Total":  {"Cents": "int"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "collect"},
 			{Slug: "sum", Deps: []string{"collect"}},
@@ -53,8 +70,8 @@ func StartManyReport(ctx context.Context, db runtime.DB, n int, opts ...runtime.
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetReport finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetReport finds a run that was started before, by this version of the flow or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetReport(ctx context.Context, db runtime.DB, id string) (*runtime.Run[cron.Total], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -90,7 +107,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("collect", runtime.Nothing, runtime.NoInput(h.Collect)),
 		runtime.Handle("sum", runtime.Output[[]cron.Amount]("collect"), h.Sum),
 	}, opts...)

@@ -24,7 +24,9 @@ const Slug = "tidy"
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
-		Cron: "@every 90s",
+		Cron:   "@every 90s",
+		Result: &runtime.Result{},
+		Forms:  &runtime.Forms{},
 		Steps: []runtime.StepOptions{
 			{Slug: Slug},
 		},
@@ -52,8 +54,8 @@ func EnqueueManyTidy(ctx context.Context, db runtime.DB, n int, opts ...runtime.
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetTidy finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetTidy finds a run that was started before, by this version of the job or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetTidy(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -83,7 +85,7 @@ type Handler func(ctx context.Context) error
 
 // Serve does the work of the job with fn. It is what a worker is given.
 func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle(Slug, runtime.Nothing, runtime.NoValues(fn)),
 	}, opts...)
 }

@@ -25,11 +25,40 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "weigh"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepScale  = "scale"
+	StepCharge = "charge"
+	StepNow    = "now"
+	StepPrint  = "print"
+	StepStamp  = "stamp"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
 		MaxAttempts: runtime.Set(1),
+		Result: &runtime.Result{
+			Fields: []runtime.ResultField{
+				{Name: "Receipt", From: "charge"},
+				{From: "print"},
+				{Name: "Stamp", From: "stamp"},
+			},
+		},
+		Forms: &runtime.Forms{
+			Input: "int",
+			Steps: map[string]string{
+				"charge": "Receipt",
+				"now":    "time.Time",
+				"print":  "Label",
+				"scale":  "Weight",
+				"stamp":  "string",
+			},
+			Types: map[string]map[string]string{
+				"Label": {"Text": "string"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{
 				Slug:          "scale",
@@ -58,8 +87,8 @@ func StartManyWeigh(ctx context.Context, db runtime.DB, ins []int, opts ...runti
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetWeigh finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetWeigh finds a run that was started before, by this version of the flow or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetWeigh(ctx context.Context, db runtime.DB, id string) (*runtime.Run[embeds.Result], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -106,7 +135,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("scale", runtime.Input[int](), h.Scale),
 		runtime.Handle("charge", runtime.Input[int](), h.Charge),
 		runtime.Handle("now", runtime.Input[int](), h.Now),

@@ -21,6 +21,12 @@ const Slug = "count"
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{From: "count"},
+		Forms: &runtime.Forms{
+			Steps: map[string]string{
+				"count": "int",
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: Slug},
 		},
@@ -48,8 +54,8 @@ func EnqueueManyCount(ctx context.Context, db runtime.DB, n int, opts ...runtime
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetCount finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetCount finds a run that was started before, by this version of the job or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetCount(ctx context.Context, db runtime.DB, id string) (*runtime.Run[int], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -79,7 +85,7 @@ type Handler func(ctx context.Context) (int, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
 func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle(Slug, runtime.Nothing, runtime.NoInput(fn)),
 	}, opts...)
 }

@@ -22,10 +22,23 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "sweep"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepList   = "list"
+	StepRemove = "remove"
+	StepReport = "report"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{},
+		Forms: &runtime.Forms{
+			Steps: map[string]string{
+				"list": "[]string",
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "list"},
 			{Slug: "remove", Type: runtime.MapStep, Deps: []string{"list"}},
@@ -50,8 +63,8 @@ func StartManySweep(ctx context.Context, db runtime.DB, n int, opts ...runtime.S
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetSweep finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetSweep finds a run that was started before, by this version of the flow or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetSweep(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -92,7 +105,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("list", runtime.Nothing, runtime.NoInput(h.List)),
 		runtime.Handle("remove", runtime.Item[string](), runtime.NoOutput(h.Remove)),
 		runtime.Handle("report", runtime.Nothing, runtime.NoValues(h.Report)),

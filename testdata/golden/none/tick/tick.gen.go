@@ -21,6 +21,8 @@ const Slug = "tick"
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{},
+		Forms:  &runtime.Forms{},
 		Steps: []runtime.StepOptions{
 			{Slug: Slug},
 		},
@@ -48,8 +50,8 @@ func EnqueueManyTick(ctx context.Context, db runtime.DB, n int, opts ...runtime.
 	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
 }
 
-// GetTick finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetTick finds a run that was started before, by this version of the job or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetTick(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -79,7 +81,7 @@ type Handler func(ctx context.Context) error
 
 // Serve does the work of the job with fn. It is what a worker is given.
 func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle(Slug, runtime.Nothing, runtime.NoValues(fn)),
 	}, opts...)
 }

@@ -32,6 +32,16 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "All_of_it_v3"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepFirst  = "_1st"
+	StepEach   = "each"
+	StepMiddle = "middle"
+	StepLast   = "last"
+	StepAgain  = "again"
+	StepEnd    = "end"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
@@ -39,6 +49,17 @@ var Definition = runtime.Definition{
 		MaxAttempts: runtime.Set(1),
 		BaseDelay:   runtime.Set(time.Duration(0)),
 		Timeout:     runtime.Set(90 * time.Minute),
+		Result:      &runtime.Result{From: "last"},
+		Forms: &runtime.Forms{
+			Input: "int",
+			Steps: map[string]string{
+				"_1st":   "[]float64",
+				"again":  "string",
+				"each":   "string",
+				"last":   "string",
+				"middle": "string",
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{
 				Slug:        "_1st",
@@ -82,8 +103,8 @@ func StartManyEverything(ctx context.Context, db runtime.DB, ins []int, opts ...
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetEverything finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetEverything finds a run that was started before, by this version of the flow or
+// another. A run of another flow is [runtime.ErrRunNotFound].
 func GetEverything(ctx context.Context, db runtime.DB, id string) (*runtime.Run[string], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -142,7 +163,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("_1st", runtime.Input[int](), h.First),
 		runtime.Handle("each", runtime.Item[float64](), h.Each),
 		runtime.Handle("middle", middleInput, h.Middle),

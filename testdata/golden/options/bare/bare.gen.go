@@ -21,6 +21,13 @@ const Slug = "bare"
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{From: "bare"},
+		Forms: &runtime.Forms{
+			Input: "string",
+			Steps: map[string]string{
+				"bare": "string",
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: Slug},
 		},
@@ -48,8 +55,8 @@ func EnqueueManyBare(ctx context.Context, db runtime.DB, ins []string, opts ...r
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetBare finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetBare finds a run that was started before, by this version of the job or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetBare(ctx context.Context, db runtime.DB, id string) (*runtime.Run[string], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -79,7 +86,7 @@ type Handler func(ctx context.Context, in string) (string, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
 func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle(Slug, runtime.Input[string](), fn),
 	}, opts...)
 }

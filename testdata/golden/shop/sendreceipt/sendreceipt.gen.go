@@ -23,6 +23,13 @@ var Definition = runtime.Definition{
 	FlowOptions: runtime.FlowOptions{
 		MaxAttempts: runtime.Set(10),
 		BaseDelay:   runtime.Set(time.Minute),
+		Result:      &runtime.Result{},
+		Forms: &runtime.Forms{
+			Input: "ReceiptMail",
+			Types: map[string]map[string]string{
+				"ReceiptMail": {"To": "string"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: Slug},
 		},
@@ -51,8 +58,8 @@ func EnqueueManySendReceipt(ctx context.Context, db runtime.DB, ins []shop.Recei
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetSendReceipt finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetSendReceipt finds a run that was started before, by this version of the job or
+// another. A run of another flow is [runtime.ErrRunNotFound].
 func GetSendReceipt(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -82,7 +89,7 @@ type Handler func(ctx context.Context, in shop.ReceiptMail) error
 
 // Serve does the work of the job with fn. It is what a worker is given.
 func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle(Slug, runtime.Input[shop.ReceiptMail](), runtime.NoOutput(fn)),
 	}, opts...)
 }

@@ -22,6 +22,17 @@ const Slug = "prune_job"
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{From: "prune_job"},
+		Forms: &runtime.Forms{
+			Input: "Prune",
+			Steps: map[string]string{
+				"prune_job": "Pruned",
+			},
+			Types: map[string]map[string]string{
+				"Prune":  {"DryRun": "bool"},
+				"Pruned": {"Files": "int"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{
 				Slug:          Slug,
@@ -53,8 +64,8 @@ func EnqueueManyPrune(ctx context.Context, db runtime.DB, ins []skips.Prune, opt
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetPrune finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetPrune finds a run that was started before, by this version of the job or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetPrune(ctx context.Context, db runtime.DB, id string) (*runtime.Run[*skips.Pruned], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -85,7 +96,7 @@ type Handler func(ctx context.Context, in skips.Prune) (*skips.Pruned, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
 func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle(Slug, runtime.Input[skips.Prune](), fn),
 	}, opts...)
 }

@@ -28,10 +28,47 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "review"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepScan      = "scan"
+	StepTranslate = "translate"
+	StepSpell     = "spell"
+	StepRead      = "read"
+	StepSign      = "sign"
+	StepAlarm     = "alarm"
+	StepArchive   = "archive"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{
+			Fields: []runtime.ResultField{
+				{Name: "Input", From: "run"},
+				{Name: "Scan", From: "scan"},
+				{Name: "Signature", From: "sign"},
+				{Name: "Archive", From: "archive"},
+			},
+		},
+		Forms: &runtime.Forms{
+			Input: "Document",
+			Steps: map[string]string{
+				"archive":   "any",
+				"read":      "Verdict",
+				"scan":      "Verdict",
+				"sign":      "Signature",
+				"spell":     "Finding",
+				"translate": "[]Page",
+			},
+			Types: map[string]map[string]string{
+				"Document":  {"kind": "string", "language": "string", "scan": "bool", "size": "int64"},
+				"Finding":   {"Word": "string"},
+				"Page":      {"Text": "string"},
+				"Signature": {"By": "string"},
+				"Verdict":   {"Bad": "bool"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{
 				Slug:          "scan",
@@ -82,8 +119,8 @@ func StartManyReview(ctx context.Context, db runtime.DB, ins []skips.Document, o
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetReview finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetReview finds a run that was started before, by this version of the flow or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetReview(ctx context.Context, db runtime.DB, id string) (*runtime.Run[skips.Report], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -149,7 +186,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("scan", runtime.Input[skips.Document](), h.Scan),
 		runtime.Handle("translate", runtime.Input[skips.Document](), h.Translate),
 		runtime.Handle("spell", runtime.Item[skips.Page](), h.Spell),

@@ -38,10 +38,63 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "zoo"
 
+// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+const (
+	StepBasic     = "basic"
+	StepGeneric   = "generic"
+	StepAlias     = "alias"
+	StepHidden    = "hidden"
+	StepRaw       = "raw"
+	StepAny       = "any"
+	StepForeign   = "foreign"
+	StepAddress   = "address"
+	StepWhen      = "when"
+	StepAnonymous = "anonymous"
+	StepArray     = "array"
+	StepBig       = "big"
+	StepBytes     = "bytes"
+	StepRoot      = "root"
+)
+
 // Definition is the flow as the database keeps it.
 var Definition = runtime.Definition{
 	Slug: Slug,
 	FlowOptions: runtime.FlowOptions{
+		Result: &runtime.Result{
+			Fields: []runtime.ResultField{
+				{From: "root"},
+				{Name: "Basic", From: "basic"},
+				{Name: "Generic", From: "generic"},
+				{Name: "Alias", From: "alias"},
+				{Name: "Array", From: "array"},
+			},
+		},
+		Forms: &runtime.Forms{
+			Input: "map[string]any",
+			Steps: map[string]string{
+				"address":   "netip.Addr",
+				"alias":     "[]string",
+				"anonymous": "the output of anonymous",
+				"any":       "any",
+				"array":     "[3]map[string]Node",
+				"basic":     "Basics",
+				"big":       "big.Int",
+				"bytes":     "bytes",
+				"foreign":   "uuid.UUID",
+				"generic":   "Page[Node]",
+				"hidden":    "map[string]Basics",
+				"raw":       "any",
+				"root":      "Node",
+				"when":      "time.Time",
+			},
+			Types: map[string]map[string]string{
+				"Basics":                  {"Bool": "bool", "Byte": "uint8", "Float": "float32", "Nested": "Basics.Nested", "Rune": "int32", "Text": "string", "Uintptr": "uintptr"},
+				"Basics.Nested":           {"Deep": "[]Basics"},
+				"Node":                    {"Left": "Node", "Right": "Node", "Value": "any"},
+				"Page[Node]":              {"Items": "[]Node"},
+				"the output of anonymous": {"A": "int", "B": "int", "Items": "[]string"},
+			},
+		},
 		Steps: []runtime.StepOptions{
 			{Slug: "basic"},
 			{Slug: "generic"},
@@ -76,8 +129,8 @@ func StartManyZoo(ctx context.Context, db runtime.DB, ins []map[string]any, opts
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
-// GetZoo finds a run that was started before. A run of another flow is
-// [runtime.ErrRunNotFound].
+// GetZoo finds a run that was started before, by this version of the flow or another. A
+// run of another flow is [runtime.ErrRunNotFound].
 func GetZoo(ctx context.Context, db runtime.DB, id string) (*runtime.Run[zoo.Cage], error) {
 	return flow.Get(ctx, db, id)
 }
@@ -159,7 +212,7 @@ type Handlers interface {
 
 // Serve does the work of the flow with h. It is what a worker is given.
 func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(Definition, []runtime.Handler{
+	return flow.Serve([]runtime.Handler{
 		runtime.Handle("basic", runtime.Input[map[string]any](), h.Basic),
 		runtime.Handle("generic", runtime.Nothing, runtime.NoInput(h.Generic)),
 		runtime.Handle("alias", runtime.Nothing, runtime.NoInput(h.Alias)),
