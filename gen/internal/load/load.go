@@ -114,13 +114,14 @@ func Load(ctx context.Context, q Query) (*Result, error) {
 	generated := map[string]string{} // files that flowc wrote, and the folders of their declarations
 	for _, f := range found {
 		left := f.leftOut()
-		hidden[f.Dir] = len(left) > 0
+		written := len(below(f.Dir)) > 0
+		hidden[f.Dir] = len(left) > 0 || written && len(f.inTests()) > 0
 		switch p := f.unreadable(q, left, files); {
 		case p != nil:
 			hidden[f.Dir] = true
 			result.Packages = append(result.Packages, p)
 			continue
-		case f.named() || f.declares() || len(below(f.Dir)) > 0:
+		case f.named() || f.declares() || written:
 			dirs = append(dirs, f.Dir)
 		}
 		for _, path := range f.own() {
@@ -137,7 +138,7 @@ func Load(ctx context.Context, q Query) (*Result, error) {
 		return nil, err
 	}
 	for _, f := range found {
-		if len(loaded) > 0 && !f.named() {
+		if len(loaded) > 0 && !f.named() && !hidden[f.Dir] {
 			continue // tests of whole trees are not worth the reading
 		}
 		for _, path := range f.inTests() {
