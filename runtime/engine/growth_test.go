@@ -136,6 +136,7 @@ func (s *session) operations() map[string]int {
 		do("read", `select * from pgmq.read('g', 1, 2)`)
 		do("archive", `select pgmq.archive('g', -1::bigint)`)
 		do("delete", `select pgmq.delete('g', -1::bigint)`)
+		do("set_vt_batch of many", `select count(*) from (select pgflow.set_vt_batch('g', array_fill($1::bigint, array[10]), array_fill(0, array[10]))) x`, message)
 		do("set_vt_batch", `select * from pgflow.set_vt_batch('g', array[$1::bigint], '{0}')`, message)
 		do("fail_task", `select * from pgflow.fail_task($1, $2, 0, 'broke')`, run, step)
 		do("start_tasks", `select * from pgflow.start_tasks('g', array[$1::bigint], $2)`, message, worker)

@@ -275,9 +275,11 @@ begin
       select m.n, t.place
       from (select * from unnest(lock_queued.msg_ids) with ordinality u(msg_id, n) order by u.msg_id) m
       left join lateral (
-        select o.ctid as place from pgflow.step_tasks o
-        where o.flow_slug = lock_queued.queue_name and o.claim_class in ('r', 'd', 's') and o.message_id = m.msg_id and o.in_queue
-        for update) t on true) l);
+        select o.place from unnest('{r,d,s}'::"char"[]) c(class)
+        cross join lateral (
+          select o.ctid as place from pgflow.step_tasks o
+          where o.flow_slug = lock_queued.queue_name and o.claim_class = c.class and o.message_id = m.msg_id and o.in_queue
+          for update) o) t on true) l);
 end $$;
 
 -- Moves messages to the archive and says which were there.

@@ -50,18 +50,22 @@ begin
   select coalesce(array_agg(u.message_id), '{}') into lost
   from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.claim_numbers) u(flow_slug, message_id, claim_number)
   where not exists (
-    select from pgflow.step_tasks t
-    where t.flow_slug = u.flow_slug and t.claim_class in ('r', 'd', 's') and t.message_id = u.message_id and t.in_queue
-      and t.status = 'started' and t.claims_count = u.claim_number and t.last_worker_id = heartbeat.worker_id offset 0);
+    select from unnest('{r,d,s}'::"char"[]) c(class)
+    cross join lateral (
+      select from pgflow.step_tasks t
+      where t.flow_slug = u.flow_slug and t.claim_class = c.class and t.message_id = u.message_id and t.in_queue
+        and t.status = 'started' and t.claims_count = u.claim_number and t.last_worker_id = heartbeat.worker_id offset 0) t);
   -- What may be taken over soon is the worker's until it has reported it, see
   -- flowc.holds.
   held := array(
     select u.message_id
     from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.claim_numbers) u(flow_slug, message_id, claim_number)
     where exists (
-      select from pgflow.step_tasks t
-      where t.flow_slug = u.flow_slug and t.claim_class in ('r', 'd', 's') and t.message_id = u.message_id and t.in_queue and t.visible_at < clock_timestamp() + interval '10 seconds'
-        and t.status = 'started' and t.claims_count = u.claim_number and t.last_worker_id = heartbeat.worker_id offset 0));
+      select from unnest('{r,d,s}'::"char"[]) c(class)
+      cross join lateral (
+        select from pgflow.step_tasks t
+        where t.flow_slug = u.flow_slug and t.claim_class = c.class and t.message_id = u.message_id and t.in_queue and t.visible_at < clock_timestamp() + interval '10 seconds'
+          and t.status = 'started' and t.claims_count = u.claim_number and t.last_worker_id = heartbeat.worker_id offset 0) t));
   if held = '{}' then
     delete from flowc.holds h where h.worker_id = heartbeat.worker_id;
   else
@@ -100,9 +104,10 @@ begin
   with mine as (
     select t.place
     from unnest(release.flow_slugs, release.message_ids, release.claim_numbers) u(flow_slug, message_id, claim_number)
+    cross join unnest('{r,d,s}'::"char"[]) c(class)
     cross join lateral (
       select o.ctid as place from pgflow.step_tasks o
-      where o.flow_slug = u.flow_slug and o.claim_class in ('r', 'd', 's') and o.message_id = u.message_id and o.in_queue
+      where o.flow_slug = u.flow_slug and o.claim_class = c.class and o.message_id = u.message_id and o.in_queue
         and o.claims_count = u.claim_number and o.last_worker_id = release.worker_id and o.status = 'started'
       for update skip locked) t),
   given as (

@@ -210,7 +210,8 @@ create table pgflow.step_tasks (
   fillfactor = 30, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
 -- A statement that has another key says `in_queue is not false`: otherwise a plan made
 -- while the queue was small might read this index from end to end.
--- One that looks for a message says `claim_class in ('r', 'd', 's')`.
+-- One that looks for a message has to look for it in each class, one after the other:
+-- of several classes, the planner may read all that are in the queue.
 create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, claim_class, message_id) where in_queue;
 create index step_tasks_delayed_idx on pgflow.step_tasks (flow_slug, visible_at) where in_queue and claim_class = 'd';
 
