@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,6 +91,8 @@ func TestWrongInputIsNamed(t *testing.T) {
 	require.Contains(t, said(handler[invoice]()), "the run's input is not a runtime_test.invoice: ")
 	require.Contains(t, said(handler[int]()), "the run's input is not an int: ")
 	require.Contains(t, said(handler[[]int]()), "the run's input is not a []int: ")
+	require.NotContains(t, said(handler[fmt.Stringer]()), "<nil>")
+	require.Contains(t, said(handler[fmt.Stringer]()), "the run's input is not a fmt.Stringer: ")
 	require.Contains(t, said(handler[uint]()), "the run's input is not a uint: ")
 	require.Contains(t, said(handler[map[string]invoice]()), "the run's input is not a map[string]runtime_test.invoice: ")
 }

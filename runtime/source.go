@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 )
 
@@ -177,7 +178,7 @@ func decode[T any](values Values, raw json.RawMessage, what string) (T, error) {
 		err = d.Decode(&v)
 	}
 	if err != nil {
-		return *new(T), fmt.Errorf("%s is not %s: %w", what, withArticle(fmt.Sprintf("%T", v)), err)
+		return *new(T), fmt.Errorf("%s is not %s: %w", what, withArticle(reflect.TypeFor[T]().String()), err)
 	}
 	return v, nil
 }

@@ -62,6 +62,7 @@ var checks = []check{
 	{name: "schedules", needsEngine: true, look: checkSchedules},
 	{name: "runs", needsEngine: true, look: checkWedged},
 	{name: "queue", needsEngine: true, look: checkQueue},
+	{name: "messages", needsEngine: true, look: checkMessages},
 	{name: "orphans", needsEngine: true, look: checkOrphans},
 }
 

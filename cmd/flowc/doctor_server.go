@@ -11,17 +11,21 @@ import (
 )
 
 func checkServer(ctx context.Context, d *doctor) ([]finding, error) {
-	var version string
+	var version, encoding string
 	var used, most int
 	err := d.db.QueryRow(ctx, `
 		SELECT current_setting('server_version'), (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
-		       current_setting('max_connections')::int`).Scan(&version, &used, &most)
+		       current_setting('max_connections')::int, current_setting('server_encoding')`).Scan(&version, &used, &most, &encoding)
 	if err != nil {
 		return nil, err
 	}
 	if d.status.Server < engine.MinServer*10000 {
 		return []finding{{Severity: problem, What: fmt.Sprintf("this is PostgreSQL %s, and the engine needs %d or newer", version, engine.MinServer),
 			Do: "upgrade the server"}}, nil
+	}
+	if encoding != "UTF8" {
+		return []finding{{Severity: warning, What: fmt.Sprintf("the database is in %s: inputs and outputs with other letters are refused", encoding),
+			Do: "make a database with ENCODING 'UTF8' TEMPLATE template0, and move to it with pg_dump"}}, nil
 	}
 	if used*10 > most*9 {
 		return []finding{{Severity: warning, What: fmt.Sprintf("%d of %d connections are in use", used, most),

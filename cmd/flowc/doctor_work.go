@@ -169,6 +169,26 @@ func checkQueue(ctx context.Context, d *doctor) ([]finding, error) {
 	return found, err
 }
 
+// checkMessages looks for ids that were used and will be given once more, as after a
+// restore of the tables without the sequence. Claims look for tasks from the oldest id on
+// that is in the queue, and every message id is one task's.
+func checkMessages(ctx context.Context, d *doctor) ([]finding, error) {
+	var newest *int64
+	var next int64
+	err := d.db.QueryRow(ctx, `
+		SELECT greatest((SELECT max(m.id) FROM pgflow.flows f CROSS JOIN LATERAL (
+		                   SELECT t.message_id AS id FROM pgflow.step_tasks t WHERE t.flow_slug = f.flow_slug AND t.in_queue
+		                   ORDER BY t.message_id DESC LIMIT 1) m),
+		                (SELECT max(h.message_id) - 1 FROM flowc.heads h), (SELECT max(m.msg_id) FROM flowc.messages m)),
+		       (SELECT s.last_value + s.is_called::int FROM flowc.message_ids s)`).Scan(&newest, &next)
+	if err != nil || newest == nil || *newest < next {
+		return nil, err
+	}
+	return []finding{{Severity: problem,
+		What: fmt.Sprintf("the ids of messages begin anew at %d, although %d is in use: the database was restored without its sequence", next, *newest),
+		Do:   fmt.Sprintf("SELECT setval('flowc.message_ids', greatest(%d, (SELECT max(message_id) FROM pgflow.step_tasks)));", *newest)}}, nil
+}
+
 // orphansSQL selects the ids of runs that do not exist but have rows. What makes or deletes
 // a run does so in one transaction, so that nothing is halfway through here.
 const orphansSQL = `

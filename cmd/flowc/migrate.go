@@ -25,10 +25,12 @@ func newMigrateUp() *cobra.Command {
 		Short: "Install the engine or bring it up to this program's version",
 		Args:  exactly(),
 	}
+	var encoding string
+	cmd.Flags().StringVar(&encoding, "encoding", "", "install it in a database that is in this encoding, and not in UTF8")
 	asJSON := asJSON(cmd)
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
 		p := startProgress(cmd.ErrOrStderr(), "migrating")
-		done, err := engine.Up(cmd.Context(), db)
+		done, err := engine.Up(cmd.Context(), db, engine.InEncoding(encoding))
 		p.done()
 		if *asJSON {
 			if err != nil {

@@ -75,15 +75,41 @@ const preparation = `set local check_function_bodies = off; set local client_min
 // one transaction under an advisory lock, so that it happens entirely or not at
 // all and any number of programs may call it at once; when nothing is to do,
 // nothing is written. It returns [ErrNewer] if the database is newer than the
-// program, [ErrUpstream] if another pgflow is installed there, and [ErrPgmq] if
-// the pgmq extension is.
-func Migrate(ctx context.Context, db DB) error {
-	_, err := Up(ctx, db)
+// program, [ErrUpstream] if another pgflow is installed there, [ErrPgmq] if
+// the pgmq extension is, and [ErrEncoding] if the database is to get the engine, is not
+// in UTF8, and no option names its encoding.
+func Migrate(ctx context.Context, db DB, opts ...Option) error {
+	_, err := Up(ctx, db, opts...)
 	return err
 }
 
+// An Option of [Migrate] allows what it otherwise refuses.
+type Option func(*options)
+
+type options struct{ encoding string }
+
+// InEncoding allows a database whose encoding has this name, as in SHOW server_encoding.
+// What its encoding has no letters for cannot be stored there: runs with such inputs are
+// refused, tasks with such outputs fail.
+func InEncoding(name string) Option { return func(o *options) { o.encoding = name } }
+
+func (o options) checkEncoding(ctx context.Context, tx pgx.Tx) error {
+	var encoding string
+	if err := tx.QueryRow(ctx, `select current_setting('server_encoding')`).Scan(&encoding); err != nil {
+		return err
+	}
+	if encoding != "UTF8" && !strings.EqualFold(encoding, o.encoding) {
+		return fmt.Errorf("%w: it is in %s", ErrEncoding, encoding)
+	}
+	return nil
+}
+
 // Up is [Migrate]; it also says what was done, a line for each step.
-func Up(ctx context.Context, db DB) ([]string, error) {
+func Up(ctx context.Context, db DB, opts ...Option) ([]string, error) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
 	var done []string
 	err := pgx.BeginTxFunc(ctx, db, migrating, func(tx pgx.Tx) error {
 		if err := lock(ctx, tx); err != nil {
@@ -95,6 +121,11 @@ func Up(ctx context.Context, db DB) ([]string, error) {
 		}
 		if err := s.refusal(); err != nil {
 			return err
+		}
+		if s.Installed == 0 {
+			if err := o.checkEncoding(ctx, tx); err != nil {
+				return err
+			}
 		}
 		if done, err = s.apply(ctx, tx); err != nil {
 			return err
@@ -147,6 +178,7 @@ var (
 	ErrNewer     = errors.New("the database's engine is newer than this program; upgrade the program")
 	ErrUpstream  = errors.New("another pgflow is installed in this database; it is left alone, and client and worker use only what it offers")
 	ErrPgmq      = errors.New("the pgmq extension is installed in this database without pgflow, and its schema would be in the way; use another database, or drop the extension if nothing uses it")
+	ErrEncoding  = errors.New("the database is not in UTF8, so that it cannot store every text; make one with ENCODING 'UTF8', or name its encoding (--encoding of flowc migrate up) if all texts will fit it")
 	ErrOldServer = fmt.Errorf("the server is older than PostgreSQL %d, which the engine needs", MinServer)
 )
 

@@ -162,9 +162,24 @@ func (d *database) observe(name string, err error) {
 		}
 		if !d.away && time.Since(d.since) > awayTime {
 			d.away = true
-			d.log.Error("the database is away, trying on", "call", name, "error", err.Error())
+			d.log.Error(trouble(err)+", trying on", "call", name, "error", err.Error())
 		}
 	}
+}
+
+// trouble says what keeps the database from doing what it is asked.
+func trouble(err error) string {
+	switch code := pgerr.Code(err); {
+	case code == "53100":
+		return "the disk of the database is full"
+	case code == "53200":
+		return "the database is out of memory"
+	case code == "53300":
+		return "all connections of the database are in use"
+	case pgerr.Class(err) == "53":
+		return "the database has used up something that it needs"
+	}
+	return "the database is away"
 }
 
 // patiently repeats fn while the database is away.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
@@ -240,11 +241,7 @@ func (r *reporter) finish(ctx context.Context, results []result, got answer, err
 		r.over(results)
 		return 1
 	}
-	what := "what came of the task cannot be recorded"
-	if pgerr.Unstorable(err) {
-		what = "the output cannot be stored"
-	}
-	one.Result = try.Result{Outcome: try.Permanent, Err: try.ErrorText(fmt.Errorf("flowc: %s: %w", what, err))}
+	one.Result = try.Result{Outcome: try.Permanent, Err: try.ErrorText(fmt.Errorf("flowc: %s: %w", r.refused(one, err), err))}
 	return r.reportAgain(ctx, []result{one})
 }
 
@@ -252,6 +249,27 @@ func (r *reporter) finish(ctx context.Context, results []result, got answer, err
 func (r *reporter) reportAgain(ctx context.Context, results []result) (unreported int) {
 	got, err := r.reportOnly(ctx, results)
 	return r.finish(ctx, results, got, err, false)
+}
+
+// largestValue is how many bytes a value in the database has at most.
+const largestValue = 256 << 20
+
+// refused says what the database cannot do with a result.
+func (s *session) refused(r result, err error) string {
+	switch {
+	case pgerr.Code(err) == "54000" && len(r.Output) < largestValue/2 && s.isMap(r.task):
+		return "the outputs of all tasks of the map are too large together for one value"
+	case pgerr.Unstorable(err):
+		return "the output cannot be stored"
+	}
+	return "what came of the task cannot be recorded"
+}
+
+// isMap reports whether a task is one of a map.
+func (s *session) isMap(t *task) bool {
+	return slices.ContainsFunc(s.services[t.Flow].definition.Steps, func(step runtime.StepOptions) bool {
+		return step.Slug == t.Step && step.Type == runtime.MapStep
+	})
 }
 
 // reportOnly reports results without a claim.
