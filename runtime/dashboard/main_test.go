@@ -6,4 +6,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 )
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
+func TestMain(m *testing.M) {
+	queryTime = patience
+	dbtest.Main(m)
+}
