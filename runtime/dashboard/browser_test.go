@@ -373,3 +373,28 @@ func TestBrowserIgnoresHostilePayloads(t *testing.T) {
 	b.open("/runs/" + id + "/payload?of=run_input")
 	require.False(t, js[bool](b, `"hacked" in window`))
 }
+
+// TestBrowserSearch: a run is found by a part of its id, and its page says what it waits
+// for.
+func TestBrowserSearch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	b := newBrowser(s)
+	id := s.start(`{}`)
+	s.start(`{}`)
+	b.size(1440, "light")
+	submit := func(field, text string) {
+		_, err := chromedp.RunResponse(b.ctx, chromedp.SetValue(`input[name=`+field+`]`, text), chromedp.Submit(`.filters`))
+		require.NoError(t, err)
+	}
+	rows := `document.querySelectorAll("#runs tr[data-row]").length`
+	b.open("/runs")
+	require.Equal(t, 2, js[int](b, rows))
+	submit("q", id[24:])
+	require.Equal(t, 1, js[int](b, rows))
+	require.Equal(t, "/runs/"+id, js[string](b, `document.querySelector("#runs .row-link").getAttribute("href")`))
+
+	// The page of a run says what it waits for.
+	b.open("/runs/" + id)
+	require.Equal(t, "no worker serves shop", js[string](b, `document.querySelector(".waits li").textContent`))
+}

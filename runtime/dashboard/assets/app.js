@@ -265,7 +265,7 @@ document.addEventListener("keydown", (event) => {
   went = event.key === "g" ? Date.now() : 0;
   const act = {
     "?": () => $("#help").togglePopover(),
-    "/": () => ($("input[name=q]") ?? $(".filters select"))?.focus(),
+    "/": () => ($("input[name=contains]") ?? $("input[name=q]") ?? $(".filters select"))?.focus(),
     j: () => moveTo(row + 1),
     k: () => moveTo(row - 1),
     x: () => $$("[data-row]")[row]?.querySelector("input[name=id]")?.click(),
