@@ -48,6 +48,14 @@ func cells(scale float64) []cell {
 			{"1000000", withHistory(n(1_000_000), n(5_000))},
 			{"1000", withHistory(1000, n(5_000))},
 		}},
+		{"delayed", "jobs beside tasks that wait for their time, in the same flow and in another", "job", []system{
+			{"500000", besideDelayed(n(500_000), n(30_000))},
+			{"none", besideDelayed(0, n(30_000))},
+		}},
+		{"writer", "jobs beside an idle transaction that has written", "job", []system{
+			{"beside", besideWriter(n(100_000))},
+			{"none", besideDelayed(0, n(100_000))},
+		}},
 		{"idle", "a worker without work, and the server alone; a unit is a second", "second", []system{
 			{"flowc", idle(1, 10)},
 			{"no worker", idle(0, 10)},

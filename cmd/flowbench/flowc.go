@@ -145,7 +145,7 @@ func (c *counter) awaitEnd(ctx context.Context, pool *pgxpool.Pool, def runtime.
 	}
 	for {
 		var empty bool
-		err := pool.QueryRow(ctx, `select not exists (select from pgflow.step_tasks where flow_slug = $1 and in_queue)`, def.Slug).Scan(&empty)
+		err := pool.QueryRow(ctx, `select not exists (select from pgflow.step_tasks where flow_slug = $1 and in_queue and claim_class = 'r')`, def.Slug).Scan(&empty)
 		if err != nil || empty {
 			return err
 		}
@@ -517,6 +517,70 @@ func withHistory(runs, n int) func(context.Context, *server) (func(context.Conte
 				}
 			}
 			return sample{units: n}, nil
+		}
+		return work, drop, nil
+	}
+}
+
+// laterJob is a flow whose tasks wait for six hours.
+var laterJob = definition("later", runtime.StepOptions{Slug: "work", StartDelay: runtime.Set(6 * time.Hour)})
+
+// besideDelayed works jobs beside so many tasks that wait for their time: between two
+// attempts in the same flow, and behind a start delay in another.
+func besideDelayed(delayed, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return prepared(n, func(ctx context.Context, pool *pgxpool.Pool) error {
+		for _, def := range []runtime.Definition{job, laterJob} {
+			for left := delayed / 2; left > 0; left -= 10_000 {
+				if _, err := runtime.StartMany(ctx, pool, def.Slug, inputs(min(left, 10_000))); err != nil {
+					return err
+				}
+			}
+		}
+		// As a failed attempt leaves it.
+		_, err := pool.Exec(ctx, `
+			update pgflow.step_tasks set attempts_count = 1, claims_count = 1, claim_class = 'd', visible_at = now() + interval '6 hours'
+			where flow_slug = $1`, job.Slug)
+		return err
+	})
+}
+
+// besideWriter works jobs beside a transaction that has written and is idle.
+func besideWriter(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return prepared(n, func(ctx context.Context, pool *pgxpool.Pool) error {
+		if _, err := pool.Exec(ctx, `create table notes (text text)`); err != nil {
+			return err
+		}
+		conn, err := pool.Acquire(ctx) // until the pool is closed
+		if err == nil {
+			_, err = conn.Exec(ctx, `begin; insert into notes values ('idle')`)
+		}
+		if err == nil {
+			conn.Hijack()
+		}
+		return err
+	})
+}
+
+// prepared works jobs in a database that something was done to before.
+func prepared(n int, prepare func(context.Context, *pgxpool.Pool) error) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, job, laterJob)
+		if err != nil {
+			return nil, nil, err
+		}
+		err = prepare(ctx, pool)
+		if err == nil {
+			_, err = pool.Exec(ctx, `vacuum analyze`)
+		}
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			if err := startMany(ctx, pool, job, n); err != nil {
+				return sample{}, err
+			}
+			return sample{units: n}, workAll(ctx, pool, job, n, 1)
 		}
 		return work, drop, nil
 	}

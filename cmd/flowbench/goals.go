@@ -62,6 +62,8 @@ var goals = []goal{
 	}},
 	{"claim-1000-flows-vs-10", true, 3, latencies("flows/1000", 0.5, "flows/10", 0.5, 1)},
 	{"history-1000000-vs-1000", true, 1.5, costs("history/1000000", "history/1000")},
+	{"delayed-500000-vs-none", true, 1.1, costs("delayed/500000", "delayed/none")},
+	{"writer-vs-none", true, 1.2, costs("writer/beside", "writer/none")},
 	{"typed-vs-pgx", true, 1.03, latencies("typed/StartX", 0.5, "typed/plain pgx", 0.5, 1)},
 }
 
