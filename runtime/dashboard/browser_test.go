@@ -324,7 +324,7 @@ func TestBrowserKeysAndTheme(t *testing.T) {
 	require.True(t, js[bool](b, dark), "the choice is kept")
 
 	b.keys("/")
-	require.Equal(t, "q", js[string](b, `document.activeElement.name`))
+	require.Equal(t, "contains", js[string](b, `document.activeElement.name`))
 	js[bool](b, `document.activeElement.value = ""; true`)
 	b.keys("jt")
 	require.Equal(t, "jt", js[string](b, `document.activeElement.value`), "keys that are typed do nothing else")
