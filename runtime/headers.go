@@ -8,6 +8,10 @@ type headers struct {
 	asked bool   // whether the caller gave some, and not only a tracer
 }
 
+// MaxHeaderBytes is how much the headers of a run may have together, as JSON in bytes:
+// each of its tasks is claimed with them.
+const MaxHeaderBytes = 64 << 10
+
 // WithHeaders gives the run short texts by name that are not part of its input: who
 // asked for it, or the context of a trace. Handlers find them in [Task.Headers].
 // Those of a run that existed before stay as they are.
@@ -21,8 +25,11 @@ func WithHeaders(values map[string]string) StartOption {
 		if _, unnamed := all[""]; unnamed {
 			return optionError("a header has no name")
 		}
-		if _, err := encodeValue(all); err != nil {
+		switch raw, err := encodeValue(all); {
+		case err != nil:
 			return optionError("the headers cannot be stored: %v", err)
+		case len(raw) > MaxHeaderBytes:
+			return optionError("the headers have %d bytes as JSON, at most %d fit: what is longer belongs into the input", len(raw), MaxHeaderBytes)
 		}
 		o.headers = all
 		return nil
@@ -40,7 +47,7 @@ func (o *startOptions) carry(traced map[string]string) {
 		all = map[string]string{}
 	}
 	maps.Copy(all, o.headers)
-	if raw, err := encodeValue(all); err == nil { // else they are a tracer's
+	if raw, err := encodeValue(all); err == nil && len(raw) <= MaxHeaderBytes { // else they are a tracer's
 		o.carried = &headers{text: string(raw), asked: len(o.headers) > 0}
 	}
 }

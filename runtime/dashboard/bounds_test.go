@@ -118,7 +118,7 @@ func TestPagesHaveRoomForSomeValuesOnly(t *testing.T) {
 	require.Less(t, len(s.get("/flows")), mostOfAPage)
 }
 
-// TestLongTextsAreCut: errors of other clients, reasons and headers are of any length.
+// TestLongTextsAreCut: errors of other clients and reasons are of any length.
 func TestLongTextsAreCut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Config{})
@@ -129,7 +129,7 @@ func TestLongTextsAreCut(t *testing.T) {
 	require.NoError(t, err)
 	_, err = runtime.PauseSchedule(s.ctx, s.pool, "ticking", long)
 	require.NoError(t, err)
-	failed := s.start(`{}`, runtime.WithHeaders(map[string]string{"long": long}))
+	failed := s.start(`{}`)
 	for range 4 {
 		s.work("failed", long)
 		_, err := runtime.RunNow(s.ctx, s.pool, failed, "")

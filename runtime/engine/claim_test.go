@@ -176,7 +176,7 @@ func TestClaimLargeArray(t *testing.T) {
 		large := `["` + randomText(5000) + `", null, 3]`
 		r := d.flow("f").mapStep("m").mapStep("n", after("m")).start(large)
 		require.Equal(t, lines("m 0 - run", "m 1 - run", "m 2 - run"), d.claim("step_slug, task_index, input, array_from", []string{"f"}, []int{9}))
-		const values = `select source, value from flowc.read_values(array[$1, $1]::uuid[], array[$2, 'none'])`
+		const values = `select source, value from flowc.read_values(array[$1, $1]::uuid[], array[$2, 'none'], 1000000)`
 		require.Equal(t, lines("run "+large, "none -"), d.table(values, r.id, "run"))
 		for i := range 3 {
 			r.completeTask("m", i, large)

@@ -177,7 +177,7 @@ func TestMapCostsPerTask(t *testing.T) {
 		s.flow("f").mapStep("m")
 		s.exec2(`vacuum analyze`)
 		total := s.blocks(`select * from flowc.start('f', array[(select jsonb_agg(repeat(md5(i::text), 32)) from generate_series(1, $1::int) i)], null)`, elements)
-		total += s.blocks(`select * from flowc.read_values(array[(select run_id from pgflow.runs)], '{run}')`)
+		total += s.blocks(`select * from flowc.read_values(array[(select run_id from pgflow.runs)], '{run}', 1)`)
 		for done := 0; done < elements; {
 			total += s.claim("f", 100)
 			blocks, tasks := s.finish(`1`)

@@ -48,7 +48,7 @@ func lock(ctx context.Context, tx pgx.Tx) error {
 // installation; attributes.sql goes over all functions and has to be last.
 var functionFiles = []string{
 	"queue.sql", "definitions.sql", "events.sql", "steps.sql", "conditions.sql", "start.sql", "cron.sql", "schedules.sql", "watermark.sql", "claim.sql",
-	"finish.sql", "recover.sql", "workers.sql", "control.sql", "read.sql", "explain.sql", "lists.sql", "supabase.sql", "roles.sql", "attributes.sql",
+	"finish.sql", "unclaimable.sql", "recover.sql", "workers.sql", "control.sql", "read.sql", "explain.sql", "lists.sql", "supabase.sql", "roles.sql", "attributes.sql",
 }
 
 // DB is a database to migrate: a *pgxpool.Pool or a *pgx.Conn.

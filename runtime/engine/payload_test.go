@@ -51,6 +51,64 @@ func TestTakesLongValues(t *testing.T) {
 	})
 }
 
+// TestClaimLeavesOutLargeValues: what is large is read for each task by itself.
+func TestClaimLeavesOutLargeValues(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		large, small := `"`+randomText(20_000)[:20_000]+`"`, `"`+randomText(10_000)+`"`
+		f := d.flow("f").step("a").step("b").step("c").step("d").step("join", after("a", "b", "c", "d"))
+		const columns = "step_slug, input, run_input, array_from"
+		r := f.start(large)
+		require.Equal(t, lines("a {} - -", "b {} - -", "c {} - -", "d {} - -"), d.claim(columns, []string{"f"}, []int{9}))
+		r.completeTask("a", 0, large)
+		r.completeTask("b", 0, small)
+		r.completeTask("c", 0, nil)
+		r.completeTask("d", 0, "["+large+"]")
+		require.Equal(t, `join {"b": `+small+`, "c": null} - a,d`, d.claim(columns, []string{"f"}, []int{9}))
+
+		const values = `select source, length(value::text) from flowc.read_values($1::text[]::uuid[], $2, $3)`
+		runs := []string{r.id, r.id, r.id, r.id, r.id}
+		require.Equal(t, lines("a 20002", "c 4", "none -", "run 20002", "d 20004"), d.table(values, runs, []string{"a", "c", "none", "run", "d"}, 1<<20))
+		require.Equal(t, "a 20002", d.table(values, runs, []string{"a", "c", "none", "run", "d"}, 1), "at least the first")
+		require.Equal(t, lines("none -", "c 4"), d.table(values, runs[:3], []string{"none", "c", "run"}, 100))
+
+		require.Equal(t, `join {} "`+"x"+`" -`, func() string {
+			d.flow("g").step("join")
+			(&flow{d, "g"}).start(`"x"`)
+			return d.claim(columns, []string{"g"}, []int{9})
+		}(), "what is small comes along")
+	})
+}
+
+// TestFailUnclaimable: tasks that cannot be claimed fail, and no others.
+func TestFailUnclaimable(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		bad := d.flow("bad").step("a").step("b")
+		skips := d.flow("skips").step("a", whenExhausted("skip")).step("b", after("a"))
+		first, second, third, fourth := bad.start(`{}`), bad.start(`{}`), skips.start(`{}`), d.flow("good").step("a").start(`{}`)
+		d.exec(`update pgflow.step_tasks set attempts_count = 2147483647 where run_id = $1 and step_slug = 'a'`, second.id)
+		d.exec(`update pgflow.step_tasks set read_count = 2147483647 where run_id = $1`, third.id)
+		d.fails("22003", "integer out of range", `select flowc.claim($1::uuid, '{good,bad,skips}', '{9,9,9}')`, worker)
+
+		const message = "flowc: the task cannot be claimed: integer out of range"
+		require.Empty(t, d.table(`select * from flowc.fail_unclaimable('{good,bad.b}')`), "not asked for")
+		require.Empty(t, d.table(`select * from flowc.fail_unclaimable('{bad}', '{bad.a}')`), "excepted")
+		require.ElementsMatch(t, []string{"bad " + second.id + " a 0 " + message, "skips " + third.id + " a 0 " + message},
+			strings.Split(d.table(`select * from flowc.fail_unclaimable('{good,bad,skips}')`), "\n"))
+		require.Empty(t, d.table(`select * from flowc.fail_unclaimable('{good,bad,skips}')`), "once")
+		require.Equal(t, "a:started b:started", first.steps())
+		require.Equal(t, "a:failed b:started", second.steps())
+		require.Equal(t, "failed", d.table(`select status from pgflow.runs where run_id = $1`, second.id))
+		require.Equal(t, message, second.task("a", "error_message"))
+		require.Equal(t, message, second.step("a", "error_message"))
+		require.Equal(t, message, d.table(`select error_message from flowc.failed_tries where run_id = $1`, second.id))
+		require.Equal(t, "a:skipped b:started", third.steps(), "as when it is out of attempts")
+		require.Equal(t, "a:started", fourth.steps())
+		require.Equal(t, "0 0", fourth.task("a", "attempts_count, read_count"), "looking changes nothing")
+		require.Equal(t, lines("bad a", "bad b", "good a", "skips b"), d.table(`
+			select flow_slug, step_slug from flowc.claim($1::uuid, '{good,bad,skips}', '{9,9,9}') order by 1, 2`, worker))
+	})
+}
+
 // TestLargestOptions: whatever create_flow and add_step take can be claimed, repeated
 // and recovered, and stops no other flow.
 func TestLargestOptions(t *testing.T) {

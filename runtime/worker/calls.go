@@ -31,6 +31,11 @@ type calls interface {
 	// claimSuspects takes tasks that other workers had in flight when they died, as many
 	// as may run together.
 	claimSuspects(ctx context.Context, id uuid.UUID, a ask) ([]*task, error)
+	// failUnclaimable fails the tasks that cannot be claimed among those that a claim may
+	// meet, and says which.
+	failUnclaimable(ctx context.Context, names, except []string) ([]unclaimable, error)
+	// readValues reads values of runs, as many as go together; at least the first. Those
+	// that are not in the answer are to be asked for again.
 	readValues(ctx context.Context, runs, sources []string) ([]value, error)
 	// finish reports results, and claims in the same transaction unless next is nil.
 	finish(ctx context.Context, id uuid.UUID, r report, next *ask) (answer, error)
@@ -81,7 +86,7 @@ type claimed struct {
 	Timeout     int // seconds
 	Input       []byte
 	RunInput    []byte
-	ArrayFrom   *string
+	ArrayFrom   *string // what was left out, see flowc.claim
 	ScheduledAt *time.Time
 	Headers     []byte
 	Waited      *float64 // seconds

@@ -37,6 +37,8 @@ type claimer struct {
 	asleep uint64        // the listener's connection for which the database knows that we sleep
 	stale  bool          // whether something else may be due next than when it was asked
 	due    <-chan time.Time
+
+	unexplained time.Time // when the task that a refused claim was to blame on was not found
 }
 
 // claim takes tasks until ctx ends.
@@ -116,6 +118,11 @@ func (c *claimer) take(free int) (tasks []*task, ok bool) {
 	}
 	began := time.Now()
 	tasks, err := c.db.claim(c.hard, c.id, ask{deal: d, except: c.lanes.except})
+	if isRefused(err) {
+		tasks, err = c.claimApart(d, err)
+	} else if err == nil {
+		c.refused.Store(false)
+	}
 	if err != nil {
 		c.lostClaim()
 		return nil, false

@@ -27,6 +27,10 @@ const (
 	// time for some more before the worker is taken for dead.
 	leastBeat = time.Second
 
+	// maxReadBytes is how much of what claims left out is read at once, as it is stored,
+	// unless it is one value. It may be some times as much as text.
+	maxReadBytes = 4 << 20
+
 	// slowest is how many bytes a second go to the database at least.
 	slowest = 1 << 20
 )
@@ -208,9 +212,14 @@ func (d *engineCalls) advanceWatermarks(ctx context.Context, flows []string) err
 	return d.exec(ctx, "advance_watermarks", claimCall, `SELECT flowc.advance_watermarks($1)`, flows)
 }
 
+func (d *engineCalls) failUnclaimable(ctx context.Context, names, except []string) ([]unclaimable, error) {
+	return rows(ctx, d.database, "fail_unclaimable", pruneCall, pgx.RowToStructByPos[unclaimable],
+		`SELECT flow_slug, run_id::text, step_slug, task_index, error_message FROM flowc.fail_unclaimable($1, $2)`, names, notNil(except))
+}
+
 func (d *engineCalls) readValues(ctx context.Context, runs, sources []string) ([]value, error) {
 	return rows(ctx, d.database, "read_values", waitedCall, pgx.RowToStructByPos[value],
-		`SELECT run_id::text, source, value FROM flowc.read_values($1::text[]::uuid[], $2)`, runs, sources)
+		`SELECT run_id::text, source, value FROM flowc.read_values($1::text[]::uuid[], $2, $3)`, runs, sources, maxReadBytes)
 }
 
 func (d *engineCalls) compare(ctx context.Context, slug string, definition json.RawMessage) (differences []string, found bool, err error) {

@@ -44,6 +44,7 @@ type session struct {
 	kick    chan struct{} // there may be new work, by our own doing
 	resting atomic.Bool   // whether the claimer waits for work
 	retries atomic.Bool   // whether tries were put off since the claimer asked what is due
+	refused atomic.Bool   // whether the database refuses claims, and nobody knows which task is to blame
 	strays  atomic.Int64  // handlers that went on after their time was over
 
 	suspects atomic.Bool // whether the claimer is to look for suspects

@@ -1,11 +1,14 @@
 package worker
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -24,7 +27,9 @@ type source struct{ run, name string }
 // needs is what a task needs besides what the claim gave.
 func (t *task) needs() (sources []source) {
 	if t.ArrayFrom != nil {
-		sources = append(sources, source{t.RunID, *t.ArrayFrom})
+		for name := range strings.SplitSeq(*t.ArrayFrom, ",") {
+			sources = append(sources, source{t.RunID, name})
+		}
 	}
 	if t.handler.NeedsInput() && t.RunInput == nil {
 		sources = append(sources, source{t.RunID, runtime.RunKey})
@@ -65,7 +70,14 @@ func (s *session) fetch(tasks []*task) {
 // fill adds to what the claim gave what was read.
 func (s *session) fill(t *task) (runtime.Values, error) {
 	v := t.given()
-	if t.ArrayFrom != nil {
+	switch {
+	case t.ArrayFrom != nil && !t.isMap:
+		outputs, err := s.join(t)
+		if err != nil {
+			return v, err
+		}
+		v.Outputs = outputs
+	case t.ArrayFrom != nil:
 		cached, err := s.values.get(t.ctx, source{t.RunID, *t.ArrayFrom})
 		if err != nil {
 			return v, err
@@ -89,9 +101,34 @@ func (s *session) fill(t *task) (runtime.Values, error) {
 	return v, nil
 }
 
+// join adds the outputs that the claim left out to those that it gave.
+func (s *session) join(t *task) (json.RawMessage, error) {
+	var b bytes.Buffer
+	b.Write(bytes.TrimSuffix(bytes.TrimSpace(t.Input), []byte("}")))
+	for name := range strings.SplitSeq(*t.ArrayFrom, ",") {
+		cached, err := s.values.get(t.ctx, source{t.RunID, name})
+		if err != nil {
+			return nil, err
+		}
+		if b.Len() > 1 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.Quote(name)) // a slug has nothing to be escaped
+		b.WriteByte(':')
+		b.Write(cached.raw)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// maxReads is how many reads of values may be under way at once, so that they leave
+// connections, and the database's time, to all else.
+const maxReads = 2
+
 // values reads values of runs, each once, and keeps the last ones.
 type values struct {
-	db calls
+	db    calls
+	reads chan struct{} // holds one for each read that is under way
 
 	mu    sync.Mutex
 	known map[source]*cached
@@ -117,7 +154,7 @@ func (c *cached) elements() ([]json.RawMessage, error) {
 }
 
 func newValues(db calls) *values {
-	return &values{db: db, known: map[source]*cached{}, order: list.New()}
+	return &values{db: db, reads: make(chan struct{}, maxReads), known: map[source]*cached{}, order: list.New()}
 }
 
 // read begins to read those of the wanted values that nobody has read yet.
@@ -152,7 +189,7 @@ func (v *values) get(ctx context.Context, s source) (*cached, error) {
 			return nil, context.Cause(ctx)
 		case <-c.ready:
 		}
-		if c.err == nil || c.err == errGone {
+		if c.err == nil || errors.As(c.err, new(*runtime.PermanentError)) {
 			return c, c.err
 		}
 		if !pause.wait(ctx, v.db) {
@@ -161,25 +198,55 @@ func (v *values) get(ctx context.Context, s source) (*cached, error) {
 	}
 }
 
-// load reads values and announces them.
+// load reads values and announces them, each as soon as it is there. One that the
+// database cannot give keeps nobody from the others.
 func (v *values) load(missing []source) {
+	together := len(missing)
+	for len(missing) > 0 {
+		some := missing[:min(together, len(missing))]
+		rows, err := v.ask(some)
+		switch {
+		case isRefused(err) && len(some) > 1:
+			together = 1
+			continue
+		case isRefused(err):
+			err = runtime.Permanent(fmt.Errorf("flowc: what the task works on cannot be read: %w", err))
+		case err != nil:
+			some = missing // the next ones ask again
+		}
+		missing = v.announce(some, rows, err, missing[len(some):])
+	}
+}
+
+// ask asks for values when it is their turn.
+func (v *values) ask(some []source) ([]value, error) {
+	v.reads <- struct{}{}
+	defer func() { <-v.reads }()
 	var runs, names []string
-	for _, s := range missing {
+	for _, s := range some {
 		runs, names = append(runs, s.run), append(names, s.name)
 	}
-	rows, err := v.db.readValues(context.Background(), runs, names)
-	found := map[source]json.RawMessage{}
+	return v.db.readValues(context.Background(), runs, names)
+}
+
+// announce tells those who wait for them of values that were read, or could not be. It
+// returns those that were not in the answer, before the others that are missing.
+func (v *values) announce(asked []source, rows []value, err error, others []source) (missing []source) {
+	found := map[source]value{}
 	for _, row := range rows {
-		if row.Value != nil {
-			found[source{row.RunID, row.Source}] = row.Value
-		}
+		found[source{row.RunID, row.Source}] = row
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, s := range missing {
+	for _, s := range asked {
+		row, answered := found[s]
+		if err == nil && !answered {
+			missing = append(missing, s)
+			continue
+		}
 		c := v.known[s]
-		c.raw, c.err = found[s], err
-		if err == nil && c.raw == nil {
+		c.raw, c.err = row.Value, err
+		if err == nil && row.Value == nil {
 			c.err = errGone
 		}
 		if c.err != nil {
@@ -195,4 +262,5 @@ func (v *values) load(missing []source) {
 		v.bytes -= len(v.known[oldest].raw)
 		delete(v.known, oldest)
 	}
+	return append(missing, others...)
 }

@@ -14,6 +14,11 @@
 -- `isolated_for` seconds, or until they are done: a minute, and twice as long for each
 -- time that it was taken from a dead worker.
 --
+-- What takes more than 16 kB as it is stored is not in the reply, so that it cannot hold
+-- up other tasks: the worker reads it with read_values, a few at a time. `run_input` is
+-- NULL then, `input` lacks outputs, and `array_from` says which: 'run' or a step for a
+-- map, for other steps the slugs of those they wait for, with commas between them.
+--
 -- Locks are not waited for: a task that somebody holds is passed over.
 create or replace function flowc.claim(
   worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, company int default null)
@@ -98,16 +103,10 @@ begin
     select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.claims_count, t.attempts_count - t.requeued_count,
            t.max_attempts, t.base_delay, t.timeout, t.queued_at,
            case when t.step_type = 'map' then case when not e.large then e.elements -> t.task_index end
-                when t.deps_count = 0 then '{}'
-                else (
-                  select coalesce(jsonb_object_agg(p.step_slug, coalesce(p.output, 'null')), '{}')
-                  from pgflow.deps d
-                  cross join lateral (
-                    select o.step_slug, o.output from pgflow.step_states o
-                    where o.run_id = t.run_id and o.step_slug = d.dep_slug and o.status = 'completed' offset 0) p
-                  where d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) end,
-           case when t.step_type = 'single' and t.deps_count = 0 then (select r.input from pgflow.runs r where r.run_id = t.run_id) end,
-           case when e.large then e.source end,
+                else j.outputs end,
+           case when t.step_type = 'single' and t.deps_count = 0 then (
+             select case when pg_column_size(r.input) <= 16384 then r.input end from pgflow.runs r where r.run_id = t.run_id) end,
+           case when e.large then e.source else j.left_out end,
            -- Most databases have no headers and no ticks: that is looked at once.
            case when (select exists (select from flowc.headers)) then (select h.headers from flowc.headers h where h.run_id = t.run_id) end,
            extract(epoch from at_once - t.due_at)::double precision,
@@ -126,6 +125,14 @@ begin
           select o.step_slug, o.output from pgflow.step_states o
           where o.run_id = t.run_id and o.step_slug = d.dep_slug offset 0) p
         where t.step_type = 'map' and d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) x(source, elements)) e on true
+    cross join lateral (
+      select coalesce(jsonb_object_agg(p.step_slug, coalesce(p.output, 'null')) filter (where coalesce(pg_column_size(p.output), 0) <= 16384), '{}'),
+             string_agg(p.step_slug, ',') filter (where pg_column_size(p.output) > 16384)
+      from pgflow.deps d
+      cross join lateral (
+        select o.step_slug, o.output from pgflow.step_states o
+        where o.run_id = t.run_id and o.step_slug = d.dep_slug and o.status = 'completed' offset 0) p
+      where t.step_type = 'single' and t.deps_count > 0 and d.flow_slug = t.flow_slug and d.step_slug = t.step_slug) j(outputs, left_out)
     order by t.message_id;
   get diagnostics claimed = row_count;
   if claim.wake then
@@ -198,18 +205,26 @@ begin
   return false;
 end $$;
 
--- The whole values behind maps over large arrays and joins with the run's input:
--- 'run' is the run's input, any other source the output of that step.
-create or replace function flowc.read_values(run_ids uuid[], sources text[])
+-- The values that claims left out: 'run' is the run's input, any other source the output
+-- of that step; NULL if it is not there. Those that come first, up to so many bytes as
+-- they are stored, and the first in any case; the others are to be asked for again.
+create or replace function flowc.read_values(run_ids uuid[], sources text[], at_most bigint)
 returns table (run_id uuid, source text, value jsonb)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select u.run_id, u.source, case u.source
-      when 'run' then (select r.input from pgflow.runs r where r.run_id = u.run_id)
-      else (select st.output from pgflow.step_states st where st.run_id = u.run_id and st.step_slug = u.source) end
-    from unnest(read_values.run_ids, read_values.sources) u(run_id, source);
+    select o.run_id, o.source, o.value
+    from (
+      select u.n, u.run_id, u.source, v.value, sum(pg_column_size(v.value)) over (order by u.n) as bytes
+      from unnest(read_values.run_ids, read_values.sources) with ordinality u(run_id, source, n)
+      cross join lateral (
+        select case u.source
+          when 'run' then (select r.input from pgflow.runs r where r.run_id = u.run_id)
+          else (select coalesce(st.output, 'null') from pgflow.step_states st
+                where st.run_id = u.run_id and st.step_slug = u.source and st.status = 'completed') end) v(value)) o
+    where o.n = 1 or coalesce(o.bytes, 0) <= read_values.at_most
+    order by o.n;
 end $$;
 
 -- The contract's way to start what was read: visible or not, and without lookups of

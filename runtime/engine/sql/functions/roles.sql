@@ -11,7 +11,7 @@ declare
   starting text[] := '{flowc.await_run, flowc.start, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.reschedule_run}';
   working text[] := '{
     flowc.register_worker, flowc.stop_worker, flowc.heartbeat, flowc.claim, flowc.finish, flowc.release, flowc.release_unknown,
-    flowc.read_values, flowc.recover, flowc.advance_watermarks, flowc.claim_suspects, flowc.draining, flowc.sleep, flowc.awake, flowc.start_due, flowc.crons, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
+    flowc.read_values, flowc.fail_unclaimable, flowc.recover, flowc.advance_watermarks, flowc.claim_suspects, flowc.draining, flowc.sleep, flowc.awake, flowc.start_due, flowc.crons, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
     pgflow.start_tasks, pgflow.complete_task, pgflow.fail_task, pgflow.set_vt_batch, pgflow.mark_worker_stopped, pgflow.track_worker_function,
     pgmq.read, pgmq.read_with_poll, pgmq.set_vt}';
   viewing text[] := '{
