@@ -29,7 +29,7 @@ const (
 
 	// maxReadBytes is how much of what claims left out is read at once, as it is stored,
 	// unless it is one value. It may be some times as much as text.
-	maxReadBytes = 4 << 20
+	maxReadBytes = 256 << 10
 
 	// slowest is how many bytes a second go to the database at least.
 	slowest = 1 << 20
