@@ -128,7 +128,7 @@ func (s *session) run(ctx context.Context) error {
 	}()
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	s.hard = hard
+	s.hard, s.values.hard = hard, hard
 	s.tries = runtime.WithLogger(context.WithoutCancel(ctx), s.log)
 	go func() {
 		select {

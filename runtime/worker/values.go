@@ -128,7 +128,8 @@ const maxReads = 2
 // values reads values of runs, each once, and keeps the last ones.
 type values struct {
 	db    calls
-	reads chan struct{} // holds one for each read that is under way
+	hard  context.Context // ends what is being read
+	reads chan struct{}   // holds one for each read that is under way
 
 	mu    sync.Mutex
 	known map[source]*cached
@@ -226,7 +227,7 @@ func (v *values) ask(some []source) ([]value, error) {
 	for _, s := range some {
 		runs, names = append(runs, s.run), append(names, s.name)
 	}
-	return v.db.readValues(context.Background(), runs, names)
+	return v.db.readValues(v.hard, runs, names)
 }
 
 // announce tells those who wait for them of values that were read, or could not be. It
