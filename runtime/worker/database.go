@@ -140,7 +140,7 @@ func (d *database) observe(name string, err error) {
 		}
 		d.since, d.away, d.back = time.Time{}, false, nil
 		delete(d.broken, name)
-	case pgerr.Unstorable(err), isRefused(err) && (name == "claim" || name == "finish"):
+	case pgerr.Unstorable(err), isRefused(err) && (name == "claim" || name == "claim_suspects" || name == "finish"):
 		// The value's fault, not the call's: whoever made the call deals with it.
 	case pgerr.Cancelled(err):
 		d.stats.faults.Add(1)

@@ -35,7 +35,12 @@ func (c *claimer) runSuspects() {
 			return // what is in flight does not end
 		}
 		began := time.Now()
-		tasks, err := c.db.claimSuspects(c.hard, c.id, ask{deal: c.lanes.each(free), except: c.lanes.except})
+		d := c.lanes.each(free)
+		tasks, err := c.db.claimSuspects(c.hard, c.id, ask{deal: d, except: c.lanes.except})
+		if isRefused(err) && c.failToBlame(d.names, err) {
+			c.giveSlots(free)
+			continue
+		}
 		if err != nil {
 			c.lostClaim()
 		}

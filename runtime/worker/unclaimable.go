@@ -30,23 +30,30 @@ func isRefused(err error) bool {
 	return false
 }
 
-// claimApart is for a claim that the database refused. The tasks that are to blame fail
-// with what it said, and the claim is repeated. If it is refused all the same, each lane
-// is claimed by itself, so that only those wait that cannot be claimed.
-func (c *claimer) claimApart(d deal, refused error) (tasks []*task, err error) {
-	var failed []unclaimable
-	if time.Since(c.unexplained) > unexplainedTime {
-		if failed, err = c.db.failUnclaimable(c.hard, d.names, c.lanes.except); len(failed) == 0 {
-			c.unexplained = time.Now()
-			c.log.Error("the database refuses a claim, and no task is found to be to blame: each flow is claimed by itself",
-				"flows", d.names, "error", refused.Error(), "search_error", err)
-		}
+// failToBlame fails the tasks that are to blame for a refused claim of lanes, and reports
+// whether there were some.
+func (c *claimer) failToBlame(names []string, refused error) bool {
+	if time.Since(c.unexplained) < unexplainedTime {
+		return false
+	}
+	failed, err := c.db.failUnclaimable(c.hard, names, c.lanes.except)
+	if len(failed) == 0 {
+		c.unexplained = time.Now()
+		c.log.Error("the database refuses a claim, and no task is found to be to blame: each flow is claimed by itself",
+			"flows", names, "error", refused.Error(), "search_error", err)
 	}
 	for _, f := range failed {
 		c.log.LogAttrs(c.hard, slog.LevelError, "a task cannot be claimed, and has failed", slog.String("flow", f.Flow),
 			slog.String("run_id", f.RunID), slog.String("step", f.Step), slog.Int("index", f.Index), slog.String("error", f.Err))
 	}
-	if len(failed) > 0 {
+	return len(failed) > 0
+}
+
+// claimApart is for a claim that the database refused. The tasks that are to blame fail
+// with what it said, and the claim is repeated. If it is refused all the same, each lane
+// is claimed by itself, so that only those wait that cannot be claimed.
+func (c *claimer) claimApart(d deal, refused error) (tasks []*task, err error) {
+	if c.failToBlame(d.names, refused) {
 		if tasks, refused = c.db.claim(c.hard, c.id, ask{deal: d, except: c.lanes.except}); !isRefused(refused) {
 			return tasks, refused
 		}

@@ -15,15 +15,23 @@ begin
   -- First they are found, which locks nothing for longer than a look: the lock of a run
   -- comes before those of its tasks.
   for task in
-    select c.*, flowc.claim_error(c.run_id, c.step_slug, c.task_index) as error
+    select c.run_id, c.step_slug, c.task_index, flowc.claim_error(c.run_id, c.step_slug, c.task_index) as error
     from unnest(fail_unclaimable.flow_slugs) l(lane)
     cross join lateral (
-      select o.flow_slug, o.run_id, o.step_slug, o.task_index
-      from pgflow.step_tasks o
-      where o.flow_slug = split_part(l.lane, '.', 1) and o.in_queue and o.visible_at <= clock_timestamp()
-        and case when o.flow_slug = l.lane then o.flow_slug || '.' || o.step_slug <> all (fail_unclaimable.except_steps)
-                 else o.step_slug = split_part(l.lane, '.', 2) end
-      order by o.message_id limit 1000) c
+      select o.*
+      from unnest('{r,s}'::"char"[]) k(class)
+      cross join lateral (
+        select t.* from pgflow.step_tasks t
+        where t.flow_slug = split_part(l.lane, '.', 1) and t.claim_class = k.class and t.in_queue and t.visible_at <= clock_timestamp()
+        order by t.message_id limit 1000) o
+      union all
+      select o.*
+      from (
+        select t.* from pgflow.step_tasks t
+        where t.flow_slug = split_part(l.lane, '.', 1) and t.claim_class = 'd' and t.in_queue and t.visible_at <= clock_timestamp()
+        order by t.visible_at limit 1000) o) c
+    where case when c.flow_slug = l.lane then c.flow_slug || '.' || c.step_slug <> all (fail_unclaimable.except_steps)
+               else c.step_slug = split_part(l.lane, '.', 2) end
     order by c.run_id, c.step_slug, c.task_index
   loop
     continue when task.error is null;
@@ -66,8 +74,8 @@ begin
     return null;
   end if;
   update pgflow.step_tasks t
-  set status = 'started', attempts_count = t.attempts_count + 1, read_count = t.read_count + 1, requeued_count = t.requeued_count + 1,
-      started_at = clock_timestamp(), last_requeued_at = clock_timestamp(),
+  set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, read_count = t.read_count + 1,
+      requeued_count = t.requeued_count + 1, started_at = clock_timestamp(), last_requeued_at = clock_timestamp(),
       visible_at = clock_timestamp() + (
         select make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 2.0::double precision)
         from pgflow.steps s join pgflow.flows f on f.flow_slug = any (array[s.flow_slug])
