@@ -121,7 +121,7 @@ func (c *claimer) take(free int) (tasks []*task, ok bool) {
 	if isRefused(err) {
 		tasks, err = c.claimApart(d, err)
 	} else if err == nil {
-		c.refused.Store(false)
+		c.claimsRefused.Store(false)
 	}
 	if err != nil {
 		c.lostClaim()

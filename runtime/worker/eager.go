@@ -35,7 +35,7 @@ func (s *session) Rests() bool { return s.resting.Load() }
 // Offer is a claim of tasks of a flow that goes with a start, nil if there is no
 // free slot or the worker stops.
 func (s *session) Offer(flow string) *eager.Claim {
-	if s.refused.Load() {
+	if s.claimsRefused.Load() {
 		return nil
 	}
 	a := &along{free: s.takeSlots(eagerSlots), began: time.Now()}

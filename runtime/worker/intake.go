@@ -176,7 +176,7 @@ type along struct {
 // results. It is nil if the claimer is to see to them: if there are many results, no
 // slots, or limits, of which two claims at once could take too much.
 func (s *session) claimWith(results []result) *along {
-	if len(results) > claimAlong || s.refused.Load() || s.lanes.limited() || !s.db.claimsAlong() {
+	if len(results) > claimAlong || s.claimsRefused.Load() || s.lanes.limited() || !s.db.claimsAlong() {
 		return nil
 	}
 	free := s.takeSlots(s.config.Concurrency)

@@ -37,15 +37,15 @@ type session struct {
 	intake   intake
 	values   *values
 
-	slots   chan struct{} // a token for each free slot
-	results [reporters]chan result
-	large   chan result   // results whose report takes long
-	waiting atomic.Int64  // bytes of results that wait to be reported
-	kick    chan struct{} // there may be new work, by our own doing
-	resting atomic.Bool   // whether the claimer waits for work
-	retries atomic.Bool   // whether tries were put off since the claimer asked what is due
-	refused atomic.Bool   // whether the database refuses claims, and nobody knows which task is to blame
-	strays  atomic.Int64  // handlers that went on after their time was over
+	slots         chan struct{} // a token for each free slot
+	results       [reporters]chan result
+	large         chan result   // results whose report takes long
+	waiting       atomic.Int64  // bytes of results that wait to be reported
+	kick          chan struct{} // there may be new work, by our own doing
+	resting       atomic.Bool   // whether the claimer waits for work
+	retries       atomic.Bool   // whether tries were put off since the claimer asked what is due
+	claimsRefused atomic.Bool   // whether the database refuses claims, and nobody knows which task is to blame
+	strays        atomic.Int64  // handlers that went on after their time was over
 
 	suspects atomic.Bool // whether the claimer is to look for suspects
 	stopping atomic.Bool // whether the worker drains

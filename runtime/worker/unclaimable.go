@@ -58,7 +58,7 @@ func (c *claimer) claimApart(d deal, refused error) (tasks []*task, err error) {
 			return tasks, refused
 		}
 	}
-	c.refused.Store(true)
+	c.claimsRefused.Store(true)
 	err = refused
 	for i := range d.names {
 		some, refused := c.db.claim(c.hard, c.id, ask{deal: deal{d.names[i : i+1], d.limits[i : i+1]}, except: c.lanes.except})
