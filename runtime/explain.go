@@ -29,6 +29,9 @@ const (
 	ReasonRetry ReasonKind = "retry"
 	// ReasonDelayed is that tasks of a step wait for its start delay: Until.
 	ReasonDelayed ReasonKind = "delayed"
+	// ReasonSuspect is that a worker died with tasks of a step in flight, and they wait to
+	// run apart from others: Attempt is how often it died with nothing else.
+	ReasonSuspect ReasonKind = "suspect"
 	// ReasonQueued is that tasks of a step wait for a worker that has room: Since.
 	ReasonQueued ReasonKind = "queued"
 	// ReasonRunning is that workers are at tasks of a step: Since, Worker.
@@ -47,7 +50,7 @@ type Reason struct {
 	Step  string `json:"step,omitempty"`
 	Index *int   `json:"index,omitempty"`
 	Tasks int    `json:"tasks,omitempty"`
-	// Attempt is how many attempts failed, of MaxAttempts.
+	// Attempt is how many attempts failed, of MaxAttempts, or how often a worker died.
 	Attempt     int `json:"attempt,omitempty"`
 	MaxAttempts int `json:"max_attempts,omitempty"`
 	// Worker is the name and the end of the id of a worker.
@@ -125,6 +128,12 @@ func (r Reason) String() string {
 		return fmt.Sprintf("%s %s: %s (%d of %d attempts failed)", do("retries", "retry"), r.in(r.Until), line, r.Attempt, r.MaxAttempts)
 	case ReasonDelayed:
 		return do("waits", "wait") + " for the start delay, " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
+	case ReasonSuspect:
+		text := do("waits", "wait") + " to run apart from others: a worker died with " + map[bool]string{true: "them", false: "it"}[r.Tasks > 1] + " in flight"
+		if r.Attempt > 0 {
+			text += fmt.Sprintf(", %d times with nothing else", r.Attempt)
+		}
+		return text
 	case ReasonQueued:
 		return do("waits", "wait") + " for a free worker, for " + span(r.At.Sub(r.Since))
 	case ReasonRunning:

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -222,6 +223,34 @@ func TestExplainMap(t *testing.T) {
 	require.Len(t, reasons, 2)
 	require.Equal(t, "each[0] retries in 40 minutes: no box (1 of 3 attempts failed)", reasons[0])
 	require.Regexp(t, `^each\[1\] and 1 more wait for a free worker, for \d+ s$`, reasons[1])
+}
+
+// TestExplainSuspects: why what a dead worker had in flight does not run at once.
+func TestExplainSuspects(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	_, err := runtime.UpsertFlow(ctx, pool, "many", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "each", Type: runtime.MapStep}}})
+	require.NoError(t, err)
+	h := newHand(t, pool)
+	die := func(claimed int) {
+		id := uuid.NewString()
+		_, err := pool.Exec(ctx, `SELECT flowc.register_worker($1, 'dies', '{many}')`, id)
+		require.NoError(t, err)
+		_, err = pool.Exec(ctx, `SELECT flowc.claim($1::uuid, '{many}', ARRAY[$2::int]), flowc.claim_suspects($1::uuid, '{many}', '{1}')`, id, claimed)
+		require.NoError(t, err)
+		_, err = pool.Exec(ctx, `UPDATE pgflow.workers SET last_heartbeat_at = now() - interval '1 min' WHERE worker_id = $1`, id)
+		require.NoError(t, err)
+		_, err = pool.Exec(ctx, `SELECT flowc.recover()`)
+		require.NoError(t, err)
+	}
+	_, err = pool.Exec(ctx, `UPDATE flowc.served SET flow_slug = 'many' WHERE worker_id = $1`, h.id)
+	require.NoError(t, err)
+	run, err := runtime.StartFlow(ctx, pool, "many", []int{1, 2})
+	require.NoError(t, err)
+	die(2)
+	require.Equal(t, []string{"each[0] and 1 more wait to run apart from others: a worker died with them in flight"}, explained(ctx, t, pool, run.ID()))
+	die(0)
+	require.Equal(t, []string{"each[0] and 1 more wait to run apart from others: a worker died with them in flight, 1 times with nothing else"}, explained(ctx, t, pool, run.ID()))
 }
 
 // TestMarks: runs with skipped steps, and with steps that gave up, can be told from

@@ -97,10 +97,6 @@ func checkTransactions(ctx context.Context, d *doctor) ([]finding, error) {
 	return found, err
 }
 
-// openStartAge is how long a transaction that has started runs may be open before
-// claims suffer.
-const openStartAge = time.Minute
-
 // checkWatermarks looks for what holds back the watermarks of claims: transactions that
 // have made tasks which nobody can see yet.
 func checkWatermarks(ctx context.Context, d *doctor) ([]finding, error) {
@@ -108,12 +104,12 @@ func checkWatermarks(ctx context.Context, d *doctor) ([]finding, error) {
 		SELECT coalesce('the prepared transaction ' || quote_literal(p.gid),
 		                format('%s of %s, which is %s', coalesce(nullif(a.application_name, ''), 'a program'), a.usename, a.state)),
 		       coalesce(a.xact_start, p.prepared),
-		       coalesce(format('COMMIT PREPARED or ROLLBACK PREPARED %L;', p.gid), format('SELECT pg_terminate_backend(%s);', a.pid))
+		       coalesce('COMMIT PREPARED or ROLLBACK PREPARED ' || quote_literal(p.gid) || ';', format('SELECT pg_terminate_backend(%s);', a.pid))
 		FROM flowc.open_starts() o
 		LEFT JOIN pg_stat_activity a ON a.pid = o.pid
 		LEFT JOIN pg_prepared_xacts p ON p.transaction = o.xid::xid AND p.database = current_database()
 		WHERE coalesce(a.xact_start, p.prepared) < clock_timestamp() - $1::interval
-		ORDER BY 2`, openStartAge)
+		ORDER BY 2`, d.patient)
 	if err != nil {
 		return nil, err
 	}

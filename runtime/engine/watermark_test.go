@@ -6,7 +6,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 )
 
 // watermark is where claims of a flow begin to look.
@@ -178,15 +182,17 @@ func TestWatermarksWaitForStartsOnly(t *testing.T) {
 // be committed.
 func TestWatermarksWaitForPreparedTransactions(t *testing.T) {
 	t.Parallel()
-	d := newDB(t)
-	if d.table(`select setting from pg_settings where name = 'max_prepared_transactions'`) == "0" {
-		t.Skip("max_prepared_transactions is 0")
-	}
+	_, url := dbtest.Server(t, map[string]string{"max_prepared_transactions": "2"})
+	pool, err := pgxpool.New(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	require.NoError(t, engine.Migrate(t.Context(), pool))
+	d := &db{t: t, pool: pool, q: pool}
 	f := d.flow("f").step("a")
 	c, err := d.pool.Acquire(t.Context())
 	require.NoError(t, err)
 	defer c.Release()
-	for _, sql := range []string{`begin`, `select flowc.start('f', '{"late"}'::jsonb[], null)`, `prepare transaction 'flowc_test'`} {
+	for _, sql := range []string{`begin`, `select flowc.start('f', array['"late"'::jsonb], null)`, `prepare transaction 'flowc_test'`} {
 		_, err := c.Exec(t.Context(), sql)
 		require.NoError(t, err, sql)
 	}

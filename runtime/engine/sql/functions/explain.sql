@@ -7,6 +7,8 @@
 --   silent      a worker holds tasks of a step, and has not been heard of: since_at
 --   retry       tasks of a step wait for their next attempt: until_at, message, attempt, max_attempts
 --   delayed     tasks of a step wait for the start delay: until_at
+--   suspect     tasks of a step wait to run apart from others, since a worker died with them in
+--               flight: attempt is how often it did so with nothing else
 --   queued      tasks of a step wait for a free worker: since_at
 --   running     workers do tasks of a step: since_at
 --   stuck       it has nothing that a worker could do
@@ -51,7 +53,7 @@ begin
   return query
     with task as (
       select s.step_slug, s.step_index, s.step_type, t.task_index, t.status, t.attempts_count - t.requeued_count as attempts, t.error_message, t.visible_at, t.started_at,
-             t.last_worker_id, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts
+             t.last_worker_id, t.claim_class, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts
       from pgflow.step_states st
       join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
       join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
@@ -66,6 +68,7 @@ begin
                   when t.status = 'started' then 'running'
                   when t.visible_at > clock_timestamp() and t.attempts > 0 then 'retry'
                   when t.visible_at > clock_timestamp() then 'delayed'
+                  when t.claim_class = 's' then 'suspect'
                   else 'queued' end as kind
       from task t
       left join lateral (select o.* from pgflow.workers o where o.worker_id = t.last_worker_id offset 0) w on true),
@@ -73,14 +76,17 @@ begin
       select distinct on (s.step_index, s.kind) s.*, count(*) over (partition by s.step_index, s.kind) as together
       from seen s
       order by s.step_index, s.kind, case when s.kind in ('retry', 'delayed') then s.visible_at else s.started_at end, s.task_index)
-    select f.kind, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.together::int, f.attempts, f.max_attempts,
+    select f.kind, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.together::int,
+           case f.kind when 'suspect' then coalesce(
+             (select s.crashes from flowc.suspects s where s.run_id = explain_run.run_id and s.step_slug = f.step_slug and s.task_index = f.task_index), 0)
+           else f.attempts end, f.max_attempts,
            case when f.kind in ('silent', 'running') then f.worker end,
            case f.kind when 'running' then f.started_at when 'silent' then f.last_heartbeat_at when 'queued' then f.visible_at end,
            case when f.kind in ('retry', 'delayed') then f.visible_at end,
            null::text, case f.kind when 'retry' then f.error_message end, clock_timestamp()
     from first f
-    where not (f.kind = 'queued' and (paused.flow_slug is not null or not served)) -- of which has been told
-    order by array_position(array['silent', 'retry', 'delayed', 'queued', 'running'], f.kind), f.step_index;
+    where not (f.kind in ('queued', 'suspect') and (paused.flow_slug is not null or not served)) -- of which has been told
+    order by array_position(array['silent', 'retry', 'delayed', 'suspect', 'queued', 'running'], f.kind), f.step_index;
   if not found and paused.flow_slug is null and served then
     return query
       select 'stuck', flow, null::text, null::int, 0, 0, 0, null::text, null::timestamptz, null::timestamptz, null::text, null::text, clock_timestamp()

@@ -277,8 +277,12 @@ begin
       left join lateral (
         select o.place from unnest('{r,d,s}'::"char"[]) c(class)
         cross join lateral (
+          select f.run_id, f.step_slug, f.task_index from pgflow.step_tasks f
+          where f.flow_slug = lock_queued.queue_name and f.claim_class = c.class and f.message_id = m.msg_id and f.in_queue offset 0) f
+        cross join lateral ( -- by another key, since whoever has the lock may change the class
           select o.ctid as place from pgflow.step_tasks o
-          where o.flow_slug = lock_queued.queue_name and o.claim_class = c.class and o.message_id = m.msg_id and o.in_queue
+          where o.run_id = f.run_id and o.step_slug = f.step_slug and o.task_index = f.task_index
+            and o.message_id = m.msg_id and o.in_queue is not false
           for update) o) t on true) l);
 end $$;
 
