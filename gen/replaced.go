@@ -27,7 +27,7 @@ type Replaced struct {
 
 // String says what it takes for runs of the old version to go on.
 func (r Replaced) String() string {
-	return fmt.Sprintf("%s: %s takes the place of %s, whose runs stand still unless a worker serves it\n\tfix: keep the old shape declared until its runs have ended, with the line below, and give a worker %s.Serve(h), too\n\t%s",
+	return fmt.Sprintf("%s: %s takes the place of %s, whose runs are stuck unless a worker serves it\n\tfix: keep the old shape declared until its runs have ended, with the line below, and give a worker %s.Serve(h), too\n\t%s",
 		r.Path, r.Slug, r.Old, r.Package, r.Declaration)
 }
 

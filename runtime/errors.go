@@ -225,13 +225,13 @@ func optionError(format string, args ...any) error {
 // Causes that a handler finds with [context.Cause] when its context ends.
 var (
 	// ErrTaskTimeout says that the step's timeout is over.
-	ErrTaskTimeout = errors.New("flowc: the step's timeout is over")
+	ErrTaskTimeout = errors.New("flowc: the step's timeout has passed")
 	// ErrTaskLost says that the task is no longer this worker's: another one
 	// took it over, or its run ended. Whatever the handler gives is dropped.
 	ErrTaskLost = errors.New("flowc: the task is no longer this worker's")
 	// ErrWorkerStopping says that the worker stops and has waited long enough.
 	// The task is given back, and the attempt does not count.
-	ErrWorkerStopping = errors.New("flowc: the worker stops")
+	ErrWorkerStopping = errors.New("flowc: the worker is stopping")
 )
 
 // Permanent marks an error that another try would not mend: the task fails

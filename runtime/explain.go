@@ -94,7 +94,7 @@ func scanReason(row pgx.CollectableRow) (r Reason, err error) {
 }
 
 // String says it in words: "no worker serves import_v2", "paused 3 minutes ago by ann",
-// "waits for its time, 14:30", "charge retries in 40 s: 503 from the bank".
+// "scheduled for 14:30 (in 2 hours)", "charge retries in 40 s: 503 from the bank".
 func (r Reason) String() string {
 	what := element(r.Step, r.Index)
 	if r.Tasks > 1 {
@@ -108,7 +108,7 @@ func (r Reason) String() string {
 	}
 	switch r.Kind {
 	case ReasonScheduled:
-		return "waits for its time, " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
+		return "scheduled for " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
 	case ReasonPaused:
 		text := "paused " + span(r.At.Sub(r.Since)) + " ago"
 		if r.By != "" {
@@ -122,7 +122,7 @@ func (r Reason) String() string {
 		}
 		return text
 	case ReasonSilent:
-		return fmt.Sprintf("%s with worker %s, which was last heard of %s ago", do("is", "are"), r.Worker, span(r.At.Sub(r.Since)))
+		return fmt.Sprintf("%s with worker %s, last seen %s ago", do("is", "are"), r.Worker, span(r.At.Sub(r.Since)))
 	case ReasonRetry:
 		line, _, _ := strings.Cut(strings.TrimSpace(r.Message), "\n")
 		return fmt.Sprintf("%s %s: %s (%d of %d attempts failed)", do("retries", "retry"), r.in(r.Until), line, r.Attempt, r.MaxAttempts)

@@ -98,7 +98,7 @@ func ListTasksInHand(ctx context.Context, db DB, limit int) ([]TaskInHand, error
 		SELECT worker_id::text, flow_slug, run_id::text, step_slug, task_index, attempt, started_at, due_at
 		FROM flowc.tasks_in_hand($1)`, limit)
 	if err != nil {
-		return nil, fmt.Errorf("flowc: listing tasks in hand: %w", err)
+		return nil, fmt.Errorf("flowc: listing tasks in flight: %w", err)
 	}
 	return tasks, nil
 }

@@ -185,7 +185,7 @@ func TestExplainRun(t *testing.T) {
 	exec(`SELECT flowc.claim($1::uuid, '{greeting}', '{1}')`, h.id)
 	require.Regexp(t, `^greet runs, for \d+ s, on hand [0-9a-f]{12}$`, explained(ctx, t, pool, run.ID())[0])
 	exec(`UPDATE pgflow.workers SET last_heartbeat_at = clock_timestamp() - interval '12.5 min' WHERE worker_id = $1`, h.id)
-	require.Regexp(t, `^greet is with worker hand [0-9a-f]{12}, which was last heard of 12 minutes ago$`, explained(ctx, t, pool, run.ID())[1])
+	require.Regexp(t, `^greet is with worker hand [0-9a-f]{12}, last seen 12 minutes ago$`, explained(ctx, t, pool, run.ID())[1])
 
 	// Nothing to be done in a run that has not ended.
 	exec(`UPDATE pgflow.workers SET last_heartbeat_at = now() + interval '1 hour' WHERE worker_id = $1`, h.id)
@@ -199,7 +199,7 @@ func TestExplainRun(t *testing.T) {
 	// A run whose time has not come.
 	later, err := typed.Start(ctx, pool, greet{}, runtime.WithDelay(48*time.Hour+10*time.Minute))
 	require.NoError(t, err)
-	require.Regexp(t, `^waits for its time, \d{4}-\d\d-\d\d \d\d:\d\d \(in 2 days\)$`, explained(ctx, t, pool, later.ID())[0])
+	require.Regexp(t, `^scheduled for \d{4}-\d\d-\d\d \d\d:\d\d \(in 2 days\)$`, explained(ctx, t, pool, later.ID())[0])
 	text, err := json.Marshal(runtime.Reason{Kind: runtime.ReasonNoWorker, Flow: "f"})
 	require.NoError(t, err)
 	require.Contains(t, string(text), `"text":"no worker serves f"`)

@@ -32,12 +32,12 @@ func checkWorkers(ctx context.Context, d *doctor) ([]finding, error) {
 			living++
 		case w.Status == runtime.WorkerSilent && w.Queue == "*" && time.Since(w.LastHeartbeatAt) > settled:
 			found = append(found, finding{Severity: warning,
-				What: fmt.Sprintf("worker %s (%s) was last heard of %s and has %s in hand", w.Name, w.ID, ago(w.LastHeartbeatAt), count(w.InHand, "task", "tasks")),
-				Do:   "start a worker: any will give back what this one held"})
+				What: fmt.Sprintf("worker %s (%s) was last seen %s with %s in flight", w.Name, w.ID, ago(w.LastHeartbeatAt), count(w.InHand, "task", "tasks")),
+				Do:   "start a worker: any will release what this one held"})
 		}
 	}
 	if len(found) == 0 {
-		return []finding{{Severity: fine, What: count(living, "lives", "live")}}, nil
+		return []finding{{Severity: fine, What: count(living, "alive", "alive")}}, nil
 	}
 	return found, nil
 }
@@ -60,12 +60,12 @@ func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
 				Do: "flowc flows resume " + f.Slug})
 		case f.Workers == 0:
 			found = append(found, finding{Severity: problem, What: what + ", and none serves it",
-				Do: "start a worker that serves " + f.Slug + "; `flowc workers` lists those that live, and what they serve"})
+				Do: "start a worker that serves " + f.Slug + "; `flowc workers` lists those that are alive, and what they serve"})
 		case f.InHand > 0:
-			found = append(found, finding{Severity: warning, What: fmt.Sprintf("%s; the workers have %d in hand", what, f.InHand),
+			found = append(found, finding{Severity: warning, What: fmt.Sprintf("%s; the workers have %d in flight", what, f.InHand),
 				Do: "start more workers, or raise Concurrency in worker.Config"})
 		default:
-			found = append(found, finding{Severity: problem, What: fmt.Sprintf("%s, and the workers that serve it have none in hand", what),
+			found = append(found, finding{Severity: problem, What: fmt.Sprintf("%s, and the workers that serve it have none in flight", what),
 				Do: "look at their logs; a worker that serves only some steps leaves the others to another one"})
 		}
 	}
@@ -85,7 +85,7 @@ func checkSchedules(ctx context.Context, d *doctor) ([]finding, error) {
 		case s.Error != "":
 			found = append(found, finding{Severity: problem,
 				What: fmt.Sprintf("the schedule of %s cannot start a run: %s", s.Flow, s.Error),
-				Do:   "mend what it says; it is tried again every minute"})
+				Do:   "fix what it says; it is retried every minute"})
 		case s.Overdue > settled:
 			found = append(found, finding{Severity: problem,
 				What: fmt.Sprintf("the schedule of %s should have started a run %s", s.Flow, ago(s.NextAt)),
@@ -137,8 +137,8 @@ func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 	_, err = pgx.ForEachRow(rows, []any{&flow, &n, &ids}, func() error {
 		list := strings.Join(ids, " ")
 		found = append(found, finding{Severity: problem,
-			What: fmt.Sprintf("%s of %s cannot get on, for want of tasks in the queue: %s", count(n, "run", "runs"), flow, abridged(list, n)),
-			Do:   fmt.Sprintf("flowc runs cancel %s && flowc runs retry %s, which takes them up where they stopped", list, list)})
+			What: fmt.Sprintf("%s of %s stuck with no task in the queue: %s", count(n, "run", "runs"), flow, abridged(list, n)),
+			Do:   fmt.Sprintf("flowc runs cancel %s && flowc runs retry %s, which resumes them where they stopped", list, list)})
 		return nil
 	})
 	return found, err
@@ -179,7 +179,7 @@ func checkMessages(ctx context.Context, d *doctor) ([]finding, error) {
 		SELECT greatest((SELECT max(m.id) FROM pgflow.flows f CROSS JOIN LATERAL (
 		                   SELECT t.message_id AS id FROM pgflow.step_tasks t WHERE t.flow_slug = f.flow_slug AND t.in_queue
 		                   ORDER BY t.message_id DESC LIMIT 1) m),
-		                (SELECT max(h.message_id) - 1 FROM flowc.heads h), (SELECT max(m.msg_id) FROM flowc.messages m)),
+		                (SELECT max(w.message_id) - 1 FROM flowc.watermarks w), (SELECT max(m.msg_id) FROM flowc.messages m)),
 		       (SELECT s.last_value + s.is_called::int FROM flowc.message_ids s)`).Scan(&newest, &next)
 	if err != nil || newest == nil || *newest < next {
 		return nil, err

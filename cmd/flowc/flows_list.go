@@ -46,7 +46,7 @@ func newFlowsList() *cobra.Command {
 		Short: "List flows with figures, and old versions that still run",
 		Long: `List prints every flow of the database: how many of the runs that started within a
 time (--since) completed, failed and run still, and how many tasks wait for a
-worker, wait for their time, and are in hand. An old version, which a version tag
+worker, are delayed, and are in flight. An old version, which a version tag
 has replaced, is listed with what is left of it; so are flows that are paused, and
 those whose tasks no worker takes.`,
 		Args: exactly(),

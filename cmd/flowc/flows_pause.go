@@ -23,7 +23,7 @@ func newFlowsPause() *cobra.Command {
 	var by string
 	cmd := newSwitch("pause", "Hand no more tasks of flows to workers",
 		`Pause hands no more tasks of flows to workers, in whatever language, until they are
-resumed. Runs can be started meanwhile, and what workers have in hand goes on.`,
+resumed. Runs can be started meanwhile, and what workers have in flight goes on.`,
 		"paused", "was paused already", noSuchFlow, func(ctx context.Context, db runtime.DB, slug string) (bool, error) {
 			return runtime.PauseFlow(ctx, db, slug, runtime.PausedBy(by))
 		})

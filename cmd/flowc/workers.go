@@ -33,7 +33,7 @@ func newWorkers() *cobra.Command {
 		Args:  exactly(),
 	}
 	asJSON := asJSON(cmd)
-	cmd.Flags().Var(&since, "since", "list workers that have stopped, too, if they were heard of within this time")
+	cmd.Flags().Var(&since, "since", "list workers that have stopped, too, if they were last seen within this time")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
 		found, err := runtime.ListWorkers(cmd.Context(), db, time.Now().Add(-time.Duration(since)))
 		if err != nil {

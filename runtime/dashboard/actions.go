@@ -255,7 +255,7 @@ func (h *Handler) authorizeAction(r *http.Request, action string) error {
 // note leaves a trace of who did what in the log.
 func (h *Handler) note(r *http.Request, action, what string) {
 	h.stats.actions.Add(1)
-	h.log.InfoContext(r.Context(), "flowc: dashboard: an action", "action", action, "on", what, "from", r.RemoteAddr)
+	h.log.InfoContext(r.Context(), "flowc: dashboard: action", "action", action, "on", what, "from", r.RemoteAddr)
 }
 
 // deeds are what is said when an action is done, with one run, with more, and if

@@ -30,9 +30,9 @@ func (h *Handler) health(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	var one int
 	if err := h.db.QueryRow(ctx, `SELECT 1`).Scan(&one); err != nil {
-		h.log.ErrorContext(ctx, "flowc: dashboard: the database does not answer", "error", err)
+		h.log.ErrorContext(ctx, "flowc: dashboard: database unreachable", "error", err)
 		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, "the database does not answer")
+		fmt.Fprintln(w, "database unreachable")
 		return
 	}
 	fmt.Fprintln(w, "ok")
@@ -155,7 +155,7 @@ func (m *exposition) workers(workers []runtime.WorkerInfo, now time.Time) {
 		m.sample("flowc_workers", float64(byStatus[status]), "status", string(status))
 	}
 	m.one("flowc_workers_tasks_in_hand", "gauge", "Tasks that workers have.", float64(inHand))
-	m.one("flowc_workers_longest_silence_seconds", "gauge", "How long ago the worker that has been silent longest was heard of.", silence)
+	m.one("flowc_workers_longest_silence_seconds", "gauge", "How long ago the worker that has been silent longest was last seen.", silence)
 }
 
 func (m *exposition) schedules(schedules []scheduleView) {

@@ -36,7 +36,7 @@ func (h *Handler) listWorkers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	tasks, err := cached(r.Context(), &h.cache, "tasks in hand", func(ctx context.Context) ([]runtime.TaskInHand, error) {
+	tasks, err := cached(r.Context(), &h.cache, "tasks in flight", func(ctx context.Context) ([]runtime.TaskInHand, error) {
 		return runtime.ListTasksInHand(ctx, h.db, mostInHand)
 	})
 	if err != nil {

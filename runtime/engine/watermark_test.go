@@ -203,7 +203,6 @@ func TestWatermarksWaitForPreparedTransactions(t *testing.T) {
 		d.advanceWatermarks()
 	}
 	require.LessOrEqual(t, d.watermark("f"), int64(1))
-	_, err = c.Exec(t.Context(), `commit prepared 'flowc_test'`)
-	require.NoError(t, err)
+	d.exec(`commit prepared 'flowc_test'`)
 	require.Equal(t, `"late"`, d.claim("run_input", []string{"f"}, []int{9}))
 }

@@ -149,7 +149,7 @@ CREATE TRIGGER cancel BEFORE UPDATE ON pgflow.step_tasks FOR EACH ROW WHEN (new.
 		return count(t, pool, `SELECT count(*) FROM pgflow.runs WHERE status = 'completed'`) == len(ins)-1
 	}, "one keeps others from being reported")
 	eventually(t, func() bool {
-		return strings.Contains(w.log.String(), "the database cancelled a call, which is repeated")
+		return strings.Contains(w.log.String(), "database canceled a call, retrying")
 	}, "it is not logged")
 	_, err = pool.Exec(ctx, `DROP TRIGGER cancel ON pgflow.step_tasks`)
 	require.NoError(t, err)

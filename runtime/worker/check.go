@@ -121,7 +121,7 @@ func (w *Worker) checkCrons(ctx context.Context, db calls) error {
 	}
 	for _, slug := range w.slugs {
 		if declared := w.services[slug].definition.Cron; declared != stored[slug] {
-			w.log.Warn("the flow's schedule in the database is not what this program declares, its Upsert function puts it there",
+			w.log.Warn("schedule in the database differs from this program's, call the flow's Upsert function to update it",
 				"flow", slug, "declared", declared, "stored", stored[slug])
 		}
 	}

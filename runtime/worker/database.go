@@ -21,7 +21,7 @@ const (
 )
 
 // database is the worker's own connections. Each call has a deadline. That the
-// database is away is logged once, and so is that it is back.
+// database is unreachable is logged once, and so is that it is reachable again.
 type database struct {
 	*Worker
 	*conns
@@ -30,7 +30,7 @@ type database struct {
 	mu     sync.Mutex
 	since  time.Time       // of the first failed call after the last good one
 	back   chan struct{}   // closed by the next good one
-	away   bool            // whether that was logged
+	away   string          // what was logged of that, if anything
 	broken map[string]bool // calls that fail for another reason, which was logged
 	slow   time.Time       // when it was logged last that calls are cancelled
 }
@@ -124,7 +124,7 @@ func (d *database) look(ctx context.Context) (kind upstream.Kind, err error) {
 	return kind, err
 }
 
-// observe logs when the database goes away and when it is back. A connection
+// observe logs when the database becomes unreachable and when it is reachable again. A connection
 // that broke and was replaced at once is not worth a line.
 func (d *database) observe(name string, err error) {
 	d.mu.Lock()
@@ -132,13 +132,13 @@ func (d *database) observe(name string, err error) {
 	switch {
 	case err == nil:
 		d.health.connected.Store(true)
-		if d.away {
-			d.log.Info("the database is back", "duration", time.Since(d.since).Round(time.Millisecond))
+		if d.away != "" {
+			d.log.Info(over(d.away), "duration", time.Since(d.since).Round(time.Millisecond))
 		}
 		if !d.since.IsZero() {
 			close(d.back)
 		}
-		d.since, d.away, d.back = time.Time{}, false, nil
+		d.since, d.away, d.back = time.Time{}, "", nil
 		delete(d.broken, name)
 	case pgerr.Unstorable(err), isRefused(err) && (name == "claim" || name == "claim_suspects" || name == "finish"):
 		// The value's fault, not the call's: whoever made the call deals with it.
@@ -146,13 +146,13 @@ func (d *database) observe(name string, err error) {
 		d.stats.faults.Add(1)
 		if time.Since(d.slow) > slowEvery {
 			d.slow = time.Now()
-			d.log.Error("the database cancelled a call, which is repeated", "call", name, "error", err.Error())
+			d.log.Error("database canceled a call, retrying", "call", name, "error", err.Error())
 		}
 	case !pgerr.Transient(err):
 		d.stats.faults.Add(1)
 		if !d.broken[name] {
 			d.broken[name] = true
-			d.log.Error("the database refuses a call", "call", name, "error", err.Error())
+			d.log.Error("database rejected a call", "call", name, "error", err.Error())
 		}
 	default:
 		d.health.connected.Store(false)
@@ -160,9 +160,9 @@ func (d *database) observe(name string, err error) {
 		if d.since.IsZero() {
 			d.since, d.back = time.Now(), make(chan struct{})
 		}
-		if !d.away && time.Since(d.since) > awayTime {
-			d.away = true
-			d.log.Error(trouble(err)+", trying on", "call", name, "error", err.Error())
+		if d.away == "" && time.Since(d.since) > awayTime {
+			d.away = trouble(err)
+			d.log.Error(d.away+", retrying", "call", name, "error", err.Error())
 		}
 	}
 }
@@ -171,18 +171,28 @@ func (d *database) observe(name string, err error) {
 func trouble(err error) string {
 	switch code := pgerr.Code(err); {
 	case code == "53100":
-		return "the disk of the database is full"
+		return "database disk full"
 	case code == "53200":
-		return "the database is out of memory"
+		return "database out of memory"
 	case code == "53300":
-		return "all connections of the database are in use"
+		return "database has no free connections"
 	case pgerr.Class(err) == "53":
-		return "the database has used up something that it needs"
+		return "database out of resources"
 	}
-	return "the database is away"
+	return unreachable
 }
 
-// patiently repeats fn while the database is away.
+const unreachable = "database unreachable"
+
+// over says that a trouble has ended.
+func over(trouble string) string {
+	if trouble == unreachable {
+		return "database reachable again"
+	}
+	return "database working again"
+}
+
+// patiently retries fn while the database is unreachable.
 func (d *database) patiently(ctx context.Context, fn func() error) error {
 	var pause backoff
 	for {

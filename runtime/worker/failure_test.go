@@ -35,7 +35,7 @@ func TestRetries(t *testing.T) {
 	out, err := flow.StartSync(ctx, pool, 3)
 	require.NoError(t, err)
 	require.EqualValues(t, 3, out)
-	require.Contains(t, w.log.String(), `msg="task failed, it will be tried again" flow=flaky`)
+	require.Contains(t, w.log.String(), `msg="task failed, will retry" flow=flaky`)
 
 	tries.Store(0)
 	_, err = flow.StartSync(ctx, pool, 4)
@@ -82,19 +82,19 @@ func TestOutcomes(t *testing.T) {
 		},
 		"goexit": {
 			handler: func(context.Context) (json.RawMessage, error) { stdruntime.Goexit(); return nil, nil },
-			options: once, message: "flowc: the handler ended its goroutine", tries: 1,
+			options: once, message: "flowc: the handler called runtime.Goexit", tries: 1,
 		},
 		"an error that ends its goroutine": {
 			handler: func(context.Context) (json.RawMessage, error) { return nil, oddError(stdruntime.Goexit) },
-			options: once, message: "flowc: the handler ended its goroutine", tries: 1,
+			options: once, message: "flowc: the handler called runtime.Goexit", tries: 1,
 		},
 		"an error that takes too long": {
 			handler: func(context.Context) (json.RawMessage, error) { return nil, oddError(func() { <-ended }) },
-			options: runtime.FlowOptions{MaxAttempts: runtime.Set(1), Timeout: runtime.Set(time.Second)}, message: "flowc: the try took longer than the step's timeout of 1s", tries: 1,
+			options: runtime.FlowOptions{MaxAttempts: runtime.Set(1), Timeout: runtime.Set(time.Second)}, message: "flowc: the attempt exceeded the step's timeout of 1s", tries: 1,
 		},
 		"a panic whose value ends its goroutine": {
 			handler: func(context.Context) (json.RawMessage, error) { panic(oddError(stdruntime.Goexit)) },
-			options: once, message: "flowc: the handler ended its goroutine", tries: 1,
+			options: once, message: "flowc: the handler called runtime.Goexit", tries: 1,
 		},
 		"skip without leave": {
 			handler: func(context.Context) (json.RawMessage, error) { return nil, runtime.Skip("not today") },
@@ -254,12 +254,12 @@ func TestTimeout(t *testing.T) {
 	pool := database(t, services...)
 	w := run(t, pool, worker.Config{Concurrency: 1, Grace: -1}, services...)
 	_, err := heeding.StartSync(ctx, pool, 0)
-	require.Equal(t, "flowc: the try took longer than the step's timeout of 1s: asking the bank: "+runtime.ErrTaskTimeout.Error(), failure(t, err).Message)
+	require.Equal(t, "flowc: the attempt exceeded the step's timeout of 1s: asking the bank: "+runtime.ErrTaskTimeout.Error(), failure(t, err).Message)
 	require.ErrorIs(t, receive(t, causes), runtime.ErrTaskTimeout)
 
 	_, err = deaf.StartSync(ctx, pool, 0)
-	require.Equal(t, "flowc: the try took longer than the step's timeout of 1s", failure(t, err).Message)
-	require.Contains(t, w.log.String(), "the handler did not return when its context ended")
+	require.Equal(t, "flowc: the attempt exceeded the step's timeout of 1s", failure(t, err).Message)
+	require.Contains(t, w.log.String(), "handler ignores its ended context")
 	out, err := quick.StartSync(ctx, pool, 7)
 	require.NoError(t, err, "the slot of the deaf handler is free")
 	require.Equal(t, 7, out)

@@ -61,9 +61,9 @@ const silentAfter = deadAfter
 func (h Health) Ready() error {
 	switch {
 	case h.State != Working:
-		return fmt.Errorf("flowc: worker: it is %s", h.State)
+		return fmt.Errorf("flowc: worker: state is %s", h.State)
 	case !h.Connected || time.Since(h.LastHeartbeat) > silentAfter:
-		return errors.New("flowc: worker: the database does not answer")
+		return errors.New("flowc: worker: database unreachable")
 	}
 	return h.Live()
 }
@@ -74,9 +74,9 @@ func (h Health) Ready() error {
 func (h Health) Live() error {
 	switch {
 	case h.State == Stopped:
-		return errors.New("flowc: worker: it has stopped")
+		return errors.New("flowc: worker: stopped")
 	case h.Astray > h.Concurrency:
-		return fmt.Errorf("flowc: worker: it stands still, %d handlers have not returned although their time is over", h.Astray)
+		return fmt.Errorf("flowc: worker: no free slots, %d handlers ignore their ended contexts", h.Astray)
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ func (s *session) retire() {
 	select {
 	case <-s.deprecated:
 	default:
-		s.log.Info("the database calls the worker deprecated, it stops", "worker_id", s.id.String())
+		s.log.Info("worker is deprecated in the database, stopping", "worker_id", s.id.String())
 		close(s.deprecated)
 	}
 }

@@ -111,7 +111,7 @@ func (g *guarded) Called(name string, took time.Duration, err error) {
 func (g *guarded) survive() {
 	if p := recover(); p != nil {
 		g.once.Do(func() {
-			g.log.Error("the worker's metrics panicked, it goes on without what they missed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			g.log.Error("metrics panicked, continuing without what they missed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		})
 	}
 }

@@ -211,7 +211,7 @@ func TestMetricsThatPanic(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, w.stopped())
-	require.Equal(t, 1, strings.Count(w.log.String(), "the worker's metrics panicked"), "said once")
+	require.Equal(t, 1, strings.Count(w.log.String(), "metrics panicked"), "said once")
 	require.Contains(t, w.log.String(), "observed_test.go:", "the stack says where")
 }
 
@@ -235,7 +235,7 @@ func TestHealth(t *testing.T) {
 	idle, err := worker.New(pool, worker.Config{}, service)
 	require.NoError(t, err)
 	require.Equal(t, worker.Health{State: worker.Idle, Concurrency: worker.DefaultConcurrency}, idle.Health())
-	require.EqualError(t, idle.Health().Ready(), "flowc: worker: it is idle")
+	require.EqualError(t, idle.Health().Ready(), "flowc: worker: state is idle")
 	require.NoError(t, idle.Health().Live())
 
 	_, err = flow.Start(ctx, pool, 1)
@@ -272,7 +272,7 @@ func TestHealth(t *testing.T) {
 	require.NoError(t, server.Stop(devdb.Immediate))
 	eventually(t, func() bool { code, _ := probe("/health/ready"); return code == http.StatusServiceUnavailable }, "it is not ready")
 	_, body = probe("/health")
-	require.Equal(t, "flowc: worker: the database does not answer", body["problem"])
+	require.Equal(t, "flowc: worker: database unreachable", body["problem"])
 	code, _ = probe("/health/live")
 	require.Equal(t, http.StatusOK, code)
 	require.NoError(t, server.Resume(ctx))
@@ -282,7 +282,7 @@ func TestHealth(t *testing.T) {
 	eventually(t, func() bool { return w.Health().State == worker.Stopping }, "it stops")
 	code, body = probe("/health/ready")
 	require.Equal(t, http.StatusServiceUnavailable, code)
-	require.Equal(t, "flowc: worker: it is stopping", body["problem"])
+	require.Equal(t, "flowc: worker: state is stopping", body["problem"])
 	require.NoError(t, w.Health().Live())
 	close(finish)
 	require.NoError(t, w.stopped())
@@ -290,7 +290,7 @@ func TestHealth(t *testing.T) {
 	require.Zero(t, w.Health().InHand)
 	code, body = probe("/health/live")
 	require.Equal(t, http.StatusServiceUnavailable, code)
-	require.Equal(t, "flowc: worker: it has stopped", body["problem"])
+	require.Equal(t, "flowc: worker: stopped", body["problem"])
 }
 
 // Handlers that never return are a reason to start the process again, when they
@@ -309,7 +309,7 @@ func TestHealthOfAWorkerThatStandsStill(t *testing.T) {
 		failure(t, err)
 	}
 	eventually(t, func() bool { return w.Health().Live() != nil }, "it stands still")
-	require.ErrorContains(t, w.Health().Ready(), "2 handlers have not returned although their time is over")
+	require.ErrorContains(t, w.Health().Ready(), "no free slots, 2 handlers ignore their ended contexts")
 	close(release)
 	eventually(t, func() bool { return w.Health().Ready() == nil }, "it goes on")
 }

@@ -87,14 +87,14 @@ func TestServerRestart(t *testing.T) {
 	receive(t, began)
 	require.NoError(t, server.Stop(devdb.Immediate))
 	close(finish)
-	eventually(t, func() bool { return strings.Contains(w.log.String(), "the database is away") }, "the outage is logged")
+	eventually(t, func() bool { return strings.Contains(w.log.String(), "database unreachable") }, "the outage is logged")
 	require.NoError(t, server.Resume(ctx))
 	out, err := started.Wait(ctx)
 	require.NoError(t, err)
 	require.Equal(t, 7, out)
 	require.EqualValues(t, 1, calls.Load(), "the result was kept")
-	eventually(t, func() bool { return strings.Contains(w.log.String(), "the database is back") }, "so is its end")
-	require.Equal(t, 1, strings.Count(w.log.String(), "the database is away"))
+	eventually(t, func() bool { return strings.Contains(w.log.String(), "database reachable again") }, "so is its end")
+	require.Equal(t, 1, strings.Count(w.log.String(), "database unreachable"))
 }
 
 // A worker that is started before its database waits for it.
@@ -108,7 +108,7 @@ func TestStartBeforeTheDatabase(t *testing.T) {
 	upsert(t, pool, service)
 	require.NoError(t, server.Stop(devdb.Fast))
 	w := run(t, pool, worker.Config{}, service)
-	eventually(t, func() bool { return strings.Contains(w.log.String(), "the database is away") }, "it is logged")
+	eventually(t, func() bool { return strings.Contains(w.log.String(), "database unreachable") }, "it is logged")
 	require.NoError(t, server.Resume(ctx))
 	out, err := flow.StartSync(ctx, pool, 7)
 	require.NoError(t, err)

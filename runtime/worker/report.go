@@ -175,7 +175,7 @@ func (s *session) over(results []result) {
 
 func (s *session) lost(r result) {
 	s.ended(r, Lost)
-	s.log.LogAttrs(r.task.ctx, slog.LevelWarn, "the task is not this worker's any more, its result is dropped", r.task.attrs()...)
+	s.log.LogAttrs(r.task.ctx, slog.LevelWarn, "task lease lost, result dropped", r.task.attrs()...)
 }
 
 // giveBack releases tasks. If it cannot, they come back when their leases end.
@@ -189,7 +189,7 @@ func (s *session) giveBack(ctx context.Context, released []result) {
 	}
 	err := s.db.patiently(ctx, func() error { return s.db.release(ctx, s.id, tasks) })
 	if err != nil {
-		s.log.Error("tasks could not be given back, they come back when their timeouts are over", "tasks", len(tasks), "error", err.Error())
+		s.log.Error("releasing tasks failed, they can be claimed again when their leases expire", "tasks", len(tasks), "error", err.Error())
 		return
 	}
 	for _, r := range released {
@@ -237,7 +237,7 @@ func (r *reporter) finish(ctx context.Context, results []result, got answer, err
 	}
 	one := results[0]
 	if one.Outcome == try.Permanent {
-		r.log.LogAttrs(ctx, slog.LevelError, "the task's result could not be reported", append(one.task.attrs(), slog.String("error", err.Error()))...)
+		r.log.LogAttrs(ctx, slog.LevelError, "reporting a task's result failed", append(one.task.attrs(), slog.String("error", err.Error()))...)
 		r.over(results)
 		return 1
 	}
@@ -337,11 +337,11 @@ func (r *reporter) note(results []result, verdicts []verdict) (over []result) {
 		case v.RetryIn != nil:
 			r.ended(one, Retried)
 			r.retries.Store(true)
-			r.log.LogAttrs(one.task.ctx, slog.LevelWarn, "task failed, it will be tried again", append(one.task.attrs(),
+			r.log.LogAttrs(one.task.ctx, slog.LevelWarn, "task failed, will retry", append(one.task.attrs(),
 				slog.String("error", one.Err), slog.Duration("duration", one.took), slog.Duration("retry_in", secondsToDuration(*v.RetryIn)))...)
 		case one.Outcome == try.Skipped:
 			r.ended(one, Skipped)
-			r.log.LogAttrs(one.task.ctx, slog.LevelInfo, "the handler skipped its step", append(one.task.attrs(), slog.String("reason", one.Err))...)
+			r.log.LogAttrs(one.task.ctx, slog.LevelInfo, "step skipped by its handler", append(one.task.attrs(), slog.String("reason", one.Err))...)
 		default:
 			r.ended(one, Failed)
 			r.log.LogAttrs(one.task.ctx, slog.LevelError, "task failed", append(one.task.attrs(),

@@ -186,9 +186,9 @@ func (s *session) run(ctx context.Context) error {
 	err := s.db.patiently(last, func() error { return s.db.stop(last, s.id) })
 	switch {
 	case unreported > 0:
-		return fmt.Errorf("flowc: worker: stopped with %d results that could not be reported, their tasks will run again", unreported)
+		return fmt.Errorf("flowc: worker: stopped with %d results not reported, their tasks will run again", unreported)
 	case left != nil || err != nil:
-		return fmt.Errorf("flowc: worker: stopped, but the database was not told: its tasks come back when it is found dead: %w", errors.Join(left, err))
+		return fmt.Errorf("flowc: worker: stopped, but its tasks could not be released, they run again once the worker is presumed dead: %w", errors.Join(left, err))
 	}
 	return nil
 }

@@ -22,14 +22,14 @@ func (w *Worker) RunUntilSignal(ctx context.Context) error {
 		defer close(watched)
 		select {
 		case s := <-signals:
-			w.log.Info("told to stop: draining, once more stops now", "signal", s.String(), "grace", w.config.Grace)
+			w.log.Info("received signal, draining; signal again to stop immediately", "signal", s.String(), "grace", w.config.Grace)
 			cancel()
 		case <-ended:
 			return
 		}
 		select {
 		case s := <-signals:
-			w.log.Warn("told to stop once more: stopping now", "signal", s.String())
+			w.log.Warn("received second signal, stopping immediately", "signal", s.String())
 			signal.Stop(signals)
 			w.StopNow()
 		case <-ended:

@@ -183,7 +183,7 @@ func TestNewFindsMistakes(t *testing.T) {
 	nothing := runtime.HandleValues("nothing", nil)
 	for want, make := range map[string]func() (*worker.Worker, error){
 		"the pool is nil":           func() (*worker.Worker, error) { return worker.New(nil, worker.Config{}, service) },
-		"there are no services":     func() (*worker.Worker, error) { return worker.New(pool, worker.Config{}) },
+		"no services, pass New":     func() (*worker.Worker, error) { return worker.New(pool, worker.Config{}) },
 		"Concurrency is -1":         func() (*worker.Worker, error) { return worker.New(pool, worker.Config{Concurrency: -1}, service) },
 		"flow work is served twice": func() (*worker.Worker, error) { return worker.New(pool, worker.Config{}, service, service) },
 		"flow work has no handlers": func() (*worker.Worker, error) {

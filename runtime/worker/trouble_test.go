@@ -13,17 +13,19 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
 
-// A full disk and used-up connections are not told as a database that is away.
+// A full disk and used-up connections are not called unreachable.
 func TestTrouble(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]string{
-		"53100": "the disk of the database is full", "53200": "the database is out of memory",
-		"53300": "all connections of the database are in use", "53400": "the database has used up something that it needs",
-		"57P01": "the database is away", "08006": "the database is away",
+		"53100": "database disk full", "53200": "database out of memory",
+		"53300": "database has no free connections", "53400": "database out of resources",
+		"57P01": "database unreachable", "08006": "database unreachable",
 	} {
 		require.Equal(t, want, trouble(fmt.Errorf("calling: %w", &pgconn.PgError{Code: code})), code)
 	}
-	require.Equal(t, "the database is away", trouble(errors.New("broken pipe")))
+	require.Equal(t, "database unreachable", trouble(errors.New("broken pipe")))
+	require.Equal(t, "database reachable again", over("database unreachable"))
+	require.Equal(t, "database working again", over("database disk full"))
 }
 
 // A map whose outputs are too large together says so, and other results that cannot be

@@ -19,7 +19,7 @@ import (
 const cacheBytes = 32 << 20
 
 // errGone says that what a task works on is not there any more.
-var errGone = runtime.Permanent(errors.New("flowc: what the task works on is not in the database, the run may have been deleted"))
+var errGone = runtime.Permanent(errors.New("flowc: the task's input is not in the database, the run may have been deleted"))
 
 // A source is a value of a run: its input, or what one of its steps gave.
 type source struct{ run, name string }

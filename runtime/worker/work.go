@@ -47,7 +47,7 @@ func (s *session) do(t *task, v runtime.Values) {
 	r = judge(t, output, err, time.Since(began))
 }
 
-var errEnded = errors.New("flowc: the handler ended its goroutine")
+var errEnded = errors.New("flowc: the handler called runtime.Goexit")
 
 // abandon ends a try whose handler goes on although its context has ended. If too
 // many do, the slot stays taken: better to stand still than to pile up more.
@@ -56,7 +56,7 @@ func (s *session) abandon(t *task) {
 	if !ends {
 		return
 	}
-	s.log.LogAttrs(t.ctx, slog.LevelWarn, "the handler did not return when its context ended", t.attrs()...)
+	s.log.LogAttrs(t.ctx, slog.LevelWarn, "handler ignores its ended context", t.attrs()...)
 	r := judge(t, nil, t.ctx.cause(), time.Since(t.ending.began))
 	if keepsSlot {
 		s.handOn(r)

@@ -129,7 +129,7 @@ func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worke
 	}
 	w := &Worker{pool: pool, config: config, services: map[string]*service{}, lanes: newLanes(), log: config.Logger}
 	if len(services) == 0 {
-		return nil, errors.New("flowc: worker: there are no services, give it the result of a Serve function")
+		return nil, errors.New("flowc: worker: no services, pass New the result of a generated Serve function")
 	}
 	var faults []error
 	for _, s := range services {
@@ -184,7 +184,7 @@ func (w *Worker) add(s runtime.Service) error {
 // reported when it stopped. It never returns because the database is away.
 func (w *Worker) Run(ctx context.Context) error {
 	if !w.running.CompareAndSwap(false, true) {
-		return errors.New("flowc: worker: it runs already")
+		return errors.New("flowc: worker: already running")
 	}
 	defer w.running.Store(false)
 	now := time.Now()

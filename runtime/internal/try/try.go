@@ -83,7 +83,7 @@ func failure(cause error, timeout time.Duration, err error) (r Result) {
 		r.Outcome = Failed
 	}
 	if r.Outcome == Failed && cause == runtime.ErrTaskTimeout {
-		text := fmt.Sprintf("flowc: the try took longer than the step's timeout of %gs", timeout.Seconds())
+		text := fmt.Sprintf("flowc: the attempt exceeded the step's timeout of %gs", timeout.Seconds())
 		if err != cause && !errors.Is(err, context.DeadlineExceeded) {
 			text += ": " + r.Err
 		}

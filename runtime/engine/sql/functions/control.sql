@@ -54,7 +54,6 @@ begin
   from pgflow.step_states st
   where st.run_id = retry_run.run_id and st.status = 'started'
     and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';
-  delete from flowc.suspects s where s.run_id = retry_run.run_id; -- after the tasks, as recovery writes them
   perform flowc.wake_flows(array[flow]);
   perform flowc.advance(array[retry_run.run_id]);
   return true;
@@ -222,7 +221,7 @@ begin
 end $$;
 
 -- Hands no more tasks of a flow to workers, of any language, or does so again. Runs
--- can be started meanwhile, and what workers have in hand goes on. False if it was
+-- can be started meanwhile, and what workers have in flight goes on. False if it was
 -- so already, NULL if there is no such flow. Who pauses it is the session's user if
 -- nobody is named.
 create or replace function flowc.pause_flow(flow_slug text, paused boolean, paused_by text default null) returns boolean

@@ -55,7 +55,7 @@ func TestChaosSecondSignalWithoutDatabase(t *testing.T) {
 	<-l.done
 	require.NoError(t, a.server.Stop(devdb.Immediate))
 	p := f.all[0]
-	require.Eventually(t, func() bool { return strings.Contains(p.log.String(), "the database is away") }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(p.log.String(), "database unreachable") }, patience, 10*time.Millisecond)
 	p.signal(syscall.SIGINT)
 	require.Eventually(t, func() bool { return strings.Contains(p.log.String(), "draining") }, patience, 10*time.Millisecond)
 	began := time.Now()

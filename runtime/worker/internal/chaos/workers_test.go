@@ -117,7 +117,7 @@ func TestChaosFrozenWorker(t *testing.T) {
 	time.Sleep(frozen)
 	victim.signal(syscall.SIGCONT)
 	a.settled(l)
-	lost := "is not this worker's any more"
+	lost := "lease lost"
 	require.Eventually(t, func() bool { return strings.Count(victim.log.String(), lost) == done+goesOn }, patience, 10*time.Millisecond)
 	require.Equal(t, goesOn, strings.Count(victim.log.String(), "the context ended"), "whoever is still at it is told")
 	require.Equal(t, goesOn, strings.Count(victim.log.String(), "the task is no longer this worker's"))
