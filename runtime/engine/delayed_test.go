@@ -30,6 +30,10 @@ func TestDelayedTasksCostClaimsNothing(t *testing.T) {
 			s.exec(`select flowc.start('f', array_fill('1'::jsonb, array[$1::int]), null)`, n)
 			s.exec(`select pgflow.set_vt_batch('f', array_agg(msg_id), array_agg(21600)) from pgmq.q_f`)
 		},
+		"read for long": func(s *session, n int) {
+			s.exec(`select flowc.start('f', array_fill('1'::jsonb, array[$1::int]), null)`, n)
+			s.exec(`select count(*) from pgmq.read('f', 21600, $1)`, n)
+		},
 		"visibility set in the view": func(s *session, n int) {
 			s.exec(`select flowc.start('f', array_fill('1'::jsonb, array[$1::int]), null)`, n)
 			s.exec(`update pgmq.q_f set vt = now() + interval '6 hours'`)
@@ -136,5 +140,21 @@ func TestReadDelayedTasks(t *testing.T) {
 		d.exec(`select pgmq.set_vt('f', msg_id, 0) from pgmq.q_f where message->>'step_slug' = 'a'`)
 		require.Equal(t, "a 0 {}", r.read(9))
 		require.Equal(t, "completed", r.completeTask("a", 0, `1`))
+	})
+}
+
+// TestReadForLong: a message that was read for longer than a moment is started, and
+// comes back under its id if it is not.
+func TestReadForLong(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		r := d.flow("f", attempts(9)).step("a").step("b").start(`1`)
+		require.Equal(t, "2", d.table(`select count(*) from pgmq.read('f', 3600, 9)`))
+		require.Empty(t, r.read(9))
+		d.exec(`select pgflow.start_tasks('f', array(select msg_id from pgmq.q_f where message->>'step_slug' = 'a'), $1)`, worker)
+		require.Equal(t, "completed", r.completeTask("a", 0, `1`))
+		id := d.table(`select msg_id from pgmq.q_f`)
+		d.exec(`select pgmq.set_vt('f', $1::bigint, 0)`, id)
+		require.Equal(t, "b 0 {}", r.read(9))
+		require.Equal(t, "completed", r.completeTask("b", 0, `1`))
 	})
 }

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -130,6 +131,36 @@ func TestSuspectsAreClearedByAnAttempt(t *testing.T) {
 	}
 	require.Equal(t, "4 8 4", r.task("a", "attempts_count - requeued_count, claims_count, requeued_count"))
 	require.Equal(t, lines("1", "2", "3", "4"), d.table(`select attempt from flowc.failed_tries order by 1`), "the history numbers attempts as handlers are told")
+}
+
+// TestRetriedSuspects: whoever retries a run or a step has what crashed tried as if it
+// were new, however soon the worker dies again, and of whatever.
+func TestRetriedSuspects(t *testing.T) {
+	t.Parallel()
+	for name, retry := range map[string]string{"run": `select flowc.retry_run($1)`, "step": `select flowc.retry_step($1, 'a')`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDB(t)
+			f := d.flow("f").step("a")
+			r := f.start(`"x"`)
+			w := d.dying("f")
+			w.claim(9)
+			w.die()
+			for range 2 {
+				w = d.dying("f")
+				w.suspects()
+				w.die()
+			}
+			require.Equal(t, "failed 1", r.status())
+			require.Equal(t, "t", d.table(retry, r.id))
+			f.start(`"y"`)
+			w = d.dying("f")
+			require.Equal(t, 2, len(strings.Split(w.claim(9), "\n")))
+			w.die()
+			require.Equal(t, "started 1", r.status(), "it was not alone")
+			require.Equal(t, "1 0", d.table(`select company, crashes from flowc.suspects where run_id = $1`, r.id))
+		})
+	}
 }
 
 // TestCrashLimit: how often is the caller's to say.

@@ -203,6 +203,7 @@ func TestWatermarksWaitForPreparedTransactions(t *testing.T) {
 		d.advanceWatermarks()
 	}
 	require.LessOrEqual(t, d.watermark("f"), int64(1))
-	d.exec(`commit prepared 'flowc_test'`)
+	_, err = c.Exec(t.Context(), `commit prepared 'flowc_test'`)
+	require.NoError(t, err)
 	require.Equal(t, `"late"`, d.claim("run_input", []string{"f"}, []int{9}))
 }

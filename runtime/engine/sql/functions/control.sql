@@ -54,6 +54,7 @@ begin
   from pgflow.step_states st
   where st.run_id = retry_run.run_id and st.status = 'started'
     and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';
+  delete from flowc.suspects s where s.run_id = retry_run.run_id; -- after the tasks, as recovery writes them
   perform flowc.wake_flows(array[flow]);
   perform flowc.advance(array[retry_run.run_id]);
   return true;

@@ -235,7 +235,9 @@ begin
       order by msg_id
       limit read.qty),
     tasks as (
-      update pgflow.step_tasks t set visible_at = clock_timestamp() + make_interval(secs => read.vt), read_count = t.read_count + 1
+      update pgflow.step_tasks t
+      set visible_at = clock_timestamp() + make_interval(secs => read.vt), read_count = t.read_count + 1,
+          claim_class = case when t.claim_class = 'r' and t.status = 'queued' and read.vt > 10 then 'd' else t.claim_class end -- longer than the moment until it is started
       from oldest o where t.ctid = o.task
       returning t.*),
     others as (
