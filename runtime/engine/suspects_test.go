@@ -109,6 +109,9 @@ func TestDrainingWorkersMakeNoSuspects(t *testing.T) {
 	require.Equal(t, "queued 0 10 10", r.task("a", "status, attempts_count - requeued_count, requeued_count, claims_count"))
 	w := d.dying("f")
 	require.Equal(t, `"long" 1`, w.claim(9))
+	w.die()
+	w = d.dying("f")
+	require.Equal(t, `"long" 1 120`, w.suspects(), "nor is it alone for longer")
 	w.complete()
 	require.Equal(t, "completed 0", r.status())
 }
@@ -124,7 +127,7 @@ func TestSuspectsAreClearedByAnAttempt(t *testing.T) {
 		require.Equal(t, fmt.Sprintf("1 %d", attempt), w.claim(9))
 		w.die()
 		w = d.dying("f")
-		require.Equal(t, fmt.Sprintf("1 %d %d", attempt, 60<<attempt), w.suspects())
+		require.Equal(t, fmt.Sprintf("1 %d 120", attempt), w.suspects())
 		d.exec(`select pgflow.fail_task($1, 'a', 0, 'boom')`, r.id)
 		d.exec(`select flowc.recover()`)
 		require.Equal(t, "0", d.table(`select count(*) from flowc.suspects`))

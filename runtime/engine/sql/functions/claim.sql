@@ -12,7 +12,7 @@
 -- With `company`, only suspects are claimed, see claim_suspects: at most so many, which
 -- may all have that much company. The worker claims nothing beside them for
 -- `isolated_for` seconds, or until they are done: a minute, and twice as long for each
--- time that it was taken from a dead worker.
+-- death of a worker that it may have been the reason of.
 --
 -- What takes more than 16 kB as it is stored is not in the reply, so that it cannot hold
 -- up other tasks: the worker reads it with read_values, a few at a time. `run_input` is
@@ -111,7 +111,9 @@ begin
            case when (select exists (select from flowc.headers)) then (select h.headers from flowc.headers h where h.run_id = t.run_id) end,
            extract(epoch from at_once - t.due_at)::double precision,
            case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
-           case when claim.company is not null then (60 * (1 << least(t.requeued_count, 10)))::double precision end
+           case when claim.company is not null then (
+             select 60 * (1 << coalesce(least(max(s.deaths), 10), 0))::double precision -- max: one row in any case
+             from flowc.suspects s where s.run_id = t.run_id and s.step_slug = t.step_slug and s.task_index = t.task_index) end
     from begun t
     left join lateral (
       -- Large is what is not stored in the row itself, or was compressed a lot for it.

@@ -43,7 +43,7 @@ begin
       from queued q
       join (select h.worker_id, count(*)::int as tasks from held h group by h.worker_id) d on d.worker_id = q.worker_id
       where not q.innocent
-      on conflict on constraint suspects_pkey do update set company = excluded.company, crashes = s.crashes + excluded.crashes)
+      on conflict on constraint suspects_pkey do update set company = excluded.company, crashes = s.crashes + excluded.crashes, deaths = s.deaths + 1)
     select array_agg(distinct q.flow_slug) into flows from queued q;
     perform flowc.wake_flows(coalesce(flows, '{}'));
   end if;

@@ -377,14 +377,15 @@ create table flowc.failed_tries (
 -- Tasks that a worker had in flight when it died, one of which may have been the
 -- reason. Only workers with nothing else in flight claim them, each at most `company`
 -- of them together, which is halved with every death: so the one that is the reason
--- is found, and only what was alone counts a crash. The row goes when the task's
--- attempt ends.
+-- is found, and only what was alone counts a crash. `deaths` are all of them, those
+-- among others included. The row goes when the task's attempt ends.
 create table flowc.suspects (
   run_id     uuid not null,
   step_slug  text not null,
   task_index int  not null,
   company    int  not null,
   crashes    int  not null,
+  deaths     int  not null default 1,
   primary key (run_id, step_slug, task_index)
 );
 
