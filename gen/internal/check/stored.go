@@ -133,6 +133,10 @@ func (w *jsonWalk) methods(t types.Type, path string, addressable bool) bool {
 	if w.borrows(t, path, own) || w.borrows(t, path, reader) {
 		return true
 	}
+	if why, fix := w.unread(t, reader); why != "" {
+		w.fault(t, path, why, fix)
+		return true
+	}
 	switch hidden := marshals(t, true); {
 	case own != "" && reader == "", own == "MarshalJSON" && reader == "UnmarshalText":
 		w.fault(t, path, name+" has "+own+" but no "+reads[own]+", so it cannot be read back", w.c.give(t, reads[own]))
@@ -146,6 +150,46 @@ func (w *jsonWalk) methods(t types.Type, path string, addressable bool) bool {
 		return false
 	}
 	return true
+}
+
+// unread says why a method for reading surely keeps nothing of what it is given.
+func (w *jsonWalk) unread(t types.Type, method string) (why, fix string) {
+	obj, index, _ := types.LookupFieldOrMethod(address(t), false, nil, method)
+	f, ok := obj.(*types.Func)
+	if !ok {
+		return "", ""
+	}
+	name, in := w.c.name(t), t.Underlying()
+	for _, i := range index[:len(index)-1] {
+		if p, pointer := in.(*types.Pointer); pointer { // t itself, which is made before it is read
+			in = p.Elem().Underlying()
+		}
+		embedded := in.(*types.Struct).Field(i)
+		elem, pointer := pointee(embedded.Type())
+		if pointer || types.IsInterface(elem) {
+			fix = "embed a type that is no interface"
+			if pointer {
+				fix = "embed " + w.c.name(elem) + " itself, or give the pointer a name"
+			}
+			return fmt.Sprintf("%s gets %s from the %s that it embeds, which is nil when it is read", name, method, w.c.name(embedded.Type())), fix
+		}
+		in = elem.Underlying()
+	}
+	recv := f.Signature().Recv().Type()
+	if _, pointer := recv.Underlying().(*types.Pointer); pointer || types.IsInterface(recv) || !keeps(recv) {
+		return "", ""
+	}
+	fix = "use a type of your own that has it with a pointer as its receiver"
+	if named, ok := recv.(*types.Named); ok && w.c.own(named.Obj().Pkg()) {
+		fix = "let *" + named.Obj().Name() + " be its receiver"
+	}
+	return method + " of " + name + " is not a method of *" + w.c.name(recv) + ", so it reads into a copy, and the value is lost", fix
+}
+
+// keeps reports whether a type has room for a value.
+func keeps(t types.Type) bool {
+	sizes := types.StdSizes{WordSize: 8, MaxAlign: 8}
+	return sizes.Sizeof(t) > 0
 }
 
 // borrows reports whether a struct gets a method from a type that it embeds, so
@@ -271,7 +315,12 @@ func (w *jsonWalk) key(t, key types.Type, path string) {
 		w.fault(t, path, "JSON writes a "+name+" as a key as a number, and reads it with its UnmarshalText", w.c.give(key, "MarshalText"))
 	default:
 		fix := "use a key of a string or integer type"
-		if named, ok := types.Unalias(key).(*types.Named); ok && w.c.own(named.Obj().Pkg()) && !types.IsInterface(key) {
+		named, isNamed := types.Unalias(key).(*types.Named)
+		switch {
+		case !isNamed || !w.c.own(named.Obj().Pkg()) || types.IsInterface(key):
+		case reader && has(types.NewPointer(key), "MarshalText"):
+			fix = "let " + name + " itself have MarshalText, not *" + name
+		default:
 			fix += ", or give " + name + " MarshalText and UnmarshalText"
 		}
 		w.fault(t, path, "a map with the key "+name+" has no JSON form", fix)
@@ -408,8 +457,7 @@ func holds(f *types.Var) bool {
 	if ok && named.Obj().Pkg() != nil && strings.HasPrefix(named.Obj().Pkg().Path()+"/", "sync/") {
 		return false
 	}
-	sizes := types.StdSizes{WordSize: 8, MaxAlign: 8}
-	return f.Name() != "_" && sizes.Sizeof(f.Type()) > 0
+	return f.Name() != "_" && keeps(f.Type())
 }
 
 // sameNames tells of fields that have one name in JSON: the one that is embedded

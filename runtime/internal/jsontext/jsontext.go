@@ -184,8 +184,9 @@ func written(v reflect.Value) (n int) {
 			n += written(entry.Value())
 		}
 	case reflect.Struct:
+		own := v.Type().Implements(marshaler) || reflect.PointerTo(v.Type()).Implements(marshaler) // may write any field
 		for i := range v.NumField() {
-			if f := v.Type().Field(i); (f.IsExported() || f.Anonymous) && f.Tag.Get("json") != "-" {
+			if f := v.Type().Field(i); own || (f.IsExported() || f.Anonymous) && f.Tag.Get("json") != "-" {
 				n += written(v.Field(i))
 			}
 		}

@@ -23,6 +23,11 @@ type rawIn struct {
 
 func pointer[T any](v T) *T { return &v }
 
+// A doc writes itself, from a field that is not exported.
+type doc struct{ text json.RawMessage }
+
+func (d doc) MarshalJSON() ([]byte, error) { return d.text, nil }
+
 func TestEncode(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -48,6 +53,7 @@ func TestEncode(t *testing.T) {
 		"invalid beside raw":          {in: rawIn{R: json.RawMessage(`"x"`), S: "\xff"}, err: jsontext.ErrInvalidUTF8},
 		"raw in a map of a list":      {in: []any{map[string]any{"x": json.RawMessage(`["\ufffd","\ufffd"]`)}}, want: `[{"x":["\ufffd","\ufffd"]}]`},
 		"raw behind a pointer":        {in: &rawIn{P: pointer(json.RawMessage(`"\ufffd"`))}, want: `{"R":null,"S":"","P":"\ufffd"}`},
+		"raw in what writes itself":   {in: []doc{{json.RawMessage(`"\ufffd"`)}}, want: `["\ufffd"]`},
 		"raw that is left out":        {in: rawIn{S: "\xff", No: json.RawMessage(`"\ufffd"`)}, err: jsontext.ErrInvalidUTF8},
 	} {
 		t.Run(name, func(t *testing.T) {
