@@ -12,7 +12,7 @@ import (
 //
 // A form is a basic Go type (string, bool, int64, float64), "any" for whatever there
 // may be, "[]F" for a list and "[3]F" for one of that length, "map[string]F" for an
-// object with any names, the name of one of Types for an object with those fields, or
+// object with any names ("map[int]F" if they have to be numbers), the name of one of Types for an object with those fields, or
 // anything else for a type that writes its JSON itself. A pointer has the form of what
 // it points to.
 type Forms struct {
@@ -59,21 +59,23 @@ func (c *formComparison) say(format string, args ...any) {
 
 // compare compares the form of what is called name.
 func (c *formComparison) compare(name, from, to string) {
-	if from == to && c.from[from] == nil && !strings.ContainsAny(from, "[]") || to == "any" || c.seen[[2]string{from, to}] {
+	if from == to && c.from[from] == nil && !strings.ContainsAny(from, "[]") || to == "any" {
 		return
 	}
-	c.seen[[2]string{from, to}] = true
 	before, after := c.from[from], c.to[to]
 	key, fromElement, fromMany := elementForm(from)
 	otherKey, toElement, toMany := elementForm(to)
 	switch {
 	case before != nil && after != nil:
-		c.fields(from, before, after)
-	case before != nil && strings.HasPrefix(to, "map["):
+		if pair := [2]string{from, to}; !c.seen[pair] {
+			c.seen[pair] = true
+			c.fields(from, before, after)
+		}
+	case before != nil && otherKey == "map[string]":
 		for _, field := range slices.Sorted(maps.Keys(before)) {
 			c.compare(from+"."+field, before[field], toElement)
 		}
-	case fromMany && toMany && (key == otherKey || otherKey == "[]"):
+	case fromMany && toMany && reads(key, otherKey):
 		c.compare("an element of "+name, fromElement, toElement)
 	case widens(from, to):
 	default:
@@ -106,8 +108,28 @@ func elementForm(form string) (kind, element string, ok bool) {
 	if form == "" || form[0] != '[' && !strings.HasPrefix(form, "map[") {
 		return "", "", false
 	}
-	i := strings.IndexByte(form, ']')
-	return form[:i+1], form[i+1:], true
+	depth := 0 // a key may be a generic type
+	for i, r := range form {
+		switch r {
+		case '[':
+			depth++
+		case ']':
+			if depth--; depth == 0 {
+				return form[:i+1], form[i+1:], true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// reads reports whether a list or an object with any names can be read as another, if
+// its elements can.
+func reads(from, to string) bool {
+	if !strings.HasPrefix(from, "map[") || !strings.HasPrefix(to, "map[") {
+		return from == to || to == "[]" && from[0] == '['
+	}
+	key, other := from[len("map["):len(from)-1], to[len("map["):len(to)-1]
+	return other == "string" || widens(key, other) && other != "float64" && other != "float32"
 }
 
 // numbers are the basic types that hold numbers, with the bits of their whole numbers.

@@ -34,6 +34,10 @@ func TestCompareForms(t *testing.T) {
 		"to list":           {batch(fields{"n": "string"}), batch(fields{"n": "[]string"}), []string{"Batch.n was string, and is []string"}},
 		"longer list":       {batch(fields{"n": "[3]string"}), batch(fields{"n": "[]string"}), nil},
 		"shorter list":      {batch(fields{"n": "[]string"}), batch(fields{"n": "[3]string"}), []string{"Batch.n was []string, and is [3]string"}},
+		"two alike":         {batch(fields{"a": "string", "b": "string"}), batch(fields{"a": "int", "b": "int"}), []string{"Batch.a was string, and is int", "Batch.b was string, and is int"}},
+		"keys":              {batch(fields{"n": "map[string]int"}), batch(fields{"n": "map[int]int"}), []string{"Batch.n was map[string]int, and is map[int]int"}},
+		"keys of a type":    {batch(fields{"n": "map[Key[int]]int"}), batch(fields{"n": "map[uuid.UUID]int"}), []string{"Batch.n was map[Key[int]]int, and is map[uuid.UUID]int"}},
+		"wider keys":        {batch(fields{"n": "map[int]int", "t": "map[Key[int]]bool"}), batch(fields{"n": "map[int64]int", "t": "map[string]bool"}), nil},
 		"map":               {batch(fields{"n": "map[string]int"}), batch(fields{"n": "map[string]int8"}), []string{"an element of Batch.n was int, and is int8"}},
 		"own JSON":          {batch(fields{"n": "shop.Money"}), batch(fields{"n": "shop.Cents"}), []string{"Batch.n was shop.Money, and is shop.Cents"}},
 		"behind a list": {

@@ -79,9 +79,22 @@ func (w *writer) form(t types.Type, name string) string {
 	case *types.Array:
 		return fmt.Sprintf("[%d]%s", u.Len(), w.form(u.Elem(), name))
 	case *types.Map:
-		return "map[string]" + w.form(u.Elem(), name)
+		return "map[" + w.key(u.Key()) + "]" + w.form(u.Elem(), name)
 	}
 	return "any"
+}
+
+// key is the form of the names of an object: texts, or what they are read as.
+func (w *writer) key(t types.Type) string {
+	t = types.Unalias(t)
+	basic, ok := t.Underlying().(*types.Basic)
+	switch {
+	case ok && basic.Info()&types.IsString != 0:
+		return "string"
+	case ok && !ownJSON(t):
+		return types.Typ[basic.Kind()].Name()
+	}
+	return types.TypeString(t, w.short)
 }
 
 // name is what a struct is called: without its package where it is the declaring one,

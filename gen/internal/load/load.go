@@ -182,13 +182,31 @@ func folders(q Query) (patterns, files []string) {
 	return patterns, files
 }
 
-// meant asks whether a pattern without ./ was meant as the folder that there is.
+// meant says which folder or file was meant by a pattern that matches nothing, if
+// there is one.
 func meant(dir, pattern string) string {
-	first, _, _ := strings.Cut(pattern, "/")
-	if first == "" || strings.HasPrefix(first, ".") || strings.Contains(first, "...") || !isFolder(filepath.Join(dir, first)) {
+	absolute := pattern
+	if !filepath.IsAbs(pattern) {
+		absolute = filepath.Join(dir, pattern)
+	}
+	folder := strings.TrimSuffix(absolute, string(filepath.Separator)+"...")
+	name := "./" + strings.TrimPrefix(path.Clean(filepath.ToSlash(pattern)), "./")
+	switch {
+	case pattern == "" || strings.Contains(folder, "..."):
+		return ""
+	case strings.HasSuffix(pattern, ".go") && isFolder(filepath.Dir(absolute)):
+		if filepath.IsAbs(pattern) {
+			name = filepath.ToSlash(pattern)
+		}
+		name = path.Dir(name)
+		if !path.IsAbs(name) && name != "." {
+			name = "./" + name
+		}
+		return "name the folder, " + name + ", or a file that is in it"
+	case filepath.IsAbs(pattern), strings.HasPrefix(pattern, "."), !isFolder(folder):
 		return ""
 	}
-	return "did you mean ./" + path.Clean(pattern) + "?"
+	return "did you mean " + name + "?"
 }
 
 // unreadable returns a package that cannot be loaded, with what is wrong with it,

@@ -76,7 +76,7 @@ var Definition = runtime.Definition{
 				"alias":     "[]string",
 				"anonymous": "the output of anonymous",
 				"any":       "any",
-				"array":     "[3]map[string]Node",
+				"array":     "[3]map[Key]Node",
 				"basic":     "Basics",
 				"big":       "big.Int",
 				"bytes":     "bytes",
