@@ -29,7 +29,7 @@ func TestOpen(t *testing.T) {
 
 	for url, want := range map[string]string{
 		"postgres://me:secret@127.0.0.1:1/x": "",
-		"postgres://%%":                      "flowc: DATABASE_URL: ",
+		"postgres://%%":                      "flowc: DATABASE_URL cannot be read; ",
 	} {
 		t.Setenv("DATABASE_URL", url)
 		_, _, err = Open(ctx, Config{})
