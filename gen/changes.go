@@ -109,7 +109,7 @@ func replace(path string, contents []byte) (err error) {
 	return os.Rename(temp.Name(), path)
 }
 
-// An OutdatedError is the files that are not as the declarations want them.
+// An OutdatedError lists the files that differ from what the declarations give.
 type OutdatedError struct{ Files []OutdatedFile }
 
 // An OutdatedFile is one of them.
@@ -125,7 +125,7 @@ type OutdatedFile struct {
 	Want string `json:"want,omitempty"`
 }
 
-// Error has a line for each file, and what to do.
+// Error returns a line for each file, and what to do.
 func (e *OutdatedError) Error() string {
 	var b strings.Builder
 	for _, f := range e.Files {

@@ -13,7 +13,7 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
-// Options say what to generate.
+// Options configures the generator.
 type Options struct {
 	// Dir is the folder from which patterns are seen; the current one if empty.
 	Dir string
@@ -117,10 +117,10 @@ type Mistake struct {
 	Text string `json:"text"`
 }
 
-// A MistakesError is every mistake that was found, in the order of files and lines.
+// A MistakesError holds every mistake that was found, in the order of files and lines.
 type MistakesError struct{ Mistakes []Mistake }
 
-// Error is the texts of all mistakes.
+// Error returns the texts of all mistakes.
 func (e *MistakesError) Error() string {
 	texts := make([]string, len(e.Mistakes))
 	for i, m := range e.Mistakes {

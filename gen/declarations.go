@@ -17,7 +17,7 @@ type Declaration struct {
 	Definition runtime.Definition
 }
 
-// Declarations are the flows that some packages declare, jobs included. Mistakes
+// Declarations returns the flows that some packages declare, jobs included. Mistakes
 // are a [*MistakesError]. Generated packages are not looked at.
 func Declarations(ctx context.Context, opts Options) ([]Declaration, error) {
 	c, err := compile(ctx, opts)

@@ -28,7 +28,7 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
-// A Result is what was written. Its paths are relative to Options.Dir.
+// A Result reports what was written. Its paths are relative to Options.Dir.
 type Result struct {
 	// Flows is how many flows and jobs are declared.
 	Flows int `json:"flows"`
@@ -61,7 +61,7 @@ type KeptFile struct {
 	Problem string `json:"problem"`
 }
 
-// String returns what became of the file, and why.
+// String returns what was done with the file, and why.
 func (k KeptFile) String() string {
 	return fmt.Sprintf("kept %s: its flow is gone, or hidden by what does not compile\n\t%s\n\tfix: mend that, and run go generate again", k.Path, k.Problem)
 }

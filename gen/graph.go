@@ -20,7 +20,7 @@ type Graph struct {
 	Drawing dag.Graph
 }
 
-// Graphs are the flows that some packages declare, jobs included, as they are
+// Graphs returns the flows that some packages declare, jobs included, as they are
 // drawn. Mistakes are a [*MistakesError].
 func Graphs(ctx context.Context, opts Options) ([]Graph, error) {
 	c, err := compile(ctx, opts)

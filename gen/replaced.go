@@ -25,7 +25,7 @@ type Replaced struct {
 	Package     string `json:"package"`
 }
 
-// String says what it takes for runs of the old version to go on.
+// String returns what it takes for runs of the old version to go on.
 func (r Replaced) String() string {
 	return fmt.Sprintf("%s: %s takes the place of %s, whose runs are stuck unless a worker serves it\n\tfix: keep the old shape declared until its runs have ended, with the line below, and give a worker %s.Serve(h), too\n\t%s",
 		r.Path, r.Slug, r.Old, r.Package, r.Declaration)

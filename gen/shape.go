@@ -32,7 +32,7 @@ type NewShape struct {
 	Differences []string `json:"differences"`
 }
 
-// String says what is different and what to do.
+// String returns what is different and what to do.
 func (n NewShape) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s has a new shape, which a database that has the old one will refuse", n.Path, n.Slug)
@@ -57,7 +57,7 @@ type LostForm struct {
 	Differences []string `json:"differences"`
 }
 
-// String says what is lost and what to do.
+// String returns what is lost and what to do.
 func (l LostForm) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: the types of %s no longer read all that runs in flight have", l.Path, l.Slug)
@@ -68,14 +68,14 @@ func (l LostForm) String() string {
 	return b.String()
 }
 
-// A NewShapesError is new shapes, and types that read less, under old slugs, with
+// A NewShapesError holds new shapes, and types that read less, under old slugs, with
 // Options.Strict.
 type NewShapesError struct {
 	Shapes []NewShape
 	Forms  []LostForm
 }
 
-// Error is all of them.
+// Error returns the texts of all of them.
 func (e *NewShapesError) Error() string {
 	var texts []string
 	for _, s := range e.Shapes {

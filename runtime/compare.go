@@ -20,7 +20,7 @@ type Difference struct {
 	From, To string
 }
 
-// CompareDefinitions lists in what two definitions of a flow differ: its options,
+// CompareDefinitions returns the differences between two definitions of a flow: its options,
 // then its steps in their order, with what they wait for, their conditions and
 // their options. An option that is not set is as good as its default.
 func CompareDefinitions(from, to Definition) []Difference {

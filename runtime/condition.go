@@ -17,13 +17,13 @@ type Condition struct {
 	example func() ([]byte, error)
 }
 
-// If is the [StepOptions].If of a step; meet makes a subject meet it. Generated
+// If returns the [StepOptions].If of a step; meet makes a subject meet it. Generated
 // code calls it.
 func If[Subject any](step string, meet func(*Subject)) Condition {
 	return Condition{step: step, example: example(meet)}
 }
 
-// IfNot is the [StepOptions].IfNot of a step; meet makes a subject contain it.
+// IfNot returns the [StepOptions].IfNot of a step; meet makes a subject contain it.
 // Generated code calls it.
 func IfNot[Subject any](step string, meet func(*Subject)) Condition {
 	return Condition{step: step, not: true, example: example(meet)}
@@ -37,7 +37,7 @@ func example[Subject any](meet func(*Subject)) func() ([]byte, error) {
 	}
 }
 
-// At is what a pointer points to. A nil pointer is made to point to something
+// At returns what a pointer points to. A nil pointer is made to point to something
 // first. Generated code calls it.
 func At[T any](p **T) *T {
 	if *p == nil {

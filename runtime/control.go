@@ -33,9 +33,9 @@ func CancelRun(ctx context.Context, db DB, id, reason string) error {
 	return wrongStatus("cancelling", id, "it has ended")
 }
 
-// RetryRun takes up a run that failed or was cancelled where it stopped: the
-// outputs of steps that completed are kept, as are those of the tasks of a map
-// that did, and all other tasks get all their tries again.
+// RetryRun resumes a failed or cancelled run where it stopped: the outputs of
+// completed steps are kept, as are those of completed tasks of a map, and all
+// other tasks get all their attempts again.
 //
 // Errors: [ErrInvalidRunID]; [ErrRunNotFound]; [ErrWrongStatus] if the run neither
 // failed nor was cancelled.
@@ -110,10 +110,10 @@ func wrongStatus(doing, id, why string) error {
 	return fmt.Errorf("flowc: %s run %s: %w: %s", doing, id, ErrWrongStatus, why)
 }
 
-// RunNow makes what waits in a run visible to workers at once: tasks behind a
-// start delay, and tasks between two tries. step limits it to one step; empty
+// RunNow makes the waiting tasks of a run visible to workers at once: those with
+// a start delay, and those between two attempts. step limits it to one step; empty
 // means all. It returns how many tasks there were; a run that is not there has
-// none. A run that waits for its start is none of its business: that is for
+// none. It does not affect scheduled runs; use
 // [RescheduleRun].
 //
 // Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is no text.
@@ -133,10 +133,10 @@ func RunNow(ctx context.Context, db DB, id, step string) (int, error) {
 	return shown, nil
 }
 
-// PauseFlow hands no more tasks of a flow to workers, in whatever language, until
+// PauseFlow stops handing tasks of a flow to workers, in whatever language, until
 // [ResumeFlow]. Runs can be started meanwhile, and what workers have in hand
-// goes on. It reports whether that is new. Who pauses it is kept for those who ask
-// why their runs do not move: the user of the database unless [PausedBy] is given.
+// goes on. It reports whether the flow was not paused before. Who pauses it
+// is recorded for those who ask why their runs do not move: the user of the database unless [PausedBy] is given.
 //
 // Errors: [ErrInvalidSlug]; [ErrFlowNotFound]; [ErrInvalidOption] for a name that is no text.
 func PauseFlow(ctx context.Context, db DB, flow string, opts ...PauseOption) (bool, error) {
@@ -153,12 +153,12 @@ func PauseFlow(ctx context.Context, db DB, flow string, opts ...PauseOption) (bo
 	return pause(ctx, db, flow, "pausing", `SELECT flowc.pause_flow($1, true, $2)`, o.by)
 }
 
-// A PauseOption says more of a pause.
+// A PauseOption configures [PauseFlow].
 type PauseOption func(*pauseOptions)
 
 type pauseOptions struct{ by string }
 
-// PausedBy says who pauses a flow, as [Reason.By] and [FlowInfo.PausedBy] tell it.
+// PausedBy records who pauses a flow, as [Reason.By] and [FlowInfo.PausedBy] tell it.
 func PausedBy(who string) PauseOption { return func(o *pauseOptions) { o.by = who } }
 
 // ResumeFlow hands tasks of a flow to workers again. It reports whether the flow
@@ -211,7 +211,7 @@ func DeleteRun(ctx context.Context, db DB, id string, opts ...DeleteOption) (boo
 	return true, nil
 }
 
-// PruneOptions say what [Prune] deletes.
+// PruneOptions configures [Prune].
 type PruneOptions struct {
 	// OlderThan is how long ago a run must have ended, by the database's clock.
 	// It must be positive.

@@ -14,18 +14,18 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
 
-// DB is what every call needs. *pgxpool.Pool, *pgxpool.Conn, *pgx.Conn and
-// pgx.Tx are all one; package sqldb makes one of a *sql.DB, *sql.Conn or *sql.Tx.
+// DB is implemented by *pgxpool.Pool, *pgxpool.Conn, *pgx.Conn and pgx.Tx;
+// package sqldb wraps a *sql.DB, *sql.Conn or *sql.Tx.
 //
-// Through a pool, a call is repeated if the connection broke or the transaction
-// lost against another: run ids are made by the client, so that a start which
-// was done twice is one run. What other calls report to have found or changed is
-// then what the last try did. Through anything else, the caller has to repeat.
+// Through a pool, a call is retried if its connection broke or its transaction
+// lost to another: run ids are made by the client, so a start that was executed
+// twice is one run. Other calls then report what their last attempt found or
+// changed. Through anything else, the caller has to retry.
 //
-// A DB of another make, one that traces for example, can say what it is with two
-// methods: IsPool() bool reports whether calls may be repeated through it, and
-// InTx() bool whether its statements are part of a transaction, in which a run
-// cannot be waited for. Without them it is taken for a connection.
+// Wrappers, such as tracing ones, may implement two more methods: IsPool() bool
+// reports whether calls through it may be retried, and InTx() bool whether its
+// statements are part of a transaction, in which a run cannot be waited for.
+// Without them a wrapper is treated as a connection.
 type DB interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)

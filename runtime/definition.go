@@ -26,7 +26,7 @@ const (
 	MaxStepSlug = 128
 )
 
-// A StepType says how often a step runs.
+// A StepType tells how often a step runs.
 type StepType string
 
 const (
@@ -37,7 +37,7 @@ const (
 	MapStep StepType = "map"
 )
 
-// A Mode says what becomes of a step that does not get to its end.
+// A Mode is what happens to a step that cannot complete.
 type Mode string
 
 const (
@@ -49,7 +49,7 @@ const (
 	SkipCascade Mode = "skip-cascade"
 )
 
-// Set makes the value of an option that can be left out:
+// Set returns a pointer to the value of an optional field:
 //
 //	runtime.StepOptions{Slug: "charge", MaxAttempts: runtime.Set(5)}
 func Set[T any](v T) *T { return &v }
@@ -63,7 +63,7 @@ type Definition struct {
 	FlowOptions
 }
 
-// FlowOptions describe a flow: its steps, and the options that they inherit.
+// FlowOptions describes a flow: its steps, and the options that they inherit.
 type FlowOptions struct {
 	// MaxAttempts is how often a task is tried in all, at least 1.
 	// Defaults to [DefaultMaxAttempts].
@@ -100,7 +100,7 @@ type FlowOptions struct {
 	Steps []StepOptions
 }
 
-// A Result says what a flow gives: one value, or an object with several. The zero
+// A Result describes the output of a flow: one value, or an object with several. The zero
 // Result is nothing.
 type Result struct {
 	// From is the slug of the step whose output it is, or [RunKey] for the run's input.
@@ -118,7 +118,7 @@ type ResultField struct {
 	From string `json:"from"`
 }
 
-// StepOptions describe one step of a flow. What is nil is inherited from the flow.
+// StepOptions describes one step of a flow. What is nil is inherited from the flow.
 type StepOptions struct {
 	// Slug names the step within its flow: formed like a flow's, at most
 	// [MaxStepSlug] characters.

@@ -13,7 +13,7 @@ const (
 	existsSQL = `SELECT flowc.flow_exists($1)`
 )
 
-// Deleted says what [DeleteFlow] removed.
+// Deleted reports what [DeleteFlow] removed.
 type Deleted struct {
 	// Existed reports whether there was anything to delete.
 	Existed bool `json:"existed"`
@@ -22,13 +22,13 @@ type Deleted struct {
 	Steps int `json:"steps"`
 }
 
-// A DeleteOption says what happens to runs that have not ended: there is
+// A DeleteOption configures [DeleteFlow] and [DeleteRun]; the only one is
 // [AllowDataLoss].
 type DeleteOption = UpsertOption
 
 // DeleteFlow removes a flow with all its runs. While some have not ended (scheduled
-// ones included), it is left as it is, unless [AllowDataLoss] is given. A flow that is
-// not there is no error.
+// ones included), it is left as it is, unless [AllowDataLoss] is given. Deleting
+// a flow that does not exist is no error.
 //
 // Errors: [ErrInvalidSlug]; an [ActiveRunsError] if there are runs that have not ended,
 // without [AllowDataLoss]. Nothing is removed then.

@@ -7,17 +7,17 @@ import (
 )
 
 // Enqueue starts a run of a job, which is a flow of one step: it is [StartFlow]
-// under the name that fits.
+// by another name.
 func Enqueue(ctx context.Context, db DB, slug string, input any, opts ...StartOption) (*Run[json.RawMessage], error) {
 	return StartFlow(ctx, db, slug, input, opts...)
 }
 
-// EnqueueIn is [Enqueue] after a delay, see [WithDelay].
+// EnqueueIn starts a job after a delay, see [WithDelay].
 func EnqueueIn(ctx context.Context, db DB, slug string, input any, delay time.Duration, opts ...StartOption) (*Run[json.RawMessage], error) {
 	return StartFlow(ctx, db, slug, input, with(opts, WithDelay(delay))...)
 }
 
-// EnqueueAt is [Enqueue] at a time, see [WithStartAt].
+// EnqueueAt starts a job at a time, see [WithStartAt].
 func EnqueueAt(ctx context.Context, db DB, slug string, input any, at time.Time, opts ...StartOption) (*Run[json.RawMessage], error) {
 	return StartFlow(ctx, db, slug, input, with(opts, WithStartAt(at))...)
 }

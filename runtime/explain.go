@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A ReasonKind is a kind of things that a run waits for.
+// A ReasonKind is what a run waits for.
 type ReasonKind string
 
 // The kinds of reasons, as [ExplainRun] orders them.
@@ -64,7 +64,7 @@ type Reason struct {
 	At time.Time `json:"at"`
 }
 
-// ExplainRun says what a run waits for, the most telling first: that its time has not
+// ExplainRun returns what a run waits for, the most telling first: that its time has not
 // come, that its flow is paused, that no worker serves it, then, step by step, which
 // tasks wait for what. A run that has ended waits for nothing, nor does one that is not
 // there.
@@ -93,7 +93,7 @@ func scanReason(row pgx.CollectableRow) (r Reason, err error) {
 	return r, err
 }
 
-// String says it in words: "no worker serves import_v2", "paused 3 minutes ago by ann",
+// String returns the reason in words: "no worker serves import_v2", "paused 3 minutes ago by ann",
 // "scheduled for 14:30 (in 2 hours)", "charge retries in 40 s: 503 from the bank".
 func (r Reason) String() string {
 	what := element(r.Step, r.Index)
@@ -144,7 +144,7 @@ func (r Reason) String() string {
 	return string(r.Kind)
 }
 
-// MarshalJSON writes the reason with its words, as text.
+// MarshalJSON encodes the reason together with its [Reason.String], as text.
 func (r Reason) MarshalJSON() ([]byte, error) {
 	type plain Reason
 	return json.Marshal(struct {

@@ -17,16 +17,16 @@ type Flow[In, Out any] struct {
 	conditions []Condition
 }
 
-// NewFlow makes a Flow. Generated code calls it. The conditions are those of
+// NewFlow returns a Flow. Generated code calls it. The conditions are those of
 // steps that can be compared with Go types.
 func NewFlow[In, Out any](def Definition, output Source[Out], conditions ...Condition) *Flow[In, Out] {
 	return &Flow[In, Out]{definition: def, output: output, conditions: conditions}
 }
 
-// Definition is the flow as plain data.
+// Definition returns the flow as plain data.
 func (f *Flow[In, Out]) Definition() Definition { return f.definition }
 
-// As is the same flow under another slug, which has to have the same shape.
+// As returns the same flow under another slug, which has to have the same shape.
 func (f *Flow[In, Out]) As(slug string) *Flow[In, Out] {
 	as := *f
 	as.definition.Slug = slug

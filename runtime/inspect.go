@@ -10,9 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// What is here reads runs in portions, whatever the size of their payloads and
-// the number of their tasks. It is for those who look at runs rather than use
-// what they give.
+// Paged, size-limited reads for dashboards and tools.
 
 // GetRunProgress is [GetRunWithStates] without payloads: [RunInfo.Input],
 // [RunInfo.Result], [RunInfo.Output] and [StepState.Output] are nil. [StepState.Attempts] is
@@ -41,7 +39,7 @@ func GetRunProgress(ctx context.Context, db DB, id string) (*RunInfo, error) {
 // asInt4 is the nearest number that the database's integer holds.
 func asInt4(n int) int32 { return int32(max(math.MinInt32, min(n, math.MaxInt32))) }
 
-// A PayloadKind says what in a run a payload is.
+// A PayloadKind is where in a run a payload belongs.
 type PayloadKind string
 
 // The kinds of payloads.
@@ -72,7 +70,7 @@ type Payload struct {
 	JSON json.RawMessage
 }
 
-// PayloadFilter says which payload of a run [GetPayload] returns.
+// PayloadFilter selects the payload that [GetPayload] returns.
 type PayloadFilter struct {
 	Kind PayloadKind
 	// Step is the step's slug for outputs of steps and tasks.

@@ -36,7 +36,7 @@ func Limit(n int, steps ...string) ServeOption {
 	}
 }
 
-// Limit is how many handlers a worker may run at once of a step, or of the whole
+// Limit returns how many handlers a worker may run at once of a step, or of the whole
 // flow if the step is empty. Zero is no limit of its own.
 func (s Service) Limit(step string) int { return s.limits[step] }
 

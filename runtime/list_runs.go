@@ -14,7 +14,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
-// RunFilter says which runs [ListRuns] returns. The zero value means all.
+// RunFilter selects the runs that [ListRuns] returns. The zero value means all.
 type RunFilter struct {
 	// Flows are slugs of flows, Statuses statuses; empty means any.
 	Flows    []string
@@ -37,7 +37,7 @@ type RunFilter struct {
 	Limit int
 }
 
-// A RunMark says how clean a run is. A run that completed may have steps that did not.
+// A RunMark tells how cleanly a run went. A run that completed may have steps that did not.
 type RunMark string
 
 // The marks of a run.
@@ -50,7 +50,7 @@ const (
 	MarkClean RunMark = "clean"
 )
 
-// Word is what people call the mark.
+// Word returns the mark in words.
 func (m RunMark) Word() string { return strings.ReplaceAll(string(m), "_", " ") }
 
 var runMarks = []RunMark{MarkSkipped, MarkGaveUp, MarkClean}
@@ -81,14 +81,14 @@ type RunSummary struct {
 	Error       string `json:"error,omitempty"`
 }
 
-// Completed is how many steps completed.
+// Completed returns how many steps completed.
 func (s RunSummary) Completed() int { return s.Steps - s.RemainingSteps - s.Skipped - s.GaveUp }
 
-// Progress says how many steps completed, and how many were skipped or gave up:
+// Progress returns how many steps completed, and how many were skipped or gave up:
 // "6/8, 1 skipped, 1 gave up".
 func (s RunSummary) Progress() string { return progress(s.Completed(), s.Steps, s.Skipped, s.GaveUp) }
 
-// Failed is the step that made the run fail, of a map with its element: "pack[3]".
+// Failed returns the step that made the run fail, of a map with its element: "pack[3]".
 func (s RunSummary) Failed() string { return element(s.FailedStep, s.FailedIndex) }
 
 func progress(completed, steps, skipped, gaveUp int) string {

@@ -33,7 +33,7 @@ type TaskInfo struct {
 	FailedTries []FailedTry `json:"failed_tries,omitempty"`
 }
 
-// FailedTry is a try of a task that failed.
+// FailedTry is a failed attempt of a task.
 type FailedTry struct {
 	Attempt   int       `json:"attempt"`
 	Worker    string    `json:"worker_id,omitempty"`
@@ -42,7 +42,7 @@ type FailedTry struct {
 	Error     string    `json:"error_message"`
 }
 
-// A TaskStatus says how far a task is.
+// A TaskStatus is the state of a task.
 type TaskStatus string
 
 // The statuses of a task.
@@ -57,7 +57,7 @@ const (
 	TaskFailed TaskStatus = "failed"
 )
 
-// Word is what people call the status: queued, running, completed or failed. The values
+// Word returns the status in words: queued, running, completed or failed. The values
 // are those of the tables.
 func (s TaskStatus) Word() string {
 	if s == TaskStarted {
@@ -106,7 +106,7 @@ func scanTask(row pgx.CollectableRow) (TaskInfo, error) {
 	return t, json.Unmarshal(tries, &t.FailedTries)
 }
 
-// TaskFilter says which tasks of a run [FindTasks] returns.
+// TaskFilter selects the tasks of a run that [FindTasks] returns.
 type TaskFilter struct {
 	// Step limits it to the tasks of one step. Empty means those of all.
 	Step string

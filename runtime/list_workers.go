@@ -29,7 +29,7 @@ type WorkerInfo struct {
 	InHand int `json:"in_hand"`
 }
 
-// A WorkerStatus says how a worker is.
+// A WorkerStatus is the state of a worker.
 type WorkerStatus string
 
 // The statuses of a worker.
@@ -73,7 +73,7 @@ func scanWorker(row pgx.CollectableRow) (WorkerInfo, error) {
 	return w, err
 }
 
-// TaskInHand is a task that a worker does now.
+// TaskInHand is a task in flight: a worker is running it.
 type TaskInHand struct {
 	Worker    string    `json:"worker"` // its id
 	Flow      string    `json:"flow"`

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// A Middleware stands around handlers: it is called for each try, and calls next,
+// A Middleware wraps handlers: it is called for each attempt, and calls next,
 // which is the handler or the next middleware. They see what it puts into the
 // context; the task says which flow, step and attempt it is.
 //
@@ -17,7 +17,7 @@ import (
 // return an error.
 type Middleware func(ctx context.Context, task Task, next func(context.Context) error) error
 
-// Use puts middleware around all handlers of a service. The first is the
+// Use wraps all handlers of a service in middleware. The first is the
 // outermost; what a later Use adds is further inside. A worker can have middleware
 // for all that it does, which is outside of this.
 func Use(middleware ...Middleware) ServeOption {
@@ -31,7 +31,7 @@ func Use(middleware ...Middleware) ServeOption {
 	}
 }
 
-// Inside is the handler inside of middleware, and of what is around it already.
+// Inside returns the handler wrapped in middleware, outside of what wraps it already.
 // Workers call it.
 func (h Handler) Inside(middleware ...Middleware) Handler {
 	h.around = slices.Concat(middleware, h.around)

@@ -12,10 +12,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// A StartOption changes how a run is started.
+// A StartOption configures the start of a run.
 type StartOption interface{ start(*startOptions) error }
 
-// A WaitOption changes how a run is waited for. It can be given to functions
+// A WaitOption configures waiting for a run. It can be given to functions
 // that start and wait, too.
 type WaitOption interface {
 	StartOption
@@ -38,7 +38,7 @@ type startOption func(*startOptions) error
 
 func (f startOption) start(o *startOptions) error { return f(o) }
 
-// WithRunID gives the run an id, which is a UUID. If a run of the flow has that
+// WithRunID sets the run's id, which is a UUID. If a run of the flow has that
 // id already, or of another version of the flow, that run is returned, whatever its
 // input, and [Run.Existed] is true.
 func WithRunID(id string) StartOption {
@@ -63,8 +63,8 @@ func WithIdempotencyKey(key string) StartOption {
 	})
 }
 
-// WithKeys is [WithIdempotencyKey] for StartMany: the i-th key is that of the
-// i-th input. Inputs with the same key are one run, that of the first.
+// WithKeys sets idempotency keys for StartMany: the i-th key is that of the
+// i-th input, see [WithIdempotencyKey]. Inputs with the same key are one run, that of the first.
 func WithKeys(keys ...string) StartOption {
 	return startOption(func(o *startOptions) error {
 		for i, key := range keys {
@@ -78,7 +78,8 @@ func WithKeys(keys ...string) StartOption {
 }
 
 // WithDelay starts the run's steps after a while, counted by the database's
-// clock from when the run is stored, in microseconds, rounded up. It is never negative.
+// clock from when the run is stored, in microseconds, rounded up. A negative
+// delay is an [ErrInvalidOption].
 func WithDelay(delay time.Duration) StartOption {
 	return startOption(func(o *startOptions) error {
 		if delay < 0 {
@@ -230,7 +231,7 @@ func (f waitOption) start(o *startOptions) error {
 	return nil
 }
 
-// WithTimeout ends the waiting with [ErrTimeout] after a while; the run goes on.
+// WithTimeout ends the wait with [ErrTimeout] after a while; the run goes on.
 // Zero looks once. Without it, Wait waits until its context ends.
 func WithTimeout(timeout time.Duration) WaitOption {
 	return waitOption(func(o *waitOptions) error {
@@ -242,7 +243,7 @@ func WithTimeout(timeout time.Duration) WaitOption {
 	})
 }
 
-// WithPollInterval is how often a run is looked at while notifications do not
+// WithPollInterval sets how often a run is polled while notifications do not
 // arrive: db is not a pool, or there is a pooler in transaction mode.
 // The default is [DefaultPollInterval].
 func WithPollInterval(interval time.Duration) WaitOption {

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Payload is the definition as the database takes it, a JSON document: the
+// Payload returns the definition as the database takes it, a JSON document: the
 // steps in an order that runs, and the options in seconds, with the defaults
 // filled in for the flow. A definition that is not valid is an [InvalidFlowError].
 func (d Definition) Payload() ([]byte, error) {

@@ -31,21 +31,21 @@ func (r Run[Out]) MarshalJSON() ([]byte, error) {
 	}{r.id.String(), r.flow, r.existed, r.scheduledAt})
 }
 
-// ID is the run's id, a UUID.
+// ID returns the run's id, a UUID.
 func (r *Run[Out]) ID() string { return r.id.String() }
 
-// Flow is the slug of the flow.
+// Flow returns the slug of the flow.
 func (r *Run[Out]) Flow() string { return r.flow }
 
 // Existed reports whether the run was there before the call that returned this
 // handle: the key or id was used before, or the handle was made by a Get function.
 func (r *Run[Out]) Existed() bool { return r.existed }
 
-// ScheduledAt is when the run's steps start, if that was later than now when
+// ScheduledAt returns when the run's steps start, if that was later than now when
 // the handle was made; otherwise it is the zero time.
 func (r *Run[Out]) ScheduledAt() time.Time { return r.scheduledAt }
 
-// Via is the same run seen through another DB: a pool, after the transaction
+// Via returns the same run on another DB: a pool, after the transaction
 // that started it committed.
 func (r *Run[Out]) Via(db DB) *Run[Out] {
 	via := *r
@@ -58,7 +58,7 @@ func (r *Run[Out]) Info(ctx context.Context) (*RunInfo, error) {
 	return getRun(ctx, r.db, r.id, false)
 }
 
-// A RunStatus says how far a run is.
+// A RunStatus is the state of a run.
 type RunStatus string
 
 // The statuses of a run.
@@ -128,17 +128,17 @@ func (r *RunInfo) Skips() (skipped, gaveUp int) {
 	return skipped, gaveUp
 }
 
-// Progress says how many steps completed, and how many were skipped or gave up:
+// Progress returns how many steps completed, and how many were skipped or gave up:
 // "6/8, 1 skipped, 1 gave up". It needs [RunInfo.States].
 func (r *RunInfo) Progress() string {
 	skipped, gaveUp := r.Skips()
 	return progress(len(r.States)-r.RemainingSteps-skipped-gaveUp, len(r.States), skipped, gaveUp)
 }
 
-// Failed is the step that made the run fail, of a map with its element: "pack[3]".
+// Failed returns the step that made the run fail, of a map with its element: "pack[3]".
 func (r *RunInfo) Failed() string { return element(r.FailedStep, r.FailedIndex) }
 
-// A StepStatus says how far a step of a run is.
+// A StepStatus is the state of a step of a run.
 type StepStatus string
 
 // The statuses of a step.
@@ -155,7 +155,7 @@ const (
 	StepSkipped StepStatus = "skipped"
 )
 
-// Word is what people call the status: waiting, running, completed, failed or skipped.
+// Word returns the status in words: waiting, running, completed, failed or skipped.
 // The values are those of the tables.
 func (s StepStatus) Word() string {
 	switch s {
@@ -198,13 +198,13 @@ type StepState struct {
 	SkippedAt   time.Time `json:"skipped_at,omitzero"`
 }
 
-// GaveUp reports whether the step was skipped because its last try failed.
+// GaveUp reports whether the step was skipped because its last attempt failed.
 func (s StepState) GaveUp() bool { return s.Status == StepSkipped && s.SkipReason == gaveUpReason }
 
 // gaveUpReason is the reason for which the engine skips a step that is out of tries.
 const gaveUpReason = "handler_failed"
 
-// Word is what people call the state: the word of its status, or "gave up".
+// Word returns the state in words: the word of its status, or "gave up".
 func (s StepState) Word() string {
 	if s.GaveUp() {
 		return "gave up"
@@ -212,7 +212,7 @@ func (s StepState) Word() string {
 	return s.Status.Word()
 }
 
-// Failed is the step, of a map with the element that failed: "pack[3]".
+// Failed returns the step, of a map with the element that failed: "pack[3]".
 func (s StepState) Failed() string { return element(s.Step, s.FailedIndex) }
 
 // GetRun reads a run by its id.
@@ -226,7 +226,7 @@ func GetRun(ctx context.Context, db DB, id string) (*RunInfo, error) {
 	return getRun(ctx, db, parsed, false)
 }
 
-// GetRunWithStates is [GetRun] with [RunInfo.States], read in the same statement.
+// GetRunWithStates reads a run with [RunInfo.States], in one statement; see [GetRun].
 func GetRunWithStates(ctx context.Context, db DB, id string) (*RunInfo, error) {
 	parsed, err := parseRunID(id)
 	if err != nil {

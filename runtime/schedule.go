@@ -65,7 +65,7 @@ func scanSchedule(row pgx.CollectableRow) (ScheduleInfo, error) {
 	return s, err
 }
 
-// PauseSchedule stops the clock from starting runs of a flow, until
+// PauseSchedule stops a schedule from starting runs of a flow, until
 // [ResumeSchedule]; putting the flow into the database again changes nothing
 // about that. reason may be empty. It reports whether the schedule was not paused
 // before.
@@ -79,7 +79,7 @@ func PauseSchedule(ctx context.Context, db DB, slug, reason string) (bool, error
 	return steerSchedule(ctx, db, "pausing", slug, `SELECT flowc.pause_schedule($1, nullif($2, ''))`, reason)
 }
 
-// ResumeSchedule goes on with a paused schedule at its next tick; those that
+// ResumeSchedule resumes a paused schedule at its next tick; those that
 // passed meanwhile are not made up for. It reports whether it was paused.
 //
 // Errors: [ErrInvalidSlug]; [ErrNoSchedule].

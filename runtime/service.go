@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A Handler does the tasks of one step. [Handle] makes one.
+// A Handler runs the tasks of one step. [Handle] makes one.
 type Handler struct {
 	step  string
 	input bool
@@ -19,21 +19,21 @@ type Handler struct {
 	strict bool         // see Strict
 }
 
-// Step is the slug of the step whose tasks the handler does.
+// Step returns the slug of the step whose tasks the handler runs.
 func (h Handler) Step() string { return h.step }
 
 // NeedsInput reports whether the handler reads the run's input.
 func (h Handler) NeedsInput() bool { return h.input }
 
-// Work does one task: it reads what the step takes, calls the user's function
+// Work runs one task: it reads what the step takes, calls the user's function
 // and encodes what it gives. A value that cannot be read or written fails the
-// task for good, since another try would meet it again.
+// task for good, since retrying cannot fix it.
 func (h Handler) Work(ctx context.Context, v Values) (json.RawMessage, error) {
 	v.strict = h.strict
 	return h.through(ctx, v, h.around)
 }
 
-// Handle makes the handler of a step from a function, in the types that the
+// Handle returns the handler of a step from a function, in the types that the
 // step was declared with. Generated code calls it. A nil slice is stored as the
 // empty list, unless it is a []byte.
 func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In) (Out, error)) Handler {
@@ -89,13 +89,13 @@ type Service struct {
 	limits     map[string]int // by step, "" is the flow
 }
 
-// Definition is the flow that the service works on.
+// Definition returns the flow that the service serves.
 func (s Service) Definition() Definition { return s.definition }
 
-// Handlers are the handlers, one for each step that this service does.
+// Handlers returns the handlers, one for each step that this service does.
 func (s Service) Handlers() []Handler { return s.handlers }
 
-// A ServeOption changes what a service does.
+// A ServeOption configures a service.
 type ServeOption func(*Service)
 
 // Without leaves steps, named as the constants of the generated package name them, to
@@ -125,7 +125,7 @@ func Strict() ServeOption {
 	}
 }
 
-// NoDelays does away with the delays of a flow: between the tries of a task, also those
+// NoDelays removes the delays of a flow: between the attempts of a task, also those
 // that a handler asks for with [RetryAfter], and before steps that have a start delay.
 // It is for tests, which put the definition of the service into a database of their own.
 func NoDelays() ServeOption {
@@ -174,7 +174,7 @@ func (s *Service) drop(step string) {
 	panic(fmt.Sprintf("flowc: Without(%q): the flow %s has no such step", step, s.definition.Slug))
 }
 
-// Serve makes the service of a flow from its definition and the handlers of its
+// Serve returns the service of a flow from its definition and the handlers of its
 // steps. Steps that none of them is for are left to other workers. It is for flows
 // that are known only at run time; generated code calls [Flow.Serve].
 func Serve(def Definition, handlers []Handler, opts ...ServeOption) Service {
@@ -185,7 +185,7 @@ func Serve(def Definition, handlers []Handler, opts ...ServeOption) Service {
 	return s
 }
 
-// As is the same service for a flow of the same shape under another slug.
+// As returns the same service for a flow of the same shape under another slug.
 func (s Service) As(slug string) Service {
 	s.definition.Slug = slug
 	return s

@@ -11,12 +11,12 @@ import (
 // Values is what the database knows of a run that a step can take: each part is
 // JSON, or nil if there is none.
 type Values struct {
-	// Input is the run's input.
+	// Input reads the run's input.
 	Input json.RawMessage
 	// Outputs is an object: the outputs of the steps that this one waits for,
 	// by slug. A step that was skipped is absent.
 	Outputs json.RawMessage
-	// Item is the element that a task of a map step works on.
+	// Item reads the element that a task of a map step works on.
 	Item json.RawMessage
 
 	leaves json.RawMessage // the run's output as the database keeps it, or its result
@@ -24,7 +24,7 @@ type Values struct {
 	strict bool            // whether a field that a type does not have is an error
 }
 
-// A Source says where a T comes from in a run, and reads it.
+// A Source reads a T from the values of a run.
 type Source[T any] struct {
 	steps  []string // whose outputs are read
 	input  bool     // whether the run's input is read
@@ -63,14 +63,14 @@ type None struct{}
 // flow that gives nothing.
 var Nothing = Source[None]{read: func(Values) (None, error) { return None{}, nil }}
 
-// Input is the run's input.
+// Input reads the run's input.
 func Input[T any]() Source[T] {
 	return Source[T]{input: true, read: func(v Values) (T, error) {
 		return decode[T](v, v.Input, "the run's input")
 	}}
 }
 
-// Output is the output of a step; the zero T if the step was skipped.
+// Output reads the output of a step; the zero T if the step was skipped.
 func Output[T any](step string) Source[T] {
 	return Source[T]{steps: []string{step}, read: func(v Values) (T, error) {
 		var outputs map[string]json.RawMessage
@@ -83,7 +83,7 @@ func Output[T any](step string) Source[T] {
 	}}
 }
 
-// Item is the element that a task of a map step works on.
+// Item reads the element that a task of a map step works on.
 func Item[T any]() Source[T] {
 	return Source[T]{read: func(v Values) (T, error) {
 		return decode[T](v, v.Item, "the item")
@@ -94,7 +94,7 @@ func Item[T any]() Source[T] {
 // step can have as its slug.
 const RunKey = "run"
 
-// Join is several values in one struct. Wire has a field for each, whose JSON
+// Join reads several values into one struct. Wire has a field for each, whose JSON
 // name is the slug of a step or [RunKey]; keys are those names; from makes a T of it.
 func Join[Wire, T any](from func(Wire) T, keys ...string) Source[T] {
 	s := Source[T]{}

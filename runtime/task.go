@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Task is what a handler is doing: one try at one task of a step.
+// A Task identifies what a handler is doing: one attempt of one task of a step.
 type Task struct {
 	RunID string
 	Flow  string
@@ -29,14 +29,14 @@ type taskKey struct{}
 
 type loggerKey struct{}
 
-// TaskFromContext is the task that a handler's context is for; ok is false for
+// TaskFromContext returns the task that a handler's context is for; ok is false for
 // any other context.
 func TaskFromContext(ctx context.Context) (task Task, ok bool) {
 	task, ok = ctx.Value(taskKey{}).(Task)
 	return task, ok
 }
 
-// ScheduledAt is the tick for which a schedule started the run that a handler
+// ScheduledAt returns the tick for which a schedule started the run that a handler
 // works for: the time that [FlowOptions.Cron] names, not when the run really
 // started, which is later, and much later if no worker was there. It is the same
 // for all steps and tries. In a run that was started otherwise, it is the zero time.
@@ -45,12 +45,12 @@ func ScheduledAt(ctx context.Context) time.Time {
 	return task.ScheduledAt
 }
 
-// WithTask makes a context for a task. Workers do this; tests of handlers may.
+// WithTask returns a context for a task. Workers do this; tests of handlers may.
 func WithTask(ctx context.Context, task Task) context.Context {
 	return context.WithValue(ctx, taskKey{}, task)
 }
 
-// Logger is the worker's logger in a handler's context, with flow, run_id, step,
+// Logger returns the worker's logger in a handler's context, with flow, run_id, step,
 // index and attempt; in any other context it is the default logger.
 func Logger(ctx context.Context) *slog.Logger {
 	l, ok := ctx.Value(loggerKey{}).(*slog.Logger)
@@ -63,7 +63,7 @@ func Logger(ctx context.Context) *slog.Logger {
 	return l
 }
 
-// WithLogger makes a context with the logger that [Logger] starts from. Workers
+// WithLogger returns a context with the logger that [Logger] starts from. Workers
 // do this.
 func WithLogger(ctx context.Context, l *slog.Logger) context.Context {
 	return context.WithValue(ctx, loggerKey{}, l)

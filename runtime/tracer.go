@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// A Tracer is told of every run that is started and waited for. Package otelflow
+// A Tracer observes every start of runs and every wait for one. Package otelflow
 // has one that makes spans of that.
 type Tracer interface {
 	// Start is called before runs of a flow are started, with their ids. The call

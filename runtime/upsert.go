@@ -10,7 +10,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
-// An UpsertStatus says what [UpsertFlow] did.
+// An UpsertStatus is what [UpsertFlow] did to a flow.
 type UpsertStatus string
 
 // What UpsertFlow may have done.
@@ -28,7 +28,7 @@ const (
 	FlowMismatch UpsertStatus = "mismatch"
 )
 
-// UpsertResult says what [UpsertFlow] did.
+// UpsertResult reports what [UpsertFlow] did.
 type UpsertResult struct {
 	Status UpsertStatus `json:"status"`
 	// Differences are those of the given shape, called first, and the one that

@@ -7,7 +7,7 @@ import (
 
 var versioned = regexp.MustCompile(`^(.+)_v([2-9]|[1-9][0-9]{1,8})$`)
 
-// VersionOf parts the slug of a flow as the tag version makes it: what the versions of
+// VersionOf splits the slug of a flow as the tag version makes it: what the versions of
 // the flow have in common, and which one it is. report_v2 is version 2 of report, and
 // report is version 1.
 func VersionOf(slug string) (base string, version int) {

@@ -29,7 +29,7 @@ const (
 	lastLook = time.Second
 )
 
-// Wait waits until the run has ended and returns what it gave. Through a pool
+// Wait waits until the run has ended and returns its output. Through a pool
 // it is woken by the database; through anything else it looks every
 // [DefaultPollInterval]. While the database cannot be reached, a wait through
 // a pool goes on.

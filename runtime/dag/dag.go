@@ -64,7 +64,7 @@ func (n Node) title() string {
 	return n.label()
 }
 
-// A Shape says how a node looks.
+// A Shape is the look of a node.
 type Shape int
 
 // The shapes of nodes.

@@ -13,7 +13,7 @@ const (
 	Right
 )
 
-// Options say how a graph is laid out. Lengths are in pixels. The zero value is
+// Options configures the layout of a graph. Lengths are in pixels. The zero value is
 // a good one.
 type Options struct {
 	// Direction defaults to [Down].

@@ -16,7 +16,7 @@ import (
 //go:embed dag.css
 var CSS string
 
-// SVGOptions say how a layout is written.
+// SVGOptions configures how a layout is written.
 type SVGOptions struct {
 	// Style puts [CSS] into the file, so that it can stand alone. A page whose
 	// content security policy allows no inline style links it instead.
@@ -82,7 +82,7 @@ func (l *Layout) WriteSVG(w io.Writer, opts SVGOptions) error {
 	return err
 }
 
-// SVG is the picture as WriteSVG writes it.
+// SVG returns the picture as WriteSVG writes it.
 func (l *Layout) SVG(opts SVGOptions) string {
 	var b strings.Builder
 	_ = l.WriteSVG(&b, opts) // a Builder takes everything

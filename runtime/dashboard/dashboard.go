@@ -26,8 +26,8 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 )
 
-// Config says how a dashboard is reached and what it may show and do. The zero
-// value is one for the machine that it runs on.
+// Config configures a dashboard. The zero value serves the machine that it runs on,
+// and may show and do everything.
 type Config struct {
 	// Prefix is the path under which browsers see the dashboard, such as
 	// "/admin/flowc". Requests may still have it or not, so that the handler can
@@ -36,9 +36,9 @@ type Config struct {
 	Prefix string
 	// Name is shown beside the mark, to tell one database from another.
 	Name string
-	// ReadOnly takes all actions away.
+	// ReadOnly removes all actions.
 	ReadOnly bool
-	// Authorize is asked before anything is shown or done, with one of the
+	// Authorize is called before anything is shown or done, with one of the
 	// Action constants; an error refuses, and its text is shown. Nil allows
 	// everything. It is not asked for /healthz and for scripts and styles.
 	Authorize func(r *http.Request, action string) error
@@ -57,7 +57,7 @@ type Config struct {
 	// Definitions are the flows as this program declares them: those in the
 	// database are compared with them.
 	Definitions []runtime.Definition
-	// Logger gets what goes wrong. Defaults to [slog.Default].
+	// Logger receives errors and actions. Defaults to [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -105,7 +105,7 @@ type Handler struct {
 	stats   stats
 }
 
-// New makes a dashboard of a database, which is not touched before the first
+// New returns a dashboard of a database, which is not touched before the first
 // request. db is used by many requests at once: it has to be a pool, or
 // something like one.
 func New(db runtime.DB, config Config) (*Handler, error) {

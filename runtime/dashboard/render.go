@@ -61,10 +61,10 @@ type frame struct {
 	prefix string
 }
 
-// Root is the path of the dashboard's first page.
+// Root returns the path of the dashboard's first page.
 func (f *frame) Root() string { return f.prefix + "/" }
 
-// Path is a path in the dashboard, each part of which is escaped.
+// Path returns a path in the dashboard, each part of which is escaped.
 func (f *frame) Path(parts ...string) string {
 	var b strings.Builder
 	b.WriteString(f.prefix)
@@ -74,7 +74,7 @@ func (f *frame) Path(parts ...string) string {
 	return b.String()
 }
 
-// Asset is the path of a script, a style or a picture.
+// Asset returns the path of a script, a style or a picture.
 func (f *frame) Asset(name string) string { return f.Path("assets", name) + "?v=" + f.Assets }
 
 func (h *Handler) frame(r *http.Request, section, title string, body any) *frame {

@@ -60,7 +60,7 @@ type stepView struct {
 	Brief   bool      // whether there is no more on the page than what it is called and how it is
 }
 
-// Hidden is how many tasks are not shown.
+// Hidden returns how many tasks are not shown.
 func (s stepView) Hidden() int { return s.Total - len(s.Tasks) }
 
 // taskView is a task of a step.

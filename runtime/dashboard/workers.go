@@ -25,10 +25,10 @@ type workerView struct {
 // flowsNamed is how many flows of a worker are named.
 const flowsNamed = 50
 
-// Named are the first of the flows that the worker serves.
+// Named returns the first of the flows that the worker serves.
 func (w workerView) Named() []string { return w.Flows[:min(len(w.Flows), flowsNamed)] }
 
-// Hidden is how many of its tasks are not shown.
+// Hidden returns how many of its tasks are not shown.
 func (w workerView) Hidden() int { return max(w.InHand-len(w.Tasks), 0) }
 
 func (h *Handler) listWorkers(w http.ResponseWriter, r *http.Request) error {

@@ -32,8 +32,8 @@ import (
 // startTimeout bounds a start whose context has no deadline.
 const startTimeout = time.Minute
 
-// Config says what to start. The zero value is a throw-away database from the
-// newest PostgreSQL that is found.
+// Config configures a database. The zero value is a throw-away database of the
+// newest PostgreSQL that is installed.
 type Config struct {
 	// Dir is where a kept database lives; it is made if it does not exist, and
 	// belongs to this package: nothing else should be in it. Empty means a
@@ -115,19 +115,19 @@ func Start(ctx context.Context, cfg Config) (*DB, error) {
 // nobody holds on to would go with the garbage, and the database with it.
 var live sync.Map
 
-// URL is the database's address, for pgx or psql: a superuser in the database
+// URL returns the database's address, for pgx or psql: a superuser in the database
 // "postgres". It stays the same over [DB.Restart].
 func (db *DB) URL() string { return socketURL(db.sockets) }
 
-// Dir is the directory that holds the data (data) and the server's log
+// Dir returns the directory that holds the data (data) and the server's log
 // (server.log).
 func (db *DB) Dir() string { return db.dir }
 
-// Attached says whether the server was running already, started by somebody
+// Attached reports whether the server was running already, started by somebody
 // else; [DB.Close] then leaves it running, and it ends when its owner does.
 func (db *DB) Attached() bool { return db.attached }
 
-// String describes the database in one line.
+// String returns a description of the database in one line.
 func (db *DB) String() string {
 	origin := "from " + db.bin.Dir
 	if db.attached {

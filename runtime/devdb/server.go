@@ -35,7 +35,7 @@ var throwAwaySettings = map[string]string{
 	"dynamic_shared_memory_type": "mmap",
 }
 
-// StopMode is a way for a server to end.
+// StopMode is how a server stops.
 type StopMode int
 
 const (
@@ -77,7 +77,7 @@ func (db *DB) Resume(ctx context.Context) error {
 	return nil
 }
 
-// Restart is [DB.Stop] followed by [DB.Resume].
+// Restart calls [DB.Stop] and then [DB.Resume].
 func (db *DB) Restart(ctx context.Context, mode StopMode) error {
 	if err := db.Stop(mode); err != nil {
 		return err

@@ -83,7 +83,7 @@ func Migrate(ctx context.Context, db DB, opts ...Option) error {
 	return err
 }
 
-// An Option of [Migrate] allows what it otherwise refuses.
+// An Option lets [Migrate] accept what it otherwise refuses.
 type Option func(*options)
 
 type options struct{ encoding string }
@@ -104,7 +104,7 @@ func (o options) checkEncoding(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// Up is [Migrate]; it also says what was done, a line for each step.
+// Up does what [Migrate] does and returns what it did, a line for each step.
 func Up(ctx context.Context, db DB, opts ...Option) ([]string, error) {
 	var o options
 	for _, opt := range opts {
@@ -138,7 +138,7 @@ func Up(ctx context.Context, db DB, opts ...Option) ([]string, error) {
 	return done, nil
 }
 
-// Status says what is installed in a database, compared with this program.
+// Status reports what is installed in a database, compared with this program.
 type Status struct {
 	// Server is the version of PostgreSQL, such as 150018.
 	Server int
@@ -297,7 +297,7 @@ func execScript(ctx context.Context, tx pgx.Tx, name, sql string) error {
 	return nil
 }
 
-// Script is the whole SQL of the engine, for those who install it with a tool of
+// Script returns the whole SQL of the engine, for those who install it with a tool of
 // their own. It ends by recording the version, as [Migrate] does.
 func Script() string {
 	migrations, err := readMigrations()
@@ -317,7 +317,7 @@ func Script() string {
 	return b.String()
 }
 
-// Checksum identifies the SQL of this program: two programs with one checksum
+// Checksum returns an identifier of the SQL of this program: two programs with one checksum
 // install the same engine.
 func Checksum() string { return checksum(Script()) }
 

@@ -57,7 +57,7 @@ func article(kind string) string {
 	return "a " + kind
 }
 
-// RevokeRoles takes from roles what [GrantRoles] gave them in this database, and says
+// RevokeRoles takes from roles what [GrantRoles] gave them in this database, and returns
 // what was done, a line for each. The roles stay. Of a role that is of another kind, too,
 // the rights of that one stay. Like GrantRoles it takes the owner of the engine.
 func RevokeRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
@@ -86,7 +86,7 @@ func RevokeRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
 	return done, nil
 }
 
-// GrantRoles gives roles their rights in this database, and says what was done, a
+// GrantRoles gives roles their rights in this database, and returns what was done, a
 // line for each. A role that does not exist is made, without a right to log in:
 // grant it to those that log in. It can be repeated; migrations set the rights of these
 // roles on the engine's functions anew, and take all others, so that what else a program

@@ -26,7 +26,7 @@ const (
 	drain = 5 * time.Second
 )
 
-// Database gives a test a database of its own with the engine, the flows of some
+// Database returns a database of the test's own with the engine, the flows of some
 // services, and a worker that does their tasks. All of it is gone when the test
 // ends; the worker logs to the test.
 //

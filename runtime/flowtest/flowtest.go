@@ -21,7 +21,7 @@ type DB struct {
 
 var _ runtime.DB = (*DB)(nil)
 
-// Inline makes an inline database that has the flows of some services and does their
+// Inline returns an inline database that has the flows of some services and does their
 // tasks. A flow may have several services, for steps that one leaves to another. It
 // panics if a service could not be given to a worker.
 func Inline(services ...runtime.Service) *DB {
@@ -56,7 +56,7 @@ func (db *DB) add(s runtime.Service) error {
 	return nil
 }
 
-// A Try is one try at a task, and what became of it.
+// A Try is one attempt of a task, and how it ended.
 type Try struct {
 	runtime.Task
 	Outcome worker.Outcome
@@ -66,7 +66,7 @@ type Try struct {
 	RetryIn time.Duration
 }
 
-// Tries returns all tries so far at the tasks of a step of a flow, in their order:
+// Tries returns all attempts so far of the tasks of a step of a flow, in their order:
 //
 //	db.Tries(processorder.Slug, processorder.StepCharge)
 //

@@ -83,7 +83,7 @@ func (r *rows) FieldDescriptions() []pgconn.FieldDescription {
 	return make([]pgconn.FieldDescription, len(r.rows[r.at-1]))
 }
 
-// RawValues are as many as there are columns, and empty.
+// RawValues returns as many values as there are columns, all empty.
 func (r *rows) RawValues() [][]byte { return make([][]byte, len(r.rows[r.at-1])) }
 
 // row is the first of some rows.

@@ -31,13 +31,13 @@ func (db *DB) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, err
 	return &rows{rows: all}, nil
 }
 
-// QueryRow is the first row of [DB.Query].
+// QueryRow returns the first row of [DB.Query].
 func (db *DB) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	all, err := db.Query(ctx, sql, args...)
 	return row{all, err}
 }
 
-// Exec is [DB.Query] without rows.
+// Exec does what [DB.Query] does, without rows.
 func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	_, err := db.Query(ctx, sql, args...)
 	return pgconn.CommandTag{}, err
@@ -268,10 +268,10 @@ func (db *DB) upsert(slug string) ([][]any, error) {
 	return [][]any{{[]byte(`{"status": "verified", "differences": [], "deleted_runs": 0}`)}}, nil
 }
 
-// InTx says that nothing here is part of a transaction. Package runtime asks.
+// InTx reports false: nothing here is part of a transaction. Package runtime asks.
 func (db *DB) InTx() bool { return false }
 
-// String names the flows.
+// String returns the names of the flows.
 func (db *DB) String() string {
 	var slugs []string
 	for slug := range db.flows {

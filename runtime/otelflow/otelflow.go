@@ -41,7 +41,7 @@ const (
 	maxAttemptsKey = attribute.Key("flowc.max_attempts")
 )
 
-// Config says where spans go. The zero value uses what the program has set for
+// Config configures where spans go. The zero value uses what the program has set for
 // OpenTelemetry as a whole.
 type Config struct {
 	// TracerProvider defaults to [otel.GetTracerProvider].
@@ -64,7 +64,7 @@ var (
 	_ runtime.Middleware = (*Telemetry)(nil).Try
 )
 
-// New makes a Telemetry.
+// New returns a Telemetry.
 func New(c Config) *Telemetry {
 	if c.TracerProvider == nil {
 		c.TracerProvider = otel.GetTracerProvider()
@@ -98,7 +98,7 @@ func (t *Telemetry) Wait(ctx context.Context, flow, id string) (_ context.Contex
 	return ctx, func(err error) { finish(span, err) }
 }
 
-// Try is the middleware that makes a span of each try.
+// Try is middleware that records a span for each attempt.
 func (t *Telemetry) Try(ctx context.Context, task runtime.Task, next func(context.Context) error) error {
 	ctx = t.propagator.Extract(ctx, propagation.MapCarrier(task.Headers))
 	ctx, span := t.tracer.Start(ctx, task.Flow+"."+task.Step, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(

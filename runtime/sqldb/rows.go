@@ -84,7 +84,7 @@ func (r *rows) Values() ([]any, error) {
 	return all, r.Scan(targets...)
 }
 
-// RawValues are as many as there are columns, and empty.
+// RawValues returns as many values as there are columns, all empty.
 func (r *rows) RawValues() [][]byte { return make([][]byte, len(r.fields)) }
 
 func (r *rows) FieldDescriptions() []pgconn.FieldDescription { return r.fields }

@@ -29,7 +29,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
 
-// Querier is what [Wrap] needs. *sql.DB, *sql.Conn and *sql.Tx are all one, and
+// Querier is implemented by *sql.DB, *sql.Conn and *sql.Tx, and
 // so are types that embed them.
 type Querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
@@ -42,7 +42,7 @@ var (
 	_ Querier = (*sql.Tx)(nil)
 )
 
-// Wrap makes a [runtime.DB] of a pool, a connection or a transaction of
+// Wrap returns a [runtime.DB] for a pool, a connection or a transaction of
 // database/sql.
 //
 // As with a *pgxpool.Pool, a call through a *sql.DB is repeated if the connection

@@ -29,10 +29,10 @@ func (s *session) beEager() (stop func()) {
 	return eager.Register(s.pool, flows, s)
 }
 
-// Rests reports whether the claimer waits for work.
+// Rests reports whether the claimer is idle.
 func (s *session) Rests() bool { return s.resting.Load() }
 
-// Offer is a claim of tasks of a flow that goes with a start, nil if there is no
+// Offer returns a claim of tasks of a flow that goes with a start, nil if there is no
 // free slot or the worker stops.
 func (s *session) Offer(flow string) *eager.Claim {
 	if s.claimsRefused.Load() {

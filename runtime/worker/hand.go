@@ -59,7 +59,7 @@ func (t *task) message() message { return message{t.Flow, t.MessageID} }
 func newHand() *hand { return &hand{tasks: map[message]*task{}, left: make(chan struct{}, 1)} }
 
 // add takes a try in hand. If an earlier one of the same task is there, its lease
-// ended and it was taken over, be it by this very worker.
+// ended and it was reclaimed, possibly by this worker.
 func (h *hand) add(t *task) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

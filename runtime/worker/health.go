@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A State says what a worker is doing.
+// A State is the state of a worker.
 type State string
 
 // The states of a worker.
@@ -19,15 +19,15 @@ const (
 	Idle State = "idle"
 	// Starting is one that connects, or waits for the database to do so.
 	Starting State = "starting"
-	// Working is one that takes tasks.
+	// Working is one that claims tasks.
 	Working State = "working"
-	// Stopping is one that takes no more tasks and finishes what it has.
+	// Stopping is one that drains: it claims no more tasks and finishes what it has.
 	Stopping State = "stopping"
 	// Stopped is one whose Run has returned.
 	Stopped State = "stopped"
 )
 
-// Health is how a worker is.
+// Health is a snapshot of a worker's state.
 type Health struct {
 	State State `json:"state"`
 	// WorkerID is the id of the worker's row in the database, empty before the
@@ -40,24 +40,23 @@ type Health struct {
 	// LastHeartbeat is when the database last confirmed that the worker lives,
 	// by the clock of this machine.
 	LastHeartbeat time.Time `json:"last_heartbeat,omitzero"`
-	// InHand is how many tasks the worker has: being done, or waiting to be
-	// reported.
+	// InHand is how many tasks are in flight: running, or waiting to be reported.
 	InHand int `json:"in_hand"`
 	// Concurrency is how many handlers may run at once.
 	Concurrency int `json:"concurrency"`
-	// Astray is how many handlers have not returned although their time is over.
-	// When they are more than Concurrency, the worker stands still until one does.
+	// Astray counts handlers that are still running after their context ended. When
+	// they are more than Concurrency, the worker has no free slots until one returns.
 	Astray int `json:"astray"`
-	// Lag is for how long the tasks that were claimed last could have been claimed
-	// before, at most. It is zero when there was nothing to claim.
+	// Lag is how long the tasks of the last claim had been claimable, at most. It
+	// is zero when there was nothing to claim.
 	Lag time.Duration `json:"-"`
 }
 
 // silentAfter is after what time without a heartbeat a worker is not ready.
 const silentAfter = deadAfter
 
-// Ready says why the worker would not do a task now, or nil: it has not started
-// yet, is stopping, or the database does not answer. That need not last.
+// Ready returns nil if the worker can run tasks now, and otherwise why not: it has
+// not started yet, is stopping, or cannot reach the database. That may be temporary.
 func (h Health) Ready() error {
 	switch {
 	case h.State != Working:
@@ -68,9 +67,9 @@ func (h Health) Ready() error {
 	return h.Live()
 }
 
-// Live says why the process should be started again, or nil: Run has returned, or
-// more handlers than may run at once do not heed their contexts. A database that
-// is away is no reason, since the worker waits for it better than a new one would.
+// Live returns nil unless the process should be restarted: Run has returned, or more
+// handlers than Concurrency ignore their ended contexts. An unreachable database is
+// no reason, since a new process would wait for it just the same.
 func (h Health) Live() error {
 	switch {
 	case h.State == Stopped:
@@ -92,8 +91,8 @@ type health struct {
 
 func (h *health) become(s State) { h.state.Store(&s) }
 
-// Health is how the worker is. It does not ask the database, and may be called at
-// any time.
+// Health returns a snapshot of the worker's state. It does not query the database, and
+// may be called at any time.
 func (w *Worker) Health() Health {
 	h := Health{
 		State: Idle, Concurrency: w.config.Concurrency,
@@ -117,8 +116,8 @@ func (w *Worker) Health() Health {
 }
 
 // HealthHandler serves [Health] as JSON, for an orchestrator's probes. A path that
-// ends in "live" is answered with 503 if the process should be started again, see
-// [Health.Live]; any other path if the worker would not do a task now, see
+// ends in "live" is answered with 503 if the process should be restarted, see
+// [Health.Live]; any other path if the worker cannot run tasks now, see
 // [Health.Ready].
 //
 //	mux.Handle("/health/", w.HealthHandler()) // /health/live and /health/ready

@@ -10,31 +10,30 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 )
 
-// Metrics is told what a worker does, while it does it, to be counted and
-// measured. Its methods are called by several goroutines at once, and the worker
-// waits for them: they should return at once. The first panic of one is logged;
-// panics have no other effect. Embed [NoMetrics], so that methods which are added
-// later do not break the program. Package otelworker has one for OpenTelemetry.
+// Metrics receives callbacks about worker activity. Methods are called concurrently
+// and must not block. The first panic of one is logged; panics have no other effect.
+// Embed [NoMetrics] to stay compatible with methods that are added later. Package
+// otelworker has an implementation for OpenTelemetry.
 type Metrics interface {
-	// TryBegan is called when a try has been claimed. Its task could have been
-	// claimed for the time it waited, since it became ready or its delay was over;
-	// that is zero for what was taken over from a worker that died.
+	// TryBegan is called when a task has been claimed. waited is how long it was
+	// claimable before, since it became ready or its delay ended; it is zero for a
+	// task that was reclaimed from a dead worker.
 	TryBegan(task runtime.Task, waited time.Duration)
-	// TryEnded is called when it is known what became of a try: the handler has
-	// run for the time it took, and the database has been told.
+	// TryEnded is called when an attempt has ended and been reported to the
+	// database. took is how long its handler ran.
 	TryEnded(task runtime.Task, outcome Outcome, took time.Duration)
-	// Woke is called when a worker that found nothing to do looks again.
+	// Woke is called when an idle worker looks for work again.
 	Woke(by Waking)
 	// Called is called after each call to the database.
 	Called(name string, took time.Duration, err error)
 }
 
-// An Outcome is what became of a try.
+// An Outcome is how an attempt ended.
 type Outcome string
 
-// The outcomes of a try.
+// The outcomes of an attempt.
 const (
-	// Completed is a try that did its task.
+	// Completed is an attempt that completed its task.
 	Completed Outcome = "completed"
 	// Retried is one that failed and is followed by another.
 	Retried Outcome = "retried"
@@ -42,25 +41,26 @@ const (
 	Failed Outcome = "failed"
 	// Skipped is one whose handler asked to skip its step.
 	Skipped Outcome = "skipped"
-	// Released is one that was given back because the worker stops. It does not count.
+	// Released is one whose task was released because the worker is stopping. It
+	// does not count.
 	Released Outcome = "released"
-	// Lost is one whose task was not this worker's any more: its lease was over,
-	// or its run was.
+	// Lost is one whose task was no longer this worker's: its lease had expired,
+	// or its run had ended.
 	Lost Outcome = "lost"
 )
 
-// A Waking is what made a worker look for work.
+// A Waking is the reason why an idle worker looked for work.
 type Waking string
 
-// What wakes a worker.
+// The reasons to look for work.
 const (
-	// ByNotification is the database, which says that there is work.
+	// ByNotification is a notification from the database.
 	ByNotification Waking = "notification"
-	// ByTimer is something whose time has come, a run or a retry.
+	// ByTimer is a scheduled run or a retry that has become due.
 	ByTimer Waking = "timer"
-	// ByResult is what the worker did itself, which may have made work.
+	// ByResult is a result of this worker, which may have made tasks ready.
 	ByResult Waking = "result"
-	// ByPoll is the end of the time after which a worker looks in any case.
+	// ByPoll is the poll interval.
 	ByPoll Waking = "poll"
 )
 

@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// RunUntilSignal is [Worker.Run] for the main function of a program: it runs until
-// ctx ends or the process is told to stop, by an interrupt (Ctrl-C) or SIGTERM, and
-// then drains. A second signal is [Worker.StopNow], and a third ends the process as
-// if nobody handled it.
+// RunUntilSignal runs the worker until ctx ends or the process receives an interrupt
+// (Ctrl-C) or SIGTERM, and then drains; it is [Worker.Run] for a main function. A
+// second signal is [Worker.StopNow], and a third ends the process by its default
+// action.
 func (w *Worker) RunUntilSignal(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
@@ -45,10 +45,10 @@ func (w *Worker) RunUntilSignal(ctx context.Context) error {
 }
 
 // StopNow ends [Worker.Run] at once, whether it is draining already or not: the
-// contexts of handlers end, what they have is given back, and Run returns within
-// two seconds, even if handlers do not heed their contexts or the database is
-// away. What could not be given back is done elsewhere when the worker is found
-// dead, and Run returns an error that says so.
+// contexts of handlers end, their tasks are released, and Run returns within two
+// seconds, even if handlers ignore their contexts or the database is unreachable.
+// Tasks that could not be released run elsewhere once the worker is presumed dead,
+// and Run returns an error that says so.
 func (w *Worker) StopNow() {
 	if u := w.urgency.Load(); u != nil {
 		u.once.Do(func() {

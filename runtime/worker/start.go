@@ -2,9 +2,9 @@ package worker
 
 import "context"
 
-// Start runs the worker beside what else a program does. The function that it
-// returns has the worker drain, waits until it has, and gives what [Worker.Run]
-// gave; so does the end of ctx, without the waiting. It may be called more than once.
+// Start runs the worker in the background. The returned function drains the worker,
+// waits for that, and returns the error of [Worker.Run]; it may be called more than
+// once. The end of ctx drains the worker, too.
 //
 //	stop := w.Start(ctx)
 //	defer stop()

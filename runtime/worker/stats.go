@@ -2,20 +2,20 @@ package worker
 
 import "sync/atomic"
 
-// Stats counts what a worker did since it was made.
+// Stats counts what a worker did since [New].
 type Stats struct {
-	// Claimed is how many tries were begun.
+	// Claimed is how many tasks were claimed.
 	Claimed int64
 	// Completed is how many tasks were completed.
 	Completed int64
-	// Retried is how many tries failed and were followed by another.
+	// Retried is how many attempts failed and were followed by another.
 	Retried int64
 	// Failed is how many tasks failed for good; those of skipped steps are among them.
 	Failed int64
-	// Lost is how many tasks stopped being this worker's before their results
-	// were reported.
+	// Lost is how many tasks were reclaimed or ended before their results were
+	// reported.
 	Lost int64
-	// Released is how many tasks were given back untried.
+	// Released is how many tasks were released without a result.
 	Released int64
 	// Pruned is how many old runs were deleted, see [Config.Retention].
 	Pruned int64
@@ -27,7 +27,7 @@ type counters struct {
 	claimed, completed, retried, failed, lost, released, pruned, faults atomic.Int64
 }
 
-// Stats is what the worker did so far. It may be called at any time.
+// Stats returns what the worker did so far. It may be called at any time.
 func (w *Worker) Stats() Stats {
 	c := &w.stats
 	return Stats{

@@ -18,14 +18,14 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 )
 
-// What a [Config] that is zero means.
+// Defaults for zero [Config] fields.
 const (
 	DefaultConcurrency = 16
 	DefaultGrace       = 15 * time.Second
 	DefaultMaxCrashes  = 3
 )
 
-// Config says how a worker works. The zero value is a good one.
+// Config configures a [Worker]. The zero value is ready to use.
 type Config struct {
 	// Name is what the worker is listed under. Defaults to the program's name.
 	Name string
@@ -34,8 +34,8 @@ type Config struct {
 	// [runtime.Limit].
 	Concurrency int
 	// Grace is how long handlers may go on after the context of Run ended,
-	// before their contexts end as well and their tasks are given back. Defaults
-	// to [DefaultGrace]; negative means not at all.
+	// before their contexts end as well and their tasks are released. Defaults
+	// to [DefaultGrace]; negative means no grace.
 	Grace time.Duration
 	// Retention is how long runs of the worker's flows are kept after they have
 	// ended. What is older is deleted with all that belongs to it, its idempotency
@@ -50,18 +50,18 @@ type Config struct {
 	// of a flow the same: whichever finds another dead counts. Defaults to
 	// [DefaultMaxCrashes]; negative is never.
 	MaxCrashes int
-	// Middleware stands around all handlers, the first outermost, outside of
-	// what [runtime.Use] puts around those of one flow.
+	// Middleware wraps every handler; the first is outermost, and all of it is
+	// outside of that of [runtime.Use].
 	Middleware []runtime.Middleware
-	// Metrics is told what the worker does. Defaults to [NoMetrics].
+	// Metrics observes what the worker does. Defaults to [NoMetrics].
 	Metrics Metrics
-	// Logger gets what happens to tasks and to the database, with the keys flow,
+	// Logger receives events of tasks and of the database, with the keys flow,
 	// run_id, step, index, attempt, max_attempts, error, retry_in and duration.
 	// Defaults to [slog.Default].
 	Logger *slog.Logger
 }
 
-// A Worker does the tasks of some flows. [New] makes one, [Worker.Run] runs it.
+// A Worker runs the handlers of the flows it serves. [New] returns one, [Worker.Run] runs it.
 type Worker struct {
 	pool     *pgxpool.Pool
 	config   Config
@@ -89,13 +89,13 @@ type served struct {
 	isMap   bool
 }
 
-// New makes a worker for the given services. It takes from the pool only how to
-// connect: a worker has connections of its own, mostly four and at most eight, and the
-// workers of a pool share one that listens, so that handlers which use up the pool
-// cannot make them look dead.
+// New returns a worker for the given services. It uses the pool's configuration only:
+// a worker opens connections of its own, usually four and at most eight, and the
+// workers of a pool share one that listens, so that busy handlers cannot starve
+// heartbeats.
 //
-// Everything that is wrong with the configuration or the services is in the
-// error; the database is not touched.
+// The error lists everything that is wrong with the configuration and the services;
+// the database is not touched.
 func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worker, error) {
 	if pool == nil {
 		return nil, errors.New("flowc: worker: the pool is nil")
@@ -175,13 +175,13 @@ func (w *Worker) add(s runtime.Service) error {
 	return nil
 }
 
-// Run works until ctx ends. Then it takes no more tasks, waits for handlers up
-// to the grace period, reports their results, gives back what is left, and
-// returns nil. A worker that the database calls deprecated does the same.
+// Run runs the worker until ctx ends. Then it claims no more tasks, waits for handlers
+// up to the grace period, reports their results, releases what is left, and
+// returns nil. A worker that is deprecated in the database does the same.
 //
 // It returns an error if it cannot start, because the engine or a flow is
 // missing or is not what the program was built for, or if results could not be
-// reported when it stopped. It never returns because the database is away.
+// reported when it stopped. It never returns because the database is unreachable.
 func (w *Worker) Run(ctx context.Context) error {
 	if !w.running.CompareAndSwap(false, true) {
 		return errors.New("flowc: worker: already running")
