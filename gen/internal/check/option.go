@@ -164,7 +164,7 @@ func (c *checker) belongs(p *pair, on int, who string) bool {
 		c.diags.Add(p.keyPos, end, "%s: a map waits for the step that gives its list and for no other", who).
 			Fix("put after on the step that gives the list")
 	default:
-		c.diags.Add(p.keyPos, end, "%s: %s is not for a %s, but for a %s", who, p.key, places(on), places(known)).
+		c.diags.Add(p.keyPos, end, "%s: %s is not for %s, but for %s", who, p.key, places(on), places(known)).
 			Fix("remove it, or move it there")
 	}
 	return false
@@ -175,10 +175,10 @@ func places(on int) string {
 	var names []string
 	for i, name := range []string{"flow", "job", "step", "map"} {
 		if on&(1<<i) != 0 {
-			names = append(names, name)
+			names = append(names, "a "+name)
 		}
 	}
-	return strings.Join(names, " or a ")
+	return enumerate(names, "or")
 }
 
 // set reads the value of a key.
