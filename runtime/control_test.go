@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -273,6 +274,8 @@ func TestDeleteRun(t *testing.T) {
 		_, err = runtime.GetRun(ctx, pool, refused)
 		require.NoError(t, err, name)
 	}
+	require.Equal(t, first.Flow()+" "+first.ID(), fmt.Sprint(first))
+	require.Equal(t, first.String(), fmt.Sprintf("%+v", *first))
 	require.NoError(t, runtime.CancelRun(ctx, pool, later.ID(), ""))
 	existed, err := runtime.DeleteRun(ctx, pool, later.ID())
 	require.NoError(t, err)

@@ -31,6 +31,9 @@ func (r Run[Out]) MarshalJSON() ([]byte, error) {
 	}{r.id.String(), r.flow, r.existed, r.scheduledAt})
 }
 
+// String returns the slug of the flow and the id of the run, as logs print the handle.
+func (r Run[Out]) String() string { return r.flow + " " + r.id.String() }
+
 // ID returns the run's id, a UUID.
 func (r *Run[Out]) ID() string { return r.id.String() }
 
