@@ -1,5 +1,5 @@
-// Package runtime is what generated code and programs call: it starts runs of
-// flows, waits for them, looks them up, and puts flows into the database.
+// Package runtime starts runs of flows, waits for them, looks them up, and puts
+// flows into the database. Generated code and programs call it.
 //
 // Every function takes a [DB]: a pool, a connection or a transaction. A run that
 // is started in a transaction starts when the transaction commits, and never if
@@ -13,31 +13,31 @@
 // generated for them, whose types are checked by the compiler. The functions
 // here that take a slug do the same for flows that are known only at run time.
 //
-// Tasks are done by a worker, see package worker. Programs that use database/sql
-// find their DB in package sqldb.
+// Tasks are run by workers, see package worker. Programs that use database/sql
+// wrap it with package sqldb.
 //
 // # Schedules
 //
-// A flow with the tag cron, or [FlowOptions.Cron], is started by the clock: by the
-// database's clock and time zones, so that those of workers do not matter. Each
-// tick is one run, whose id is made from it: no fault, and no clock that is set
-// back, starts it twice. Ticks that pass while no worker serves the flow are one
-// run, that of the last of them. Where daylight saving time begins and ends,
-// [FlowOptions.Cron] says what happens.
+// A flow with the tag cron, or [FlowOptions.Cron], is started on schedule, by the
+// database's clock and time zones; those of workers do not matter. Each tick is one
+// run, whose id is derived from it, so that no fault, and no clock that is set back,
+// starts it twice. Ticks that are missed while no worker serves the flow become one
+// run, that of the last of them. [FlowOptions.Cron] tells what happens when daylight
+// saving time begins and ends.
 //
 // # Poolers
 //
-// Nothing has to be set for a pooler in transaction mode, such as PgBouncer: a
-// pool finds out that there is one and then executes statements without preparing
-// them, which is what happens in a transaction or on a connection anyway. Since
-// notifications do not pass such a pooler, waiting polls.
+// A pooler in transaction mode, such as PgBouncer, needs no configuration: calls
+// through a pool detect it and then execute statements without preparing them, as
+// calls in a transaction or on a connection always do. Notifications do not pass
+// such a pooler, so waiting polls.
 //
 // # Databases with pgflow, but without the engine
 //
-// Where another make of pgflow is installed, calls are made in the functions of
-// its contract, which is that of version 0.14. Runs are started, waited for and read,
-// and flows put in, deleted and looked for, as everywhere; waiting polls, and options
-// of a flow that is there are not changed. Workers work there too. What remains is an
-// [ErrNeedsEngine]: starting later, schedules, lists, and steering and deleting runs.
-// A pgflow of another version is an [ErrOtherPgflow].
+// Where pgflow itself is installed, calls use the functions of its contract, version
+// 0.14. Starting, waiting for and reading runs, and putting in, deleting and looking
+// for flows work as everywhere; waiting polls, and the options of an existing flow are
+// not changed. Workers run there too. Everything else returns an [ErrNeedsEngine]:
+// starting later, schedules, lists, and steering and deleting runs. A pgflow of another
+// version is an [ErrOtherPgflow].
 package runtime
