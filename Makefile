@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test race matrix bench bench-gen chaos generate lint postgres
 
-go_dirs := cmd dsl examples gen internal runtime
+go_dirs := cmd dsl examples gen runtime
 tool    := go tool -modfile=.tools/go.mod
 
 help: ## say what there is

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/gen"
-	"github.com/flowc-dev/flowc/internal/nearest"
+	"github.com/flowc-dev/flowc/gen/nearest"
 	"github.com/flowc-dev/flowc/runtime/dag"
 )
 

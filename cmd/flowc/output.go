@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/flowc-dev/flowc/internal/jsonlayout"
+	"github.com/flowc-dev/flowc/runtime/jsonlayout"
 )
 
 // asJSON gives a command the flag --json.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/flowc-dev/flowc/internal/nearest"
+	"github.com/flowc-dev/flowc/gen/nearest"
 	"github.com/flowc-dev/flowc/runtime"
 )
 

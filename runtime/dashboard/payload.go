@@ -9,8 +9,8 @@ import (
 	"net/url"
 	"strconv"
 
-	"github.com/flowc-dev/flowc/internal/jsonlayout"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/jsonlayout"
 )
 
 // value is a payload on a page.

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/internal/nearest"
+	"github.com/flowc-dev/flowc/gen/nearest"
 )
 
 // A want is an input that has to come from somewhere: of a step, or the output

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/internal/nearest"
+	"github.com/flowc-dev/flowc/gen/nearest"
 )
 
 // isJoin reports whether a struct is meant as a join: some field of it is

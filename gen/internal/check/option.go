@@ -14,7 +14,7 @@ import (
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/internal/nearest"
+	"github.com/flowc-dev/flowc/gen/nearest"
 )
 
 // Where a key of a tag may stand.

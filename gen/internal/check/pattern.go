@@ -9,7 +9,7 @@ import (
 	"unicode"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/internal/nearest"
+	"github.com/flowc-dev/flowc/gen/nearest"
 )
 
 // checkConditions compiles the conditions of a step to patterns.

@@ -19,7 +19,7 @@ import (
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/internal/nearest"
+	"github.com/flowc-dev/flowc/gen/nearest"
 )
 
 // Header is the first line of every file that flowc writes, and how it knows
