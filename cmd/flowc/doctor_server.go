@@ -73,7 +73,7 @@ const transactionAge = time.Hour
 // checkTransactions looks for what keeps vacuum from removing old rows, of which
 // the queue makes many.
 func checkTransactions(ctx context.Context, d *doctor) ([]finding, error) {
-	rows, err := d.db.Query(ctx, `
+	return d.openTransactions(ctx, transactionAge, "a transaction has been open for %s, so that vacuum cannot remove what is over: %s", "end it: ", `
 		SELECT format('%s of %s', coalesce(nullif(application_name, ''), 'a program'), usename), xact_start,
 		       format('SELECT pg_terminate_backend(%s);', pid)
 		FROM pg_stat_activity
@@ -81,26 +81,13 @@ func checkTransactions(ctx context.Context, d *doctor) ([]finding, error) {
 		UNION ALL
 		SELECT format('the prepared transaction %L', gid), prepared, format('COMMIT PREPARED or ROLLBACK PREPARED %L;', gid)
 		FROM pg_prepared_xacts WHERE database = current_database() AND prepared < clock_timestamp() - $1::interval
-		ORDER BY 2`, transactionAge)
-	if err != nil {
-		return nil, err
-	}
-	var found []finding
-	var who, end string
-	var since time.Time
-	_, err = pgx.ForEachRow(rows, []any{&who, &since, &end}, func() error {
-		found = append(found, finding{Severity: warning,
-			What: fmt.Sprintf("a transaction has been open for %s, so that vacuum cannot remove what is over: %s", rough(time.Since(since)), who),
-			Do:   "end it: " + end})
-		return nil
-	})
-	return found, err
+		ORDER BY 2`)
 }
 
 // checkWatermarks looks for what holds back the watermarks of claims: transactions that
 // have made tasks which nobody can see yet.
 func checkWatermarks(ctx context.Context, d *doctor) ([]finding, error) {
-	rows, err := d.db.Query(ctx, `
+	return d.openTransactions(ctx, d.patient, "a transaction that made tasks has been open for %s, so that claims pass over all that was done since: %s", "commit it, or end it: ", `
 		SELECT coalesce('the prepared transaction ' || quote_literal(p.gid),
 		                format('%s of %s, which is %s', coalesce(nullif(a.application_name, ''), 'a program'), a.usename, a.state)),
 		       coalesce(a.xact_start, p.prepared),
@@ -109,7 +96,13 @@ func checkWatermarks(ctx context.Context, d *doctor) ([]finding, error) {
 		LEFT JOIN pg_stat_activity a ON a.pid = o.pid
 		LEFT JOIN pg_prepared_xacts p ON p.transaction = o.xid::xid AND p.database = current_database()
 		WHERE coalesce(a.xact_start, p.prepared) < clock_timestamp() - $1::interval
-		ORDER BY 2`, d.patient)
+		ORDER BY 2`)
+}
+
+// openTransactions returns a finding for each transaction that a query finds which is
+// older than that: who it is of, since when it is open, and how to end it.
+func (d *doctor) openTransactions(ctx context.Context, age time.Duration, what, do, query string) ([]finding, error) {
+	rows, err := d.db.Query(ctx, query, age)
 	if err != nil {
 		return nil, err
 	}
@@ -117,9 +110,7 @@ func checkWatermarks(ctx context.Context, d *doctor) ([]finding, error) {
 	var who, end string
 	var since time.Time
 	_, err = pgx.ForEachRow(rows, []any{&who, &since, &end}, func() error {
-		found = append(found, finding{Severity: warning,
-			What: fmt.Sprintf("a transaction that made tasks has been open for %s, so that claims pass over all that was done since: %s", rough(time.Since(since)), who),
-			Do:   "commit it, or end it: " + end})
+		found = append(found, finding{Severity: warning, What: fmt.Sprintf(what, rough(time.Since(since)), who), Do: do + end})
 		return nil
 	})
 	return found, err
