@@ -359,7 +359,7 @@ func TestDocumentsNameTargets(t *testing.T) {
 		targets[m[1]] = true
 	}
 	named := map[string]bool{}
-	for _, document := range []string{"README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"} {
+	for _, document := range []string{"README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/ARCHITECTURE.md", ".github/SECURITY.md"} {
 		for _, m := range regexp.MustCompile("`make ([a-z-]+)").FindAllStringSubmatch(read(t, document), -1) {
 			require.True(t, targets[m[1]], "%s: there is no make %s", document, m[1])
 			named[m[1]] = true
@@ -374,7 +374,7 @@ func TestDocumentsNameTargets(t *testing.T) {
 // and that the README has every example and every folder.
 func TestDocumentsLinkToFiles(t *testing.T) {
 	t.Parallel()
-	for _, document := range []string{"README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"} {
+	for _, document := range []string{"README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/ARCHITECTURE.md", ".github/SECURITY.md"} {
 		links := regexp.MustCompile(`\]\(([^)#:]+)\)|src="([^":]+)"`).FindAllStringSubmatch(read(t, document), -1)
 		for _, m := range links {
 			_, err := os.Stat(filepath.Join(root, filepath.Dir(document), m[1]+m[2]))
