@@ -44,8 +44,8 @@ const (
 	WorkerStopped WorkerStatus = "stopped"
 )
 
-// ListWorkers returns the workers that have not stopped and those that were heard
-// of since a time, newest first.
+// ListWorkers returns the workers that have not stopped and those that were last
+// seen since a time, newest first.
 //
 // Errors: [ErrInvalidOption] for a time that is in no year with four digits.
 func ListWorkers(ctx context.Context, db DB, since time.Time) ([]WorkerInfo, error) {
@@ -86,7 +86,7 @@ type TaskInHand struct {
 	DueAt time.Time `json:"due_at"`
 }
 
-// ListTasksInHand returns the tasks that workers of this project do now, those
+// ListTasksInHand returns the tasks that workers of this project have in flight, those
 // begun first before others. It reads the whole queue.
 //
 // Errors: [ErrInvalidOption] unless limit is 1 to 1000.
