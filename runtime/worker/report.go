@@ -26,7 +26,7 @@ const (
 
 	// A result whose run somebody else has locked is reported again after
 	// minLockedWait, doubled each time up to maxLockedWait.
-	minLockedWait, maxLockedWait = 5 * time.Millisecond, time.Second
+	minLockedWait, maxLockedWait = 5 * time.Millisecond, 100 * time.Millisecond
 )
 
 // A reporter hands results to the database. It is one goroutine.

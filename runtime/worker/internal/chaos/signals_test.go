@@ -65,7 +65,7 @@ func TestChaosSecondSignalWithoutDatabase(t *testing.T) {
 	t.Logf("ended %s after the second signal", took.Round(time.Millisecond))
 	require.LessOrEqual(t, took, goal(2500*time.Millisecond))
 	require.Equal(t, 1, p.cmd.ProcessState.ExitCode())
-	require.Contains(t, p.log.String(), "its tasks come back when it is found dead")
+	require.Contains(t, p.log.String(), "its tasks could not be released, they run again once the worker is presumed dead")
 	require.NoError(t, a.server.Resume(a.ctx))
 
 	f.add()
