@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/check"
@@ -55,15 +56,34 @@ type compilation struct {
 	hints     []load.Hint      // why there may be no flow
 }
 
+// resolveLinks returns a path without the links in it, as far as it exists: the rest may
+// be of a pattern.
+func resolveLinks(path string) string {
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		return resolved
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(resolveLinks(parent), filepath.Base(path))
+	}
+	return path
+}
+
 // compile loads and checks declarations.
 func compile(ctx context.Context, opts Options) (*compilation, error) {
 	dir, err := filepath.Abs(opts.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: %w", err)
 	}
-	patterns := opts.Patterns
+	// A link has the go command name packages after it, which are others then.
+	dir = resolveLinks(dir)
+	patterns := slices.Clone(opts.Patterns)
 	if len(patterns) == 0 {
 		patterns = []string{"."}
+	}
+	for i, pattern := range patterns {
+		if filepath.IsAbs(pattern) {
+			patterns[i] = resolveLinks(pattern)
+		}
 	}
 	c := &compilation{dir: dir, patterns: strings.Join(patterns, " ")}
 	loaded, err := load.Load(ctx, load.Query{Dir: dir, Patterns: patterns, Tags: opts.Tags})

@@ -130,7 +130,10 @@ func (r Reason) String() string {
 		return do("waits", "wait") + " for the start delay, " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
 	case ReasonSuspect:
 		text := do("waits", "wait") + " to run apart from others: a worker died with " + map[bool]string{true: "them", false: "it"}[r.Tasks > 1] + " in flight"
-		if r.Attempt > 0 {
+		switch {
+		case r.Attempt == 1:
+			text += ", once with nothing else"
+		case r.Attempt > 1:
 			text += fmt.Sprintf(", %d times with nothing else", r.Attempt)
 		}
 		return text

@@ -250,7 +250,7 @@ func TestExplainSuspects(t *testing.T) {
 	die(2)
 	require.Equal(t, []string{"each[0] and 1 more wait to run apart from others: a worker died with them in flight"}, explained(ctx, t, pool, run.ID()))
 	die(0)
-	require.Equal(t, []string{"each[0] and 1 more wait to run apart from others: a worker died with them in flight, 1 times with nothing else"}, explained(ctx, t, pool, run.ID()))
+	require.Equal(t, []string{"each[0] and 1 more wait to run apart from others: a worker died with them in flight, once with nothing else"}, explained(ctx, t, pool, run.ID()))
 }
 
 // TestMarks: runs with skipped steps, and with steps that gave up, can be told from
