@@ -304,7 +304,10 @@ func ExampleRun_MarshalJSON() {
 	must(err)
 	text, err := run.MarshalJSON() // as json.Marshal does
 	fmt.Println(string(text), err)
-	// Output: {"id":"018f0a5d-ac96-774b-bcce-b302099a8057","flow":"process_order","existed":false} <nil>
+	fmt.Println(run.String()) // as logs do
+	// Output:
+	// {"id":"018f0a5d-ac96-774b-bcce-b302099a8057","flow":"process_order","existed":false} <nil>
+	// process_order 018f0a5d-ac96-774b-bcce-b302099a8057
 }
 
 // A program puts all flows that it serves into the database, then works them.
