@@ -45,10 +45,10 @@ begin
       cross join lateral (
         select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
         from pgflow.step_tasks o
-        where claim.company is null and o.flow_slug = l.flow and o.in_queue and o.claim_class = 'd' and o.visible_at <= at_once
+        where claim.company is null and o.flow_slug = l.flow and o.in_queue and o.claim_class = 'd' and o.due_at <= at_once and o.visible_at <= at_once
           and case when l.step = '' then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
                    else o.step_slug = l.step end
-        order by o.visible_at
+        order by o.due_at
         limit l.wanted
         for update skip locked) t),
     ready as materialized (

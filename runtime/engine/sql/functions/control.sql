@@ -50,7 +50,7 @@ begin
   update pgflow.step_tasks t
   set status = 'queued', message_id = nextval('flowc.message_ids'), attempts_count = 0, requeued_count = 0, output = null, error_message = null,
       queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null, permanently_stalled_at = null,
-      visible_at = clock_timestamp(), in_queue = true, claim_class = 'r', archived_at = null, read_count = 0
+      visible_at = clock_timestamp(), in_queue = true, claim_class = 'r', due_at = null, archived_at = null, read_count = 0
   from pgflow.step_states st
   where st.run_id = retry_run.run_id and st.status = 'started'
     and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';
@@ -133,7 +133,7 @@ declare
   flows  text[];
 begin
   with hurried as (
-    update pgflow.step_tasks t set visible_at = clock_timestamp()
+    update pgflow.step_tasks t set visible_at = clock_timestamp(), due_at = case when t.claim_class = 'd' then clock_timestamp() end
     where t.run_id = any (locked) and (run_now.step_slug is null or t.step_slug = run_now.step_slug)
       and t.status = 'queued' and t.in_queue is not false and t.visible_at > clock_timestamp()
     returning t.flow_slug)

@@ -369,6 +369,8 @@ begin
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, failed_at = null, error_message = u.error, claim_class = 'd',
         visible_at = clock_timestamp() + make_interval(
+          secs => coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count))),
+        due_at = clock_timestamp() + make_interval(
           secs => coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)))
     from (
       select u.*, o.started_at, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts, coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay

@@ -51,7 +51,8 @@ begin
   places := flowc.lock_queued(old.queue_name, array[old.msg_id]);
   update pgflow.step_tasks t
   set visible_at = new.vt, read_count = new.read_ct, queued_at = new.enqueued_at,
-      claim_class = case when t.claim_class = 'r' and t.status = 'queued' and new.vt > clock_timestamp() then 'd' else t.claim_class end
+      claim_class = case when t.claim_class = 'r' and t.status = 'queued' and new.vt > clock_timestamp() then 'd' else t.claim_class end,
+      due_at = case when t.claim_class = 'd' or t.claim_class = 'r' and t.status = 'queued' and new.vt > clock_timestamp() then new.vt else t.due_at end
   from unnest(places) l(place)
   where t.ctid = l.place;
   update flowc.messages m set vt = new.vt, read_ct = new.read_ct, enqueued_at = new.enqueued_at, message = new.message, headers = new.headers
@@ -209,9 +210,9 @@ begin
       for update skip locked),
     due as materialized (
       select t.ctid as place, t.message_id from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.in_queue and t.claim_class = 'd' and t.visible_at <= clock_timestamp()
+      where t.flow_slug = read.queue_name and t.in_queue and t.claim_class = 'd' and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
-      order by t.visible_at
+      order by t.due_at
       limit read.qty
       for update skip locked),
     suspect as materialized (
@@ -237,7 +238,9 @@ begin
     tasks as (
       update pgflow.step_tasks t
       set visible_at = clock_timestamp() + make_interval(secs => read.vt), read_count = t.read_count + 1,
-          claim_class = case when t.claim_class = 'r' and t.status = 'queued' and read.vt > 10 then 'd' else t.claim_class end -- longer than the moment until it is started
+          claim_class = case when t.claim_class = 'r' and t.status = 'queued' and read.vt > 10 then 'd' else t.claim_class end, -- longer than the moment until it is started
+          due_at = case when t.claim_class = 'd' or t.claim_class = 'r' and t.status = 'queued' and read.vt > 10
+                     then clock_timestamp() + make_interval(secs => read.vt) else t.due_at end
       from oldest o where t.ctid = o.task
       returning t.*),
     others as (
@@ -368,7 +371,9 @@ begin
     with tasks as (
       update pgflow.step_tasks t
       set visible_at = clock_timestamp() + make_interval(secs => l.seconds),
-          claim_class = case when t.claim_class = 'r' and t.status = 'queued' and l.seconds > 0 then 'd' else t.claim_class end
+          claim_class = case when t.claim_class = 'r' and t.status = 'queued' and l.seconds > 0 then 'd' else t.claim_class end,
+          due_at = case when t.claim_class = 'd' or t.claim_class = 'r' and t.status = 'queued' and l.seconds > 0
+                     then clock_timestamp() + make_interval(secs => l.seconds) else t.due_at end
       from unnest(places, set_vt_batch.vt_offsets) l(place, seconds)
       where t.ctid = l.place
       returning t.*),

@@ -32,6 +32,7 @@ begin
     queued as (
       update pgflow.step_tasks t
       set status = 'queued', started_at = null, last_worker_id = null, visible_at = clock_timestamp(),
+          due_at = case when t.claim_class = 'd' then clock_timestamp() end,
           requeued_count = t.requeued_count + 1, last_requeued_at = clock_timestamp(),
           claim_class = case when h.innocent then t.claim_class else 's' end
       from held h
@@ -178,7 +179,7 @@ begin
   again as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, last_worker_id = null, requeued_count = t.requeued_count + 1, last_requeued_at = clock_timestamp(),
-        visible_at = clock_timestamp()
+        visible_at = clock_timestamp(), due_at = case when t.claim_class = 'd' then clock_timestamp() end
     from stalled s
     where t.ctid = s.place
     returning t.flow_slug)

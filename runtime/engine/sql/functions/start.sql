@@ -201,9 +201,9 @@ begin
            case when s.deps_count = 0 then clock_timestamp() end, case when s.deps_count = 0 then s.tasks end
     from step s),
   task as (
-    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, claim_class)
+    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, claim_class, due_at)
     select start_plain.flow_slug, o.run_id, o.step_slug, o.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => o.delay),
-           case when o.delay > 0 then 'd' else 'r' end::"char"
+           case when o.delay > 0 then 'd' else 'r' end::"char", case when o.delay > 0 then clock_timestamp() + make_interval(secs => o.delay) end
     from (
       select s.run_id, s.step_slug, s.delay, s.step_index, 0 as task_index
       from step s where s.deps_count = 0 and s.step_type = 'single'

@@ -11,9 +11,9 @@ begin
   if to_regnamespace('realtime') is not null then
     perform flowc.emit_steps(spawn_tasks.run_ids, spawn_tasks.step_slugs);
   end if;
-  insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, claim_class)
+  insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, claim_class, due_at)
   select t.flow_slug, t.run_id, t.step_slug, t.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => t.delay),
-         case when t.delay > 0 then 'd' else 'r' end::"char"
+         case when t.delay > 0 then 'd' else 'r' end::"char", case when t.delay > 0 then clock_timestamp() + make_interval(secs => t.delay) end
   from (
     select u.*, 0 as task_index
     from unnest(spawn_tasks.flow_slugs, spawn_tasks.run_ids, spawn_tasks.step_slugs, spawn_tasks.tasks, spawn_tasks.delays)

@@ -28,8 +28,8 @@ begin
       select o.*
       from (
         select t.* from pgflow.step_tasks t
-        where t.flow_slug = split_part(l.lane, '.', 1) and t.claim_class = 'd' and t.in_queue and t.visible_at <= clock_timestamp()
-        order by t.visible_at limit 1000) o) c
+        where t.flow_slug = split_part(l.lane, '.', 1) and t.claim_class = 'd' and t.in_queue and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
+        order by t.due_at limit 1000) o) c
     where case when c.flow_slug = l.lane then c.flow_slug || '.' || c.step_slug <> all (fail_unclaimable.except_steps)
                else c.step_slug = split_part(l.lane, '.', 2) end
     order by c.run_id, c.step_slug, c.task_index

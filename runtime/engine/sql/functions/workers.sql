@@ -112,7 +112,8 @@ begin
       for update skip locked) t),
   given as (
     update pgflow.step_tasks t
-    set status = 'queued', started_at = null, last_worker_id = null, attempts_count = t.attempts_count - 1, visible_at = clock_timestamp()
+    set status = 'queued', started_at = null, last_worker_id = null, attempts_count = t.attempts_count - 1, visible_at = clock_timestamp(),
+        due_at = case when t.claim_class = 'd' then clock_timestamp() end
     from mine m
     where t.ctid = m.place
     returning t.flow_slug)
@@ -155,12 +156,12 @@ begin
   select f.flow_slug, sleep.worker_id from pgflow.flows f where f.flow_slug = any (sleep.flow_slugs) order by f.flow_slug
   on conflict do nothing;
   -- A lease that expires is seen when the worker polls.
-  select min(t.visible_at) into next_task
+  select min(t.due_at) into next_task
   from unnest(sleep.flow_slugs) f(slug)
   cross join lateral (
-    select o.visible_at from pgflow.step_tasks o
-    where o.flow_slug = f.slug and o.in_queue and o.claim_class = 'd' and o.visible_at > clock_timestamp()
-    order by o.visible_at limit 1) t;
+    select o.due_at from pgflow.step_tasks o
+    where o.flow_slug = f.slug and o.in_queue and o.claim_class = 'd' and o.due_at > clock_timestamp()
+    order by o.due_at limit 1) t;
   select min(s.due_at) into next_run
   from unnest(sleep.flow_slugs) f(slug)
   cross join lateral (

@@ -175,7 +175,8 @@ create table pgflow.step_states (
 -- when it has left the queue, it is in the archive, unless it was deleted.
 --
 -- claim_class is how claims find it: 'r', ready, in the order of message ids; 'd',
--- delayed, by visible_at, once it had to wait for its time; 's', a suspect, see
+-- delayed, by due_at, once it had to wait for its time, which is visible_at as it was
+-- before the task was claimed: so claims change no index; 's', a suspect, see
 -- flowc.suspects. No task becomes ready again under the same message id, see
 -- flowc.watermarks.
 --
@@ -205,6 +206,7 @@ create table pgflow.step_tasks (
   claims_count           int         not null default 0,
   in_queue               boolean     not null default false,
   claim_class            "char"      not null default 'r',
+  due_at                 timestamptz,
   primary key (run_id, step_slug, task_index)
 ) with (
   fillfactor = 30, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
@@ -213,7 +215,7 @@ create table pgflow.step_tasks (
 -- One that looks for a message has to look for it in each class, one after the other:
 -- of several classes, the planner may read all that are in the queue.
 create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, claim_class, message_id) where in_queue;
-create index step_tasks_delayed_idx on pgflow.step_tasks (flow_slug, visible_at) where in_queue and claim_class = 'd';
+create index step_tasks_delayed_idx on pgflow.step_tasks (flow_slug, due_at) where in_queue and claim_class = 'd';
 
 create type pgflow.step_task_record as (
   flow_slug  text,
