@@ -181,7 +181,7 @@ func TestExplainRun(t *testing.T) {
 	require.Regexp(t, `^greet waits for the start delay, [\d-]* ?\d\d:\d\d \(in 40 minutes\)$`, explained(ctx, t, pool, run.ID())[0])
 
 	// A worker that is at it, and one that is not any more.
-	exec(`UPDATE pgflow.step_tasks SET visible_at = clock_timestamp() - interval '1 s' WHERE run_id = $1`, run.ID())
+	exec(`UPDATE pgflow.step_tasks SET visible_at = clock_timestamp() - interval '1 s', due_at = clock_timestamp() - interval '1 s' WHERE run_id = $1`, run.ID())
 	exec(`SELECT flowc.claim($1::uuid, '{greeting}', '{1}')`, h.id)
 	require.Regexp(t, `^greet runs, for \d+ s, on hand [0-9a-f]{12}$`, explained(ctx, t, pool, run.ID())[0])
 	exec(`UPDATE pgflow.workers SET last_heartbeat_at = clock_timestamp() - interval '12.5 min' WHERE worker_id = $1`, h.id)
