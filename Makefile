@@ -2,9 +2,9 @@
 # else the programs of one, from which the tests and the demo start their own.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race matrix bench bench-gen chaos generate lint postgres
+.PHONY: help demo test race matrix bench bench-gen chaos generate lint rooms postgres
 
-go_dirs := cmd dsl examples gen runtime
+go_dirs := .tools cmd dsl examples gen runtime
 tool    := go tool -modfile=.tools/go.mod
 
 help: ## say what there is
@@ -37,10 +37,13 @@ generate: ## generate the examples' flows again
 
 lint: ## check format, vet, staticcheck, go.mod and that generated files are current
 	@files=$$(gofmt -l $(go_dirs)); if [ -n "$$files" ]; then echo "run gofmt -w on:"; echo "$$files"; exit 1; fi
-	go vet ./...
+	go vet ./... && go vet .tools/rooms/main.go
 	$(tool) staticcheck ./... ./testdata/golden/...
 	go mod tidy -diff
 	go run ./cmd/flowc generate --check ./examples/...
+
+rooms: ## print each package's files, lines, exported names and cycles of files
+	@go run .tools/rooms/main.go -v $(DIR)
 
 # On Debian and Ubuntu, as root, this installs PostgreSQL if there is none.
 # Elsewhere the programs say themselves what to do.
