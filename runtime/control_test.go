@@ -54,7 +54,7 @@ func TestCancelledRunDropsLateReports(t *testing.T) {
 	require.NoError(t, pool.QueryRow(ctx, `SELECT lost FROM flowc.heartbeat($1, '{greeting}', $2, '{1}')`, h.id, []int64{message}).Scan(&lost))
 	require.Equal(t, []int64{message}, lost, "the worker is told")
 	var status string
-	err = pool.QueryRow(ctx, `SELECT task_status FROM flowc.finish($1::uuid, $2::text[]::uuid[], '{greet}', '{0}', $3, '{1}', '{completed}', '{"1"}', '{null}', '{null}')`,
+	err = pool.QueryRow(ctx, `SELECT task_status FROM flowc.report($1::uuid, $2::text[]::uuid[], '{greet}', '{0}', $3, '{1}', '{completed}', '{"1"}', '{null}', '{null}')`,
 		h.id, []string{run.ID()}, []int64{message}).Scan(&status)
 	require.NoError(t, err)
 	info, err := runtime.GetRunWithStates(ctx, pool, run.ID())

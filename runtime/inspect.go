@@ -154,7 +154,7 @@ func Neighbours(ctx context.Context, db DB, id string) (newer, older string, err
 	}
 	type pair struct{ Newer, Older *string }
 	p, _, err := collectOne(ctx, db, pgx.RowToStructByPos[pair],
-		`SELECT newer::text, older::text FROM flowc.neighbours($1::text::uuid)`, parsed.String())
+		`SELECT newer::text, older::text FROM flowc.adjacent_runs($1::text::uuid)`, parsed.String())
 	if err != nil {
 		return "", "", fmt.Errorf("flowc: looking around run %s: %w", id, err)
 	}

@@ -52,7 +52,7 @@ func ListFlows(ctx context.Context, db DB, since time.Time) ([]FlowInfo, error) 
 	}
 	flows, err := collect(ctx, db, scanFlow, `
 		SELECT flow_slug, definition, created_at, started, completed, failed, running, mean_seconds, p95_seconds,
-		       waiting, delayed, in_hand, oldest_waiting, workers, paused_at, paused_by
+		       waiting, delayed, in_flight, oldest_waiting, workers, paused_at, paused_by
 		FROM flowc.list_flows($1)`, since)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: listing flows: %w", err)

@@ -80,7 +80,7 @@ func ListTasks(ctx context.Context, db DB, id string) ([]TaskInfo, error) {
 	}
 	tasks, err := collect(ctx, db, scanTask, `
 		SELECT step_slug, task_index, status, attempts, error_message, queued_at, started_at, completed_at, failed_at,
-		       worker_id::text, visible_at, output, failed_tries
+		       worker_id::text, visible_at, output, failed_attempts
 		FROM flowc.list_tasks($1::text::uuid)`, parsed.String())
 	if err != nil {
 		return nil, fmt.Errorf("flowc: listing the tasks of run %s: %w", id, err)
@@ -170,7 +170,7 @@ func FindTasks(ctx context.Context, db DB, id string, filter TaskFilter) ([]Foun
 	}
 	tasks, err := collect(ctx, db, scan, `
 		SELECT step_slug, task_index, status, attempts, error_message, queued_at, started_at, completed_at, failed_at,
-		       worker_id::text, visible_at, output, failed_tries, bytes
+		       worker_id::text, visible_at, output, failed_attempts, bytes
 		FROM flowc.find_tasks($1::text::uuid, $2, $3, $4, $5, $6)`,
 		parsed.String(), step, nilIfEmpty(filter.Statuses), after, filter.PerStep, asInt4(filter.OutputBytes))
 	if err != nil {

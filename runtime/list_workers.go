@@ -53,7 +53,7 @@ func ListWorkers(ctx context.Context, db DB, since time.Time) ([]WorkerInfo, err
 		return nil, err
 	}
 	workers, err := collect(ctx, db, scanWorker, `
-		SELECT worker_id::text, name, queue_name, status, started_at, last_heartbeat_at, deprecated_at, stopped_at, in_hand, to_jsonb(flow_slugs)
+		SELECT worker_id::text, name, queue_name, status, started_at, last_heartbeat_at, deprecated_at, stopped_at, in_flight, to_jsonb(flow_slugs)
 		FROM flowc.list_workers($1)`, since)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: listing workers: %w", err)
@@ -96,7 +96,7 @@ func ListTasksInHand(ctx context.Context, db DB, limit int) ([]TaskInHand, error
 	}
 	tasks, err := collect(ctx, db, pgx.RowToStructByPos[TaskInHand], `
 		SELECT worker_id::text, flow_slug, run_id::text, step_slug, task_index, attempt, started_at, due_at
-		FROM flowc.tasks_in_hand($1)`, limit)
+		FROM flowc.tasks_in_flight($1)`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: listing tasks in flight: %w", err)
 	}

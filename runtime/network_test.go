@@ -103,7 +103,7 @@ func TestWaitNeverOutlastsItsTime(t *testing.T) {
 	asleep := runtime.WithPollInterval(time.Hour)
 	sleeps, stop := context.WithCancel(ctx)
 	sleeper := waiting(sleeps, run.Via(pool), asleep) // so that the listener lives
-	require.Eventually(t, func() bool { return count(t, direct, `SELECT count(*) FROM flowc.waiters`) == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return count(t, direct, `SELECT count(*) FROM flowc.run_waiters`) == 1 }, patience, time.Millisecond)
 	for name, wait := range map[string]func() error{
 		"a timeout": func() error { return second(run.Wait(ctx, asleep, runtime.WithTimeout(limit))) },
 		"a deadline": func() error {
@@ -147,7 +147,7 @@ func TestWaitSurvivesHalfOpenConnections(t *testing.T) {
 	run, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
 	wait := waiting(ctx, run, runtime.WithPollInterval(time.Hour))
-	require.Eventually(t, func() bool { return count(t, direct, `SELECT count(*) FROM flowc.waiters`) == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return count(t, direct, `SELECT count(*) FROM flowc.run_waiters`) == 1 }, patience, time.Millisecond)
 	pool.Reset() // what listens is not the pool's
 	network.Freeze()
 	h := newHand(t, direct)

@@ -190,7 +190,7 @@ FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, hea
 // startQuietlySQL is the same for runs that a claim follows.
 const startQuietlySQL = `
 SELECT n, existed, scheduled_at, of_flow
-FROM flowc.start($1, $2, $3::text[]::uuid[], headers => $4, quiet => true)` + worthTelling
+FROM flowc.start($1, $2, $3::text[]::uuid[], headers => $4, suppress_notify => true)` + worthTelling
 
 type started struct {
 	N           int

@@ -95,7 +95,7 @@ func (h *hand) finish(flow, outcome, value string) (run, step string) {
 	err := h.pool.QueryRow(context.Background(), `
 WITH task AS MATERIALIZED (SELECT * FROM flowc.claim($1::uuid, ARRAY[$2], '{1}')),
      done AS MATERIALIZED (
-       SELECT count(f.n) FROM task t, flowc.finish($1::uuid, ARRAY[t.run_id], ARRAY[t.step_slug], ARRAY[t.task_index],
+       SELECT count(f.n) FROM task t, flowc.report($1::uuid, ARRAY[t.run_id], ARRAY[t.step_slug], ARRAY[t.task_index],
          ARRAY[t.message_id], ARRAY[t.claim_number], ARRAY[$3], ARRAY[$4::jsonb], ARRAY[$5], ARRAY[NULL::float8]) f)
 SELECT t.run_id::text, t.step_slug FROM task t, done`,
 		h.id, flow, outcome, output, message).Scan(&run, &step)

@@ -50,7 +50,7 @@ func TestWaitIsWoken(t *testing.T) {
 		}
 	}
 	require.Eventually(t, func() bool {
-		return count(t, pool, `SELECT count(*) FROM flowc.waiters`) == runs
+		return count(t, pool, `SELECT count(*) FROM flowc.run_waiters`) == runs
 	}, patience, 10*time.Millisecond)
 	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`))
 	h := newHand(t, pool)

@@ -145,7 +145,7 @@ func (c *counter) awaitEnd(ctx context.Context, pool *pgxpool.Pool, def runtime.
 	}
 	for {
 		var empty bool
-		err := pool.QueryRow(ctx, `select not exists (select from pgflow.step_tasks where flow_slug = $1 and in_queue and claim_class = 'r')`, def.Slug).Scan(&empty)
+		err := pool.QueryRow(ctx, `select not exists (select from pgflow.step_tasks where flow_slug = $1 and in_queue and subqueue = 'r')`, def.Slug).Scan(&empty)
 		if err != nil || empty {
 			return err
 		}
@@ -538,7 +538,7 @@ func besideDelayed(delayed, n int) func(context.Context, *server) (func(context.
 		}
 		// As a failed attempt leaves it.
 		_, err := pool.Exec(ctx, `
-			update pgflow.step_tasks set attempts_count = 1, claims_count = 1, claim_class = 'd', visible_at = now() + interval '6 hours', due_at = now() + interval '6 hours'
+			update pgflow.step_tasks set attempts_count = 1, claims_count = 1, subqueue = 'd', visible_at = now() + interval '6 hours', due_at = now() + interval '6 hours'
 			where flow_slug = $1`, job.Slug)
 		return err
 	})

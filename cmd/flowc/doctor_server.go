@@ -92,7 +92,7 @@ func checkWatermarks(ctx context.Context, d *doctor) ([]finding, error) {
 		                format('%s of %s, which is %s', coalesce(nullif(a.application_name, ''), 'a program'), a.usename, a.state)),
 		       coalesce(a.xact_start, p.prepared),
 		       coalesce('COMMIT PREPARED or ROLLBACK PREPARED ' || quote_literal(p.gid) || ';', format('SELECT pg_terminate_backend(%s);', a.pid))
-		FROM flowc.open_starts() o
+		FROM flowc.enqueuing_transactions() o
 		LEFT JOIN pg_stat_activity a ON a.pid = o.pid
 		LEFT JOIN pg_prepared_xacts p ON p.transaction = o.xid::xid AND p.database = current_database()
 		WHERE coalesce(a.xact_start, p.prepared) < clock_timestamp() - $1::interval

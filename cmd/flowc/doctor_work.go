@@ -99,7 +99,7 @@ func checkSchedules(ctx context.Context, d *doctor) ([]finding, error) {
 // checkScheduled looks for runs whose time to start is past.
 func checkScheduled(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
-		SELECT flow_slug, count(*), min(due_at) FROM flowc.scheduled
+		SELECT flow_slug, count(*), min(due_at) FROM flowc.scheduled_runs
 		WHERE due_at < clock_timestamp() - $1::interval GROUP BY flow_slug ORDER BY flow_slug`, settled)
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 		SELECT r.flow_slug, count(*), (array_agg(r.run_id::text ORDER BY r.started_at))[1:$2]
 		FROM pgflow.runs r
 		WHERE r.status = 'started' AND r.started_at < clock_timestamp() - $1::interval
-		  AND NOT EXISTS (SELECT FROM flowc.scheduled s WHERE s.run_id = r.run_id)
+		  AND NOT EXISTS (SELECT FROM flowc.scheduled_runs s WHERE s.run_id = r.run_id)
 		  AND NOT EXISTS (SELECT FROM pgflow.step_tasks t WHERE t.run_id = r.run_id AND t.in_queue)
 		GROUP BY r.flow_slug ORDER BY r.flow_slug`, settled, some)
 	if err != nil {
@@ -194,9 +194,9 @@ func checkMessages(ctx context.Context, d *doctor) ([]finding, error) {
 const orphansSQL = `
 	SELECT o.run_id::text FROM (
 	  SELECT run_id FROM pgflow.step_states UNION SELECT run_id FROM pgflow.step_tasks
-	  UNION SELECT run_id FROM flowc.scheduled UNION SELECT run_id FROM flowc.headers UNION SELECT run_id FROM flowc.ticks
-	  UNION SELECT run_id FROM flowc.cancelled UNION SELECT run_id FROM flowc.failed_tries
-	  UNION SELECT run_id FROM flowc.suspects UNION SELECT run_id FROM flowc.waiters) o
+	  UNION SELECT run_id FROM flowc.scheduled_runs UNION SELECT run_id FROM flowc.run_headers UNION SELECT run_id FROM flowc.ticks
+	  UNION SELECT run_id FROM flowc.cancelled_runs UNION SELECT run_id FROM flowc.failed_attempts
+	  UNION SELECT run_id FROM flowc.suspects UNION SELECT run_id FROM flowc.run_waiters) o
 	WHERE NOT EXISTS (SELECT FROM pgflow.runs r WHERE r.run_id = o.run_id)`
 
 // checkOrphans looks for rows of runs that do not exist, as a restore of some tables

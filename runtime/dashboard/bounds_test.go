@@ -136,7 +136,7 @@ func TestLongTextsAreCut(t *testing.T) {
 		require.NoError(t, err)
 	}
 	_, err = s.pool.Exec(s.ctx, `
-		insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, failed_at, error_message)
+		insert into flowc.failed_attempts (run_id, step_slug, task_index, attempt, failed_at, error_message)
 		select $1, 'check', 0, n, now() - interval '1 day' - n * interval '1 second', $2 from generate_series(1, 200) n`, failed, long[:20_000])
 	require.NoError(t, err)
 	require.Contains(t, s.pages(failed)["/runs/"+failed], "it broke", "while it goes on")
@@ -163,7 +163,7 @@ func TestRowsAreCut(t *testing.T) {
 	_, err := s.pool.Exec(s.ctx, `
 		insert into pgflow.workers (worker_id, queue_name, function_name, last_heartbeat_at)
 		select gen_random_uuid(), '*', 'many', clock_timestamp() from generate_series(1, 600);
-		insert into flowc.served (worker_id, flow_slug) select w.worker_id, 'f' || n from pgflow.workers w, generate_series(1, 60) n`)
+		insert into flowc.worker_flows (worker_id, flow_slug) select w.worker_id, 'f' || n from pgflow.workers w, generate_series(1, 60) n`)
 	require.NoError(t, err)
 	for i := range 510 {
 		_, err := s.pool.Exec(s.ctx, `select pgflow.create_flow($1), pgflow.add_step($1, 'a')`, fmt.Sprint("f", i))

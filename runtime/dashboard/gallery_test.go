@@ -258,7 +258,7 @@ func newGallery(s *site) *gallery {
 			`UPDATE pgflow.runs SET started_at = started_at - $2::interval, completed_at = completed_at - $2::interval, failed_at = failed_at - $2::interval WHERE run_id = $1::text::uuid`,
 			`UPDATE pgflow.step_states SET created_at = created_at - $2::interval, started_at = started_at - $2::interval, completed_at = completed_at - $2::interval, failed_at = failed_at - $2::interval, skipped_at = skipped_at - $2::interval WHERE run_id = $1::text::uuid`,
 			`UPDATE pgflow.step_tasks SET queued_at = queued_at - $2::interval, started_at = started_at - $2::interval, completed_at = completed_at - $2::interval, failed_at = failed_at - $2::interval WHERE run_id = $1::text::uuid`,
-			`UPDATE flowc.failed_tries SET started_at = started_at - $2::interval, failed_at = failed_at - $2::interval WHERE run_id = $1::text::uuid`,
+			`UPDATE flowc.failed_attempts SET started_at = started_at - $2::interval, failed_at = failed_at - $2::interval WHERE run_id = $1::text::uuid`,
 		} {
 			_, err := s.pool.Exec(s.ctx, table, run.ID(), back)
 			require.NoError(s, err)

@@ -344,7 +344,7 @@ func TestRunsAreTold(t *testing.T) {
 	id := run.ID()
 	page := s.get("/runs/" + id)
 	require.Contains(t, page, "no worker serves marked")
-	_, err = s.pool.Exec(s.ctx, `INSERT INTO flowc.served VALUES ($1, 'marked')`, s.hand)
+	_, err = s.pool.Exec(s.ctx, `INSERT INTO flowc.worker_flows VALUES ($1, 'marked')`, s.hand)
 	require.NoError(t, err)
 	_, err = runtime.PauseFlow(s.ctx, s.pool, def.Slug, runtime.PausedBy("ann <b>"))
 	require.NoError(t, err)
@@ -354,7 +354,7 @@ func TestRunsAreTold(t *testing.T) {
 	for _, outcome := range []string{"completed", "failed"} {
 		_, err = s.pool.Exec(s.ctx, `
 WITH task AS MATERIALIZED (SELECT * FROM flowc.claim($1::uuid, ARRAY['marked'], '{1}'))
-SELECT count(f.n) FROM task t, flowc.finish($1::uuid, ARRAY[t.run_id], ARRAY[t.step_slug], ARRAY[t.task_index],
+SELECT count(f.n) FROM task t, flowc.report($1::uuid, ARRAY[t.run_id], ARRAY[t.step_slug], ARRAY[t.task_index],
   ARRAY[t.message_id], ARRAY[t.attempt], ARRAY[$2], ARRAY['["x"]'::jsonb], ARRAY['No box'], ARRAY[NULL::float8]) f`, s.hand, outcome)
 		require.NoError(t, err)
 	}

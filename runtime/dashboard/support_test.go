@@ -96,7 +96,7 @@ func (s *site) work(outcome, value string) (step string) {
 	err := s.pool.QueryRow(s.ctx, `
 WITH task AS MATERIALIZED (SELECT * FROM flowc.claim($1::uuid, '{shop}', '{1}')),
      done AS MATERIALIZED (
-       SELECT count(f.n) FROM task t, flowc.finish($1::uuid, ARRAY[t.run_id], ARRAY[t.step_slug], ARRAY[t.task_index],
+       SELECT count(f.n) FROM task t, flowc.report($1::uuid, ARRAY[t.run_id], ARRAY[t.step_slug], ARRAY[t.task_index],
          ARRAY[t.message_id], ARRAY[t.claim_number], ARRAY[$2], ARRAY[$3::jsonb], ARRAY[$4], ARRAY[NULL::float8]) f)
 SELECT t.step_slug FROM task t, done`, s.hand, outcome, output, message).Scan(&step)
 	require.NoError(s, err)

@@ -183,7 +183,7 @@ func TestColumns(t *testing.T) {
 			read_count integer not null 0
 			claims_count integer not null 0
 			in_queue boolean not null false
-			claim_class "char" not null 'r'::"char"
+			subqueue "char" not null 'r'::"char"
 			due_at timestamp with time zone`,
 		"pgflow.workers": `
 			worker_id uuid not null

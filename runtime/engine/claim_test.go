@@ -228,12 +228,12 @@ func TestHeaders(t *testing.T) {
 		(&run{d, "f", one}).completeTask("a", 0, `1`)
 		require.Equal(t, lines("a -", `b {"k": "v"}`), d.claim("step_slug, headers", []string{"f"}, []int{2}))
 		d.exec(`select flowc.delete_runs(array[$1::uuid])`, one)
-		require.Equal(t, "0", d.table(`select count(*) from flowc.headers`))
+		require.Equal(t, "0", d.table(`select count(*) from flowc.run_headers`))
 
 		d.exec(`select flowc.start('f', '{1}', null, start_in => '1 h', headers => array['{}']::jsonb[])`)
-		require.Equal(t, "1", d.table(`select count(*) from flowc.headers`), "of scheduled runs, too")
+		require.Equal(t, "1", d.table(`select count(*) from flowc.run_headers`), "of scheduled runs, too")
 		d.exec(`select flowc.delete_flow('f', true)`)
-		require.Equal(t, "0", d.table(`select count(*) from flowc.headers`))
+		require.Equal(t, "0", d.table(`select count(*) from flowc.run_headers`))
 	})
 }
 

@@ -169,9 +169,9 @@ func TestTypeViolationOfMaps(t *testing.T) {
 	})
 }
 
-// flowc.finish -------------------------------------------------------------------
+// flowc.report -------------------------------------------------------------------
 
-// A report is one element of the arrays of flowc.finish, for a task that is
+// A report is one element of the arrays of flowc.report, for a task that is
 // claimed; what is left out is as it should be.
 type report struct {
 	run     *run
@@ -186,7 +186,7 @@ type report struct {
 	by      string // whose report it is, if it is not the tests' worker's
 }
 
-// finish reports for the worker and gives what flowc.finish gives.
+// finish reports for the worker and gives what flowc.report gives.
 func (d *db) finish(reports ...report) string {
 	d.t.Helper()
 	var runs, steps, outcomes []string
@@ -204,7 +204,7 @@ func (d *db) finish(reports ...report) string {
 		by = cmp.Or(r.by, by)
 	}
 	return d.table(`
-		select n, accepted, task_status, round(retry_in) from flowc.finish(
+		select n, accepted, task_status, round(retry_in) from flowc.report(
 		  $1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9::text[], $10::text[]::float8[]) order by n`,
 		by, runs, steps, indexes, messages, attempts, outcomes, texts(outputs), texts(errs), texts(delays))
 }

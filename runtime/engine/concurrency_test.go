@@ -313,7 +313,7 @@ func (s *storm) report(ctx context.Context, id uuid.UUID, work []task, flows []s
 	err := s.do(ctx, func(rows pgx.Rows) (err error) {
 		verdicts, err = pgx.CollectRows(rows, pgx.RowToStructByPos[verdict])
 		return err
-	}, `select n, accepted, task_status from flowc.finish($1::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, array_fill(null::float8, array[$10::int]))`,
+	}, `select n, accepted, task_status from flowc.report($1::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, array_fill(null::float8, array[$10::int]))`,
 		id, runs, steps, indexes, messages, attempts, outcomes, outputs, errs, len(runs))
 	if err != nil {
 		return err
@@ -401,7 +401,7 @@ func (s *storm) undertaker(ctx context.Context) error {
 		if r.IntN(3) == 0 {
 			return s.exec(ctx, `select pgflow.requeue_stalled_tasks()`)
 		}
-		return s.exec(ctx, `select flowc.sleep($1, $2), flowc.awake($1)`, worker, s.slugs)
+		return s.exec(ctx, `select flowc.enter_idle($1, $2), flowc.leave_idle($1)`, worker, s.slugs)
 	})
 }
 

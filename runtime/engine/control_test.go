@@ -21,7 +21,7 @@ func TestCancel(t *testing.T) {
 
 		id := d.table(`select run_id from flowc.start('f', '{1}', null, start_in => '1 h')`)
 		require.Equal(t, "t", d.table(cancel, id))
-		require.Equal(t, "0", d.table(`select count(*) from flowc.scheduled`))
+		require.Equal(t, "0", d.table(`select count(*) from flowc.scheduled_runs`))
 	})
 }
 
@@ -120,7 +120,7 @@ func TestDeleteRuns(t *testing.T) {
 		scheduled := d.table(`select run_id from flowc.start('f', '{1}', null, start_in => '1 h')`)
 		require.Equal(t, "3", d.table(`select flowc.delete_runs($1::text[]::uuid[])`, []string{done.id, open.id, scheduled, uuid.NewString()}))
 		require.Equal(t, kept.id, d.table(`select run_id from pgflow.runs`))
-		for _, table := range []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.queue", "flowc.archive", "flowc.failed_tries", "flowc.scheduled", "flowc.waiters"} {
+		for _, table := range []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.queue", "flowc.archive", "flowc.failed_attempts", "flowc.scheduled_runs", "flowc.run_waiters"} {
 			require.Equal(t, "0", d.table(`select count(*) from `+table+` where run_id <> $1`, kept.id), table)
 		}
 		require.Equal(t, "a0 b0", kept.queued())
@@ -183,7 +183,7 @@ func TestRetryStep(t *testing.T) {
 		require.Equal(t, "t", d.table(again, r.id, "m"), "a step before the one that failed")
 		require.Equal(t, "a:completed m:started b:completed s:created", r.steps())
 		require.Equal(t, "1 1", r.step("m", "initial_tasks, remaining_tasks"))
-		require.Empty(t, d.table(`select * from flowc.failed_tries where run_id = $1 and step_slug = 's'`, r.id))
+		require.Empty(t, d.table(`select * from flowc.failed_attempts where run_id = $1 and step_slug = 's'`, r.id))
 		r.complete("m", `7`).complete("s", `"third"`)
 		require.Equal(t, `{"s": "third"}`, r.output())
 	})
@@ -227,7 +227,7 @@ func TestPauseFlow(t *testing.T) {
 		require.Equal(t, lines("b", "a"), d.table(`select step_slug from flowc.claim($1::uuid, '{f}', '{9}') order by message_id desc`, worker))
 		d.exec(pause)
 		d.exec(`select flowc.delete_flow('f', true)`)
-		require.Empty(t, d.table(`select * from flowc.paused`))
+		require.Empty(t, d.table(`select * from flowc.paused_flows`))
 	})
 }
 

@@ -141,7 +141,7 @@ func TestDeleteFlowAndData(t *testing.T) {
 			require.Equal(t, "0", d.table(`select count(*) from `+table+` where flow_slug = 'f'`), table)
 		}
 		require.Equal(t, "0 0 0", d.table(`
-			select (select count(*) from flowc.queue where queue_name = 'f'), (select count(*) from flowc.archive where queue_name = 'f'), (select count(*) from flowc.failed_tries)`))
+			select (select count(*) from flowc.queue where queue_name = 'f'), (select count(*) from flowc.archive where queue_name = 'f'), (select count(*) from flowc.failed_attempts)`))
 		require.Equal(t, "other", d.table(`select queue_name from pgmq.list_queues()`))
 		require.Equal(t, "a0", other.queued(), "other flows are left alone")
 

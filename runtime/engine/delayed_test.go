@@ -21,7 +21,7 @@ func TestDelayedTasksCostClaimsNothing(t *testing.T) {
 			for left := n; left > 0; left -= 1000 {
 				s.claim("f", min(left, 1000))
 				s.exec(`
-					select flowc.finish($1::uuid, array_agg(run_id), array_agg(step_slug), array_agg(task_index), array_agg(message_id), array_agg(claims_count),
+					select flowc.report($1::uuid, array_agg(run_id), array_agg(step_slug), array_agg(task_index), array_agg(message_id), array_agg(claims_count),
 					  array_agg('failed'::text), array_agg(null::jsonb), array_agg('503'::text), array_agg(3600::double precision))
 					from pgflow.step_tasks where status = 'started' and last_worker_id = $1`, worker)
 			}
@@ -98,7 +98,7 @@ func TestDelayedTasksComeBack(t *testing.T) {
 	d.advanceWatermarkTo("f", id+1)
 	require.Empty(t, claim())
 	require.Equal(t, fmt.Sprint(id), d.table(`select msg_id from pgmq.q_f`), "the queue shows it")
-	require.Equal(t, "t", d.table(`select flowc.sleep($1, '{f}') between now() + interval '190 s' and now() + interval '200 s'`, worker), "a worker that sleeps knows when it is due")
+	require.Equal(t, "t", d.table(`select flowc.enter_idle($1, '{f}') between now() + interval '190 s' and now() + interval '200 s'`, worker), "a worker that sleeps knows when it is due")
 	r.show()
 	require.Equal(t, fmt.Sprintf(`"first" %d 2`, id), claim())
 	require.Empty(t, d.table(`select * from flowc.heartbeat($1, '{f}', array[$2::bigint], '{2}') where lost <> '{}'`, worker, id), "the heartbeat finds it")

@@ -223,7 +223,7 @@ func TestExhaustedMapTask(t *testing.T) {
 	})
 }
 
-// flowc.finish -------------------------------------------------------------------
+// flowc.report -------------------------------------------------------------------
 
 func TestFinishFails(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
@@ -245,7 +245,7 @@ func TestFinishFails(t *testing.T) {
 		require.Equal(t, "10", d.seconds("f"))
 		require.Equal(t, "-", d.table(`select worker_id from flowc.queue`))
 		require.Equal(t, lines("a 1 x", "b 1 x", "c 1 never", "d 1 not needed"), d.table(`
-			select step_slug, attempt, error_message from flowc.failed_tries where worker_id = $1 and started_at <= failed_at order by 1`, worker))
+			select step_slug, attempt, error_message from flowc.failed_attempts where worker_id = $1 and started_at <= failed_at order by 1`, worker))
 
 		all()
 		require.Equal(t, "1 t queued 42", d.finish(report{run: r, step: "a", outcome: "failed", error: "y", delay: "42.4"}), "the handler chooses")

@@ -62,7 +62,7 @@ func (s *session) finish(output string) (blocks, tasks int) {
 		       array_agg('completed'::text), array_agg($2::text)
 		from pgflow.step_tasks where status = 'started' and last_worker_id = $1`, worker, output).
 		Scan(&runs, &steps, &indexes, &messages, &attempts, &outcomes, &outputs))
-	return s.blocks(`select * from flowc.finish($1::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10)`,
+	return s.blocks(`select * from flowc.report($1::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8::text[]::jsonb[], $9, $10)`,
 		worker, runs, steps, indexes, messages, attempts, outcomes, outputs, make([]*string, len(runs)), make([]*float64, len(runs))), len(runs)
 }
 
@@ -151,7 +151,7 @@ func (s *session) operations() map[string]int {
 		do("list_runs marks", `select * from flowc.list_runs(null, null, null, null, null, null, null, 10, '{clean}')`)
 		do("run_matches", `select flowc.run_matches($1, 'no such error')`, run)
 		do("explain_run", `select * from flowc.explain_run($1)`, run)
-		do("declared_result", `select flowc.declared_result($1)`, run)
+		do("declared_result", `select flowc.compose_result($1)`, run)
 		do("await_run", `select flowc.await_run($1)`, run)
 		do("cancel_run", `select flowc.cancel_run($1)`, run)
 		do("retry_run", `select flowc.retry_run($1)`, run)
@@ -159,11 +159,11 @@ func (s *session) operations() map[string]int {
 		do("force skip", `select pgflow._cascade_force_skip_steps($1, 'b', 'test')`, run)
 		do("delete_runs", `select flowc.delete_runs(array[$1::text::uuid])`, run)
 		do("schedule", `select * from flowc.start('g', array['1']::jsonb[], null, start_in => '1 hour')`)
-		s.exec(`update flowc.scheduled set due_at = now()`)
+		s.exec(`update flowc.scheduled_runs set due_at = now()`)
 		do("start_due", `select flowc.start_due('{g}')`)
 		do("recover", `select flowc.recover()`)
-		do("sleep", `select flowc.sleep($1, '{g}')`, worker)
-		do("awake", `select flowc.awake($1)`, worker)
+		do("sleep", `select flowc.enter_idle($1, '{g}')`, worker)
+		do("awake", `select flowc.leave_idle($1)`, worker)
 	}
 	return least
 }

@@ -71,7 +71,7 @@ func TestMigrateFunctions(t *testing.T) {
 	d := newDB(t)
 	r := d.flow("f").step("a").step("b", after("a")).start(`1`).begin()
 	d.exec(`update flowc.installation set functions_checksum = 'other'`)
-	d.exec(`drop function flowc.awake`)
+	d.exec(`drop function flowc.leave_idle`)
 	d.exec(`create function pgflow.of_a_user() returns text language sql as 'select current_setting(''search_path'')'`)
 	status, err := engine.GetStatus(t.Context(), d.pool)
 	require.NoError(t, err)
@@ -82,7 +82,7 @@ func TestMigrateFunctions(t *testing.T) {
 	require.Equal(t, []string{"installed the functions of version 1"}, done)
 	r.complete("a", `1`).complete("b", `2`)
 	require.Equal(t, "completed 0", r.status())
-	d.exec(`select flowc.awake($1)`, worker)
+	d.exec(`select flowc.leave_idle($1)`, worker)
 	require.Equal(t, "t -", d.table(`
 		select has_function_privilege('public', oid, 'execute'), proconfig from pg_proc where proname = 'of_a_user'`), "what users have added stays as it is")
 }
@@ -152,13 +152,13 @@ func TestMigrateTogether(t *testing.T) {
 func TestMigrateEntirelyOrNot(t *testing.T) {
 	t.Parallel()
 	d := empty(t)
-	d.script(`create schema flowc; create table flowc.waiters (n int)`)
+	d.script(`create schema flowc; create table flowc.run_waiters (n int)`)
 	before := d.catalog()
 	err := engine.Migrate(t.Context(), d.pool)
 	require.ErrorContains(t, err, "001_tables.sql")
-	require.ErrorContains(t, err, `relation "waiters" already exists`)
+	require.ErrorContains(t, err, `relation "run_waiters" already exists`)
 	require.Equal(t, before, d.catalog())
-	d.exec(`drop table flowc.waiters`)
+	d.exec(`drop table flowc.run_waiters`)
 	require.NoError(t, engine.Migrate(t.Context(), d.pool), "schemas that are empty are no obstacle")
 
 	d.exec(`update flowc.installation set functions_checksum = 'other'`)

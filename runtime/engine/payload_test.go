@@ -28,7 +28,7 @@ func TestRefusesNumberBombs(t *testing.T) {
 
 		r := (&flow{d, "f"}).start(`{}`).begin()
 		d.fails("54000", refused, `select pgflow.complete_task($1, 'a', 0, $2::jsonb)`, r.id, text)
-		d.fails("54000", refused, `select flowc.finish($1::uuid, array[run_id], array[step_slug], array[task_index], array[message_id],
+		d.fails("54000", refused, `select flowc.report($1::uuid, array[run_id], array[step_slug], array[task_index], array[message_id],
 			array[attempts_count], null, array[$2::jsonb], null, null) from pgflow.step_tasks`, worker, text)
 		require.Equal(t, "a:started b:created", r.steps())
 		require.Equal(t, "completed", r.completeTask("a", 0, `{"price": 1.7976931348623157e308}`))
@@ -100,7 +100,7 @@ func TestFailUnclaimable(t *testing.T) {
 		require.Equal(t, "failed", d.table(`select status from pgflow.runs where run_id = $1`, second.id))
 		require.Equal(t, message, second.task("a", "error_message"))
 		require.Equal(t, message, second.step("a", "error_message"))
-		require.Equal(t, message, d.table(`select error_message from flowc.failed_tries where run_id = $1`, second.id))
+		require.Equal(t, message, d.table(`select error_message from flowc.failed_attempts where run_id = $1`, second.id))
 		require.Equal(t, "a:skipped b:started", third.steps(), "as when it is out of attempts")
 		require.Equal(t, "a:started", fourth.steps())
 		require.Equal(t, "0 0", fourth.task("a", "attempts_count, read_count"), "looking changes nothing")
@@ -121,7 +121,7 @@ func TestLargestOptions(t *testing.T) {
 		require.Equal(t, "queued", long.failTask("a", 0, "broke"))
 		require.Equal(t, "t", long.task("a", `visible_at > clock_timestamp() + interval '68 years'`))
 		require.Equal(t, "queued 2147483647", d.table(`
-			select task_status, retry_in from flowc.finish($1::uuid, array[$2::uuid], '{b}', '{0}', array[(
+			select task_status, retry_in from flowc.report($1::uuid, array[$2::uuid], '{b}', '{0}', array[(
 			  select message_id from pgflow.step_tasks where run_id = $2::uuid and step_slug = 'b')], '{1}', '{failed}', '{null}', '{broke}', '{null}')`,
 			worker, long.id))
 		require.Equal(t, "2", d.table(`select flowc.run_now($1)`, long.id))
@@ -131,7 +131,7 @@ func TestLargestOptions(t *testing.T) {
 
 		late := d.flow("late").step("a", startDelay(most)).start(`{}`)
 		require.Equal(t, "t", late.task("a", `visible_at > clock_timestamp() + interval '68 years'`))
-		require.Equal(t, "t", d.table(`select flowc.sleep($1, '{long,other,late}') > clock_timestamp()`, worker))
+		require.Equal(t, "t", d.table(`select flowc.enter_idle($1, '{long,other,late}') > clock_timestamp()`, worker))
 		for _, name := range []string{"timeout", "baseDelay", "maxAttempts", "startDelay"} {
 			shape := fmt.Sprintf(`{"steps": [{"slug": "a", "options": {"%s": 2147483647}}]}`, name)
 			require.Contains(t, d.table(`select flowc.upsert_flow('upserted', $1::jsonb, true)`, shape), `"status": `, name)
@@ -145,7 +145,7 @@ func TestLargestOptions(t *testing.T) {
 func TestNoStartAtInfinity(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.flow("f").step("a")
-		const refused = `new row for relation "scheduled" violates check constraint "scheduled_due_at_check"`
+		const refused = `new row for relation "scheduled_runs" violates check constraint "scheduled_runs_due_at_check"`
 		d.fails("23514", refused, `select flowc.start('f', '{1}', null, start_at => 'infinity')`)
 		id := d.table(`select run_id from flowc.start('f', '{1}', null, start_at => '2100-01-01')`)
 		d.fails("23514", refused, `select flowc.reschedule_run($1, 'infinity')`, id)

@@ -313,7 +313,7 @@ func (d *db) broken() string {
 		union all
 		select 'failed tries of a completed task', t.run_id || t.step_slug from pgflow.step_tasks t
 		where t.status = 'completed' and t.attempts_count - t.requeued_count - 1 <> (
-		  select count(*) from flowc.failed_tries f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index)`)
+		  select count(*) from flowc.failed_attempts f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index)`)
 }
 
 // dump is all that is stored of a run, without what differs from run to run.
@@ -331,7 +331,7 @@ func (r *run) dump() string {
 			from pgflow.step_tasks where run_id = $1 order by 1`, r.id),
 		r.d.table(`select 'queue', step_slug, task_index, read_ct from flowc.queue where run_id = $1 order by msg_id`, r.id),
 		r.d.table(`select 'archive', step_slug, task_index, read_ct from flowc.archive where run_id = $1 order by msg_id`, r.id),
-		r.d.table(`select 'try', step_slug, task_index, attempt, error_message, worker_id from flowc.failed_tries where run_id = $1 order by failed_at, 2, 3`, r.id),
+		r.d.table(`select 'try', step_slug, task_index, attempt, error_message, worker_id from flowc.failed_attempts where run_id = $1 order by failed_at, 2, 3`, r.id),
 		r.d.table(`select event from realtime.messages where topic = 'pgflow:run:' || $1::text order by event`, r.id))
 }
 

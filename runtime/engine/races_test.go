@@ -91,7 +91,7 @@ func TestWaitingForWhatEnds(t *testing.T) {
 	await := d.meanwhile(`select flowc.await_run($1)`, r.id)
 	require.NoError(t, tx.Commit(t.Context()))
 	<-await
-	require.Empty(t, d.table(`select run_id from flowc.waiters`), "it has ended, as the waiter sees now")
+	require.Empty(t, d.table(`select run_id from flowc.run_waiters`), "it has ended, as the waiter sees now")
 
 	r = f.start(`{}`).begin()
 	first, tx = d.transaction()
@@ -99,7 +99,7 @@ func TestWaitingForWhatEnds(t *testing.T) {
 	end := d.meanwhile(complete, r.id)
 	require.NoError(t, tx.Commit(t.Context()))
 	require.Equal(t, "completed", <-end)
-	require.Empty(t, d.table(`select run_id from flowc.waiters`), "the waiter was told")
+	require.Empty(t, d.table(`select run_id from flowc.run_waiters`), "the waiter was told")
 }
 
 // TestStartTasksTogether: a task is handed out once, and nobody waits for it.

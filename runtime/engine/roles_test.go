@@ -355,11 +355,11 @@ func TestWorkersKeepToTheirFlows(t *testing.T) {
 	w := &db{t: t, pool: pool, q: pool}
 	id, living := uuid.NewString(), uuid.NewString()
 	w.exec(`select flowc.register_worker($1, 'w', '{f, made_up}'), flowc.register_worker($2, 'v', '{g}')`, id, living)
-	w.exec(`select flowc.sleep($1, '{f, made_up}')`, id)
+	w.exec(`select flowc.enter_idle($1, '{f, made_up}')`, id)
 	w.exec(`select flowc.advance_watermarks('{f, made_up}')`)
 	require.Equal(t, lines("served f", "served g", "sleepers f", "watermarks f"), d.table(`
-		select 'watermarks', flow_slug from flowc.watermarks union all select 'served', flow_slug from flowc.served
-		union all select 'sleepers', flow_slug from flowc.sleepers order by 1, 2`))
+		select 'watermarks', flow_slug from flowc.watermarks union all select 'served', flow_slug from flowc.worker_flows
+		union all select 'sleepers', flow_slug from flowc.idle_workers order by 1, 2`))
 
 	w.fails("42501", "permission denied for function prune_flows", `select flowc.prune_flows('{f,g}', interval '1 hour', 10)`)
 	require.Equal(t, "0", w.table(`select flowc.prune_served(gen_random_uuid(), '{f,g}', interval '1 hour', 10)`))
@@ -400,7 +400,7 @@ func TestEveryCalledFunctionHasARole(t *testing.T) {
 	d := newDB(t)
 	granted := value[[]string](d, `
 		select array_agg(distinct f) from unnest('{starter, worker, viewer, operator}'::text[]) k(kind) cross join lateral unnest(flowc.role_functions(k.kind)) f`)
-	ofOwner := []string{"flowc.upsert_flow", "flowc.delete_flow", "flowc.delete_orphans", "flowc.grant_role", "flowc.revoke_role", "flowc.open_starts"}
+	ofOwner := []string{"flowc.upsert_flow", "flowc.delete_flow", "flowc.delete_orphans", "flowc.grant_role", "flowc.revoke_role", "flowc.enqueuing_transactions"}
 	call := regexp.MustCompile(`(?:SELECT|FROM|select|from)\s+(?:\*\s+from\s+)?(flowc\.[a-z_]+)\(`)
 	called := map[string]string{}
 	for _, dir := range []string{"..", ".", "../worker", "../dashboard", "../../cmd/flowc"} {

@@ -155,8 +155,8 @@ func TestMissedTicksOfACron(t *testing.T) {
 			d.upsertCron("f", cron)
 			d.exec(`update flowc.schedules set next_at = '2019-01-01', computed_at = '2018-12-31'`)
 			want := d.table(`
-				select max(t.at) from generate_series('2018-12-31', clock_timestamp(), interval '1 day') s(day), flowc.cron_day(flowc.read_cron($1), s.day::date) t(at)
-				where t.at <= clock_timestamp() and flowc.is_cron_day(flowc.read_cron($1), s.day::date)`, cron)
+				select max(t.at) from generate_series('2018-12-31', clock_timestamp(), interval '1 day') s(day), flowc.cron_day(flowc.parse_cron($1), s.day::date) t(at)
+				where t.at <= clock_timestamp() and flowc.is_cron_day(flowc.parse_cron($1), s.day::date)`, cron)
 			require.Equal(t, 1, d.tick("f"))
 			require.Equal(t, want+" t", d.schedule("f", `last_at, next_at = flowc.next_tick(cron, clock_timestamp())`))
 		}
@@ -353,9 +353,9 @@ func TestSleepUntilTick(t *testing.T) {
 		d.upsertCron("f", "@every 10m")
 		d.upsertCron("g", "@every 5m")
 		require.Equal(t, "10 5 -", d.table(`
-			select round(extract(epoch from flowc.sleep($1, '{f}') - clock_timestamp()) / 60),
-			       round(extract(epoch from flowc.sleep($1, '{f,g}') - clock_timestamp()) / 60), flowc.sleep($1, '{h}')`, worker))
+			select round(extract(epoch from flowc.enter_idle($1, '{f}') - clock_timestamp()) / 60),
+			       round(extract(epoch from flowc.enter_idle($1, '{f,g}') - clock_timestamp()) / 60), flowc.enter_idle($1, '{h}')`, worker))
 		d.exec(`select flowc.pause_schedule('g')`)
-		require.Equal(t, "10", d.table(`select round(extract(epoch from flowc.sleep($1, '{f,g}') - clock_timestamp()) / 60)`, worker))
+		require.Equal(t, "10", d.table(`select round(extract(epoch from flowc.enter_idle($1, '{f,g}') - clock_timestamp()) / 60)`, worker))
 	})
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // tablesOfRuns are those whose rows belong to runs.
-var tablesOfRuns = []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.scheduled", "flowc.headers", "flowc.ticks",
-	"flowc.cancelled", "flowc.failed_tries", "flowc.suspects", "flowc.waiters"}
+var tablesOfRuns = []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.scheduled_runs", "flowc.run_headers", "flowc.ticks",
+	"flowc.cancelled_runs", "flowc.failed_attempts", "flowc.suspects", "flowc.run_waiters"}
 
 // orphans gives what there is of runs that do not exist, a line for each table.
 func (d *db) orphans() string {
@@ -91,7 +91,7 @@ func TestSteeringBesideAStart(t *testing.T) {
 	d.flow("f", attempts(1)).step("a", startDelay(60)).step("b", after("a"))
 	for _, in := range []string{"null", "'1 h'"} {
 		for _, steer := range steering {
-			for _, table := range []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.scheduled", "flowc.headers", "pgflow.runs"} {
+			for _, table := range []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.scheduled_runs", "flowc.run_headers", "pgflow.runs"} {
 				id := uuid.NewString()
 				start := d.side(`select flowc.start('f', '{1}', array[$1::uuid], start_in => `+in+`, headers => array['{"k": "v"}'::jsonb])`, id)
 				want := start.rowsOf(id)
@@ -132,7 +132,7 @@ func TestStartingBesideADelete(t *testing.T) {
 		want = append(want, fmt.Sprintf("%d %s %s started", i+1, id, map[bool]string{true: "t", false: "f"}[id == held || i == 3]))
 	}
 	require.Equal(t, lines(want...), again.commit())
-	require.Equal(t, `3 {"k": 1}`, d.table(`select r.input, h.headers from pgflow.runs r join flowc.headers h using (run_id) where run_id = $1`, old))
+	require.Equal(t, `3 {"k": 1}`, d.table(`select r.input, h.headers from pgflow.runs r join flowc.run_headers h using (run_id) where run_id = $1`, old))
 	require.Equal(t, "3 3 3", d.table(`select (select count(*) from pgflow.runs), (select count(*) from pgflow.step_states), (select count(*) from flowc.queue)`))
 	require.Empty(t, d.orphans())
 }
@@ -235,7 +235,7 @@ func TestSteeringTogether(t *testing.T) {
 func TestDeletingAFlowBesideItsMaking(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
-	const left = `select (select count(*) from pgflow.flows), (select count(*) from pgmq.meta), (select count(*) from flowc.paused)`
+	const left = `select (select count(*) from pgflow.flows), (select count(*) from pgmq.meta), (select count(*) from flowc.paused_flows)`
 	made := d.side(`select pgflow.create_flow('f')`)
 	deleted := d.side(`select pgflow.delete_flow_and_data('f')`)
 	made.commit()
@@ -256,9 +256,9 @@ func TestDeleteOrphans(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		f := d.flow("f", attempts(1)).step("a").step("b", after("a"))
 		lost, kept := f.start(`{}`), f.start(`{}`)
-		d.exec(`insert into flowc.headers values ($1, '{}')`, lost.id)
-		d.exec(`insert into flowc.cancelled values ($1)`, lost.id)
-		d.exec(`insert into flowc.scheduled values ($1, 'f', now())`, lost.id)
+		d.exec(`insert into flowc.run_headers values ($1, '{}')`, lost.id)
+		d.exec(`insert into flowc.cancelled_runs values ($1)`, lost.id)
+		d.exec(`insert into flowc.scheduled_runs values ($1, 'f', now())`, lost.id)
 		d.exec(`delete from pgflow.runs where run_id = $1`, lost.id)
 		want := kept.rows()
 		require.Equal(t, "1", d.table(`select flowc.delete_orphans($1::text[]::uuid[])`, []string{lost.id, kept.id}))

@@ -42,7 +42,7 @@ func (w *dying) die() {
 func (w *dying) complete() {
 	w.d.t.Helper()
 	w.d.exec(`
-		select flowc.finish($1::uuid, array_agg(run_id), array_agg(step_slug), array_agg(task_index), array_agg(message_id), array_agg(claims_count),
+		select flowc.report($1::uuid, array_agg(run_id), array_agg(step_slug), array_agg(task_index), array_agg(message_id), array_agg(claims_count),
 		  null, array_agg('1'::jsonb), null, null)
 		from pgflow.step_tasks where status = 'started' and last_worker_id = $1`, w.id)
 }
@@ -103,7 +103,7 @@ func TestDrainingWorkersMakeNoSuspects(t *testing.T) {
 	for range 10 {
 		w := d.dying("f")
 		require.Equal(t, `"long" 1`, w.claim(9))
-		d.exec(`select flowc.draining($1)`, w.id)
+		d.exec(`select flowc.drain_worker($1)`, w.id)
 		w.die()
 	}
 	require.Equal(t, "queued 0 10 10", r.task("a", "status, attempts_count - requeued_count, requeued_count, claims_count"))
@@ -133,7 +133,7 @@ func TestSuspectsAreClearedByAnAttempt(t *testing.T) {
 		require.Equal(t, "0", d.table(`select count(*) from flowc.suspects`))
 	}
 	require.Equal(t, "4 8 4", r.task("a", "attempts_count - requeued_count, claims_count, requeued_count"))
-	require.Equal(t, lines("1", "2", "3", "4"), d.table(`select attempt from flowc.failed_tries order by 1`), "the history numbers attempts as handlers are told")
+	require.Equal(t, lines("1", "2", "3", "4"), d.table(`select attempt from flowc.failed_attempts order by 1`), "the history numbers attempts as handlers are told")
 }
 
 // TestRetriedSuspects: whoever retries a run or a step has what crashed tried as if it
@@ -161,7 +161,7 @@ func TestRetriedSuspects(t *testing.T) {
 			require.Equal(t, 2, len(strings.Split(w.claim(9), "\n")))
 			w.die()
 			require.Equal(t, "started 1", r.status(), "it was not alone")
-			require.Equal(t, "1 0", d.table(`select company, crashes from flowc.suspects where run_id = $1`, r.id))
+			require.Equal(t, "1 0", d.table(`select group_size, isolated_crashes from flowc.suspects where run_id = $1`, r.id))
 		})
 	}
 }

@@ -165,14 +165,14 @@ func TestWatermarksWaitForStartsOnly(t *testing.T) {
 	}
 	work()
 	require.Equal(t, int64(6), d.watermark("f"))
-	require.Empty(t, d.table(`select * from flowc.open_starts()`))
+	require.Empty(t, d.table(`select * from flowc.enqueuing_transactions()`))
 
 	tx := idle(d, `select flowc.start('f', '{2}', null)`)
-	xid := value[string](d, `select xid::text from flowc.open_starts()`)
+	xid := value[string](d, `select xid::text from flowc.enqueuing_transactions()`)
 	work()
 	work()
 	require.Equal(t, int64(6), d.watermark("f"), "one that made a task does")
-	require.Equal(t, xid, value[string](d, `select xid::text from flowc.open_starts()`))
+	require.Equal(t, xid, value[string](d, `select xid::text from flowc.enqueuing_transactions()`))
 	require.NoError(t, tx.Rollback(t.Context()))
 	work()
 	require.Equal(t, int64(22), d.watermark("f"))

@@ -50,10 +50,10 @@ func TestRegisterAndStopWorker(t *testing.T) {
 		d.exec(`select flowc.register_worker($1, 'name', '{f,g}')`, second)
 		const columns = `select queue_name, function_name, stopped_at is not null, deprecated_at from pgflow.workers where worker_id = $1`
 		require.Equal(t, "* name f -", d.table(columns, second))
-		d.exec(`select flowc.sleep($1, '{f,g}')`, second)
+		d.exec(`select flowc.enter_idle($1, '{f,g}')`, second)
 		d.exec(`select flowc.stop_worker($1)`, second)
 		require.Equal(t, "* name t -", d.table(columns, second))
-		require.Equal(t, "0", d.table(`select count(*) from flowc.sleepers`))
+		require.Equal(t, "0", d.table(`select count(*) from flowc.idle_workers`))
 		d.exec(`select flowc.register_worker($1, 'name', '{f,g}')`, second)
 		require.Equal(t, "* name f -", d.table(columns, second), "it can come back")
 	})
@@ -113,14 +113,14 @@ func TestHeartbeatHolds(t *testing.T) {
 		}
 		require.Equal(t, "started 1 0 -", r.task("a", "status, attempts_count, requeued_count, permanently_stalled_at"))
 		beat([]int64{}...)
-		require.Equal(t, "0", d.table(`select count(*) from flowc.holds`))
+		require.Equal(t, "0", d.table(`select count(*) from flowc.extended_leases`))
 		overdue()
 		beat(message)
 		d.exec(`update pgflow.workers set last_heartbeat_at = clock_timestamp() - interval '6 seconds' where worker_id = $1`, worker)
 		require.Equal(t, "a 2", taken(), "it is silent")
 		beat(message)
-		require.Equal(t, "0", d.table(`select count(*) from flowc.holds`), "it is another's")
-		d.exec(`update flowc.holds set worker_id = $1`, second)
+		require.Equal(t, "0", d.table(`select count(*) from flowc.extended_leases`), "it is another's")
+		d.exec(`update flowc.extended_leases set worker_id = $1`, second)
 		overdue()
 		require.Equal(t, "1", d.table(`select pgflow.requeue_stalled_tasks()`), "it was dropped")
 	})
@@ -172,7 +172,7 @@ func TestWaking(t *testing.T) {
 	r := f.start(`{}`)
 	require.Empty(t, got(), "nobody sleeps")
 
-	d.exec(`select flowc.sleep($1, '{f,h}')`, second)
+	d.exec(`select flowc.enter_idle($1, '{f,h}')`, second)
 	d.flow("h")
 	f.start(`{}`)
 	require.Equal(t, []string{"flowc_work f"}, got())
@@ -193,7 +193,7 @@ func TestWaking(t *testing.T) {
 	r.begin().age("b", 1000)
 	d.exec(`select pgflow.requeue_stalled_tasks()`)
 	require.Equal(t, []string{"flowc_work f"}, got())
-	d.exec(`select flowc.awake($1)`, second)
+	d.exec(`select flowc.leave_idle($1)`, second)
 	f.start(`{}`)
 	require.Empty(t, got())
 }
@@ -202,7 +202,7 @@ func TestWaking(t *testing.T) {
 func TestSleep(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		sleep := func(flows ...string) string {
-			return d.table(`select round(extract(epoch from flowc.sleep($1, $2) - clock_timestamp()))`, second, flows)
+			return d.table(`select round(extract(epoch from flowc.enter_idle($1, $2) - clock_timestamp()))`, second, flows)
 		}
 		d.flow("f").step("a", startDelay(100)).start(`{}`)
 		d.flow("g").step("a")
@@ -224,15 +224,15 @@ func TestWaiting(t *testing.T) {
 	for _, r := range []*run{completes, completes, fails, cancelled} {
 		d.exec(`select flowc.await_run($1)`, r.id)
 	}
-	require.Equal(t, "3", d.table(`select count(*) from flowc.waiters`))
+	require.Equal(t, "3", d.table(`select count(*) from flowc.run_waiters`))
 	completes.complete("a", `1`)
 	fails.exhaust("a")
 	unwatched.complete("a", `1`)
 	d.exec(`select flowc.cancel_run($1)`, cancelled.id)
 	done := func(r *run) string { return "flowc_done " + inner.DoneKey(uuid.MustParse(r.id)) }
 	require.Equal(t, []string{done(completes), done(fails), done(cancelled)}, got(), "and says nothing by which it could be read")
-	require.Equal(t, "0", d.table(`select count(*) from flowc.waiters`))
+	require.Equal(t, "0", d.table(`select count(*) from flowc.run_waiters`))
 	d.exec(`select flowc.await_run($1)`, completes.id)
 	d.exec(`select flowc.await_run(gen_random_uuid())`)
-	require.Equal(t, "0", d.table(`select count(*) from flowc.waiters`), "nobody waits for what is over")
+	require.Equal(t, "0", d.table(`select count(*) from flowc.run_waiters`), "nobody waits for what is over")
 }

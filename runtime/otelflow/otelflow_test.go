@@ -199,7 +199,7 @@ func TestUntraced(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, p.span(t, "inner.inner").Parent.IsValid())
 	var n int
-	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM flowc.headers`).Scan(&n))
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM flowc.run_headers`).Scan(&n))
 	require.Zero(t, n)
 
 	// A start that fails says so.

@@ -65,7 +65,7 @@ func deliver(t *testing.T, ctx context.Context, pool *pgxpool.Pool, output strin
 	require.NoError(t, pool.QueryRow(ctx, `
 WITH task AS MATERIALIZED (SELECT * FROM flowc.claim($1::uuid, '{mail}', '{1}')),
      done AS MATERIALIZED (
-       SELECT f.n FROM task t, flowc.finish($1::uuid, ARRAY[t.run_id], ARRAY[t.step_slug], ARRAY[t.task_index],
+       SELECT f.n FROM task t, flowc.report($1::uuid, ARRAY[t.run_id], ARRAY[t.step_slug], ARRAY[t.task_index],
          ARRAY[t.message_id], ARRAY[t.claim_number], '{completed}', ARRAY[$2::text::jsonb], '{NULL}', '{NULL}') f)
 SELECT count(*) + 0 * (SELECT count(*) FROM done) FROM task`, worker, output).Scan(&done))
 	require.Equal(t, 1, done)

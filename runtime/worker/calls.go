@@ -109,7 +109,7 @@ type ask struct {
 	quiet  bool // whether it takes whatever a report makes work of, unless it is too much
 }
 
-// What a report is about, in arrays as flowc.finish takes them.
+// What a report is about, in arrays as flowc.report takes them.
 type report struct {
 	runs     []string
 	steps    []string

@@ -19,7 +19,7 @@ import (
 // asleep waits until a worker waits for work and the database knows it.
 func asleep(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.sleepers`) > 0 }, "no worker sleeps")
+	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) > 0 }, "no worker sleeps")
 	time.Sleep(100 * time.Millisecond) // it looks once more, and asks what is due
 }
 
@@ -99,7 +99,7 @@ func TestEagerStartsLost(t *testing.T) {
 	run(t, pool, worker.Config{}, service)
 	asleep(t, direct)
 	const cuts = 5
-	network.CutReplies("quiet => true", cuts)
+	network.CutReplies("suppress_notify => true", cuts)
 	for i := range 3 * cuts {
 		got, err := flow.StartSync(ctx, pool, i)
 		require.NoError(t, err)
@@ -177,7 +177,7 @@ func TestReticentWorkers(t *testing.T) {
 			pool := dbtest.With(t, database(t, service), c.parameters)
 			seen := newRecords()
 			run(t, pool, worker.Config{Metrics: seen}, service)
-			asleep := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.sleepers`) == 1 }
+			asleep := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }
 			require.NotZero(t, notified(t, pool, seen, 2, asleep, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, pool, n) }))
 		})
 	}

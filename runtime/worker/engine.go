@@ -114,7 +114,7 @@ func (d *engineCalls) claimSuspects(ctx context.Context, id uuid.UUID, a ask) (t
 
 const finishSQL = `
 SELECT n, accepted, task_status, retry_in
-FROM flowc.finish($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+FROM flowc.report($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11)`
 
 // finishArgs are the arguments of finishSQL. With quiet, nobody is woken for what the
 // reports make work of.
@@ -175,7 +175,7 @@ func (d *engineCalls) register(ctx context.Context, id uuid.UUID, name string, f
 }
 
 func (d *engineCalls) draining(ctx context.Context, id uuid.UUID) error {
-	return d.exec(ctx, "draining", shortCall, `SELECT flowc.draining($1::text::uuid)`, id.String())
+	return d.exec(ctx, "draining", shortCall, `SELECT flowc.drain_worker($1::text::uuid)`, id.String())
 }
 
 func (d *engineCalls) stop(ctx context.Context, id uuid.UUID) error {
@@ -188,7 +188,7 @@ func (d *engineCalls) sleep(ctx context.Context, id uuid.UUID, flows []string) (
 	var seconds *float64
 	err = d.row(ctx, "sleep", waitedCall, []any{&seconds}, `
 SELECT extract(epoch FROM s.due - clock_timestamp())::float8
-FROM flowc.sleep($1::text::uuid, $2) s(due)`, id.String(), flows)
+FROM flowc.enter_idle($1::text::uuid, $2) s(due)`, id.String(), flows)
 	if seconds == nil {
 		return -1, err
 	}
@@ -196,7 +196,7 @@ FROM flowc.sleep($1::text::uuid, $2) s(due)`, id.String(), flows)
 }
 
 func (d *engineCalls) awake(ctx context.Context, id uuid.UUID) error {
-	return d.exec(ctx, "awake", shortCall, `SELECT flowc.awake($1::text::uuid)`, id.String())
+	return d.exec(ctx, "awake", shortCall, `SELECT flowc.leave_idle($1::text::uuid)`, id.String())
 }
 
 func (d *engineCalls) startDue(ctx context.Context, flows []string) (started int, err error) {
@@ -234,7 +234,7 @@ func (d *engineCalls) prune(ctx context.Context, id uuid.UUID, flows []string, k
 
 func (d *engineCalls) crons(ctx context.Context, flows []string) (map[string]string, error) {
 	type schedule struct{ Flow, Cron string }
-	all, err := rows(ctx, d.database, "crons", claimCall, pgx.RowToStructByPos[schedule], `SELECT flow_slug, cron FROM flowc.crons($1)`, flows)
+	all, err := rows(ctx, d.database, "crons", claimCall, pgx.RowToStructByPos[schedule], `SELECT flow_slug, cron FROM flowc.list_crons($1)`, flows)
 	crons := map[string]string{}
 	for _, s := range all {
 		crons[s.Flow] = s.Cron

@@ -158,7 +158,7 @@ func TestSleepingWorkerIsWoken(t *testing.T) {
 	seen := newRecords()
 	run(t, pool, worker.Config{Metrics: seen}, service)
 	other := dbtest.With(t, pool, nil) // starts through the worker's own pool claim as well
-	asleep := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.sleepers`) == 1 }
+	asleep := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }
 	eventually(t, asleep, "the worker sleeps")
 	const runs = 60
 	polls := seen.wokenBy(worker.ByPoll)

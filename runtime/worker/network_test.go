@@ -59,7 +59,7 @@ func TestLostReports(t *testing.T) {
 	pool := through(t, &network, direct)
 	run(t, pool, worker.Config{}, service)
 	for i := range 5 {
-		network.CutReplies("flowc.finish", 1)
+		network.CutReplies("flowc.report", 1)
 		out, err := flow.StartSync(ctx, direct, i)
 		require.NoError(t, err)
 		require.Equal(t, i, out)
@@ -80,7 +80,7 @@ func TestIdle(t *testing.T) {
 	run(t, through(t, &network, direct), worker.Config{}, service)
 	_, err := flow.StartSync(ctx, direct, 1)
 	require.NoError(t, err)
-	eventually(t, func() bool { return count(t, direct, `SELECT count(*) FROM flowc.sleepers`) == 1 }, "it sleeps")
+	eventually(t, func() bool { return count(t, direct, `SELECT count(*) FROM flowc.idle_workers`) == 1 }, "it sleeps")
 	const window = 4 * time.Second
 	before := network.Sent()
 	time.Sleep(window)

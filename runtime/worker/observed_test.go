@@ -183,7 +183,7 @@ func TestWaitedCountsFromWhenItIsDue(t *testing.T) {
 	pool := database(t, service)
 	m := newRecords()
 	run(t, pool, worker.Config{Metrics: m}, service)
-	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.sleepers`) == 1 }, "it sleeps")
+	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }, "it sleeps")
 	before := time.Now()
 	later, err := flow.StartIn(ctx, pool, 1, delay)
 	require.NoError(t, err)
@@ -375,7 +375,7 @@ func TestHeaders(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "map[k:v] map[k:v]", out)
 	}
-	require.Equal(t, 4, count(t, pool, `SELECT count(*) FROM flowc.headers`), "who has none pays nothing")
+	require.Equal(t, 4, count(t, pool, `SELECT count(*) FROM flowc.run_headers`), "who has none pays nothing")
 
 	// Starts that are sent together each keep their own.
 	var all sync.WaitGroup

@@ -66,7 +66,7 @@ func TestTickOfALaterUpsert(t *testing.T) {
 	c := newTicking("sweep", "@every 1h")
 	pool := database(t, c.Service)
 	run(t, pool, worker.Config{}, c.Service)
-	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.sleepers`) == 1 }, "the worker does not sleep")
+	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }, "the worker does not sleep")
 	upsert(t, pool, newTicking("sweep", "@every 1s").Service)
 	receive(t, c.seen)
 }

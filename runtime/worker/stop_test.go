@@ -44,7 +44,7 @@ func TestStopDrains(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, runtime.RunRunning, info.Status)
 	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.workers WHERE stopped_at IS NOT NULL`))
-	require.Zero(t, count(t, pool, `SELECT count(*) FROM flowc.sleepers`))
+	require.Zero(t, count(t, pool, `SELECT count(*) FROM flowc.idle_workers`))
 }
 
 // What does not end within the grace period is given back and not counted as a try.

@@ -18,7 +18,7 @@ import (
 // maxErrorBytes is how much of an error is kept.
 const maxErrorBytes = 16 << 10
 
-// What becomes of a try, in the words of flowc.finish and two of our own.
+// What becomes of a try, in the words of flowc.report and two of our own.
 const (
 	Completed = "completed"
 	Failed    = "failed"

@@ -43,5 +43,5 @@ begin
       execute format('alter function %s set jit = off', f.signature);
     end if;
   end loop;
-  perform flowc.grant_rights();
+  perform flowc.grant_privileges();
 end $$;

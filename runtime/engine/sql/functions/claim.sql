@@ -9,8 +9,8 @@
 -- `waited` is for how many seconds a task could have been claimed, NULL for one whose
 -- lease had expired. Of a flow that is paused there is nothing.
 -- With `wake`, others are woken if there may be more than was claimed.
--- With `company`, only suspects are claimed, see claim_suspects: at most so many, which
--- may all have that much company. The worker claims nothing beside them for
+-- With `group_size`, only suspects are claimed, see claim_suspects: at most so many, which
+-- may all have that much group_size. The worker claims nothing beside them for
 -- `isolated_for` seconds, or until they are done: a minute, and twice as long for each
 -- death of a worker that it may have been the reason of.
 --
@@ -21,7 +21,7 @@
 --
 -- Locks are not waited for: a task that somebody holds is passed over.
 create or replace function flowc.claim(
-  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, company int default null)
+  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, group_size int default null)
 returns table (
   flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, claim_number int, attempt int,
   max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
@@ -37,7 +37,7 @@ begin
       select u.name, u.wanted, split_part(u.name, '.', 1) as flow, split_part(u.name, '.', 2) as step,
              coalesce((select w.message_id from flowc.watermarks w where w.flow_slug = split_part(u.name, '.', 1)), 0) as watermark
       from unnest(claim.flow_slugs, claim.limits) u(name, wanted)
-      where not exists (select from flowc.paused p where p.flow_slug = split_part(u.name, '.', 1))),
+      where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))),
     -- What had to wait comes first: it is as old as what is ready, or older.
     due as materialized (
       select l.name, t.*
@@ -45,7 +45,7 @@ begin
       cross join lateral (
         select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
         from pgflow.step_tasks o
-        where claim.company is null and o.flow_slug = l.flow and o.in_queue and o.claim_class = 'd' and o.due_at <= at_once and o.visible_at <= at_once
+        where claim.group_size is null and o.flow_slug = l.flow and o.in_queue and o.subqueue = 'd' and o.due_at <= at_once and o.visible_at <= at_once
           and case when l.step = '' then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
                    else o.step_slug = l.step end
         order by o.due_at
@@ -57,7 +57,7 @@ begin
       cross join lateral (
         select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
         from pgflow.step_tasks o
-        where claim.company is null and o.flow_slug = l.flow and o.claim_class = 'r' and o.message_id >= l.watermark and o.in_queue and o.visible_at <= at_once
+        where claim.group_size is null and o.flow_slug = l.flow and o.subqueue = 'r' and o.message_id >= l.watermark and o.in_queue and o.visible_at <= at_once
           and case when l.step = '' then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
                    else o.step_slug = l.step end
         order by o.message_id
@@ -69,14 +69,14 @@ begin
       cross join lateral (
         select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
         from pgflow.step_tasks o
-        where claim.company is not null and o.flow_slug = l.flow and o.claim_class = 's' and o.in_queue and o.visible_at <= at_once
+        where claim.group_size is not null and o.flow_slug = l.flow and o.subqueue = 's' and o.in_queue and o.visible_at <= at_once
           and case when l.step = '' then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
                    else o.step_slug = l.step end
-          and flowc.company(o.run_id, o.step_slug, o.task_index) >= claim.company
+          and flowc.suspect_group_size(o.run_id, o.step_slug, o.task_index) >= claim.group_size
         order by o.message_id
         limit l.wanted
         for update skip locked) t
-      order by t.message_id limit claim.company),
+      order by t.message_id limit claim.group_size),
     held as materialized (
       select t.place, s.*, t.status <> 'queued' as again, case t.status when 'queued' then t.visible_at end as due_at,
              t.status = 'queued' or flowc.reclaim(t.place, at_once) as free
@@ -108,11 +108,11 @@ begin
              select case when pg_column_size(r.input) <= 16384 then r.input end from pgflow.runs r where r.run_id = t.run_id) end,
            case when e.large then e.source else j.left_out end,
            -- Most databases have no headers and no ticks: that is looked at once.
-           case when (select exists (select from flowc.headers)) then (select h.headers from flowc.headers h where h.run_id = t.run_id) end,
+           case when (select exists (select from flowc.run_headers)) then (select h.headers from flowc.run_headers h where h.run_id = t.run_id) end,
            extract(epoch from at_once - t.due_at)::double precision,
            case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
-           case when claim.company is not null then (
-             select 60 * (1 << coalesce(least(max(s.deaths), 10), 0))::double precision -- max: one row in any case
+           case when claim.group_size is not null then (
+             select 60 * (1 << coalesce(least(max(s.total_crashes), 10), 0))::double precision -- max: one row in any case
              from flowc.suspects s where s.run_id = t.run_id and s.step_slug = t.step_slug and s.task_index = t.task_index) end
     from begun t
     left join lateral (
@@ -159,18 +159,18 @@ begin
   if not exists (select from flowc.suspects) then
     return;
   end if;
-  select flowc.company(t.run_id, t.step_slug, t.task_index) into together
+  select flowc.suspect_group_size(t.run_id, t.step_slug, t.task_index) into together
   from unnest(claim_suspects.flow_slugs) u(name)
   cross join lateral (
     select o.run_id, o.step_slug, o.task_index, o.message_id
     from pgflow.step_tasks o
-    where o.flow_slug = split_part(u.name, '.', 1) and o.claim_class = 's' and o.in_queue and o.visible_at <= clock_timestamp()
+    where o.flow_slug = split_part(u.name, '.', 1) and o.subqueue = 's' and o.in_queue and o.visible_at <= clock_timestamp()
       and case when split_part(u.name, '.', 2) = '' then o.flow_slug || '.' || o.step_slug <> all (claim_suspects.except_steps)
                else o.step_slug = split_part(u.name, '.', 2) end
     order by o.message_id
     limit 1
     for update skip locked) t
-  where not exists (select from flowc.paused p where p.flow_slug = split_part(u.name, '.', 1))
+  where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))
   order by t.message_id limit 1;
   if together is not null then
     return query select * from flowc.claim(claim_suspects.worker_id, claim_suspects.flow_slugs, claim_suspects.limits, claim_suspects.except_steps, false, together);
@@ -178,11 +178,11 @@ begin
 end $$;
 
 -- How many suspects may run together if this one is among them.
-create or replace function flowc.company(run_id uuid, step_slug text, task_index int) returns int
+create or replace function flowc.suspect_group_size(run_id uuid, step_slug text, task_index int) returns int
 language plpgsql stable as $$
 begin
   return coalesce((
-    select s.company from flowc.suspects s where s.run_id = company.run_id and s.step_slug = company.step_slug and s.task_index = company.task_index), 1);
+    select s.group_size from flowc.suspects s where s.run_id = suspect_group_size.run_id and s.step_slug = suspect_group_size.step_slug and s.task_index = suspect_group_size.task_index), 1);
 end $$;
 
 -- Reports whether a claim may have a task whose lease has expired: one of our own
@@ -196,7 +196,7 @@ declare
 begin
   select o.* into t from pgflow.step_tasks o where o.ctid = reclaim.place;
   if t.status = 'started' and coalesce((select w.queue_name = '*' from pgflow.workers w where w.worker_id = t.last_worker_id), true)
-    and not flowc.is_held(t.last_worker_id, t.message_id) then
+    and not flowc.lease_extended(t.last_worker_id, t.message_id) then
     return true;
   end if;
   -- What is over has no business in the queue.
@@ -242,7 +242,7 @@ begin
       cross join unnest('{r,d,s}'::"char"[]) c(class)
       cross join lateral (
         select o.ctid as place, o.step_slug from pgflow.step_tasks o
-        where o.flow_slug = start_tasks.flow_slug and o.claim_class = c.class and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
+        where o.flow_slug = start_tasks.flow_slug and o.subqueue = c.class and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
           and exists (select from pgflow.runs r where r.run_id = o.run_id and r.status = 'started' offset 0)
           and exists (select from pgflow.step_states st where st.run_id = o.run_id and st.step_slug = o.step_slug and st.status = 'started' offset 0)
         for update of o skip locked) t

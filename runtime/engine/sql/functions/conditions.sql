@@ -49,8 +49,8 @@ begin
     skips := runs is not null;
     if skips then
       perform flowc.skip_steps(runs, steps, 'condition_unmet', null);
-      perform flowc.settle(runs, steps, false);
-      perform flowc.count_down(runs, array_fill(1, array[cardinality(runs)]), false);
+      perform flowc.propagate_completion(runs, steps, false);
+      perform flowc.decrement_remaining(runs, array_fill(1, array[cardinality(runs)]), false);
     end if;
 
     select array_agg(c.run_id order by c.step_index), array_agg(c.step_slug order by c.step_index) into runs, steps

@@ -17,8 +17,8 @@ begin
   if status is distinct from 'started' then
     return case when status is not null then false end;
   end if;
-  delete from flowc.scheduled s where s.run_id = cancel_run.run_id;
-  insert into flowc.cancelled (run_id, reason) values (cancel_run.run_id, cancel_run.reason);
+  delete from flowc.scheduled_runs s where s.run_id = cancel_run.run_id;
+  insert into flowc.cancelled_runs (run_id, reason) values (cancel_run.run_id, cancel_run.reason);
   perform flowc.fail_runs(array[cancel_run.run_id]);
   return true;
 end $$;
@@ -37,7 +37,7 @@ begin
   if status is distinct from 'failed' then
     return case when status is not null then false end;
   end if;
-  delete from flowc.cancelled c where c.run_id = retry_run.run_id;
+  delete from flowc.cancelled_runs c where c.run_id = retry_run.run_id;
   update pgflow.runs r set status = 'started', failed_at = null where r.run_id = retry_run.run_id;
   -- A step that its condition failed was never started, and is judged again.
   update pgflow.step_states st
@@ -50,13 +50,13 @@ begin
   update pgflow.step_tasks t
   set status = 'queued', message_id = nextval('flowc.message_ids'), attempts_count = 0, requeued_count = 0, output = null, error_message = null,
       queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null, permanently_stalled_at = null,
-      visible_at = clock_timestamp(), in_queue = true, claim_class = 'r', due_at = null, archived_at = null, read_count = 0
+      visible_at = clock_timestamp(), in_queue = true, subqueue = 'r', due_at = null, archived_at = null, read_count = 0
   from pgflow.step_states st
   where st.run_id = retry_run.run_id and st.status = 'started'
     and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';
   delete from flowc.suspects s where s.run_id = retry_run.run_id; -- after the tasks, as recovery writes them
   perform flowc.wake_flows(array[flow]);
-  perform flowc.advance(array[retry_run.run_id]);
+  perform flowc.advance_runs(array[retry_run.run_id]);
   return true;
 end $$;
 
@@ -102,7 +102,7 @@ begin
   end if;
 
   delete from pgflow.step_tasks t using unnest(again) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
-  delete from flowc.failed_tries t using unnest(again) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
+  delete from flowc.failed_attempts t using unnest(again) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
   update pgflow.step_states st
   set status = 'created', remaining_tasks = null, output = null, error_message = null, skip_reason = null,
       started_at = null, completed_at = null, failed_at = null, skipped_at = null
@@ -133,7 +133,7 @@ declare
   flows  text[];
 begin
   with hurried as (
-    update pgflow.step_tasks t set visible_at = clock_timestamp(), due_at = case when t.claim_class = 'd' then clock_timestamp() end
+    update pgflow.step_tasks t set visible_at = clock_timestamp(), due_at = case when t.subqueue = 'd' then clock_timestamp() end
     where t.run_id = any (locked) and (run_now.step_slug is null or t.step_slug = run_now.step_slug)
       and t.status = 'queued' and t.in_queue is not false and t.visible_at > clock_timestamp()
     returning t.flow_slug)
@@ -152,7 +152,7 @@ declare
   locked uuid[] := flowc.lock_runs(array[reschedule_run.run_id]);
   flow   text;
 begin
-  update flowc.scheduled s set due_at = reschedule_run.start_at where s.run_id = any (locked) returning s.flow_slug into flow;
+  update flowc.scheduled_runs s set due_at = reschedule_run.start_at where s.run_id = any (locked) returning s.flow_slug into flow;
   if flow is null then
     return false;
   end if;
@@ -164,27 +164,27 @@ end $$;
 create or replace function flowc.delete_runs(run_ids uuid[]) returns int
 language plpgsql as $$
 begin
-  return flowc.delete_locked(flowc.lock_runs(delete_runs.run_ids));
+  return flowc.delete_locked_runs(flowc.lock_runs(delete_runs.run_ids));
 end $$;
 
 -- Deletes runs that the caller has locked, with all that belongs to them.
-create or replace function flowc.delete_locked(run_ids uuid[]) returns int
+create or replace function flowc.delete_locked_runs(run_ids uuid[]) returns int
 language plpgsql as $$
 begin
-  if delete_locked.run_ids = '{}' then
+  if delete_locked_runs.run_ids = '{}' then
     return 0;
   end if;
-  delete from flowc.scheduled where run_id = any (delete_locked.run_ids);
-  delete from flowc.failed_tries where run_id = any (delete_locked.run_ids);
-  delete from flowc.waiters where run_id = any (delete_locked.run_ids);
-  delete from flowc.cancelled where run_id = any (delete_locked.run_ids);
-  delete from flowc.headers where run_id = any (delete_locked.run_ids);
-  delete from flowc.ticks where run_id = any (delete_locked.run_ids);
-  delete from pgflow.step_tasks where run_id = any (delete_locked.run_ids);
-  delete from flowc.suspects where run_id = any (delete_locked.run_ids); -- which recovery may just have written
-  delete from pgflow.step_states where run_id = any (delete_locked.run_ids);
-  delete from pgflow.runs where run_id = any (delete_locked.run_ids);
-  return cardinality(delete_locked.run_ids);
+  delete from flowc.scheduled_runs where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.failed_attempts where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.run_waiters where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.cancelled_runs where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.run_headers where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.ticks where run_id = any (delete_locked_runs.run_ids);
+  delete from pgflow.step_tasks where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.suspects where run_id = any (delete_locked_runs.run_ids); -- which recovery may just have written
+  delete from pgflow.step_states where run_id = any (delete_locked_runs.run_ids);
+  delete from pgflow.runs where run_id = any (delete_locked_runs.run_ids);
+  return cardinality(delete_locked_runs.run_ids);
 end $$;
 
 -- Deletes what is left of runs that do not exist, so that their ids can be started
@@ -201,7 +201,7 @@ begin
     on conflict on constraint runs_pkey do nothing
     returning r.run_id)
   select coalesce(array_agg(h.run_id), '{}') into held from reserved h;
-  return flowc.delete_locked(held);
+  return flowc.delete_locked_runs(held);
 end $$;
 
 -- Deletes a run that has ended, or with allow_data_loss whatever its status. False if it
@@ -228,16 +228,16 @@ end $$;
 create or replace function flowc.pause_flow(flow_slug text, paused boolean, paused_by text default null) returns boolean
 language plpgsql as $$
 begin
-  perform from flowc.definitions d where d.flow_slug = pause_flow.flow_slug for key share; -- a flow that is being deleted is not paused for whoever makes it again
+  perform from flowc.definition_locks d where d.flow_slug = pause_flow.flow_slug for key share; -- a flow that is being deleted is not paused for whoever makes it again
   if not exists (select from pgflow.flows f where f.flow_slug = pause_flow.flow_slug) then
     return null;
   end if;
   if pause_flow.paused then
-    insert into flowc.paused (flow_slug, paused_by) values (pause_flow.flow_slug, coalesce(nullif(pause_flow.paused_by, ''), session_user))
+    insert into flowc.paused_flows (flow_slug, paused_by) values (pause_flow.flow_slug, coalesce(nullif(pause_flow.paused_by, ''), session_user))
     on conflict do nothing;
     return found;
   end if;
-  delete from flowc.paused p where p.flow_slug = pause_flow.flow_slug;
+  delete from flowc.paused_flows p where p.flow_slug = pause_flow.flow_slug;
   if not found then
     return false;
   end if;
@@ -246,7 +246,7 @@ begin
 end $$;
 
 -- The runs that ended before a time, oldest first, of some flows or all.
-create or replace function flowc.ended_before(before timestamptz, flow_slugs text[], at_most int) returns uuid[]
+create or replace function flowc.find_ended_runs(before timestamptz, flow_slugs text[], at_most int) returns uuid[]
 language plpgsql stable as $$
 begin
   return array(
@@ -254,33 +254,33 @@ begin
     from pgflow.flows f
     cross join lateral (
       select r.run_id, r.started_at from pgflow.runs r
-      where r.flow_slug = f.flow_slug and r.started_at < ended_before.before
-        and r.status <> 'started' and coalesce(r.completed_at, r.failed_at) < ended_before.before
-      order by r.started_at limit ended_before.at_most) o
-    where ended_before.flow_slugs is null or f.flow_slug = any (ended_before.flow_slugs)
-    order by o.started_at limit ended_before.at_most);
+      where r.flow_slug = f.flow_slug and r.started_at < find_ended_runs.before
+        and r.status <> 'started' and coalesce(r.completed_at, r.failed_at) < find_ended_runs.before
+      order by r.started_at limit find_ended_runs.at_most) o
+    where find_ended_runs.flow_slugs is null or f.flow_slug = any (find_ended_runs.flow_slugs)
+    order by o.started_at limit find_ended_runs.at_most);
 end $$;
 
 -- Deletes those of some runs that ended before a time; says how many they were. One
 -- may have been retried since somebody found it, or deleted and started anew. Runs
 -- that others hold are waited for, or passed over.
-create or replace function flowc.delete_ended(run_ids uuid[], before timestamptz, wait boolean) returns int
+create or replace function flowc.delete_ended_runs(run_ids uuid[], before timestamptz, wait boolean) returns int
 language plpgsql as $$
 declare
-  locked uuid[] := flowc.lock_runs(delete_ended.run_ids, delete_ended.wait);
+  locked uuid[] := flowc.lock_runs(delete_ended_runs.run_ids, delete_ended_runs.wait);
 begin
-  return flowc.delete_locked(array(
+  return flowc.delete_locked_runs(array(
     select r.run_id from pgflow.runs r
-    where r.run_id = any (locked) and r.status <> 'started' and coalesce(r.completed_at, r.failed_at) < delete_ended.before));
+    where r.run_id = any (locked) and r.status <> 'started' and coalesce(r.completed_at, r.failed_at) < delete_ended_runs.before));
 end $$;
 
 -- Deletes the rows of workers that have been silent since a time, but of none that may
 -- be alive.
-create or replace function flowc.forget_workers(before timestamptz) returns void
+create or replace function flowc.prune_workers(before timestamptz) returns void
 language plpgsql as $$
 begin
-  delete from pgflow.workers w where w.last_heartbeat_at < least(forget_workers.before, clock_timestamp() - interval '1 minute');
-  delete from flowc.served s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
+  delete from pgflow.workers w where w.last_heartbeat_at < least(prune_workers.before, clock_timestamp() - interval '1 minute');
+  delete from flowc.worker_flows s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
 end $$;
 
 -- Deletes runs that ended before a time, at most so many; says how many, or with
@@ -288,18 +288,18 @@ end $$;
 create or replace function flowc.prune(before timestamptz, flow_slugs text[] default null, at_most int default 1000, dry_run boolean default false) returns int
 language plpgsql as $$
 declare
-  old     uuid[] := flowc.ended_before(prune.before, prune.flow_slugs, prune.at_most);
+  old     uuid[] := flowc.find_ended_runs(prune.before, prune.flow_slugs, prune.at_most);
   deleted int;
 begin
   if prune.dry_run then
     return cardinality(old);
   end if;
-  perform flowc.forget_workers(prune.before);
+  perform flowc.prune_workers(prune.before);
   loop
-    deleted := flowc.delete_ended(old, prune.before, true);
+    deleted := flowc.delete_ended_runs(old, prune.before, true);
     exit when deleted > 0 or old = '{}';
     -- Others deleted or retried them all, which does not mean that there are no more.
-    old := flowc.ended_before(prune.before, prune.flow_slugs, prune.at_most);
+    old := flowc.find_ended_runs(prune.before, prune.flow_slugs, prune.at_most);
   end loop;
   return deleted;
 end $$;
@@ -319,8 +319,8 @@ begin
   if mine = '{}' then
     return 0;
   end if;
-  perform flowc.forget_workers(before);
-  return flowc.delete_ended(flowc.ended_before(before, mine, prune_flows.at_most), before, false);
+  perform flowc.prune_workers(before);
+  return flowc.delete_ended_runs(flowc.find_ended_runs(before, mine, prune_flows.at_most), before, false);
 end $$;
 
 -- prune_flows for a worker, of those of the flows that it serves.
@@ -331,5 +331,5 @@ begin
     raise invalid_parameter_value using message = format('runs cannot be kept for %s', prune_served.keep);
   end if;
   return flowc.prune_flows(array(
-    select s.flow_slug from flowc.served s where s.worker_id = prune_served.worker_id and s.flow_slug = any (prune_served.flow_slugs)), prune_served.keep, prune_served.at_most);
+    select s.flow_slug from flowc.worker_flows s where s.worker_id = prune_served.worker_id and s.flow_slug = any (prune_served.flow_slugs)), prune_served.keep, prune_served.at_most);
 end $$;

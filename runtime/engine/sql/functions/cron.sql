@@ -3,7 +3,7 @@
 
 -- The numbers of one field: a list of numbers, ranges and *, each with a step or
 -- without. Names count from `low`.
-create or replace function flowc.read_cron_field(field text, what text, low int, high int, names text[] default '{}') returns int[]
+create or replace function flowc.parse_cron_field(field text, what text, low int, high int, names text[] default '{}') returns int[]
 language plpgsql immutable as $$
 declare
   item    text;
@@ -12,7 +12,7 @@ declare
   last    int;
   numbers int[] := '{}';
 begin
-  foreach item in array string_to_array(lower(read_cron_field.field), ',') loop
+  foreach item in array string_to_array(lower(parse_cron_field.field), ',') loop
     continue when item = '';
     for i in 1 .. cardinality(names) loop
       item := regexp_replace(item, '\m' || names[i] || '\M', (low + i - 1)::text, 'g');
@@ -45,11 +45,11 @@ end $$;
 
 -- Reads a cron expression: five fields, @daily and its like, or @every 5m; the
 -- time zone is UTC unless it begins with CRON_TZ=.
-create or replace function flowc.read_cron(spec text) returns flowc.cron
+create or replace function flowc.parse_cron(spec text) returns flowc.cron
 language plpgsql stable as $$
 declare
   c      flowc.cron;
-  words  text := regexp_replace(btrim(read_cron.spec), '\s+', ' ', 'g');
+  words  text := regexp_replace(btrim(parse_cron.spec), '\s+', ' ', 'g');
   zone   text := coalesce(substring(words from '^CRON_TZ=(\S+) '), 'UTC');
   fields text[];
 begin
@@ -85,16 +85,16 @@ begin
   if cardinality(fields) <> 5 then
     raise invalid_parameter_value using message = format('it has %s fields, not five: minute, hour, day, month and weekday', cardinality(fields));
   end if;
-  c.minutes := flowc.read_cron_field(fields[1], 'minute', 0, 59);
-  c.hours := flowc.read_cron_field(fields[2], 'hour', 0, 23);
-  c.days := flowc.read_cron_field(fields[3], 'day of the month', 1, 31);
-  c.months := flowc.read_cron_field(fields[4], 'month', 1, 12, '{jan,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec}');
-  c.weekdays := flowc.read_cron_field(fields[5], 'day of the week', 0, 6, '{sun,mon,tue,wed,thu,fri,sat}');
+  c.minutes := flowc.parse_cron_field(fields[1], 'minute', 0, 59);
+  c.hours := flowc.parse_cron_field(fields[2], 'hour', 0, 23);
+  c.days := flowc.parse_cron_field(fields[3], 'day of the month', 1, 31);
+  c.months := flowc.parse_cron_field(fields[4], 'month', 1, 12, '{jan,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec}');
+  c.weekdays := flowc.parse_cron_field(fields[5], 'day of the week', 0, 6, '{sun,mon,tue,wed,thu,fri,sat}');
   c.any_day := not (fields[3] || ',' || fields[5]) ~ '(^|,)[*?](/1)?(,|$)';
   c.follows := fields[2] ~ '(^|,)[*?]';
   return c;
 exception when invalid_parameter_value or interval_field_overflow then
-  perform flowc.refuse_cron(read_cron.spec, sqlerrm);
+  perform flowc.refuse_cron(parse_cron.spec, sqlerrm);
 end $$;
 
 create or replace function flowc.is_cron_day(c flowc.cron, day date) returns boolean
@@ -145,7 +145,7 @@ end $$;
 create or replace function flowc.next_tick(spec text, after timestamptz) returns timestamptz
 language plpgsql stable as $$
 declare
-  c    flowc.cron := flowc.read_cron(next_tick.spec);
+  c    flowc.cron := flowc.parse_cron(next_tick.spec);
   day  date;
   tick timestamptz;
 begin
@@ -168,7 +168,7 @@ end $$;
 create or replace function flowc.last_tick(spec text, due timestamptz, until timestamptz) returns timestamptz
 language plpgsql stable as $$
 declare
-  c    flowc.cron := flowc.read_cron(last_tick.spec);
+  c    flowc.cron := flowc.parse_cron(last_tick.spec);
   day  date;
   tick timestamptz;
 begin

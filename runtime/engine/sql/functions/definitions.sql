@@ -1,18 +1,18 @@
 -- Defining flows, and comparing definitions.
 
--- Takes the lock of a definition, see flowc.definitions.
+-- Takes the lock of a definition, see flowc.definition_locks.
 create or replace function flowc.lock_definition(flow_slug text) returns void
 language plpgsql as $$
 begin
-  insert into flowc.definitions (flow_slug) values (lock_definition.flow_slug) on conflict do nothing;
-  perform from flowc.definitions d where d.flow_slug = lock_definition.flow_slug for update;
+  insert into flowc.definition_locks (flow_slug) values (lock_definition.flow_slug) on conflict do nothing;
+  perform from flowc.definition_locks d where d.flow_slug = lock_definition.flow_slug for update;
 end $$;
 
 -- Shares the lock of a definition, unless somebody has it, and says whether it did.
 create or replace function flowc.try_share_definition(flow_slug text) returns boolean
 language plpgsql as $$
 begin
-  perform from flowc.definitions d where d.flow_slug = try_share_definition.flow_slug for key share skip locked;
+  perform from flowc.definition_locks d where d.flow_slug = try_share_definition.flow_slug for key share skip locked;
   return found;
 end $$;
 
@@ -107,13 +107,13 @@ begin
       return jsonb_build_object('existed', known, 'active', active);
     end if;
   end if;
-  delete from flowc.scheduled s where s.flow_slug = delete_flow.flow_slug;
-  delete from flowc.paused p where p.flow_slug = delete_flow.flow_slug;
+  delete from flowc.scheduled_runs s where s.flow_slug = delete_flow.flow_slug;
+  delete from flowc.paused_flows p where p.flow_slug = delete_flow.flow_slug;
   delete from flowc.watermarks w where w.flow_slug = delete_flow.flow_slug;
-  delete from flowc.failed_tries t using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and t.run_id = r.run_id;
-  delete from flowc.cancelled c using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and c.run_id = r.run_id;
-  delete from flowc.waiters w using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and w.run_id = r.run_id;
-  delete from flowc.headers h using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and h.run_id = r.run_id;
+  delete from flowc.failed_attempts t using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and t.run_id = r.run_id;
+  delete from flowc.cancelled_runs c using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and c.run_id = r.run_id;
+  delete from flowc.run_waiters w using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and w.run_id = r.run_id;
+  delete from flowc.run_headers h using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and h.run_id = r.run_id;
   delete from flowc.ticks k using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and k.run_id = r.run_id;
   delete from flowc.suspects s using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and s.run_id = r.run_id;
   delete from pgflow.step_tasks t where t.flow_slug = delete_flow.flow_slug;
@@ -288,7 +288,7 @@ begin
   if differences is null then
     perform pgflow._create_flow_from_shape(upsert_flow.flow_slug, upsert_flow.definition);
     perform flowc.set_schedule(upsert_flow.flow_slug, cron);
-    perform flowc.set_declared(upsert_flow.flow_slug, upsert_flow.definition);
+    perform flowc.set_flow_metadata(upsert_flow.flow_slug, upsert_flow.definition);
     return '{"status": "compiled", "differences": [], "deleted_runs": 0}';
   elsif differences <> '{}' and not upsert_flow.allow_data_loss then
     return jsonb_build_object('status', 'mismatch', 'differences', differences, 'deleted_runs', 0);
@@ -296,23 +296,23 @@ begin
     deleted := flowc.delete_flow(upsert_flow.flow_slug, true);
     perform pgflow._create_flow_from_shape(upsert_flow.flow_slug, upsert_flow.definition);
     perform flowc.set_schedule(upsert_flow.flow_slug, cron);
-    perform flowc.set_declared(upsert_flow.flow_slug, upsert_flow.definition);
+    perform flowc.set_flow_metadata(upsert_flow.flow_slug, upsert_flow.definition);
     return jsonb_build_object('status', 'recompiled', 'differences', differences, 'deleted_runs', deleted -> 'runs');
   end if;
   changed := flowc.set_options(upsert_flow.flow_slug, upsert_flow.definition);
   changed := flowc.set_schedule(upsert_flow.flow_slug, cron) or changed;
-  perform flowc.set_declared(upsert_flow.flow_slug, upsert_flow.definition);
+  perform flowc.set_flow_metadata(upsert_flow.flow_slug, upsert_flow.definition);
   return jsonb_build_object('differences', '[]'::jsonb, 'deleted_runs', 0,
     'status', case when changed then 'options_updated' else 'verified' end);
 end $$;
 
 -- Keeps what a definition says besides its steps and options.
-create or replace function flowc.set_declared(flow_slug text, definition jsonb) returns void
+create or replace function flowc.set_flow_metadata(flow_slug text, definition jsonb) returns void
 language plpgsql as $$
 begin
-  insert into flowc.declared as d (flow_slug, result, forms)
-  select set_declared.flow_slug, set_declared.definition -> 'result', set_declared.definition -> 'forms'
-  on conflict on constraint declared_pkey do update set result = excluded.result, forms = excluded.forms
+  insert into flowc.flow_metadata as d (flow_slug, result, forms)
+  select set_flow_metadata.flow_slug, set_flow_metadata.definition -> 'result', set_flow_metadata.definition -> 'forms'
+  on conflict on constraint flow_metadata_pkey do update set result = excluded.result, forms = excluded.forms
   where (d.result, d.forms) is distinct from (excluded.result, excluded.forms);
 end $$;
 

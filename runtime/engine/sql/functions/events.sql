@@ -6,10 +6,10 @@
 -- Whether what is called so, as a function or a relation of another schema, may be used
 -- with the rights of the engine's owner: a superuser or that owner has made it, all that
 -- has the name, and the schema. Whoever may create schemas could otherwise become the owner.
-create or replace function flowc.trusts(name text) returns boolean
+create or replace function flowc.is_trusted(name text) returns boolean
 language sql stable as $$
   select coalesce(bool_and(r.rolsuper or r.oid = home.nspowner), false)
-  from (select split_part(trusts.name, '.', 1), split_part(trusts.name, '.', 2)) x(schema, name)
+  from (select split_part(is_trusted.name, '.', 1), split_part(is_trusted.name, '.', 2)) x(schema, name)
   join pg_namespace n on n.nspname = x.schema
   cross join lateral (
     select n.nspowner
@@ -23,7 +23,7 @@ $$;
 create or replace function flowc.emit_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
-  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null or not flowc.trusts('realtime.send') then
+  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null or not flowc.is_trusted('realtime.send') then
     return;
   end if;
   perform realtime.send(e.payload, e.payload ->> 'event_type', 'pgflow:run:' || e.run_id, false)
@@ -46,7 +46,7 @@ end $$;
 create or replace function flowc.emit_steps(run_ids uuid[], step_slugs text[]) returns void
 language plpgsql as $$
 begin
-  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null or not flowc.trusts('realtime.send') then
+  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null or not flowc.is_trusted('realtime.send') then
     return;
   end if;
   perform realtime.send(e.payload, e.event, 'pgflow:run:' || e.run_id, false)

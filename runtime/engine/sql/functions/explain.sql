@@ -24,17 +24,17 @@ declare
   flow   text;
   due    timestamptz;
   served boolean;
-  paused flowc.paused;
+  paused flowc.paused_flows;
   others text;
 begin
   select r.flow_slug, s.due_at into flow, due
-  from pgflow.runs r left join flowc.scheduled s on s.run_id = any (array[r.run_id])
+  from pgflow.runs r left join flowc.scheduled_runs s on s.run_id = any (array[r.run_id])
   where r.run_id = explain_run.run_id and r.status = 'started';
   if flow is null then
     return;
   end if;
   served := flowc.live_workers(flow) > 0;
-  select p.* into paused from flowc.paused p where p.flow_slug = flow;
+  select p.* into paused from flowc.paused_flows p where p.flow_slug = flow;
   if due is not null then
     return query select 'scheduled', flow, null::text, null::int, 0, 0, 0, null::text, null::timestamptz, due, null::text, null::text, clock_timestamp();
   end if;
@@ -53,7 +53,7 @@ begin
   return query
     with task as (
       select s.step_slug, s.step_index, s.step_type, t.task_index, t.status, t.attempts_count - t.requeued_count as attempts, t.error_message, t.visible_at, t.started_at,
-             t.last_worker_id, t.claim_class, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts
+             t.last_worker_id, t.subqueue, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts
       from pgflow.step_states st
       join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
       join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
@@ -68,7 +68,7 @@ begin
                   when t.status = 'started' then 'running'
                   when t.visible_at > clock_timestamp() and t.attempts > 0 then 'retry'
                   when t.visible_at > clock_timestamp() then 'delayed'
-                  when t.claim_class = 's' then 'suspect'
+                  when t.subqueue = 's' then 'suspect'
                   else 'queued' end as kind
       from task t
       left join lateral (select o.* from pgflow.workers o where o.worker_id = t.last_worker_id offset 0) w on true),
@@ -78,7 +78,7 @@ begin
       order by s.step_index, s.kind, case when s.kind in ('retry', 'delayed') then s.visible_at else s.started_at end, s.task_index)
     select f.kind, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.together::int,
            case f.kind when 'suspect' then coalesce(
-             (select s.crashes from flowc.suspects s where s.run_id = explain_run.run_id and s.step_slug = f.step_slug and s.task_index = f.task_index), 0)
+             (select s.isolated_crashes from flowc.suspects s where s.run_id = explain_run.run_id and s.step_slug = f.step_slug and s.task_index = f.task_index), 0)
            else f.attempts end, f.max_attempts,
            case when f.kind in ('silent', 'running') then f.worker end,
            case f.kind when 'running' then f.started_at when 'silent' then f.last_heartbeat_at when 'queued' then f.visible_at end,
@@ -104,7 +104,7 @@ begin
     select count(*) from pgflow.workers w
     where w.stopped_at is null and w.deprecated_at is null and w.last_heartbeat_at >= clock_timestamp() - interval '5 seconds'
       and (w.queue_name = live_workers.flow_slug
-           or exists (select from flowc.served s where s.worker_id = w.worker_id and s.flow_slug = live_workers.flow_slug)));
+           or exists (select from flowc.worker_flows s where s.worker_id = w.worker_id and s.flow_slug = live_workers.flow_slug)));
 end $$;
 
 -- What the versions of a flow have in common: the slug without _v2 and its like.

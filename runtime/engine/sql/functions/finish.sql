@@ -30,14 +30,14 @@ end $$;
 -- reported again. A transaction that steers a run does not hold up other runs so.
 -- A quiet report wakes nobody: a claim follows in the same transaction, which takes
 -- what it made, or wakes others for what it leaves.
-create or replace function flowc.finish(
+create or replace function flowc.report(
   worker_id uuid, run_ids uuid[], step_slugs text[], task_indexes int[], message_ids bigint[], claim_numbers int[],
-  outcomes text[], outputs jsonb[], errors text[], delays double precision[], quiet boolean default false)
+  outcomes text[], outputs jsonb[], errors text[], delays double precision[], suppress_notify boolean default false)
 returns table (n int, accepted boolean, task_status text, retry_in double precision)
 language plpgsql as $$
 #variable_conflict use_column
 declare
-  whole    boolean := finish.outcomes is null or 'completed' = all (finish.outcomes);
+  whole    boolean := report.outcomes is null or 'completed' = all (report.outcomes);
   held     uuid[];  -- the runs that we got the lock of
   locked   uuid[];  -- those that somebody else has
   apart    boolean; -- whether no two reports are of the same run
@@ -56,61 +56,61 @@ declare
   failed   int[];
   states   text[];
 begin
-  if finish.quiet then
-    perform set_config('flowc.quiet', 'on', true);
+  if report.suppress_notify then
+    perform set_config('flowc.suppress_notify', 'on', true);
   end if;
-  perform flowc.require_readable(finish.outputs);
+  perform flowc.require_readable(report.outputs);
   select coalesce(array_agg(r.run_id), '{}'), not bool_or(r.status = 'failed') into held, alive
-  from (select o.run_id, o.status from pgflow.runs o where o.run_id = any (finish.run_ids) order by o.run_id for update skip locked) r;
-  apart := cardinality(held) = cardinality(finish.run_ids);
+  from (select o.run_id, o.status from pgflow.runs o where o.run_id = any (report.run_ids) order by o.run_id for update skip locked) r;
+  apart := cardinality(held) = cardinality(report.run_ids);
   if not apart then
     locked := array(
-      select u.run_id from (select distinct f.run_id from unnest(finish.run_ids) f(run_id) where f.run_id <> all (held)) u
+      select u.run_id from (select distinct f.run_id from unnest(report.run_ids) f(run_id) where f.run_id <> all (held)) u
       where exists (select from pgflow.runs r where r.run_id = u.run_id offset 0)); -- one that does not exist is for whoever looks for its task
     if locked <> '{}' then
       return query
-        select u.n::int, false, 'locked', null::double precision from unnest(finish.run_ids) with ordinality u(run_id, n) where u.run_id = any (locked);
+        select u.n::int, false, 'locked', null::double precision from unnest(report.run_ids) with ordinality u(run_id, n) where u.run_id = any (locked);
       -- The rest is a report of its own.
       select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.claim_number),
              array_agg(coalesce(u.outcome, 'completed')), array_agg(u.output), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
       into runs, steps, indexes, messages, numbers, kinds, results, causes, waits, places
-      from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.claim_numbers,
-                  finish.outcomes, finish.outputs, finish.errors, finish.delays)
+      from unnest(report.run_ids, report.step_slugs, report.task_indexes, report.message_ids, report.claim_numbers,
+                  report.outcomes, report.outputs, report.errors, report.delays)
         with ordinality u(run_id, step_slug, task_index, message_id, claim_number, outcome, output, error, delay, n)
       where u.run_id <> all (locked);
       if runs is not null then
         return query
           select places[f.n], f.accepted, f.task_status, f.retry_in
-          from flowc.finish(finish.worker_id, runs, steps, indexes, messages, numbers, kinds, results, causes, waits, finish.quiet) f;
+          from flowc.report(report.worker_id, runs, steps, indexes, messages, numbers, kinds, results, causes, waits, report.suppress_notify) f;
       end if;
       return;
     end if;
   end if;
 
   if whole then
-    runs := finish.run_ids; steps := finish.step_slugs; indexes := finish.task_indexes;
-    messages := finish.message_ids; numbers := finish.claim_numbers; results := finish.outputs;
+    runs := report.run_ids; steps := report.step_slugs; indexes := report.task_indexes;
+    messages := report.message_ids; numbers := report.claim_numbers; results := report.outputs;
   else
     select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.claim_number), array_agg(u.output)
     into runs, steps, indexes, messages, numbers, results
-    from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.claim_numbers, finish.outputs, finish.outcomes)
+    from unnest(report.run_ids, report.step_slugs, report.task_indexes, report.message_ids, report.claim_numbers, report.outputs, report.outcomes)
       u(run_id, step_slug, task_index, message_id, claim_number, output, outcome)
     where u.outcome = 'completed';
   end if;
   if runs is not null then
     if apart then
-      done := flowc.complete_turn(runs, steps, indexes, results, messages, numbers, finish.worker_id, alive);
+      done := flowc.complete_batch_slice(runs, steps, indexes, results, messages, numbers, report.worker_id, alive);
     else
-      done := flowc.complete_tasks(runs, steps, indexes, results, messages, numbers, finish.worker_id, alive);
+      done := flowc.complete_tasks(runs, steps, indexes, results, messages, numbers, report.worker_id, alive);
     end if;
     if done < cardinality(runs) then
       return query -- an output that had to be an array and is none counts as a failure
         select u.n::int, coalesce(t.status = 'failed' and t.error_message like '[TYPE_VIOLATION]%', false), t.status, null::double precision
-        from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.claim_numbers, finish.outcomes)
+        from unnest(report.run_ids, report.step_slugs, report.task_indexes, report.message_ids, report.claim_numbers, report.outcomes)
           with ordinality u(run_id, step_slug, task_index, message_id, claim_number, outcome, n)
         left join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
         where coalesce(u.outcome, 'completed') = 'completed'
-          and (t.status, t.message_id, t.claims_count, t.last_worker_id) is distinct from ('completed', u.message_id, u.claim_number, finish.worker_id);
+          and (t.status, t.message_id, t.claims_count, t.last_worker_id) is distinct from ('completed', u.message_id, u.claim_number, report.worker_id);
     end if;
   end if;
   if whole then
@@ -120,15 +120,15 @@ begin
   select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.claim_number),
          array_agg(u.outcome), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
   into runs, steps, indexes, messages, numbers, kinds, causes, waits, places
-  from unnest(finish.run_ids, finish.step_slugs, finish.task_indexes, finish.message_ids, finish.claim_numbers,
-              finish.outcomes, finish.errors, finish.delays)
+  from unnest(report.run_ids, report.step_slugs, report.task_indexes, report.message_ids, report.claim_numbers,
+              report.outcomes, report.errors, report.delays)
     with ordinality u(run_id, step_slug, task_index, message_id, claim_number, outcome, error, delay, n)
   where u.outcome <> 'completed';
   if runs is null then
     return;
   end if;
   select array_agg(f.n), array_agg(f.task_status), array_agg(f.retry_in) into failed, states, waits
-  from flowc.fail_tasks(runs, steps, indexes, kinds, causes, waits, messages, numbers, finish.worker_id) f;
+  from flowc.fail_tasks(runs, steps, indexes, kinds, causes, waits, messages, numbers, report.worker_id) f;
   return query
     select places[f.n], true, f.task_status, f.retry_in from unnest(failed, states, waits) f(n, task_status, retry_in);
   return query
@@ -157,7 +157,7 @@ begin
           and (o.step_type = 'map' or o.required_input_pattern is not null or o.forbidden_input_pattern is not null) offset 0) s)
     or not exists (
       select from unnest(run_ids, step_slugs) u(run_id, step_slug) group by u.run_id having min(u.step_slug) <> max(u.step_slug)) then
-    return flowc.complete_turn(run_ids, step_slugs, task_indexes, outputs, message_ids, claim_numbers, worker_id, alive);
+    return flowc.complete_batch_slice(run_ids, step_slugs, task_indexes, outputs, message_ids, claim_numbers, worker_id, alive);
   end if;
   for turn in
     select array_agg(o.run_id) as runs, array_agg(o.step_slug) as steps, array_agg(o.task_index) as indexes,
@@ -168,7 +168,7 @@ begin
                   with ordinality u(run_id, step_slug, task_index, output, message_id, claim_number, n)) f) o
     group by o.turn order by o.turn
   loop
-    done := done + flowc.complete_turn(turn.runs, turn.steps, turn.indexes, turn.outputs, turn.messages, turn.numbers, worker_id);
+    done := done + flowc.complete_batch_slice(turn.runs, turn.steps, turn.indexes, turn.outputs, turn.messages, turn.numbers, worker_id);
   end loop;
   return done;
 end $$;
@@ -176,7 +176,7 @@ end $$;
 -- One turn of complete_tasks; without worker_id, whosever the tasks are. With `alive`,
 -- none of the runs has failed, which is not looked at then. The states are found once:
 -- nobody else changes them while we hold the runs.
-create or replace function flowc.complete_turn(
+create or replace function flowc.complete_batch_slice(
   run_ids uuid[], step_slugs text[], task_indexes int[], outputs jsonb[], message_ids bigint[], claim_numbers int[], worker_id uuid,
   alive boolean default false) returns int
 language plpgsql as $$
@@ -211,12 +211,12 @@ begin
                    where d.flow_slug = o.flow_slug and d.dep_slug = o.step_slug offset 0) as feeds_map
           from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
         offset 0) k -- steps are looked up by nothing but their keys, and so remembered
-      where (complete_turn.alive or exists (select from pgflow.runs r where r.run_id = k.run_id and r.status <> 'failed' offset 0))
-        and (not k.feeds_map or coalesce(jsonb_typeof(k.output), '') = 'array' or not flowc.map_waits(k.flow_slug, k.run_id, k.step_slug))
+      where (complete_batch_slice.alive or exists (select from pgflow.runs r where r.run_id = k.run_id and r.status <> 'failed' offset 0))
+        and (not k.feeds_map or coalesce(jsonb_typeof(k.output), '') = 'array' or not flowc.feeds_pending_map(k.flow_slug, k.run_id, k.step_slug))
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
-      and (complete_turn.worker_id is null
-           or t.message_id = u.message_id and t.claims_count = u.claim_number and t.last_worker_id = complete_turn.worker_id)
+      and (complete_batch_slice.worker_id is null
+           or t.message_id = u.message_id and t.claims_count = u.claim_number and t.last_worker_id = complete_batch_slice.worker_id)
     returning u.n, u.place, u.step_type, u.leads, t.output),
   counted as (
     select d.place, d.leads, d.n, 1 as tasks, d.output, false as map
@@ -254,33 +254,33 @@ begin
       perform flowc.emit_steps(runs, steps);
     end if;
     if leading_runs is not null then
-      odd_runs := flowc.settle(leading_runs, leading_steps, true);
+      odd_runs := flowc.propagate_completion(leading_runs, leading_steps, true);
     end if;
-    perform flowc.count_down(runs, array_fill(1, array[cardinality(runs)]), odd_runs is null);
+    perform flowc.decrement_remaining(runs, array_fill(1, array[cardinality(runs)]), odd_runs is null);
     if odd_runs is not null then
-      perform flowc.advance(odd_runs);
-      perform flowc.finish_runs(runs);
+      perform flowc.advance_runs(odd_runs);
+      perform flowc.complete_runs(runs);
     end if;
   end if;
   if finished < cardinality(run_ids) then
     perform flowc.fail_type_violations(run_ids, step_slugs, task_indexes, outputs, message_ids, claim_numbers, worker_id);
-    perform flowc.archive_late(run_ids, step_slugs, task_indexes);
+    perform flowc.archive_late_tasks(run_ids, step_slugs, task_indexes);
   end if;
   return finished;
 end $$;
 
 -- Whether a map waits for the output of this step of a run, which has to be an array
 -- then. Only a map whose array is not known yet has no number of tasks.
-create or replace function flowc.map_waits(flow_slug text, run_id uuid, step_slug text) returns boolean
+create or replace function flowc.feeds_pending_map(flow_slug text, run_id uuid, step_slug text) returns boolean
 language plpgsql stable as $$
 begin
   return exists (
-      select from pgflow.steps s where s.flow_slug = map_waits.flow_slug and s.step_slug = map_waits.step_slug and s.step_type = 'single')
+      select from pgflow.steps s where s.flow_slug = feeds_pending_map.flow_slug and s.step_slug = feeds_pending_map.step_slug and s.step_type = 'single')
     and exists (
       select from pgflow.deps d
       cross join lateral (
-        select from pgflow.step_states o where o.run_id = map_waits.run_id and o.step_slug = d.step_slug and o.initial_tasks is null offset 0) m
-      where d.flow_slug = map_waits.flow_slug and d.dep_slug = map_waits.step_slug);
+        select from pgflow.step_states o where o.run_id = feeds_pending_map.run_id and o.step_slug = d.step_slug and o.initial_tasks is null offset 0) m
+      where d.flow_slug = feeds_pending_map.flow_slug and d.dep_slug = feeds_pending_map.step_slug);
 end $$;
 
 -- Fails the started tasks among these whose output should have been an array,
@@ -303,7 +303,7 @@ begin
         u(run_id, step_slug, task_index, output, message_id, claim_number)
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started'
       join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status = 'started'
-      where coalesce(jsonb_typeof(u.output), '') <> 'array' and flowc.map_waits(st.flow_slug, u.run_id, u.step_slug)
+      where coalesce(jsonb_typeof(u.output), '') <> 'array' and flowc.feeds_pending_map(st.flow_slug, u.run_id, u.step_slug)
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started'
       and (fail_type_violations.worker_id is null
@@ -324,7 +324,7 @@ end $$;
 
 -- A report for a step that is over: its message has no business in the queue.
 -- What belongs to a failed run stays as it is.
-create or replace function flowc.archive_late(run_ids uuid[], step_slugs text[], task_indexes int[]) returns void
+create or replace function flowc.archive_late_tasks(run_ids uuid[], step_slugs text[], task_indexes int[]) returns void
 language plpgsql as $$
 begin
   update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
@@ -367,7 +367,7 @@ declare
 begin
   with again as (
     update pgflow.step_tasks t
-    set status = 'queued', started_at = null, failed_at = null, error_message = u.error, claim_class = 'd',
+    set status = 'queued', started_at = null, failed_at = null, error_message = u.error, subqueue = 'd',
         visible_at = clock_timestamp() + make_interval(
           secs => coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count))),
         due_at = clock_timestamp() + make_interval(
@@ -391,7 +391,7 @@ begin
     returning u.n::int, t.run_id, t.step_slug, t.task_index, t.attempts_count - t.requeued_count as attempt, t.last_worker_id, u.started_at, u.error,
               coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)) as delay),
   recorded as (
-    insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
+    insert into flowc.failed_attempts (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
     select a.run_id, a.step_slug, a.task_index, a.attempt, a.last_worker_id, a.started_at, a.error from again a)
   select array_agg(a.n), array_agg(a.delay) into retried, waits from again a;
   return query select u.n, 'queued', u.wait from unnest(retried, waits) u(n, wait);
@@ -424,20 +424,20 @@ begin
       returning u.n, t.run_id, t.step_slug, t.task_index, t.attempts_count - t.requeued_count as attempt, t.last_worker_id, t.started_at,
                 u.cause, u.when_exhausted),
     recorded as (
-      insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
+      insert into flowc.failed_attempts (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
       select e.run_id, e.step_slug, e.task_index, e.attempt, e.last_worker_id, e.started_at, e.cause from exhausted e)
     select array_agg(e.n), array_agg(e.run_id order by e.n), array_agg(e.step_slug order by e.n), array_agg(e.cause order by e.n), array_agg(e.when_exhausted order by e.n)
     into places, runs, steps, causes, modes
     from exhausted e;
     if runs is not null then
-      perform flowc.exhaust_steps(runs, steps, causes, modes);
+      perform flowc.fail_or_skip_steps(runs, steps, causes, modes);
       return query select p.n, 'failed', null::double precision from unnest(places) p(n);
     end if;
   end loop;
 end $$;
 
 -- A task of each run is out of tries: fails or skips its step, as the step wants it.
-create or replace function flowc.exhaust_steps(run_ids uuid[], step_slugs text[], errors text[], modes text[]) returns void
+create or replace function flowc.fail_or_skip_steps(run_ids uuid[], step_slugs text[], errors text[], modes text[]) returns void
 language plpgsql as $$
 declare
   runs   uuid[];
@@ -445,36 +445,36 @@ declare
   causes text[];
 begin
   select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.error) into runs, steps, causes
-  from unnest(exhaust_steps.run_ids, exhaust_steps.step_slugs, exhaust_steps.errors, exhaust_steps.modes) u(run_id, step_slug, error, mode) where u.mode = 'fail';
+  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.errors, fail_or_skip_steps.modes) u(run_id, step_slug, error, mode) where u.mode = 'fail';
   if runs is not null then
     perform flowc.fail_steps(runs, steps, causes);
   end if;
 
   select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.error) into runs, steps, causes
-  from unnest(exhaust_steps.run_ids, exhaust_steps.step_slugs, exhaust_steps.errors, exhaust_steps.modes) u(run_id, step_slug, error, mode) where u.mode <> 'fail';
+  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.errors, fail_or_skip_steps.modes) u(run_id, step_slug, error, mode) where u.mode <> 'fail';
   if runs is null then
     return;
   end if;
   perform flowc.skip_steps(runs, steps, 'handler_failed', causes);
-  perform flowc.count_down(runs, array_fill(1, array[cardinality(runs)]), false);
+  perform flowc.decrement_remaining(runs, array_fill(1, array[cardinality(runs)]), false);
 
   select array_agg(u.run_id), array_agg(u.step_slug) into runs, steps
-  from unnest(exhaust_steps.run_ids, exhaust_steps.step_slugs, exhaust_steps.modes) u(run_id, step_slug, mode) where u.mode = 'skip-cascade';
+  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.modes) u(run_id, step_slug, mode) where u.mode = 'skip-cascade';
   if runs is not null then
     perform flowc.skip_cascade(runs, steps, 'handler_failed');
-    perform flowc.finish_runs(runs);
+    perform flowc.complete_runs(runs);
   end if;
 
   select array_agg(u.run_id), array_agg(u.step_slug) into runs, steps
-  from unnest(exhaust_steps.run_ids, exhaust_steps.step_slugs, exhaust_steps.modes) u(run_id, step_slug, mode) where u.mode = 'skip';
+  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.modes) u(run_id, step_slug, mode) where u.mode = 'skip';
   if runs is not null then
-    perform flowc.settle(runs, steps, false);
-    perform flowc.advance(runs);
+    perform flowc.propagate_completion(runs, steps, false);
+    perform flowc.advance_runs(runs);
   end if;
 end $$;
 
 -- A failure of a task whose run has failed already is noted on the task.
-create or replace function flowc.fail_late(run_ids uuid[], step_slugs text[], task_indexes int[], errors text[]) returns void
+create or replace function flowc.fail_late_tasks(run_ids uuid[], step_slugs text[], task_indexes int[], errors text[]) returns void
 language plpgsql as $$
 begin
   update pgflow.step_tasks t
@@ -483,7 +483,7 @@ begin
   from unnest(run_ids, step_slugs, task_indexes, errors) u(run_id, step_slug, task_index, error)
   join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'failed'
   where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started';
-  perform flowc.archive_late(run_ids, step_slugs, task_indexes);
+  perform flowc.archive_late_tasks(run_ids, step_slugs, task_indexes);
 end $$;
 
 -- The contract, one task at a time ----------------------------------------------
@@ -493,7 +493,7 @@ language plpgsql as $$
 begin
   perform flowc.require_readable(array[complete_task.output]);
   if flowc.lock_runs(array[complete_task.run_id]) <> '{}' then
-    perform flowc.complete_turn(
+    perform flowc.complete_batch_slice(
       array[complete_task.run_id], array[complete_task.step_slug], array[complete_task.task_index], array[complete_task.output], null, null, null);
   end if;
   return query
@@ -511,7 +511,7 @@ begin
     '{failed}', array[fail_task.error_message], '{null}');
   if not found then
     -- Late: its run has failed, or its step is over.
-    perform flowc.fail_late(array[fail_task.run_id], array[fail_task.step_slug], array[fail_task.task_index], array[fail_task.error_message]);
+    perform flowc.fail_late_tasks(array[fail_task.run_id], array[fail_task.step_slug], array[fail_task.task_index], array[fail_task.error_message]);
   end if;
   return query
     select t.* from pgflow.step_tasks t

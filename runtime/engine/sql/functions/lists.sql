@@ -38,8 +38,8 @@ begin
                case when x.run_id is not null then 'cancelled' when d.run_id is not null then 'scheduled'
                     when o.status = 'started' then 'running' else o.status end as status
         from pgflow.runs o
-        left join lateral (select c.run_id from flowc.cancelled c where o.status = 'failed' and c.run_id = o.run_id offset 0) x on true
-        left join lateral (select s.run_id, s.due_at from flowc.scheduled s where o.status = 'started' and s.run_id = o.run_id offset 0) d on true
+        left join lateral (select c.run_id from flowc.cancelled_runs c where o.status = 'failed' and c.run_id = o.run_id offset 0) x on true
+        left join lateral (select s.run_id, s.due_at from flowc.scheduled_runs s where o.status = 'started' and s.run_id = o.run_id offset 0) d on true
         where o.flow_slug = f.flow_slug
           and (list_runs.started_from is null or o.started_at >= list_runs.started_from)
           and (list_runs.started_before is null or o.started_at < list_runs.started_before)
@@ -56,20 +56,20 @@ begin
       order by r.started_at desc, r.run_id desc
       limit list_runs.at_most) p
     left join flowc.ticks k on k.run_id = p.run_id
-    cross join lateral flowc.skips(p.run_id) m
+    cross join lateral flowc.count_skips(p.run_id) m
     left join lateral flowc.failed_step(p.run_id, p.status) e on true
     order by p.started_at desc, p.run_id desc;
 end $$;
 
 -- How many steps of a run were skipped, and how many of those gave up: their last try
 -- failed, and they may be skipped then.
-create or replace function flowc.skips(run_id uuid, out skipped int, out gave_up int)
+create or replace function flowc.count_skips(run_id uuid, out skipped int, out gave_up int)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   select count(*) filter (where st.skip_reason is distinct from 'handler_failed'), count(*) filter (where st.skip_reason = 'handler_failed')
   into skipped, gave_up
-  from pgflow.step_states st where st.run_id = skips.run_id and st.status = 'skipped';
+  from pgflow.step_states st where st.run_id = count_skips.run_id and st.status = 'skipped';
 end $$;
 
 create or replace function flowc.has_mark(run_id uuid, marks text[]) returns boolean
@@ -77,7 +77,7 @@ language plpgsql stable as $$
 declare
   s record;
 begin
-  select k.skipped, k.gave_up into s from flowc.skips(has_mark.run_id) k;
+  select k.skipped, k.gave_up into s from flowc.count_skips(has_mark.run_id) k;
   return s.skipped > 0 and 'skipped' = any (marks) or s.gave_up > 0 and 'gave_up' = any (marks)
       or s.skipped + s.gave_up = 0 and 'clean' = any (marks);
 end $$;
@@ -100,7 +100,7 @@ begin
       select from pgflow.step_tasks t
       where t.run_id = run_matches.run_id and t.status <> 'completed' and strpos(lower(t.error_message), lower(search)) > 0)
     or exists (
-      select from flowc.cancelled c
+      select from flowc.cancelled_runs c
       where c.run_id = run_matches.run_id and strpos(lower(c.reason), lower(search)) > 0);
 end $$;
 
@@ -108,7 +108,7 @@ end $$;
 create or replace function flowc.list_tasks(run_id uuid)
 returns table (
   step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
-  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output jsonb, failed_tries jsonb)
+  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output jsonb, failed_attempts jsonb)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -117,7 +117,7 @@ begin
            t.last_worker_id, case when t.in_queue then t.visible_at end, t.output,
            (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
                                                          'failed_at', f.failed_at, 'error_message', f.error_message) order by f.failed_at), '[]')
-            from flowc.failed_tries f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index)
+            from flowc.failed_attempts f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index)
     from pgflow.step_tasks t
     join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
     where t.run_id = list_tasks.run_id
@@ -129,18 +129,18 @@ end $$;
 create or replace function flowc.list_flows(since timestamptz)
 returns table (
   flow_slug text, definition jsonb, created_at timestamptz, started bigint, completed bigint, failed bigint, running bigint,
-  mean_seconds double precision, p95_seconds double precision, waiting bigint, delayed bigint, in_hand bigint, oldest_waiting timestamptz,
+  mean_seconds double precision, p95_seconds double precision, waiting bigint, delayed bigint, in_flight bigint, oldest_waiting timestamptz,
   workers bigint, paused_at timestamptz, paused_by text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
     select f.flow_slug, flowc.get_definition(f.flow_slug), f.created_at, r.started, r.completed, r.failed, r.running, r.mean, r.p95,
-           q.waiting, q.delayed, q.in_hand, q.oldest,
+           q.waiting, q.delayed, q.in_flight, q.oldest,
            flowc.live_workers(f.flow_slug),
            p.paused_at, p.paused_by
     from pgflow.flows f
-    left join flowc.paused p on p.flow_slug = f.flow_slug
+    left join flowc.paused_flows p on p.flow_slug = f.flow_slug
     cross join lateral (
       select count(*), count(*) filter (where o.status = 'completed'), count(*) filter (where o.status = 'failed'), count(*) filter (where o.status = 'started'),
              avg(extract(epoch from o.completed_at - o.started_at))::double precision,
@@ -149,7 +149,7 @@ begin
     cross join lateral (
       select count(*) filter (where m.vt <= clock_timestamp()), count(*) filter (where m.vt > clock_timestamp() and m.worker_id is null),
              count(*) filter (where m.vt > clock_timestamp() and m.worker_id is not null), min(m.enqueued_at) filter (where m.vt <= clock_timestamp())
-      from flowc.queue m where m.queue_name = f.flow_slug) q(waiting, delayed, in_hand, oldest)
+      from flowc.queue m where m.queue_name = f.flow_slug) q(waiting, delayed, in_flight, oldest)
     order by f.flow_slug;
 end $$;
 
@@ -170,7 +170,7 @@ begin
         join pgflow.steps s on s.flow_slug = f.flow_slug and s.step_slug = e.step ->> 'slug'))
       || coalesce((
         select jsonb_strip_nulls(jsonb_build_object('result', d.result)) || case when d.forms is null then '{}' else jsonb_build_object('forms', d.forms) end
-        from flowc.declared d where d.flow_slug = f.flow_slug), '{}')
+        from flowc.flow_metadata d where d.flow_slug = f.flow_slug), '{}')
     from pgflow.flows f where f.flow_slug = get_definition.flow_slug);
 end $$;
 
@@ -199,7 +199,7 @@ end $$;
 create or replace function flowc.list_workers(since timestamptz)
 returns table (
   worker_id uuid, name text, queue_name text, started_at timestamptz, last_heartbeat_at timestamptz, deprecated_at timestamptz,
-  stopped_at timestamptz, status text, in_hand bigint, flow_slugs text[])
+  stopped_at timestamptz, status text, in_flight bigint, flow_slugs text[])
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -210,7 +210,7 @@ begin
                 when w.deprecated_at is not null then 'draining'
                 else 'working' end,
            coalesce(h.tasks, 0),
-           case w.queue_name when '*' then array(select s.flow_slug from flowc.served s where s.worker_id = w.worker_id order by s.flow_slug)
+           case w.queue_name when '*' then array(select s.flow_slug from flowc.worker_flows s where s.worker_id = w.worker_id order by s.flow_slug)
                              else array[w.queue_name] end
     from pgflow.workers w
     left join (
@@ -222,7 +222,7 @@ end $$;
 
 -- The tasks that workers of this project have in hand, those they have had longest
 -- first.
-create or replace function flowc.tasks_in_hand(at_most int)
+create or replace function flowc.tasks_in_flight(at_most int)
 returns table (worker_id uuid, flow_slug text, run_id uuid, step_slug text, task_index int, attempt int, started_at timestamptz, due_at timestamptz)
 language plpgsql stable as $$
 #variable_conflict use_column
@@ -231,7 +231,7 @@ begin
     select t.last_worker_id, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count - t.requeued_count, t.started_at, t.visible_at
     from pgflow.step_tasks t
     where t.in_queue and t.status = 'started'
-    order by t.started_at limit tasks_in_hand.at_most;
+    order by t.started_at limit tasks_in_flight.at_most;
 end $$;
 
 -- A run as flowc.get_run gives it, without payloads: for those who look again and
@@ -260,9 +260,9 @@ begin
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
              where st.run_id = r.run_id)
     from pgflow.runs r
-    left join flowc.scheduled d on d.run_id = r.run_id
+    left join flowc.scheduled_runs d on d.run_id = r.run_id
     left join flowc.ticks k on k.run_id = r.run_id
-    left join flowc.cancelled c on c.run_id = r.run_id
+    left join flowc.cancelled_runs c on c.run_id = r.run_id
     left join lateral flowc.failed_step(r.run_id, r.status) f on true
     where r.run_id = run_progress.id;
 end $$;
@@ -273,7 +273,7 @@ end $$;
 create or replace function flowc.find_tasks(run_id uuid, step text, statuses text[], after_index int, per_step int, output_bytes int)
 returns table (
   step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
-  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output text, failed_tries jsonb, bytes int)
+  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output text, failed_attempts jsonb, bytes int)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -283,7 +283,7 @@ begin
            (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
                                                          'failed_at', f.failed_at, 'error_message', left(f.error_message, 4000)) order by f.failed_at), '[]')
             from (
-              select * from flowc.failed_tries o where o.run_id = t.run_id and o.step_slug = t.step_slug and o.task_index = t.task_index
+              select * from flowc.failed_attempts o where o.run_id = t.run_id and o.step_slug = t.step_slug and o.task_index = t.task_index
               order by o.failed_at desc limit 20) f),
            coalesce(pg_column_size(t.output), 0)
     from pgflow.runs r
@@ -312,7 +312,7 @@ begin
       union all
       select 'run_output', null, r.output from pgflow.runs r where r.run_id = payloads.run_id
       union all
-      select 'run_result', null, flowc.declared_result(payloads.run_id)
+      select 'run_result', null, flowc.compose_result(payloads.run_id)
       union all
       select 'step_output', st.step_slug, st.output from pgflow.step_states st where st.run_id = payloads.run_id) v
     where v.payload is not null;
@@ -327,7 +327,7 @@ declare
   value jsonb := case payload.kind
     when 'run_input' then (select r.input from pgflow.runs r where r.run_id = payload.run_id)
     when 'run_output' then (select r.output from pgflow.runs r where r.run_id = payload.run_id)
-    when 'run_result' then flowc.declared_result(payload.run_id)
+    when 'run_result' then flowc.compose_result(payload.run_id)
     when 'step_output' then (select st.output from pgflow.step_states st where st.run_id = payload.run_id and st.step_slug = payload.step)
     when 'task_output' then (
       select t.output from pgflow.step_tasks t
@@ -340,12 +340,12 @@ begin
 end $$;
 
 -- The runs of the same flow that started just after and just before a run.
-create or replace function flowc.neighbours(run_id uuid, out newer uuid, out older uuid)
+create or replace function flowc.adjacent_runs(run_id uuid, out newer uuid, out older uuid)
 language plpgsql stable as $$
 declare
   run pgflow.runs;
 begin
-  select r.* into run from pgflow.runs r where r.run_id = neighbours.run_id;
+  select r.* into run from pgflow.runs r where r.run_id = adjacent_runs.run_id;
   select r.run_id into newer from pgflow.runs r
   where r.flow_slug = run.flow_slug and (r.started_at, r.run_id) > (run.started_at, run.run_id)
   order by r.started_at, r.run_id limit 1;
@@ -368,11 +368,11 @@ begin
     from (
       select o.* from pgflow.runs o
       where o.failed_at >= recent_failures.since and o.status = 'failed'
-        and not exists (select from flowc.cancelled x where x.run_id = o.run_id)
+        and not exists (select from flowc.cancelled_runs x where x.run_id = o.run_id)
       order by o.failed_at desc limit recent_failures.at_most) r
     left join flowc.ticks k on k.run_id = r.run_id
     cross join lateral (select count(*) from pgflow.steps s where s.flow_slug = r.flow_slug) c(steps)
-    cross join lateral flowc.skips(r.run_id) m
+    cross join lateral flowc.count_skips(r.run_id) m
     left join lateral flowc.failed_step(r.run_id, r.status) e on true
     order by r.failed_at desc;
 end $$;

@@ -38,7 +38,7 @@ create or replace view flowc.archive as
   from flowc.archived_messages m;
 
 -- Updates and deletes of the views, as scripts for pgmq make them.
-create or replace function flowc.change_queue() returns trigger
+create or replace function flowc.update_queue_view() returns trigger
 language plpgsql as $$
 declare
   places tid[];
@@ -47,12 +47,12 @@ begin
     perform pgmq.delete(old.queue_name, old.msg_id);
     return old;
   end if;
-  perform flowc.keep_message(old.run_id, old.message, new.message, new.headers);
-  places := flowc.lock_queued(old.queue_name, array[old.msg_id]);
+  perform flowc.refuse_message_change(old.run_id, old.message, new.message, new.headers);
+  places := flowc.lock_queued_tasks(old.queue_name, array[old.msg_id]);
   update pgflow.step_tasks t
   set visible_at = new.vt, read_count = new.read_ct, queued_at = new.enqueued_at,
-      claim_class = case when t.claim_class = 'r' and t.status = 'queued' and new.vt > clock_timestamp() then 'd' else t.claim_class end,
-      due_at = case when t.claim_class = 'd' or t.claim_class = 'r' and t.status = 'queued' and new.vt > clock_timestamp() then new.vt else t.due_at end
+      subqueue = case when t.subqueue = 'r' and t.status = 'queued' and new.vt > clock_timestamp() then 'd' else t.subqueue end,
+      due_at = case when t.subqueue = 'd' or t.subqueue = 'r' and t.status = 'queued' and new.vt > clock_timestamp() then new.vt else t.due_at end
   from unnest(places) l(place)
   where t.ctid = l.place;
   update flowc.messages m set vt = new.vt, read_ct = new.read_ct, enqueued_at = new.enqueued_at, message = new.message, headers = new.headers
@@ -60,7 +60,7 @@ begin
   return new;
 end $$;
 
-create or replace function flowc.change_archive() returns trigger
+create or replace function flowc.update_archive_view() returns trigger
 language plpgsql as $$
 begin
   if tg_op = 'DELETE' then
@@ -69,7 +69,7 @@ begin
     delete from flowc.archived_messages m where m.queue_name = old.queue_name and m.msg_id = old.msg_id;
     return old;
   end if;
-  perform flowc.keep_message(old.run_id, old.message, new.message, new.headers);
+  perform flowc.refuse_message_change(old.run_id, old.message, new.message, new.headers);
   update pgflow.step_tasks t set archived_at = new.archived_at, visible_at = new.vt, read_count = new.read_ct, queued_at = new.enqueued_at
   where t.run_id = old.run_id and t.step_slug = old.step_slug and t.task_index = old.task_index and t.message_id = old.msg_id;
   update flowc.archived_messages m
@@ -79,17 +79,17 @@ begin
 end $$;
 
 -- Refuses to change what a task's message says, which is the task's key.
-create or replace function flowc.keep_message(run_id uuid, message jsonb, changed jsonb, headers jsonb) returns void
+create or replace function flowc.refuse_message_change(run_id uuid, message jsonb, changed jsonb, headers jsonb) returns void
 language plpgsql immutable as $$
 begin
-  if keep_message.run_id is not null and (keep_message.changed is distinct from keep_message.message or keep_message.headers is not null) then
+  if refuse_message_change.run_id is not null and (refuse_message_change.changed is distinct from refuse_message_change.message or refuse_message_change.headers is not null) then
     raise exception 'the message of a task cannot be changed'
       using hint = 'Only its times and its read_ct can.';
   end if;
 end $$;
 
-create or replace trigger change instead of update or delete on flowc.queue for each row execute function flowc.change_queue();
-create or replace trigger change instead of update or delete on flowc.archive for each row execute function flowc.change_archive();
+create or replace trigger change instead of update or delete on flowc.queue for each row execute function flowc.update_queue_view();
+create or replace trigger change instead of update or delete on flowc.archive for each row execute function flowc.update_archive_view();
 
 create or replace function pgmq.create(queue_name text) returns void
 language plpgsql as $$
@@ -197,27 +197,27 @@ language plpgsql as $$
 #variable_conflict use_column
 begin
   perform flowc.require_queue(read.queue_name);
-  if exists (select from flowc.paused p where p.flow_slug = read.queue_name) then
+  if exists (select from flowc.paused_flows p where p.flow_slug = read.queue_name) then
     return;
   end if;
   return query
     with ready as materialized (
       select t.ctid as place, t.message_id from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.claim_class = 'r' and t.message_id >= flowc.watermark(read.queue_name) and t.in_queue and t.visible_at <= clock_timestamp()
+      where t.flow_slug = read.queue_name and t.subqueue = 'r' and t.message_id >= flowc.watermark(read.queue_name) and t.in_queue and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.message_id
       limit read.qty
       for update skip locked),
     due as materialized (
       select t.ctid as place, t.message_id from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.in_queue and t.claim_class = 'd' and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
+      where t.flow_slug = read.queue_name and t.in_queue and t.subqueue = 'd' and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.due_at
       limit read.qty
       for update skip locked),
     suspect as materialized (
       select t.ctid as place, t.message_id from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.claim_class = 's' and t.in_queue and t.visible_at <= clock_timestamp()
+      where t.flow_slug = read.queue_name and t.subqueue = 's' and t.in_queue and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.message_id
       limit read.qty
@@ -238,8 +238,8 @@ begin
     tasks as (
       update pgflow.step_tasks t
       set visible_at = clock_timestamp() + make_interval(secs => read.vt), read_count = t.read_count + 1,
-          claim_class = case when t.claim_class = 'r' and t.status = 'queued' and read.vt > 10 then 'd' else t.claim_class end, -- longer than the moment until it is started
-          due_at = case when t.claim_class = 'd' or t.claim_class = 'r' and t.status = 'queued' and read.vt > 10
+          subqueue = case when t.subqueue = 'r' and t.status = 'queued' and read.vt > 10 then 'd' else t.subqueue end, -- longer than the moment until it is started
+          due_at = case when t.subqueue = 'd' or t.subqueue = 'r' and t.status = 'queued' and read.vt > 10
                      then clock_timestamp() + make_interval(secs => read.vt) else t.due_at end
       from oldest o where t.ctid = o.task
       returning t.*),
@@ -271,19 +271,19 @@ end $$;
 -- Locks the tasks whose messages are these and in the queue, and says where their rows
 -- are: at the place of the message in the array, NULL for one that is not there. What is
 -- to be done to them is another statement's, which sees what the lock was waited for.
-create or replace function flowc.lock_queued(queue_name text, msg_ids bigint[]) returns tid[]
+create or replace function flowc.lock_queued_tasks(queue_name text, msg_ids bigint[]) returns tid[]
 language plpgsql as $$
 begin
   return (
     select array_agg(l.place order by l.n)
     from (
       select m.n, t.place
-      from (select * from unnest(lock_queued.msg_ids) with ordinality u(msg_id, n) order by u.msg_id) m
+      from (select * from unnest(lock_queued_tasks.msg_ids) with ordinality u(msg_id, n) order by u.msg_id) m
       left join lateral (
         select o.place from unnest('{r,d,s}'::"char"[]) c(class)
         cross join lateral (
           select f.run_id, f.step_slug, f.task_index from pgflow.step_tasks f
-          where f.flow_slug = lock_queued.queue_name and f.claim_class = c.class and f.message_id = m.msg_id and f.in_queue offset 0) f
+          where f.flow_slug = lock_queued_tasks.queue_name and f.subqueue = c.class and f.message_id = m.msg_id and f.in_queue offset 0) f
         cross join lateral ( -- by another key, since whoever has the lock may change the class
           select o.ctid as place from pgflow.step_tasks o
           where o.run_id = f.run_id and o.step_slug = f.step_slug and o.task_index = f.task_index
@@ -298,7 +298,7 @@ declare
   places tid[];
 begin
   perform flowc.require_queue(archive.queue_name);
-  places := flowc.lock_queued(archive.queue_name, archive.msg_ids);
+  places := flowc.lock_queued_tasks(archive.queue_name, archive.msg_ids);
   return query
     with tasks as (
       update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
@@ -326,7 +326,7 @@ declare
   places tid[];
 begin
   perform flowc.require_queue("delete".queue_name);
-  places := flowc.lock_queued("delete".queue_name, "delete".msg_ids);
+  places := flowc.lock_queued_tasks("delete".queue_name, "delete".msg_ids);
   return query
     with tasks as (
       update pgflow.step_tasks t set in_queue = false
@@ -366,13 +366,13 @@ begin
     raise exception 'msg_ids length (%) must equal vt_offsets length (%)', cardinality(set_vt_batch.msg_ids), cardinality(set_vt_batch.vt_offsets);
   end if;
   perform flowc.require_queue(set_vt_batch.queue_name);
-  places := flowc.lock_queued(set_vt_batch.queue_name, set_vt_batch.msg_ids);
+  places := flowc.lock_queued_tasks(set_vt_batch.queue_name, set_vt_batch.msg_ids);
   return query
     with tasks as (
       update pgflow.step_tasks t
       set visible_at = clock_timestamp() + make_interval(secs => l.seconds),
-          claim_class = case when t.claim_class = 'r' and t.status = 'queued' and l.seconds > 0 then 'd' else t.claim_class end,
-          due_at = case when t.claim_class = 'd' or t.claim_class = 'r' and t.status = 'queued' and l.seconds > 0
+          subqueue = case when t.subqueue = 'r' and t.status = 'queued' and l.seconds > 0 then 'd' else t.subqueue end,
+          due_at = case when t.subqueue = 'd' or t.subqueue = 'r' and t.status = 'queued' and l.seconds > 0
                      then clock_timestamp() + make_interval(secs => l.seconds) else t.due_at end
       from unnest(places, set_vt_batch.vt_offsets) l(place, seconds)
       where t.ctid = l.place

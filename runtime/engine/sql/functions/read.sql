@@ -18,8 +18,8 @@ create or replace function flowc.run_status(run_id uuid, status text) returns te
 language plpgsql stable as $$
 begin
   return case
-    when status = 'failed' and exists (select from flowc.cancelled c where c.run_id = run_status.run_id) then 'cancelled'
-    when status = 'started' and exists (select from flowc.scheduled s where s.run_id = run_status.run_id) then 'scheduled'
+    when status = 'failed' and exists (select from flowc.cancelled_runs c where c.run_id = run_status.run_id) then 'cancelled'
+    when status = 'started' and exists (select from flowc.scheduled_runs s where s.run_id = run_status.run_id) then 'scheduled'
     when status = 'started' then 'running'
     else status end;
 end $$;
@@ -60,7 +60,7 @@ end $$;
 -- What a completed run gave, made of what its definition says it is made of; NULL if
 -- the definition does not say, or says nothing. What a skipped step would have given
 -- is null. Members of a field without a name are members of the whole.
-create or replace function flowc.declared_result(run_id uuid) returns jsonb
+create or replace function flowc.compose_result(run_id uuid) returns jsonb
 language plpgsql stable as $$
 declare
   result jsonb;
@@ -70,15 +70,15 @@ declare
   made   jsonb := '{}';
 begin
   select d.result, r.input into result, input
-  from pgflow.runs r join flowc.declared d on d.flow_slug = any (array[r.flow_slug])
-  where r.run_id = declared_result.run_id and r.status = 'completed';
+  from pgflow.runs r join flowc.flow_metadata d on d.flow_slug = any (array[r.flow_slug])
+  where r.run_id = compose_result.run_id and r.status = 'completed';
   if result ? 'from' then
-    return flowc.given(declared_result.run_id, input, result ->> 'from');
+    return flowc.source_value(compose_result.run_id, input, result ->> 'from');
   elsif not coalesce(result ? 'fields', false) then
     return null;
   end if;
   for field in select f.value from jsonb_array_elements(result -> 'fields') f(value) loop
-    value := flowc.given(declared_result.run_id, input, field ->> 'from');
+    value := flowc.source_value(compose_result.run_id, input, field ->> 'from');
     if field ? 'name' then
       made := made || jsonb_build_object(field ->> 'name', value);
     elsif jsonb_typeof(value) = 'object' then
@@ -89,7 +89,7 @@ begin
 end $$;
 
 -- The output of a step, or the input of the run for 'run'.
-create or replace function flowc.given(run_id uuid, input jsonb, source text) returns jsonb
+create or replace function flowc.source_value(run_id uuid, input jsonb, source text) returns jsonb
 language plpgsql stable as $$
 begin
   if source = 'run' then
@@ -97,7 +97,7 @@ begin
   end if;
   return coalesce((
     select st.output from pgflow.step_states st
-    where st.run_id = given.run_id and st.step_slug = given.source and st.status = 'completed'), 'null');
+    where st.run_id = source_value.run_id and st.step_slug = source_value.source and st.status = 'completed'), 'null');
 end $$;
 
 -- What a waiter needs: the status and, once completed, the outputs of the steps
@@ -116,7 +116,7 @@ begin
              where st.run_id = r.run_id and st.step_slug = any (result.step_slugs) and st.status = 'completed') end,
            f.step_slug, f.task_index, coalesce(f.error_message, c.reason)
     from pgflow.runs r
-    left join flowc.cancelled c on r.status = 'failed' and c.run_id = r.run_id
+    left join flowc.cancelled_runs c on r.status = 'failed' and c.run_id = r.run_id
     left join lateral flowc.failed_step(r.run_id, r.status) f on true
     where r.run_id = result.run_id;
 end $$;
@@ -140,11 +140,11 @@ begin
              from pgflow.step_states st
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
              where st.run_id = r.run_id) end,
-           flowc.declared_result(r.run_id)
+           flowc.compose_result(r.run_id)
     from pgflow.runs r
-    left join flowc.scheduled d on d.run_id = r.run_id
+    left join flowc.scheduled_runs d on d.run_id = r.run_id
     left join flowc.ticks k on k.run_id = r.run_id
-    left join flowc.cancelled c on c.run_id = r.run_id
+    left join flowc.cancelled_runs c on c.run_id = r.run_id
     left join lateral flowc.failed_step(r.run_id, r.status) f on true
     where r.run_id = get_run.id;
 end $$;

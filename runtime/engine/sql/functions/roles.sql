@@ -10,14 +10,14 @@ declare
   one_run text[] := '{flowc.get_run, flowc.result, flowc.explain_run, flowc.flow_exists, pgflow.get_run_with_states}';
   starting text[] := '{flowc.await_run, flowc.start, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.reschedule_run}';
   working text[] := '{
-    flowc.register_worker, flowc.stop_worker, flowc.heartbeat, flowc.claim, flowc.finish, flowc.release, flowc.release_unknown,
-    flowc.read_values, flowc.fail_unclaimable, flowc.recover, flowc.advance_watermarks, flowc.claim_suspects, flowc.draining, flowc.sleep, flowc.awake, flowc.start_due, flowc.crons, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
+    flowc.register_worker, flowc.stop_worker, flowc.heartbeat, flowc.claim, flowc.report, flowc.release, flowc.release_unknown,
+    flowc.read_values, flowc.fail_unclaimable, flowc.recover, flowc.advance_watermarks, flowc.claim_suspects, flowc.drain_worker, flowc.enter_idle, flowc.leave_idle, flowc.start_due, flowc.list_crons, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
     pgflow.start_tasks, pgflow.complete_task, pgflow.fail_task, pgflow.set_vt_batch, pgflow.mark_worker_stopped, pgflow.track_worker_function,
     pgmq.read, pgmq.read_with_poll, pgmq.set_vt}';
   viewing text[] := '{
     flowc.list_runs, flowc.list_tasks, flowc.list_flows, flowc.list_workers, flowc.list_schedules, flowc.next_ticks, flowc.find_tasks,
-    flowc.get_definition, flowc.compare_flow, flowc.neighbours, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
-    flowc.run_progress, flowc.tasks_in_hand, flowc.throughput}';
+    flowc.get_definition, flowc.compare_flow, flowc.adjacent_runs, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
+    flowc.run_progress, flowc.tasks_in_flight, flowc.throughput}';
   steering text[] := '{
     flowc.await_run, flowc.start, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run, flowc.prune,
     flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
@@ -43,8 +43,8 @@ begin
   if made then
     execute format('create role %I nologin', grant_role.role_name);
   end if;
-  insert into flowc.members (role_name, kind) values (grant_role.role_name, grant_role.kind) on conflict do nothing;
-  perform flowc.grant_rights();
+  insert into flowc.granted_roles (role_name, kind) values (grant_role.role_name, grant_role.kind) on conflict do nothing;
+  perform flowc.grant_privileges();
   return made;
 end $$;
 
@@ -52,43 +52,43 @@ end $$;
 create or replace function flowc.revoke_role(kind text, role_name text) returns boolean
 language plpgsql as $$
 begin
-  delete from flowc.members m where m.role_name = revoke_role.role_name and m.kind = revoke_role.kind;
+  delete from flowc.granted_roles m where m.role_name = revoke_role.role_name and m.kind = revoke_role.kind;
   if not found then
     return false;
   end if;
-  if not exists (select from flowc.members m where m.role_name = revoke_role.role_name)
+  if not exists (select from flowc.granted_roles m where m.role_name = revoke_role.role_name)
     and exists (select from pg_roles r where r.rolname = revoke_role.role_name) then
     execute format('revoke all on schema flowc, pgflow, pgmq from %I', revoke_role.role_name);
   end if;
-  perform flowc.revoke_rights(revoke_role.role_name);
-  perform flowc.grant_rights();
+  perform flowc.revoke_privileges(revoke_role.role_name);
+  perform flowc.grant_privileges();
   return true;
 end $$;
 
 -- Takes all rights on functions and tables from a role that is not the owner.
-create or replace function flowc.revoke_rights(role_name text) returns void
+create or replace function flowc.revoke_privileges(role_name text) returns void
 language plpgsql as $$
 begin
   if exists (
     select from pg_roles r join pg_namespace n on n.nspname = 'flowc'
-    where r.rolname = revoke_rights.role_name and r.oid <> n.nspowner) then
-    execute format('revoke all on all functions in schema flowc, pgflow, pgmq from %I', revoke_rights.role_name);
-    execute format('revoke all on pgflow.workers from %I', revoke_rights.role_name);
+    where r.rolname = revoke_privileges.role_name and r.oid <> n.nspowner) then
+    execute format('revoke all on all functions in schema flowc, pgflow, pgmq from %I', revoke_privileges.role_name);
+    execute format('revoke all on pgflow.workers from %I', revoke_privileges.role_name);
   end if;
 end $$;
 
 -- Gives all roles what role_functions says, and takes what it does not say any more.
-create or replace function flowc.grant_rights() returns void
+create or replace function flowc.grant_privileges() returns void
 language plpgsql as $$
 declare
   member record;
   f      regprocedure;
 begin
-  delete from flowc.members m where not exists (select from pg_roles r where r.rolname = m.role_name);
+  delete from flowc.granted_roles m where not exists (select from pg_roles r where r.rolname = m.role_name);
   for member in
-    select m.role_name, array_agg(m.kind) as kinds, bool_or(m.kind = 'worker') as works from flowc.members m group by m.role_name order by m.role_name
+    select m.role_name, array_agg(m.kind) as kinds, bool_or(m.kind = 'worker') as works from flowc.granted_roles m group by m.role_name order by m.role_name
   loop
-    perform flowc.revoke_rights(member.role_name);
+    perform flowc.revoke_privileges(member.role_name);
     execute format('grant usage on schema flowc, pgflow, pgmq to %I', member.role_name);
     for f in
       select distinct p.oid::regprocedure

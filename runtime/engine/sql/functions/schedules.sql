@@ -26,7 +26,7 @@ begin
   end if;
   if old.cron is null then
     insert into flowc.schedules (flow_slug, cron, next_at) values (set_schedule.flow_slug, set_schedule.cron, first);
-    perform flowc.relieve_versions(set_schedule.flow_slug);
+    perform flowc.pause_older_schedules(set_schedule.flow_slug);
   else
     update flowc.schedules s
     set cron = set_schedule.cron, computed_at = clock_timestamp(), next_at = case when s.paused_at is null then first end, error_message = null
@@ -38,14 +38,14 @@ end $$;
 
 -- A new version of a flow takes over: the schedules of those before it pause,
 -- since both would run otherwise.
-create or replace function flowc.relieve_versions(flow_slug text) returns void
+create or replace function flowc.pause_older_schedules(flow_slug text) returns void
 language plpgsql as $$
 declare
-  base    text := substring(relieve_versions.flow_slug from '^(.+)_v\d{1,9}$');
-  version int  := substring(relieve_versions.flow_slug from '_v(\d{1,9})$')::int;
+  base    text := substring(pause_older_schedules.flow_slug from '^(.+)_v\d{1,9}$');
+  version int  := substring(pause_older_schedules.flow_slug from '_v(\d{1,9})$')::int;
 begin
   update flowc.schedules s
-  set paused_at = clock_timestamp(), pause_reason = relieve_versions.flow_slug || ' took over', next_at = null
+  set paused_at = clock_timestamp(), pause_reason = pause_older_schedules.flow_slug || ' took over', next_at = null
   where s.paused_at is null and version > 1
     and (s.flow_slug = base or substring(s.flow_slug from '^(.+)_v\d{1,9}$') = base and substring(s.flow_slug from '_v(\d{1,9})$')::int < version);
 end $$;
@@ -132,7 +132,7 @@ declare
   tick    timestamptz := clock_timestamp();
   existed boolean;
 begin
-  perform from flowc.definitions d where d.flow_slug = run_schedule.flow_slug for key share;
+  perform from flowc.definition_locks d where d.flow_slug = run_schedule.flow_slug for key share;
   if not exists (select from flowc.schedules s where s.flow_slug = run_schedule.flow_slug) then
     return null;
   end if;
@@ -150,7 +150,7 @@ language plpgsql as $$
 declare
   paused timestamptz;
 begin
-  perform from flowc.definitions d where d.flow_slug = pause_schedule.flow_slug for key share;
+  perform from flowc.definition_locks d where d.flow_slug = pause_schedule.flow_slug for key share;
   select s.paused_at into paused from flowc.schedules s where s.flow_slug = pause_schedule.flow_slug for update;
   if not found then
     return null;
@@ -169,7 +169,7 @@ language plpgsql as $$
 declare
   paused timestamptz;
 begin
-  perform from flowc.definitions d where d.flow_slug = resume_schedule.flow_slug for key share;
+  perform from flowc.definition_locks d where d.flow_slug = resume_schedule.flow_slug for key share;
   select s.paused_at into paused from flowc.schedules s where s.flow_slug = resume_schedule.flow_slug for update;
   if not found then
     return null;
@@ -202,9 +202,9 @@ begin
 end $$;
 
 -- The cron expressions of those of some flows that have one.
-create or replace function flowc.crons(flow_slugs text[]) returns table (flow_slug text, cron text)
+create or replace function flowc.list_crons(flow_slugs text[]) returns table (flow_slug text, cron text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
-  return query select s.flow_slug, s.cron from unnest(crons.flow_slugs) f(slug) join flowc.schedules s on s.flow_slug = f.slug;
+  return query select s.flow_slug, s.cron from unnest(list_crons.flow_slugs) f(slug) join flowc.schedules s on s.flow_slug = f.slug;
 end $$;

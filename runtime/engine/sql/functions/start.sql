@@ -20,7 +20,7 @@ end $$;
 -- Of runs whose ids were all given and that all simply started, only the first is told.
 create or replace function flowc.start(
   flow_slug text, inputs jsonb[], run_ids uuid[],
-  start_at timestamptz default null, start_in interval default null, headers jsonb[] default null, quiet boolean default false)
+  start_at timestamptz default null, start_in interval default null, headers jsonb[] default null, suppress_notify boolean default false)
 returns table (n int, run_id uuid, existed boolean, status text, scheduled_at timestamptz, of_flow text)
 language plpgsql as $$
 #variable_conflict use_column
@@ -34,10 +34,10 @@ declare
   fresh      uuid[];
   gone       int[]; -- the places of runs that were there, and are not any more
 begin
-  if start.quiet then
-    perform set_config('flowc.quiet', 'on', true);
+  if start.suppress_notify then
+    perform set_config('flowc.suppress_notify', 'on', true);
   end if;
-  perform from flowc.definitions d where d.flow_slug = start.flow_slug for key share;
+  perform from flowc.definition_locks d where d.flow_slug = start.flow_slug for key share;
   select count(*), coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0), false),
          coalesce(not bool_or(s.deps_count = 0 and (s.required_input_pattern is not null or s.forbidden_input_pattern is not null)), false)
   into step_count, root_maps, plain
@@ -65,21 +65,21 @@ begin
   end if;
 
   if plain and due_at is null then
-    fresh := flowc.start_plain(start.flow_slug, start.inputs, ids, step_count);
+    fresh := flowc.start_simple_runs(start.flow_slug, start.inputs, ids, step_count);
   else
     fresh := flowc.create_runs(start.flow_slug, start.inputs, ids, step_count);
     if fresh is null then
       null;
     elsif due_at is not null then
-      insert into flowc.scheduled (run_id, flow_slug, due_at) select u.run_id, start.flow_slug, due_at from unnest(fresh) u(run_id);
+      insert into flowc.scheduled_runs (run_id, flow_slug, due_at) select u.run_id, start.flow_slug, due_at from unnest(fresh) u(run_id);
       perform flowc.wake_flows(array[start.flow_slug]);
     else
-      perform flowc.begin_runs(fresh);
+      perform flowc.start_created_runs(fresh);
     end if;
   end if;
 
   if start.headers is not null and fresh is not null then
-    insert into flowc.headers (run_id, headers)
+    insert into flowc.run_headers (run_id, headers)
     select u.run_id, u.headers from unnest(ids, start.headers) u(run_id, headers)
     where u.headers is not null and u.run_id = any (fresh)
     on conflict do nothing; -- an id that is given twice is one run, the first
@@ -101,7 +101,7 @@ begin
       from flowc.start(start.flow_slug, array(select start.inputs[g.n] from unnest(gone) with ordinality g(n, i) order by g.i),
         array(select ids[g.n] from unnest(gone) with ordinality g(n, i) order by g.i), start.start_at, start.start_in,
         case when start.headers is not null then array(select start.headers[g.n] from unnest(gone) with ordinality g(n, i) order by g.i) end,
-        start.quiet) s;
+        start.suppress_notify) s;
   end if;
   if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id])
              where flowc.base_slug(r.flow_slug) <> flowc.base_slug(start.flow_slug)) then
@@ -143,13 +143,13 @@ begin
 end $$;
 
 -- The first steps of runs that were only created so far.
-create or replace function flowc.begin_runs(run_ids uuid[]) returns void
+create or replace function flowc.start_created_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
   if to_regnamespace('realtime') is not null then
-    perform flowc.emit_runs(begin_runs.run_ids);
+    perform flowc.emit_runs(start_created_runs.run_ids);
   end if;
-  perform flowc.advance(begin_runs.run_ids);
+  perform flowc.advance_runs(start_created_runs.run_ids);
 end $$;
 
 -- Inserts many runs at once if none of their ids exists, and says whether it did.
@@ -169,18 +169,18 @@ end $$;
 -- create_runs and begin_runs in one statement, for flows whose roots have nothing
 -- that could hold them up: no condition and no empty map. Nearly all are such,
 -- and most of what a single start costs is the number of its statements.
-create or replace function flowc.start_plain(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns uuid[]
+create or replace function flowc.start_simple_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns uuid[]
 language plpgsql as $$
 declare
   -- For a few, the subtransaction would cost more than it saves.
-  all_new boolean := cardinality(start_plain.run_ids) >= 20
-    and flowc.insert_new_runs(start_plain.flow_slug, start_plain.inputs, start_plain.run_ids, start_plain.step_count);
+  all_new boolean := cardinality(start_simple_runs.run_ids) >= 20
+    and flowc.insert_new_runs(start_simple_runs.flow_slug, start_simple_runs.inputs, start_simple_runs.run_ids, start_simple_runs.step_count);
   fresh   uuid[];
 begin
   with inserted as (
     insert into pgflow.runs as r (run_id, flow_slug, input, remaining_steps)
-    select u.run_id, start_plain.flow_slug, u.input, start_plain.step_count
-    from unnest(start_plain.run_ids, start_plain.inputs) with ordinality u(run_id, input, n)
+    select u.run_id, start_simple_runs.flow_slug, u.input, start_simple_runs.step_count
+    from unnest(start_simple_runs.run_ids, start_simple_runs.inputs) with ordinality u(run_id, input, n)
     where not all_new
     order by u.run_id, u.n -- two callers with the same ids must not wait for each other
     on conflict on constraint runs_pkey do nothing
@@ -188,21 +188,21 @@ begin
   made as (
     select i.run_id, i.input from inserted i
     union all
-    select u.run_id, u.input from unnest(start_plain.run_ids, start_plain.inputs) u(run_id, input) where all_new),
+    select u.run_id, u.input from unnest(start_simple_runs.run_ids, start_simple_runs.inputs) u(run_id, input) where all_new),
   step as materialized (
     select m.run_id, s.step_slug, s.step_index, s.step_type, s.deps_count, coalesce(s.opt_start_delay, 0) as delay,
            case when s.step_type = 'single' then 1 when s.deps_count = 0 then jsonb_array_length(m.input) end as tasks
     from made m cross join pgflow.steps s
-    where s.flow_slug = start_plain.flow_slug),
+    where s.flow_slug = start_simple_runs.flow_slug),
   state as (
     insert into pgflow.step_states (flow_slug, run_id, step_slug, remaining_deps, initial_tasks, status, started_at, remaining_tasks)
-    select start_plain.flow_slug, s.run_id, s.step_slug, s.deps_count, s.tasks,
+    select start_simple_runs.flow_slug, s.run_id, s.step_slug, s.deps_count, s.tasks,
            case when s.deps_count = 0 then 'started' else 'created' end,
            case when s.deps_count = 0 then clock_timestamp() end, case when s.deps_count = 0 then s.tasks end
     from step s),
   task as (
-    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, claim_class, due_at)
-    select start_plain.flow_slug, o.run_id, o.step_slug, o.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => o.delay),
+    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, subqueue, due_at)
+    select start_simple_runs.flow_slug, o.run_id, o.step_slug, o.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => o.delay),
            case when o.delay > 0 then 'd' else 'r' end::"char", case when o.delay > 0 then clock_timestamp() + make_interval(secs => o.delay) end
     from (
       select s.run_id, s.step_slug, s.delay, s.step_index, 0 as task_index
@@ -218,9 +218,9 @@ begin
       perform flowc.emit_runs(fresh);
       perform flowc.emit_steps(array_agg(r.run_id order by r.n, s.step_index), array_agg(s.step_slug order by r.n, s.step_index))
       from unnest(fresh) with ordinality r(run_id, n) cross join pgflow.steps s
-      where s.flow_slug = start_plain.flow_slug and s.deps_count = 0;
+      where s.flow_slug = start_simple_runs.flow_slug and s.deps_count = 0;
     end if;
-    perform flowc.wake_workers(array[start_plain.flow_slug]);
+    perform flowc.wake_workers(array[start_simple_runs.flow_slug]);
   end if;
   return fresh;
 end $$;
@@ -279,7 +279,7 @@ begin
   from unnest(start_due.flow_slugs) f(slug)
   cross join lateral (
     select r.run_id from (
-      select d.run_id from flowc.scheduled d
+      select d.run_id from flowc.scheduled_runs d
       where d.flow_slug = f.slug and d.due_at <= at_once
       order by d.due_at offset 0) s
     cross join lateral (
@@ -289,7 +289,7 @@ begin
     return ticks;
   end if;
   with gone as (
-    delete from flowc.scheduled s using unnest(locked) u(run_id)
+    delete from flowc.scheduled_runs s using unnest(locked) u(run_id)
     where s.run_id = any (array[u.run_id]) and s.due_at <= at_once -- it may have been moved since
     returning s.run_id, s.due_at)
   select array_agg(g.run_id order by g.due_at, g.run_id) into due from gone g;
@@ -297,7 +297,7 @@ begin
     return ticks;
   end if;
   update pgflow.runs r set started_at = clock_timestamp() from unnest(due) u(run_id) where r.run_id = any (array[u.run_id]);
-  perform flowc.begin_runs(due);
+  perform flowc.start_created_runs(due);
   return ticks + cardinality(due);
 end $$;
 

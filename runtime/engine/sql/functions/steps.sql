@@ -1,38 +1,38 @@
 -- What happens to steps and runs. Each transition is written once, over sets:
 -- the arrays of an argument list belong together, element by element. Callers
--- hold the locks of the runs (see finish.sql) and pass runs that are started.
+-- hold the locks of the runs (see report.sql) and pass runs that are started.
 -- Times are the clock's: a transaction may have waited for a lock since it began.
 
 -- Tells of steps that were started, gives them tasks and messages in the order of the
 -- arrays, tasks[i] each, visible after delays[i] seconds, and wakes who waits for such.
-create or replace function flowc.spawn_tasks(flow_slugs text[], run_ids uuid[], step_slugs text[], tasks int[], delays int[]) returns void
+create or replace function flowc.enqueue_tasks(flow_slugs text[], run_ids uuid[], step_slugs text[], tasks int[], delays int[]) returns void
 language plpgsql as $$
 begin
   if to_regnamespace('realtime') is not null then
-    perform flowc.emit_steps(spawn_tasks.run_ids, spawn_tasks.step_slugs);
+    perform flowc.emit_steps(enqueue_tasks.run_ids, enqueue_tasks.step_slugs);
   end if;
-  insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, claim_class, due_at)
+  insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, subqueue, due_at)
   select t.flow_slug, t.run_id, t.step_slug, t.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => t.delay),
          case when t.delay > 0 then 'd' else 'r' end::"char", case when t.delay > 0 then clock_timestamp() + make_interval(secs => t.delay) end
   from (
     select u.*, 0 as task_index
-    from unnest(spawn_tasks.flow_slugs, spawn_tasks.run_ids, spawn_tasks.step_slugs, spawn_tasks.tasks, spawn_tasks.delays)
+    from unnest(enqueue_tasks.flow_slugs, enqueue_tasks.run_ids, enqueue_tasks.step_slugs, enqueue_tasks.tasks, enqueue_tasks.delays)
       with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
     union all
     select u.*, g.task_index
-    from unnest(spawn_tasks.flow_slugs, spawn_tasks.run_ids, spawn_tasks.step_slugs, spawn_tasks.tasks, spawn_tasks.delays)
+    from unnest(enqueue_tasks.flow_slugs, enqueue_tasks.run_ids, enqueue_tasks.step_slugs, enqueue_tasks.tasks, enqueue_tasks.delays)
       with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
     cross join lateral generate_series(1, u.tasks - 1) g(task_index)
     where u.tasks > 1
     order by n, task_index) t;
-  perform flowc.wake_workers(spawn_tasks.flow_slugs);
+  perform flowc.wake_workers(enqueue_tasks.flow_slugs);
 end $$;
 
 -- Tells the steps behind these, which are completed or skipped, that they need
 -- not wait for them any longer, and starts those that wait for nothing more. A run
 -- where a condition has to be looked at first, or a map turned out to be empty,
 -- is odd: nothing is started there, and the caller has to advance it.
-create or replace function flowc.settle(run_ids uuid[], step_slugs text[], start boolean, out odd_runs uuid[])
+create or replace function flowc.propagate_completion(run_ids uuid[], step_slugs text[], start boolean, out odd_runs uuid[])
 language plpgsql as $$
 declare
   flows  text[];
@@ -45,7 +45,7 @@ begin
     -- A step is ready with the last of its parents.
     select u.run_id, p.flow_slug, c.step_slug, max(u.n) as n, min(u.step_slug) as parent, count(*)::int as parents,
            min(c.step_index) as step_index, min(c.step_type) as step_type, min(c.delay) as delay, bool_or(c.guarded) as guarded
-    from unnest(settle.run_ids, settle.step_slugs) with ordinality u(run_id, step_slug, n)
+    from unnest(propagate_completion.run_ids, propagate_completion.step_slugs) with ordinality u(run_id, step_slug, n)
     cross join lateral (
       select o.flow_slug, o.step_slug from pgflow.step_states o where o.run_id = u.run_id and o.step_slug = u.step_slug offset 0) p
     cross join lateral ( -- looked up by nothing but the parent, and so remembered
@@ -79,7 +79,7 @@ begin
         started_at      = case when go.yes then clock_timestamp() else st.started_at end,
         remaining_tasks = case when go.yes then c.tasks else st.remaining_tasks end
     from child c
-    cross join lateral (select settle.start and c.ready and c.tasks > 0 and c.run_id not in (select o.run_id from odd o)) go(yes)
+    cross join lateral (select propagate_completion.start and c.ready and c.tasks > 0 and c.run_id not in (select o.run_id from odd o)) go(yes)
     where st.ctid = c.place
     returning st.flow_slug, st.run_id, st.step_slug, c.n, c.step_index, c.tasks, c.delay, go.yes as started)
   select (select array_agg(o.run_id) from odd o),
@@ -88,13 +88,13 @@ begin
   from (select * from changed o where o.started order by o.n, o.step_index) c;
 
   if runs is not null then
-    perform flowc.spawn_tasks(flows, runs, steps, tasks, delays);
+    perform flowc.enqueue_tasks(flows, runs, steps, tasks, delays);
   end if;
 end $$;
 
 -- Takes steps off what each run still waits for, and ends the runs that wait
 -- for nothing more, if asked to. Their output is that of the completed leaves.
-create or replace function flowc.count_down(run_ids uuid[], steps int[], finish boolean) returns void
+create or replace function flowc.decrement_remaining(run_ids uuid[], steps int[], complete boolean) returns void
 language plpgsql as $$
 declare
   ended uuid[];
@@ -102,45 +102,45 @@ begin
   with changed as (
     update pgflow.runs r
     set remaining_steps = r.remaining_steps - x.steps,
-        status       = case when r.remaining_steps = x.steps and count_down.finish then 'completed' else r.status end,
-        completed_at = case when r.remaining_steps = x.steps and count_down.finish then clock_timestamp() end,
-        output       = case when r.remaining_steps = x.steps and count_down.finish then (
+        status       = case when r.remaining_steps = x.steps and decrement_remaining.complete then 'completed' else r.status end,
+        completed_at = case when r.remaining_steps = x.steps and decrement_remaining.complete then clock_timestamp() end,
+        output       = case when r.remaining_steps = x.steps and decrement_remaining.complete then (
           select jsonb_object_agg(st.step_slug, coalesce(st.output, 'null'))
           from pgflow.step_states st
           where st.run_id = r.run_id and st.status = 'completed' and not exists (
             select from pgflow.deps d where d.flow_slug = st.flow_slug and d.dep_slug = st.step_slug offset 0)) end
     from (
       select u.run_id, sum(u.steps)::int as steps
-      from unnest(count_down.run_ids, count_down.steps) u(run_id, steps) group by u.run_id) x
-    where r.run_id = any (array[x.run_id]) and r.status = 'started' and (x.steps > 0 or r.remaining_steps = 0 and count_down.finish)
+      from unnest(decrement_remaining.run_ids, decrement_remaining.steps) u(run_id, steps) group by u.run_id) x
+    where r.run_id = any (array[x.run_id]) and r.status = 'started' and (x.steps > 0 or r.remaining_steps = 0 and decrement_remaining.complete)
     returning r.run_id, r.status)
   select array_agg(c.run_id) into ended from changed c where c.status = 'completed';
   if ended is not null then
-    perform flowc.announce_end(ended);
+    perform flowc.notify_run_end(ended);
   end if;
 end $$;
 
 -- Completes the runs that wait for no step any more.
-create or replace function flowc.finish_runs(run_ids uuid[]) returns void
+create or replace function flowc.complete_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
-  perform flowc.count_down(run_ids, array_fill(0, array[cardinality(run_ids)]), true);
+  perform flowc.decrement_remaining(run_ids, array_fill(0, array[cardinality(run_ids)]), true);
 end $$;
 
 -- Tells of runs that ended: events, and whoever waits for them.
-create or replace function flowc.announce_end(run_ids uuid[]) returns void
+create or replace function flowc.notify_run_end(run_ids uuid[]) returns void
 language plpgsql as $$
 declare
   waited_for uuid[];
 begin
   if to_regnamespace('realtime') is not null then
-    perform flowc.emit_runs(announce_end.run_ids);
+    perform flowc.emit_runs(notify_run_end.run_ids);
   end if;
-  if not exists (select from flowc.waiters) then
+  if not exists (select from flowc.run_waiters) then
     return;
   end if;
   with woken as (
-    delete from flowc.waiters w using unnest(announce_end.run_ids) u(run_id) where w.run_id = any (array[u.run_id]) returning w.run_id)
+    delete from flowc.run_waiters w using unnest(notify_run_end.run_ids) u(run_id) where w.run_id = any (array[u.run_id]) returning w.run_id)
   select array_agg(w.run_id) into waited_for from woken w;
   if waited_for is not null then
     -- Anybody may listen, and who knows the id of a run may read it.
@@ -149,7 +149,7 @@ begin
 end $$;
 
 -- Starts every step that waits for nothing. Conditions were looked at before.
-create or replace function flowc.start_ready(run_ids uuid[]) returns void
+create or replace function flowc.start_ready_steps(run_ids uuid[]) returns void
 language plpgsql as $$
 declare
   flows  text[];
@@ -161,7 +161,7 @@ begin
   with started as (
     update pgflow.step_states st
     set status = 'started', started_at = clock_timestamp(), remaining_tasks = st.initial_tasks
-    from unnest(start_ready.run_ids) with ordinality u(run_id, n)
+    from unnest(start_ready_steps.run_ids) with ordinality u(run_id, n)
     join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started', pgflow.steps s
     where st.run_id = any (array[r.run_id]) and s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
       and st.status = 'created' and st.remaining_deps = 0 and st.initial_tasks > 0
@@ -170,22 +170,22 @@ begin
   into flows, runs, steps, tasks, delays
   from (select * from started o order by o.n, o.step_index) s;
   if runs is not null then
-    perform flowc.spawn_tasks(flows, runs, steps, tasks, delays);
+    perform flowc.enqueue_tasks(flows, runs, steps, tasks, delays);
   end if;
 end $$;
 
 -- Brings runs as far as they go without a worker.
-create or replace function flowc.advance(run_ids uuid[]) returns void
+create or replace function flowc.advance_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
-  perform flowc.resolve_conditions(advance.run_ids);
-  perform flowc.complete_taskless(advance.run_ids);
-  perform flowc.start_ready(advance.run_ids);
-  perform flowc.finish_runs(advance.run_ids);
+  perform flowc.resolve_conditions(advance_runs.run_ids);
+  perform flowc.complete_taskless_steps(advance_runs.run_ids);
+  perform flowc.start_ready_steps(advance_runs.run_ids);
+  perform flowc.complete_runs(advance_runs.run_ids);
 end $$;
 
 -- Completes, wave by wave, the steps that are ready and have no tasks.
-create or replace function flowc.complete_taskless(run_ids uuid[]) returns int
+create or replace function flowc.complete_taskless_steps(run_ids uuid[]) returns int
 language plpgsql as $$
 declare
   waves int := 0;
@@ -205,7 +205,7 @@ begin
       update pgflow.step_states st
       set status = 'completed', started_at = at, completed_at = at, remaining_tasks = 0,
           output = case s.step_type when 'map' then '[]'::jsonb end
-      from unnest(complete_taskless.run_ids) with ordinality u(run_id, n)
+      from unnest(complete_taskless_steps.run_ids) with ordinality u(run_id, n)
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started', pgflow.steps s
       where st.run_id = any (array[r.run_id]) and s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
         and st.status = 'created' and st.remaining_deps = 0 and st.initial_tasks = 0
@@ -218,10 +218,10 @@ begin
     if to_regnamespace('realtime') is not null then
       perform flowc.emit_steps(runs, steps);
     end if;
-    perform flowc.settle(runs, steps, false);
-    perform flowc.count_down(runs, array_fill(1, array[cardinality(runs)]), false);
+    perform flowc.propagate_completion(runs, steps, false);
+    perform flowc.decrement_remaining(runs, array_fill(1, array[cardinality(runs)]), false);
     -- A step that this wave made ready may have a condition.
-    perform flowc.resolve_conditions(complete_taskless.run_ids);
+    perform flowc.resolve_conditions(complete_taskless_steps.run_ids);
   end loop;
   return total;
 end $$;
@@ -252,7 +252,7 @@ begin
   update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
   from unnest(fail_runs.run_ids) u(run_id)
   where t.run_id = any (array[u.run_id]) and t.in_queue is not false;
-  perform flowc.announce_end(fail_runs.run_ids);
+  perform flowc.notify_run_end(fail_runs.run_ids);
 end $$;
 
 -- Skips steps that are created or started. Neither the steps behind them nor
@@ -305,7 +305,7 @@ begin
     perform flowc.emit_steps(runs, steps);
   end if;
   perform flowc.archive_tasks(runs, steps);
-  perform flowc.count_down(runs, array_fill(1, array[cardinality(runs)]), false);
+  perform flowc.decrement_remaining(runs, array_fill(1, array[cardinality(runs)]), false);
   return cardinality(runs);
 end $$;
 
@@ -323,19 +323,19 @@ end $$;
 create or replace function pgflow.start_ready_steps(run_id uuid) returns void
 language plpgsql as $$
 begin
-  perform flowc.start_ready(flowc.lock_runs(array[start_ready_steps.run_id]));
+  perform flowc.start_ready_steps(flowc.lock_runs(array[start_ready_steps.run_id]));
 end $$;
 
 create or replace function pgflow.maybe_complete_run(run_id uuid) returns void
 language plpgsql as $$
 begin
-  perform flowc.finish_runs(flowc.lock_runs(array[maybe_complete_run.run_id]));
+  perform flowc.complete_runs(flowc.lock_runs(array[maybe_complete_run.run_id]));
 end $$;
 
 create or replace function pgflow.cascade_complete_taskless_steps(run_id uuid) returns int
 language plpgsql as $$
 begin
-  return flowc.complete_taskless(flowc.lock_runs(array[cascade_complete_taskless_steps.run_id]));
+  return flowc.complete_taskless_steps(flowc.lock_runs(array[cascade_complete_taskless_steps.run_id]));
 end $$;
 
 create or replace function pgflow._cascade_force_skip_steps(run_id uuid, step_slug text, skip_reason text) returns int

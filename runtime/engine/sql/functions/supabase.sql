@@ -12,7 +12,7 @@ begin
     raise feature_not_supported using
       message = format('%s is not available in this database: %s does not exist', require_service.name, require_service.procedure),
       hint = 'This function exists for hosted Supabase. A flowc worker recovers stalled tasks and starts cron flows by itself.';
-  elsif not flowc.trusts(require_service.procedure) then
+  elsif not flowc.is_trusted(require_service.procedure) then
     raise insufficient_privilege using
       message = format('%s is not used: it or its schema belongs to neither a superuser nor the owner of the engine', require_service.procedure),
       hint = 'Look at who made it; if it is the real one, give both to one of them.';

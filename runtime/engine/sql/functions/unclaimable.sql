@@ -22,13 +22,13 @@ begin
       from unnest('{r,s}'::"char"[]) k(class)
       cross join lateral (
         select t.* from pgflow.step_tasks t
-        where t.flow_slug = split_part(l.lane, '.', 1) and t.claim_class = k.class and t.in_queue and t.visible_at <= clock_timestamp()
+        where t.flow_slug = split_part(l.lane, '.', 1) and t.subqueue = k.class and t.in_queue and t.visible_at <= clock_timestamp()
         order by t.message_id limit 1000) o
       union all
       select o.*
       from (
         select t.* from pgflow.step_tasks t
-        where t.flow_slug = split_part(l.lane, '.', 1) and t.claim_class = 'd' and t.in_queue and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
+        where t.flow_slug = split_part(l.lane, '.', 1) and t.subqueue = 'd' and t.in_queue and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
         order by t.due_at limit 1000) o) c
     where case when c.flow_slug = l.lane then c.flow_slug || '.' || c.step_slug <> all (fail_unclaimable.except_steps)
                else c.step_slug = split_part(l.lane, '.', 2) end
@@ -45,12 +45,12 @@ begin
         and t.in_queue is not false and t.visible_at <= clock_timestamp()
       returning t.*),
     recorded as (
-      insert into flowc.failed_tries (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
+      insert into flowc.failed_attempts (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
       select f.run_id, f.step_slug, f.task_index, f.attempts_count, f.last_worker_id, f.started_at, f.error_message from failed f)
     select f.flow_slug, f.run_id, f.step_slug, f.task_index, f.error_message
     into flow_slug, run_id, step_slug, task_index, error_message from failed f;
     if found then
-      perform flowc.exhaust_steps(array[st.run_id], array[st.step_slug], array[message], array[s.when_exhausted])
+      perform flowc.fail_or_skip_steps(array[st.run_id], array[st.step_slug], array[message], array[s.when_exhausted])
       from pgflow.step_states st
       join pgflow.runs r on r.run_id = any (array[st.run_id]) and r.status = 'started'
       join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
@@ -82,7 +82,7 @@ begin
         where s.flow_slug = task.flow_slug and s.step_slug = task.step_slug)
   where t.run_id = task.run_id and t.step_slug = task.step_slug and t.task_index = task.task_index;
   perform extract(epoch from clock_timestamp() - task.visible_at);
-  perform octet_length(h.headers::text) from flowc.headers h where h.run_id = task.run_id;
+  perform octet_length(h.headers::text) from flowc.run_headers h where h.run_id = task.run_id;
   -- What is longer than this, no claim carries.
   perform octet_length(r.input::text) from pgflow.runs r where r.run_id = task.run_id and pg_column_size(r.input) <= 16384;
   perform octet_length(jsonb_object_agg(o.step_slug, coalesce(o.output, 'null'))::text)

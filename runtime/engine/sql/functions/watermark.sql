@@ -10,7 +10,7 @@ end $$;
 -- The transactions of this database that have taken a message's id and not ended, the
 -- oldest first. Whoever takes one holds a lock on the sequence until its transaction
 -- ends, prepared transactions included.
-create or replace function flowc.open_starts() returns table (pid int, xid xid8)
+create or replace function flowc.enqueuing_transactions() returns table (pid int, xid xid8)
 language plpgsql as $$
 #variable_conflict use_column
 begin
@@ -52,14 +52,14 @@ begin
   exception when lock_not_available then
     return;
   end;
-  select min(o.xid) into ended from flowc.open_starts() o;
+  select min(o.xid) into ended from flowc.enqueuing_transactions() o;
   select s.last_value + s.is_called::int into unused from flowc.message_ids s; -- before the queues are looked at, which may get this one
   select array_agg(f.slug order by f.slug), array_agg(coalesce(t.message_id, unused) order by f.slug) into flows, firsts
   from unnest(advance_watermarks.flow_slugs) f(slug)
   join pgflow.flows w on w.flow_slug = any (array[f.slug])
   left join lateral (
     select o.message_id from pgflow.step_tasks o
-    where o.flow_slug = f.slug and o.claim_class = 'r' and o.message_id >= flowc.watermark(f.slug) and o.in_queue
+    where o.flow_slug = f.slug and o.subqueue = 'r' and o.message_id >= flowc.watermark(f.slug) and o.in_queue
     order by o.message_id limit 1) t on true;
   insert into flowc.watermarks as w (flow_slug, next_id, next_xid)
   select u.slug, u.first, pg_current_xact_id() from unnest(flows, firsts) u(slug, first)

@@ -53,7 +53,7 @@ create table flowc.migrations (
 );
 
 -- Roles that were given rights, which migrations renew.
-create table flowc.members (
+create table flowc.granted_roles (
   role_name text not null,
   kind      text not null check (kind in ('starter', 'worker', 'viewer', 'operator')),
   primary key (role_name, kind)
@@ -72,7 +72,7 @@ $$;
 -- A row for each slug that was ever defined. Its lock stands for the foreign key that
 -- runs do not have: starting a run shares it, changing or deleting the definition takes
 -- it alone. No advisory lock: anybody who may connect could hold that.
-create table flowc.definitions (flow_slug text not null primary key);
+create table flowc.definition_locks (flow_slug text not null primary key);
 
 create table pgflow.flows (
   flow_slug        text        not null primary key,
@@ -174,7 +174,7 @@ create table pgflow.step_states (
 -- in the queue, it can be claimed from visible_at on, or was, and its lease ends then;
 -- when it has left the queue, it is in the archive, unless it was deleted.
 --
--- claim_class is how claims find it: 'r', ready, in the order of message ids; 'd',
+-- subqueue is how claims find it: 'r', ready, in the order of message ids; 'd',
 -- delayed, by due_at, once it had to wait for its time, which is visible_at as it was
 -- before the task was claimed: so claims change no index; 's', a suspect, see
 -- flowc.suspects. No task becomes ready again under the same message id, see
@@ -205,7 +205,7 @@ create table pgflow.step_tasks (
   read_count             int         not null default 0,
   claims_count           int         not null default 0,
   in_queue               boolean     not null default false,
-  claim_class            "char"      not null default 'r',
+  subqueue            "char"      not null default 'r',
   due_at                 timestamptz,
   primary key (run_id, step_slug, task_index)
 ) with (
@@ -214,8 +214,8 @@ create table pgflow.step_tasks (
 -- while the queue was small might read this index from end to end.
 -- One that looks for a message has to look for it in each class, one after the other:
 -- of several classes, the planner may read all that are in the queue.
-create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, claim_class, message_id) where in_queue;
-create index step_tasks_delayed_idx on pgflow.step_tasks (flow_slug, due_at) where in_queue and claim_class = 'd';
+create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, subqueue, message_id) where in_queue;
+create index step_tasks_delayed_idx on pgflow.step_tasks (flow_slug, due_at) where in_queue and subqueue = 'd';
 
 create type pgflow.step_task_record as (
   flow_slug  text,
@@ -307,15 +307,15 @@ create table flowc.archived_messages (
 -- Side tables ---------------------------------------------------------------
 
 -- Runs that wait for their time. Their steps are all still created.
-create table flowc.scheduled (
+create table flowc.scheduled_runs (
   run_id    uuid        not null primary key,
   flow_slug text        not null,
   due_at    timestamptz not null check (isfinite(due_at)) -- workers subtract the present from it
 );
-create index scheduled_due_idx on flowc.scheduled (flow_slug, due_at);
+create index scheduled_runs_due_idx on flowc.scheduled_runs (flow_slug, due_at);
 
 -- What runs were started with besides their input, as the context of a trace.
-create table flowc.headers (
+create table flowc.run_headers (
   run_id  uuid  not null primary key,
   headers jsonb not null
 );
@@ -343,7 +343,7 @@ create table flowc.ticks (
   tick_at timestamptz not null
 );
 
--- A cron expression, read: see flowc.read_cron.
+-- A cron expression, read: see flowc.parse_cron.
 create type flowc.cron as (
   zone     text,
   every    interval,
@@ -357,14 +357,14 @@ create type flowc.cron as (
 );
 
 -- Runs that were cancelled; to the contract they failed.
-create table flowc.cancelled (
+create table flowc.cancelled_runs (
   run_id       uuid        not null primary key,
   cancelled_at timestamptz not null default now(),
   reason       text
 );
 
 -- Tries that failed, for the timeline. The last try is on the task itself too.
-create table flowc.failed_tries (
+create table flowc.failed_attempts (
   run_id        uuid        not null,
   step_slug     text        not null,
   task_index    int         not null,
@@ -376,31 +376,31 @@ create table flowc.failed_tries (
   primary key (run_id, step_slug, task_index, failed_at)
 );
 
--- Tasks that a worker had in flight when it died, one of which may have been the
--- reason. Only workers with nothing else in flight claim them, each at most `company`
--- of them together, which is halved with every death: so the one that is the reason
--- is found, and only what was alone counts a crash. `deaths` are all of them, those
--- among others included. The row goes when the task's attempt ends.
+-- Tasks that a worker had in flight when it died, one of which may have killed it. Only
+-- workers with nothing else in flight claim them, at most group_size of them at a time,
+-- and each crash halves that: so the culprit is found, and only a crash while a task was
+-- alone counts against it (isolated_crashes). total_crashes includes those in a group.
+-- The row goes when the task's attempt ends.
 create table flowc.suspects (
-  run_id     uuid not null,
-  step_slug  text not null,
-  task_index int  not null,
-  company    int  not null,
-  crashes    int  not null,
-  deaths     int  not null default 1,
+  run_id           uuid not null,
+  step_slug        text not null,
+  task_index       int  not null,
+  group_size       int  not null,
+  isolated_crashes int  not null,
+  total_crashes    int  not null default 1,
   primary key (run_id, step_slug, task_index)
 );
 
 -- Which flows the workers of this project serve.
-create table flowc.served (
+create table flowc.worker_flows (
   worker_id uuid not null,
   flow_slug text not null,
   primary key (worker_id, flow_slug)
 );
-create index served_flow_idx on flowc.served (flow_slug);
+create index worker_flows_flow_idx on flowc.worker_flows (flow_slug);
 
 -- Flows whose tasks are handed to nobody for the time being.
-create table flowc.paused (
+create table flowc.paused_flows (
   flow_slug text        not null primary key,
   paused_at timestamptz not null default clock_timestamp(),
   paused_by text
@@ -408,7 +408,7 @@ create table flowc.paused (
 
 -- What definitions say of flows besides their steps: which outputs the result of a
 -- run is made of, and how the values that travel are written in JSON. NULL is not told.
-create table flowc.declared (
+create table flowc.flow_metadata (
   flow_slug text  not null primary key references pgflow.flows (flow_slug) on delete cascade,
   result    jsonb,
   forms     jsonb
@@ -427,7 +427,7 @@ create table flowc.watermarks (
 ) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
 -- Workers that wait to be woken, by flow; writers notify only for these.
-create unlogged table flowc.sleepers (
+create unlogged table flowc.idle_workers (
   flow_slug text not null,
   worker_id uuid not null,
   primary key (flow_slug, worker_id)
@@ -436,13 +436,13 @@ create unlogged table flowc.sleepers (
 -- Tasks whose leases are over, or soon will be, and which their workers hold all the
 -- same, since their results wait to be reported; it is true as long as the worker lives.
 -- Their own rows would be locked by the very report that takes long.
-create unlogged table flowc.holds (
+create unlogged table flowc.extended_leases (
   worker_id   uuid     not null primary key,
   message_ids bigint[] not null
 ) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
 -- Runs whose end somebody waits for; only these are announced.
-create unlogged table flowc.waiters (
+create unlogged table flowc.run_waiters (
   run_id   uuid        not null primary key,
   since_at timestamptz not null default now()
 ) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);

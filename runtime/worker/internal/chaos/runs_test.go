@@ -44,7 +44,7 @@ func TestChaosThreeEnds(t *testing.T) {
 	report := func(c claimed, outcome string) (accepted bool, err error) {
 		var refused int
 		err = a.pool.QueryRow(a.ctx, `
-SELECT count(*) FILTER (WHERE NOT accepted) FROM flowc.finish($1::uuid, ARRAY[$2::uuid], '{job}', '{0}', ARRAY[$3::bigint], '{1}', ARRAY[$4], '{1}', '{no}', '{null}')`,
+SELECT count(*) FILTER (WHERE NOT accepted) FROM flowc.report($1::uuid, ARRAY[$2::uuid], '{job}', '{0}', ARRAY[$3::bigint], '{1}', ARRAY[$4], '{1}', '{no}', '{null}')`,
 			worker, c.Run, c.Message, outcome).Scan(&refused)
 		return refused == 0, err
 	}
@@ -86,7 +86,7 @@ SELECT count(*) FILTER (WHERE NOT accepted) FROM flowc.finish($1::uuid, ARRAY[$2
 		require.Equal(t, 1, winners, "%v", won)
 	}
 	t.Logf("cancelled %d, completed %d, failed %d", wins[0], wins[1], wins[2])
-	require.Equal(t, wins[0], ask[int](a, `SELECT count(*) FROM flowc.cancelled`))
+	require.Equal(t, wins[0], ask[int](a, `SELECT count(*) FROM flowc.cancelled_runs`))
 	require.Equal(t, wins[1], ask[int](a, `SELECT count(*) FROM pgflow.runs WHERE status = 'completed'`))
 	require.Equal(t, wins[2], ask[int](a, `SELECT count(*) FROM pgflow.step_states WHERE status = 'failed'`))
 	require.Zero(t, a.deadlocks())
@@ -115,7 +115,7 @@ func TestChaosCutStarts(t *testing.T) {
 // A transaction with a start in it is rolled back. Nobody ever hears of it.
 func TestChaosRolledBackStarts(t *testing.T) {
 	a := newArena(t, nil, "job")
-	_, err := a.pool.Exec(a.ctx, `INSERT INTO flowc.sleepers VALUES ('job', gen_random_uuid())`)
+	_, err := a.pool.Exec(a.ctx, `INSERT INTO flowc.idle_workers VALUES ('job', gen_random_uuid())`)
 	require.NoError(t, err)
 	listener, err := pgx.Connect(a.ctx, a.url)
 	require.NoError(t, err)
