@@ -11,6 +11,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,12 +45,21 @@ func lock(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// functionFiles are the files of sql/functions in the order of their
-// installation; attributes.sql goes over all functions and has to be last.
-var functionFiles = []string{
-	"queue.sql", "definitions.sql", "events.sql", "steps.sql", "conditions.sql", "start.sql", "cron.sql", "schedules.sql", "watermark.sql", "claim.sql",
-	"finish.sql", "unclaimable.sql", "recover.sql", "workers.sql", "control.sql", "read.sql", "explain.sql", "lists.sql", "supabase.sql", "roles.sql", "attributes.sql",
-}
+// functionFiles are the files of sql/functions, by their paths there. Their order does not
+// matter, except that attributes.sql goes over all functions and comes last.
+var functionFiles = sync.OnceValue(func() (names []string) {
+	const dir, last = "sql/functions/", "attributes.sql"
+	err := fs.WalkDir(files, path.Clean(dir), func(name string, entry fs.DirEntry, err error) error {
+		if name = strings.TrimPrefix(name, dir); err == nil && !entry.IsDir() && name != last {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil {
+		panic(err) // the files are part of the program
+	}
+	return append(names, last)
+})
 
 // DB is a database to migrate: a *pgxpool.Pool or a *pgx.Conn.
 type DB interface {
@@ -269,7 +279,7 @@ func (s Status) apply(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		}
 		done = append(done, "applied "+m.name)
 	}
-	for _, name := range functionFiles {
+	for _, name := range functionFiles() {
 		if err := execScript(ctx, tx, name, functionFile(name)); err != nil {
 			return nil, err
 		}
@@ -310,7 +320,7 @@ func Script() string {
 		fmt.Fprintf(&b, "\n-- %s\n\n%s", m.name, m.sql)
 		fmt.Fprintf(&b, "\ninsert into flowc.migrations (version, name, checksum) values (%d, '%s', '%s');\n", m.version, m.name, m.checksum)
 	}
-	for _, name := range functionFiles {
+	for _, name := range functionFiles() {
 		fmt.Fprintf(&b, "\n-- %s\n\n%s", name, functionFile(name))
 	}
 	fmt.Fprintf(&b, "\ninsert into flowc.installation (version, functions_checksum) values (%d, '%s');\ncommit;\n", Version, functionsChecksum())
@@ -331,7 +341,7 @@ func functionFile(name string) string {
 
 func functionsChecksum() string {
 	var b strings.Builder
-	for _, name := range functionFiles {
+	for _, name := range functionFiles() {
 		b.WriteString(functionFile(name))
 	}
 	return checksum(b.String())

@@ -58,41 +58,37 @@ func article(kind string) string {
 }
 
 // RevokeRoles takes from roles what [GrantRoles] gave them in this database, and returns
-// what was done, a line for each. The roles stay. Of a role that is of another kind, too,
-// the rights of that one stay. Like GrantRoles it takes the owner of the engine.
+// what was done, a line for each. The roles stay. If a role is of another kind too, it
+// keeps the rights of that one. Like GrantRoles it needs the owner of the engine.
 func RevokeRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
-	var done []string
-	err := pgx.BeginTxFunc(ctx, db, migrating, func(tx pgx.Tx) error {
-		if err := lock(ctx, tx); err != nil {
-			return err
+	return changeRoles(ctx, db, roles, "revoke", `select flowc.revoke_role($1, $2)`, func(kind, name string, had bool) []string {
+		if !had {
+			return []string{fmt.Sprintf("%s did not have the rights of %s", name, article(kind))}
 		}
-		done = nil
-		return roles.each(func(kind, name string) error {
-			var had bool
-			if err := tx.QueryRow(ctx, `select flowc.revoke_role($1, $2)`, kind, name).Scan(&had); err != nil {
-				return err
-			}
-			if had {
-				done = append(done, fmt.Sprintf("%s has no longer the rights of %s", name, article(kind)))
-			} else {
-				done = append(done, fmt.Sprintf("%s did not have the rights of %s", name, article(kind)))
-			}
-			return nil
-		})
+		return []string{fmt.Sprintf("%s no longer has the rights of %s", name, article(kind))}
 	})
-	if err != nil {
-		return nil, fmt.Errorf("flowc: revoke roles: %w", err)
-	}
-	return done, nil
 }
 
 // GrantRoles gives roles their rights in this database, and returns what was done, a
-// line for each. A role that does not exist is made, without a right to log in:
-// grant it to those that log in. It can be repeated; migrations set the rights of these
-// roles on the engine's functions anew, and take all others, so that what else a program
-// needs is better granted to another role. A name of more than 63 bytes is an error, since
-// PostgreSQL would cut it off. It takes the owner of the engine, and to make roles CREATEROLE.
+// line for each. A role that does not exist is created, without a right to log in:
+// grant it to those that log in. It can be repeated. Migrations grant these roles the
+// engine's functions anew and revoke everything else, so what else a program needs is
+// better granted to another role. A name of more than 63 bytes is an error, since
+// PostgreSQL would truncate it. It needs the owner of the engine, and CREATEROLE to
+// create roles.
 func GrantRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
+	return changeRoles(ctx, db, roles, "grant", `select flowc.grant_role($1, $2)`, func(kind, name string, made bool) []string {
+		done := fmt.Sprintf("%s has the rights of %s", name, article(kind))
+		if made {
+			return []string{"made the role " + name, done}
+		}
+		return []string{done}
+	})
+}
+
+// changeRoles calls a function of the engine with each role, in one transaction, and
+// returns what describe says of each.
+func changeRoles(ctx context.Context, db DB, roles Roles, verb, sql string, describe func(kind, name string, changed bool) []string) ([]string, error) {
 	var done []string
 	err := pgx.BeginTxFunc(ctx, db, migrating, func(tx pgx.Tx) error {
 		if err := lock(ctx, tx); err != nil {
@@ -100,19 +96,16 @@ func GrantRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
 		}
 		done = nil
 		return roles.each(func(kind, name string) error {
-			var made bool
-			if err := tx.QueryRow(ctx, `select flowc.grant_role($1, $2)`, kind, name).Scan(&made); err != nil {
+			var changed bool
+			if err := tx.QueryRow(ctx, sql, kind, name).Scan(&changed); err != nil {
 				return err
 			}
-			if made {
-				done = append(done, "made the role "+name)
-			}
-			done = append(done, fmt.Sprintf("%s has the rights of %s", name, article(kind)))
+			done = append(done, describe(kind, name, changed)...)
 			return nil
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("flowc: grant roles: %w", err)
+		return nil, fmt.Errorf("flowc: %s roles: %w", verb, err)
 	}
 	return done, nil
 }

@@ -1,4 +1,4 @@
--- Handing tasks to workers.
+-- Claiming tasks, and reading their inputs.
 
 -- Claims tasks that can be done now, at most limits[i] of flow_slugs[i], and returns
 -- all that the handlers need. The claim is a lease: it ends when the attempt must be
@@ -144,69 +144,6 @@ begin
   end if;
 end $$;
 
--- Claims suspects, see flowc.suspects: the oldest, and with it as many others as may
--- run beside it. A worker calls it when it has nothing else in flight.
-create or replace function flowc.claim_suspects(worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}')
-returns table (
-  flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, claim_number int, attempt int,
-  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision, scheduled_at timestamptz, isolated_for double precision)
-language plpgsql as $$
-#variable_conflict use_column
-declare
-  together int;
-begin
-  if not exists (select from flowc.suspects) then
-    return;
-  end if;
-  select flowc.suspect_group_size(t.run_id, t.step_slug, t.task_index) into together
-  from unnest(claim_suspects.flow_slugs) u(name)
-  cross join lateral (
-    select o.run_id, o.step_slug, o.task_index, o.message_id
-    from pgflow.step_tasks o
-    where o.flow_slug = split_part(u.name, '.', 1) and o.subqueue = 's' and o.in_queue and o.visible_at <= clock_timestamp()
-      and case when split_part(u.name, '.', 2) = '' then o.flow_slug || '.' || o.step_slug <> all (claim_suspects.except_steps)
-               else o.step_slug = split_part(u.name, '.', 2) end
-    order by o.message_id
-    limit 1
-    for update skip locked) t
-  where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))
-  order by t.message_id limit 1;
-  if together is not null then
-    return query select * from flowc.claim(claim_suspects.worker_id, claim_suspects.flow_slugs, claim_suspects.limits, claim_suspects.except_steps, false, together);
-  end if;
-end $$;
-
--- How many suspects may run together if this one is among them.
-create or replace function flowc.suspect_group_size(run_id uuid, step_slug text, task_index int) returns int
-language plpgsql stable as $$
-begin
-  return coalesce((
-    select s.group_size from flowc.suspects s where s.run_id = suspect_group_size.run_id and s.step_slug = suspect_group_size.step_slug and s.task_index = suspect_group_size.task_index), 1);
-end $$;
-
--- Reports whether a claim may have a task whose lease has expired: one of our own
--- workers', which does not hold it any more, or of a worker that is not known any more.
--- What another language's worker has is put aside for a while: that is for
--- requeue_stalled_tasks.
-create or replace function flowc.reclaim(place tid, at_once timestamptz) returns boolean
-language plpgsql as $$
-declare
-  t pgflow.step_tasks;
-begin
-  select o.* into t from pgflow.step_tasks o where o.ctid = reclaim.place;
-  if t.status = 'started' and coalesce((select w.queue_name = '*' from pgflow.workers w where w.worker_id = t.last_worker_id), true)
-    and not flowc.lease_extended(t.last_worker_id, t.message_id) then
-    return true;
-  end if;
-  -- What is over has no business in the queue.
-  update pgflow.step_tasks o
-  set visible_at = reclaim.at_once + interval '10 seconds', in_queue = t.status = 'started',
-      archived_at = case when t.status <> 'started' then clock_timestamp() end
-  where o.ctid = reclaim.place;
-  return false;
-end $$;
-
 -- The values that claims left out: 'run' is the run's input, any other source the output
 -- of that step; NULL if it is not there. Those that come first, up to so many bytes as
 -- they are stored, and the first in any case; the others are to be asked for again.
@@ -229,61 +166,103 @@ begin
     order by o.n;
 end $$;
 
--- The contract's way to start what was read: visible or not, and without lookups of
--- what handlers of this project need besides.
-create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid) returns setof pgflow.step_task_record
+-- Fails, for good, those of the tasks that a claim of these flows may meet which cannot
+-- be claimed, and says which and why. A worker calls it when the database refused a
+-- claim. The arguments are those of the claim.
+create or replace function flowc.fail_unclaimable(flow_slugs text[], except_steps text[] default '{}')
+returns table (flow_slug text, run_id uuid, step_slug text, task_index int, error_message text)
 language plpgsql as $$
 #variable_conflict use_column
+declare
+  task    record;
+  message text;
 begin
-  return query
-    with held as materialized ( -- a task that another holds is about to be another's
-      select t.place, s.step_type, s.deps_count, coalesce(s.opt_timeout, f.opt_timeout) as timeout
-      from unnest(start_tasks.msg_ids) m(msg_id)
-      cross join unnest('{r,d,s}'::"char"[]) c(class)
+  -- First they are found, which locks nothing for longer than a look: the lock of a run
+  -- comes before those of its tasks.
+  for task in
+    select c.run_id, c.step_slug, c.task_index, flowc.claim_error(c.run_id, c.step_slug, c.task_index) as error
+    from unnest(fail_unclaimable.flow_slugs) l(lane)
+    cross join lateral (
+      select o.*
+      from unnest('{r,s}'::"char"[]) k(class)
       cross join lateral (
-        select o.ctid as place, o.step_slug from pgflow.step_tasks o
-        where o.flow_slug = start_tasks.flow_slug and o.subqueue = c.class and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
-          and exists (select from pgflow.runs r where r.run_id = o.run_id and r.status = 'started' offset 0)
-          and exists (select from pgflow.step_states st where st.run_id = o.run_id and st.step_slug = o.step_slug and st.status = 'started' offset 0)
-        for update of o skip locked) t
-      cross join lateral (select * from pgflow.steps o where o.flow_slug = start_tasks.flow_slug and o.step_slug = t.step_slug offset 0) s
-      cross join lateral (select * from pgflow.flows o where o.flow_slug = start_tasks.flow_slug offset 0) f),
-    begun as materialized (
+        select t.* from pgflow.step_tasks t
+        where t.flow_slug = split_part(l.lane, '.', 1) and t.subqueue = k.class and t.in_queue and t.visible_at <= clock_timestamp()
+        order by t.message_id limit 1000) o
+      union all
+      select o.*
+      from (
+        select t.* from pgflow.step_tasks t
+        where t.flow_slug = split_part(l.lane, '.', 1) and t.subqueue = 'd' and t.in_queue and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
+        order by t.due_at limit 1000) o) c
+    where case when c.flow_slug = l.lane then c.flow_slug || '.' || c.step_slug <> all (fail_unclaimable.except_steps)
+               else c.step_slug = split_part(l.lane, '.', 2) end
+    order by c.run_id, c.step_slug, c.task_index
+  loop
+    continue when task.error is null;
+    message := 'flowc: the task cannot be claimed: ' || task.error;
+    perform flowc.lock_runs(array[task.run_id]);
+    with failed as (
       update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, started_at = clock_timestamp(), last_worker_id = start_tasks.worker_id,
-          visible_at = clock_timestamp() + make_interval(secs => h.timeout + 2.0::double precision)
-      from held h
-      where t.ctid = h.place
-      returning t.run_id, t.step_slug, t.task_index, t.message_id, h.step_type, h.deps_count),
-    arrays as materialized ( -- each is taken out of storage once, however many of its elements are wanted
-      select m.run_id, m.step_slug, '[]' || case m.deps_count
-               when 0 then (select r.input from pgflow.runs r where r.run_id = m.run_id)
-               else (
-                 select p.output from pgflow.deps d
-                 cross join lateral (
-                   select o.output from pgflow.step_states o where o.run_id = m.run_id and o.step_slug = d.dep_slug offset 0) p
-                 where d.flow_slug = start_tasks.flow_slug and d.step_slug = m.step_slug) end as elements
-      from (select distinct b.run_id, b.step_slug, b.deps_count from begun b where b.step_type = 'map' offset 0) m)
-    select start_tasks.flow_slug, t.run_id, t.step_slug,
-           case when t.step_type = 'map' then (select a.elements -> t.task_index from arrays a where a.run_id = t.run_id and a.step_slug = t.step_slug)
-                when t.deps_count = 0 then '{}'
-                else (
-                  select coalesce(jsonb_object_agg(p.step_slug, coalesce(p.output, 'null')), '{}')
-                  from pgflow.deps d
-                  cross join lateral (
-                    select o.step_slug, o.output from pgflow.step_states o
-                    where o.run_id = t.run_id and o.step_slug = d.dep_slug and o.status = 'completed' offset 0) p
-                  where d.flow_slug = start_tasks.flow_slug and d.step_slug = t.step_slug) end,
-           t.message_id, t.task_index,
-           case when t.step_type = 'single' and t.deps_count = 0 then (select r.input from pgflow.runs r where r.run_id = t.run_id) end
-    from begun t
-    order by t.message_id;
+      set status = 'failed', failed_at = clock_timestamp(), in_queue = false, archived_at = clock_timestamp(),
+          error_message = message
+      where t.run_id = task.run_id and t.step_slug = task.step_slug and t.task_index = task.task_index
+        and t.in_queue is not false and t.visible_at <= clock_timestamp()
+      returning t.*),
+    recorded as (
+      insert into flowc.failed_attempts (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
+      select f.run_id, f.step_slug, f.task_index, f.attempts_count, f.last_worker_id, f.started_at, f.error_message from failed f)
+    select f.flow_slug, f.run_id, f.step_slug, f.task_index, f.error_message
+    into flow_slug, run_id, step_slug, task_index, error_message from failed f;
+    if found then
+      perform flowc.fail_or_skip_steps(array[st.run_id], array[st.step_slug], array[message], array[s.when_exhausted])
+      from pgflow.step_states st
+      join pgflow.runs r on r.run_id = any (array[st.run_id]) and r.status = 'started'
+      join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
+      where st.run_id = task.run_id and st.step_slug = task.step_slug and st.status = 'started';
+      return next;
+    end if;
+  end loop;
 end $$;
 
-create or replace function pgflow.poll_for_tasks(
-  queue_name text, vt int, qty int, max_poll_seconds int default 5, poll_interval_ms int default 100)
-returns setof pgflow.step_task_record
+-- Why a task cannot be claimed, NULL if it can, or if somebody holds it. It does to the
+-- task what a claim does, writes what a claim would give, and takes all of it back.
+create or replace function flowc.claim_error(run_id uuid, step_slug text, task_index int) returns text
 language plpgsql as $$
+declare
+  task pgflow.step_tasks;
 begin
-  raise notice 'poll_for_tasks is deprecated and returns nothing: use pgmq.read_with_poll and start_tasks';
+  select t.* into task from pgflow.step_tasks t
+  where t.run_id = claim_error.run_id and t.step_slug = claim_error.step_slug and t.task_index = claim_error.task_index
+  for update skip locked;
+  if not found then
+    return null;
+  end if;
+  update pgflow.step_tasks t
+  set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, read_count = t.read_count + 1,
+      requeued_count = t.requeued_count + 1, started_at = clock_timestamp(), last_requeued_at = clock_timestamp(),
+      visible_at = clock_timestamp() + (
+        select make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 2.0::double precision)
+        from pgflow.steps s join pgflow.flows f on f.flow_slug = any (array[s.flow_slug])
+        where s.flow_slug = task.flow_slug and s.step_slug = task.step_slug)
+  where t.run_id = task.run_id and t.step_slug = task.step_slug and t.task_index = task.task_index;
+  perform extract(epoch from clock_timestamp() - task.visible_at);
+  perform octet_length(h.headers::text) from flowc.run_headers h where h.run_id = task.run_id;
+  -- What is longer than this, no claim carries.
+  perform octet_length(r.input::text) from pgflow.runs r where r.run_id = task.run_id and pg_column_size(r.input) <= 16384;
+  perform octet_length(jsonb_object_agg(o.step_slug, coalesce(o.output, 'null'))::text)
+  from pgflow.deps d
+  join pgflow.step_states o on o.run_id = any (array[task.run_id]) and o.step_slug = d.dep_slug
+    and o.status = 'completed' and coalesce(pg_column_size(o.output), 0) <= 16384
+  where d.flow_slug = task.flow_slug and d.step_slug = task.step_slug;
+  raise exception using errcode = 'FC001';
+exception
+  when sqlstate 'FC001' then
+    return null;
+  when others then
+    -- What the data are to blame for: anything else is no better for another task.
+    if left(sqlstate, 2) = any ('{22,23,54,P0,XX}') then
+      return sqlerrm;
+    end if;
+    raise;
 end $$;

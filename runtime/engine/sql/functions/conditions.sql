@@ -1,4 +1,4 @@
--- Conditions on steps. They are looked at when a step waits for nothing more.
+-- Conditions of steps, evaluated once a step has no dependency left to wait for.
 
 -- The ready steps whose condition does not hold. A step without dependencies is
 -- judged by the run's input, any other by the outputs of what it waited for.
@@ -67,12 +67,4 @@ begin
         using hint = 'The flow has a chain of more than 50 steps whose conditions skip one after another.';
     end if;
   end loop;
-end $$;
-
-create or replace function pgflow.cascade_resolve_conditions(run_id uuid) returns boolean
-language plpgsql as $$
-begin
-  perform flowc.resolve_conditions(flowc.lock_runs(array[cascade_resolve_conditions.run_id]));
-  return not exists (
-    select from pgflow.runs r where r.run_id = cascade_resolve_conditions.run_id and r.status = 'failed');
 end $$;

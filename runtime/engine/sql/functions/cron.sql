@@ -1,5 +1,5 @@
--- When schedules are due: cron expressions and their ticks. What is here reads no
--- table. The times are the database's, its time zones too.
+-- Cron expressions and their ticks. Nothing here reads a table. Clock and time zones are
+-- the database's.
 
 -- The numbers of one field: a list of numbers, ranges and *, each with a step or
 -- without. Names count from `low`.

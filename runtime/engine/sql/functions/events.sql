@@ -1,7 +1,7 @@
--- Events, for whoever listens through realtime.send. Where that function does
--- not exist, nothing is built and nothing is sent. Each of these is called in
--- the transaction of the change, after it, with the rows that changed; and only if
--- there is a schema realtime, which is looked up faster than a function is called.
+-- Events for realtime.send. Where that function does not exist, nothing is built and
+-- nothing is sent. These are called after the change and in its transaction, with the rows
+-- that changed, and only if the schema realtime exists: looking that up is faster than
+-- calling a function.
 
 -- Whether what is called so, as a function or a relation of another schema, may be used
 -- with the rights of the engine's owner: a superuser or that owner has made it, all that

@@ -1,3 +1,5 @@
+-- Explaining what a run waits for.
+
 -- What a run that has not ended waits for, the most telling first. Every reason has a
 -- kind; which other columns it has depends on that:
 --
@@ -95,20 +97,3 @@ begin
         where t.run_id = explain_run.run_id and t.in_queue is not false and t.status in ('queued', 'started'));
   end if;
 end $$;
-
--- How many workers serve a flow now.
-create or replace function flowc.live_workers(flow_slug text) returns bigint
-language plpgsql stable as $$
-begin
-  return (
-    select count(*) from pgflow.workers w
-    where w.stopped_at is null and w.deprecated_at is null and w.last_heartbeat_at >= clock_timestamp() - interval '5 seconds'
-      and (w.queue_name = live_workers.flow_slug
-           or exists (select from flowc.worker_flows s where s.worker_id = w.worker_id and s.flow_slug = live_workers.flow_slug)));
-end $$;
-
--- What the versions of a flow have in common: the slug without _v2 and its like.
-create or replace function flowc.base_slug(flow_slug text) returns text
-language sql immutable as $$
-  select coalesce(substring(base_slug.flow_slug from '^(.+)_v(?:[2-9]|[1-9]\d{1,8})$'), base_slug.flow_slug)
-$$;

@@ -1,7 +1,6 @@
--- Lists and figures, for those who watch. None reads a payload unless asked to, and
--- none gives more of one, or of an error that another client reported, than a page or a
--- program that only looks can bear. Of errors that our workers report, 17,000 letters
--- are all.
+-- Lists and figures for dashboards and tools. None reads a payload unless asked to, and
+-- each limits how much of a payload, or of an error that another client reported, it
+-- returns. Errors that our workers report have 17,000 letters at most.
 
 -- A value as text; NULL if it takes more bytes than allowed, in the table or as text.
 create or replace function flowc.text_up_to(payload jsonb, in_table int, as_text bigint) returns text
@@ -59,6 +58,29 @@ begin
     cross join lateral flowc.count_skips(p.run_id) m
     left join lateral flowc.failed_step(p.run_id, p.status) e on true
     order by p.started_at desc, p.run_id desc;
+end $$;
+
+-- The runs that failed last, not counting those that were cancelled.
+create or replace function flowc.recent_failures(since timestamptz, at_most int)
+returns table (
+  run_id uuid, flow_slug text, status text, steps int, remaining_steps int, skipped int, gave_up int, started_at timestamptz, ended_at timestamptz,
+  scheduled_at timestamptz, failed_step text, failed_index int, error_message text)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, m.skipped, m.gave_up, r.started_at, r.failed_at, k.tick_at,
+           e.step_slug, e.task_index, left(e.error_message, 17000)
+    from (
+      select o.* from pgflow.runs o
+      where o.failed_at >= recent_failures.since and o.status = 'failed'
+        and not exists (select from flowc.cancelled_runs x where x.run_id = o.run_id)
+      order by o.failed_at desc limit recent_failures.at_most) r
+    left join flowc.ticks k on k.run_id = r.run_id
+    cross join lateral (select count(*) from pgflow.steps s where s.flow_slug = r.flow_slug) c(steps)
+    cross join lateral flowc.count_skips(r.run_id) m
+    left join lateral flowc.failed_step(r.run_id, r.status) e on true
+    order by r.failed_at desc;
 end $$;
 
 -- How many steps of a run were skipped, and how many of those gave up: their last try
@@ -124,6 +146,126 @@ begin
     order by s.step_index, t.task_index;
 end $$;
 
+-- The first tasks of each step of a run behind an index, with the beginnings of their
+-- last failed tries, and with outputs that take no more than so many bytes in the table
+-- and four times as many as text.
+create or replace function flowc.find_tasks(run_id uuid, step text, statuses text[], after_index int, per_step int, output_bytes int)
+returns table (
+  step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
+  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output text, failed_attempts jsonb, bytes int)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select t.step_slug, t.task_index, t.status, t.attempts_count - t.requeued_count, left(t.error_message, 17000), t.queued_at, t.started_at, t.completed_at, t.failed_at,
+           t.last_worker_id, case when t.in_queue then t.visible_at end, flowc.text_up_to(t.output, find_tasks.output_bytes, 4 * find_tasks.output_bytes::bigint),
+           (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
+                                                         'failed_at', f.failed_at, 'error_message', left(f.error_message, 4000)) order by f.failed_at), '[]')
+            from (
+              select * from flowc.failed_attempts o where o.run_id = t.run_id and o.step_slug = t.step_slug and o.task_index = t.task_index
+              order by o.failed_at desc limit 20) f),
+           coalesce(pg_column_size(t.output), 0)
+    from pgflow.runs r
+    join pgflow.steps s on s.flow_slug = r.flow_slug and (find_tasks.step is null or s.step_slug = find_tasks.step)
+    cross join lateral (
+      select o.* from pgflow.step_tasks o
+      where o.run_id = r.run_id and o.step_slug = s.step_slug and (find_tasks.after_index is null or o.task_index > find_tasks.after_index)
+        and (find_tasks.statuses is null or o.status = any (find_tasks.statuses))
+      order by o.task_index limit find_tasks.per_step) t
+    where r.run_id = find_tasks.run_id
+    order by s.step_index, t.task_index;
+end $$;
+
+-- A run as flowc.get_run gives it, without payloads: for those who look again and
+-- again. The tries of a map with very many tasks are not counted.
+create or replace function flowc.run_progress(id uuid)
+returns table (
+  run_id uuid, flow_slug text, status text, remaining_steps int, scheduled_at timestamptz, started_at timestamptz,
+  completed_at timestamptz, failed_at timestamptz, cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int,
+  error_message text, states jsonb)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.remaining_steps, coalesce(d.due_at, k.tick_at), r.started_at,
+           r.completed_at, r.failed_at, c.cancelled_at, left(c.reason, 17000), f.step_slug, f.task_index, left(f.error_message, 17000), (
+             select coalesce(jsonb_agg(jsonb_build_object(
+               'step_slug', st.step_slug, 'status', st.status, 'step_type', s.step_type, 'step_index', s.step_index,
+               'remaining_tasks', st.remaining_tasks, 'initial_tasks', st.initial_tasks, 'remaining_deps', st.remaining_deps,
+               'error_message', left(st.error_message, 17000), 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message),
+               'skip_reason', st.skip_reason, 'created_at', st.created_at, 'started_at', st.started_at,
+               'completed_at', st.completed_at, 'failed_at', st.failed_at, 'skipped_at', st.skipped_at,
+               'attempts', case when st.initial_tasks <= 100 then (
+                 select coalesce(sum(t.attempts_count - t.requeued_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug) else 0 end)
+               order by s.step_index), '[]')
+             from pgflow.step_states st
+             join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+             where st.run_id = r.run_id)
+    from pgflow.runs r
+    left join flowc.scheduled_runs d on d.run_id = r.run_id
+    left join flowc.ticks k on k.run_id = r.run_id
+    left join flowc.cancelled_runs c on c.run_id = r.run_id
+    left join lateral flowc.failed_step(r.run_id, r.status) f on true
+    where r.run_id = run_progress.id;
+end $$;
+
+-- What a run took and gave, and what its steps gave: how many bytes it takes in
+-- the table, and the value itself unless that is more than allowed, or more than four
+-- times as much as text.
+create or replace function flowc.payloads(run_id uuid, at_most int)
+returns table (kind text, step_slug text, bytes int, payload text)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select v.kind, v.step_slug, pg_column_size(v.payload), flowc.text_up_to(v.payload, payloads.at_most, 4 * payloads.at_most::bigint)
+    from (
+      select 'run_input' as kind, null::text as step_slug, r.input as payload from pgflow.runs r where r.run_id = payloads.run_id
+      union all
+      select 'run_output', null, r.output from pgflow.runs r where r.run_id = payloads.run_id
+      union all
+      select 'run_result', null, flowc.compose_result(payloads.run_id)
+      union all
+      select 'step_output', st.step_slug, st.output from pgflow.step_states st where st.run_id = payloads.run_id) v
+    where v.payload is not null;
+end $$;
+
+-- One payload, and how many bytes it takes in the table; no row if it is not there. Its
+-- text is NULL if it is longer than allowed.
+create or replace function flowc.payload(run_id uuid, kind text, step text, task_index int, at_most bigint)
+returns table (bytes int, payload text)
+language plpgsql stable as $$
+declare
+  value jsonb := case payload.kind
+    when 'run_input' then (select r.input from pgflow.runs r where r.run_id = payload.run_id)
+    when 'run_output' then (select r.output from pgflow.runs r where r.run_id = payload.run_id)
+    when 'run_result' then flowc.compose_result(payload.run_id)
+    when 'step_output' then (select st.output from pgflow.step_states st where st.run_id = payload.run_id and st.step_slug = payload.step)
+    when 'task_output' then (
+      select t.output from pgflow.step_tasks t
+      where t.run_id = payload.run_id and t.step_slug = payload.step and t.task_index = payload.task_index)
+  end;
+begin
+  if value is not null then
+    return query select pg_column_size(value), flowc.text_up_to(value, 2147483647, payload.at_most);
+  end if;
+end $$;
+
+-- The runs of the same flow that started just after and just before a run.
+create or replace function flowc.adjacent_runs(run_id uuid, out newer uuid, out older uuid)
+language plpgsql stable as $$
+declare
+  run pgflow.runs;
+begin
+  select r.* into run from pgflow.runs r where r.run_id = adjacent_runs.run_id;
+  select r.run_id into newer from pgflow.runs r
+  where r.flow_slug = run.flow_slug and (r.started_at, r.run_id) > (run.started_at, run.run_id)
+  order by r.started_at, r.run_id limit 1;
+  select r.run_id into older from pgflow.runs r
+  where r.flow_slug = run.flow_slug and (r.started_at, r.run_id) < (run.started_at, run.run_id)
+  order by r.started_at desc, r.run_id desc limit 1;
+end $$;
+
 -- Every flow as it is defined, in the form that upsert_flow takes, with the
 -- figures of the runs that started since a time.
 create or replace function flowc.list_flows(since timestamptz)
@@ -151,27 +293,6 @@ begin
              count(*) filter (where m.vt > clock_timestamp() and m.worker_id is not null), min(m.enqueued_at) filter (where m.vt <= clock_timestamp())
       from flowc.queue m where m.queue_name = f.flow_slug) q(waiting, delayed, in_flight, oldest)
     order by f.flow_slug;
-end $$;
-
--- A flow's shape together with its options: what upsert_flow takes. NULL if
--- there is no such flow.
-create or replace function flowc.get_definition(flow_slug text) returns jsonb
-language plpgsql stable as $$
-begin
-  return (
-    select jsonb_build_object(
-      'options', jsonb_strip_nulls(jsonb_build_object(
-        'maxAttempts', f.opt_max_attempts, 'baseDelay', f.opt_base_delay, 'timeout', f.opt_timeout,
-        'cron', (select c.cron from flowc.schedules c where c.flow_slug = f.flow_slug))),
-      'steps', (
-        select coalesce(jsonb_agg(e.step || jsonb_build_object('options', jsonb_strip_nulls(jsonb_build_object(
-            'maxAttempts', s.opt_max_attempts, 'baseDelay', s.opt_base_delay, 'timeout', s.opt_timeout, 'startDelay', s.opt_start_delay))) order by e.n), '[]')
-        from jsonb_array_elements(pgflow._get_flow_shape(f.flow_slug) -> 'steps') with ordinality e(step, n)
-        join pgflow.steps s on s.flow_slug = f.flow_slug and s.step_slug = e.step ->> 'slug'))
-      || coalesce((
-        select jsonb_strip_nulls(jsonb_build_object('result', d.result)) || case when d.forms is null then '{}' else jsonb_build_object('forms', d.forms) end
-        from flowc.flow_metadata d where d.flow_slug = f.flow_slug), '{}')
-    from pgflow.flows f where f.flow_slug = get_definition.flow_slug);
 end $$;
 
 -- How many runs started, completed and failed in each stretch of time.
@@ -232,147 +353,4 @@ begin
     from pgflow.step_tasks t
     where t.in_queue and t.status = 'started'
     order by t.started_at limit tasks_in_flight.at_most;
-end $$;
-
--- A run as flowc.get_run gives it, without payloads: for those who look again and
--- again. The tries of a map with very many tasks are not counted.
-create or replace function flowc.run_progress(id uuid)
-returns table (
-  run_id uuid, flow_slug text, status text, remaining_steps int, scheduled_at timestamptz, started_at timestamptz,
-  completed_at timestamptz, failed_at timestamptz, cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int,
-  error_message text, states jsonb)
-language plpgsql stable as $$
-#variable_conflict use_column
-begin
-  return query
-    select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.remaining_steps, coalesce(d.due_at, k.tick_at), r.started_at,
-           r.completed_at, r.failed_at, c.cancelled_at, left(c.reason, 17000), f.step_slug, f.task_index, left(f.error_message, 17000), (
-             select coalesce(jsonb_agg(jsonb_build_object(
-               'step_slug', st.step_slug, 'status', st.status, 'step_type', s.step_type, 'step_index', s.step_index,
-               'remaining_tasks', st.remaining_tasks, 'initial_tasks', st.initial_tasks, 'remaining_deps', st.remaining_deps,
-               'error_message', left(st.error_message, 17000), 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message),
-               'skip_reason', st.skip_reason, 'created_at', st.created_at, 'started_at', st.started_at,
-               'completed_at', st.completed_at, 'failed_at', st.failed_at, 'skipped_at', st.skipped_at,
-               'attempts', case when st.initial_tasks <= 100 then (
-                 select coalesce(sum(t.attempts_count - t.requeued_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug) else 0 end)
-               order by s.step_index), '[]')
-             from pgflow.step_states st
-             join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
-             where st.run_id = r.run_id)
-    from pgflow.runs r
-    left join flowc.scheduled_runs d on d.run_id = r.run_id
-    left join flowc.ticks k on k.run_id = r.run_id
-    left join flowc.cancelled_runs c on c.run_id = r.run_id
-    left join lateral flowc.failed_step(r.run_id, r.status) f on true
-    where r.run_id = run_progress.id;
-end $$;
-
--- The first tasks of each step of a run behind an index, with the beginnings of their
--- last failed tries, and with outputs that take no more than so many bytes in the table
--- and four times as many as text.
-create or replace function flowc.find_tasks(run_id uuid, step text, statuses text[], after_index int, per_step int, output_bytes int)
-returns table (
-  step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
-  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output text, failed_attempts jsonb, bytes int)
-language plpgsql stable as $$
-#variable_conflict use_column
-begin
-  return query
-    select t.step_slug, t.task_index, t.status, t.attempts_count - t.requeued_count, left(t.error_message, 17000), t.queued_at, t.started_at, t.completed_at, t.failed_at,
-           t.last_worker_id, case when t.in_queue then t.visible_at end, flowc.text_up_to(t.output, find_tasks.output_bytes, 4 * find_tasks.output_bytes::bigint),
-           (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
-                                                         'failed_at', f.failed_at, 'error_message', left(f.error_message, 4000)) order by f.failed_at), '[]')
-            from (
-              select * from flowc.failed_attempts o where o.run_id = t.run_id and o.step_slug = t.step_slug and o.task_index = t.task_index
-              order by o.failed_at desc limit 20) f),
-           coalesce(pg_column_size(t.output), 0)
-    from pgflow.runs r
-    join pgflow.steps s on s.flow_slug = r.flow_slug and (find_tasks.step is null or s.step_slug = find_tasks.step)
-    cross join lateral (
-      select o.* from pgflow.step_tasks o
-      where o.run_id = r.run_id and o.step_slug = s.step_slug and (find_tasks.after_index is null or o.task_index > find_tasks.after_index)
-        and (find_tasks.statuses is null or o.status = any (find_tasks.statuses))
-      order by o.task_index limit find_tasks.per_step) t
-    where r.run_id = find_tasks.run_id
-    order by s.step_index, t.task_index;
-end $$;
-
--- What a run took and gave, and what its steps gave: how many bytes it takes in
--- the table, and the value itself unless that is more than allowed, or more than four
--- times as much as text.
-create or replace function flowc.payloads(run_id uuid, at_most int)
-returns table (kind text, step_slug text, bytes int, payload text)
-language plpgsql stable as $$
-#variable_conflict use_column
-begin
-  return query
-    select v.kind, v.step_slug, pg_column_size(v.payload), flowc.text_up_to(v.payload, payloads.at_most, 4 * payloads.at_most::bigint)
-    from (
-      select 'run_input' as kind, null::text as step_slug, r.input as payload from pgflow.runs r where r.run_id = payloads.run_id
-      union all
-      select 'run_output', null, r.output from pgflow.runs r where r.run_id = payloads.run_id
-      union all
-      select 'run_result', null, flowc.compose_result(payloads.run_id)
-      union all
-      select 'step_output', st.step_slug, st.output from pgflow.step_states st where st.run_id = payloads.run_id) v
-    where v.payload is not null;
-end $$;
-
--- One payload, and how many bytes it takes in the table; no row if it is not there. Its
--- text is NULL if it is longer than allowed.
-create or replace function flowc.payload(run_id uuid, kind text, step text, task_index int, at_most bigint)
-returns table (bytes int, payload text)
-language plpgsql stable as $$
-declare
-  value jsonb := case payload.kind
-    when 'run_input' then (select r.input from pgflow.runs r where r.run_id = payload.run_id)
-    when 'run_output' then (select r.output from pgflow.runs r where r.run_id = payload.run_id)
-    when 'run_result' then flowc.compose_result(payload.run_id)
-    when 'step_output' then (select st.output from pgflow.step_states st where st.run_id = payload.run_id and st.step_slug = payload.step)
-    when 'task_output' then (
-      select t.output from pgflow.step_tasks t
-      where t.run_id = payload.run_id and t.step_slug = payload.step and t.task_index = payload.task_index)
-  end;
-begin
-  if value is not null then
-    return query select pg_column_size(value), flowc.text_up_to(value, 2147483647, payload.at_most);
-  end if;
-end $$;
-
--- The runs of the same flow that started just after and just before a run.
-create or replace function flowc.adjacent_runs(run_id uuid, out newer uuid, out older uuid)
-language plpgsql stable as $$
-declare
-  run pgflow.runs;
-begin
-  select r.* into run from pgflow.runs r where r.run_id = adjacent_runs.run_id;
-  select r.run_id into newer from pgflow.runs r
-  where r.flow_slug = run.flow_slug and (r.started_at, r.run_id) > (run.started_at, run.run_id)
-  order by r.started_at, r.run_id limit 1;
-  select r.run_id into older from pgflow.runs r
-  where r.flow_slug = run.flow_slug and (r.started_at, r.run_id) < (run.started_at, run.run_id)
-  order by r.started_at desc, r.run_id desc limit 1;
-end $$;
-
--- The runs that failed last, not counting those that were cancelled.
-create or replace function flowc.recent_failures(since timestamptz, at_most int)
-returns table (
-  run_id uuid, flow_slug text, status text, steps int, remaining_steps int, skipped int, gave_up int, started_at timestamptz, ended_at timestamptz,
-  scheduled_at timestamptz, failed_step text, failed_index int, error_message text)
-language plpgsql stable as $$
-#variable_conflict use_column
-begin
-  return query
-    select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, m.skipped, m.gave_up, r.started_at, r.failed_at, k.tick_at,
-           e.step_slug, e.task_index, left(e.error_message, 17000)
-    from (
-      select o.* from pgflow.runs o
-      where o.failed_at >= recent_failures.since and o.status = 'failed'
-        and not exists (select from flowc.cancelled_runs x where x.run_id = o.run_id)
-      order by o.failed_at desc limit recent_failures.at_most) r
-    left join flowc.ticks k on k.run_id = r.run_id
-    cross join lateral (select count(*) from pgflow.steps s where s.flow_slug = r.flow_slug) c(steps)
-    cross join lateral flowc.count_skips(r.run_id) m
-    left join lateral flowc.failed_step(r.run_id, r.status) e on true
-    order by r.failed_at desc;
 end $$;

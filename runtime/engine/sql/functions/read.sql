@@ -1,15 +1,52 @@
--- Reading runs.
+-- Reading a run.
 
-create or replace function pgflow.get_run_with_states(run_id uuid) returns jsonb
+-- A run as it is; with its steps, in the order of their definition, if wanted.
+create or replace function flowc.get_run(id uuid, with_states boolean default false)
+returns table (
+  run_id uuid, flow_slug text, status text, input jsonb, output jsonb, remaining_steps int,
+  started_at timestamptz, completed_at timestamptz, failed_at timestamptz, scheduled_at timestamptz,
+  cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int, error_message text, states jsonb, result jsonb)
 language plpgsql stable as $$
+#variable_conflict use_column
 begin
-  return (
-    select jsonb_build_object('run', to_jsonb(r), 'steps', coalesce((
-      select jsonb_agg(to_jsonb(st) order by s.step_index)
-      from pgflow.step_states st
-      join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
-      where st.run_id = r.run_id), '[]'))
-    from pgflow.runs r where r.run_id = get_run_with_states.run_id);
+  return query
+    select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.input, r.output, r.remaining_steps,
+           r.started_at, r.completed_at, r.failed_at, coalesce(d.due_at, k.tick_at), c.cancelled_at, c.reason, f.step_slug, f.task_index, f.error_message,
+           case when get_run.with_states then (
+             select coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
+               'step_index', s.step_index, 'step_type', s.step_type, 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message), 'attempts', (
+                 select coalesce(sum(t.attempts_count - t.requeued_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug)) order by s.step_index), '[]')
+             from pgflow.step_states st
+             join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+             where st.run_id = r.run_id) end,
+           flowc.compose_result(r.run_id)
+    from pgflow.runs r
+    left join flowc.scheduled_runs d on d.run_id = r.run_id
+    left join flowc.ticks k on k.run_id = r.run_id
+    left join flowc.cancelled_runs c on c.run_id = r.run_id
+    left join lateral flowc.failed_step(r.run_id, r.status) f on true
+    where r.run_id = get_run.id;
+end $$;
+
+-- What a waiter needs: the status and, once completed, the outputs of the steps
+-- it names and the input if it wants that; of a failed run the step that failed.
+create or replace function flowc.result(run_id uuid, step_slugs text[], with_input boolean)
+returns table (flow_slug text, status text, input jsonb, outputs jsonb, failed_step text, failed_index int, error_message text)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select r.flow_slug, case r.status when 'completed' then r.status else flowc.run_status(r.run_id, r.status) end,
+           case when with_input and r.status = 'completed' then r.input end,
+           case when r.status = 'completed' then (
+             select coalesce(jsonb_object_agg(st.step_slug, coalesce(st.output, 'null')), '{}')
+             from pgflow.step_states st
+             where st.run_id = r.run_id and st.step_slug = any (result.step_slugs) and st.status = 'completed') end,
+           f.step_slug, f.task_index, coalesce(f.error_message, c.reason)
+    from pgflow.runs r
+    left join flowc.cancelled_runs c on r.status = 'failed' and c.run_id = r.run_id
+    left join lateral flowc.failed_step(r.run_id, r.status) f on true
+    where r.run_id = result.run_id;
 end $$;
 
 -- What a run's status is called: to the contract a running one and a scheduled one
@@ -22,20 +59,6 @@ begin
     when status = 'started' and exists (select from flowc.scheduled_runs s where s.run_id = run_status.run_id) then 'scheduled'
     when status = 'started' then 'running'
     else status end;
-end $$;
-
--- The element of a map step whose task failed for good; NULL if none did, or the step
--- is no map.
-create or replace function flowc.failed_index(run_id uuid, step_slug text, step_type text, error_message text) returns int
-language plpgsql stable as $$
-begin
-  if error_message is null or step_type <> 'map' then
-    return null;
-  end if;
-  return (
-    select t.task_index from pgflow.step_tasks t
-    where t.run_id = failed_index.run_id and t.step_slug = failed_index.step_slug and t.status = 'failed'
-    order by t.failed_at, t.task_index limit 1);
 end $$;
 
 -- The step that made a run fail, if one did, with its last error and, of a map, the
@@ -55,6 +78,20 @@ begin
   where st.run_id = failed_step.run_id and st.status = 'failed'
   order by st.failed_at, st.step_slug limit 1;
   task_index := flowc.failed_index(failed_step.run_id, step_slug, step_type, error_message);
+end $$;
+
+-- The element of a map step whose task failed for good; NULL if none did, or the step
+-- is no map.
+create or replace function flowc.failed_index(run_id uuid, step_slug text, step_type text, error_message text) returns int
+language plpgsql stable as $$
+begin
+  if error_message is null or step_type <> 'map' then
+    return null;
+  end if;
+  return (
+    select t.task_index from pgflow.step_tasks t
+    where t.run_id = failed_index.run_id and t.step_slug = failed_index.step_slug and t.status = 'failed'
+    order by t.failed_at, t.task_index limit 1);
 end $$;
 
 -- What a completed run gave, made of what its definition says it is made of; NULL if
@@ -98,55 +135,6 @@ begin
   return coalesce((
     select st.output from pgflow.step_states st
     where st.run_id = source_value.run_id and st.step_slug = source_value.source and st.status = 'completed'), 'null');
-end $$;
-
--- What a waiter needs: the status and, once completed, the outputs of the steps
--- it names and the input if it wants that; of a failed run the step that failed.
-create or replace function flowc.result(run_id uuid, step_slugs text[], with_input boolean)
-returns table (flow_slug text, status text, input jsonb, outputs jsonb, failed_step text, failed_index int, error_message text)
-language plpgsql stable as $$
-#variable_conflict use_column
-begin
-  return query
-    select r.flow_slug, case r.status when 'completed' then r.status else flowc.run_status(r.run_id, r.status) end,
-           case when with_input and r.status = 'completed' then r.input end,
-           case when r.status = 'completed' then (
-             select coalesce(jsonb_object_agg(st.step_slug, coalesce(st.output, 'null')), '{}')
-             from pgflow.step_states st
-             where st.run_id = r.run_id and st.step_slug = any (result.step_slugs) and st.status = 'completed') end,
-           f.step_slug, f.task_index, coalesce(f.error_message, c.reason)
-    from pgflow.runs r
-    left join flowc.cancelled_runs c on r.status = 'failed' and c.run_id = r.run_id
-    left join lateral flowc.failed_step(r.run_id, r.status) f on true
-    where r.run_id = result.run_id;
-end $$;
-
--- A run as it is; with its steps, in the order of their definition, if wanted.
-create or replace function flowc.get_run(id uuid, with_states boolean default false)
-returns table (
-  run_id uuid, flow_slug text, status text, input jsonb, output jsonb, remaining_steps int,
-  started_at timestamptz, completed_at timestamptz, failed_at timestamptz, scheduled_at timestamptz,
-  cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int, error_message text, states jsonb, result jsonb)
-language plpgsql stable as $$
-#variable_conflict use_column
-begin
-  return query
-    select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.input, r.output, r.remaining_steps,
-           r.started_at, r.completed_at, r.failed_at, coalesce(d.due_at, k.tick_at), c.cancelled_at, c.reason, f.step_slug, f.task_index, f.error_message,
-           case when get_run.with_states then (
-             select coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
-               'step_index', s.step_index, 'step_type', s.step_type, 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message), 'attempts', (
-                 select coalesce(sum(t.attempts_count - t.requeued_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug)) order by s.step_index), '[]')
-             from pgflow.step_states st
-             join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
-             where st.run_id = r.run_id) end,
-           flowc.compose_result(r.run_id)
-    from pgflow.runs r
-    left join flowc.scheduled_runs d on d.run_id = r.run_id
-    left join flowc.ticks k on k.run_id = r.run_id
-    left join flowc.cancelled_runs c on c.run_id = r.run_id
-    left join lateral flowc.failed_step(r.run_id, r.status) f on true
-    where r.run_id = get_run.id;
 end $$;
 
 -- The version of the engine, for programs to compare with their own.

@@ -1,5 +1,5 @@
--- Roles that need no rights on tables: the functions that they may call run with
--- the rights of the engine's owner (see attributes.sql).
+-- Roles that need no privileges on tables: the functions that they may call run with the
+-- rights of the engine's owner (see attributes.sql).
 
 -- What a role of a kind may call, in every schema of the engine. Whoever adds a
 -- function that programs call adds it here.

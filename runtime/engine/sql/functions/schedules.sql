@@ -1,5 +1,5 @@
--- Schedules: flows that the clock starts. Whichever worker comes first starts what
--- is due; nobody is elected. Locks: the definition, shared, then the schedule.
+-- Schedules: flows that the clock starts. Whichever worker comes first starts what is
+-- due; there is no leader. Lock order: the definition, shared, then the schedule.
 
 -- Gives a flow the schedule of a cron expression, or none; says whether that is a
 -- change. One that is paused stays so. Called with the definition locked.

@@ -225,45 +225,6 @@ begin
   return fresh;
 end $$;
 
--- Refuses values that are many times as long as text as they are in storage: numbers
--- such as 1e131071 are written without their exponents each time they are read. What
--- clients of this project send they have looked at digit by digit; this is for all
--- others. Less than 4,000 bytes cannot become much.
-create or replace function flowc.require_readable(payloads jsonb[]) returns void
-language plpgsql immutable as $$
-declare
-  longest bigint;
-begin
-  if pg_column_size(require_readable.payloads) < 4000 then
-    return;
-  end if;
-  select max(o.text_bytes) into longest
-  from (
-    select pg_column_size(u.payload)::bigint as bytes, octet_length(u.payload::text) as text_bytes
-    from unnest(require_readable.payloads) u(payload)
-    where pg_column_size(u.payload) >= 4000 offset 0) o -- the text is made once
-  where o.text_bytes > 8 * o.bytes + 33554432;
-  if longest is not null then
-    raise program_limit_exceeded using
-      message = format('a value contains numbers that are too long where they are written without exponents: %s bytes', longest),
-      hint = 'Write numbers of more than 1100 digits as strings.';
-  end if;
-end $$;
-
-create or replace function flowc.require_arrays(flow_slug text, inputs jsonb[]) returns void
-language plpgsql immutable as $$
-declare
-  input jsonb;
-begin
-  foreach input in array require_arrays.inputs loop
-    if input is null then
-      raise exception 'Flow % has root map steps but input is NULL', require_arrays.flow_slug;
-    elsif jsonb_typeof(input) <> 'array' then
-      raise exception 'Flow % has root map steps but input is not an array (got %)', require_arrays.flow_slug, jsonb_typeof(input);
-    end if;
-  end loop;
-end $$;
-
 -- Starts scheduled runs whose time has come and what schedules are due, and says
 -- how many runs those were. Whoever comes first takes them: what somebody else holds
 -- is passed over.
@@ -301,26 +262,41 @@ begin
   return ticks + cardinality(due);
 end $$;
 
-create or replace function pgflow.start_flow(flow_slug text, input jsonb, run_id uuid default null) returns setof pgflow.runs
-language plpgsql as $$
+-- Refuses values that are many times as long as text as they are in storage: numbers
+-- such as 1e131071 are written without their exponents each time they are read. What
+-- clients of this project send they have looked at digit by digit; this is for all
+-- others. Less than 4,000 bytes cannot become much.
+create or replace function flowc.require_readable(payloads jsonb[]) returns void
+language plpgsql immutable as $$
 declare
-  started record;
+  longest bigint;
 begin
-  select s.run_id, s.existed into started from flowc.start(start_flow.flow_slug, array[start_flow.input], array[start_flow.run_id]) s;
-  if started.existed then
-    raise unique_violation using
-      message = 'duplicate key value violates unique constraint "runs_pkey"',
-      detail = format('Key (run_id)=(%s) already exists.', start_flow.run_id),
-      constraint = 'runs_pkey', table = 'runs', schema = 'pgflow';
+  if pg_column_size(require_readable.payloads) < 4000 then
+    return;
   end if;
-  return query select r.* from pgflow.runs r where r.run_id = started.run_id;
+  select max(o.text_bytes) into longest
+  from (
+    select pg_column_size(u.payload)::bigint as bytes, octet_length(u.payload::text) as text_bytes
+    from unnest(require_readable.payloads) u(payload)
+    where pg_column_size(u.payload) >= 4000 offset 0) o -- the text is made once
+  where o.text_bytes > 8 * o.bytes + 33554432;
+  if longest is not null then
+    raise program_limit_exceeded using
+      message = format('a value contains numbers that are too long where they are written without exponents: %s bytes', longest),
+      hint = 'Write numbers of more than 1100 digits as strings.';
+  end if;
 end $$;
 
-create or replace function pgflow.start_flow_with_states(flow_slug text, input jsonb, run_id uuid default null) returns jsonb
-language plpgsql as $$
+create or replace function flowc.require_arrays(flow_slug text, inputs jsonb[]) returns void
+language plpgsql immutable as $$
 declare
-  id uuid;
+  input jsonb;
 begin
-  select r.run_id into id from pgflow.start_flow(start_flow_with_states.flow_slug, start_flow_with_states.input, start_flow_with_states.run_id) r;
-  return pgflow.get_run_with_states(id);
+  foreach input in array require_arrays.inputs loop
+    if input is null then
+      raise exception 'Flow % has root map steps but input is NULL', require_arrays.flow_slug;
+    elsif jsonb_typeof(input) <> 'array' then
+      raise exception 'Flow % has root map steps but input is not an array (got %)', require_arrays.flow_slug, jsonb_typeof(input);
+    end if;
+  end loop;
 end $$;

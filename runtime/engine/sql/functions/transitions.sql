@@ -1,7 +1,7 @@
--- What happens to steps and runs. Each transition is written once, over sets:
--- the arrays of an argument list belong together, element by element. Callers
--- hold the locks of the runs (see report.sql) and pass runs that are started.
--- Times are the clock's: a transaction may have waited for a lock since it began.
+-- Transitions of steps and runs. Each is written once, over sets: the arrays of an
+-- argument list belong together, element by element. Callers hold the locks of the runs
+-- (see report.sql) and pass runs that are started. Times come from clock_timestamp(): a
+-- transaction may have waited for a lock since it began.
 
 -- Tells of steps that were started, gives them tasks and messages in the order of the
 -- arrays, tasks[i] each, visible after delays[i] seconds, and wakes who waits for such.
@@ -127,27 +127,6 @@ begin
   perform flowc.decrement_remaining(run_ids, array_fill(0, array[cardinality(run_ids)]), true);
 end $$;
 
--- Tells of runs that ended: events, and whoever waits for them.
-create or replace function flowc.notify_run_end(run_ids uuid[]) returns void
-language plpgsql as $$
-declare
-  waited_for uuid[];
-begin
-  if to_regnamespace('realtime') is not null then
-    perform flowc.emit_runs(notify_run_end.run_ids);
-  end if;
-  if not exists (select from flowc.run_waiters) then
-    return;
-  end if;
-  with woken as (
-    delete from flowc.run_waiters w using unnest(notify_run_end.run_ids) u(run_id) where w.run_id = any (array[u.run_id]) returning w.run_id)
-  select array_agg(w.run_id) into waited_for from woken w;
-  if waited_for is not null then
-    -- Anybody may listen, and who knows the id of a run may read it.
-    perform pg_notify('flowc_done', encode(sha256(uuid_send(w.run_id)), 'hex')) from unnest(waited_for) w(run_id);
-  end if;
-end $$;
-
 -- Starts every step that waits for nothing. Conditions were looked at before.
 create or replace function flowc.start_ready_steps(run_ids uuid[]) returns void
 language plpgsql as $$
@@ -226,7 +205,44 @@ begin
   return total;
 end $$;
 
--- Failing and skipping ------------------------------------------------------
+-- Failing and skipping --------------------------------------------------------
+
+-- A task of each run is out of tries: fails or skips its step, as the step wants it.
+create or replace function flowc.fail_or_skip_steps(run_ids uuid[], step_slugs text[], errors text[], modes text[]) returns void
+language plpgsql as $$
+declare
+  runs   uuid[];
+  steps  text[];
+  causes text[];
+begin
+  select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.error) into runs, steps, causes
+  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.errors, fail_or_skip_steps.modes) u(run_id, step_slug, error, mode) where u.mode = 'fail';
+  if runs is not null then
+    perform flowc.fail_steps(runs, steps, causes);
+  end if;
+
+  select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.error) into runs, steps, causes
+  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.errors, fail_or_skip_steps.modes) u(run_id, step_slug, error, mode) where u.mode <> 'fail';
+  if runs is null then
+    return;
+  end if;
+  perform flowc.skip_steps(runs, steps, 'handler_failed', causes);
+  perform flowc.decrement_remaining(runs, array_fill(1, array[cardinality(runs)]), false);
+
+  select array_agg(u.run_id), array_agg(u.step_slug) into runs, steps
+  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.modes) u(run_id, step_slug, mode) where u.mode = 'skip-cascade';
+  if runs is not null then
+    perform flowc.skip_cascade(runs, steps, 'handler_failed');
+    perform flowc.complete_runs(runs);
+  end if;
+
+  select array_agg(u.run_id), array_agg(u.step_slug) into runs, steps
+  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.modes) u(run_id, step_slug, mode) where u.mode = 'skip';
+  if runs is not null then
+    perform flowc.propagate_completion(runs, steps, false);
+    perform flowc.advance_runs(runs);
+  end if;
+end $$;
 
 -- Fails a step of each run, and the run with it. What is created or started
 -- stays as it is; only the messages go.
@@ -316,41 +332,4 @@ begin
   update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
   from unnest(archive_tasks.run_ids, archive_tasks.step_slugs) u(run_id, step_slug)
   where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.in_queue is not false;
-end $$;
-
--- The contract, one run at a time -------------------------------------------
-
-create or replace function pgflow.start_ready_steps(run_id uuid) returns void
-language plpgsql as $$
-begin
-  perform flowc.start_ready_steps(flowc.lock_runs(array[start_ready_steps.run_id]));
-end $$;
-
-create or replace function pgflow.maybe_complete_run(run_id uuid) returns void
-language plpgsql as $$
-begin
-  perform flowc.complete_runs(flowc.lock_runs(array[maybe_complete_run.run_id]));
-end $$;
-
-create or replace function pgflow.cascade_complete_taskless_steps(run_id uuid) returns int
-language plpgsql as $$
-begin
-  return flowc.complete_taskless_steps(flowc.lock_runs(array[cascade_complete_taskless_steps.run_id]));
-end $$;
-
-create or replace function pgflow._cascade_force_skip_steps(run_id uuid, step_slug text, skip_reason text) returns int
-language plpgsql as $$
-begin
-  perform from pgflow.runs r where r.run_id = _cascade_force_skip_steps.run_id for update;
-  if not found then
-    raise exception 'Run not found: %', _cascade_force_skip_steps.run_id;
-  end if;
-  return flowc.skip_cascade(array[_cascade_force_skip_steps.run_id], array[_cascade_force_skip_steps.step_slug], _cascade_force_skip_steps.skip_reason);
-end $$;
-
-create or replace function pgflow._archive_task_message(p_run_id uuid, p_step_slug text, p_task_index int) returns void
-language plpgsql as $$
-begin
-  update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
-  where t.run_id = p_run_id and t.step_slug = p_step_slug and t.task_index = p_task_index and t.in_queue is not false and t.message_id is not null;
 end $$;

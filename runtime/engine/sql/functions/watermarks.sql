@@ -1,4 +1,4 @@
--- Watermarks: from which message on the queue of a flow may have ready tasks, see
+-- Watermarks: the message id from which on the queue of a flow may have ready tasks, see
 -- flowc.watermarks.
 
 create or replace function flowc.watermark(flow_slug text) returns bigint

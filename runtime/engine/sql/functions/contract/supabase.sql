@@ -1,6 +1,6 @@
--- The functions of the contract that need the services of a hosted Supabase:
--- cron, net and vault. Without the service they say which one is missing. None is used
--- that somebody else may have made in its place.
+-- The contract's functions that need the services of a hosted Supabase: cron, net and
+-- vault. If a service is missing, they say which one. None is used that somebody else may
+-- have created in its place.
 
 create or replace function flowc.require_service(name text, procedure text) returns void
 language plpgsql stable as $$

@@ -2,9 +2,9 @@
 --
 -- Lock order, everywhere: definitions, then runs by id, then what belongs to them:
 -- rows of scheduled runs, step states, tasks. The lock of its run serialises all reports
--- of a run, which is what makes the counters exact. A claim takes tasks without their
--- runs, and is safe because it passes over what others hold (see claim.sql); so does
--- whoever else takes tasks without their runs, as recovery does.
+-- of a run, which is what makes the counters exact. A claim locks tasks without their
+-- runs, which is safe because it skips what others hold (see claim.sql); so does
+-- everything else that locks tasks without their runs, such as recovery.
 
 -- Locks those of some runs that exist, and says which they are. What others hold is
 -- waited for, or passed over. Whoever changes or deletes a run does so to what was
@@ -322,28 +322,6 @@ begin
   end if;
 end $$;
 
--- A report for a step that is over: its message has no business in the queue.
--- What belongs to a failed run stays as it is.
-create or replace function flowc.archive_late_tasks(run_ids uuid[], step_slugs text[], task_indexes int[]) returns void
-language plpgsql as $$
-begin
-  update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
-  from unnest(run_ids, step_slugs, task_indexes) u(run_id, step_slug, task_index)
-  join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
-  join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status <> 'started'
-  where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.in_queue is not false;
-end $$;
-
--- Failing ---------------------------------------------------------------------
-
--- The delay before the next try, in seconds: the base doubled with every try, at
--- most six hours or the base if that is more.
-create or replace function pgflow.calculate_retry_delay(base_delay numeric, attempts_count int) returns int
-language plpgsql immutable parallel safe as $$
-begin
-  return floor(least(base_delay * power(2::numeric, least(attempts_count, 40)), greatest(base_delay, 21600), 2147483647));
-end $$;
-
 -- Fails tasks. First all that will be tried again, which concern nothing but
 -- themselves; then the exhausted ones, one of each run at a time, since the first
 -- may be the end of the others. With messages, claim numbers and a worker, only tasks
@@ -436,41 +414,16 @@ begin
   end loop;
 end $$;
 
--- A task of each run is out of tries: fails or skips its step, as the step wants it.
-create or replace function flowc.fail_or_skip_steps(run_ids uuid[], step_slugs text[], errors text[], modes text[]) returns void
+-- A report for a step that is over: its message has no business in the queue.
+-- What belongs to a failed run stays as it is.
+create or replace function flowc.archive_late_tasks(run_ids uuid[], step_slugs text[], task_indexes int[]) returns void
 language plpgsql as $$
-declare
-  runs   uuid[];
-  steps  text[];
-  causes text[];
 begin
-  select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.error) into runs, steps, causes
-  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.errors, fail_or_skip_steps.modes) u(run_id, step_slug, error, mode) where u.mode = 'fail';
-  if runs is not null then
-    perform flowc.fail_steps(runs, steps, causes);
-  end if;
-
-  select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.error) into runs, steps, causes
-  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.errors, fail_or_skip_steps.modes) u(run_id, step_slug, error, mode) where u.mode <> 'fail';
-  if runs is null then
-    return;
-  end if;
-  perform flowc.skip_steps(runs, steps, 'handler_failed', causes);
-  perform flowc.decrement_remaining(runs, array_fill(1, array[cardinality(runs)]), false);
-
-  select array_agg(u.run_id), array_agg(u.step_slug) into runs, steps
-  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.modes) u(run_id, step_slug, mode) where u.mode = 'skip-cascade';
-  if runs is not null then
-    perform flowc.skip_cascade(runs, steps, 'handler_failed');
-    perform flowc.complete_runs(runs);
-  end if;
-
-  select array_agg(u.run_id), array_agg(u.step_slug) into runs, steps
-  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.modes) u(run_id, step_slug, mode) where u.mode = 'skip';
-  if runs is not null then
-    perform flowc.propagate_completion(runs, steps, false);
-    perform flowc.advance_runs(runs);
-  end if;
+  update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
+  from unnest(run_ids, step_slugs, task_indexes) u(run_id, step_slug, task_index)
+  join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
+  join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug and st.status <> 'started'
+  where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.in_queue is not false;
 end $$;
 
 -- A failure of a task whose run has failed already is noted on the task.
@@ -484,36 +437,4 @@ begin
   join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'failed'
   where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.status = 'started';
   perform flowc.archive_late_tasks(run_ids, step_slugs, task_indexes);
-end $$;
-
--- The contract, one task at a time ----------------------------------------------
-
-create or replace function pgflow.complete_task(run_id uuid, step_slug text, task_index int, output jsonb) returns setof pgflow.step_tasks
-language plpgsql as $$
-begin
-  perform flowc.require_readable(array[complete_task.output]);
-  if flowc.lock_runs(array[complete_task.run_id]) <> '{}' then
-    perform flowc.complete_batch_slice(
-      array[complete_task.run_id], array[complete_task.step_slug], array[complete_task.task_index], array[complete_task.output], null, null, null);
-  end if;
-  return query
-    select t.* from pgflow.step_tasks t
-    where t.run_id = complete_task.run_id and t.step_slug = complete_task.step_slug and t.task_index = complete_task.task_index;
-end $$;
-
-create or replace function pgflow.fail_task(run_id uuid, step_slug text, task_index int, error_message text) returns setof pgflow.step_tasks
-language plpgsql as $$
-begin
-  if flowc.lock_runs(array[fail_task.run_id]) = '{}' then
-    return;
-  end if;
-  perform flowc.fail_tasks(array[fail_task.run_id], array[fail_task.step_slug], array[fail_task.task_index],
-    '{failed}', array[fail_task.error_message], '{null}');
-  if not found then
-    -- Late: its run has failed, or its step is over.
-    perform flowc.fail_late_tasks(array[fail_task.run_id], array[fail_task.step_slug], array[fail_task.task_index], array[fail_task.error_message]);
-  end if;
-  return query
-    select t.* from pgflow.step_tasks t
-    where t.run_id = fail_task.run_id and t.step_slug = fail_task.step_slug and t.task_index = fail_task.task_index;
 end $$;

@@ -1,0 +1,90 @@
+-- Waking. A worker that found nothing registers as idle, claims once more, and waits;
+-- whoever creates work notifies only if a worker is idle. Likewise, the end of a run is
+-- notified only if somebody waits for it.
+
+-- Returns when the next task, scheduled run or schedule of the flows is due, if
+-- any is known to be.
+create or replace function flowc.enter_idle(worker_id uuid, flow_slugs text[]) returns timestamptz
+language plpgsql as $$
+declare
+  next_task timestamptz;
+  next_run  timestamptz;
+  next_tick timestamptz;
+begin
+  insert into flowc.idle_workers (flow_slug, worker_id)
+  select f.flow_slug, enter_idle.worker_id from pgflow.flows f where f.flow_slug = any (enter_idle.flow_slugs) order by f.flow_slug
+  on conflict do nothing;
+  -- A lease that expires is seen when the worker polls.
+  select min(t.due_at) into next_task
+  from unnest(enter_idle.flow_slugs) f(slug)
+  cross join lateral (
+    select o.due_at from pgflow.step_tasks o
+    where o.flow_slug = f.slug and o.in_queue and o.subqueue = 'd' and o.due_at > clock_timestamp()
+    order by o.due_at limit 1) t;
+  select min(s.due_at) into next_run
+  from unnest(enter_idle.flow_slugs) f(slug)
+  cross join lateral (
+    select d.due_at from flowc.scheduled_runs d where d.flow_slug = f.slug order by d.due_at limit 1) s;
+  select min(s.next_at) into next_tick
+  from unnest(enter_idle.flow_slugs) f(slug) join flowc.schedules s on s.flow_slug = f.slug;
+  return least(next_task, next_run, next_tick);
+end $$;
+
+create or replace function flowc.leave_idle(worker_id uuid) returns void
+language plpgsql as $$
+begin
+  delete from flowc.idle_workers s where s.worker_id = leave_idle.worker_id;
+end $$;
+
+create or replace function flowc.wake_flows(flow_slugs text[]) returns void
+language plpgsql as $$
+begin
+  perform pg_notify('flowc_work', f.slug)
+  from unnest(wake_flows.flow_slugs) f(slug)
+  where exists (select from flowc.idle_workers s where s.flow_slug = f.slug);
+end $$;
+
+-- Tells of new work, unless a claim follows in the same transaction.
+create or replace function flowc.wake_workers(flow_slugs text[]) returns void
+language plpgsql as $$
+begin
+  if current_setting('flowc.suppress_notify', true) = 'on' then
+    return;
+  end if;
+  if exists (select from flowc.idle_workers) then
+    perform flowc.wake_flows(array(select distinct f.slug from unnest(wake_workers.flow_slugs) f(slug)));
+  end if;
+end $$;
+
+-- A waiter calls this, looks at the run once more, and waits. Of a run that has
+-- ended nothing is left behind. The run is locked, since whoever ends it looks for
+-- waiters some time before that can be seen.
+create or replace function flowc.await_run(run_id uuid) returns void
+language plpgsql as $$
+begin
+  insert into flowc.run_waiters (run_id)
+  select r.run_id from pgflow.runs r where r.run_id = await_run.run_id and r.status = 'started'
+  for share
+  on conflict do nothing;
+end $$;
+
+-- Tells of runs that ended: events, and whoever waits for them.
+create or replace function flowc.notify_run_end(run_ids uuid[]) returns void
+language plpgsql as $$
+declare
+  waited_for uuid[];
+begin
+  if to_regnamespace('realtime') is not null then
+    perform flowc.emit_runs(notify_run_end.run_ids);
+  end if;
+  if not exists (select from flowc.run_waiters) then
+    return;
+  end if;
+  with woken as (
+    delete from flowc.run_waiters w using unnest(notify_run_end.run_ids) u(run_id) where w.run_id = any (array[u.run_id]) returning w.run_id)
+  select array_agg(w.run_id) into waited_for from woken w;
+  if waited_for is not null then
+    -- Anybody may listen, and who knows the id of a run may read it.
+    perform pg_notify('flowc_done', encode(sha256(uuid_send(w.run_id)), 'hex')) from unnest(waited_for) w(run_id);
+  end if;
+end $$;
