@@ -267,7 +267,7 @@ func TestRevokeRoles(t *testing.T) {
 	done, err := engine.RevokeRoles(t.Context(), owner, engine.Roles{Worker: roles.Worker, Operator: roles.Operator})
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		roles.Worker + " no longer has the rights of a worker", roles.Operator + " has no longer the rights of an operator"}, done)
+		roles.Worker + " no longer has the rights of a worker", roles.Operator + " no longer has the rights of an operator"}, done)
 	require.False(t, may(roles.Worker, claim))
 	require.False(t, may(roles.Worker, `1 from pgflow.workers`))
 	require.True(t, may(roles.Worker, start), "it is a starter still")
