@@ -129,11 +129,13 @@ type Mistake struct {
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Column int    `json:"column"`
+	// Code is the kind of mistake, such as unknown-step. flowc help explains it.
+	Code string `json:"code"`
 	// Message says what is wrong, Fix what to do, if Message does not say it.
 	Message string `json:"message"`
 	Fix     string `json:"fix,omitempty"`
-	// Text is all there is to say, as it is printed: the place and the message,
-	// then, indented, the line of the source, other places involved and what to do.
+	// Text is all there is to say, as it is printed: the place, the message
+	// and the code, then, indented, the line of the source, other places involved and what to do.
 	Text string `json:"text"`
 }
 
@@ -157,6 +159,7 @@ func mistakesError(found []diag.Diagnostic, dir string) error {
 			File:    diag.Relative(d.At.Filename, dir),
 			Line:    d.At.Line,
 			Column:  d.At.Column,
+			Code:    string(d.Code),
 			Message: d.Message,
 			Fix:     d.Fix,
 			Text:    d.Text(dir, source),

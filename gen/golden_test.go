@@ -225,6 +225,7 @@ func TestMistakesAreAnError(t *testing.T) {
 	require.Len(t, mistakes.Mistakes, 1)
 	m := mistakes.Mistakes[0]
 	require.Equal(t, []any{"shop/shop.go", 5, 6}, []any{m.File, m.Line, m.Column})
+	require.Equal(t, "hidden-flow", m.Code)
 	require.Equal(t, m.Text, mistakes.Error())
-	require.True(t, strings.HasPrefix(m.Text, "shop/shop.go:5:6: "+m.Message+"\n\tfix: "), m.Text)
+	require.True(t, strings.HasPrefix(m.Text, "shop/shop.go:5:6: "+m.Message+" [hidden-flow]\n\tfix: "), m.Text)
 }

@@ -54,11 +54,11 @@ func run(pass *analysis.Pass) (any, error) {
 	return nil, nil
 }
 
-// report is a mistake as drivers of analyzers take it. Other places involved are
+// report returns a mistake as drivers of analyzers take it. Other places involved are
 // related information, which drivers print by themselves; all else that there
-// is to say is the message.
+// is to say is the message. The code is the category.
 func report(d diag.Diagnostic) analysis.Diagnostic {
-	reported := analysis.Diagnostic{Pos: d.Pos, End: d.End}
+	reported := analysis.Diagnostic{Pos: d.Pos, End: d.End, Category: string(d.Code)}
 	var facts []diag.Note
 	for _, n := range d.Notes {
 		if n.Pos.IsValid() {
@@ -68,7 +68,7 @@ func report(d diag.Diagnostic) analysis.Diagnostic {
 		}
 	}
 	d.Notes = facts
-	reported.Message = d.Message + d.Explanation("")
+	reported.Message = d.Headline() + d.Explanation("")
 	if len(d.Edits) > 0 {
 		fix := analysis.SuggestedFix{Message: d.Fix}
 		for _, e := range d.Edits {

@@ -6,10 +6,10 @@ import (
 	"go/token"
 	"go/types"
 	"slices"
-	"strings"
 
+	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/gen/nearest"
+	"github.com/flowc-dev/flowc/gen/internal/tags"
 )
 
 // A want is an input that has to come from somewhere: of a step, or the output
@@ -18,10 +18,10 @@ type want struct {
 	who    string // in messages: ProcessOrder.Charge's input
 	typ    types.Type
 	expr   ast.Expr // typ in the source
-	from   *pair
-	tag    *settings // of who wants it
-	self   *step     // who wants it, and cannot give it to itself
-	result bool      // it is the output of the flow
+	from   *tags.Pair
+	tag    *tags.Settings // of who wants it
+	self   *step          // who wants it, and cannot give it to itself
+	result bool           // it is the output of the flow
 }
 
 // bindStep finds where the input of a step comes from, and so what it waits for.
@@ -42,10 +42,10 @@ func (c *checker) bindStep(d *declaration, s *step) {
 			ok = false
 		}
 	case s.in == nil:
-		if s.settings.from != nil && !s.broken {
-			p := s.settings.from
-			c.diags.Add(p.keyPos, p.end(), "%s takes nothing, so nothing is from %s", s.who, p.value).
-				Fix("say after, if it has to wait").Edit(p.keyPos, p.keyPos+4, "after")
+		if s.settings.From != nil && !s.broken {
+			p := s.settings.From
+			c.diags.Add(diag.UnusedFrom, p.KeyPos, p.End(), "%s takes nothing, so nothing is from %s", s.who, p.Value).
+				Fix("say after, if it has to wait").Edit(p.KeyPos, p.KeyPos+token.Pos(len(p.Key)), "after")
 		}
 		ok = ok && !s.broken
 	default:
@@ -54,13 +54,13 @@ func (c *checker) bindStep(d *declaration, s *step) {
 			who:  s.who + "'s input",
 			typ:  s.in,
 			expr: s.marker.arg(0, s.expr),
-			from: s.settings.from,
+			from: s.settings.From,
 			tag:  s.settings,
 			self: s,
 		})
 		ok = ok && bound
 	}
-	s.bound = ok && !s.settings.unclear
+	s.bound = ok && !s.settings.Unclear
 	for _, p := range deps {
 		if p.step != nil {
 			after = append(after, p.step)
@@ -72,13 +72,13 @@ func (c *checker) bindStep(d *declaration, s *step) {
 
 // after reads the steps that a step waits for without taking what they give.
 func (c *checker) after(d *declaration, s *step) (deps []*step, ok bool) {
-	if s.settings.after == nil {
+	if s.settings.After == nil {
 		return nil, true
 	}
 	ok = true
-	for _, w := range s.settings.after.words() {
-		if w.text == "Input" {
-			c.diags.Add(w.pos, w.end, "%s: the flow's input is there from the start, so nothing comes after it", s.who).
+	for _, w := range s.settings.After.Words() {
+		if w.Text == "Input" {
+			c.diags.Add(diag.AfterInput, w.Pos, w.End, "%s: the flow's input is there from the start, so nothing comes after it", s.who).
 				Fix("remove Input")
 			ok = false
 			continue
@@ -93,124 +93,62 @@ func (c *checker) after(d *declaration, s *step) (deps []*step, ok bool) {
 	return deps, ok
 }
 
-// step is the step of a name in a tag of s.
-func (c *checker) step(d *declaration, s *step, w word, key string) *step {
-	var names []string
-	for _, other := range d.steps {
-		switch {
-		case other.name.Name != w.text:
-			if other != s {
-				names = append(names, other.name.Name)
-			}
-		case other == s:
-			c.diags.Add(w.pos, w.end, "%s cannot wait for itself", s.who).Fix("remove %s from %s", w.text, key)
-			return nil
-		default:
-			return other
-		}
-	}
-	c.unknownStep(d, s.who, w, names)
-	return nil
-}
-
-// unknownStep says that a name is that of no step, unless one that was refused
-// may be meant.
-func (c *checker) unknownStep(d *declaration, who string, w word, names []string) {
-	if d.partial {
-		return
-	}
-	if head, _, dotted := strings.Cut(w.text, "."); dotted && slices.Contains(names, head) {
-		c.diags.Add(w.pos, w.end, "%s: %s is a part of what %s gives, and here a whole is meant", who, w.text, head).
-			Fix("say %s", head).Edit(w.pos, w.end, head)
-		return
-	}
-	b := c.diags.Add(w.pos, w.end, "%s: there is no step %s", who, w.text)
-	if near := nearest.Name(w.text, names); near != "" {
-		b.Fix("did you mean %s?", near).Edit(w.pos, w.end, near)
-	} else if len(names) > 0 {
-		b.Fix("choose one of %s", strings.Join(names, ", "))
-	} else {
-		b.Fix("declare it")
-	}
-}
-
-// producer is the producer of a name in a tag of what self wants. It is nil,
-// and said so, if there is none.
-func (c *checker) producer(d *declaration, who string, self *step, w word) *producer {
-	if self != nil && w.text == self.name.Name {
-		c.diags.Add(w.pos, w.end, "%s cannot come from the step itself", who).Fix("name another step")
-		return nil
-	}
-	var names []string
-	for _, p := range d.producers(self) {
-		if p.name == w.text {
-			return p
-		}
-		names = append(names, p.name)
-	}
-	switch {
-	case w.text == "Input":
-		c.diags.Add(w.pos, w.end, "%s: the flow takes nothing, so nothing comes from Input", who).
-			Fix("name a step, or let the flow take something")
-	case slices.ContainsFunc(d.steps, func(s *step) bool { return s.name.Name == w.text }):
-		c.diags.Add(w.pos, w.end, "%s: %s gives nothing", who, w.text).
-			Fix("name a step that gives something, or let %s give it", w.text)
-	default:
-		c.unknownStep(d, who, w, names)
-	}
-	return nil
-}
-
 // bind finds where a value comes from, by the rules of the language, and the
 // producers it needs. If it is not ok, a mistake is reported, here or before.
 func (c *checker) bind(d *declaration, w want) (source model.Source, needs []*producer, ok bool) {
-	pos, end := where(w.expr)
 	if w.from != nil {
-		p := c.producer(d, w.who, w.self, word{w.from.value, w.from.pos(0), w.from.end()})
-		if p == nil || p.unclear(w.result) {
-			return source, needsOf(p), false
-		}
-		if !types.Identical(p.given(w.result), w.typ) {
-			c.mismatch(pos, end, fmt.Sprintf("%s is %s", w.who, c.name(w.typ)), w.typ, p, w.result, fitsExpr)
-			return source, needsOf(p), false
-		}
-		return whole(p, w.typ), needsOf(p), true
+		return c.bindNamed(d, w)
 	}
-
+	pos, end := where(w.expr)
 	producers := d.producers(w.self)
-	unclear := w.tag.unclear || d.unclear(producers, w.result)
-	var exact, almost []*producer
-	for _, p := range producers {
-		switch {
-		case p.typ == nil:
-		case types.Identical(p.given(w.result), w.typ):
-			exact = append(exact, p)
-		case types.Identical(optional(p.typ), w.typ), types.Identical(p.typ, w.typ):
-			almost = append(almost, p)
-		}
-	}
+	unclear := w.tag.Unclear || d.unclear(producers, w.result)
+	exact, almost := candidates(producers, w.typ, w.result)
 	switch {
 	case len(exact) == 1:
 		return whole(exact[0], w.typ), exact, true
 	case len(exact) > 1 && unclear:
 		return source, nil, false
 	case len(exact) > 1:
-		c.ambiguous(pos, end, fmt.Sprintf("%s: %s comes from", w.who, c.name(w.typ)), exact, "tag it")
+		c.ambiguous(pos, end, fmt.Sprintf("%s: %s comes from", w.who, c.name(w.typ)), exact, "tag it", "from")
 		return source, nil, false
-	case len(almost) == 1 && (w.tag.unclear || almost[0].unclear(w.result)):
+	case len(almost) == 1 && (w.tag.Unclear || almost[0].unclear(w.result)):
 		return source, almost, false
 	case len(almost) == 1:
 		c.mismatch(pos, end, fmt.Sprintf("%s is %s", w.who, c.name(w.typ)), w.typ, almost[0], w.result, fitsExpr)
 		return source, almost, false
 	}
 
-	if fields, isStruct := w.typ.Underlying().(*types.Struct); isStruct && c.isJoin(d, w, fields, unclear) {
-		return c.join(d, w, fields, producers)
+	if fields, isStruct := w.typ.Underlying().(*types.Struct); isStruct {
+		if j := (&join{c, d, w, fields, producers}); j.isMeant(unclear) {
+			return j.bind()
+		}
 	}
-	if unclear {
+	if !unclear {
+		c.noProducer(w, producers)
+	}
+	return source, nil, false
+}
+
+// bindNamed binds a value to the producer that the tag from names.
+func (c *checker) bindNamed(d *declaration, w want) (source model.Source, needs []*producer, ok bool) {
+	p := c.producer(d, w.who, w.self, w.from.Word())
+	switch {
+	case p == nil:
 		return source, nil, false
+	case p.unclear(w.result):
+		return source, []*producer{p}, false
+	case !types.Identical(p.given(w.result), w.typ):
+		pos, end := where(w.expr)
+		c.mismatch(pos, end, fmt.Sprintf("%s is %s", w.who, c.name(w.typ)), w.typ, p, w.result, fitsExpr)
+		return source, []*producer{p}, false
 	}
-	b := c.diags.Add(pos, end, "%s: nothing gives %s", w.who, c.name(w.typ))
+	return whole(p, w.typ), []*producer{p}, true
+}
+
+// noProducer reports a value that nothing gives.
+func (c *checker) noProducer(w want, producers []*producer) {
+	pos, end := where(w.expr)
+	b := c.diags.Add(diag.NoProducer, pos, end, "%s: nothing gives %s", w.who, c.name(w.typ))
 	for _, p := range producers {
 		b.Note("%s", c.gives(p, w.result))
 	}
@@ -219,14 +157,6 @@ func (c *checker) bind(d *declaration, w want) (source model.Source, needs []*pr
 	} else {
 		b.Fix("take one of those, or a struct with a field for each value")
 	}
-	return source, nil, false
-}
-
-func needsOf(p *producer) []*producer {
-	if p == nil {
-		return nil
-	}
-	return []*producer{p}
 }
 
 // whole is the source of all that a producer gives.
@@ -235,67 +165,4 @@ func whole(p *producer, t types.Type) model.Source {
 		return model.Source{Kind: model.Input, Type: t}
 	}
 	return model.Source{Kind: model.Output, Type: t, Key: p.key}
-}
-
-// gives says what a producer gives.
-func (c *checker) gives(p *producer, result bool) string {
-	if p.step == nil {
-		return "Input is " + c.name(p.typ)
-	}
-	return p.name + " gives " + c.name(p.given(result))
-}
-
-func (c *checker) ambiguous(pos, end token.Pos, what string, from []*producer, fix string) {
-	var names, tags []string
-	for _, p := range from {
-		names = append(names, p.name)
-		tags = append(tags, `from:"`+p.name+`"`)
-	}
-	c.diags.Add(pos, end, "%s %s; say which", what, enumerate(names, "and")).Fix("%s %s", fix, enumerate(tags, "or"))
-}
-
-// enumerate joins words: a, b and c.
-func enumerate(words []string, last string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	n := len(words) - 1
-	return strings.Join(words[:n], ", ") + " " + last + " " + words[n]
-}
-
-// fits says how to change what is at a place to a type: a type argument, or the
-// type of a field.
-type fits func(name string) string
-
-func fitsExpr(name string) string  { return "take " + name }
-func fitsField(name string) string { return "make it " + name }
-
-// mismatch reports a value of type t that is to come from p, which gives
-// another type.
-func (c *checker) mismatch(pos, end token.Pos, what string, t types.Type, p *producer, result bool, fit fits) {
-	given := p.given(result)
-	name := c.name(given)
-	switch {
-	case types.Identical(p.typ, t): // given is optional
-		b := c.diags.Add(pos, end, "%s, but %s may be skipped", what, p.name)
-		causes := p.step.skippedBy(result)
-		for _, cause := range causes {
-			b.NoteAt(cause.keyPos, "%s has %s", cause.step.name.Name, cause)
-		}
-		words := fit(name) + ", nil when " + p.name + " did not run"
-		if !result && len(causes) == 1 {
-			key := "when_unmet"
-			if causes[0].key == "when_exhausted" {
-				key = causes[0].key
-			}
-			words += fmt.Sprintf(`; or tag %s %s:"skip-cascade" to skip this too`, p.name, key)
-		}
-		b.Fix("%s", words).Edit(pos, end, name)
-	case types.Identical(optional(p.typ), t):
-		c.diags.Add(pos, end, "%s, but %s always gives its %s", what, p.name, name).
-			Fix("%s", fit(name)).Edit(pos, end, name)
-	default:
-		c.diags.Add(pos, end, "%s, but %s", what, c.gives(p, result)).
-			Fix("%s", fit(name)).Edit(pos, end, name)
-	}
 }

@@ -85,7 +85,7 @@ func (c *checker) check() []*declaration {
 func (c *checker) reportFatal() {
 	for _, p := range c.pkg.Fatal {
 		if !c.importsGenerated || !strings.HasPrefix(p.Message, load.ImportCycle) {
-			c.diags.AddAt(p.At, "%s", p.Message).Fix("%s", p.Fix)
+			c.diags.AddAt(diag.DoesNotLoad, p.At, "%s", p.Message).Fix("%s", p.Fix)
 		}
 	}
 }
@@ -101,7 +101,7 @@ func (c *checker) missesDSL() bool {
 				continue
 			}
 			if path != model.DSL {
-				c.diags.Add(spec.Path.Pos(), spec.Path.End(), "there is no package %s", path).
+				c.diags.Add(diag.MissingDSL, spec.Path.Pos(), spec.Path.End(), "there is no package %s", path).
 					Fix("did you mean %s?", model.DSL).
 					Edit(spec.Path.Pos(), spec.Path.End(), strconv.Quote(model.DSL))
 				return true
@@ -111,7 +111,7 @@ func (c *checker) missesDSL() bool {
 			if i := slices.IndexFunc(c.pkg.Problems, func(p load.Problem) bool { return p.At == at }); i >= 0 {
 				message = c.pkg.Problems[i].Message
 			}
-			c.diags.Add(spec.Path.Pos(), spec.Path.End(), "%s", message)
+			c.diags.Add(diag.MissingDSL, spec.Path.Pos(), spec.Path.End(), "%s", message)
 			return true
 		}
 	}
@@ -176,10 +176,10 @@ func (c *checker) reportProblems(declared []*declaration) {
 		case c.lacksDSL(p, noDSL):
 			last = nil
 		case p.Pos.IsValid():
-			last = c.diags.Add(p.Pos, token.NoPos, "%s", p.Message)
+			last = c.diags.Add(diag.DoesNotCompile, p.Pos, token.NoPos, "%s", p.Message)
 			c.explain(last, p)
 		default:
-			c.diags.AddAt(p.At, "%s", p.Message)
+			c.diags.AddAt(diag.DoesNotCompile, p.At, "%s", p.Message)
 		}
 	}
 }
@@ -208,7 +208,7 @@ func checkSlugs(diags *diag.List, all []*declaration) {
 			continue
 		}
 		pos, end := d.slugPlace()
-		b := diags.Add(pos, end, "%s has the slug %q, and so has %s", d.name, slug, first.name).
+		b := diags.Add(diag.DuplicateSlug, pos, end, "%s has the slug %q, and so has %s", d.name, slug, first.name).
 			NoteAt(first.spec.Name.Pos(), "%s is declared here, with the slug %q", first.name, first.flow.Slug)
 		if slug != first.flow.Slug {
 			b.Note("upper and lower case count as one")
@@ -228,12 +228,12 @@ func (c *checker) checkPackages(declared []*declaration) {
 		}
 		if first := seen[strings.ToLower(name)]; first != nil {
 			pos, end := where(d.spec.Name)
-			if d.settings.pkg != nil {
-				pos, end = d.settings.pkg.pos(0), d.settings.pkg.end()
+			if d.settings.Package != nil {
+				pos, end = d.settings.Package.Pos(0), d.settings.Package.End()
 			}
-			b := c.diags.Add(pos, end, "%s would be generated as package %s, and so would %s", d.name, name, first.name).
+			b := c.diags.Add(diag.DuplicatePackage, pos, end, "%s would be generated as package %s, and so would %s", d.name, name, first.name).
 				NoteAt(first.spec.Name.Pos(), "%s is declared here", first.name)
-			c.suggest(b, "package", free(name, func(s string) bool { return seen[s] != nil }), d.settings.pkg, d.field)
+			c.suggest(b, "package", free(name, func(s string) bool { return seen[s] != nil }), d.settings.Package, d.field)
 			continue
 		}
 		seen[strings.ToLower(name)] = d
@@ -244,7 +244,7 @@ func (c *checker) checkPackages(declared []*declaration) {
 				}
 				c.importsGenerated = true
 				pos, end := where(spec.Path)
-				c.diags.Add(pos, end, "package %s declares %s, so it cannot import %s, which is generated from it",
+				c.diags.Add(diag.ImportOfGenerated, pos, end, "package %s declares %s, so it cannot import %s, which is generated from it",
 					c.pkg.Name, d.name, d.flow.Path()).
 					Fix("move the code that uses it to another package")
 			}

@@ -42,7 +42,7 @@ func (c *checker) lacksDSL(p load.Problem, told map[*ast.File]bool) bool {
 	end := p.Pos + token.Pos(len(qualifier))
 	for local, imported := range c.importsAt(p.Pos) {
 		if imported.Path() == model.DSL && local != qualifier {
-			c.diags.Add(p.Pos, end, "%s", p.Message).
+			c.diags.Add(diag.MissingDSL, p.Pos, end, "%s", p.Message).
 				Fix("write %s, as this file calls %s", local, model.DSL).Edit(p.Pos, end, local)
 			return true
 		}
@@ -56,7 +56,7 @@ func (c *checker) lacksDSL(p load.Problem, told map[*ast.File]bool) bool {
 		if qualifier != "dsl" {
 			line = qualifier + " " + line
 		}
-		c.diags.Add(p.Pos, end, "%s", p.Message).
+		c.diags.Add(diag.MissingDSL, p.Pos, end, "%s", p.Message).
 			Fix("import %s", line).Edit(file.Name.End(), file.Name.End(), "\n\nimport "+line)
 	}
 	return true

@@ -1,244 +1,104 @@
 package check
 
 import (
-	"fmt"
-	"strconv"
-	"strings"
-	"unicode"
-	"unicode/utf8"
+	"slices"
+
+	"github.com/flowc-dev/flowc/gen/internal/cond"
+	"github.com/flowc-dev/flowc/gen/internal/diag"
+	"github.com/flowc-dev/flowc/gen/internal/tags"
+	"github.com/flowc-dev/flowc/gen/nearest"
 )
 
-// A condition is a conjunction of terms:
-//
-//	condition = term { "&&" term }
-//	term      = path [ "==" literal ]
-//	path      = name { "." name }
-//	literal   = "true" | "false" | number | "'" text "'"
-//
-// In a text, two quotes stand for one. A term without a literal is a bool that
-// has to be true.
-type condition []term
-
-// A term compares what stands at a path.
-type term struct {
-	path    []segment
-	literal literal
+// checkConditions compiles the conditions of a step.
+func (c *checker) checkConditions(d *declaration, s *step) {
+	scope := cond.Scope{
+		Diags: c.diags,
+		Home:  c.pkg.Types,
+		Who:   s.who,
+		Subject: func(name tags.Word) (subject cond.Subject, ok bool) {
+			p := c.subject(d, s, name)
+			if p == nil || p.typ == nil {
+				return subject, false
+			}
+			return cond.Subject{Name: p.name, Key: p.key, Type: p.typ}, true
+		},
+	}
+	if s.settings.If != nil {
+		s.model.If = cond.Compile(scope, s.settings.If)
+	}
+	if s.settings.IfNot != nil {
+		s.model.IfNot = cond.Compile(scope, s.settings.IfNot)
+	}
 }
 
-// A segment is one name of a path, and where it stands in the condition.
-type segment struct {
-	name       string
-	start, end int
-}
-
-// A literal is what a path is compared with.
-type literal struct {
-	kind       literalKind
-	text       string // the text, or the number or bool as written
-	start, end int
-}
-
-type literalKind string
-
-const (
-	absent     literalKind = "" // a bare bool
-	boolean    literalKind = "a bool"
-	number     literalKind = "a number"
-	stringKind literalKind = "a text"
-)
-
-// A conditionError is what is wrong with the form of a condition.
-type conditionError struct {
-	start, end   int
-	message, fix string
-	// replacement is what to write instead, if that is all there is to do.
-	replacement string
-}
-
-// parseCondition reads a condition.
-func parseCondition(source string) (condition, *conditionError) {
-	p := &conditionParser{source: source}
-	var cond condition
-	for {
-		t, err := p.term()
-		if err != nil {
-			return nil, err
-		}
-		cond = append(cond, t)
-		p.space()
-		if p.i == len(source) {
-			return cond, nil
-		}
-		if !p.take("&&") {
-			return nil, p.unexpected("&&")
+// subject returns the producer that a condition of a step names, if the step can see it:
+// the flow's input if it waits for nothing, otherwise the steps it waits for.
+func (c *checker) subject(d *declaration, s *step, name tags.Word) *producer {
+	seen := d.seenBy(s)
+	for _, p := range d.producers(nil) {
+		switch {
+		case p.name != name.Text:
+		case slices.Contains(seen, p.name) || !s.bound && p.step != s:
+			return p // a step that is not bound may yet turn out to take it
+		default:
+			c.unseen(s, p, name, seen)
+			return nil
 		}
 	}
+	c.noSubject(d, s, name, seen)
+	return nil
 }
 
-type conditionParser struct {
-	source string
-	i      int
+// seenBy returns what the conditions of a step can look at.
+func (d *declaration) seenBy(s *step) (names []string) {
+	if len(s.deps) == 0 && d.in != nil {
+		return []string{d.in.name}
+	}
+	for _, dep := range s.deps {
+		names = append(names, dep.name.Name)
+	}
+	return names
 }
 
-func (p *conditionParser) space() {
-	for p.i < len(p.source) && (p.source[p.i] == ' ' || p.source[p.i] == '\t') {
-		p.i++
-	}
-}
-
-func (p *conditionParser) take(token string) bool {
-	if strings.HasPrefix(p.source[p.i:], token) {
-		p.i += len(token)
-		return true
-	}
-	return false
-}
-
-func (p *conditionParser) term() (t term, err *conditionError) {
-	p.space()
-	for {
-		start := p.i
-		name := p.name()
-		if name == "" {
-			return t, p.unexpected("the name of a step or a field")
-		}
-		t.path = append(t.path, segment{name, start, p.i})
-		if !p.take(".") {
-			break
-		}
-	}
-	p.space()
-	if !p.take("==") {
-		return t, nil
-	}
-	p.space()
-	t.literal, err = p.literal()
-	return t, err
-}
-
-// name reads a Go identifier.
-func (p *conditionParser) name() string {
-	start := p.i
-	for p.i < len(p.source) {
-		r, size := utf8.DecodeRuneInString(p.source[p.i:])
-		if r != '_' && !unicode.IsLetter(r) && (p.i == start || !unicode.IsDigit(r)) {
-			break
-		}
-		p.i += size
-	}
-	return p.source[start:p.i]
-}
-
-func (p *conditionParser) literal() (literal, *conditionError) {
-	start := p.i
-	if p.take("'") {
-		return p.text(start)
-	}
-	for p.i < len(p.source) && !strings.ContainsRune(" \t&=|", rune(p.source[p.i])) {
-		p.i++
-	}
-	l := literal{text: p.source[start:p.i], start: start, end: p.i}
+// unseen reports a condition of a step that looks at p, which the step does not see.
+func (c *checker) unseen(s *step, p *producer, name tags.Word, seen []string) {
 	switch {
-	case l.text == "":
-		return l, p.unexpected("a value")
-	case l.text == "true" || l.text == "false":
-		l.kind = boolean
-	case isNumber(l.text):
-		l.kind = number
+	case p.step == s:
+		fix := "look at what it takes, once it takes something"
+		if len(seen) > 0 {
+			fix = "look at a field of " + diag.Enumerate(seen, "or")
+		}
+		c.diags.Add(diag.SelfReference, name.Pos, name.End, "%s: a condition cannot look at what the step itself gives", s.who).Fix("%s", fix)
+	case p.step == nil:
+		c.diags.Add(diag.ConditionSubject, name.Pos, name.End, "%s waits for %s, so its condition sees what %s, and not the flow's input",
+			s.who, diag.Enumerate(seen, "and"), diag.Plural(len(seen), "that gives", "those give")).
+			Fix("let %s give it, and look at that", diag.Enumerate(seen, "or"))
 	default:
-		e := &conditionError{start: start, end: p.i, message: fmt.Sprintf("%s is not true, false, a number or a text", l.text)}
-		if n, err := strconv.ParseInt(l.text, 0, 64); err == nil {
-			e.replacement = strconv.FormatInt(n, 10)
-			e.fix = "write " + e.replacement + ": numbers are written as in JSON"
+		b := c.diags.Add(diag.ConditionSubject, name.Pos, name.End, "%s does not wait for %s, so its condition cannot look at it", s.who, p.name)
+		if after := s.settings.After; after != nil {
+			b.Fix(`add it to after: after:"%s, %s"`, after.Value, p.name).Edit(after.End(), after.End(), ", "+p.name)
 		} else {
-			e.replacement = "'" + strings.ReplaceAll(strings.Trim(l.text, `"'`), "'", "''") + "'"
-			e.fix = e.replacement + ", if a text is meant"
+			tags.FixBySetting(b, s.field, "after", p.name)
 		}
-		return l, e
 	}
-	return l, nil
 }
 
-// text reads a text after its first quote.
-func (p *conditionParser) text(start int) (literal, *conditionError) {
-	var b strings.Builder
-	for p.i < len(p.source) {
-		if p.take("''") {
-			b.WriteByte('\'')
-			continue
-		}
-		if p.take("'") {
-			return literal{stringKind, b.String(), start, p.i}, nil
-		}
-		b.WriteByte(p.source[p.i])
-		p.i++
+// noSubject reports a condition that names nothing that gives a value.
+func (c *checker) noSubject(d *declaration, s *step, name tags.Word, seen []string) {
+	if slices.ContainsFunc(d.steps, func(o *step) bool { return o.name.Name == name.Text }) {
+		c.diags.Add(diag.GivesNothing, name.Pos, name.End, "%s: %s gives nothing to look at", s.who, name.Text).
+			Fix("let it give what the condition asks for")
+		return
 	}
-	return literal{}, &conditionError{start: start, end: p.i, message: "the text has no closing quote", fix: "end it with a '"}
-}
-
-// isNumber reports whether a literal is a number as JSON writes it.
-func isNumber(s string) bool {
-	digits := strings.TrimPrefix(s, "-")
-	if digits == "" || digits[0] < '0' || digits[0] > '9' || len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9' {
-		return false
+	if d.partial {
+		return
 	}
-	if strings.ContainsAny(digits, "xXoObBpP_") || strings.HasSuffix(digits, ".") || strings.Contains(digits, ".e") || strings.Contains(digits, ".E") {
-		return false
+	b := c.diags.Add(diag.UnknownStep, name.Pos, name.End, "%s: there is no step %s", s.who, name.Text)
+	if near := nearest.Name(name.Text, names(d.producers(nil))); near != "" {
+		b.Fix("did you mean %s?", near).Edit(name.Pos, name.End, near)
+	} else if len(seen) > 0 {
+		b.Fix("a condition here begins with %s", diag.Enumerate(seen, "or"))
+	} else {
+		b.Fix("let the step take what the condition asks for")
 	}
-	_, err := strconv.ParseFloat(s, 64)
-	return err == nil
-}
-
-// joins is what stands at the start of a text for &&, or "".
-func joins(s string) string {
-	for _, word := range []string{",", ";", "and ", "AND ", "& "} {
-		if strings.HasPrefix(s, word) {
-			return strings.TrimSpace(word)
-		}
-	}
-	return ""
-}
-
-// unexpected says what stands where something else should.
-func (p *conditionParser) unexpected(wanted string) *conditionError {
-	rest := p.source[p.i:]
-	e := &conditionError{start: p.i, end: p.i}
-	switch {
-	case rest == "":
-		e.message, e.fix = "the condition ends where "+wanted+" should follow", "complete it, or remove what hangs"
-	case strings.HasPrefix(rest, "||"):
-		e.end += len("||")
-		e.message = "a condition knows no ||"
-		e.fix = "let the step before give a bool that says it, and look at that"
-	case strings.HasPrefix(rest, "!="):
-		e.end += len("!=")
-		e.message = "a condition knows no !=, only =="
-		e.fix = "write ==, in an if_not"
-	case strings.HasPrefix(rest, "!"):
-		e.end++
-		e.message = "a condition knows no !"
-		e.fix = "say it with if_not"
-	case strings.HasPrefix(rest, "<"), strings.HasPrefix(rest, ">"):
-		e.end++
-		e.message = "a condition knows no " + rest[:1] + ", only =="
-		e.fix = "let the step before give a bool that says it, and look at that"
-	case strings.HasPrefix(rest, "="):
-		e.end++
-		e.message, e.fix = "a condition compares with ==", "write =="
-		e.replacement = "=="
-	case wanted == "&&" && joins(rest) != "":
-		e.end += len(joins(rest))
-		e.message, e.fix = "a condition joins its terms with &&", "write &&"
-		e.replacement = " &&"
-	default:
-		r, size := utf8.DecodeRuneInString(rest)
-		e.end += size
-		what := fmt.Sprintf("%q", r)
-		if r == ' ' {
-			what = "a space"
-		}
-		e.message = fmt.Sprintf("%s stands where %s should", what, wanted)
-		e.fix = "write it like X.Field, or X.Field == 'text' && X.Other == 3"
-	}
-	return e
 }

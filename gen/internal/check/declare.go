@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/load"
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/gen/internal/tags"
 )
 
 // A declaration is a struct that declares a flow or a job, on its way from the
@@ -20,7 +22,7 @@ type declaration struct {
 	field    *ast.Field // that embeds the head
 	head     *marker
 	headExpr ast.Expr
-	settings *settings
+	settings *tags.Settings
 	in       *producer // the flow's input; nil if it takes nothing
 	steps    []*step
 	flow     *model.Flow
@@ -30,8 +32,8 @@ type declaration struct {
 
 // slugPlace is where the slug is decided.
 func (d *declaration) slugPlace() (pos, end token.Pos) {
-	if d.settings.slug != nil {
-		return d.settings.slug.pos(0), d.settings.slug.end()
+	if d.settings.Slug != nil {
+		return d.settings.Slug.Pos(0), d.settings.Slug.End()
 	}
 	return where(d.spec.Name)
 }
@@ -51,7 +53,7 @@ type step struct {
 	field    *ast.Field
 	expr     ast.Expr // the type of the field
 	marker   *marker
-	settings *settings
+	settings *tags.Settings
 	index    int
 	model    *model.Step
 	in, out  types.Type // nil for nothing and for what the compiler rejects
@@ -63,8 +65,8 @@ type step struct {
 
 // slugPlace is where the slug is decided.
 func (s *step) slugPlace() (pos, end token.Pos) {
-	if s.settings.slug != nil {
-		return s.settings.slug.pos(0), s.settings.slug.end()
+	if s.settings.Slug != nil {
+		return s.settings.Slug.Pos(0), s.settings.Slug.End()
 	}
 	return where(s.name)
 }
@@ -135,13 +137,13 @@ func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declarati
 		return nil
 	case len(heads) == 0 && c.embedsFlow(fields) != nil:
 		f := c.embedsFlow(fields)
-		c.diags.Add(f.Pos(), f.End(), "%s embeds %s, which declares a flow, but that does not make it another one", name, fieldName(f)).
+		c.diags.Add(diag.CopiedFlow, f.Pos(), f.End(), "%s embeds %s, which declares a flow, but that does not make it another one", name, fieldName(f)).
 			Fix("write the struct of %s out: its dsl.Flow or dsl.Job, and its steps", fieldName(f))
 		return nil
 	case len(heads) == 0 && len(steps) == 0:
 		return nil
 	case len(heads) == 0:
-		d := c.diags.Add(pos, end, "%s has steps but is not a flow", name).
+		d := c.diags.Add(diag.MissingFlow, pos, end, "%s has steps but is not a flow", name).
 			Fix("embed dsl.Flow[In, Out] as its first field")
 		for _, f := range steps {
 			d.NoteAt(f.Pos(), "%s is a step", fieldName(f))
@@ -149,7 +151,7 @@ func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declarati
 		return nil
 	case len(embedded) == 0:
 		f := heads[0]
-		c.diags.Add(f.Pos(), f.End(), "%s: dsl.%s is the field %s, but it has to be embedded",
+		c.diags.Add(diag.NotEmbedded, f.Pos(), f.End(), "%s: dsl.%s is the field %s, but it has to be embedded",
 			name, markerOf(c.pkg.Info, f.Type).name, fieldName(f)).
 			Fix("remove the name %s", fieldName(f)).Edit(f.Pos(), f.Type.Pos(), "")
 		return nil
@@ -158,7 +160,7 @@ func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declarati
 		if second == embedded[0] {
 			second = heads[0]
 		}
-		c.diags.Add(second.Pos(), second.End(), "%s is already a %s", name, strings.ToLower(markerOf(c.pkg.Info, embedded[0].Type).name)).
+		c.diags.Add(diag.SeveralFlows, second.Pos(), second.End(), "%s is already a %s", name, strings.ToLower(markerOf(c.pkg.Info, embedded[0].Type).name)).
 			NoteAt(embedded[0].Pos(), "by this dsl.%s", markerOf(c.pkg.Info, embedded[0].Type).name).
 			Fix("remove one of them; two flows are two structs")
 		return nil
@@ -188,11 +190,11 @@ func (c *checker) declaration(group *ast.GenDecl, spec *ast.TypeSpec) *declarati
 		Declaring: c.pkg.Types,
 		Dir:       c.pkg.Dir,
 	}
-	on := onFlow
+	on := tags.OnFlow
 	if d.flow.Job {
-		on = onJob
+		on = tags.OnJob
 	}
-	d.settings = c.settings(head.Tag, on, name)
+	d.settings = tags.Read(c.diags, head.Tag, on, name)
 	if obj := c.pkg.Info.Defs[spec.Name]; obj != nil {
 		if t, ok := obj.Type().Underlying().(*types.Struct); ok && t.NumFields() == fields.Fields.NumFields() {
 			d.flow.Declared = c.declared(fields, t)
@@ -216,7 +218,7 @@ func (c *checker) declareSteps(d *declaration, fields *ast.StructType, head *ast
 		name := fieldName(f)
 		switch {
 		case d.flow.Job:
-			c.diags.Add(pos, end, "%s is a job, which has no fields, but it has %s", d.name, name).
+			c.diags.Add(diag.JobWithFields, pos, end, "%s is a job, which has no fields, but it has %s", d.name, name).
 				Fix("remove it, or embed dsl.Flow and declare steps")
 		case m == nil || !m.step():
 			if t := c.pkg.Info.TypeOf(f.Type); t == nil || t == types.Typ[types.Invalid] {
@@ -224,16 +226,16 @@ func (c *checker) declareSteps(d *declaration, fields *ast.StructType, head *ast
 				continue
 			}
 			d.partial = true
-			c.diags.Add(pos, end, "%s: the field %s is %s, not a step", d.name, name, c.name(c.pkg.Info.TypeOf(f.Type))).
+			c.diags.Add(diag.NotAStep, pos, end, "%s: the field %s is %s, not a step", d.name, name, c.name(c.pkg.Info.TypeOf(f.Type))).
 				Fix("make it a dsl.Step or dsl.Map, or move it out: handlers keep their own state")
 		case len(f.Names) == 0:
 			d.partial = true
 			c.nameless = append(c.nameless, f)
-			c.diags.Add(pos, end, "%s embeds dsl.%s, so the step has no name", d.name, m.name).
+			c.diags.Add(diag.UnnamedStep, pos, end, "%s embeds dsl.%s, so the step has no name", d.name, m.name).
 				Fix("give it a name in front of dsl.%s", m.name)
 		default:
 			if m.pointer {
-				c.diags.Add(f.Type.Pos(), f.Type.End(), "%s.%s is a pointer to a step", d.name, name).
+				c.diags.Add(diag.IndirectMarker, f.Type.Pos(), f.Type.End(), "%s.%s is a pointer to a step", d.name, name).
 					Fix("declare it dsl.%s itself", m.name).Edit(f.Type.Pos(), f.Type.Pos()+1, "")
 			}
 			for _, ident := range f.Names {
@@ -243,7 +245,7 @@ func (c *checker) declareSteps(d *declaration, fields *ast.StructType, head *ast
 	}
 	if !d.flow.Job && len(fields.Fields.List) == 1 {
 		d.partial = true
-		c.diags.Add(d.spec.Name.Pos(), d.spec.Name.End(), "%s has no steps", d.name).
+		c.diags.Add(diag.NoSteps, d.spec.Name.Pos(), d.spec.Name.End(), "%s has no steps", d.name).
 			Fix("add a dsl.Step, or embed dsl.Job to make it a job")
 	}
 }
@@ -253,26 +255,26 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 	who := d.name + "." + ident.Name
 	switch {
 	case ident.Name == "_":
-		c.diags.Add(pos, end, "%s: a step needs a name, for its handler and for the database", d.name).
+		c.diags.Add(diag.UnnamedStep, pos, end, "%s: a step needs a name, for its handler and for the database", d.name).
 			Fix("write one that begins with an upper case letter instead of _")
 		d.partial = true
 		return
 	case !ident.IsExported():
-		c.diags.Add(pos, end, "%s is not exported, so no handler could be written for it", who).
+		c.diags.Add(diag.UnexportedStep, pos, end, "%s is not exported, so no handler could be written for it", who).
 			Fix("%s", exported(ident.Name, d.hasField))
 	case ident.Name == "Input":
-		c.diags.Add(pos, end, "%s: Input is what the flow takes, so no step can have that name", who).
+		c.diags.Add(diag.ReservedName, pos, end, "%s: Input is what the flow takes, so no step can have that name", who).
 			Fix("call it something else")
 		d.partial = true
 		return
 	}
 	if i := slices.IndexFunc(d.steps, func(s *step) bool { return s.name.Name == ident.Name }); i >= 0 {
-		d.steps[i].settings.unclear = true
+		d.steps[i].settings.Unclear = true
 		return // the compiler says so
 	}
-	on := onStep
+	on := tags.OnStep
 	if m.name == "Map" {
-		on = onMap
+		on = tags.OnMap
 	}
 	doc := f.Doc
 	if doc == nil {
@@ -284,12 +286,12 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 		field:    f,
 		expr:     f.Type,
 		marker:   m,
-		settings: c.settings(f.Tag, on, who),
+		settings: tags.Read(c.diags, f.Tag, on, who),
 		index:    len(d.steps),
-		model:    &model.Step{Name: ident.Name, Doc: text(doc), Map: on == onMap},
+		model:    &model.Step{Name: ident.Name, Doc: text(doc), Map: on == tags.OnMap},
 	}
 	if !ident.IsExported() {
-		d.partial, s.settings.unclear = true, true // it will have another name
+		d.partial, s.settings.Unclear = true, true // it will have another name
 	}
 	d.steps = append(d.steps, s)
 }
@@ -298,7 +300,7 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 // only steps have stands in the same tag.
 func (c *checker) jobStep(d *declaration, head *ast.Field) *step {
 	own := *d.settings
-	own.Options, own.slug = model.Options{}, nil
+	own.Options, own.Slug = model.Options{}, nil
 	return &step{
 		who:      d.name,
 		name:     d.spec.Name,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/gen/internal/tags"
 )
 
 // Limits of the database. Package runtime has the same; a test compares them.
@@ -23,7 +24,7 @@ func (c *checker) checkFlow(d *declaration) {
 	c.nameFlow(d)
 	c.nameSteps(d)
 	c.readTypes(d)
-	if d.settings.cron != nil && !d.broken {
+	if d.settings.Cron != nil && !d.broken {
 		c.checkSchedule(d)
 	}
 	for _, s := range d.steps {
@@ -39,15 +40,28 @@ func (c *checker) checkFlow(d *declaration) {
 	c.finish(d)
 }
 
+// checkSchedule checks the cron expression of a declaration.
+func (c *checker) checkSchedule(d *declaration) {
+	p := d.settings.Cron
+	if d.flow.In != nil {
+		c.diags.Add(diag.CronWithInput, p.KeyPos, p.End(), "%s: cron starts it with nothing, but it takes %s", d.name, c.typeName(d.flow.In)).
+			Fix("let it take dsl.None, and read the tick with runtime.ScheduledAt")
+		return
+	}
+	if tags.CheckCron(c.diags, p, d.name) {
+		d.flow.Cron = p.Value
+	}
+}
+
 // finish copies what was found out into the model.
 func (c *checker) finish(d *declaration) {
-	d.flow.Options, d.flow.Version = d.settings.Options, d.settings.version
+	d.flow.Options, d.flow.Version = d.settings.Options, d.settings.Version
 	for _, s := range d.steps {
 		m := s.model
 		m.Options = s.settings.Options
-		m.StartDelay = s.settings.startDelay
-		m.WhenUnmet = s.settings.whenUnmet
-		m.WhenExhausted = s.settings.whenExhausted
+		m.StartDelay = s.settings.StartDelay
+		m.WhenUnmet = s.settings.WhenUnmet
+		m.WhenExhausted = s.settings.WhenExhausted
 		m.In, m.Out = s.in, s.out
 		for _, dep := range s.deps {
 			m.Deps = append(m.Deps, dep.model.Slug)
@@ -58,30 +72,30 @@ func (c *checker) finish(d *declaration) {
 // nameFlow decides and checks the slug and the package.
 func (c *checker) nameFlow(d *declaration) {
 	slug := snake(d.name)
-	if d.settings.slug != nil {
-		slug = d.settings.slug.value
+	if d.settings.Slug != nil {
+		slug = d.settings.Slug.Value
 	}
 	pos, end := d.slugPlace()
-	if c.checkSlug(d.name, slug, instead(d.name, "flow"), d.settings.slug, d.field, pos, end) {
-		if d.settings.version > 1 {
-			slug += fmt.Sprintf("_v%d", d.settings.version)
+	if c.checkSlug(d.name, slug, instead(d.name, "flow"), d.settings.Slug, d.field, pos, end) {
+		if d.settings.Version > 1 {
+			slug += fmt.Sprintf("_v%d", d.settings.Version)
 		}
 		if len(slug) > maxFlowSlug {
-			c.diags.Add(pos, end, "%s: the slug %q has %d characters, and the database allows %d", d.name, slug, len(slug), maxFlowSlug).
+			c.diags.Add(diag.LongSlug, pos, end, "%s: the slug %q has %d characters, and the database allows %d", d.name, slug, len(slug), maxFlowSlug).
 				Fix(`tag it slug:"…" with a shorter one`)
 		}
 		d.flow.Slug = slug
 	}
 
 	name := strings.ToLower(d.name)
-	if d.settings.pkg != nil {
-		name = d.settings.pkg.value
-		pos, end = d.settings.pkg.pos(0), d.settings.pkg.end()
+	if d.settings.Package != nil {
+		name = d.settings.Package.Value
+		pos, end = d.settings.Package.Pos(0), d.settings.Package.End()
 	} else {
 		pos, end = where(d.spec.Name)
 	}
 	if fault := packageFault(name); fault != "" {
-		b := c.diags.Add(pos, end, "%s cannot be generated as package %q, which %s", d.name, name, fault)
+		b := c.diags.Add(diag.BadPackage, pos, end, "%s cannot be generated as package %q, which %s", d.name, name, fault)
 		better := strings.Trim(asSlug(name), "_")
 		if packageFault(better) != "" {
 			better = strings.ReplaceAll(better, "_", "")
@@ -92,7 +106,7 @@ func (c *checker) nameFlow(d *declaration) {
 		if asSlug(name) == "" {
 			better = ""
 		}
-		c.suggest(b, "package", better, d.settings.pkg, d.field)
+		c.suggest(b, "package", better, d.settings.Package, d.field)
 		return
 	}
 	d.flow.Package = name
@@ -108,29 +122,29 @@ func (c *checker) nameSteps(d *declaration) {
 	seen := map[string]*step{}
 	for _, s := range d.steps {
 		slug := snake(s.name.Name)
-		if s.settings.slug != nil {
-			slug = s.settings.slug.value
+		if s.settings.Slug != nil {
+			slug = s.settings.Slug.Value
 		}
 		s.model.Slug = slug
 		pos, end := s.slugPlace()
-		if !c.checkSlug(s.who, slug, instead(s.name.Name, "step"), s.settings.slug, s.field, pos, end) {
+		if !c.checkSlug(s.who, slug, instead(s.name.Name, "step"), s.settings.Slug, s.field, pos, end) {
 			continue
 		}
-		if !s.name.IsExported() && s.settings.slug == nil {
+		if !s.name.IsExported() && s.settings.Slug == nil {
 			continue // it will have another one
 		}
 		if len(slug) > maxStepSlug {
-			c.diags.Add(pos, end, "%s: the slug %q has %d characters, and the database allows %d", s.who, slug, len(slug), maxStepSlug).
+			c.diags.Add(diag.LongSlug, pos, end, "%s: the slug %q has %d characters, and the database allows %d", s.who, slug, len(slug), maxStepSlug).
 				Fix(`tag it slug:"…" with a shorter one`)
 		}
 		// encoding/json would take one for the other if they differed only by case.
 		if first := seen[strings.ToLower(slug)]; first != nil {
-			b := c.diags.Add(pos, end, "%s has the slug %q, and so has %s", s.who, slug, first.name.Name).
+			b := c.diags.Add(diag.DuplicateSlug, pos, end, "%s has the slug %q, and so has %s", s.who, slug, first.name.Name).
 				NoteAt(first.name.Pos(), "%s is declared here, with the slug %q", first.name.Name, first.model.Slug)
 			if slug != first.model.Slug {
 				b.Note("upper and lower case count as one")
 			}
-			c.suggest(b, "slug", free(slug, func(s string) bool { return seen[strings.ToLower(s)] != nil }), s.settings.slug, s.field)
+			c.suggest(b, "slug", free(slug, func(s string) bool { return seen[strings.ToLower(s)] != nil }), s.settings.Slug, s.field)
 			continue
 		}
 		seen[strings.ToLower(slug)] = s
@@ -139,13 +153,13 @@ func (c *checker) nameSteps(d *declaration) {
 
 // checkSlug checks the form of a slug that is in a tag, or else made from a name.
 // instead is what it could be if it is reserved.
-func (c *checker) checkSlug(who, slug, instead string, tag *pair, field *ast.Field, pos, end token.Pos) bool {
+func (c *checker) checkSlug(who, slug, instead string, tag *tags.Pair, field *ast.Field, pos, end token.Pos) bool {
 	switch {
 	case strings.EqualFold(slug, model.RunKey):
-		b := c.diags.Add(pos, end, "%s: %q is what the database calls the run's own input", who, slug)
+		b := c.diags.Add(diag.ReservedName, pos, end, "%s: %q is what the database calls the run's own input", who, slug)
 		c.suggest(b, "slug", instead, tag, field)
 	case !slugForm.MatchString(slug):
-		b := c.diags.Add(pos, end, "%s: %q is not a slug: a letter or underscore, then letters, digits and underscores, all of them ASCII", who, slug)
+		b := c.diags.Add(diag.BadSlug, pos, end, "%s: %q is not a slug: a letter or underscore, then letters, digits and underscores, all of them ASCII", who, slug)
 		c.suggest(b, "slug", asSlug(slug), tag, field)
 	default:
 		return true
@@ -163,16 +177,16 @@ func instead(name, kind string) string {
 
 // suggest makes another value of a naming tag the fix of a mistake; an empty one
 // is for the user to find.
-func (c *checker) suggest(b *diag.Builder, key, value string, tag *pair, field *ast.Field) {
+func (c *checker) suggest(b *diag.Builder, key, value string, tag *tags.Pair, field *ast.Field) {
 	switch {
 	case value == "" && tag != nil:
 		b.Fix("choose another %s", key)
 	case value == "":
 		b.Fix(`tag it %s:"…" with one of ASCII letters`, key)
 	case tag != nil:
-		b.Fix(`%s:"%s"`, key, value).Edit(tag.pos(0), tag.end(), value)
+		b.Fix(`%s:"%s"`, key, value).Edit(tag.Pos(0), tag.End(), value)
 	default:
-		c.fixByTag(b, field, key, value)
+		tags.FixBySetting(b, field, key, value)
 	}
 }
 
@@ -192,15 +206,15 @@ func (c *checker) bindResult(d *declaration) {
 	}
 	if d.flow.Job {
 		s := d.steps[0]
-		if s.gives == nil || s.settings.unclear || s.broken {
+		if s.gives == nil || s.settings.Unclear || s.broken {
 			return
 		}
 		d.flow.Result = model.Source{Kind: model.Output, Type: d.flow.Out, Key: s.model.Slug}
 		if given := s.gives.given(true); !types.Identical(given, d.flow.Out) {
 			pos, end := where(d.head.arg(1, d.headExpr))
-			b := c.diags.Add(pos, end, "%s's output is %s, but it may be skipped", d.name, c.name(d.flow.Out))
+			b := c.diags.Add(diag.MayBeSkipped, pos, end, "%s's output is %s, but it may be skipped", d.name, c.name(d.flow.Out))
 			for _, p := range s.skippedBy(true) {
-				b.NoteAt(p.keyPos, "it has %s", p)
+				b.NoteAt(p.KeyPos, "it has %s", p)
 			}
 			b.Fix("declare it dsl.Job[%s, %s]: nil if it was skipped", c.typeName(d.flow.In), c.name(given)).
 				Edit(pos, pos, "*")
@@ -211,7 +225,7 @@ func (c *checker) bindResult(d *declaration) {
 		who:    d.name + "'s output",
 		typ:    d.flow.Out,
 		expr:   d.head.arg(1, d.headExpr),
-		from:   d.settings.from,
+		from:   d.settings.From,
 		tag:    d.settings,
 		result: true,
 	})

@@ -9,30 +9,41 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/gen/internal/tags"
 	"github.com/flowc-dev/flowc/gen/nearest"
 )
 
-// isJoin reports whether a struct is meant as a join: some field of it is
+// A join is a struct that takes what several producers give, a field for each.
+type join struct {
+	*checker
+	d         *declaration
+	want      want
+	fields    *types.Struct
+	producers []*producer
+}
+
+// isMeant reports whether a struct is meant as a join: some field of it is
 // tagged, named or typed after a producer. If it is unclear what producers give,
 // one of them might give the struct itself, and it takes all fields to be sure.
-func (c *checker) isJoin(d *declaration, w want, fields *types.Struct, unclear bool) bool {
-	producers := d.producers(w.self)
+func (j *join) isMeant(unclear bool) bool {
 	meant := 0
-	for i := range fields.NumFields() {
-		if c.isJoinField(d, w, producers, fields.Field(i), fields.Tag(i)) {
+	for i := range j.fields.NumFields() {
+		if j.isSource(j.fields.Field(i), j.fields.Tag(i)) {
 			meant++
 		}
 	}
-	return meant > 0 && (!unclear || meant == fields.NumFields())
+	return meant > 0 && (!unclear || meant == j.fields.NumFields())
 }
 
-func (c *checker) isJoinField(d *declaration, w want, producers []*producer, f *types.Var, tag string) bool {
+// isSource reports whether a field is tagged, named or typed after a producer.
+func (j *join) isSource(f *types.Var, tag string) bool {
 	_, tagged := reflect.StructTag(tag).Lookup("from")
 	return tagged ||
-		slices.ContainsFunc(d.steps, func(s *step) bool { return s != w.self && s.name.Name == f.Name() }) ||
-		slices.ContainsFunc(producers, func(p *producer) bool {
-			return p.name == f.Name() || p.typ != nil && hasName(f.Type()) && types.Identical(p.given(w.result), f.Type())
+		slices.ContainsFunc(j.d.steps, func(s *step) bool { return s != j.want.self && s.name.Name == f.Name() }) ||
+		slices.ContainsFunc(j.producers, func(p *producer) bool {
+			return p.name == f.Name() || p.typ != nil && hasName(f.Type()) && types.Identical(p.given(j.want.result), f.Type())
 		})
 }
 
@@ -49,29 +60,25 @@ func hasName(t types.Type) bool {
 	return ok && named.Obj().Pkg() != nil
 }
 
-// join finds the producer of each field of a struct.
-func (c *checker) join(d *declaration, w want, fields *types.Struct, producers []*producer) (model.Source, []*producer, bool) {
-	source := model.Source{Kind: model.Join, Type: w.typ}
-	var needs []*producer
+// bind finds the producer of each field.
+func (j *join) bind() (source model.Source, needs []*producer, ok bool) {
+	source = model.Source{Kind: model.Join, Type: j.want.typ}
 	taken := map[*producer]*types.Var{}
-	ok := true
-	for i := range fields.NumFields() {
-		f := fields.Field(i)
-		p, bound := c.joinField(d, w, fields, f, fields.Tag(i), producers)
+	ok = true
+	for i := range j.fields.NumFields() {
+		f := j.fields.Field(i)
+		p, bound := j.field(f, j.fields.Tag(i))
 		if p != nil {
 			needs = append(needs, p)
 			if first := taken[p]; first != nil {
-				c.diags.Add(f.Pos(), endOf(f), "%s takes what %s gives, and so does %s", c.fieldOf(w.typ, f), p.name, first.Name()).
+				j.diags.Add(diag.DuplicateField, f.Pos(), endOf(f), "%s takes what %s gives, and so does %s", j.nameOf(f), p.name, first.Name()).
 					NoteAt(first.Pos(), "%s is here", first.Name()).
 					Fix("remove one of them")
 				bound = false
 			}
 			taken[p] = f
 		}
-		if bound {
-			bound = c.checkNameableField(w, f)
-		}
-		if !bound {
+		if !bound || !j.isNameable(f) {
 			ok = false
 			continue
 		}
@@ -80,129 +87,132 @@ func (c *checker) join(d *declaration, w want, fields *types.Struct, producers [
 	return source, needs, ok
 }
 
-// fieldOf is how a message calls a field: ShipInput.Charge.
-func (c *checker) fieldOf(t types.Type, f *types.Var) string {
-	if _, ok := types.Unalias(t).(*types.Named); !ok {
+// nameOf returns what a message calls a field: ShipInput.Charge.
+func (j *join) nameOf(f *types.Var) string {
+	if _, ok := types.Unalias(j.want.typ).(*types.Named); !ok {
 		return "the field " + f.Name()
 	}
-	return c.name(t) + "." + f.Name()
+	return j.name(j.want.typ) + "." + f.Name()
 }
 
-// endOf is where the name of a field ends.
+// endOf returns where the name of a field ends.
 func endOf(f *types.Var) token.Pos { return f.Pos() + token.Pos(len(f.Name())) }
 
-// joinField finds the producer of a field of a join. It returns the producer
-// that is meant even if it does not fit.
-func (c *checker) joinField(d *declaration, w want, fields *types.Struct, f *types.Var, tag string, producers []*producer) (meant *producer, ok bool) {
-	who := c.fieldOf(w.typ, f)
+// field finds the producer of a field: the one that its tag names, or else the one whose
+// name it has, or else the one whose type it has. It returns the producer that is meant
+// even if it does not fit.
+func (j *join) field(f *types.Var, tag string) (meant *producer, ok bool) {
 	if !f.Exported() {
-		c.diags.Add(f.Pos(), endOf(f), "%s is not exported, so nothing can set it", who).
+		j.diags.Add(diag.UnexportedField, f.Pos(), endOf(f), "%s is not exported, so nothing can set it", j.nameOf(f)).
 			Fix("%s", exported(f.Name(), func(name string) bool {
-				return slices.ContainsFunc(slices.Collect(fields.Fields()), func(f *types.Var) bool { return f.Name() == name })
+				return slices.ContainsFunc(slices.Collect(j.fields.Fields()), func(f *types.Var) bool { return f.Name() == name })
 			}))
 		return nil, false
 	}
-	pos, end := f.Pos(), endOf(f)
 	if from, tagged := reflect.StructTag(tag).Lookup("from"); tagged {
-		at := word{from, pos, end}
-		if field := c.fieldAt(f.Pos()); field != nil {
-			pairs, _ := parseTag(field.Tag)
-			for _, p := range pairs {
-				if p.key == "from" {
-					at.pos, at.end = p.pos(0), p.end()
-				}
-			}
-		}
-		p := c.producer(d, who, w.self, at)
-		return p, p != nil && c.fitField(w, f, p)
+		p := j.producer(j.d, j.nameOf(f), j.want.self, j.fromTag(f, from))
+		return p, p != nil && j.fits(f, p)
 	}
-	for _, p := range producers {
-		if p.name == f.Name() {
-			return p, c.fitField(w, f, p)
-		}
+	if i := slices.IndexFunc(j.producers, func(p *producer) bool { return p.name == f.Name() }); i >= 0 {
+		return j.producers[i], j.fits(f, j.producers[i])
 	}
-	for _, s := range d.steps {
-		if s.name.Name != f.Name() {
-			continue
-		}
-		if s == w.self {
-			c.diags.Add(pos, end, "%s: %s cannot take what it gives itself", who, s.who).
-				Fix("remove the field, or name it after another step")
-		} else if !s.broken {
-			c.diags.Add(pos, end, "%s: %s gives nothing", who, s.name.Name).
-				Fix(`remove the field; tag the step after:"%s" if it has to wait`, s.name.Name)
-		}
+	if i := slices.IndexFunc(j.d.steps, func(s *step) bool { return s.name.Name == f.Name() }); i >= 0 {
+		j.givesNothing(f, j.d.steps[i])
 		return nil, false
 	}
+	return j.fieldByType(f)
+}
 
-	var exact, almost []*producer
-	if hasName(f.Type()) {
-		for _, p := range producers {
-			switch {
-			case p.typ == nil:
-			case types.Identical(p.given(w.result), f.Type()):
-				exact = append(exact, p)
-			case types.Identical(optional(p.typ), f.Type()), types.Identical(p.typ, f.Type()):
-				almost = append(almost, p)
+// fromTag returns the name in the tag from of a field, and where it stands.
+func (j *join) fromTag(f *types.Var, from string) tags.Word {
+	if field := j.fieldAt(f.Pos()); field != nil {
+		pairs, _ := tags.Parse(field.Tag)
+		for _, p := range pairs {
+			if p.Key == "from" {
+				return p.Word()
 			}
 		}
+	}
+	return tags.Word{Text: from, Pos: f.Pos(), End: endOf(f)} // of a struct in another package
+}
+
+// givesNothing reports a field that has the name of a step which cannot be its producer.
+func (j *join) givesNothing(f *types.Var, s *step) {
+	switch {
+	case s == j.want.self:
+		j.diags.Add(diag.SelfReference, f.Pos(), endOf(f), "%s: %s cannot take what it gives itself", j.nameOf(f), s.who).
+			Fix("remove the field, or name it after another step")
+	case !s.broken:
+		j.diags.Add(diag.GivesNothing, f.Pos(), endOf(f), "%s: %s gives nothing", j.nameOf(f), s.name.Name).
+			Fix(`remove the field; tag the step after:"%s" if it has to wait`, s.name.Name)
+	}
+}
+
+// fieldByType finds the producer of a field by the field's type.
+func (j *join) fieldByType(f *types.Var) (meant *producer, ok bool) {
+	var exact, almost []*producer
+	if hasName(f.Type()) {
+		exact, almost = candidates(j.producers, f.Type(), j.want.result)
 	}
 	switch {
 	case len(exact) == 1:
 		return exact[0], true
-	case len(exact) > 1 && d.unclear(exact, w.result):
-		return nil, false
+	case len(exact) > 1 && j.d.unclear(exact, j.want.result):
 	case len(exact) > 1:
-		c.ambiguous(pos, end, fmt.Sprintf("%s: %s comes from", who, c.name(f.Type())), exact, "name it after one of them, or tag it")
-		return nil, false
+		j.ambiguous(f.Pos(), endOf(f), fmt.Sprintf("%s: %s comes from", j.nameOf(f), j.name(f.Type())), exact,
+			"name it after one of them, or tag it", "from")
 	case len(almost) == 1:
-		return almost[0], c.fitField(w, f, almost[0])
-	case d.unclear(producers, w.result) || !c.valid(f.Type()):
-		return nil, false
-	}
-	var names []string
-	for _, p := range producers {
-		names = append(names, p.name)
-	}
-	b := c.diags.Add(pos, end, "%s: there is no step %s, and nothing gives %s", who, f.Name(), c.name(f.Type()))
-	if near := nearest.Name(f.Name(), names); near != "" {
-		p := producers[slices.Index(names, near)]
-		if b.Fix("did you mean %s? %s", near, c.gives(p, w.result)); types.Identical(p.given(w.result), f.Type()) {
-			b.Fix("did you mean %s?", near).Edit(pos, end, near)
-		}
-	} else {
-		b.Fix(`name it after what gives it, or tag it from:"…": %s`, strings.Join(names, ", "))
+		return almost[0], j.fits(f, almost[0])
+	case !j.d.unclear(j.producers, j.want.result) && j.valid(f.Type()):
+		j.unknownField(f)
 	}
 	return nil, false
 }
 
-// fitField checks the type of a field against its producer.
-func (c *checker) fitField(w want, f *types.Var, p *producer) bool {
-	if p.unclear(w.result) || !c.valid(f.Type()) {
+// unknownField reports a field that neither its name nor its type binds.
+func (j *join) unknownField(f *types.Var) {
+	b := j.diags.Add(diag.NoProducer, f.Pos(), endOf(f), "%s: there is no step %s, and nothing gives %s", j.nameOf(f), f.Name(), j.name(f.Type()))
+	known := names(j.producers)
+	near := nearest.Name(f.Name(), known)
+	if near == "" {
+		b.Fix(`name it after what gives it, or tag it from:"…": %s`, strings.Join(known, ", "))
+		return
+	}
+	p := j.producers[slices.Index(known, near)]
+	if !types.Identical(p.given(j.want.result), f.Type()) {
+		b.Fix("did you mean %s? %s", near, j.gives(p, j.want.result))
+		return
+	}
+	b.Fix("did you mean %s?", near).Edit(f.Pos(), endOf(f), near)
+}
+
+// fits reports whether a producer gives the type of a field, and says so if not.
+func (j *join) fits(f *types.Var, p *producer) bool {
+	if p.unclear(j.want.result) || !j.valid(f.Type()) {
 		return false
 	}
-	if types.Identical(p.given(w.result), f.Type()) {
+	if types.Identical(p.given(j.want.result), f.Type()) {
 		return true
 	}
 	pos, end := f.Pos(), endOf(f)
-	if field := c.fieldAt(f.Pos()); field != nil && len(field.Names) == 1 {
+	if field := j.fieldAt(f.Pos()); field != nil && len(field.Names) == 1 {
 		pos, end = where(field.Type)
 	}
-	c.mismatch(pos, end, fmt.Sprintf("%s is %s", c.fieldOf(w.typ, f), c.name(f.Type())), f.Type(), p, w.result, fitsField)
+	j.mismatch(pos, end, fmt.Sprintf("%s is %s", j.nameOf(f), j.name(f.Type())), f.Type(), p, j.want.result, fitsField)
 	return false
 }
 
-// checkNameableField checks that the generated package can name the type of a
-// field, since it reads into a struct like that of the user.
-func (c *checker) checkNameableField(w want, f *types.Var) bool {
-	pos, end := where(w.expr)
-	if field := c.fieldAt(f.Pos()); field != nil {
+// isNameable checks that the generated package can name the type of a field, since it
+// reads into a struct like that of the user.
+func (j *join) isNameable(f *types.Var) bool {
+	pos, end := where(j.want.expr)
+	if field := j.fieldAt(f.Pos()); field != nil {
 		pos, end = where(field.Type)
 	}
-	return c.checkNameableAt(c.fieldOf(w.typ, f), f.Type(), pos, end)
+	return j.checkNameableAt(j.nameOf(f), f.Type(), pos, end)
 }
 
-// fieldAt is the field whose name stands at a position, if that is in the package.
+// fieldAt returns the field whose name stands at a position, if that is in the package.
 func (c *checker) fieldAt(pos token.Pos) *ast.Field {
 	if c.fields == nil {
 		c.fields = map[token.Pos]*ast.Field{}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
@@ -30,8 +31,8 @@ func (c *checker) checkOrder(d *declaration) bool {
 		}
 	}
 	c.checkChain(d, "can each be skipped by a condition", func(s *step) bool {
-		return (s.settings.cond != nil || s.settings.condNot != nil) &&
-			(s.settings.whenUnmet == "" || s.settings.whenUnmet == model.Skip)
+		return (s.settings.If != nil || s.settings.IfNot != nil) &&
+			(s.settings.WhenUnmet == "" || s.settings.WhenUnmet == model.Skip)
 	})
 	c.checkChain(d, "map over each other", func(s *step) bool { return s.model.Map })
 	return true
@@ -97,7 +98,7 @@ func (c *checker) reportCycle(d *declaration, cycle []*step) {
 	}
 	names = append(names, cycle[0].name.Name)
 	pos, end := where(cycle[0].name)
-	b := c.diags.Add(pos, end, "%s: %s waits for itself: %s", d.name, names[0], strings.Join(names, " ← "))
+	b := c.diags.Add(diag.StepCycle, pos, end, "%s: %s waits for itself: %s", d.name, names[0], strings.Join(names, " ← "))
 	for i, s := range cycle {
 		b.NoteAt(s.name.Pos(), "%s waits for %s, %s", s.name.Name, names[i+1], c.whyWait(s, cycle[(i+1)%len(cycle)]))
 	}
@@ -155,7 +156,7 @@ func (c *checker) checkChain(d *declaration, what string, kind func(*step) bool)
 			first = before[first]
 		}
 		pos, end := where(s.name)
-		c.diags.Add(pos, end, "%s: more than %d steps in a row %s, and the database follows no further", s.who, longestChain, what).
+		c.diags.Add(diag.LongChain, pos, end, "%s: more than %d steps in a row %s, and the database follows no further", s.who, longestChain, what).
 			NoteAt(first.name.Pos(), "the row begins with %s", first.name.Name).
 			Fix("%s", fmt.Sprintf("put a step without a condition and without a map between them, or split %s", d.name))
 		return

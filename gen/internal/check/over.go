@@ -1,8 +1,12 @@
 package check
 
 import (
+	"fmt"
 	"go/types"
 	"strings"
+
+	"github.com/flowc-dev/flowc/gen/internal/diag"
+	"github.com/flowc-dev/flowc/gen/internal/jsonform"
 )
 
 // bindMap finds the list that a map step runs over. It is nil if a mistake is
@@ -11,16 +15,16 @@ func (c *checker) bindMap(d *declaration, s *step) *producer {
 	pos, end := where(s.marker.arg(0, s.expr))
 	if s.in == nil {
 		if !s.broken {
-			c.diags.Add(pos, end, "%s: a map takes an item, and dsl.None is none", s.who).
+			c.diags.Add(diag.NoMapItem, pos, end, "%s: a map takes an item, and dsl.None is none", s.who).
 				Fix("name the type of the elements")
 		}
 		return nil
 	}
 	list := "[]" + c.name(s.in)
-	if over := s.settings.over; over != nil {
-		w := word{over.value, over.pos(0), over.end()}
-		if head, _, dotted := strings.Cut(w.text, "."); dotted {
-			c.diags.Add(w.pos, w.end, "%s: a map runs over the whole of what %s gives, not a part of it", s.who, head).
+	if over := s.settings.Over; over != nil {
+		w := over.Word()
+		if head, _, dotted := strings.Cut(w.Text, "."); dotted {
+			c.diags.Add(diag.PartOfOutput, w.Pos, w.End, "%s: a map runs over the whole of what %s gives, not a part of it", s.who, head).
 				Fix("add a step that takes what %s gives and gives %s", head, list)
 			return nil
 		}
@@ -45,23 +49,17 @@ func (c *checker) bindMap(d *declaration, s *step) *producer {
 	switch {
 	case len(exact) == 1:
 		return c.fitMap(s, exact[0])
-	case s.settings.unclear: // it may be meant to say which
+	case s.settings.Unclear: // it may be meant to say which
 		return nil
 	case len(exact) > 1:
-		var names, tags []string
-		for _, p := range exact {
-			names = append(names, p.name)
-			tags = append(tags, `over:"`+p.name+`"`)
-		}
-		c.diags.Add(pos, end, "%s: %s comes from %s; say which", s.who, list, enumerate(names, "and")).
-			Fix("tag it %s", enumerate(tags, "or"))
+		c.ambiguous(pos, end, fmt.Sprintf("%s: %s comes from", s.who, list), exact, "tag it", "over")
 		return nil
 	case d.unclear(d.producers(s), false):
 		return nil
 	case len(others) == 1:
 		return c.fitMap(s, others[0])
 	}
-	b := c.diags.Add(pos, end, "%s: nothing gives %s to map over", s.who, list)
+	b := c.diags.Add(diag.NoProducer, pos, end, "%s: nothing gives %s to map over", s.who, list)
 	for _, p := range d.producers(s) {
 		for _, path := range listsIn(p, s.in) {
 			b.Note("%s is one, but a map runs over a whole output", path)
@@ -78,19 +76,19 @@ func (c *checker) fitMap(s *step, p *producer) *producer {
 	elem := element(p.typ)
 	switch {
 	case elem == nil:
-		if over := s.settings.over; over != nil {
-			pos, end = over.pos(0), over.end()
+		if over := s.settings.Over; over != nil {
+			pos, end = over.Pos(0), over.End()
 		}
-		c.diags.Add(pos, end, "%s: a map runs over a list, and %s", s.who, c.gives(p, false)).
+		c.diags.Add(diag.NotAList, pos, end, "%s: a map runs over a list, and %s", s.who, c.gives(p, false)).
 			Fix("add a step that gives []%s", c.name(s.in))
 		return nil
 	case !types.Identical(elem, s.in):
-		c.diags.Add(pos, end, "%s takes %s, but %s", s.who, c.name(s.in), c.gives(p, false)).
+		c.diags.Add(diag.TypeMismatch, pos, end, "%s takes %s, but %s", s.who, c.name(s.in), c.gives(p, false)).
 			Fix("declare it dsl.Map[%s, %s]", c.name(elem), c.typeName(s.out)).
 			Edit(pos, end, c.name(elem))
 		return nil
-	case marshals(p.typ, true) != "" || isBytes(p.typ):
-		c.diags.Add(pos, end, "%s: %s is not a list in JSON, so no map can run over it", s.who, c.name(p.typ)).
+	case jsonform.Marshaler(p.typ, true) != "" || jsonform.IsBytes(p.typ):
+		c.diags.Add(diag.NotAList, pos, end, "%s: %s is not a list in JSON, so no map can run over it", s.who, c.name(p.typ)).
 			Fix("let %s give a list without a form of its own", p.name)
 		return nil
 	}
@@ -106,16 +104,6 @@ func element(t types.Type) types.Type {
 		return list.Elem()
 	}
 	return nil
-}
-
-// isBytes reports whether JSON writes a type as a text of base64.
-func isBytes(t types.Type) bool {
-	elem := element(t)
-	if elem == nil {
-		return false
-	}
-	basic, ok := elem.Underlying().(*types.Basic)
-	return ok && basic.Kind() == types.Byte
 }
 
 // listsIn are the fields of what a producer gives that are lists of elem.

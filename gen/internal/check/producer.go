@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/gen/internal/tags"
 )
 
 // A producer is what an input can come from: the flow's input or a step.
@@ -15,7 +16,7 @@ type producer struct {
 	typ  types.Type // what it gives; nil if the compiler rejects it
 }
 
-// producers are all that give something, the flow's input first, then the steps
+// producers returns all that give something, the flow's input first, then the steps
 // as declared, without one that cannot count.
 func (d *declaration) producers(without *step) (list []*producer) {
 	if d.in != nil {
@@ -29,13 +30,37 @@ func (d *declaration) producers(without *step) (list []*producer) {
 	return list
 }
 
+// names returns the names of producers.
+func names(producers []*producer) (list []string) {
+	for _, p := range producers {
+		list = append(list, p.name)
+	}
+	return list
+}
+
+// candidates returns the producers that give a type exactly, and those that give it but
+// for whether it may be absent. The first are the choice; of the second one is meant if
+// it is the only one, and does not fit.
+func candidates(producers []*producer, t types.Type, result bool) (exact, almost []*producer) {
+	for _, p := range producers {
+		switch {
+		case p.typ == nil:
+		case types.Identical(p.given(result), t):
+			exact = append(exact, p)
+		case types.Identical(optional(p.typ), t), types.Identical(p.typ, t):
+			almost = append(almost, p)
+		}
+	}
+	return exact, almost
+}
+
 // unclear reports whether it is not known what all producers give, since another
 // mistake stands in the way. Then nothing can be said to be given by none.
 func (d *declaration) unclear(producers []*producer, result bool) bool {
 	return d.partial || slices.ContainsFunc(producers, func(p *producer) bool { return p.unclear(result) })
 }
 
-// given is the type that one sees who takes from the producer: optional if it
+// given returns the type that one sees who takes from the producer: optional if it
 // may be absent there. The flow's result also sees what a cascade skips.
 func (p *producer) given(result bool) types.Type {
 	if p.typ != nil && p.step != nil && len(p.step.skippedBy(result)) > 0 {
@@ -47,7 +72,7 @@ func (p *producer) given(result bool) types.Type {
 // unclear reports whether it is not known what the producer gives, or gives to
 // the flow's result, since another mistake stands in the way.
 func (p *producer) unclear(result bool) bool {
-	return p.typ == nil || p.step != nil && (p.step.settings.unclear || result && p.step.unclearBefore(map[*step]bool{}))
+	return p.typ == nil || p.step != nil && (p.step.settings.Unclear || result && p.step.unclearBefore(map[*step]bool{}))
 }
 
 // unclearBefore reports whether it is not known what can skip the step by a cascade.
@@ -56,66 +81,58 @@ func (s *step) unclearBefore(seen map[*step]bool) bool {
 		return false
 	}
 	seen[s] = true
-	return !s.bound || slices.ContainsFunc(s.deps, func(dep *step) bool { return dep.settings.unclear || dep.unclearBefore(seen) })
+	return !s.bound || slices.ContainsFunc(s.deps, func(dep *step) bool { return dep.settings.Unclear || dep.unclearBefore(seen) })
 }
 
-// skippedBy are the tags that can leave a step without an output where somebody
+// skippedBy returns the tags that can leave a step without an output where somebody
 // still looks for one. A step behind a cascade is gone together with it, so
 // that only the flow's result can miss it.
-func (s *step) skippedBy(result bool) (tags []*cause) {
+func (s *step) skippedBy(result bool) (causes []*cause) {
 	set := s.settings
-	conditional := set.cond
-	if conditional == nil {
-		conditional = set.condNot
-	}
-	unmet, exhausted := set.whenUnmet, set.whenExhausted
+	conditional := set.Condition()
+	unmet, exhausted := set.WhenUnmet, set.WhenExhausted
 	if unmet == "" {
 		unmet = model.Skip
 	}
 	cascades := func(m model.Mode) bool { return m == model.SkipCascade && result }
 	if conditional != nil && (unmet == model.Skip || cascades(unmet)) {
-		tags = append(tags, &cause{s, conditional})
+		causes = append(causes, &cause{s, conditional})
 	}
 	if exhausted == model.Skip || cascades(exhausted) {
-		tags = append(tags, &cause{s, set.exhausted})
+		causes = append(causes, &cause{s, set.Exhausted})
 	}
 	if result {
-		tags = append(tags, s.behind(map[*step]bool{})...)
+		causes = append(causes, s.behind(map[*step]bool{})...)
 	}
-	return tags
+	return causes
 }
 
-// behind are the tags of the steps before s whose cascades take s with them.
-func (s *step) behind(seen map[*step]bool) (tags []*cause) {
+// behind returns the tags of the steps before s whose cascades take s with them.
+func (s *step) behind(seen map[*step]bool) (causes []*cause) {
 	for _, dep := range s.deps {
 		if seen[dep] {
 			continue
 		}
 		seen[dep] = true
 		set := dep.settings
-		if set.whenUnmet == model.SkipCascade && set.cond != nil {
-			tags = append(tags, &cause{dep, set.cond})
-		} else if set.whenUnmet == model.SkipCascade && set.condNot != nil {
-			tags = append(tags, &cause{dep, set.condNot})
+		if condition := set.Condition(); set.WhenUnmet == model.SkipCascade && condition != nil {
+			causes = append(causes, &cause{dep, condition})
 		}
-		if set.whenExhausted == model.SkipCascade {
-			tags = append(tags, &cause{dep, set.exhausted})
+		if set.WhenExhausted == model.SkipCascade {
+			causes = append(causes, &cause{dep, set.Exhausted})
 		}
-		tags = append(tags, dep.behind(seen)...)
+		causes = append(causes, dep.behind(seen)...)
 	}
-	return tags
+	return causes
 }
 
 // A cause is a tag that can skip a step.
 type cause struct {
 	step *step
-	*pair
+	*tags.Pair
 }
 
-// String is the tag as it is written.
-func (c *cause) String() string { return c.key + `:"` + c.value + `"` }
-
-// optional is the type of a T that may be absent: what can be nil stays as it is.
+// optional returns the type of a T that may be absent: what can be nil stays as it is.
 func optional(t types.Type) types.Type {
 	switch t.Underlying().(type) {
 	case *types.Slice, *types.Map, *types.Pointer, *types.Interface:

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/flowc-dev/flowc/gen/internal/diag"
+	"github.com/flowc-dev/flowc/gen/internal/jsonform"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
@@ -31,7 +33,7 @@ func (c *checker) refuseHidden(decl ast.Decl) {
 			}
 			named = append(named, fields)
 			if heads, _ := c.headsAndSteps(fields); len(heads) > 0 {
-				c.diags.Add(n.Name.Pos(), n.Name.End(), "%s is declared in a function, where the generated package could not name it", n.Name.Name).
+				c.diags.Add(diag.HiddenFlow, n.Name.Pos(), n.Name.End(), "%s is declared in a function, where the generated package could not name it", n.Name.Name).
 					Fix("declare it at package level")
 			}
 		case *ast.StructType:
@@ -40,7 +42,7 @@ func (c *checker) refuseHidden(decl ast.Decl) {
 			}
 			if heads, _ := c.headsAndSteps(n); len(heads) > 0 {
 				pos, end := where(heads[0])
-				c.diags.Add(pos, end, "a struct without a name embeds dsl.%s, so the generated package could not name it", markerOf(c.pkg.Info, heads[0].Type).name).
+				c.diags.Add(diag.HiddenFlow, pos, end, "a struct without a name embeds dsl.%s, so the generated package could not name it", markerOf(c.pkg.Info, heads[0].Type).name).
 					Fix("declare it as a type at package level: type X struct { … }")
 			}
 		}
@@ -64,7 +66,7 @@ func (c *checker) embedsFlow(fields *ast.StructType) *ast.Field {
 // hasHead reports whether a type is a struct that embeds a flow or a job, or one
 // that does.
 func hasHead(t types.Type, depth int) bool {
-	elem, _ := pointee(t)
+	elem, _ := jsonform.Pointee(t)
 	fields, ok := elem.Underlying().(*types.Struct)
 	if !ok || depth > 9 { // a struct may embed a pointer to itself
 		return false
@@ -86,7 +88,7 @@ func (c *checker) refuseCopy(spec *ast.TypeSpec) {
 	pos, end := where(spec.Name)
 	if m := markerOf(c.pkg.Info, spec.Type); m != nil && m.head() && !spec.Assign.IsValid() {
 		marker := types.ExprString(spec.Type)
-		c.diags.Add(pos, end, "%s is not a struct that embeds dsl.%s", spec.Name.Name, m.name).
+		c.diags.Add(diag.NotEmbedded, pos, end, "%s is not a struct that embeds dsl.%s", spec.Name.Name, m.name).
 			Fix("type %s struct{ %s }", spec.Name.Name, marker).
 			Edit(spec.Type.Pos(), spec.Type.End(), "struct{ "+marker+" }")
 		return
@@ -102,7 +104,7 @@ func (c *checker) refuseCopy(spec *ast.TypeSpec) {
 	for f := range fields.Fields() {
 		named, ok := types.Unalias(f.Type()).(*types.Named)
 		if ok && f.Embedded() && isDSL(named.Obj()) && isHead(named.Obj().Name()) {
-			c.diags.Add(pos, end, "%s is a copy of the declaration of another flow", spec.Name.Name).
+			c.diags.Add(diag.CopiedFlow, pos, end, "%s is a copy of the declaration of another flow", spec.Name.Name).
 				Fix("write its struct out, or use runtime's ServeAs to work one flow under two slugs")
 			return
 		}
@@ -115,12 +117,12 @@ func (c *checker) declarable(d *declaration) bool {
 	pos, end := where(d.spec.Name)
 	if d.head.pointer {
 		p, e := where(d.headExpr)
-		c.diags.Add(p, e, "%s embeds a pointer to dsl.%s", d.name, d.head.name).
+		c.diags.Add(diag.IndirectMarker, p, e, "%s embeds a pointer to dsl.%s", d.name, d.head.name).
 			Fix("embed dsl.%s itself", d.head.name).Edit(p, p+1, "")
 	}
 	if d.head.alias {
 		p, e := where(d.headExpr)
-		b := c.diags.Add(p, e, "%s embeds %s, an alias of dsl.%s", d.name, types.ExprString(d.headExpr), d.head.name)
+		b := c.diags.Add(diag.IndirectMarker, p, e, "%s embeds %s, an alias of dsl.%s", d.name, types.ExprString(d.headExpr), d.head.name)
 		if args := d.head.args; args != nil {
 			b.Fix("embed dsl.%s[%s, %s] itself", d.head.name, c.name(args[0]), c.name(args[1]))
 		} else {
@@ -129,22 +131,22 @@ func (c *checker) declarable(d *declaration) bool {
 	}
 	if d.spec.TypeParams != nil {
 		p, e := where(d.spec.TypeParams)
-		c.diags.Add(p, e, "%s has type parameters, but a flow is one flow of the database", d.name).
+		c.diags.Add(diag.GenericFlow, p, e, "%s has type parameters, but a flow is one flow of the database", d.name).
 			Fix("declare a flow for each type that it is meant for")
 	}
 	if d.spec.Assign.IsValid() {
-		c.diags.Add(d.spec.Assign, d.spec.Assign+1, "%s is an alias of a struct without a name", d.name).
+		c.diags.Add(diag.HiddenFlow, d.spec.Assign, d.spec.Assign+1, "%s is an alias of a struct without a name", d.name).
 			Fix("remove the =").Edit(d.spec.Assign, d.spec.Assign+1, "")
 	}
 	switch {
 	case strings.HasSuffix(c.diags.Fset.PositionFor(pos, false).Filename, "_test.go"): // whatever a line directive says
-		c.diags.Add(pos, end, "%s is declared in a test file, which the generated package could not import", d.name).
+		c.diags.Add(diag.HiddenFlow, pos, end, "%s is declared in a test file, which the generated package could not import", d.name).
 			Fix("move %s and its types to a file whose name does not end with _test.go", d.name)
 	case c.pkg.Name == "main":
-		c.diags.Add(pos, end, "%s is declared in package main, which the generated package could not import", d.name).
+		c.diags.Add(diag.HiddenFlow, pos, end, "%s is declared in package main, which the generated package could not import", d.name).
 			Fix("move %s and its types to a package of their own", d.name)
 	case !ast.IsExported(d.name):
-		c.diags.Add(pos, end, "%s is not exported, so the generated package could not name it", d.name).
+		c.diags.Add(diag.HiddenFlow, pos, end, "%s is not exported, so the generated package could not name it", d.name).
 			Fix("%s", exported(d.name, func(name string) bool { return c.pkg.Types.Scope().Lookup(name) != nil }))
 	}
 	return d.spec.TypeParams == nil

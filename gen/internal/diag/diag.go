@@ -13,6 +13,8 @@ import (
 
 // A Diagnostic is one mistake.
 type Diagnostic struct {
+	// Code is the kind of mistake.
+	Code Code
 	// Pos and End are the offending word. Pos is invalid for what the go
 	// command reports without a syntax tree; At then says where.
 	Pos, End token.Pos
@@ -49,8 +51,8 @@ type List struct {
 
 // Add adds a mistake at the source between pos and end, which may be
 // [token.NoPos], and returns it for notes and a fix.
-func (l *List) Add(pos, end token.Pos, format string, args ...any) *Builder {
-	d := &Diagnostic{Pos: pos, End: end, At: l.Fset.Position(pos), Message: fmt.Sprintf(format, args...)}
+func (l *List) Add(code Code, pos, end token.Pos, format string, args ...any) *Builder {
+	d := &Diagnostic{Code: code, Pos: pos, End: end, At: l.Fset.Position(pos), Message: fmt.Sprintf(format, args...)}
 	if !end.IsValid() {
 		d.End = pos
 	}
@@ -59,16 +61,16 @@ func (l *List) Add(pos, end token.Pos, format string, args ...any) *Builder {
 }
 
 // AddAt adds a mistake that the go command reported at a place.
-func (l *List) AddAt(at token.Position, format string, args ...any) *Builder {
-	d := &Diagnostic{At: at, Message: fmt.Sprintf(format, args...)}
+func (l *List) AddAt(code Code, at token.Position, format string, args ...any) *Builder {
+	d := &Diagnostic{Code: code, At: at, Message: fmt.Sprintf(format, args...)}
 	l.items = append(l.items, d)
 	return &Builder{list: l, d: d}
 }
 
-// Len is how many mistakes were added.
+// Len returns how many mistakes were added.
 func (l *List) Len() int { return len(l.items) }
 
-// Sorted are the mistakes in the order of files and lines, each once.
+// Sorted returns the mistakes in the order of files and lines, each once.
 func (l *List) Sorted() []Diagnostic {
 	type said struct {
 		at      token.Position
@@ -121,18 +123,21 @@ func (b *Builder) Edit(pos, end token.Pos, replacement string) *Builder {
 	return b
 }
 
-// Text is the mistake as it is printed, paths relative to dir:
+// Text returns the mistake as it is printed, paths relative to dir:
 //
-//	file:line:col: what is wrong
+//	file:line:col: what is wrong [code]
 //		| the line of the source
 //		|     ^^^^
 //		file:line:col: note
 //		fix: what to do
 func (d Diagnostic) Text(dir string, source Source) string {
-	return place(d.At, dir) + d.Message + d.excerpt(source) + d.Explanation(dir)
+	return place(d.At, dir) + d.Headline() + d.excerpt(source) + d.Explanation(dir)
 }
 
-// Explanation is what follows the source in Text: the notes and the fix.
+// Headline returns what is wrong, with the code.
+func (d Diagnostic) Headline() string { return d.Message + " [" + string(d.Code) + "]" }
+
+// Explanation returns what follows the source in Text: the notes and the fix.
 func (d Diagnostic) Explanation(dir string) string {
 	var b strings.Builder
 	for _, n := range d.Notes {
@@ -155,7 +160,7 @@ func place(at token.Position, dir string) string {
 	return at.String() + ": "
 }
 
-// Relative is the path of a file as seen from dir, if it is below or near it.
+// Relative returns the path of a file as seen from dir, if it is below or near it.
 func Relative(file, dir string) string {
 	if dir == "" || !filepath.IsAbs(file) {
 		return file

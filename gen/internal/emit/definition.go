@@ -7,7 +7,7 @@ import (
 
 	"github.com/dave/jennifer/jen"
 
-	"github.com/flowc-dev/flowc/gen/internal/form"
+	"github.com/flowc-dev/flowc/gen/internal/jsonform"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
@@ -53,7 +53,7 @@ func (f *file) stepNames() {
 
 // result writes what the output of the flow is made of.
 func (f *file) result() jen.Code {
-	result := form.Result(f.flow)
+	result := result(f.flow)
 	var fields []jen.Code
 	if result.From != "" {
 		fields = append(fields, jen.Id("From").Op(":").Lit(result.From))
@@ -76,7 +76,7 @@ func (f *file) result() jen.Code {
 // forms writes how what travels is written in JSON, so that the next generator sees
 // what has changed since.
 func (f *file) forms() jen.Code {
-	forms := form.Of(f.flow)
+	forms := jsonform.Forms(f.flow)
 	text := func(m map[string]string) (members []jen.Code) {
 		for _, key := range slices.Sorted(maps.Keys(m)) {
 			members = append(members, jen.Lit(key).Op(":").Lit(m[key]))

@@ -8,6 +8,7 @@ import (
 	"github.com/dave/jennifer/jen"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/gen/internal/nameable"
 )
 
 // typ writes a type as this file names it.
@@ -19,7 +20,7 @@ func (f *file) typ(t types.Type) *jen.Statement {
 		}
 		return jen.Id(t.Name())
 	case *types.Alias:
-		if !model.Nameable(t.Obj(), f.flow.Path()) {
+		if !nameable.Type(t.Obj(), f.flow.Path()) {
 			return f.typ(t.Rhs())
 		}
 		return f.named(t.Obj(), t.TypeArgs())

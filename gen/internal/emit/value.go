@@ -3,7 +3,7 @@ package emit
 import (
 	"encoding/json"
 
-	"github.com/flowc-dev/flowc/gen/internal/form"
+	"github.com/flowc-dev/flowc/gen/internal/jsonform"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/runtime"
 )
@@ -13,7 +13,7 @@ import (
 func Definition(flow *model.Flow) runtime.Definition {
 	def := runtime.Definition{Slug: flow.Slug, FlowOptions: runtime.FlowOptions{
 		MaxAttempts: flow.MaxAttempts, BaseDelay: flow.BaseDelay, Timeout: flow.Timeout, Cron: flow.Cron,
-		Result: form.Result(flow), Forms: form.Of(flow),
+		Result: result(flow), Forms: jsonform.Forms(flow),
 	}}
 	for _, s := range flow.Steps {
 		step := runtime.StepOptions{

@@ -147,7 +147,17 @@ type Field struct {
 	Key string
 }
 
-// Span is a duration as one would say it: 90s, 5m, 1h30m.
+// TypeName returns a type as the package home writes it.
+func TypeName(home *types.Package, t types.Type) string {
+	return types.TypeString(t, func(p *types.Package) string {
+		if p == home {
+			return ""
+		}
+		return p.Name()
+	})
+}
+
+// Span returns a duration as one would say it: 90s, 5m, 1h30m.
 func Span(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

@@ -1,4 +1,4 @@
-package check
+package cond
 
 import (
 	"encoding/json"
@@ -6,17 +6,20 @@ import (
 	"go/types"
 	"math/big"
 	"strconv"
+
+	"github.com/flowc-dev/flowc/gen/internal/diag"
+	"github.com/flowc-dev/flowc/gen/internal/jsonform"
 )
 
-// literal is what a term compares with, as JSON and as Go.
-func (c *checker) literal(s *step, p *pair, t term, leaf member) (raw json.RawMessage, source string, ok bool) {
+// literal returns what a term compares with, as JSON and as Go.
+func (c *compiler) literal(t term, leaf member) (raw json.RawMessage, source string, ok bool) {
 	last := t.path[len(t.path)-1]
-	pos, end := p.pos(t.path[0].start), p.pos(last.end)
+	pos, end := c.pair.Pos(t.path[0].start), c.pair.Pos(last.end)
 	where := path(t.path)
-	typ, _ := pointee(leaf.typ)
+	typ, _ := jsonform.Pointee(leaf.typ)
 	basic, isBasic := typ.Underlying().(*types.Basic)
-	if !isBasic || marshals(leaf.typ, true) != "" || basic.Info()&(types.IsBoolean|types.IsNumeric|types.IsString) == 0 || basic.Info()&types.IsComplex != 0 {
-		c.diags.Add(pos, end, "%s: %s is %s, which a condition cannot compare", s.who, where, c.name(leaf.typ)).
+	if !isBasic || jsonform.Marshaler(leaf.typ, true) != "" || basic.Info()&(types.IsBoolean|types.IsNumeric|types.IsString) == 0 || basic.Info()&types.IsComplex != 0 {
+		c.Diags.Add(diag.ConditionType, pos, end, "%s: %s is %s, which a condition cannot compare", c.Who, where, c.name(leaf.typ)).
 			Fix("look at a bool, a number or a string")
 		return nil, "", false
 	}
@@ -31,28 +34,28 @@ func (c *checker) literal(s *step, p *pair, t term, leaf member) (raw json.RawMe
 	l := t.literal
 	if l.kind == absent {
 		if kind != boolean {
-			c.diags.Add(pos, end, "%s: %s is %s, so it has to be compared", s.who, where, c.name(leaf.typ)).
-				Fix(`%s:"%s == %s"`, p.key, where, example)
+			c.Diags.Add(diag.ConditionType, pos, end, "%s: %s is %s, so it has to be compared", c.Who, where, c.name(leaf.typ)).
+				Fix(`%s:"%s == %s"`, c.pair.Key, where, example)
 			return nil, "", false
 		}
 		l.text = "true"
 	} else if l.kind == number && basic.Info()&types.IsFloat != 0 && !fitsFloat(l.text, basic) {
-		b := c.diags.Add(p.pos(l.start), p.pos(l.end), "%s: %s is %s, which cannot be exactly %s, so its JSON is never that",
-			s.who, where, c.name(leaf.typ), l.text)
+		b := c.Diags.Add(diag.ConditionNever, c.pair.Pos(l.start), c.pair.Pos(l.end), "%s: %s is %s, which cannot be exactly %s, so its JSON is never that",
+			c.Who, where, c.name(leaf.typ), l.text)
 		if rounded := round(l.text, basic); fitsFloat(rounded, basic) {
-			b.Fix("compare it with %s, which is what JSON has for it", rounded).Edit(p.pos(l.start), p.pos(l.end), rounded)
+			b.Fix("compare it with %s, which is what JSON has for it", rounded).Edit(c.pair.Pos(l.start), c.pair.Pos(l.end), rounded)
 		} else {
 			b.Fix("compare it with a smaller number")
 		}
 		return nil, "", false
 	} else if l.kind != kind || kind == number && !fitsNumber(l.text, basic) {
-		c.diags.Add(p.pos(l.start), p.pos(l.end), "%s: %s is %s, and %s is not", s.who, where, c.name(leaf.typ), p.value[l.start:l.end]).
+		c.Diags.Add(diag.ConditionType, c.pair.Pos(l.start), c.pair.Pos(l.end), "%s: %s is %s, and %s is not", c.Who, where, c.name(leaf.typ), c.pair.Value[l.start:l.end]).
 			Fix("compare it with %s", kindOf(basic))
 		return nil, "", false
 	}
 	if zero := isZero(l); zero && leaf.omitted {
-		c.diags.Add(pos, p.pos(l.end), "%s: %s is left out of the JSON when it is %s, so this never holds", s.who, where, p.value[l.start:l.end]).
-			Fix("remove omitempty and omitzero from %s, or turn the condition around with %s", last.name, opposite(p.key))
+		c.Diags.Add(diag.ConditionNever, pos, c.pair.Pos(l.end), "%s: %s is left out of the JSON when it is %s, so this never holds", c.Who, where, c.pair.Value[l.start:l.end]).
+			Fix("remove omitempty and omitzero from %s, or turn the condition around with %s", last.name, opposite(c.pair.Key))
 		return nil, "", false
 	}
 	raw, source = json.RawMessage(l.text), l.text

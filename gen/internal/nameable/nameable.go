@@ -1,14 +1,15 @@
-package model
+// Package nameable knows which types a generated package can name.
+package nameable
 
 import (
 	"go/types"
 	"strings"
 )
 
-// Nameable reports whether a package, of which importer is the path, can name a
+// Type reports whether a package, of which importer is the path, can name a
 // type of another: it is exported, at package level, and of a package that the
 // go command lets it import.
-func Nameable(obj *types.TypeName, importer string) bool {
+func Type(obj *types.TypeName, importer string) bool {
 	if obj.Pkg() == nil {
 		return true // predeclared
 	}

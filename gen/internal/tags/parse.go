@@ -1,34 +1,40 @@
-package check
+// Package tags reads the struct tags of declarations: which keys there are, where
+// they may stand, and what their values mean. Of every value it knows where each
+// byte stands in the source, so that a mistake is shown at the word.
+package tags
 
 import (
-	"fmt"
 	"go/ast"
 	"go/token"
 	"regexp"
 	"strconv"
 	"strings"
-
-	"github.com/flowc-dev/flowc/gen/internal/diag"
 )
 
-// A pair is one key:"value" of a struct tag. It knows where each byte of its
-// value stands in the source, so that a mistake can be shown at the word.
-type pair struct {
-	key    string
-	keyPos token.Pos
-	value  string
-	at     []token.Pos // of each byte of value, and of what follows it
-	tag    *ast.BasicLit
+// A Pair is one key:"value" of a struct tag.
+type Pair struct {
+	Key    string
+	KeyPos token.Pos
+	Value  string
+
+	at  []token.Pos // of each byte of the value, and of what follows it
+	tag *ast.BasicLit
 }
 
-// pos is where byte i of the value stands.
-func (p *pair) pos(i int) token.Pos { return p.at[min(i, len(p.at)-1)] }
+// Pos returns where byte i of the value stands.
+func (p *Pair) Pos(i int) token.Pos { return p.at[min(i, len(p.at)-1)] }
 
-// end is where the value ends.
-func (p *pair) end() token.Pos { return p.at[len(p.at)-1] }
+// End returns where the value ends.
+func (p *Pair) End() token.Pos { return p.at[len(p.at)-1] }
 
-// A tagError is what is wrong with the form of a tag.
-type tagError struct {
+// String returns the pair as it is written.
+func (p *Pair) String() string { return p.Key + `:"` + p.Value + `"` }
+
+// Word returns the whole value as a word.
+func (p *Pair) Word() Word { return Word{Text: p.Value, Pos: p.Pos(0), End: p.End()} }
+
+// A Fault is what is wrong with the form of a tag.
+type Fault struct {
 	pos     token.Pos
 	message string
 	// text is what is wrong, and instead what was probably meant, if that is clear.
@@ -39,9 +45,9 @@ type tagError struct {
 // space around it.
 var almostPair = regexp.MustCompile(`^([a-z_]+) ?[:=] ?(?:"([^"]*)"|([^" ,;]+))(?:[,;] ?|$| )`)
 
-// malformed is a fault that begins with a text.
-func malformed(pos token.Pos, rest, message string) *tagError {
-	e := &tagError{pos: pos, message: message}
+// malformed returns a fault at the start of rest, with what was probably meant.
+func malformed(pos token.Pos, rest, message string) *Fault {
+	e := &Fault{pos: pos, message: message}
 	if m := almostPair.FindStringSubmatch(rest); m != nil {
 		e.text = m[0]
 		e.instead = m[1] + `:"` + m[2] + m[3] + `"`
@@ -52,24 +58,24 @@ func malformed(pos token.Pos, rest, message string) *tagError {
 	return e
 }
 
-// parseTag takes a struct tag apart: pairs with one space between them, as go
-// vet wants it.
-func parseTag(lit *ast.BasicLit) ([]*pair, *tagError) {
+// Parse splits a struct tag into its pairs, with one space between them, as go vet
+// wants it.
+func Parse(lit *ast.BasicLit) ([]*Pair, *Fault) {
 	if lit == nil {
 		return nil, nil
 	}
 	text, at, ok := unquote(lit.Value, positions(lit.Pos(), len(lit.Value)))
 	if !ok {
-		return nil, &tagError{pos: lit.Pos(), message: "the tag is not a string"}
+		return nil, &Fault{pos: lit.Pos(), message: "the tag is not a string"}
 	}
-	var pairs []*pair
+	var pairs []*Pair
 	for i := 0; i < len(text); {
 		if text[i] == ' ' {
 			i++
 			continue
 		}
 		if i > 0 && text[i-1] != ' ' {
-			fault := &tagError{pos: at[i], message: "the tag needs a space before the next key", instead: " "}
+			fault := &Fault{pos: at[i], message: "the tag needs a space before the next key", instead: " "}
 			if text[i] == ',' || text[i] == ';' {
 				fault.message, fault.text = "the tag has "+strconv.Quote(text[i:i+1])+" where a space should be", text[i:i+1]
 			}
@@ -86,19 +92,19 @@ func parseTag(lit *ast.BasicLit) ([]*pair, *tagError) {
 		quoted := i + 1
 		end := closingQuote(text, quoted)
 		if end < 0 {
-			return pairs, &tagError{pos: at[quoted], message: "the value of " + key + " has no closing quote"}
+			return pairs, &Fault{pos: at[quoted], message: "the value of " + key + " has no closing quote"}
 		}
 		value, valueAt, ok := unquote(text[quoted:end+1], at[quoted:end+2])
 		if !ok {
-			return pairs, &tagError{pos: at[quoted], message: "the value of " + key + " is not a Go string"}
+			return pairs, &Fault{pos: at[quoted], message: "the value of " + key + " is not a Go string"}
 		}
-		pairs = append(pairs, &pair{key: key, keyPos: at[start], value: value, at: valueAt, tag: lit})
+		pairs = append(pairs, &Pair{Key: key, KeyPos: at[start], Value: value, at: valueAt, tag: lit})
 		i = end + 1
 	}
 	return pairs, nil
 }
 
-// closingQuote is the index of the quote that ends the string that begins at i.
+// closingQuote returns the index of the quote that ends the string that begins at i.
 func closingQuote(text string, i int) int {
 	for i++; i < len(text); i++ {
 		switch text[i] {
@@ -111,7 +117,7 @@ func closingQuote(text string, i int) int {
 	return -1
 }
 
-// positions are those of n bytes from pos, and of what follows them.
+// positions returns those of n bytes from pos, and of what follows them.
 func positions(pos token.Pos, n int) []token.Pos {
 	at := make([]token.Pos, n+1)
 	for i := range at {
@@ -158,40 +164,28 @@ func unquote(text string, at []token.Pos) (value string, valueAt []token.Pos, ok
 	return b.String(), append(valueAt, at[last]), true
 }
 
-// A word is a name in a list.
-type word struct {
-	text     string
-	pos, end token.Pos
+// A Word is a name in a value.
+type Word struct {
+	Text     string
+	Pos, End token.Pos
 }
 
-// words are the names of a list with commas.
-func (p *pair) words() (list []word) {
+// Words returns the names of a list with commas.
+func (p *Pair) Words() (list []Word) {
 	start := 0
-	for i := 0; i <= len(p.value); i++ {
-		if i < len(p.value) && p.value[i] != ',' {
+	for i := 0; i <= len(p.Value); i++ {
+		if i < len(p.Value) && p.Value[i] != ',' {
 			continue
 		}
 		from, to := start, i
-		for from < to && p.value[from] == ' ' {
+		for from < to && p.Value[from] == ' ' {
 			from++
 		}
-		for to > from && p.value[to-1] == ' ' {
+		for to > from && p.Value[to-1] == ' ' {
 			to--
 		}
-		list = append(list, word{text: p.value[from:to], pos: p.pos(from), end: p.pos(to)})
+		list = append(list, Word{Text: p.Value[from:to], Pos: p.Pos(from), End: p.Pos(to)})
 		start = i + 1
 	}
 	return list
-}
-
-// fixByTag makes it the fix of a mistake to tag a field.
-func (c *checker) fixByTag(b *diag.Builder, field *ast.Field, key, value string) {
-	b.Fix(`tag it %s:"%s"`, key, value)
-	switch {
-	case field == nil || len(field.Names) > 1: // the tag would be that of several
-	case field.Tag == nil:
-		b.Edit(field.Type.End(), field.Type.End(), fmt.Sprintf(" `%s:\"%s\"`", key, value))
-	case field.Tag.Value[0] == '`':
-		b.Edit(field.Tag.End()-1, field.Tag.End()-1, fmt.Sprintf(` %s:"%s"`, key, value))
-	}
 }

@@ -1,4 +1,4 @@
-package check
+package tags
 
 import (
 	"regexp"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/robfig/cron/v3"
 
+	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
@@ -27,36 +28,35 @@ var (
 // looks ahead from here never comes.
 var cronEpoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// checkSchedule checks the cron expression of a declaration as the database will.
-func (c *checker) checkSchedule(d *declaration) {
-	p := d.settings.cron
-	if d.flow.In != nil {
-		c.diags.Add(p.keyPos, p.end(), "%s: cron starts it with nothing, but it takes %s", d.name, c.typeName(d.flow.In)).
-			Fix("let it take dsl.None, and read the tick with runtime.ScheduledAt")
-		return
-	}
-	expression, ok := c.checkZone(p, d.name)
-	if !ok {
-		return
-	}
-	if strings.HasPrefix(expression, cronEvery+" ") {
-		ok = c.checkEvery(p, d.name)
-	} else {
-		ok = c.checkFields(p, expression, d.name)
-	}
-	if ok {
-		d.flow.Cron = p.value
-	}
+// A cronReader checks the cron expression of a declaration, who in messages.
+type cronReader struct {
+	diags *diag.List
+	who   string
+	*Pair
 }
 
-// checkZone checks the time zone in front of an expression, and gives the rest.
-func (c *checker) checkZone(p *pair, who string) (rest string, ok bool) {
-	text := strings.Join(strings.Fields(p.value), " ")
+// CheckCron checks a cron expression as the database will, and reports what is wrong
+// with it.
+func CheckCron(diags *diag.List, p *Pair, who string) (ok bool) {
+	r := cronReader{diags, who, p}
+	expression, ok := r.zone()
+	switch {
+	case !ok:
+		return false
+	case strings.HasPrefix(expression, cronEvery+" "):
+		return r.every()
+	}
+	return r.fields(expression)
+}
+
+// zone checks the time zone in front of an expression and returns the rest.
+func (r cronReader) zone() (rest string, ok bool) {
+	text := strings.Join(strings.Fields(r.Value), " ")
 	first, rest, _ := strings.Cut(text, " ")
-	from := strings.Index(p.value, first)
+	from := strings.Index(r.Value, first)
 	if strings.HasPrefix(first, "TZ=") {
-		c.diags.Add(p.pos(from), p.pos(from+len("TZ")), "%s: cron takes its time zone from CRON_TZ", who).
-			Fix("did you mean CRON_TZ?").Edit(p.pos(from), p.pos(from+len("TZ")), "CRON_TZ")
+		r.diags.Add(diag.BadCron, r.Pos(from), r.Pos(from+len("TZ")), "%s: cron takes its time zone from CRON_TZ", r.who).
+			Fix("did you mean CRON_TZ?").Edit(r.Pos(from), r.Pos(from+len("TZ")), "CRON_TZ")
 		return "", false
 	}
 	zone, has := strings.CutPrefix(first, cronZone)
@@ -67,36 +67,36 @@ func (c *checker) checkZone(p *pair, who string) (rest string, ok bool) {
 	_, err := time.LoadLocation(zone)
 	switch {
 	case zone == "" || zone == "Local" || err != nil:
-		c.diags.Add(p.pos(from), p.pos(from+len(zone)), "%s: cron: there is no time zone %q", who, zone).
+		r.diags.Add(diag.BadCron, r.Pos(from), r.Pos(from+len(zone)), "%s: cron: there is no time zone %q", r.who, zone).
 			Fix("write a name such as Europe/Berlin, or leave CRON_TZ out for UTC")
 	case rest == "":
-		c.diags.Add(p.pos(0), p.end(), "%s: cron %q has a time zone and no time", who, p.value).
+		r.diags.Add(diag.BadCron, r.Pos(0), r.End(), "%s: cron %q has a time zone and no time", r.who, r.Value).
 			Fix(`write five fields behind it, such as cron:"%s 30 4 * * *"`, first)
 	case strings.HasPrefix(rest, "TZ="), strings.HasPrefix(rest, cronZone):
-		c.diags.Add(p.pos(0), p.end(), "%s: cron %q has two time zones", who, p.value).Fix("remove one of them")
+		r.diags.Add(diag.BadCron, r.Pos(0), r.End(), "%s: cron %q has two time zones", r.who, r.Value).Fix("remove one of them")
 	default:
 		return rest, true
 	}
 	return "", false
 }
 
-// checkEvery checks the span of time of @every.
-func (c *checker) checkEvery(p *pair, who string) bool {
-	_, every, _ := strings.Cut(p.value, cronEvery)
+// every checks the span of time of @every.
+func (r cronReader) every() bool {
+	_, every, _ := strings.Cut(r.Value, cronEvery)
 	every = strings.TrimSpace(every)
-	from := strings.LastIndex(p.value, every)
-	start, end := p.pos(from), p.pos(from+len(every))
+	from := strings.LastIndex(r.Value, every)
+	start, end := r.Pos(from), r.Pos(from+len(every))
 	d, err := time.ParseDuration(every)
 	switch {
 	case err != nil:
-		c.diags.Add(start, end, "%s: cron @every %q is not a duration", who, every).
+		r.diags.Add(diag.BadCron, start, end, "%s: cron @every %q is not a duration", r.who, every).
 			Fix("write a Go duration, such as @every 90s or @every 1h30m")
 	case d < time.Second:
-		c.diags.Add(start, end, "%s: cron @every %q must be a second or more", who, every).
+		r.diags.Add(diag.BadCron, start, end, "%s: cron @every %q must be a second or more", r.who, every).
 			Fix(`cron:"@every 1s"`).Edit(start, end, "1s")
 	case d%time.Second != 0 || !cronSpan.MatchString(every):
 		fixed := model.Span((d + time.Second - 1).Truncate(time.Second))
-		c.diags.Add(start, end, "%s: cron @every %q is not written in whole hours, minutes and seconds", who, every).
+		r.diags.Add(diag.BadCron, start, end, "%s: cron @every %q is not written in whole hours, minutes and seconds", r.who, every).
 			Fix(`cron:"@every %s"`, fixed).Edit(start, end, fixed)
 	default:
 		return true
@@ -104,24 +104,24 @@ func (c *checker) checkEvery(p *pair, who string) bool {
 	return false
 }
 
-// checkFields checks an expression of five fields, or one of the names for such.
-func (c *checker) checkFields(p *pair, expression, who string) bool {
+// fields checks an expression of five fields, or one of the names for such.
+func (r cronReader) fields(expression string) bool {
 	const example = `write five fields, such as cron:"*/5 * * * *", or @every 5m, @hourly, @daily`
 	schedule, err := cron.ParseStandard(expression)
 	if err != nil {
-		c.diags.Add(p.pos(0), p.end(), "%s: cron %q: %s", who, p.value, err).Fix(example)
+		r.diags.Add(diag.BadCron, r.Pos(0), r.End(), "%s: cron %q: %s", r.who, r.Value, err).Fix(example)
 		return false
 	}
 	if !strings.HasPrefix(expression, "@") {
 		for _, item := range strings.FieldsFunc(expression, func(r rune) bool { return r == ' ' || r == ',' }) {
 			if !cronItem.MatchString(item) || strings.ContainsAny(item[:1], "*?") && strings.Contains(item, "-") {
-				c.diags.Add(p.pos(0), p.end(), "%s: cron %q: %s is no number, name, range or *", who, p.value, item).Fix(example)
+				r.diags.Add(diag.BadCron, r.Pos(0), r.End(), "%s: cron %q: %s is no number, name, range or *", r.who, r.Value, item).Fix(example)
 				return false
 			}
 		}
 	}
 	if schedule.Next(cronEpoch).IsZero() {
-		c.diags.Add(p.pos(0), p.end(), "%s: cron %q: there is no such day", who, p.value).
+		r.diags.Add(diag.BadCron, r.Pos(0), r.End(), "%s: cron %q: there is no such day", r.who, r.Value).
 			Fix("write a day that the month has")
 		return false
 	}

@@ -1,0 +1,47 @@
+package emit
+
+import (
+	"go/types"
+
+	"github.com/flowc-dev/flowc/gen/internal/jsonform"
+	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// result returns what the declared output of a flow is made of.
+func result(flow *model.Flow) *runtime.Result {
+	from := func(key string) string {
+		if flow.Job && key != model.RunKey {
+			return flow.Slug
+		}
+		return key
+	}
+	switch source := flow.Result; source.Kind {
+	case model.Input:
+		return &runtime.Result{From: runtime.RunKey}
+	case model.Output:
+		return &runtime.Result{From: from(source.Key)}
+	case model.Join:
+		elem, _ := jsonform.Pointee(source.Type)
+		s, ok := elem.Underlying().(*types.Struct)
+		if !ok {
+			return nil
+		}
+		result := &runtime.Result{}
+		for _, field := range source.Fields {
+			for i := range s.NumFields() {
+				v := s.Field(i)
+				name, _, skip := jsonform.Tag(s.Tag(i))
+				if v.Name() != field.Name || skip {
+					continue
+				}
+				if name == "" && !jsonform.Merged(v) {
+					name = v.Name()
+				}
+				result.Fields = append(result.Fields, runtime.ResultField{Name: name, From: from(field.Key)})
+			}
+		}
+		return result
+	}
+	return &runtime.Result{}
+}

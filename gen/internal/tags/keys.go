@@ -1,0 +1,60 @@
+package tags
+
+import "github.com/flowc-dev/flowc/gen/internal/diag"
+
+// A Place is where a tag stands, or several such places.
+type Place int
+
+const (
+	OnFlow Place = 1 << iota
+	OnJob
+	OnStep
+	OnMap
+)
+
+// keys are the keys of the language, in the order in which they are listed.
+var keys = []struct {
+	name string
+	on   Place
+}{
+	{"slug", OnFlow | OnJob | OnStep | OnMap},
+	{"version", OnFlow | OnJob},
+	{"package", OnFlow | OnJob},
+	{"max_attempts", OnFlow | OnJob | OnStep | OnMap},
+	{"base_delay", OnFlow | OnJob | OnStep | OnMap},
+	{"timeout", OnFlow | OnJob | OnStep | OnMap},
+	{"start_delay", OnStep | OnMap},
+	{"if", OnStep | OnJob},
+	{"if_not", OnStep | OnJob},
+	{"when_unmet", OnStep | OnJob},
+	{"when_exhausted", OnStep | OnMap | OnJob},
+	{"from", OnFlow | OnStep},
+	{"after", OnStep},
+	{"over", OnMap},
+	{"cron", OnFlow | OnJob},
+}
+
+// elsewhere says what to do about a key that means something in another place.
+var elsewhere = map[string]string{
+	"if":         "put it on the step that gives the list",
+	"if_not":     "put it on the step that gives the list",
+	"when_unmet": "put it, with the condition, on the step that gives the list",
+}
+
+// foreign are keys that others read in the tags of their structs, and that look
+// like ours to a search for misspelt ones.
+var foreign = []string{
+	"json", "yaml", "xml", "toml", "bson", "db", "sql", "gorm", "env", "form", "validate", "mapstructure", "msgpack", "default",
+	"protobuf", "avro", "csv", "query", "header", "path", "uri", "ini", "hcl", "koanf", "redis", "binding", "doc", "example",
+}
+
+// places says where a key may stand.
+func places(on Place) string {
+	var names []string
+	for i, name := range []string{"flow", "job", "step", "map"} {
+		if on&(1<<i) != 0 {
+			names = append(names, "a "+name)
+		}
+	}
+	return diag.Enumerate(names, "or")
+}

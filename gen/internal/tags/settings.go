@@ -1,0 +1,178 @@
+package tags
+
+import (
+	"cmp"
+	"go/ast"
+	"go/token"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flowc-dev/flowc/gen/internal/diag"
+	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/gen/nearest"
+)
+
+// Settings are what the tag of a flow, a job, a step or a map says.
+type Settings struct {
+	model.Options
+	Version       int
+	StartDelay    *time.Duration
+	WhenUnmet     model.Mode
+	WhenExhausted model.Mode
+
+	// The pairs whose value is for others to judge, or that messages point at.
+	Slug, Package *Pair
+	If, IfNot     *Pair
+	From, Over    *Pair
+	After         *Pair
+	Cron          *Pair
+	Exhausted     *Pair // the tag of WhenExhausted
+
+	// Unclear is set if something in the tag is wrong that may have been meant to
+	// say what the step waits for, or what may skip it.
+	Unclear bool
+}
+
+// Condition returns the tag that can keep a step from running, or nil.
+func (s *Settings) Condition() *Pair {
+	if s.If != nil {
+		return s.If
+	}
+	return s.IfNot
+}
+
+// A reader reads the tag of one field.
+type reader struct {
+	diags *diag.List
+	who   string
+	on    Place
+	*Settings
+}
+
+// Read reads the tag of a field, who in messages, and reports what is wrong with it.
+func Read(diags *diag.List, tag *ast.BasicLit, on Place, who string) *Settings {
+	r := &reader{diags: diags, who: who, on: on, Settings: &Settings{Version: 1}}
+	pairs, fault := Parse(tag)
+	if fault != nil {
+		r.malformed(tag, fault)
+		r.Unclear = true
+	}
+	seen := map[string]*Pair{}
+	for _, p := range pairs {
+		if first := seen[p.Key]; first != nil {
+			diags.Add(diag.DuplicateTag, p.KeyPos, p.End(), "%s: %s is set twice", who, p.Key).
+				NoteAt(first.KeyPos, "the first").Fix("remove one of them")
+			continue
+		}
+		seen[p.Key] = p
+		if r.belongs(p) {
+			r.set(p)
+		} else {
+			r.Unclear = true
+		}
+	}
+	if p := seen["when_unmet"]; p != nil && on&(OnStep|OnJob) != 0 && seen["if"] == nil && seen["if_not"] == nil && !r.Unclear {
+		diags.Add(diag.MissingCondition, p.KeyPos, p.End(), "%s: when_unmet says what happens if a condition does not hold, and there is none", who).
+			Fix("add if:\"…\" or if_not:\"…\", or remove when_unmet")
+	}
+	return r.Settings
+}
+
+// malformed reports a tag that is not made of pairs.
+func (r *reader) malformed(tag *ast.BasicLit, fault *Fault) {
+	end := fault.pos + token.Pos(len(fault.text))
+	b := r.diags.Add(diag.MalformedTag, fault.pos, end, "%s: %s", r.who, fault.message)
+	if fault.instead == "" {
+		b.Fix("write key:\"value\" pairs with a space between them, in backquotes")
+		return
+	}
+	b.Fix("write %s", cmp.Or(strings.TrimSpace(fault.instead), "a space there"))
+	if tag.Value[0] == '`' {
+		b.Edit(fault.pos, end, fault.instead)
+	}
+}
+
+// belongs reports whether a key means something in its place, and says so if not.
+func (r *reader) belongs(p *Pair) bool {
+	var here []string
+	known := Place(0)
+	for _, k := range keys {
+		if k.name == p.Key {
+			known = k.on
+		}
+		if k.on&r.on != 0 {
+			here = append(here, k.name)
+		}
+	}
+	end := p.KeyPos + token.Pos(len(p.Key))
+	switch {
+	case known&r.on != 0:
+		return true
+	case known == 0 && slices.Contains(foreign, p.Key):
+		editRemoval(r.diags.Add(diag.UnknownTag, p.KeyPos, end, "%s: %s means nothing here, where flowc reads the tag", r.who, p.Key).Fix("remove it"), p)
+	case known == 0:
+		d := r.diags.Add(diag.UnknownTag, p.KeyPos, end, "%s: unknown tag %s", r.who, p.Key)
+		if near := nearest.Name(p.Key, here); near != "" {
+			d.Fix("did you mean %s?", near).Edit(p.KeyPos, end, near)
+		} else {
+			d.Fix("use one of %s", strings.Join(here, ", "))
+		}
+	case r.on == OnMap && elsewhere[p.Key] != "":
+		r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: %s is not for a map, whose subject is a list", r.who, p.Key).Fix("%s", elsewhere[p.Key])
+	case r.on == OnMap && p.Key == "from":
+		r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: from is not for a map", r.who).Fix("say over").Edit(p.KeyPos, end, "over")
+	case r.on == OnStep && p.Key == "over":
+		r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: over is for a dsl.Map", r.who).Fix("say from").Edit(p.KeyPos, end, "from")
+	case r.on == OnMap && p.Key == "after":
+		r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: a map waits for the step that gives its list and for no other", r.who).
+			Fix("put after on the step that gives the list")
+	default:
+		r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: %s is not for %s, but for %s", r.who, p.Key, places(r.on), places(known)).
+			Fix("remove it, or move it there")
+	}
+	return false
+}
+
+// set reads the value of a key.
+func (r *reader) set(p *Pair) {
+	if strings.TrimSpace(p.Value) == "" {
+		r.diags.Add(diag.EmptyTag, p.KeyPos, p.End(), "%s: %s is empty", r.who, p.Key).Fix("give it a value, or remove it")
+		r.Unclear = true
+		return
+	}
+	switch p.Key {
+	case "slug":
+		r.Slug = p
+	case "package":
+		r.Package = p
+	case "version":
+		if v := r.number(p); v != nil {
+			r.Version = *v
+		}
+	case "max_attempts":
+		r.MaxAttempts = r.number(p)
+	case "base_delay":
+		r.BaseDelay = r.duration(p, 0)
+	case "timeout":
+		r.Timeout = r.duration(p, time.Second)
+	case "start_delay":
+		r.StartDelay = r.duration(p, 0)
+	case "if":
+		r.If = p
+	case "if_not":
+		r.IfNot = p
+	case "when_unmet":
+		r.WhenUnmet = r.mode(p)
+	case "when_exhausted":
+		r.WhenExhausted, r.Exhausted = r.mode(p), p
+	case "from":
+		r.From = p
+	case "after":
+		r.After = p
+	case "over":
+		r.Over = p
+	case "cron":
+		r.Cron = p
+	}
+}
