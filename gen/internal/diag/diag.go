@@ -134,8 +134,15 @@ func (d Diagnostic) Text(dir string, source Source) string {
 	return place(d.At, dir) + d.Headline() + d.excerpt(source) + d.Explanation(dir)
 }
 
-// Headline returns what is wrong, with the code.
-func (d Diagnostic) Headline() string { return d.Message + " [" + string(d.Code) + "]" }
+// Headline returns what is wrong, with the code at the end of the first line.
+func (d Diagnostic) Headline() string {
+	line, rest, several := strings.Cut(d.Message, "\n")
+	line += " [" + string(d.Code) + "]"
+	if several {
+		line += "\n" + rest
+	}
+	return line
+}
 
 // Explanation returns what follows the source in Text: the notes and the fix.
 func (d Diagnostic) Explanation(dir string) string {

@@ -113,8 +113,8 @@ func (r cronReader) fields(expression string) bool {
 		return false
 	}
 	if !strings.HasPrefix(expression, "@") {
-		for _, item := range strings.FieldsFunc(expression, func(r rune) bool { return r == ' ' || r == ',' }) {
-			if !cronItem.MatchString(item) || strings.ContainsAny(item[:1], "*?") && strings.Contains(item, "-") {
+		for _, field := range strings.Fields(expression) {
+			if item := strangeItem(field); item != "" {
 				r.diags.Add(diag.BadCron, r.Pos(0), r.End(), "%s: cron %q: %s is no number, name, range or *", r.who, r.Value, item).Fix(example)
 				return false
 			}
@@ -126,4 +126,18 @@ func (r cronReader) fields(expression string) bool {
 		return false
 	}
 	return true
+}
+
+// strangeItem returns the first item of a field that the database does not read, or "".
+func strangeItem(field string) string {
+	items := strings.FieldsFunc(field, func(r rune) bool { return r == ',' })
+	if len(items) == 0 {
+		return field // nothing but commas
+	}
+	for _, item := range items {
+		if !cronItem.MatchString(item) || strings.ContainsAny(item[:1], "*?") && strings.Contains(item, "-") {
+			return item
+		}
+	}
+	return ""
 }
