@@ -10,7 +10,7 @@ import (
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // changes are what has to be done to the files of a tree.
@@ -44,7 +44,7 @@ func (c *changes) evolve(flow *model.Flow, path string, before, after []byte) {
 		})
 	}
 	if e.old != "" {
-		_, version := runtime.VersionOf(e.replaces)
+		_, version := spec.VersionOf(e.replaces)
 		c.replaced = append(c.replaced, Replaced{
 			Path: path, Flow: flow.Name, Old: e.replaces, Slug: flow.Slug, Declaration: e.old, Package: oldPackage(flow.Name, version),
 		})

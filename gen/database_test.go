@@ -122,9 +122,9 @@ func TestMigrationKeepsRuns(t *testing.T) {
 	require.Equal(t, run.ID(), again.ID())
 
 	// Another shape under the slug is left as it is.
-	options := processorder.Definition.FlowOptions
+	options := processorder.Definition
 	options.Steps, options.Result = options.Steps[:2], nil
-	_, err = runtime.UpsertFlow(ctx, pool, processorder.Slug, options, runtime.AllowDataLoss())
+	_, err = runtime.UpsertFlow(ctx, pool, options, runtime.AllowDataLoss())
 	require.NoError(t, err)
 	err = migration(t, pool, "process_order.up.sql")
 	require.ErrorContains(t, err, "the flow process_order is there with other steps: ")
@@ -133,9 +133,9 @@ func TestMigrationKeepsRuns(t *testing.T) {
 	// Other options are brought up to date.
 	_, err = processorder.UpsertProcessOrder(ctx, pool, runtime.AllowDataLoss())
 	require.NoError(t, err)
-	options = processorder.Definition.FlowOptions
-	options.MaxAttempts = runtime.Set(9)
-	result, err := runtime.UpsertFlow(ctx, pool, processorder.Slug, options)
+	options = processorder.Definition
+	options.MaxAttempts = 9
+	result, err := runtime.UpsertFlow(ctx, pool, options)
 	require.NoError(t, err)
 	require.Equal(t, runtime.FlowOptionsUpdated, result.Status)
 	require.NoError(t, migration(t, pool, "process_order.up.sql"))

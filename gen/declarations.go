@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/flowc-dev/flowc/gen/internal/emit"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A Declaration is a declared flow as the database keeps it.
@@ -14,7 +14,7 @@ type Declaration struct {
 	// Version is that of its tag, at least 1.
 	Version int
 	// Definition is what its generated package holds.
-	Definition runtime.Definition
+	Definition spec.Flow
 }
 
 // Declarations returns the flows that some packages declare, jobs included. Mistakes

@@ -18,7 +18,7 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/load"
 	"github.com/flowc-dev/flowc/gen/internal/loadtest"
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 const golden = "../testdata/golden"
@@ -130,8 +130,8 @@ type F struct {
 		}
 		return n
 	}
-	require.Zero(t, count(try(long(runtime.MaxFlowSlug), long(runtime.MaxStepSlug))))
-	require.Equal(t, 2, count(try(long(runtime.MaxFlowSlug+1), long(runtime.MaxStepSlug+1))))
+	require.Zero(t, count(try(long(spec.MaxFlowSlug), long(spec.MaxStepSlug))))
+	require.Equal(t, 2, count(try(long(spec.MaxFlowSlug+1), long(spec.MaxStepSlug+1))))
 }
 
 // shopFiles are the declarations of the golden shop.
@@ -183,7 +183,7 @@ import (
 
 	"example.com/shop/shop"
 	"example.com/shop/shop/processorder"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 type handlers struct{}
@@ -195,7 +195,7 @@ func (handlers) Pack(context.Context, shop.Line) (p shop.Parcel, err error)     
 func (handlers) Ship(context.Context, shop.ShipInput) (s shop.Shipment, err error)  { return }
 func (handlers) Notify(context.Context, shop.NotifyInput) error                     { return nil }
 
-func Service() runtime.Service { return processorder.Serve(handlers{}) }
+func Service() handler.Service { return processorder.Serve(handlers{}) }
 `
 	compile := func(source string) error {
 		tree, _, sources := generate(t, shopFiles(t))

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 	"github.com/flowc-dev/flowc/testdata/golden/embeds"
 	"github.com/flowc-dev/flowc/testdata/golden/embeds/weigh"
@@ -34,7 +36,7 @@ func (reviewers) Spell(_ context.Context, item skips.Page) (skips.Finding, error
 }
 func (reviewers) Read(_ context.Context, in skips.ReadInput) (skips.Verdict, error) {
 	if in.Document.Language == "xx" {
-		return skips.Verdict{}, runtime.Permanent(context.Canceled) // exhausted, so it cascades
+		return skips.Verdict{}, handler.Permanent(context.Canceled) // exhausted, so it cascades
 	}
 	return skips.Verdict{Bad: in.Scan != nil && in.Scan.Bad || len(in.Translate) != len(in.Spell)}, nil
 }
@@ -54,7 +56,7 @@ type scales struct{}
 
 func (scales) Scale(_ context.Context, in int) (embeds.Weight, error) {
 	if in < 0 {
-		return embeds.Weight{}, runtime.Permanent(context.Canceled)
+		return embeds.Weight{}, handler.Permanent(context.Canceled)
 	}
 	return embeds.Grams(in), nil
 }
@@ -83,14 +85,14 @@ func TestRunGenerated(t *testing.T) {
 	defer stop()
 
 	// A delay of a minute is too long for a test; it changes in place.
-	options := review.Definition.FlowOptions
-	options.Steps = append([]runtime.StepOptions{}, options.Steps...)
+	options := review.Definition
+	options.Steps = append([]spec.Step{}, options.Steps...)
 	for i := range options.Steps {
-		options.Steps[i].StartDelay = nil
+		options.Steps[i].StartDelay = 0
 	}
 	_, err := review.UpsertReview(ctx, pool)
 	require.NoError(t, err)
-	_, err = runtime.UpsertFlow(ctx, pool, review.Slug, options)
+	_, err = runtime.UpsertFlow(ctx, pool, options)
 	require.NoError(t, err)
 	_, err = prunejob.UpsertPrune(ctx, pool)
 	require.NoError(t, err)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/testdata/golden/none/sweep"
 	"github.com/flowc-dev/flowc/testdata/golden/shop"
 	"github.com/flowc-dev/flowc/testdata/golden/shop/processorder"
@@ -18,7 +18,7 @@ import (
 )
 
 // work has a service do the task of a step.
-func work(t *testing.T, s runtime.Service, step string, v runtime.Values) (json.RawMessage, error) {
+func work(t *testing.T, s handler.Service, step string, v handler.Values) (json.RawMessage, error) {
 	t.Helper()
 	for _, h := range s.Handlers() {
 		if h.Step() == step {
@@ -65,27 +65,27 @@ func TestServedFlow(t *testing.T) {
 	s := processorder.Serve(h)
 	require.Equal(t, "process_order", s.Definition().Slug)
 
-	out, err := work(t, s, "validate", runtime.Values{Input: raw(`{"id":"mail"}`)})
+	out, err := work(t, s, "validate", handler.Values{Input: raw(`{"id":"mail"}`)})
 	require.NoError(t, err)
 	require.JSONEq(t, `{"notify_by_mail":true}`, string(out))
 
-	out, err = work(t, s, "pack", runtime.Values{Item: raw(`{"SKU":"x"}`)})
+	out, err = work(t, s, "pack", handler.Values{Item: raw(`{"SKU":"x"}`)})
 	require.NoError(t, err)
 	require.JSONEq(t, `{"ID":"x"}`, string(out))
 
-	out, err = work(t, s, "ship", runtime.Values{
+	out, err = work(t, s, "ship", handler.Values{
 		Input:   raw(`{"id":"o1"}`),
 		Outputs: raw(`{"charge":{"ID":"c1"},"pack":[{"ID":"p1"},{"ID":"p2"}]}`),
 	})
 	require.NoError(t, err)
 	require.JSONEq(t, `{"ID":"o1/c1/p1/p2"}`, string(out))
 
-	out, err = work(t, s, "notify", runtime.Values{Outputs: raw(`{"validate":{"notify_by_mail":true},"ship":{"ID":"s"}}`)})
+	out, err = work(t, s, "notify", handler.Values{Outputs: raw(`{"validate":{"notify_by_mail":true},"ship":{"ID":"s"}}`)})
 	require.NoError(t, err)
 	require.Equal(t, "null", string(out))
 	require.Equal(t, shop.NotifyInput{Validate: shop.Checked{NotifyByMail: true}, Ship: shop.Shipment{ID: "s"}}, *h.notified)
 
-	_, err = work(t, s, "charge", runtime.Values{Outputs: raw(`{"validate":{}}`)})
+	_, err = work(t, s, "charge", handler.Values{Outputs: raw(`{"validate":{}}`)})
 	require.EqualError(t, err, "no money")
 
 	needs := map[string]bool{}
@@ -97,7 +97,7 @@ func TestServedFlow(t *testing.T) {
 	}, needs)
 
 	require.Equal(t, "other", processorder.ServeAs("other", h).Definition().Slug)
-	require.Len(t, processorder.Serve(h, runtime.Without("charge")).Handlers(), 5)
+	require.Len(t, processorder.Serve(h, handler.Without("charge")).Handlers(), 5)
 }
 
 // reviewHandlers keep what Read and Alarm take.
@@ -122,11 +122,11 @@ func TestServedSkips(t *testing.T) {
 	t.Parallel()
 	h := reviewHandlers{read: new(skips.ReadInput), alarm: new(*skips.Verdict)}
 	s := review.Serve(h)
-	_, err := work(t, s, "read", runtime.Values{Input: raw(`{"kind":"pdf"}`), Outputs: raw(`{"spell":[]}`)})
+	_, err := work(t, s, "read", handler.Values{Input: raw(`{"kind":"pdf"}`), Outputs: raw(`{"spell":[]}`)})
 	require.NoError(t, err)
 	require.Equal(t, skips.ReadInput{Document: skips.Document{Kind: "pdf"}, Spell: []skips.Finding{}}, *h.read)
 
-	_, err = work(t, s, "alarm", runtime.Values{Outputs: raw(`{"scan":{"Bad":true}}`)})
+	_, err = work(t, s, "alarm", handler.Values{Outputs: raw(`{"scan":{"Bad":true}}`)})
 	require.NoError(t, err)
 	require.Equal(t, &skips.Verdict{Bad: true}, *h.alarm)
 }
@@ -136,7 +136,7 @@ func TestServedJob(t *testing.T) {
 	t.Parallel()
 	var to string
 	s := sendreceipt.Serve(func(_ context.Context, in shop.ReceiptMail) error { to = in.To; return nil })
-	_, err := work(t, s, "send_receipt", runtime.Values{Input: raw(`{"To":"me"}`)})
+	_, err := work(t, s, "send_receipt", handler.Values{Input: raw(`{"To":"me"}`)})
 	require.NoError(t, err)
 	require.Equal(t, "me", to)
 }
@@ -151,12 +151,12 @@ func (sweepHandlers) Report(context.Context) error                { return nil }
 func TestServedNothing(t *testing.T) {
 	t.Parallel()
 	s := sweep.Serve(sweepHandlers{})
-	out, err := work(t, s, "list", runtime.Values{Input: raw(`{}`)})
+	out, err := work(t, s, "list", handler.Values{Input: raw(`{}`)})
 	require.NoError(t, err)
 	require.JSONEq(t, `["x"]`, string(out))
-	_, err = work(t, s, "remove", runtime.Values{Item: raw(`"y"`)})
+	_, err = work(t, s, "remove", handler.Values{Item: raw(`"y"`)})
 	require.EqualError(t, err, "y")
-	out, err = work(t, s, "report", runtime.Values{})
+	out, err = work(t, s, "report", handler.Values{})
 	require.NoError(t, err)
 	require.Equal(t, "null", string(out))
 }

@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A NewShape is a flow whose steps are no longer those that its file was
@@ -64,7 +64,7 @@ func (l LostForm) String() string {
 	for _, d := range l.Differences {
 		b.WriteString("\n\t" + d)
 	}
-	fmt.Fprintf(&b, "\n\tfix: keep the old name with a json tag, or tag %s version:\"%d\", so that runs in flight are worked by the old program; or leave it, if there is no such run (runtime.Strict() makes such a run fail rather than lose a value)", l.Flow, l.Version)
+	fmt.Fprintf(&b, "\n\tfix: keep the old name with a json tag, or tag %s version:\"%d\", so that runs in flight are worked by the old program; or leave it, if there is no such run (handler.Strict() makes such a run fail rather than lose a value)", l.Flow, l.Version)
 	return b.String()
 }
 
@@ -106,21 +106,21 @@ func evolve(before, after []byte, home string) (e evolution) {
 		return e
 	}
 	if a.slug != b.slug {
-		was, version := runtime.VersionOf(a.slug)
-		is, next := runtime.VersionOf(b.slug)
+		was, version := spec.VersionOf(a.slug)
+		is, next := spec.VersionOf(b.slug)
 		if was == is && version < next {
 			e.replaces, e.old = a.slug, oldDeclaration(before, home, a.slug, version)
 		}
 		return e
 	}
 	e.shape = a.compare(b)
-	e.forms = runtime.CompareForms(a.forms, b.forms)
+	e.forms = spec.CompareForms(a.forms, b.forms)
 	e.optionsOnly = len(e.shape) == 0 && !slices.Equal(a.options, b.options)
 	return e
 }
 
 // formsBlock is where the forms stand in a generated file, in Go and in SQL.
-var formsBlock = regexp.MustCompile(`(?ms)^\t\tForms:\s+&runtime\.Forms\{.*?^\t\t\},\r?\n|^  "forms": [^\n]*\n`)
+var formsBlock = regexp.MustCompile(`(?ms)^\tForms:\s+&spec\.Forms\{.*?^\t\},\r?\n|^  "forms": [^\n]*\n`)
 
 // onlyMoreForms reports whether two files differ in nothing but the forms, and nothing
 // is lost from the one to the other.
@@ -131,7 +131,7 @@ func onlyMoreForms(before, after []byte) bool {
 	}
 	was, ok := readShape(before)
 	is, _ := readShape(after)
-	return !ok || was.forms != nil && len(runtime.CompareForms(was.forms, is.forms)) == 0
+	return !ok || was.forms != nil && len(spec.CompareForms(was.forms, is.forms)) == 0
 }
 
 // A shape is what the Definition of a generated file says.
@@ -139,7 +139,7 @@ type shape struct {
 	slug    string
 	steps   []shapeStep
 	options []string // what can change in place, as it is written
-	forms   *runtime.Forms
+	forms   *spec.Forms
 }
 
 // A shapeStep is what the database compares of a step.
@@ -168,13 +168,13 @@ func readShape(source []byte) (s shape, ok bool) {
 		}
 	}
 	s.slug = text(values["Slug"])
-	options, ok := elements(values["Definition"])["FlowOptions"]
-	if s.slug == "" || !ok {
+	fields := keyed(values["Definition"])
+	if s.slug == "" || fields == nil {
 		return s, false
 	}
-	for _, field := range keyed(options) {
+	for _, field := range fields {
 		switch field.Key.(*ast.Ident).Name {
-		case "Result":
+		case "Slug", "Result", "Conditions":
 			continue
 		case "Forms":
 			s.forms = readForms(field.Value)
@@ -192,12 +192,12 @@ func readShape(source []byte) (s shape, ok bool) {
 	return s, true
 }
 
-// readForms reads the literal of runtime.Forms.
-func readForms(expr ast.Expr) *runtime.Forms {
+// readForms reads the literal of spec.Forms.
+func readForms(expr ast.Expr) *spec.Forms {
 	if address, ok := expr.(*ast.UnaryExpr); ok {
 		expr = address.X
 	}
-	forms := &runtime.Forms{Steps: map[string]string{}, Types: map[string]map[string]string{}}
+	forms := &spec.Forms{Steps: map[string]string{}, Types: map[string]map[string]string{}}
 	for key, value := range elements(expr) {
 		switch key {
 		case "Input":
@@ -234,7 +234,7 @@ func pairs(expr ast.Expr) (all []*ast.KeyValueExpr) {
 }
 
 func (s *shape) readStep(literal ast.Expr) {
-	step := shapeStep{slug: s.slug, typ: "SingleStep", whenUnmet: "SkipStep", whenExhausted: "FailRun"}
+	step := shapeStep{slug: s.slug, typ: "TypeSingle", whenUnmet: "ModeSkip", whenExhausted: "ModeFail"}
 	for _, field := range keyed(literal) {
 		switch field.Key.(*ast.Ident).Name {
 		case "Slug":
@@ -298,7 +298,7 @@ func text(expr ast.Expr) string {
 	return s
 }
 
-// selected is the X of runtime.X.
+// selected is the X of spec.X.
 func selected(expr ast.Expr) string {
 	if selector, ok := expr.(*ast.SelectorExpr); ok {
 		return selector.Sel.Name
@@ -384,9 +384,9 @@ func (a shape) slugs() (slugs []string) {
 // mode is a mode as it stands in a tag.
 func mode(name string) string {
 	switch name {
-	case "FailRun":
+	case "ModeFail":
 		return string(model.Fail)
-	case "SkipStep":
+	case "ModeSkip":
 		return string(model.Skip)
 	}
 	return string(model.SkipCascade)
@@ -394,7 +394,7 @@ func mode(name string) string {
 
 // kind is the type of a step in words.
 func kind(typ string) string {
-	if typ == "MapStep" {
+	if typ == "TypeMap" {
 		return "map"
 	}
 	return "single step"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -96,10 +97,10 @@ func TestContractFailedRun(t *testing.T) {
 	t.Parallel()
 	ctx, pool, direct := openUpstream(t)
 	flow := greeting
-	flow.MaxAttempts = runtime.Set(1)
+	flow.MaxAttempts = 1
 	_, err := runtime.DeleteFlow(ctx, direct, "greeting")
 	require.NoError(t, err)
-	_, err = runtime.UpsertFlow(ctx, pool, "greeting", flow)
+	_, err = runtime.UpsertFlow(ctx, pool, flow.As("greeting"))
 	require.NoError(t, err)
 	run, err := runtime.Enqueue(ctx, pool, "greeting", nil)
 	require.NoError(t, err)
@@ -160,7 +161,7 @@ func TestContractIdempotency(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []bool{false, true, true}, []bool{runs[0].Existed(), runs[1].Existed(), runs[2].Existed()})
 
-	_, err = runtime.UpsertFlow(ctx, pool, "other", greeting)
+	_, err = runtime.UpsertFlow(ctx, pool, greeting.As("other"))
 	require.NoError(t, err)
 	_, err = runtime.StartFlow(ctx, pool, "other", nil, runtime.WithRunID(runs[0].ID()))
 	require.ErrorIs(t, err, runtime.ErrRunIDTaken)
@@ -200,7 +201,7 @@ func TestContractErrors(t *testing.T) {
 	require.ErrorIs(t, err, runtime.ErrFlowNotFound)
 	_, err = runtime.GetRun(ctx, pool, uuid.NewString())
 	require.ErrorIs(t, err, runtime.ErrRunNotFound)
-	_, err = runtime.UpsertFlow(ctx, pool, "each", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "one", Type: runtime.MapStep}}})
+	_, err = runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "each", Steps: []spec.Step{{Slug: "one", Type: spec.TypeMap}}})
 	require.NoError(t, err)
 	_, err = runtime.StartMany(ctx, pool, "each", []any{[]int{1}, map[string]int{}})
 	require.ErrorAs(t, err, new(*runtime.InputError))
@@ -246,7 +247,7 @@ func TestContractNeedsEngine(t *testing.T) {
 		"PauseFlow":       func() error { _, err := runtime.PauseFlow(ctx, pool, "greeting"); return err },
 		"ListTasksInHand": func() error { _, err := runtime.ListTasksInHand(ctx, pool, 1); return err },
 		"UpsertFlow with a schedule": func() error {
-			_, err := runtime.UpsertFlow(ctx, pool, "nightly", nightly("@daily"))
+			_, err := runtime.UpsertFlow(ctx, pool, nightly("@daily").As("nightly"))
 			return err
 		},
 		"ListSchedules":  func() error { _, err := runtime.ListSchedules(ctx, pool); return err },
@@ -273,15 +274,15 @@ func TestContractUpsertAndDelete(t *testing.T) {
 	// A local database of the reference's cloud is one whose flows may be deleted.
 	_, err = direct.Exec(ctx, `CREATE OR REPLACE FUNCTION pgflow.is_local() RETURNS boolean LANGUAGE sql AS 'SELECT true'`)
 	require.NoError(t, err)
-	shorter := runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "greet"}}}
-	_, err = runtime.UpsertFlow(ctx, pool, "greeting", shorter)
+	shorter := spec.Flow{Steps: []spec.Step{{Slug: "greet"}}}
+	_, err = runtime.UpsertFlow(ctx, pool, shorter.As("greeting"))
 	var mismatch *runtime.MismatchError
 	require.ErrorAs(t, err, &mismatch)
 	require.NotEmpty(t, mismatch.Differences)
 	_, err = run.Info(ctx)
 	require.NoError(t, err, "the run is kept")
 
-	result, err = runtime.UpsertFlow(ctx, pool, "greeting", shorter, runtime.AllowDataLoss())
+	result, err = runtime.UpsertFlow(ctx, pool, shorter.As("greeting"), runtime.AllowDataLoss())
 	require.NoError(t, err)
 	require.Equal(t, runtime.FlowRecompiled, result.Status)
 	require.Equal(t, 1, result.DeletedRuns)

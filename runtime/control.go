@@ -11,7 +11,7 @@ import (
 )
 
 // CancelRun ends a run that has not ended, scheduled ones included. The contexts
-// of its running handlers end within seconds, with [ErrTaskLost] as their cause, and
+// of its running handlers end within seconds, with [handler.ErrTaskLost] as their cause, and
 // whatever they give is dropped. reason may be empty; waiters get it as the
 // message of a [RunFailedError].
 //

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 func TestCancelRun(t *testing.T) {
@@ -383,7 +384,7 @@ func TestListRuns(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
 	h := newHand(t, pool)
-	_, err := runtime.UpsertFlow(ctx, pool, "other", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "only"}}})
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "other", Steps: []spec.Step{{Slug: "only"}}})
 	require.NoError(t, err)
 	var ids []string
 	for _, name := range []string{"a", "b", "c", "d", "e"} {

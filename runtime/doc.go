@@ -18,11 +18,11 @@
 //
 // # Schedules
 //
-// A flow with the tag cron, or [FlowOptions.Cron], is started on schedule, by the
+// A flow with the tag cron, or [spec.Flow.Cron], is started on schedule, by the
 // database's clock and time zones; those of workers do not matter. Each tick is one
 // run, whose id is derived from it, so that no fault, and no clock that is set back,
 // starts it twice. Ticks that are missed while no worker serves the flow become one
-// run, that of the last of them. [FlowOptions.Cron] tells what happens when daylight
+// run, that of the last of them. [spec.Flow.Cron] tells what happens when daylight
 // saving time begins and ends.
 //
 // # Poolers

@@ -1,10 +1,9 @@
 package runtime
 
 import (
-	"encoding"
 	"encoding/json"
-	"reflect"
 
+	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
 
@@ -30,30 +29,11 @@ var (
 	ErrLongNumbers = jsontext.ErrLongNumbers
 )
 
-// encode writes the input of a run; [None] and nil are the empty object.
+// encode writes the input of a run; [dsl.None] and nil are the empty object.
 func encode(input any) (json.RawMessage, error) {
 	switch input.(type) {
-	case nil, None:
+	case nil, dsl.None:
 		return json.RawMessage("{}"), nil
 	}
-	return encodeValue(input)
-}
-
-// encodeValue writes an input or an output. A nil slice is the empty list, since
-// a map over it has to find a list.
-func encodeValue(v any) (json.RawMessage, error) {
-	if nilList(v) {
-		return json.RawMessage("[]"), nil
-	}
-	return jsontext.Encode(v)
-}
-
-// nilList reports whether v is a nil slice of a type that is a list in JSON.
-func nilList(v any) bool {
-	switch v.(type) {
-	case json.Marshaler, encoding.TextMarshaler:
-		return false // its own affair; json.RawMessage is one of these
-	}
-	r := reflect.ValueOf(v)
-	return r.Kind() == reflect.Slice && r.IsNil() && r.Type().Elem().Kind() != reflect.Uint8
+	return jsontext.Encode(input)
 }

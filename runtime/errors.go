@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 )
 
 // Errors that [errors.Is] finds in what this package returns. The text of what
@@ -27,7 +26,7 @@ var (
 	ErrWrongStatus = errors.New("run is not in the right status for this")
 	// ErrNoSchedule says that a flow is not in the database, or is there without
 	// a schedule.
-	ErrNoSchedule = errors.New("flow has no schedule: it gets one with the tag cron (or FlowOptions.Cron) and its Upsert function")
+	ErrNoSchedule = errors.New("flow has no schedule: it gets one with the tag cron (or spec.Flow.Cron) and its Upsert function")
 	// ErrTimeout says that a run had not ended when the time of [WithTimeout]
 	// was over. It comes in a [WaitError], and the run goes on.
 	ErrTimeout = errors.New("run has not ended in time")
@@ -59,42 +58,6 @@ func (e *FlowNotFoundError) Error() string {
 
 // Is reports whether target is [ErrFlowNotFound].
 func (e *FlowNotFoundError) Is(target error) bool { return target == ErrFlowNotFound }
-
-// An InvalidFlowError says what is wrong with a definition, all of it at once.
-// Nothing was written.
-type InvalidFlowError struct {
-	// Flow is the slug as it was given.
-	Flow string
-	// Faults are in the order of the definition; those of the flow come first.
-	Faults []Fault
-}
-
-// A Fault is one thing that is wrong with a definition.
-type Fault struct {
-	// Step is the slug of the step that the fault is in, as it was given, or
-	// empty if it is the flow's. A step without a slug is called by its place.
-	Step string
-	// Problem says what is wrong and what would be right.
-	Problem string
-}
-
-func (f Fault) String() string {
-	if f.Step == "" {
-		return f.Problem
-	}
-	return "step " + f.Step + ": " + f.Problem
-}
-
-func (e *InvalidFlowError) Error() string {
-	faults := make([]string, len(e.Faults))
-	for i, f := range e.Faults {
-		faults[i] = f.String()
-	}
-	if len(faults) == 1 {
-		return fmt.Sprintf("flowc: flow %q is not valid: %s", e.Flow, faults[0])
-	}
-	return fmt.Sprintf("flowc: flow %q is not valid, %d faults:\n\t%s", e.Flow, len(faults), strings.Join(faults, "\n\t"))
-}
 
 // A MismatchError says that the database has a flow of the same slug but of
 // another shape, and that it was left as it is, with its runs.
@@ -219,61 +182,3 @@ func (e *OutputError) Unwrap() error { return e.Err }
 func optionError(format string, args ...any) error {
 	return fmt.Errorf("flowc: %w: %s", ErrInvalidOption, fmt.Sprintf(format, args...))
 }
-
-// What follows is for handlers.
-
-// Causes that a handler finds with [context.Cause] when its context ends.
-var (
-	// ErrTaskTimeout says that the step's timeout has passed.
-	ErrTaskTimeout = errors.New("flowc: the step's timeout has passed")
-	// ErrTaskLost says that the worker lost the task's lease: another one
-	// reclaimed it, or its run ended. The handler's result is dropped.
-	ErrTaskLost = errors.New("flowc: the task is no longer this worker's")
-	// ErrWorkerStopping says that the worker is stopping and its grace period has
-	// passed. The task is released, and the attempt does not count.
-	ErrWorkerStopping = errors.New("flowc: the worker is stopping")
-)
-
-// Permanent marks an error that retrying cannot fix: the task fails without
-// further attempts. It returns nil for nil.
-func Permanent(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &PermanentError{Err: err}
-}
-
-// PermanentError is the error that [Permanent] returns.
-type PermanentError struct{ Err error }
-
-func (e *PermanentError) Error() string { return e.Err.Error() }
-func (e *PermanentError) Unwrap() error { return e.Err }
-
-// RetryAfter sets the delay before the next attempt, instead of the step's
-// backoff. A negative delay counts as none. The attempt counts like any other:
-// after the last one the task fails. It returns nil for a nil error.
-func RetryAfter(delay time.Duration, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &RetryAfterError{Delay: max(delay, 0), Err: err}
-}
-
-// RetryAfterError is the error that [RetryAfter] returns.
-type RetryAfterError struct {
-	Delay time.Duration
-	Err   error
-}
-
-func (e *RetryAfterError) Error() string { return e.Err.Error() }
-func (e *RetryAfterError) Unwrap() error { return e.Err }
-
-// Skip ends a step without an output, as when_exhausted:"skip" or "skip-cascade"
-// do after the last attempt. On a step without one of these it is a permanent
-// failure, since later steps depend on its output.
-func Skip(reason string) error { return &SkipError{Reason: reason} }
-
-// SkipError is the error that [Skip] returns.
-type SkipError struct{ Reason string }
-
-func (e *SkipError) Error() string { return "skipped: " + e.Reason }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // start starts a run of a flow that nobody works on, for an example that does
@@ -164,7 +165,7 @@ func ExampleResumeFlow() {
 // A flow is left alone while it has runs that have not ended.
 func ExampleAllowDataLoss() {
 	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, "retired_v2", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "only"}}})
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "retired_v2", Steps: []spec.Step{{Slug: "only"}}})
 	must(err)
 	start("retired_v2")
 

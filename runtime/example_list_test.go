@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A page at a time, the newest runs first.
 func ExampleListRuns() {
 	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, "inventory", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "count"}}})
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "inventory", Steps: []spec.Step{{Slug: "count"}}})
 	must(err)
 	for shelf := range 5 {
 		_, err := runtime.StartFlow(ctx, pool, "inventory", map[string]any{"shelf": shelf, "odd": shelf%2 == 1})
@@ -80,8 +82,8 @@ func ExampleListTasks() {
 // have not been done, without the outputs of the others.
 func ExampleFindTasks() {
 	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, "labels", runtime.FlowOptions{
-		Steps: []runtime.StepOptions{{Slug: "label", Type: runtime.MapStep}},
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "labels",
+		Steps: []spec.Step{{Slug: "label", Type: spec.TypeMap}},
 	})
 	must(err)
 	run, err := runtime.StartFlow(ctx, pool, "labels", []string{"a", "b", "c", "d"})
@@ -90,7 +92,7 @@ func ExampleFindTasks() {
 	tasks, err := runtime.FindTasks(ctx, pool, run.ID(), runtime.TaskFilter{
 		Step:     "label",
 		Statuses: []runtime.TaskStatus{runtime.TaskQueued, runtime.TaskStarted},
-		After:    runtime.Set(0),
+		After:    spec.Set(0),
 		PerStep:  2,
 	})
 	for _, task := range tasks {
@@ -231,7 +233,7 @@ func ExampleGetPayload() {
 
 func ExampleNeighbours() {
 	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, "neighbours", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "only"}}})
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "neighbours", Steps: []spec.Step{{Slug: "only"}}})
 	must(err)
 	first, second, third := start("neighbours"), start("neighbours"), start("neighbours")
 
@@ -250,51 +252,23 @@ func ExampleGetDefinition() {
 	for _, step := range def.Steps {
 		fmt.Println(step.Slug, step.Deps)
 	}
-	fmt.Println(def.Validate(), len(runtime.CompareDefinitions(def, processOrder.Definition())))
+	fmt.Println(def.Validate(), len(spec.Compare(def, processOrder.Definition())))
 	// Output:
 	// charge []
 	// ship [charge]
 	// <nil> 0
 }
 
-// The document that a definition makes is what the database keeps, and what
-// [runtime.FlowInfo] has.
-func ExampleParseDefinition() {
-	doc, err := processOrder.Definition().Payload()
-	if err != nil {
-		panic(err)
-	}
-	def, err := runtime.ParseDefinition("process_order", doc)
-	fmt.Println(def.Slug, len(def.Steps), err)
-	// Output: process_order 2 <nil>
-}
-
 // A run that nobody works says so.
 func ExampleExplainRun() {
 	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, "stocktaking_v2", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "count"}}})
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "stocktaking_v2", Steps: []spec.Step{{Slug: "count"}}})
 	must(err)
 	id := start("stocktaking_v2")
 
 	reasons, err := runtime.ExplainRun(ctx, pool, id)
 	fmt.Println(reasons, err)
 	// Output: [no worker serves stocktaking_v2] <nil>
-}
-
-func ExampleVersionOf() {
-	fmt.Println(runtime.VersionOf("process_order_v2"))
-	fmt.Println(runtime.VersionOf("process_order"))
-	// Output:
-	// process_order 2
-	// process_order 1
-}
-
-// A renamed field is lost to runs in flight.
-func ExampleCompareForms() {
-	before := runtime.Forms{Input: "Batch", Types: map[string]map[string]string{"Batch": {"URL": "string"}}}
-	after := runtime.Forms{Input: "Batch", Types: map[string]map[string]string{"Batch": {"Link": "string"}}}
-	fmt.Println(runtime.CompareForms(&before, &after))
-	// Output: [Batch loses URL, which runs in flight have]
 }
 
 // A handle can be part of what a service answers with.
@@ -313,10 +287,10 @@ func ExampleRun_MarshalJSON() {
 // A program puts all flows that it serves into the database, then works them.
 func ExampleUpsertServed() {
 	ctx, pool := context.Background(), connect()
-	def := runtime.Definition{Slug: "sweeping", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "sweep"}}}}
-	sweep := runtime.HandleValues("sweep", func(context.Context, runtime.Values) (any, error) { return "clean", nil })
+	def := spec.Flow{Slug: "sweeping", Steps: []spec.Step{{Slug: "sweep"}}}
+	sweep := handler.HandleValues("sweep", func(context.Context, handler.Values) (any, error) { return "clean", nil })
 	// Strict loses no field that is unknown here, and NoDelays is for tests.
-	services := []runtime.Service{runtime.Serve(def, []runtime.Handler{sweep}, runtime.Strict(), runtime.NoDelays())}
+	services := []handler.Service{handler.Serve(def, []handler.Handler{sweep}, handler.Strict(), handler.NoDelays())}
 
 	fmt.Println(runtime.UpsertServed(ctx, pool, services...))
 	// Output: <nil>

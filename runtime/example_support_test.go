@@ -11,7 +11,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -23,27 +25,27 @@ type Order struct {
 
 // processOrder is what a generated package has for a flow of two steps: the order
 // is charged and then shipped, which gives the number of the parcel.
-var processOrder = runtime.NewFlow[Order](runtime.Definition{
+var processOrder = runtime.NewFlow[Order](spec.Flow{
 	Slug: "process_order",
-	FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{
+	Steps: []spec.Step{
 		{Slug: "charge"},
 		{Slug: "ship", Deps: []string{"charge"}},
-	}},
-}, runtime.Output[string]("ship"))
+	},
+}, handler.Output[string]("ship"))
 
 func charge(ctx context.Context, order Order) (string, error) {
 	if err := till.use(ctx); err != nil {
 		return "", err
 	}
 	if order.Cents < 0 {
-		return "", runtime.Permanent(fmt.Errorf("cannot charge %d", order.Cents))
+		return "", handler.Permanent(fmt.Errorf("cannot charge %d", order.Cents))
 	}
 	return fmt.Sprint("receipt ", order.ID), nil
 }
 
 func ship(ctx context.Context, receipt string) (string, error) {
 	parcel := "parcel for " + receipt
-	if task, _ := runtime.TaskFromContext(ctx); task.Headers["user"] != "" {
+	if task, _ := handler.TaskFromContext(ctx); task.Headers["user"] != "" {
 		parcel += ", asked for by " + task.Headers["user"]
 	}
 	return parcel, nil
@@ -89,7 +91,7 @@ func (r *register) use(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.locked {
-		return runtime.Permanent(errors.New("the till is locked"))
+		return handler.Permanent(errors.New("the till is locked"))
 	}
 	if jammed := r.jammed; jammed != nil {
 		close(r.waiting)
@@ -110,15 +112,15 @@ var connect = sync.OnceValue(func() *pgxpool.Pool {
 	pool := dbtest.ForExamples()
 	_, err := processOrder.Upsert(ctx, pool)
 	must(err)
-	_, err = runtime.UpsertFlow(ctx, pool, "stocktaking", runtime.FlowOptions{
-		Steps: []runtime.StepOptions{{Slug: "count", StartDelay: runtime.Set(time.Hour)}},
+	_, err = runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "stocktaking",
+		Steps: []spec.Step{{Slug: "count", StartDelay: time.Hour}},
 	})
 	must(err)
 	_, err = pool.Exec(ctx, `CREATE TABLE orders (id int)`)
 	must(err)
-	w, err := worker.New(pool, worker.Config{Name: "shop", Logger: slog.New(slog.DiscardHandler)}, runtime.Serve(processOrder.Definition(), []runtime.Handler{
-		runtime.Handle("charge", runtime.Input[Order](), charge),
-		runtime.Handle("ship", runtime.Output[string]("charge"), ship),
+	w, err := worker.New(pool, worker.Config{Name: "shop", Logger: slog.New(slog.DiscardHandler)}, handler.Serve(processOrder.Definition(), []handler.Handler{
+		handler.Handle("charge", handler.Input[Order](), charge),
+		handler.Handle("ship", handler.Output[string]("charge"), ship),
 	}))
 	must(err)
 	working, stop := context.WithCancel(ctx)

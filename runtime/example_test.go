@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 func ExampleStartFlow() {
@@ -252,15 +253,15 @@ func ExampleGetRunWithStates() {
 func ExampleUpsertFlow() {
 	ctx, pool := context.Background(), connect()
 
-	flow := runtime.FlowOptions{
-		MaxAttempts: runtime.Set(5),
-		Steps: []runtime.StepOptions{
+	flow := spec.Flow{
+		MaxAttempts: 5,
+		Steps: []spec.Step{
 			{Slug: "reshape"},
-			{Slug: "create_contact", Deps: []string{"reshape"}, Timeout: runtime.Set(10 * time.Second)},
+			{Slug: "create_contact", Deps: []string{"reshape"}, Timeout: 10 * time.Second},
 		},
 	}
 	for range 2 {
-		result, err := runtime.UpsertFlow(ctx, pool, "acct_123_hubspot_sync_v1", flow)
+		result, err := runtime.UpsertFlow(ctx, pool, flow.As("acct_123_hubspot_sync_v1"))
 		fmt.Println(result.Status, err)
 	}
 	// Output:
@@ -272,9 +273,9 @@ func ExampleUpsertFlow() {
 func ExampleUpsertFlow_invalid() {
 	ctx, pool := context.Background(), connect()
 
-	_, err := runtime.UpsertFlow(ctx, pool, "sync", runtime.FlowOptions{Steps: []runtime.StepOptions{
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "sync", Steps: []spec.Step{
 		{Slug: "reshape", Deps: []string{"reshpe"}},
-		{Slug: "create_contact", MaxAttempts: runtime.Set(0)},
+		{Slug: "create_contact", MaxAttempts: 0},
 	}})
 	fmt.Println(err)
 	// Output:
@@ -286,12 +287,12 @@ func ExampleUpsertFlow_invalid() {
 // A flow of another shape is left as it is, unless AllowDataLoss is given.
 func ExampleMismatchError() {
 	ctx, pool := context.Background(), connect()
-	if _, err := runtime.UpsertFlow(ctx, pool, "acct_7_sync", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "fetch"}}}); err != nil {
+	if _, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "acct_7_sync", Steps: []spec.Step{{Slug: "fetch"}}}); err != nil {
 		panic(err)
 	}
 
-	changed := runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "fetch"}, {Slug: "store"}}}
-	_, err := runtime.UpsertFlow(ctx, pool, "acct_7_sync", changed)
+	changed := spec.Flow{Steps: []spec.Step{{Slug: "fetch"}, {Slug: "store"}}}
+	_, err := runtime.UpsertFlow(ctx, pool, changed.As("acct_7_sync"))
 	var mismatch *runtime.MismatchError
 	if errors.As(err, &mismatch) {
 		fmt.Println(mismatch.Differences[0])
@@ -301,7 +302,7 @@ func ExampleMismatchError() {
 
 func ExampleDeleteFlow() {
 	ctx, pool := context.Background(), connect()
-	if _, err := runtime.UpsertFlow(ctx, pool, "retired_v1", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "only"}}}); err != nil {
+	if _, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "retired_v1", Steps: []spec.Step{{Slug: "only"}}}); err != nil {
 		panic(err)
 	}
 	if _, err := runtime.StartFlow(ctx, pool, "retired_v1", nil); err != nil {

@@ -6,36 +6,34 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/jackc/pgx/v5"
 )
 
 // A Flow is a definition with the types of its input and output. Generated
 // packages hold one and offer its methods as functions.
 type Flow[In, Out any] struct {
-	definition Definition
-	output     Source[Out]
-	conditions []Condition
+	definition spec.Flow
+	output     handler.Source[Out]
 }
 
-// NewFlow returns a Flow. Generated code calls it. The conditions are those of
-// steps that can be compared with Go types.
-func NewFlow[In, Out any](def Definition, output Source[Out], conditions ...Condition) *Flow[In, Out] {
-	return &Flow[In, Out]{definition: def, output: output, conditions: conditions}
+// NewFlow returns a Flow. Generated code calls it.
+func NewFlow[In, Out any](def spec.Flow, output handler.Source[Out]) *Flow[In, Out] {
+	return &Flow[In, Out]{definition: def, output: output}
 }
 
 // Definition returns the flow as plain data.
-func (f *Flow[In, Out]) Definition() Definition { return f.definition }
+func (f *Flow[In, Out]) Definition() spec.Flow { return f.definition }
 
 // As returns the same flow under another slug, which has to have the same shape.
 func (f *Flow[In, Out]) As(slug string) *Flow[In, Out] {
-	as := *f
-	as.definition.Slug = slug
-	return &as
+	return NewFlow[In](f.definition.As(slug), f.output)
 }
 
 // Start starts a run, see [StartFlow].
 func (f *Flow[In, Out]) Start(ctx context.Context, db DB, in In, opts ...StartOption) (*Run[Out], error) {
-	return start(ctx, db, f.definition.Slug, typed(in), f.output, opts)
+	return start(ctx, db, f.definition.Slug, typed(in), typedOutput(f.output), opts)
 }
 
 // StartIn starts a run after a delay, see [WithDelay].
@@ -52,7 +50,7 @@ func (f *Flow[In, Out]) StartAt(ctx context.Context, db DB, in In, at time.Time,
 // for [DefaultSyncTimeout] unless [WithTimeout] is given. Its errors are those
 // of [StartFlow] and [Run.Wait].
 func (f *Flow[In, Out]) StartSync(ctx context.Context, db DB, in In, opts ...StartOption) (Out, error) {
-	run, wait, err := startToWait(ctx, db, f.definition.Slug, typed(in), f.output, opts)
+	run, wait, err := startToWait(ctx, db, f.definition.Slug, typed(in), typedOutput(f.output), opts)
 	if err != nil {
 		return *new(Out), err
 	}
@@ -65,7 +63,7 @@ func (f *Flow[In, Out]) StartMany(ctx context.Context, db DB, ins []In, opts ...
 	for i, in := range ins {
 		inputs[i] = typed(in)
 	}
-	return startMany(ctx, db, f.definition.Slug, inputs, f.output, opts)
+	return startMany(ctx, db, f.definition.Slug, inputs, typedOutput(f.output), opts)
 }
 
 // typed is an input of a flow that has a type for it: nil is nil then, and not
@@ -103,38 +101,32 @@ func (f *Flow[In, Out]) Get(ctx context.Context, db DB, id string) (*Run[Out], e
 		return nil, fmt.Errorf("flowc: %w: %s is a run of flow %s, not of %s", ErrRunNotFound, id, row.Flow, f.definition.Slug)
 	}
 	run := &Run[Out]{
-		db: db, id: parsed, flow: row.Flow, existed: true, scheduledAt: orZero(row.ScheduledAt), output: f.output,
+		db: db, id: parsed, flow: row.Flow, existed: true, scheduledAt: orZero(row.ScheduledAt), output: typedOutput(f.output),
 	}
 	if row.Flow != f.definition.Slug {
-		run.output = f.output.ofVersion(row.Flow)
+		run.output = run.output.ofVersion(row.Flow)
 	}
 	return run, nil
 }
 
 // sameFlow reports whether two slugs are those of versions of one flow.
 func sameFlow(a, b string) bool {
-	x, _ := VersionOf(a)
-	y, _ := VersionOf(b)
+	x, _ := spec.VersionOf(a)
+	y, _ := spec.VersionOf(b)
 	return x == y
 }
 
 // Upsert puts the definition into the database, see [UpsertFlow]. Unless
 // [AllowDataLoss] is given, a flow of another shape is left as it is, with a
-// [MismatchError]. A condition whose pattern has other names than Go types have
-// in JSON by now is an [InvalidFlowError].
+// [MismatchError].
 func (f *Flow[In, Out]) Upsert(ctx context.Context, db DB, opts ...UpsertOption) (UpsertResult, error) {
-	if faults := outdated(f.definition, f.conditions); len(faults) > 0 {
-		return UpsertResult{}, &InvalidFlowError{Flow: f.definition.Slug, Faults: faults}
-	}
-	return upsert(ctx, db, f.definition, opts)
+	return UpsertFlow(ctx, db, f.definition, opts...)
 }
 
-// Serve makes the service of the flow from the handlers of its steps, see [Serve].
-// Generated code calls it.
-func (f *Flow[In, Out]) Serve(handlers []Handler, opts ...ServeOption) Service {
-	s := Serve(f.definition, handlers, opts...)
-	s.conditions = f.conditions
-	return s
+// Serve returns the service of the flow from the handlers of its steps, see
+// [handler.Serve]. Generated code calls it.
+func (f *Flow[In, Out]) Serve(handlers []handler.Handler, opts ...handler.ServeOption) handler.Service {
+	return handler.Serve(f.definition, handlers, opts...)
 }
 
 // Delete removes the flow with all its runs, see [DeleteFlow]. Unless

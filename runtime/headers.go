@@ -1,6 +1,10 @@
 package runtime
 
-import "maps"
+import (
+	"maps"
+
+	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
+)
 
 // headers are what runs carry besides their input.
 type headers struct {
@@ -13,7 +17,7 @@ type headers struct {
 const MaxHeaderBytes = 64 << 10
 
 // WithHeaders gives the run short texts by name that are not part of its input: who
-// asked for it, or the context of a trace. Handlers find them in [Task.Headers].
+// asked for it, or the context of a trace. Handlers find them in [handler.Task.Headers].
 // Those of a run that existed before stay as they are.
 func WithHeaders(values map[string]string) StartOption {
 	return startOption(func(o *startOptions) error {
@@ -25,7 +29,7 @@ func WithHeaders(values map[string]string) StartOption {
 		if _, unnamed := all[""]; unnamed {
 			return optionError("a header has no name")
 		}
-		switch raw, err := encodeValue(all); {
+		switch raw, err := jsontext.Encode(all); {
 		case err != nil:
 			return optionError("the headers cannot be stored: %v", err)
 		case len(raw) > MaxHeaderBytes:
@@ -47,7 +51,7 @@ func (o *startOptions) carry(traced map[string]string) {
 		all = map[string]string{}
 	}
 	maps.Copy(all, o.headers)
-	if raw, err := encodeValue(all); err == nil && len(raw) <= MaxHeaderBytes { // else they are a tracer's
+	if raw, err := jsontext.Encode(all); err == nil && len(raw) <= MaxHeaderBytes { // else they are a tracer's
 		o.carried = &headers{text: string(raw), asked: len(o.headers) > 0}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 func TestGetRunProgress(t *testing.T) {
@@ -42,8 +43,8 @@ func TestFindTasks(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
 	h := newHand(t, pool)
-	_, err := runtime.UpsertFlow(ctx, pool, "many", runtime.FlowOptions{Steps: []runtime.StepOptions{
-		{Slug: "each", Type: runtime.MapStep}, {Slug: "other", Deps: []string{"each"}},
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "many", Steps: []spec.Step{
+		{Slug: "each", Type: spec.TypeMap}, {Slug: "other", Deps: []string{"each"}},
 	}})
 	require.NoError(t, err)
 	run, err := runtime.StartFlow(ctx, pool, "many", []int{1, 2, 3, 4})
@@ -89,7 +90,7 @@ func TestFindTasks(t *testing.T) {
 		return got
 	}
 	require.Equal(t, []int{0, 1}, indexes(runtime.TaskFilter{PerStep: 2}))
-	require.Equal(t, []int{2, 3}, indexes(runtime.TaskFilter{PerStep: 2, After: runtime.Set(1)}))
+	require.Equal(t, []int{2, 3}, indexes(runtime.TaskFilter{PerStep: 2, After: spec.Set(1)}))
 	require.Len(t, indexes(runtime.TaskFilter{Statuses: []runtime.TaskStatus{runtime.TaskCompleted}}), 2)
 	require.Empty(t, indexes(runtime.TaskFilter{Step: "other"}))
 	_, err = runtime.FindTasks(ctx, pool, run.ID(), runtime.TaskFilter{PerStep: 1001})
@@ -144,7 +145,7 @@ func TestPayloads(t *testing.T) {
 func TestNeighbours(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	_, err := runtime.UpsertFlow(ctx, pool, "other", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "only"}}})
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "other", Steps: []spec.Step{{Slug: "only"}}})
 	require.NoError(t, err)
 	var ids []string
 	for range 3 {
@@ -195,17 +196,17 @@ func TestListFailures(t *testing.T) {
 func TestGetDefinition(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	def := runtime.Definition{Slug: "rich", FlowOptions: runtime.FlowOptions{
-		MaxAttempts: runtime.Set(7), BaseDelay: runtime.Set(2 * time.Second), Timeout: runtime.Set(time.Minute),
-		Steps: []runtime.StepOptions{
-			{Slug: "a", Type: runtime.SingleStep, Deps: []string{}, WhenUnmet: runtime.SkipStep, WhenExhausted: runtime.FailRun, If: json.RawMessage(`{"go": true}`)},
+	def := spec.Flow{Slug: "rich",
+		MaxAttempts: 7, BaseDelay: spec.Set(2 * time.Second), Timeout: time.Minute,
+		Steps: []spec.Step{
+			{Slug: "a", Type: spec.TypeSingle, Deps: []string{}, WhenUnmet: spec.ModeSkip, WhenExhausted: spec.ModeFail, If: json.RawMessage(`{"go": true}`)},
 			{
-				Slug: "b", Type: runtime.MapStep, Deps: []string{"a"}, WhenExhausted: runtime.SkipCascade,
-				MaxAttempts: runtime.Set(1), BaseDelay: runtime.Set(3 * time.Second), Timeout: runtime.Set(5 * time.Second), StartDelay: runtime.Set(time.Hour),
+				Slug: "b", Type: spec.TypeMap, Deps: []string{"a"}, WhenExhausted: spec.ModeSkipCascade,
+				MaxAttempts: 1, BaseDelay: spec.Set(3 * time.Second), Timeout: 5 * time.Second, StartDelay: time.Hour,
 			},
 		},
-	}}
-	_, err := runtime.UpsertFlow(ctx, pool, def.Slug, def.FlowOptions)
+	}
+	_, err := runtime.UpsertFlow(ctx, pool, def)
 	require.NoError(t, err)
 	got, err := runtime.GetDefinition(ctx, pool, "rich")
 	require.NoError(t, err)
@@ -215,6 +216,6 @@ func TestGetDefinition(t *testing.T) {
 	require.NoError(t, got.Validate())
 	_, err = runtime.GetDefinition(ctx, pool, "nowhere")
 	require.ErrorIs(t, err, runtime.ErrFlowNotFound)
-	_, err = runtime.ParseDefinition("x", []byte("{"))
+	_, err = spec.Parse("x", []byte("{"))
 	require.Error(t, err)
 }

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/jackc/pgx/v5"
 )
 
 // FlowInfo is a flow in the database, with figures.
 type FlowInfo struct {
 	Slug string `json:"slug"`
-	// Definition is the document that [Definition.Payload] makes.
+	// Definition is the document that [spec.Flow.Payload] makes.
 	Definition json.RawMessage `json:"definition"`
 	CreatedAt  time.Time       `json:"created_at"`
 	// Started counts the runs that started in the time asked for; Completed,
@@ -63,7 +64,7 @@ func ListFlows(ctx context.Context, db DB, since time.Time) ([]FlowInfo, error) 
 	}
 	newest := newestVersions(slugs)
 	for i, f := range flows {
-		if base, _ := VersionOf(f.Slug); newest[base] != f.Slug {
+		if base, _ := spec.VersionOf(f.Slug); newest[base] != f.Slug {
 			flows[i].ReplacedBy = newest[base]
 		}
 	}
@@ -115,4 +116,17 @@ func Throughput(ctx context.Context, db DB, since time.Time, stretch time.Durati
 		return nil, fmt.Errorf("flowc: counting runs: %w", err)
 	}
 	return points, nil
+}
+
+// newestVersions are the slugs of the newest versions among some, by what they have in
+// common.
+func newestVersions(slugs []string) map[string]string {
+	newest := map[string]string{}
+	for _, slug := range slugs {
+		base, n := spec.VersionOf(slug)
+		if _, known := spec.VersionOf(newest[base]); newest[base] == "" || n > known {
+			newest[base] = slug
+		}
+	}
+	return newest
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // RunFilter selects the runs that [ListRuns] returns. The zero value means all.
@@ -154,7 +155,7 @@ func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error
 		if err := jsontext.Check(filter.InputContains); err != nil {
 			return nil, optionError("InputContains of a RunFilter is nothing that an input can contain: %v", err)
 		}
-		contains = Set(string(filter.InputContains))
+		contains = spec.Set(string(filter.InputContains))
 	}
 	var afterTime *time.Time
 	var afterID *string
@@ -163,7 +164,7 @@ func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error
 		if err != nil {
 			return nil, err
 		}
-		afterTime, afterID = &filter.After.StartedAt, Set(parsed.String())
+		afterTime, afterID = &filter.After.StartedAt, spec.Set(parsed.String())
 	}
 	runs, err := collect(ctx, db, scanSummary, `
 		SELECT `+summaryColumns+`

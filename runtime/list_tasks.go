@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -160,7 +161,7 @@ func FindTasks(ctx context.Context, db DB, id string, filter TaskFilter) ([]Foun
 	}
 	after := filter.After
 	if after != nil {
-		after = Set(int(asInt4(*after)))
+		after = spec.Set(int(asInt4(*after)))
 	}
 	scan := func(row pgx.CollectableRow) (FoundTask, error) {
 		var found FoundTask

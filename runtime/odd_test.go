@@ -16,8 +16,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // allCalls is each function of the package that asks the database, with arguments
@@ -36,7 +39,7 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 		"Flow.Upsert":      func() error { return second(typed.Upsert(ctx, db)) },
 		"Flow.Delete":      func() error { return second(typed.Delete(ctx, db)) },
 		"Flow.Exists":      func() error { return second(typed.Exists(ctx, db)) },
-		"UpsertFlow":       func() error { return second(runtime.UpsertFlow(ctx, db, "more", greeting)) },
+		"UpsertFlow":       func() error { return second(runtime.UpsertFlow(ctx, db, greeting.As("more"))) },
 		"DeleteFlow":       func() error { return second(runtime.DeleteFlow(ctx, db, "greeting")) },
 		"FlowExists":       func() error { return second(runtime.FlowExists(ctx, db, "greeting")) },
 		"GetRun":           func() error { return second(runtime.GetRun(ctx, db, id)) },
@@ -46,7 +49,7 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 		"RetryRun":         func() error { return runtime.RetryRun(ctx, db, id) },
 		"RescheduleRun":    func() error { return runtime.RescheduleRun(ctx, db, id, time.Now()) },
 		"RetryStep":        func() error { return runtime.RetryStep(ctx, db, id, "greet") },
-		"UpsertServed":     func() error { return runtime.UpsertServed(ctx, db, runtime.Serve(typed.Definition(), nil)) },
+		"UpsertServed":     func() error { return runtime.UpsertServed(ctx, db, handler.Serve(typed.Definition(), nil)) },
 		"ExplainRun":       func() error { return second(runtime.ExplainRun(ctx, db, id)) },
 		"PauseFlow":        func() error { return second(runtime.PauseFlow(ctx, db, "greeting")) },
 		"ResumeFlow":       func() error { return second(runtime.ResumeFlow(ctx, db, "greeting")) },
@@ -276,7 +279,7 @@ func TestOddArguments(t *testing.T) {
 		"Throughput, stretch":          second(runtime.Throughput(ctx, db, now, time.Millisecond)),
 		"Throughput, many":             second(runtime.Throughput(ctx, db, time.Time{}, time.Second)),
 		"Throughput, since":            second(runtime.Throughput(ctx, db, never, time.Hour)),
-		"UpsertFlow, nil":              second(runtime.UpsertFlow(ctx, db, "greeting", greeting, nil)),
+		"UpsertFlow, nil":              second(runtime.UpsertFlow(ctx, db, greeting.As("greeting"), nil)),
 		"DeleteFlow, nil":              second(runtime.DeleteFlow(ctx, db, "greeting", nil)),
 	} {
 		require.ErrorIs(t, err, runtime.ErrInvalidOption, name)
@@ -300,8 +303,8 @@ func TestOddArguments(t *testing.T) {
 		}
 		_, err := runtime.GetDefinition(ctx, db, slug)
 		require.ErrorIs(t, err, runtime.ErrFlowNotFound, slug)
-		_, err = runtime.UpsertFlow(ctx, db, slug, greeting)
-		require.ErrorAs(t, err, new(*runtime.InvalidFlowError), slug)
+		_, err = runtime.UpsertFlow(ctx, db, greeting.As(slug))
+		require.ErrorAs(t, err, new(*spec.InvalidFlowError), slug)
 	}
 
 	for _, id := range []string{"", "7", "nonsense", "{" + id + "}", strings.ReplaceAll(id, "-", ""), id + "\x00", id + " ", string(make([]byte, 16)), strings.Repeat("g", 36)} {
@@ -330,7 +333,7 @@ func TestOddInputs(t *testing.T) {
 		want  string
 	}{
 		"nil":               {nil, `{}`},
-		"none":              {runtime.None{}, `{}`},
+		"none":              {dsl.None{}, `{}`},
 		"null":              {raw(`null`), `null`},
 		"a nil pointer":     {(*named)(nil), `null`},
 		"a nil map":         {map[string]int(nil), `null`},
@@ -443,9 +446,9 @@ func TestOddDefinitions(t *testing.T) {
 		"a lone surrogate": `{"a": "\ud800"}`,
 		"too large":        `{"a": 1e200000}`,
 	} {
-		flow := runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "step", If: raw(pattern)}}}
-		_, err := runtime.UpsertFlow(ctx, pool, "odd", flow)
-		var invalid *runtime.InvalidFlowError
+		flow := spec.Flow{Steps: []spec.Step{{Slug: "step", If: raw(pattern)}}}
+		_, err := runtime.UpsertFlow(ctx, pool, flow.As("odd"))
+		var invalid *spec.InvalidFlowError
 		require.ErrorAs(t, err, &invalid, name)
 		require.NotEmpty(t, invalid.Faults, name)
 	}

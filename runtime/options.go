@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/google/uuid"
 )
 
@@ -85,7 +86,7 @@ func WithDelay(delay time.Duration) StartOption {
 		if delay < 0 {
 			return optionError("the delay is negative: %s", delay)
 		}
-		o.in = Set(upToMicroseconds(delay))
+		o.in = spec.Set(upToMicroseconds(delay))
 		return nil
 	})
 }
@@ -141,6 +142,13 @@ func checkText(what, text string) error {
 	return nil
 }
 
+func checkFlowSlug(slug string) error {
+	if problem := spec.SlugProblem(slug); problem != "" {
+		return fmt.Errorf("flowc: %w: %s", ErrInvalidSlug, problem)
+	}
+	return nil
+}
+
 func startOptionsOf(opts []StartOption) (*startOptions, error) {
 	o := new(startOptions)
 	for _, opt := range opts {
@@ -166,7 +174,7 @@ var namespace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/flowc
 // keyed is the id of the run of a flow with a key, which is the same for all versions of
 // the flow. No slug has a slash.
 func keyed(slug, key string) uuid.UUID {
-	slug, _ = VersionOf(slug)
+	slug, _ = spec.VersionOf(slug)
 	return uuid.NewSHA1(namespace, []byte(slug+"/"+key))
 }
 

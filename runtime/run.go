@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
@@ -17,7 +18,7 @@ type Run[Out any] struct {
 	flow        string
 	existed     bool
 	scheduledAt time.Time
-	output      Source[Out]
+	output      output[Out]
 }
 
 // MarshalJSON writes what the handle knows without asking the database: id, flow,
@@ -91,7 +92,7 @@ type RunInfo struct {
 	Input  json.RawMessage `json:"input"`
 	// Result is what the run gave, as its definition says it is made of the outputs of
 	// steps: the Out of the declaration. It is nil unless the run is completed, and if
-	// the definition does not say it ([FlowOptions.Result]) or says that it gives nothing.
+	// the definition does not say it ([spec.Flow.Result]) or says that it gives nothing.
 	Result json.RawMessage `json:"result,omitempty"`
 	// Output is what pgflow's contract calls the output: an object with the outputs of
 	// the steps that completed and that no other step waits for, by slug. It is nil
@@ -173,10 +174,10 @@ func (s StepStatus) Word() string {
 // StepState is a step of a run as the database keeps it. Times that have not
 // come are zero.
 type StepState struct {
-	Step   string     `json:"step_slug"`
-	Index  int        `json:"step_index"`
-	Type   StepType   `json:"step_type"`
-	Status StepStatus `json:"status"`
+	Step   string        `json:"step_slug"`
+	Index  int           `json:"step_index"`
+	Type   spec.StepType `json:"step_type"`
+	Status StepStatus    `json:"status"`
 	// RemainingTasks is how many tasks are not completed, nil before they exist.
 	RemainingTasks *int `json:"remaining_tasks"`
 	// InitialTasks is how many tasks the step has, nil before it is known.

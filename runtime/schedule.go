@@ -13,7 +13,7 @@ import (
 )
 
 // ScheduleInfo is the schedule of a flow that the clock starts, see
-// [FlowOptions.Cron]. Times that have not come are zero.
+// [spec.Flow.Cron]. Times that have not come are zero.
 type ScheduleInfo struct {
 	Flow string `json:"flow"`
 	// Cron is the expression as it was written.
@@ -124,10 +124,10 @@ func RunSchedule(ctx context.Context, db DB, slug string) (*Run[json.RawMessage]
 	case tick == nil:
 		return nil, fmt.Errorf("flowc: running the schedule of flow %s: %w", slug, ErrNoSchedule)
 	}
-	return &Run[json.RawMessage]{db: db, id: id, flow: slug, output: completedLeaves}, nil
+	return &Run[json.RawMessage]{db: db, id: id, flow: slug, output: untypedOutput}, nil
 }
 
-// NextTicks returns the next times at which a flow with this [FlowOptions.Cron]
+// NextTicks returns the next times at which a flow with this [spec.Flow.Cron]
 // would be started, at most 1000: what to show to somebody who writes one.
 //
 // Errors: [ErrInvalidOption] with what is wrong with the expression.

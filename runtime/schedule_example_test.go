@@ -6,14 +6,15 @@ import (
 	"fmt"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A flow that is known only at run time can have a schedule as well.
 func ExampleListSchedules() {
 	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, "acct_7_digest", runtime.FlowOptions{
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "acct_7_digest",
 		Cron:  "CRON_TZ=Asia/Tokyo 30 7 * * mon-fri",
-		Steps: []runtime.StepOptions{{Slug: "digest"}},
+		Steps: []spec.Step{{Slug: "digest"}},
 	})
 	if err != nil {
 		panic(err)
@@ -31,8 +32,8 @@ func ExampleListSchedules() {
 
 func ExamplePauseSchedule() {
 	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, "nightly_cleanup", runtime.FlowOptions{
-		Cron: "@daily", Steps: []runtime.StepOptions{{Slug: "clean"}},
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "nightly_cleanup",
+		Cron: "@daily", Steps: []spec.Step{{Slug: "clean"}},
 	})
 	if err != nil {
 		panic(err)
@@ -52,8 +53,8 @@ func ExamplePauseSchedule() {
 
 func ExampleResumeSchedule() {
 	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, "weekly_report", runtime.FlowOptions{
-		Cron: "@weekly", Steps: []runtime.StepOptions{{Slug: "write"}},
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "weekly_report",
+		Cron: "@weekly", Steps: []spec.Step{{Slug: "write"}},
 	})
 	if err != nil {
 		panic(err)
@@ -66,8 +67,8 @@ func ExampleResumeSchedule() {
 
 func ExampleRunSchedule() {
 	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, "weekly_invoice", runtime.FlowOptions{
-		Cron: "@weekly", Steps: []runtime.StepOptions{{Slug: "invoice"}},
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "weekly_invoice",
+		Cron: "@weekly", Steps: []spec.Step{{Slug: "invoice"}},
 	})
 	if err != nil {
 		panic(err)
@@ -98,12 +99,4 @@ func ExampleNextTicks() {
 	// Output:
 	// 1 January 00:00
 	// flowc: invalid option: cron "0 25 * * *": 25 is not within 0 to 23
-}
-
-func ExampleScheduledAt() {
-	collect := func(ctx context.Context, _ runtime.None) (string, error) {
-		day := runtime.ScheduledAt(ctx).UTC().AddDate(0, 0, -1)
-		return "the report of " + day.Format("2006-01-02"), nil
-	}
-	_ = runtime.Handle("collect", runtime.Nothing, collect)
 }

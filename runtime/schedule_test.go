@@ -6,12 +6,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // nightly is a flow that the clock starts.
-func nightly(cron string) runtime.FlowOptions {
-	return runtime.FlowOptions{Cron: cron, Steps: []runtime.StepOptions{{Slug: "report"}}}
+func nightly(cron string) spec.Flow {
+	return spec.Flow{Cron: cron, Steps: []spec.Step{{Slug: "report"}}}
 }
 
 func TestSchedules(t *testing.T) {
@@ -21,10 +24,10 @@ func TestSchedules(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, schedules)
 
-	result, err := runtime.UpsertFlow(ctx, pool, "nightly", nightly("CRON_TZ=Asia/Tokyo 30 4 * * *"))
+	result, err := runtime.UpsertFlow(ctx, pool, nightly("CRON_TZ=Asia/Tokyo 30 4 * * *").As("nightly"))
 	require.NoError(t, err)
 	require.Equal(t, runtime.FlowCompiled, result.Status)
-	_, err = runtime.UpsertFlow(ctx, pool, "often", nightly("@every 1h"))
+	_, err = runtime.UpsertFlow(ctx, pool, nightly("@every 1h").As("often"))
 	require.NoError(t, err)
 
 	schedules, err = runtime.ListSchedules(ctx, pool)
@@ -40,7 +43,7 @@ func TestSchedules(t *testing.T) {
 	def, err := runtime.GetDefinition(ctx, pool, "nightly")
 	require.NoError(t, err)
 	require.Equal(t, s.Cron, def.Cron)
-	result, err = runtime.UpsertFlow(ctx, pool, "nightly", def.FlowOptions)
+	result, err = runtime.UpsertFlow(ctx, pool, def)
 	require.NoError(t, err)
 	require.Equal(t, runtime.FlowVerified, result.Status)
 
@@ -73,7 +76,7 @@ func TestSchedules(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, runs, 1)
 	require.WithinDuration(t, runs[0].StartedAt, runs[0].ScheduledAt, time.Minute)
-	got, err := runtime.NewFlow[runtime.None](runtime.Definition{Slug: "often"}, runtime.Nothing).Get(ctx, pool, run.ID())
+	got, err := runtime.NewFlow[dsl.None](spec.Flow{Slug: "often"}, handler.Nothing()).Get(ctx, pool, run.ID())
 	require.NoError(t, err)
 	require.Zero(t, got.ScheduledAt(), "a run that was started is not scheduled any more")
 
@@ -94,7 +97,7 @@ func TestSchedules(t *testing.T) {
 	_, err = runtime.RunSchedule(ctx, pool, "run")
 	require.ErrorIs(t, err, runtime.ErrInvalidSlug)
 
-	result, err = runtime.UpsertFlow(ctx, pool, "often", nightly(""))
+	result, err = runtime.UpsertFlow(ctx, pool, nightly("").As("often"))
 	require.NoError(t, err)
 	require.Equal(t, runtime.FlowOptionsUpdated, result.Status)
 	schedules, err = runtime.ListSchedules(ctx, pool, "often")
@@ -105,8 +108,8 @@ func TestSchedules(t *testing.T) {
 func TestInvalidSchedules(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	_, err := runtime.UpsertFlow(ctx, pool, "nightly", nightly("30 25 * * *"))
-	var invalid *runtime.InvalidFlowError
+	_, err := runtime.UpsertFlow(ctx, pool, nightly("30 25 * * *").As("nightly"))
+	var invalid *spec.InvalidFlowError
 	require.ErrorAs(t, err, &invalid)
 	require.Equal(t, `flowc: flow "nightly" is not valid: cron "30 25 * * *": 25 is not within 0 to 23`, err.Error())
 	exists, err := runtime.FlowExists(ctx, pool, "nightly")
@@ -114,8 +117,8 @@ func TestInvalidSchedules(t *testing.T) {
 	require.False(t, exists)
 
 	flow := nightly("@daily")
-	flow.Steps[0].Type = runtime.MapStep
-	_, err = runtime.UpsertFlow(ctx, pool, "nightly", flow)
+	flow.Steps[0].Type = spec.TypeMap
+	_, err = runtime.UpsertFlow(ctx, pool, flow.As("nightly"))
 	require.ErrorAs(t, err, &invalid)
 	require.ErrorContains(t, err, "step report: it is a map over the flow's input, which is {} when Cron starts the flow, and has to be a list")
 }

@@ -13,14 +13,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
 // serving runs a worker for services until the test ends.
-func serving(t *testing.T, pool *pgxpool.Pool, services ...runtime.Service) {
+func serving(t *testing.T, pool *pgxpool.Pool, services ...handler.Service) {
 	t.Helper()
 	for _, s := range services {
-		_, err := runtime.UpsertFlow(t.Context(), pool, s.Definition().Slug, s.Definition().FlowOptions)
+		_, err := runtime.UpsertFlow(t.Context(), pool, s.Definition())
 		require.NoError(t, err)
 	}
 	w, err := worker.New(pool, worker.Config{Name: "mill"}, services...)
@@ -30,8 +32,8 @@ func serving(t *testing.T, pool *pgxpool.Pool, services ...runtime.Service) {
 }
 
 // gives makes the handler of a step that gives a value.
-func gives(step string, value any) runtime.Handler {
-	return runtime.HandleValues(step, func(context.Context, runtime.Values) (any, error) { return value, nil })
+func gives(step string, value any) handler.Handler {
+	return handler.HandleValues(step, func(context.Context, handler.Values) (any, error) { return value, nil })
 }
 
 // TestResult: what a run gave is what its definition says, whatever its leaves are.
@@ -39,34 +41,34 @@ func TestResult(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
 	for name, c := range map[string]struct {
-		result *runtime.Result
+		result *spec.Result
 		want   string
 	}{
 		"open":    {nil, ""},
-		"nothing": {&runtime.Result{}, ""},
-		"step":    {&runtime.Result{From: "ship"}, `{"id": "TRK", "kg": 3}`},
-		"map":     {&runtime.Result{From: "pack"}, `["p", "p"]`},
-		"input":   {&runtime.Result{From: runtime.RunKey}, `{"order": 1}`},
-		"skipped": {&runtime.Result{From: "never"}, `null`},
+		"nothing": {&spec.Result{}, ""},
+		"step":    {&spec.Result{From: "ship"}, `{"id": "TRK", "kg": 3}`},
+		"map":     {&spec.Result{From: "pack"}, `["p", "p"]`},
+		"input":   {&spec.Result{From: spec.RunKey}, `{"order": 1}`},
+		"skipped": {&spec.Result{From: "never"}, `null`},
 		"object": {
-			&runtime.Result{Fields: []runtime.ResultField{{Name: "shipment", From: "ship"}, {Name: "order", From: runtime.RunKey}, {Name: "no", From: "never"}}},
+			&spec.Result{Fields: []spec.ResultField{{Name: "shipment", From: "ship"}, {Name: "order", From: spec.RunKey}, {Name: "no", From: "never"}}},
 			`{"shipment": {"id": "TRK", "kg": 3}, "order": {"order": 1}, "no": null}`,
 		},
 		"embedded": {
-			&runtime.Result{Fields: []runtime.ResultField{{Name: "kg", From: "list"}, {From: "ship"}, {From: "never"}, {From: "pack"}}},
+			&spec.Result{Fields: []spec.ResultField{{Name: "kg", From: "list"}, {From: "ship"}, {From: "never"}, {From: "pack"}}},
 			`{"id": "TRK", "kg": ["a", "b"]}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			def := runtime.Definition{Slug: "given_" + name, FlowOptions: runtime.FlowOptions{Result: c.result, Steps: []runtime.StepOptions{
+			def := spec.Flow{Slug: "given_" + name, Result: c.result, Steps: []spec.Step{
 				{Slug: "list"},
-				{Slug: "pack", Type: runtime.MapStep, Deps: []string{"list"}},
+				{Slug: "pack", Type: spec.TypeMap, Deps: []string{"list"}},
 				{Slug: "ship", Deps: []string{"pack"}},
 				{Slug: "never", Deps: []string{"ship"}, If: json.RawMessage(`{"ship": {"id": "other"}}`)},
 				{Slug: "notify", Deps: []string{"ship"}},
-			}}}
-			serving(t, pool, runtime.Serve(def, []runtime.Handler{
+			}}
+			serving(t, pool, handler.Serve(def, []handler.Handler{
 				gives("list", []string{"a", "b"}), gives("pack", "p"), gives("ship", map[string]any{"id": "TRK", "kg": 3}),
 				gives("never", 1), gives("notify", nil),
 			}))
@@ -138,7 +140,7 @@ func TestExplainRun(t *testing.T) {
 	require.ErrorContains(t, err, "no worker serves greeting")
 
 	// A worker of another version does not help.
-	_, err = runtime.UpsertFlow(ctx, pool, "greeting_v2", greeting)
+	_, err = runtime.UpsertFlow(ctx, pool, greeting.As("greeting_v2"))
 	require.NoError(t, err)
 	h := newHand(t, pool)
 	exec(`UPDATE flowc.worker_flows SET flow_slug = 'greeting_v2' WHERE worker_id = $1`, h.id)
@@ -209,7 +211,7 @@ func TestExplainRun(t *testing.T) {
 func TestExplainMap(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	_, err := runtime.UpsertFlow(ctx, pool, "many", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "each", Type: runtime.MapStep}}})
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "many", Steps: []spec.Step{{Slug: "each", Type: spec.TypeMap}}})
 	require.NoError(t, err)
 	h := newHand(t, pool)
 	_, err = pool.Exec(ctx, `UPDATE flowc.worker_flows SET flow_slug = 'many' WHERE worker_id = $1`, h.id)
@@ -229,7 +231,7 @@ func TestExplainMap(t *testing.T) {
 func TestExplainSuspects(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	_, err := runtime.UpsertFlow(ctx, pool, "many", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "each", Type: runtime.MapStep}}})
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "many", Steps: []spec.Step{{Slug: "each", Type: spec.TypeMap}}})
 	require.NoError(t, err)
 	h := newHand(t, pool)
 	die := func(claimed int) {
@@ -258,22 +260,22 @@ func TestExplainSuspects(t *testing.T) {
 func TestMarks(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	def := runtime.Definition{Slug: "marked", FlowOptions: runtime.FlowOptions{MaxAttempts: runtime.Set(1), Steps: []runtime.StepOptions{
+	def := spec.Flow{Slug: "marked", MaxAttempts: 1, Steps: []spec.Step{
 		{Slug: "list"},
-		{Slug: "each", Type: runtime.MapStep, Deps: []string{"list"}, WhenExhausted: runtime.SkipStep},
+		{Slug: "each", Type: spec.TypeMap, Deps: []string{"list"}, WhenExhausted: spec.ModeSkip},
 		{Slug: "maybe", Deps: []string{"list"}, If: json.RawMessage(`{"list": ["maybe"]}`)},
-		{Slug: "must", Type: runtime.MapStep, Deps: []string{"list"}},
-	}}}
-	each := func(step string) runtime.Handler {
-		return runtime.Handle(step, runtime.Item[string](), func(_ context.Context, item string) (string, error) {
+		{Slug: "must", Type: spec.TypeMap, Deps: []string{"list"}},
+	}}
+	each := func(step string) handler.Handler {
+		return handler.Handle(step, handler.Item[string](), func(_ context.Context, item string) (string, error) {
 			if item == "bad for "+step {
 				return "", errors.New("No box for IT")
 			}
 			return item, nil
 		})
 	}
-	serving(t, pool, runtime.Serve(def, []runtime.Handler{
-		runtime.Handle("list", runtime.Input[[]string](), func(_ context.Context, in []string) ([]string, error) { return in, nil }),
+	serving(t, pool, handler.Serve(def, []handler.Handler{
+		handler.Handle("list", handler.Input[[]string](), func(_ context.Context, in []string) ([]string, error) { return in, nil }),
 		each("each"), each("must"), gives("maybe", 1),
 	}))
 	ids := map[string]string{}

@@ -32,14 +32,14 @@ const DefaultSyncTimeout = 60 * time.Second
 // Errors: [ErrFlowNotFound], [InputError], [ErrInvalidOption], [ErrInvalidRunID]
 // and [ErrRunIDTaken] for [WithRunID], [ErrEngineMissing].
 func StartFlow(ctx context.Context, db DB, slug string, input any, opts ...StartOption) (*Run[json.RawMessage], error) {
-	return start(ctx, db, slug, input, completedLeaves, opts)
+	return start(ctx, db, slug, input, untypedOutput, opts)
 }
 
 // StartMany starts a run for each input in one round trip: all of them, in the
 // order of the inputs, or none. Options hold for every run; [WithKeys] gives
 // each its own key. Together the inputs may have a gigabyte.
 func StartMany(ctx context.Context, db DB, slug string, inputs []any, opts ...StartOption) ([]*Run[json.RawMessage], error) {
-	return startMany(ctx, db, slug, inputs, completedLeaves, opts)
+	return startMany(ctx, db, slug, inputs, untypedOutput, opts)
 }
 
 // StartFlowSync starts a run, waits for its end and returns it.
@@ -49,7 +49,7 @@ func StartMany(ctx context.Context, db DB, slug string, inputs []any, opts ...St
 // waiting early is a [WaitError], which has the run's id. db must not be a
 // transaction ([ErrWaitInTx]): nothing is started then.
 func StartFlowSync(ctx context.Context, db DB, slug string, input any, opts ...StartOption) (*RunInfo, error) {
-	run, wait, err := startToWait(ctx, db, slug, input, completedLeaves, opts)
+	run, wait, err := startToWait(ctx, db, slug, input, untypedOutput, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func StartFlowSync(ctx context.Context, db DB, slug string, input any, opts ...S
 	return info, waitErr
 }
 
-func start[Out any](ctx context.Context, db DB, slug string, input any, output Source[Out], opts []StartOption) (*Run[Out], error) {
+func start[Out any](ctx context.Context, db DB, slug string, input any, output output[Out], opts []StartOption) (*Run[Out], error) {
 	o, err := startOptionsOf(opts)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func start[Out any](ctx context.Context, db DB, slug string, input any, output S
 }
 
 // startToWait starts a run that is then waited for with the options it returns.
-func startToWait[Out any](ctx context.Context, db DB, slug string, input any, output Source[Out], opts []StartOption) (*Run[Out], []WaitOption, error) {
+func startToWait[Out any](ctx context.Context, db DB, slug string, input any, output output[Out], opts []StartOption) (*Run[Out], []WaitOption, error) {
 	o, err := startOptionsOf(opts)
 	if err != nil {
 		return nil, nil, err
@@ -92,7 +92,7 @@ func startToWait[Out any](ctx context.Context, db DB, slug string, input any, ou
 	return run, wait, err
 }
 
-func startOne[Out any](ctx context.Context, db DB, slug string, input any, output Source[Out], o *startOptions) (_ *Run[Out], err error) {
+func startOne[Out any](ctx context.Context, db DB, slug string, input any, output output[Out], o *startOptions) (_ *Run[Out], err error) {
 	if o.keys != nil {
 		return nil, optionError("WithKeys is for starting many runs, use WithIdempotencyKey for one")
 	}
@@ -119,7 +119,7 @@ func startOne[Out any](ctx context.Context, db DB, slug string, input any, outpu
 }
 
 // startInPool is startAll for one run that starts now, through a pool.
-func startInPool[Out any](ctx context.Context, pool *pgxpool.Pool, slug string, input any, id uuid.UUID, output Source[Out], o *startOptions) (*Run[Out], error) {
+func startInPool[Out any](ctx context.Context, pool *pgxpool.Pool, slug string, input any, id uuid.UUID, output output[Out], o *startOptions) (*Run[Out], error) {
 	if err := checkFlowSlug(slug); err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func startInPool[Out any](ctx context.Context, pool *pgxpool.Pool, slug string, 
 	return run, nil
 }
 
-func startMany[Out any](ctx context.Context, db DB, slug string, inputs []any, output Source[Out], opts []StartOption) (_ []*Run[Out], err error) {
+func startMany[Out any](ctx context.Context, db DB, slug string, inputs []any, output output[Out], opts []StartOption) (_ []*Run[Out], err error) {
 	o, err := startOptionsOf(opts)
 	switch {
 	case err != nil:
@@ -205,7 +205,7 @@ func scanStarted(row pgx.CollectableRow) (s started, err error) {
 }
 
 // startAll starts a run for each input. Ids that occur twice are one run.
-func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, ids []uuid.UUID, output Source[Out], o *startOptions) ([]*Run[Out], error) {
+func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, ids []uuid.UUID, output output[Out], o *startOptions) ([]*Run[Out], error) {
 	if err := checkFlowSlug(slug); err != nil {
 		return nil, err
 	}

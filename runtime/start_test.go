@@ -11,9 +11,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 func TestStart(t *testing.T) {
@@ -53,14 +56,14 @@ func TestStartWithNil(t *testing.T) {
 		require.NoError(t, err)
 		return run.ID(), nil
 	}
-	anything := runtime.NewFlow[any](typed.Definition(), runtime.Nothing)
+	anything := runtime.NewFlow[any](typed.Definition(), handler.Nothing())
 	require.Equal(t, "null", input(id(anything.Start(ctx, pool, nil))))
 	runs, err := anything.StartMany(ctx, pool, []any{nil, 1})
 	require.NoError(t, err)
 	require.Equal(t, "null", input(runs[0].ID(), nil))
 	require.Equal(t, "1", input(runs[1].ID(), nil))
-	none := runtime.NewFlow[runtime.None](typed.Definition(), runtime.Nothing)
-	require.Equal(t, "{}", input(id(none.Start(ctx, pool, runtime.None{}))))
+	none := runtime.NewFlow[dsl.None](typed.Definition(), handler.Nothing())
+	require.Equal(t, "{}", input(id(none.Start(ctx, pool, dsl.None{}))))
 	require.Equal(t, "{}", input(id(runtime.StartFlow(ctx, pool, "greeting", nil))))
 }
 
@@ -76,7 +79,7 @@ func TestGetRunWithStates(t *testing.T) {
 	require.Len(t, info.States, 2)
 	first, second := info.States[0], info.States[1]
 	require.Equal(t, "greet", first.Step)
-	require.Equal(t, runtime.SingleStep, first.Type)
+	require.Equal(t, spec.TypeSingle, first.Type)
 	require.Equal(t, runtime.StepCompleted, first.Status)
 	require.Equal(t, raw(`null`), first.Output, "null is an output")
 	require.NotZero(t, first.CompletedAt)
@@ -100,7 +103,7 @@ func TestGetRunErrors(t *testing.T) {
 func TestGetOfAnotherFlow(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	other := runtime.NewFlow[greet](runtime.Definition{Slug: "other", FlowOptions: greeting}, runtime.Nothing)
+	other := runtime.NewFlow[greet](greeting.As("other"), handler.Nothing())
 	_, err := other.Upsert(ctx, pool)
 	require.NoError(t, err)
 	run, err := other.Start(ctx, pool, greet{})
@@ -188,8 +191,8 @@ func TestStartKeepsNumbersAndNesting(t *testing.T) {
 func TestStartMapNeedsAList(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	_, err := runtime.UpsertFlow(ctx, pool, "each", runtime.FlowOptions{
-		Steps: []runtime.StepOptions{{Slug: "one", Type: runtime.MapStep}},
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "each",
+		Steps: []spec.Step{{Slug: "one", Type: spec.TypeMap}},
 	})
 	require.NoError(t, err)
 	_, err = runtime.StartFlow(ctx, pool, "each", map[string]int{})
@@ -307,7 +310,7 @@ func TestWithRunID(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, run.Existed())
 
-	_, err = runtime.UpsertFlow(ctx, pool, "other", greeting)
+	_, err = runtime.UpsertFlow(ctx, pool, greeting.As("other"))
 	require.NoError(t, err)
 	_, err = runtime.StartFlow(ctx, pool, "other", nil, runtime.WithRunID(id))
 	require.ErrorIs(t, err, runtime.ErrRunIDTaken)
@@ -384,7 +387,7 @@ func TestScheduledStart(t *testing.T) {
 func TestEnqueue(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	_, err := runtime.UpsertFlow(ctx, pool, "mail", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "mail"}}})
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "mail", Steps: []spec.Step{{Slug: "mail"}}})
 	require.NoError(t, err)
 	run, err := runtime.Enqueue(ctx, pool, "mail", map[string]string{"to": "ada"})
 	require.NoError(t, err)

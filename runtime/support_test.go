@@ -12,34 +12,36 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/internal/faultnet"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // patience is how long a test waits for what must happen, on the slowest machine.
 const patience = time.Minute
 
 // greeting is a flow of two steps: greet says something, shout says it louder.
-var greeting = runtime.FlowOptions{Steps: []runtime.StepOptions{
+var greeting = spec.Flow{Steps: []spec.Step{
 	{Slug: "shout", Deps: []string{"greet"}},
 	{Slug: "greet"},
 }}
 
 // typed is the same with the types that its generated package would have.
 var typed = runtime.NewFlow[greet](
-	runtime.Definition{Slug: "greeting", FlowOptions: greeting}, runtime.Output[string]("shout"))
+	greeting.As("greeting"), handler.Output[string]("shout"))
 
 type greet struct {
 	Name string `json:"name"`
 }
 
 // service is what a worker needs for it.
-func service() runtime.Service {
-	return runtime.Serve(typed.Definition(), []runtime.Handler{
-		runtime.Handle("greet", runtime.Input[greet](), func(_ context.Context, in greet) (string, error) {
+func service() handler.Service {
+	return handler.Serve(typed.Definition(), []handler.Handler{
+		handler.Handle("greet", handler.Input[greet](), func(_ context.Context, in greet) (string, error) {
 			return "hello " + in.Name, nil
 		}),
-		runtime.Handle("shout", runtime.Output[string]("greet"), func(_ context.Context, in string) (string, error) {
+		handler.Handle("shout", handler.Output[string]("greet"), func(_ context.Context, in string) (string, error) {
 			return strings.ToUpper(in), nil
 		}),
 	})

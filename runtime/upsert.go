@@ -3,11 +3,14 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // An UpsertStatus is what [UpsertFlow] did to a flow.
@@ -61,54 +64,65 @@ func upsertOptionsOf(opts []UpsertOption) (upsertOptions, error) {
 	return o, nil
 }
 
-// UpsertFlow puts a flow into the database. Options are changed in place. If the
-// flow is there with another shape, it is left as it is, unless [AllowDataLoss] is
-// given: then it is deleted with all its runs first.
-//
-// A flow with [FlowOptions.Cron] is started by the clock from now on, one without
-// is not any more; see [ListSchedules].
-//
-// Errors: an [InvalidFlowError] with everything that is wrong, before the
-// database is touched, or after the database could not read Cron; a
-// [MismatchError], with the result. Nothing was written then.
-func UpsertFlow(ctx context.Context, db DB, slug string, flow FlowOptions, opts ...UpsertOption) (UpsertResult, error) {
-	return upsert(ctx, db, Definition{Slug: slug, FlowOptions: flow}, opts)
-}
-
 const upsertSQL = `SELECT flowc.upsert_flow($1, $2::text::jsonb, $3)`
 
 // upsertScheduledSQL is the same for a definition that has a schedule, which
 // pgflow's contract does not know.
 const upsertScheduledSQL = upsertSQL + ` AS scheduled`
 
-func upsert(ctx context.Context, db DB, def Definition, opts []UpsertOption) (UpsertResult, error) {
+// UpsertFlow puts a flow into the database. Options are changed in place. If the
+// flow is there with another shape, it is left as it is, unless [AllowDataLoss] is
+// given: then it is deleted with all its runs first.
+//
+// A flow with [spec.Flow.Cron] is started by the clock from now on, one without
+// is not any more; see [ListSchedules].
+//
+// Errors: an [spec.InvalidFlowError] with everything that is wrong, before the
+// database is touched, or after the database could not read Cron; a
+// [MismatchError], with the result. Nothing was written then.
+func UpsertFlow(ctx context.Context, db DB, flow spec.Flow, opts ...UpsertOption) (UpsertResult, error) {
 	o, err := upsertOptionsOf(opts)
 	if err != nil {
 		return UpsertResult{}, err
 	}
-	payload, err := def.Payload()
+	payload, err := flow.Payload()
 	if err != nil {
 		return UpsertResult{}, err
 	}
 	sql := upsertSQL
-	if def.Cron != "" {
+	if flow.Cron != "" {
 		sql = upsertScheduledSQL
 	}
-	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], sql, def.Slug, string(payload), o.allowDataLoss)
+	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], sql, flow.Slug, string(payload), o.allowDataLoss)
 	switch {
 	case isCronError(err):
-		return UpsertResult{}, &InvalidFlowError{Flow: def.Slug, Faults: []Fault{{Problem: cronProblem(def.Cron, err)}}}
+		return UpsertResult{}, &spec.InvalidFlowError{Flow: flow.Slug, Faults: []spec.Fault{{Problem: cronProblem(flow.Cron, err)}}}
 	case pgerr.Unstorable(err):
-		return UpsertResult{}, &InvalidFlowError{Flow: def.Slug, Faults: []Fault{{Problem: fmt.Sprintf("the database cannot store it: %v", err)}}}
+		return UpsertResult{}, &spec.InvalidFlowError{Flow: flow.Slug, Faults: []spec.Fault{{Problem: fmt.Sprintf("the database cannot store it: %v", err)}}}
 	case err != nil:
-		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: %w", def.Slug, err)
+		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: %w", flow.Slug, err)
 	}
 	var result UpsertResult
 	if err := json.Unmarshal(row, &result); err != nil {
-		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: what the database answered: %w", def.Slug, err)
+		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: what the database answered: %w", flow.Slug, err)
 	}
 	if result.Status == FlowMismatch {
-		return result, &MismatchError{Flow: def.Slug, Differences: result.Differences}
+		return result, &MismatchError{Flow: flow.Slug, Differences: result.Differences}
 	}
 	return result, nil
+}
+
+// UpsertServed puts the flows of all services into the database, as their generated
+// Upsert functions do: what is there with other steps is left as it is. All are tried;
+// the errors are joined. It is what a program does before it runs a worker for them.
+//
+// Errors: those of [UpsertFlow], a [MismatchError] among them; [ErrNoDB].
+func UpsertServed(ctx context.Context, db DB, services ...handler.Service) error {
+	var faults []error
+	for _, s := range services {
+		if _, err := UpsertFlow(ctx, db, s.Definition()); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
 }

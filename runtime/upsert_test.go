@@ -7,15 +7,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 func TestUpsert(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	longer := runtime.FlowOptions{Steps: append(greeting.Steps[:2:2], runtime.StepOptions{Slug: "bow"})}
-	upsert := func(flow runtime.FlowOptions, opts ...runtime.UpsertOption) runtime.UpsertResult {
+	longer := spec.Flow{Steps: append(greeting.Steps[:2:2], spec.Step{Slug: "bow"})}
+	upsert := func(flow spec.Flow, opts ...runtime.UpsertOption) runtime.UpsertResult {
 		t.Helper()
-		result, err := runtime.UpsertFlow(ctx, pool, "dynamic", flow, opts...)
+		result, err := runtime.UpsertFlow(ctx, pool, flow.As("dynamic"), opts...)
 		require.NoError(t, err)
 		return result
 	}
@@ -23,7 +25,7 @@ func TestUpsert(t *testing.T) {
 	require.Equal(t, runtime.FlowVerified, upsert(greeting).Status)
 
 	patient := greeting
-	patient.MaxAttempts, patient.Timeout = runtime.Set(9), runtime.Set(time.Hour)
+	patient.MaxAttempts, patient.Timeout = 9, time.Hour
 	run, err := runtime.StartFlow(ctx, pool, "dynamic", nil)
 	require.NoError(t, err)
 	require.Equal(t, runtime.FlowOptionsUpdated, upsert(patient).Status)
@@ -31,7 +33,7 @@ func TestUpsert(t *testing.T) {
 	require.Equal(t, 3600, count(t, pool, `SELECT opt_timeout FROM pgflow.flows WHERE flow_slug = 'dynamic'`))
 	require.Equal(t, 1, count(t, pool, `SELECT opt_base_delay FROM pgflow.flows WHERE flow_slug = 'dynamic'`))
 
-	result, err := runtime.UpsertFlow(ctx, pool, "dynamic", longer)
+	result, err := runtime.UpsertFlow(ctx, pool, longer.As("dynamic"))
 	var mismatch *runtime.MismatchError
 	require.ErrorAs(t, err, &mismatch)
 	require.Equal(t, runtime.FlowMismatch, result.Status)
@@ -53,9 +55,9 @@ func TestTypedUpsertKeepsRuns(t *testing.T) {
 	ctx, pool := open(t)
 	run, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
-	changed := runtime.NewFlow[greet](runtime.Definition{
-		Slug: "greeting", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "wave"}}},
-	}, runtime.Nothing)
+	changed := runtime.NewFlow[greet](spec.Flow{
+		Slug: "greeting", Steps: []spec.Step{{Slug: "wave"}},
+	}, handler.Nothing())
 	_, err = changed.Upsert(ctx, pool)
 	require.ErrorAs(t, err, new(*runtime.MismatchError))
 	_, err = run.Info(ctx)
@@ -69,8 +71,8 @@ func TestTypedUpsertKeepsRuns(t *testing.T) {
 func TestUpsertInvalid(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	_, err := runtime.UpsertFlow(ctx, pool, "bad", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "a", Deps: []string{"b"}}}})
-	require.ErrorAs(t, err, new(*runtime.InvalidFlowError))
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "bad", Steps: []spec.Step{{Slug: "a", Deps: []string{"b"}}}})
+	require.ErrorAs(t, err, new(*spec.InvalidFlowError))
 	exists, err := runtime.FlowExists(ctx, pool, "bad")
 	require.NoError(t, err)
 	require.False(t, exists)
@@ -84,7 +86,7 @@ func TestUpsertTogether(t *testing.T) {
 	results := make(chan runtime.UpsertStatus, callers)
 	for range callers {
 		go func() {
-			result, err := runtime.UpsertFlow(ctx, pool, "together", greeting)
+			result, err := runtime.UpsertFlow(ctx, pool, greeting.As("together"))
 			if err != nil {
 				t.Error(err)
 			}

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // TestVersions: a key of one version holds for another, and runs of other versions are
@@ -18,16 +20,16 @@ func TestVersions(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
 	type parcel struct{ Code string }
-	version := func(slug string, result *runtime.Result, given any) (*runtime.Flow[greet, parcel], runtime.Service) {
-		def := runtime.Definition{Slug: slug, FlowOptions: runtime.FlowOptions{
-			Result: result, Steps: []runtime.StepOptions{{Slug: "pack"}, {Slug: "tell", Deps: []string{"pack"}}},
-		}}
-		return runtime.NewFlow[greet](def, runtime.Output[parcel]("pack")),
-			runtime.Serve(def, []runtime.Handler{gives("pack", given), gives("tell", nil)})
+	version := func(slug string, result *spec.Result, given any) (*runtime.Flow[greet, parcel], handler.Service) {
+		def := spec.Flow{Slug: slug,
+			Result: result, Steps: []spec.Step{{Slug: "pack"}, {Slug: "tell", Deps: []string{"pack"}}},
+		}
+		return runtime.NewFlow[greet](def, handler.Output[parcel]("pack")),
+			handler.Serve(def, []handler.Handler{gives("pack", given), gives("tell", nil)})
 	}
-	first, servesFirst := version("post", &runtime.Result{From: "pack"}, parcel{"one"})
-	second, servesSecond := version("post_v2", &runtime.Result{From: "pack"}, parcel{"two"})
-	third, servesThird := version("post_v3", &runtime.Result{From: "pack"}, map[string]string{"Code": "three", "Other": "x"})
+	first, servesFirst := version("post", &spec.Result{From: "pack"}, parcel{"one"})
+	second, servesSecond := version("post_v2", &spec.Result{From: "pack"}, parcel{"two"})
+	third, servesThird := version("post_v3", &spec.Result{From: "pack"}, map[string]string{"Code": "three", "Other": "x"})
 	open, servesOpen := version("post_v4", nil, parcel{"four"})
 	stranger, servesStranger := version("postal_v2", nil, parcel{"other"})
 	serving(t, pool, servesFirst, servesSecond, servesThird, servesOpen, servesStranger)
@@ -98,60 +100,16 @@ func text(v any) string {
 	return string(raw)
 }
 
-// TestStrict: an input with a field that its type does not have fails the task, and
-// nothing is lost: a program that reads it retries the run.
-func TestStrict(t *testing.T) {
-	t.Parallel()
-	type narrow struct{ A int }
-	type inner struct{ X narrow }
-	wire := runtime.Join(func(w struct {
-		Run narrow `json:"run"`
-		S   inner  `json:"s"`
-	}) inner {
-		return w.S
-	}, runtime.RunKey, "s")
-	work := func(v runtime.Values, h runtime.Handler, opts ...runtime.ServeOption) error {
-		s := runtime.Serve(runtime.Definition{Slug: "f"}, []runtime.Handler{h}, opts...)
-		_, err := s.Handlers()[0].Work(t.Context(), v)
-		return err
-	}
-	ok := func(context.Context, narrow) (int, error) { return 1, nil }
-	joined := func(context.Context, inner) (int, error) { return 1, nil }
-	raw := func(s string) json.RawMessage { return json.RawMessage(s) }
-	for name, c := range map[string]struct {
-		h    runtime.Handler
-		v    runtime.Values
-		want string // empty if it is well
-	}{
-		"input":         {runtime.Handle("s", runtime.Input[narrow](), ok), runtime.Values{Input: raw(`{"A":1,"B":2}`)}, `unknown field "B"`},
-		"known":         {runtime.Handle("s", runtime.Input[narrow](), ok), runtime.Values{Input: raw(`{"a":1}`)}, ""},
-		"output":        {runtime.Handle("s", runtime.Output[narrow]("x"), ok), runtime.Values{Outputs: raw(`{"x":{"B":2},"y":{"C":1}}`)}, `unknown field "B"`},
-		"item":          {runtime.Handle("s", runtime.Item[narrow](), ok), runtime.Values{Item: raw(`{"B":2}`)}, `unknown field "B"`},
-		"join":          {runtime.Handle("s", wire, joined), runtime.Values{Input: raw(`{"A":1}`), Outputs: raw(`{"s":{"X":{"B":1}}}`)}, `unknown field "B"`},
-		"join of input": {runtime.Handle("s", wire, joined), runtime.Values{Input: raw(`{"B":1}`), Outputs: raw(`{"s":{}}`)}, `unknown field "B"`},
-		"only after":    {runtime.Handle("s", wire, joined), runtime.Values{Input: raw(`{}`), Outputs: raw(`{"s":{},"waited":{"B":1}}`)}, ""},
-	} {
-		require.NoError(t, work(c.v, c.h), name)
-		err := work(c.v, c.h, runtime.Strict())
-		if c.want == "" {
-			require.NoError(t, err, name)
-			continue
-		}
-		require.ErrorContains(t, err, c.want, name)
-		require.ErrorAs(t, err, new(*runtime.PermanentError), name)
-	}
-}
-
 // TestUpsertServed: one call puts all flows there, and tells of all that cannot be.
 func TestUpsertServed(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	def := func(slug string, steps ...string) runtime.Service {
-		d := runtime.Definition{Slug: slug}
+	def := func(slug string, steps ...string) handler.Service {
+		d := spec.Flow{Slug: slug}
 		for _, s := range steps {
-			d.Steps = append(d.Steps, runtime.StepOptions{Slug: s})
+			d.Steps = append(d.Steps, spec.Step{Slug: s})
 		}
-		return runtime.Serve(d, nil)
+		return handler.Serve(d, nil)
 	}
 	require.NoError(t, runtime.UpsertServed(ctx, pool, def("one", "a"), def("two", "a", "b")))
 	for _, slug := range []string{"one", "two"} {
@@ -161,7 +119,7 @@ func TestUpsertServed(t *testing.T) {
 	}
 	err := runtime.UpsertServed(ctx, pool, def("one", "b"), def("three", "a"), def("four"))
 	require.ErrorAs(t, err, new(*runtime.MismatchError))
-	require.ErrorAs(t, err, new(*runtime.InvalidFlowError))
+	require.ErrorAs(t, err, new(*spec.InvalidFlowError))
 	exists, err := runtime.FlowExists(ctx, pool, "three")
 	require.NoError(t, err)
 	require.True(t, exists, "what can be is there")
@@ -171,25 +129,25 @@ func TestUpsertServed(t *testing.T) {
 func TestNoDelays(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	def := runtime.Definition{Slug: "slow", FlowOptions: runtime.FlowOptions{
-		BaseDelay: runtime.Set(time.Hour), Steps: []runtime.StepOptions{
-			{Slug: "a", StartDelay: runtime.Set(time.Hour)}, {Slug: "b", Deps: []string{"a"}, BaseDelay: runtime.Set(2 * time.Hour)},
+	def := spec.Flow{Slug: "slow",
+		BaseDelay: spec.Set(time.Hour), Steps: []spec.Step{
+			{Slug: "a", StartDelay: time.Hour}, {Slug: "b", Deps: []string{"a"}, BaseDelay: spec.Set(2 * time.Hour)},
 		},
-	}}
-	failing := func(step string, err error) runtime.Handler {
-		return runtime.HandleValues(step, func(ctx context.Context, _ runtime.Values) (any, error) {
-			if task, _ := runtime.TaskFromContext(ctx); task.Attempt < 3 {
+	}
+	failing := func(step string, err error) handler.Handler {
+		return handler.HandleValues(step, func(ctx context.Context, _ handler.Values) (any, error) {
+			if task, _ := handler.TaskFromContext(ctx); task.Attempt < 3 {
 				return nil, err
 			}
 			return 1, nil
 		})
 	}
-	serving(t, pool, runtime.Serve(def, []runtime.Handler{
-		failing("a", errors.New("no")), failing("b", runtime.RetryAfter(time.Hour, errors.New("no"))),
-	}, runtime.NoDelays()))
+	serving(t, pool, handler.Serve(def, []handler.Handler{
+		failing("a", errors.New("no")), failing("b", handler.RetryAfter(time.Hour, errors.New("no"))),
+	}, handler.NoDelays()))
 	run, err := runtime.StartFlow(ctx, pool, def.Slug, nil)
 	require.NoError(t, err)
 	_, err = run.Wait(ctx)
 	require.NoError(t, err)
-	require.Equal(t, time.Hour, *def.Steps[0].StartDelay, "the definition itself stays")
+	require.Equal(t, time.Hour, def.Steps[0].StartDelay, "the definition itself stays")
 }

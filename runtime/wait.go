@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/listen"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 	"github.com/flowc-dev/flowc/runtime/internal/upstream"
@@ -144,7 +145,9 @@ FROM flowc.result($1::text::uuid, $2, $3)`
 
 type result struct {
 	status  RunStatus
-	values  Values
+	values  handler.Values
+	result  json.RawMessage // if the output is read as a whole, that and
+	output  json.RawMessage // the output as the database keeps it
 	step    string
 	index   *int
 	message string
@@ -154,26 +157,22 @@ type result struct {
 func (r *Run[Out]) look(ctx context.Context, limit time.Duration) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	steps := r.output.steps
+	steps := r.output.source.Steps
 	if steps == nil {
 		steps = []string{}
 	}
-	res, found, err := collectOne(ctx, r.db, scanResult, resultSQL, r.ID(), steps, r.output.input)
+	res, found, err := collectOne(ctx, r.db, scanResult, resultSQL, r.ID(), steps, r.output.source.Input)
 	if err == nil && !found {
 		err = ErrRunNotFound
 	}
-	if err != nil || res.status != RunCompleted || !r.output.leaves {
+	if err != nil || res.status != RunCompleted || r.output.whole == nil {
 		return res, err
 	}
 	info, err := r.Info(ctx)
 	if err != nil {
 		return res, err
 	}
-	res.values.leaves = info.Output
-	res.values.result = info.Result
-	if info.Result != nil {
-		res.values.leaves = info.Result
-	}
+	res.result, res.output = info.Result, info.Output
 	return res, nil
 }
 
@@ -195,19 +194,19 @@ func (r *Run[Out]) end(res result) (Out, error) {
 			RunID: r.ID(), Flow: r.flow, Status: res.status, Step: res.step, Index: res.index, Message: res.message,
 		}
 	}
-	out, err := r.output.read(res.values)
+	read, raw := r.output.source.Read, res.values.Outputs
+	if whole := r.output.whole; whole != nil {
+		read = func(handler.Values) (Out, error) { return whole(res.result, res.output) }
+		raw = res.output
+		if res.result != nil {
+			raw = res.result
+		}
+	}
+	out, err := read(res.values)
 	if err != nil {
-		raw := res.values.Outputs
 		return *new(Out), &OutputError{RunID: r.ID(), Flow: r.flow, Output: raw, Err: err}
 	}
 	return out, nil
-}
-
-// completedLeaves is what a run gave to somebody who does not know its type: its result
-// if the definition says what that is made of, and otherwise its output.
-var completedLeaves = Source[json.RawMessage]{
-	leaves: true,
-	read:   func(v Values) (json.RawMessage, error) { return v.leaves, nil },
 }
 
 // A bell rings when the run may have ended, if its db is a pool to which

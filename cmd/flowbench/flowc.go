@@ -16,6 +16,8 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -26,44 +28,44 @@ type payload struct {
 
 // The flows that are measured.
 var (
-	job = definition("bench_job", runtime.StepOptions{Slug: "work"})
+	job = definition("bench_job", spec.Step{Slug: "work"})
 
 	diamond = definition("bench_diamond",
-		runtime.StepOptions{Slug: "a"},
-		runtime.StepOptions{Slug: "b", Deps: []string{"a"}},
-		runtime.StepOptions{Slug: "c", Deps: []string{"a"}},
-		runtime.StepOptions{Slug: "d", Deps: []string{"b", "c"}})
+		spec.Step{Slug: "a"},
+		spec.Step{Slug: "b", Deps: []string{"a"}},
+		spec.Step{Slug: "c", Deps: []string{"a"}},
+		spec.Step{Slug: "d", Deps: []string{"b", "c"}})
 
 	chain = definition("bench_chain",
-		runtime.StepOptions{Slug: "a"},
-		runtime.StepOptions{Slug: "b", Deps: []string{"a"}},
-		runtime.StepOptions{Slug: "c", Deps: []string{"b"}},
-		runtime.StepOptions{Slug: "d", Deps: []string{"c"}})
+		spec.Step{Slug: "a"},
+		spec.Step{Slug: "b", Deps: []string{"a"}},
+		spec.Step{Slug: "c", Deps: []string{"b"}},
+		spec.Step{Slug: "d", Deps: []string{"c"}})
 
-	mapped = definition("bench_map", runtime.StepOptions{Slug: "item", Type: runtime.MapStep})
+	mapped = definition("bench_map", spec.Step{Slug: "item", Type: spec.TypeMap})
 )
 
-func definition(slug string, steps ...runtime.StepOptions) runtime.Definition {
-	return runtime.Definition{Slug: slug, FlowOptions: runtime.FlowOptions{Steps: steps}}
+func definition(slug string, steps ...spec.Step) spec.Flow {
+	return spec.Flow{Slug: slug, Steps: steps}
 }
 
 // echo serves a flow with handlers that give back what they take, and tells done
 // of each task that ended.
-func echo(def runtime.Definition, done func(step string)) runtime.Service {
-	var handlers []runtime.Handler
+func echo(def spec.Flow, done func(step string)) handler.Service {
+	var handlers []handler.Handler
 	for _, step := range def.Steps {
-		handlers = append(handlers, runtime.HandleValues(step.Slug, func(context.Context, runtime.Values) (any, error) {
+		handlers = append(handlers, handler.HandleValues(step.Slug, func(context.Context, handler.Values) (any, error) {
 			if done != nil {
 				done(step.Slug)
 			}
 			return payload{}, nil
 		}))
 	}
-	return runtime.Serve(def, handlers)
+	return handler.Serve(def, handlers)
 }
 
 // install makes a database with the engine and the flows.
-func install(ctx context.Context, s *server, defs ...runtime.Definition) (*pgxpool.Pool, func(), error) {
+func install(ctx context.Context, s *server, defs ...spec.Flow) (*pgxpool.Pool, func(), error) {
 	pool, drop, err := s.database(ctx, 40)
 	if err != nil {
 		return nil, nil, err
@@ -73,7 +75,7 @@ func install(ctx context.Context, s *server, defs ...runtime.Definition) (*pgxpo
 		return nil, nil, err
 	}
 	for _, def := range defs {
-		if _, err := runtime.UpsertFlow(ctx, pool, def.Slug, def.FlowOptions); err != nil {
+		if _, err := runtime.UpsertFlow(ctx, pool, def); err != nil {
 			drop()
 			return nil, nil, err
 		}
@@ -82,7 +84,7 @@ func install(ctx context.Context, s *server, defs ...runtime.Definition) (*pgxpo
 }
 
 // startWorkers runs workers until stop is called.
-func startWorkers(ctx context.Context, pool *pgxpool.Pool, count, concurrency int, services ...runtime.Service) (stop func() error, err error) {
+func startWorkers(ctx context.Context, pool *pgxpool.Pool, count, concurrency int, services ...handler.Service) (stop func() error, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, count)
 	for range count {
@@ -108,7 +110,7 @@ func startWorkers(ctx context.Context, pool *pgxpool.Pool, count, concurrency in
 // workAll runs workers until so many tasks, which are all there are, have been
 // worked and recorded. It asks the database only when all handlers were called, as
 // River's side does: looking into a queue full of dead rows is not what is measured.
-func workAll(ctx context.Context, pool *pgxpool.Pool, def runtime.Definition, tasks, workers int) error {
+func workAll(ctx context.Context, pool *pgxpool.Pool, def spec.Flow, tasks, workers int) error {
 	var left counter
 	left.reset(tasks)
 	stop, err := startWorkers(ctx, pool, workers, 1024/workers, echo(def, left.one))
@@ -137,7 +139,7 @@ func (c *counter) one(string) {
 }
 
 // awaitEnd waits until all handlers were called and no task is left of the flow.
-func (c *counter) awaitEnd(ctx context.Context, pool *pgxpool.Pool, def runtime.Definition) error {
+func (c *counter) awaitEnd(ctx context.Context, pool *pgxpool.Pool, def spec.Flow) error {
 	select {
 	case <-c.zero:
 	case <-ctx.Done():
@@ -166,7 +168,7 @@ func inputs(n int) []any {
 }
 
 // startManyAndWork starts n runs in batches and works them to the end.
-func startManyAndWork(def runtime.Definition, n, units, workers int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+func startManyAndWork(def spec.Flow, n, units, workers int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
 		pool, drop, err := install(ctx, s, def)
 		if err != nil {
@@ -184,7 +186,7 @@ func startManyAndWork(def runtime.Definition, n, units, workers int) func(contex
 
 // startManyBesideWork starts n runs in batches while a worker works them, as the
 // executor of DBOS does.
-func startManyBesideWork(def runtime.Definition, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+func startManyBesideWork(def spec.Flow, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
 		pool, drop, err := install(ctx, s, def)
 		if err != nil {
@@ -208,7 +210,7 @@ func startManyBesideWork(def runtime.Definition, n int) func(context.Context, *s
 }
 
 // startMany starts n runs in batches.
-func startMany(ctx context.Context, pool *pgxpool.Pool, def runtime.Definition, n int) error {
+func startMany(ctx context.Context, pool *pgxpool.Pool, def spec.Flow, n int) error {
 	for ; n > 0; n -= 5000 {
 		if _, err := runtime.StartMany(ctx, pool, def.Slug, inputs(min(n, 5000))); err != nil {
 			return err
@@ -218,7 +220,7 @@ func startMany(ctx context.Context, pool *pgxpool.Pool, def runtime.Definition, 
 }
 
 // startOneACall starts n runs from 16 goroutines, one a call.
-func startOneACall(def runtime.Definition, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+func startOneACall(def spec.Flow, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
 		pool, drop, err := install(ctx, s, def)
 		if err != nil {
@@ -258,7 +260,7 @@ func parallel(goroutines, n int, fn func(i int) error) error {
 
 // oneCallATask drives the engine as the contract's own workers do: each task is
 // read, started and completed in calls of its own.
-func oneCallATask(def runtime.Definition, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+func oneCallATask(def spec.Flow, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
 		pool, drop, err := install(ctx, s, def)
 		if err != nil {
@@ -336,7 +338,7 @@ func mapOf(n, units int) func(context.Context, *server) (func(context.Context) (
 
 // latency starts one run at a time on an idle system and takes the time until
 // the handler of its last step is called.
-func latency(def runtime.Definition, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+func latency(def spec.Flow, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
 		pool, drop, err := install(ctx, s, def)
 		if err != nil {
@@ -426,8 +428,8 @@ func claims(waiting, flows, n int) func(context.Context, *server) (func(context.
 		var slugs []string
 		var limits []int32
 		for i := range flows {
-			def := definition(fmt.Sprintf("flow_%d", i), runtime.StepOptions{Slug: "work"})
-			if _, err := runtime.UpsertFlow(ctx, pool, def.Slug, def.FlowOptions); err != nil {
+			def := definition(fmt.Sprintf("flow_%d", i), spec.Step{Slug: "work"})
+			if _, err := runtime.UpsertFlow(ctx, pool, def); err != nil {
 				drop()
 				return nil, nil, err
 			}
@@ -523,13 +525,13 @@ func withHistory(runs, n int) func(context.Context, *server) (func(context.Conte
 }
 
 // laterJob is a flow whose tasks wait for six hours.
-var laterJob = definition("later", runtime.StepOptions{Slug: "work", StartDelay: runtime.Set(6 * time.Hour)})
+var laterJob = definition("later", spec.Step{Slug: "work", StartDelay: 6 * time.Hour})
 
 // besideDelayed works jobs beside so many tasks that wait for their time: between two
 // attempts in the same flow, and behind a start delay in another.
 func besideDelayed(delayed, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return prepared(n, func(ctx context.Context, pool *pgxpool.Pool) error {
-		for _, def := range []runtime.Definition{job, laterJob} {
+		for _, def := range []spec.Flow{job, laterJob} {
 			for left := delayed / 2; left > 0; left -= 10_000 {
 				if _, err := runtime.StartMany(ctx, pool, def.Slug, inputs(min(left, 10_000))); err != nil {
 					return err
@@ -586,7 +588,7 @@ func prepared(n int, prepare func(context.Context, *pgxpool.Pool) error) func(co
 	}
 }
 
-var typedJob = runtime.NewFlow[payload](job, runtime.Output[payload]("work"))
+var typedJob = runtime.NewFlow[payload](job, handler.Output[payload]("work"))
 
 // typedStart takes the time of single starts: by the typed function or by the
 // same SQL through pgx.

@@ -21,6 +21,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
 	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -118,23 +119,23 @@ func startWorker(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, stop := context.WithCancel(context.Background())
 	pool, err := pgxpool.New(ctx, ts.Getenv("DATABASE_URL"))
 	ts.Check(err)
-	var services []runtime.Service
+	var services []handler.Service
 	for _, slug := range args {
 		def, err := runtime.GetDefinition(ctx, pool, slug)
 		ts.Check(err)
-		var handlers []runtime.Handler
+		var handlers []handler.Handler
 		for _, step := range def.Steps {
-			handlers = append(handlers, runtime.HandleValues(step.Slug, func(context.Context, runtime.Values) (any, error) {
+			handlers = append(handlers, handler.HandleValues(step.Slug, func(context.Context, handler.Values) (any, error) {
 				switch step.Slug {
 				case "boom":
-					return nil, runtime.Permanent(errors.New("the card was declined"))
+					return nil, handler.Permanent(errors.New("the card was declined"))
 				case "list":
 					return []int{1, 2, 3}, nil
 				}
 				return json.RawMessage(`"` + step.Slug + `"`), nil
 			}))
 		}
-		services = append(services, runtime.Serve(def, handlers))
+		services = append(services, handler.Serve(def, handlers))
 	}
 	w, err := worker.New(pool, worker.Config{Name: "script", Concurrency: 4, Logger: slog.New(slog.DiscardHandler)}, services...)
 	ts.Check(err)

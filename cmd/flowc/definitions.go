@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/gen"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // tagsVar adds the flag for build tags to a command that reads declarations.
@@ -85,8 +85,8 @@ type definitionFile struct {
 		WhenExhausted string            `json:"whenExhausted"`
 		Options       definitionOptions `json:"options"`
 	} `json:"steps"`
-	Result *runtime.Result `json:"result"`
-	Forms  *runtime.Forms  `json:"forms"`
+	Result *spec.Result `json:"result"`
+	Forms  *spec.Forms  `json:"forms"`
 }
 
 type definitionOptions struct {
@@ -120,14 +120,14 @@ func readDefinitions(r io.Reader, name string) ([]gen.Declaration, error) {
 		if err := strict.Decode(&file); err != nil {
 			return nil, fmt.Errorf("flowc: %s: %w\n\tfix: write it as `flowc flows show SLUG --json` does", name, err)
 		}
-		def, err := runtime.ParseDefinition(file.Slug, doc)
+		def, err := spec.Parse(file.Slug, doc)
 		if err != nil {
 			return nil, err
 		}
 		if err := def.Validate(); err != nil {
 			return nil, fmt.Errorf("%w\n\tin %s", err, name)
 		}
-		_, version := runtime.VersionOf(file.Slug)
+		_, version := spec.VersionOf(file.Slug)
 		flows = append(flows, gen.Declaration{Flow: file.Slug, Version: version, Definition: def})
 	}
 	if flows == nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // listedFlow is a flow as flows list prints it.
@@ -75,7 +76,7 @@ func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listed
 	}
 	list := []listedFlow{}
 	for _, f := range infos {
-		def, err := runtime.ParseDefinition(f.Slug, f.Definition)
+		def, err := spec.Parse(f.Slug, f.Definition)
 		if err != nil {
 			return nil, err
 		}

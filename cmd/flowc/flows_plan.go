@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowc-dev/flowc/gen"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // planWords say what an upsert would do.
@@ -78,7 +79,7 @@ func planFlows(cmd *cobra.Command, db *pgxpool.Pool, flows []gen.Declaration) ([
 
 // planFlow does what upsert would do, in a transaction that is rolled back: so the
 // plan cannot differ from what will be done.
-func planFlow(ctx context.Context, db *pgxpool.Pool, def runtime.Definition) (upsertedFlow, error) {
+func planFlow(ctx context.Context, db *pgxpool.Pool, def spec.Flow) (upsertedFlow, error) {
 	one := upsertedFlow{Slug: def.Slug}
 	tx, err := db.Begin(ctx)
 	if err != nil {
@@ -89,13 +90,13 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def runtime.Definition) (up
 	if err != nil && !errors.Is(err, runtime.ErrFlowNotFound) {
 		return one, err
 	}
-	result, err := runtime.UpsertFlow(ctx, tx, def.Slug, def.FlowOptions)
+	result, err := runtime.UpsertFlow(ctx, tx, def)
 	var mismatch *runtime.MismatchError
 	if err != nil && !errors.As(err, &mismatch) {
 		return one, err
 	}
 	one.Status, one.Differences = result.Status, result.Differences
-	one.LostForms = runtime.CompareForms(stored.Forms, def.Forms)
+	one.LostForms = spec.CompareForms(stored.Forms, def.Forms)
 	if result.Status == runtime.FlowOptionsUpdated {
 		changed, err := runtime.GetDefinition(ctx, tx, def.Slug)
 		if err != nil {
@@ -111,8 +112,8 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def runtime.Definition) (up
 
 // optionDifferences says which options change from what to what, in two
 // definitions of one shape.
-func optionDifferences(from, to runtime.Definition) (list []string) {
-	for _, d := range runtime.CompareDefinitions(from, to) {
+func optionDifferences(from, to spec.Flow) (list []string) {
+	for _, d := range spec.Compare(from, to) {
 		where := ""
 		if d.Step != "" {
 			where = "step " + d.Step + ": "

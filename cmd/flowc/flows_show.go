@@ -6,12 +6,12 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 func newFlowsShow() *cobra.Command {
@@ -41,7 +41,7 @@ that flows upsert takes.`,
 	return cmd
 }
 
-func printDefinition(w io.Writer, def runtime.Definition) error {
+func printDefinition(w io.Writer, def spec.Flow) error {
 	payload, err := def.Payload()
 	if err != nil {
 		return err
@@ -64,9 +64,9 @@ func printDefinition(w io.Writer, def runtime.Definition) error {
 	}{def.Slug, doc.Options, doc.Steps, doc.Result, doc.Forms})
 }
 
-func showFlow(w io.Writer, def runtime.Definition, schedules []runtime.ScheduleInfo) error {
+func showFlow(w io.Writer, def spec.Flow, schedules []runtime.ScheduleInfo) error {
 	fmt.Fprintf(w, "%s, unless a step says otherwise: %s, base delay %s, timeout %s\n", def.Slug,
-		count(*def.MaxAttempts, "attempt", "attempts"), def.BaseDelay, def.Timeout)
+		count(def.MaxAttempts, "attempt", "attempts"), def.BaseDelay, def.Timeout)
 	for _, s := range schedules {
 		fmt.Fprintf(w, "cron %s, next: %s\n", printable(s.Cron), nextTick(s))
 	}
@@ -79,25 +79,26 @@ func showFlow(w io.Writer, def runtime.Definition, schedules []runtime.ScheduleI
 }
 
 // stepOptions are the options that a step sets itself.
-func stepOptions(s runtime.StepOptions) (list []string) {
-	if s.MaxAttempts != nil {
-		list = append(list, "max_attempts "+strconv.Itoa(*s.MaxAttempts))
+func stepOptions(s spec.Step) (list []string) {
+	if s.MaxAttempts != 0 {
+		list = append(list, "max_attempts "+strconv.Itoa(s.MaxAttempts))
 	}
-	for _, o := range []struct {
-		name  string
-		value *time.Duration
-	}{{"base_delay", s.BaseDelay}, {"timeout", s.Timeout}, {"start_delay", s.StartDelay}} {
-		if o.value != nil && !(o.name == "start_delay" && *o.value == 0) {
-			list = append(list, o.name+" "+o.value.String())
-		}
+	if s.BaseDelay != nil {
+		list = append(list, "base_delay "+s.BaseDelay.String())
 	}
-	if s.WhenExhausted != "" && s.WhenExhausted != runtime.FailRun {
+	if s.Timeout != 0 {
+		list = append(list, "timeout "+s.Timeout.String())
+	}
+	if s.StartDelay != 0 {
+		list = append(list, "start_delay "+s.StartDelay.String())
+	}
+	if s.WhenExhausted != "" && s.WhenExhausted != spec.ModeFail {
 		list = append(list, "when_exhausted "+string(s.WhenExhausted))
 	}
 	return list
 }
 
-func condition(s runtime.StepOptions) string {
+func condition(s spec.Step) string {
 	var parts []string
 	if s.If != nil {
 		parts = append(parts, "if "+payload(s.If, true))
@@ -108,7 +109,7 @@ func condition(s runtime.StepOptions) string {
 	if len(parts) > 0 {
 		unmet := s.WhenUnmet
 		if unmet == "" {
-			unmet = runtime.SkipStep
+			unmet = spec.ModeSkip
 		}
 		parts = append(parts, "else "+string(unmet))
 	}

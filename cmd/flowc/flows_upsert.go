@@ -58,7 +58,7 @@ left as it is, and the exit status is 1.`,
 			results, faults := []upsertedFlow{}, []error{}
 			for i, f := range flows {
 				p.set("%d of %d", i, len(flows))
-				result, err := runtime.UpsertFlow(cmd.Context(), db, f.Definition.Slug, f.Definition.FlowOptions, options...)
+				result, err := runtime.UpsertFlow(cmd.Context(), db, f.Definition, options...)
 				if err != nil {
 					faults = append(faults, err)
 				}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 func newRunsWatch() *cobra.Command {
@@ -117,7 +118,7 @@ func (w *watcher) look(info *runtime.RunInfo) error {
 			continue
 		}
 		c := change{At: time.Now(), Run: info.ID, Step: s.Step, Status: s.Word(), Error: s.Error}
-		if s.Type == runtime.MapStep {
+		if s.Type == spec.TypeMap {
 			c.Tasks = tasksOf(s)
 		}
 		switch {

@@ -16,7 +16,7 @@ import (
 
 	"github.com/flowc-dev/flowc/examples/etl/sales"
 	"github.com/flowc-dev/flowc/examples/etl/sales/importsales"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // euros is what one unit of a currency is worth.
@@ -30,7 +30,7 @@ var _ importsales.Handlers = (*loader)(nil)
 func (l *loader) Extract(ctx context.Context, in sales.File) ([]sales.Line, error) {
 	f, err := os.Open(in.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, runtime.Permanent(err)
+		return nil, handler.Permanent(err)
 	} else if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (l *loader) Extract(ctx context.Context, in sales.File) ([]sales.Line, erro
 	reader.FieldsPerRecord = -1 // a line that is too short is Load's affair
 	records, err := reader.ReadAll()
 	if err != nil {
-		return nil, runtime.Permanent(err)
+		return nil, handler.Permanent(err)
 	}
 	var lines []sales.Line
 	for i, fields := range records {

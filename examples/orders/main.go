@@ -25,6 +25,7 @@ import (
 	"github.com/flowc-dev/flowc/examples/orders/shop/sendreceipt"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -71,7 +72,7 @@ func run(ctx context.Context, verbose bool) (err error) {
 	if verbose {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	services := []runtime.Service{processorder.Serve(handlers), sendreceipt.Serve(handlers.SendReceipt)}
+	services := []handler.Service{processorder.Serve(handlers), sendreceipt.Serve(handlers.SendReceipt)}
 	if err := runtime.UpsertServed(ctx, pool, services...); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/flowc-dev/flowc/examples/polyglot/press/typeset"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -90,7 +91,7 @@ type handlers struct{ db *pgxpool.Pool }
 // Typeset has the article typeset by the other program.
 func (h handlers) Typeset(ctx context.Context, in press.Article) (press.Page, error) {
 	// A second try of this step finds the run that the first one started.
-	task, _ := runtime.TaskFromContext(ctx)
+	task, _ := handler.TaskFromContext(ctx)
 	run, err := typeset.StartTypeset(ctx, h.db, in, runtime.WithIdempotencyKey(task.RunID))
 	if err != nil {
 		return press.Page{}, err
@@ -98,7 +99,7 @@ func (h handlers) Typeset(ctx context.Context, in press.Article) (press.Page, er
 	page, err := run.Wait(ctx)
 	var failed *runtime.RunFailedError
 	if errors.As(err, &failed) {
-		return press.Page{}, runtime.Permanent(fmt.Errorf("%s: %s", failed.Step, failed.Message))
+		return press.Page{}, handler.Permanent(fmt.Errorf("%s: %s", failed.Step, failed.Message))
 	}
 	return page, err
 }

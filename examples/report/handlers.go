@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/examples/report/sales"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // schema is what the example keeps, in a schema of its own.
@@ -38,7 +38,7 @@ type handlers struct {
 // Window reserves the window with a row, so that another try of the same run finds
 // the same one.
 func (h handlers) Window(ctx context.Context) (w sales.Window, err error) {
-	until := runtime.ScheduledAt(ctx)
+	until := handler.ScheduledAt(ctx)
 	if until.IsZero() {
 		until = time.Now() // somebody started it by hand
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"text/template"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // actions are what a tenant's step can do. Each takes the fields that are known
@@ -21,15 +21,15 @@ var actions = map[string]func(s step, known map[string]any) (map[string]any, err
 
 // do is the handler of a step: what it knows is the form, and what the steps
 // before it gave.
-func (s step) do(_ context.Context, v runtime.Values) (any, error) {
+func (s step) do(_ context.Context, v handler.Values) (any, error) {
 	known := map[string]any{}
 	if err := json.Unmarshal(v.Input, &known); err != nil {
-		return nil, runtime.Permanent(err)
+		return nil, handler.Permanent(err)
 	}
 	outputs := map[string]map[string]any{}
 	if len(v.Outputs) > 0 {
 		if err := json.Unmarshal(v.Outputs, &outputs); err != nil {
-			return nil, runtime.Permanent(err)
+			return nil, handler.Permanent(err)
 		}
 	}
 	for _, before := range s.After {
@@ -39,7 +39,7 @@ func (s step) do(_ context.Context, v runtime.Values) (any, error) {
 	}
 	fields, err := actions[s.Action](s, known)
 	if err != nil {
-		return nil, runtime.Permanent(err) // the same form gives the same error
+		return nil, handler.Permanent(err) // the same form gives the same error
 	}
 	return fields, nil
 }

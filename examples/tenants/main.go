@@ -20,6 +20,8 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -67,7 +69,7 @@ func start(ctx context.Context) error {
 }
 
 func run(ctx context.Context, out io.Writer, pool *pgxpool.Pool, tenants []tenant) (err error) {
-	var services []runtime.Service
+	var services []handler.Service
 	slugs := make([]string, len(tenants))
 	for i, t := range tenants {
 		service, err := t.service(ctx, pool)
@@ -111,39 +113,39 @@ func run(ctx context.Context, out io.Writer, pool *pgxpool.Pool, tenants []tenan
 // service puts the tenant's flow into the database and makes the handlers of its
 // steps. Steps that have changed since are a new version of the flow: runs of the
 // old one are there as long as a worker serves it.
-func (t tenant) service(ctx context.Context, db runtime.DB) (runtime.Service, error) {
-	options, err := t.options()
+func (t tenant) service(ctx context.Context, db runtime.DB) (handler.Service, error) {
+	flow, err := t.flow()
 	if err != nil {
-		return runtime.Service{}, err
+		return handler.Service{}, err
 	}
 	slug := "forms_" + t.Name
 	for version := 2; ; version++ {
-		_, err := runtime.UpsertFlow(ctx, db, slug, options)
+		_, err := runtime.UpsertFlow(ctx, db, flow.As(slug))
 		var mismatch *runtime.MismatchError
 		if err == nil {
 			break
 		}
 		if !errors.As(err, &mismatch) {
-			return runtime.Service{}, err
+			return handler.Service{}, err
 		}
 		slug = fmt.Sprintf("forms_%s_v%d", t.Name, version)
 	}
-	var handlers []runtime.Handler
+	var handlers []handler.Handler
 	for _, s := range t.Steps {
-		handlers = append(handlers, runtime.HandleValues(s.Name, s.do))
+		handlers = append(handlers, handler.HandleValues(s.Name, s.do))
 	}
-	return runtime.Serve(runtime.Definition{Slug: slug, FlowOptions: options}, handlers), nil
+	return handler.Serve(flow.As(slug), handlers), nil
 }
 
-// options are the tenant's steps as a flow. UpsertFlow checks the graph; that
+// flow returns the tenant's steps as a flow. UpsertFlow checks the graph; that
 // there is such an action is ours to check.
-func (t tenant) options() (runtime.FlowOptions, error) {
-	var options runtime.FlowOptions
+func (t tenant) flow() (spec.Flow, error) {
+	var flow spec.Flow
 	for _, s := range t.Steps {
 		if _, known := actions[s.Action]; !known {
-			return options, fmt.Errorf("step %s: there is no action %q", s.Name, s.Action)
+			return flow, fmt.Errorf("step %s: there is no action %q", s.Name, s.Action)
 		}
-		options.Steps = append(options.Steps, runtime.StepOptions{Slug: s.Name, Deps: s.After, If: s.If})
+		flow.Steps = append(flow.Steps, spec.Step{Slug: s.Name, Deps: s.After, If: s.If})
 	}
-	return options, nil
+	return flow, nil
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/flowc-dev/flowc/examples/web/album"
 	"github.com/flowc-dev/flowc/examples/web/album/processphoto"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // widths are those of thumbnails, as far as a photo is wider.
@@ -33,7 +33,7 @@ func (h handlers) Inspect(ctx context.Context, in album.Photo) ([]album.Thumbnai
 	}
 	config, _, err := image.DecodeConfig(bytes.NewReader(file))
 	if err != nil {
-		return nil, runtime.Permanent(err)
+		return nil, handler.Permanent(err)
 	}
 	var list []album.Thumbnail
 	for _, width := range widths {
@@ -53,7 +53,7 @@ func (h handlers) Resize(ctx context.Context, item album.Thumbnail) (album.Store
 	}
 	photo, _, err := image.Decode(bytes.NewReader(file))
 	if err != nil {
-		return album.Stored{}, runtime.Permanent(err)
+		return album.Stored{}, handler.Permanent(err)
 	}
 	var small bytes.Buffer
 	if err := jpeg.Encode(&small, shrink(photo, item.Width, item.Height), nil); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // mostOfAPage is what a page may have, whatever is in the database.
@@ -84,18 +85,18 @@ func TestHugePayloadsAreNotShown(t *testing.T) {
 func TestPagesHaveRoomForSomeValuesOnly(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Config{})
-	def := runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "first"}}}
+	def := spec.Flow{Steps: []spec.Step{{Slug: "first"}}}
 	for i := range 600 {
-		def.Steps = append(def.Steps, runtime.StepOptions{Slug: fmt.Sprint("s", i), Deps: []string{"first"}})
+		def.Steps = append(def.Steps, spec.Step{Slug: fmt.Sprint("s", i), Deps: []string{"first"}})
 	}
 	for i := range 3 {
 		var deps []string
 		for j := range 600 {
 			deps = append(deps, fmt.Sprint("s", j))
 		}
-		def.Steps = append(def.Steps, runtime.StepOptions{Slug: fmt.Sprint("join", i), Deps: deps})
+		def.Steps = append(def.Steps, spec.Step{Slug: fmt.Sprint("join", i), Deps: deps})
 	}
-	_, err := runtime.UpsertFlow(s.ctx, s.pool, "wide", def)
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, def.As("wide"))
 	require.NoError(t, err)
 	run, err := runtime.StartFlow(s.ctx, s.pool, "wide", nil)
 	require.NoError(t, err)
@@ -123,8 +124,8 @@ func TestLongTextsAreCut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Config{})
 	long := "it broke\n" + strings.Repeat("<long text> ", 400_000)
-	_, err := runtime.UpsertFlow(s.ctx, s.pool, "ticking", runtime.FlowOptions{
-		Cron: "@yearly", Steps: []runtime.StepOptions{{Slug: "a", If: json.RawMessage(`{"a": "` + strings.Repeat("<", 500_000) + `"}`)}},
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, spec.Flow{Slug: "ticking",
+		Cron: "@yearly", Steps: []spec.Step{{Slug: "a", If: json.RawMessage(`{"a": "` + strings.Repeat("<", 500_000) + `"}`)}},
 	})
 	require.NoError(t, err)
 	_, err = runtime.PauseSchedule(s.ctx, s.pool, "ticking", long)

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // findBrowser finds Chromium. Where there is none the test is skipped, unless
@@ -155,13 +156,13 @@ func TestBrowserShowsPages(t *testing.T) {
 	id := s.start(`{"order": 1}`)
 	s.complete()
 	const long = "a_name_as_long_as_the_name_of_a_queue_may_be_xy"
-	_, err := runtime.UpsertFlow(s.ctx, s.pool, long, runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: long}}})
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, spec.Flow{Slug: long, Steps: []spec.Step{{Slug: long}}})
 	require.NoError(t, err)
 	waiting, err := runtime.StartFlow(s.ctx, s.pool, long, json.RawMessage(`{}`))
 	require.NoError(t, err)
-	_, err = runtime.UpsertFlow(s.ctx, s.pool, long[:46]+"z", runtime.FlowOptions{Cron: "CRON_TZ=America/Argentina/ComodRivadavia 0,15,30,45 1,3,5,7,9,11 * jan,feb,mar mon-fri", Steps: []runtime.StepOptions{{Slug: long}}})
+	_, err = runtime.UpsertFlow(s.ctx, s.pool, spec.Flow{Slug: long[:46] + "z", Cron: "CRON_TZ=America/Argentina/ComodRivadavia 0,15,30,45 1,3,5,7,9,11 * jan,feb,mar mon-fri", Steps: []spec.Step{{Slug: long}}})
 	require.NoError(t, err)
-	_, err = runtime.UpsertFlow(s.ctx, s.pool, "tidy", runtime.FlowOptions{Cron: "@every 1h", Steps: []runtime.StepOptions{{Slug: "tidy"}}})
+	_, err = runtime.UpsertFlow(s.ctx, s.pool, spec.Flow{Slug: "tidy", Cron: "@every 1h", Steps: []spec.Step{{Slug: "tidy"}}})
 	require.NoError(t, err)
 	_, err = runtime.PauseSchedule(s.ctx, s.pool, "tidy", "until we know what "+strings.Repeat("tidies ", 20))
 	require.NoError(t, err)

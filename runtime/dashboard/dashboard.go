@@ -24,6 +24,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Config configures a dashboard. The zero value serves the machine that it runs on,
@@ -56,7 +57,7 @@ type Config struct {
 	Redact func(flow, step string, payload json.RawMessage) json.RawMessage
 	// Definitions are the flows as this program declares them: those in the
 	// database are compared with them.
-	Definitions []runtime.Definition
+	Definitions []spec.Flow
 	// Logger receives errors and actions. Defaults to [slog.Default].
 	Logger *slog.Logger
 }

@@ -1,10 +1,10 @@
 package dashboard
 
-import "github.com/flowc-dev/flowc/runtime"
+import "github.com/flowc-dev/flowc/runtime/spec"
 
 // drift says how a flow in the database differs from what the program declares.
 // known is false if the program does not declare it, and there is nothing to say.
-func (h *Handler) drift(stored runtime.Definition) (differences []string, known bool) {
+func (h *Handler) drift(stored spec.Flow) (differences []string, known bool) {
 	for _, declared := range h.config.Definitions {
 		if declared.Slug == stored.Slug {
 			return driftWords(declared, stored), true
@@ -14,9 +14,9 @@ func (h *Handler) drift(stored runtime.Definition) (differences []string, known 
 }
 
 // driftWords say in what two definitions differ.
-func driftWords(declared, stored runtime.Definition) []string {
+func driftWords(declared, stored spec.Flow) []string {
 	var all []string
-	for _, d := range runtime.CompareDefinitions(declared, stored) {
+	for _, d := range spec.Compare(declared, stored) {
 		what := d.What
 		switch {
 		case d.Step != "" && d.What == "":

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"html/template"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // flowCard is a flow in the list.
@@ -35,7 +37,7 @@ func (h *Handler) listFlows(w http.ResponseWriter, r *http.Request) error {
 	shown, hidden := firstRows(flows)
 	page.Hidden = hidden
 	for _, info := range shown {
-		def, err := runtime.ParseDefinition(info.Slug, info.Definition)
+		def, err := spec.Parse(info.Slug, info.Definition)
 		if err != nil {
 			return err
 		}
@@ -78,37 +80,27 @@ type stepOptions struct {
 	Tries                 int
 	Delay, Timeout, After time.Duration
 	If, IfNot             string
-	WhenUnmet             runtime.Mode
-	WhenExhausted         runtime.Mode
+	WhenUnmet             spec.Mode
+	WhenExhausted         spec.Mode
 }
 
-func effective(def runtime.Definition) []stepOptions {
+func effective(def spec.Flow) []stepOptions {
 	var all []stepOptions
 	for _, s := range def.Steps {
 		o := stepOptions{
-			Slug: s.Slug, Map: s.Type == runtime.MapStep, Deps: s.Deps,
-			Tries:   first(runtime.DefaultMaxAttempts, s.MaxAttempts, def.MaxAttempts),
-			Delay:   first(runtime.DefaultBaseDelay, s.BaseDelay, def.BaseDelay),
-			Timeout: first(runtime.DefaultTimeout, s.Timeout, def.Timeout),
-			After:   first(0, s.StartDelay),
+			Slug: s.Slug, Map: s.Type == spec.TypeMap, Deps: s.Deps,
+			Tries:   cmp.Or(s.MaxAttempts, def.MaxAttempts, spec.DefaultMaxAttempts),
+			Delay:   *cmp.Or(s.BaseDelay, def.BaseDelay, spec.Set(spec.DefaultBaseDelay)),
+			Timeout: cmp.Or(s.Timeout, def.Timeout, spec.DefaultTimeout),
+			After:   s.StartDelay,
 			If:      shorten(string(s.If), mostText), IfNot: shorten(string(s.IfNot), mostText), WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 		}
 		if o.WhenExhausted == "" {
-			o.WhenExhausted = runtime.FailRun
+			o.WhenExhausted = spec.ModeFail
 		}
 		all = append(all, o)
 	}
 	return all
-}
-
-// first is the first option that is set, or the default.
-func first[T any](otherwise T, options ...*T) T {
-	for _, o := range options {
-		if o != nil {
-			return *o
-		}
-	}
-	return otherwise
 }
 
 func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
@@ -121,7 +113,7 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 		return errNoFlow
 	}
 	info := flows[i]
-	def, err := runtime.ParseDefinition(info.Slug, info.Definition)
+	def, err := spec.Parse(info.Slug, info.Definition)
 	if err != nil {
 		return err
 	}

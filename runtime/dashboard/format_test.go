@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 func TestTook(t *testing.T) {
@@ -102,7 +103,7 @@ func TestTimelineHasABarForEachTry(t *testing.T) {
 	at := func(s int) time.Time { return time.Unix(1_000_000+int64(s), 0) }
 	run := &runtime.RunInfo{
 		Status: runtime.RunCompleted, CompletedAt: at(100), StartedAt: at(0),
-		States: []runtime.StepState{{Step: "a", Status: runtime.StepCompleted, InitialTasks: runtime.Set(1)}, {Step: "b", Status: runtime.StepSkipped, SkipReason: "condition_unmet"}},
+		States: []runtime.StepState{{Step: "a", Status: runtime.StepCompleted, InitialTasks: spec.Set(1)}, {Step: "b", Status: runtime.StepSkipped, SkipReason: "condition_unmet"}},
 	}
 	task := runtime.FoundTask{TaskInfo: runtime.TaskInfo{
 		Step: "a", Status: runtime.TaskCompleted, Attempts: 3, QueuedAt: at(0), StartedAt: at(60), CompletedAt: at(100),

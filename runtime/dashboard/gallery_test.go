@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -91,10 +93,10 @@ type gallery struct {
 }
 
 // steps makes steps from slugs and what they come after.
-func steps(chain ...[]string) []runtime.StepOptions {
-	var all []runtime.StepOptions
+func steps(chain ...[]string) []spec.Step {
+	var all []spec.Step
 	for _, c := range chain {
-		all = append(all, runtime.StepOptions{Slug: c[0], Deps: c[1:]})
+		all = append(all, spec.Step{Slug: c[0], Deps: c[1:]})
 	}
 	return all
 }
@@ -102,23 +104,23 @@ func steps(chain ...[]string) []runtime.StepOptions {
 func newGallery(s *site) *gallery {
 	s.Helper()
 	g := &gallery{site: s}
-	order := runtime.Definition{Slug: "order", FlowOptions: runtime.FlowOptions{Steps: steps(
+	order := spec.Flow{Slug: "order", Steps: steps(
 		[]string{"validate"}, []string{"reserve_stock", "validate"}, []string{"fraud_check", "validate"},
 		[]string{"charge_card", "reserve_stock", "fraud_check"}, []string{"pick_items", "charge_card"},
 		[]string{"gift_note", "validate"}, []string{"pack", "pick_items", "gift_note"}, []string{"print_label", "charge_card"},
-		[]string{"hand_to_carrier", "pack", "print_label"})}}
-	order.Steps[3].MaxAttempts, order.Steps[3].BaseDelay = runtime.Set(3), runtime.Set(time.Second)
-	order.Steps[4].Type = runtime.MapStep
+		[]string{"hand_to_carrier", "pack", "print_label"})}
+	order.Steps[3].MaxAttempts, order.Steps[3].BaseDelay = 3, spec.Set(time.Second)
+	order.Steps[4].Type = spec.TypeMap
 	order.Steps[4].Deps = []string{"reserve_stock"}
 	order.Steps[5].If = json.RawMessage(`{"validate": {"gift": true}}`)
-	order.Steps[8].Timeout = runtime.Set(time.Hour)
-	order.Steps[7].StartDelay = runtime.Set(5 * time.Minute)
-	images := runtime.Definition{Slug: "resize_images", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{
-		{Slug: "list"}, {Slug: "resize", Type: runtime.MapStep, Deps: []string{"list"}}, {Slug: "publish", Deps: []string{"resize"}}}}}
-	report := runtime.Definition{Slug: "nightly_report", FlowOptions: runtime.FlowOptions{Cron: "CRON_TZ=Europe/Berlin 30 4 * * mon-fri"}}
+	order.Steps[8].Timeout = time.Hour
+	order.Steps[7].StartDelay = 5 * time.Minute
+	images := spec.Flow{Slug: "resize_images", Steps: []spec.Step{
+		{Slug: "list"}, {Slug: "resize", Type: spec.TypeMap, Deps: []string{"list"}}, {Slug: "publish", Deps: []string{"resize"}}}}
+	report := spec.Flow{Slug: "nightly_report", Cron: "CRON_TZ=Europe/Berlin 30 4 * * mon-fri"}
 	for layer := range 10 {
 		for n := range 5 {
-			step := runtime.StepOptions{Slug: fmt.Sprintf("%s_%d", []string{"read", "clean", "join", "group", "rank", "trend", "chart", "write", "check", "send"}[layer], n+1)}
+			step := spec.Step{Slug: fmt.Sprintf("%s_%d", []string{"read", "clean", "join", "group", "rank", "trend", "chart", "write", "check", "send"}[layer], n+1)}
 			if layer > 0 {
 				prev := report.Steps[(layer-1)*5:]
 				step.Deps = []string{prev[n].Slug}
@@ -129,28 +131,28 @@ func newGallery(s *site) *gallery {
 			report.Steps = append(report.Steps, step)
 		}
 	}
-	mail := runtime.Definition{Slug: "send_receipt", FlowOptions: runtime.FlowOptions{Steps: steps([]string{"send_receipt"})}}
-	index := runtime.Definition{Slug: "reindex_search", FlowOptions: runtime.FlowOptions{Cron: "@every 1h", Steps: steps([]string{"reindex_search"})}}
+	mail := spec.Flow{Slug: "send_receipt", Steps: steps([]string{"send_receipt"})}
+	index := spec.Flow{Slug: "reindex_search", Cron: "@every 1h", Steps: steps([]string{"reindex_search"})}
 
-	handle := func(slug string, fn func(context.Context, runtime.Values) (any, error)) runtime.Handler {
-		return runtime.HandleValues(slug, fn)
+	handle := func(slug string, fn func(context.Context, handler.Values) (any, error)) handler.Handler {
+		return handler.HandleValues(slug, fn)
 	}
-	give := func(output any) func(context.Context, runtime.Values) (any, error) {
-		return func(ctx context.Context, v runtime.Values) (any, error) {
+	give := func(output any) func(context.Context, handler.Values) (any, error) {
+		return func(ctx context.Context, v handler.Values) (any, error) {
 			time.Sleep(time.Duration(1+taskOf(ctx).Index%7) * time.Millisecond)
 			return output, nil
 		}
 	}
-	services := func() []runtime.Service {
-		var all []runtime.Service
-		for _, def := range []runtime.Definition{order, images, report, mail} {
-			_, err := runtime.UpsertFlow(s.ctx, s.pool, def.Slug, def.FlowOptions)
+	services := func() []handler.Service {
+		var all []handler.Service
+		for _, def := range []spec.Flow{order, images, report, mail} {
+			_, err := runtime.UpsertFlow(s.ctx, s.pool, def)
 			require.NoError(s, err)
-			var handlers []runtime.Handler
+			var handlers []handler.Handler
 			for _, step := range def.Steps {
 				switch step.Slug {
 				case "validate":
-					handlers = append(handlers, handle(step.Slug, func(_ context.Context, v runtime.Values) (any, error) {
+					handlers = append(handlers, handle(step.Slug, func(_ context.Context, v handler.Values) (any, error) {
 						var in struct {
 							Gift  bool     `json:"gift"`
 							Items []string `json:"items"`
@@ -161,11 +163,11 @@ func newGallery(s *site) *gallery {
 				case "reserve_stock":
 					handlers = append(handlers, handle(step.Slug, give([]string{"SAMOVAR", "TEA-250", "GLASS-6"})))
 				case "charge_card":
-					handlers = append(handlers, handle(step.Slug, func(ctx context.Context, v runtime.Values) (any, error) {
+					handlers = append(handlers, handle(step.Slug, func(ctx context.Context, v handler.Values) (any, error) {
 						return g.charge(ctx, v)
 					}))
 				case "hand_to_carrier":
-					handlers = append(handlers, handle(step.Slug, func(ctx context.Context, v runtime.Values) (any, error) {
+					handlers = append(handlers, handle(step.Slug, func(ctx context.Context, v handler.Values) (any, error) {
 						if taskOf(ctx).RunID == g.running {
 							select {
 							case <-ctx.Done():
@@ -175,7 +177,7 @@ func newGallery(s *site) *gallery {
 						return map[string]any{"carrier": "DPD", "parcel": json.Number("90071992547409931234"), "weight_g": 1840}, nil
 					}))
 				case "list":
-					handlers = append(handlers, handle(step.Slug, func(context.Context, runtime.Values) (any, error) {
+					handlers = append(handlers, handle(step.Slug, func(context.Context, handler.Values) (any, error) {
 						names := make([]string, 1000)
 						for i := range names {
 							names[i] = fmt.Sprintf("photo-%04d.jpg", i)
@@ -183,7 +185,7 @@ func newGallery(s *site) *gallery {
 						return names, nil
 					}))
 				case "chart_3":
-					handlers = append(handlers, handle(step.Slug, func(context.Context, runtime.Values) (any, error) {
+					handlers = append(handlers, handle(step.Slug, func(context.Context, handler.Values) (any, error) {
 						time.Sleep(40 * time.Millisecond)
 						return nil, errors.New("render chart 3: font Inter is not installed")
 					}))
@@ -191,11 +193,11 @@ func newGallery(s *site) *gallery {
 					handlers = append(handlers, handle(step.Slug, give(map[string]any{"ok": true, "step": step.Slug})))
 				}
 			}
-			all = append(all, runtime.Serve(def, handlers))
+			all = append(all, handler.Serve(def, handlers))
 		}
 		return all
 	}()
-	_, err := runtime.UpsertFlow(s.ctx, s.pool, index.Slug, index.FlowOptions)
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, index)
 	require.NoError(s, err)
 
 	for _, name := range []string{"shop-7d9f6c-x2v9k", "shop-7d9f6c-m4q8z"} {
@@ -293,7 +295,7 @@ func newGallery(s *site) *gallery {
 }
 
 // charge fails as payments do.
-func (g *gallery) charge(ctx context.Context, v runtime.Values) (any, error) {
+func (g *gallery) charge(ctx context.Context, v handler.Values) (any, error) {
 	var outputs struct {
 		Reserve []string `json:"reserve_stock"`
 	}
@@ -308,7 +310,7 @@ func (g *gallery) charge(ctx context.Context, v runtime.Values) (any, error) {
 	_ = json.Unmarshal(info.Input, &in)
 	switch {
 	case in.Card == "0002":
-		return nil, runtime.Permanent(errors.New("the card was declined: insufficient funds"))
+		return nil, handler.Permanent(errors.New("the card was declined: insufficient funds"))
 	case in.Card == "0119" && taskOf(ctx).Attempt < 3:
 		return nil, errors.New("POST /v1/charges: 503 Service Unavailable")
 	case in.Card == "0119":
@@ -321,7 +323,7 @@ func (g *gallery) charge(ctx context.Context, v runtime.Values) (any, error) {
 	return map[string]any{"charge": "ch_3Nq8", "amount": json.Number("18900"), "items": outputs.Reserve}, nil
 }
 
-func taskOf(ctx context.Context) runtime.Task {
-	task, _ := runtime.TaskFromContext(ctx)
+func taskOf(ctx context.Context) handler.Task {
+	task, _ := handler.TaskFromContext(ctx)
 	return task
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/dag"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A wide screen has this much room for a graph.
@@ -65,8 +66,8 @@ const stampWide, stampHigh = 228, 96
 
 // miniature draws a flow the size of a stamp, in the direction in which it can be
 // larger.
-func miniature(def runtime.Definition) template.HTML {
-	g := flowGraph(def, func(step runtime.StepOptions) dag.Node { return dag.Node{} })
+func miniature(def spec.Flow) template.HTML {
+	g := flowGraph(def, func(step spec.Step) dag.Node { return dag.Node{} })
 	if tooLarge(g) {
 		return ""
 	}
@@ -85,12 +86,12 @@ func miniature(def runtime.Definition) template.HTML {
 }
 
 // flowGraph is the graph of a flow; look says how a step looks.
-func flowGraph(def runtime.Definition, look func(runtime.StepOptions) dag.Node) dag.Graph {
+func flowGraph(def spec.Flow, look func(spec.Step) dag.Node) dag.Graph {
 	g := dag.Graph{Title: "The steps of " + def.Slug}
 	for _, step := range def.Steps {
 		n := look(step)
 		n.ID = step.Slug
-		if step.Type == runtime.MapStep {
+		if step.Type == spec.TypeMap {
 			n.Shape = dag.Stack
 		}
 		g.Nodes = append(g.Nodes, n)
@@ -102,14 +103,14 @@ func flowGraph(def runtime.Definition, look func(runtime.StepOptions) dag.Node) 
 }
 
 // definitionGraph draws a flow with what its steps are.
-func definitionGraph(def runtime.Definition) (*drawing, error) {
-	return draw(flowGraph(def, func(step runtime.StepOptions) dag.Node {
+func definitionGraph(def spec.Flow) (*drawing, error) {
+	return draw(flowGraph(def, func(step spec.Step) dag.Node {
 		var notes []string
-		if step.Type == runtime.MapStep {
+		if step.Type == spec.TypeMap {
 			notes = append(notes, "for each")
 		}
-		if step.StartDelay != nil && *step.StartDelay > 0 {
-			notes = append(notes, "after "+took(*step.StartDelay))
+		if step.StartDelay > 0 {
+			notes = append(notes, "after "+took(step.StartDelay))
 		}
 		if step.If != nil || step.IfNot != nil {
 			notes = append(notes, "conditional")
@@ -119,9 +120,9 @@ func definitionGraph(def runtime.Definition) (*drawing, error) {
 }
 
 // runGraph draws a run.
-func runGraph(def runtime.Definition, run *runtime.RunInfo) (*drawing, error) {
+func runGraph(def spec.Flow, run *runtime.RunInfo) (*drawing, error) {
 	looks := stepLooks(run)
-	return draw(flowGraph(def, func(step runtime.StepOptions) dag.Node {
+	return draw(flowGraph(def, func(step spec.Step) dag.Node {
 		look := looks[step.Slug]
 		if look.Class == "" {
 			look = stepLook{"created", " "}
@@ -149,7 +150,7 @@ func stepLooks(run *runtime.RunInfo) map[string]stepLook {
 
 func lookOf(run *runtime.RunInfo, s runtime.StepState) stepLook {
 	total, left := number(s.InitialTasks), number(s.RemainingTasks)
-	isMap := s.Type == runtime.MapStep
+	isMap := s.Type == spec.TypeMap
 	switch s.Status {
 	case runtime.StepCompleted:
 		note := took(s.CompletedAt.Sub(s.StartedAt))

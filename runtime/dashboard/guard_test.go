@@ -19,6 +19,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // newLog is a logger, and what it has been told.
@@ -58,7 +59,7 @@ func TestNew(t *testing.T) {
 		return err
 	})
 	require.ErrorContains(t, err, "pass a *pgxpool.Pool")
-	_, err = New(pool, Config{Definitions: []runtime.Definition{{Slug: "not a slug"}}})
+	_, err = New(pool, Config{Definitions: []spec.Flow{{Slug: "not a slug"}}})
 	require.Error(t, err)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // inline finds script and style that the content security policy would block, so
@@ -146,7 +147,7 @@ func TestScheduledRunPage(t *testing.T) {
 func TestRunsFilters(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Config{})
-	_, err := runtime.UpsertFlow(s.ctx, s.pool, "other", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "only"}}})
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, spec.Flow{Slug: "other", Steps: []spec.Step{{Slug: "only"}}})
 	require.NoError(t, err)
 	shopping := s.start(`{"order": {"id": "A&B"}}`)
 	cancelled := s.start(`{"order": {"id": "C"}}`)
@@ -257,14 +258,14 @@ func randomText(n int) string {
 func TestDriftIsShown(t *testing.T) {
 	t.Parallel()
 	changed := shop
-	changed.Steps = append([]runtime.StepOptions(nil), shop.Steps...)
-	changed.Steps[0].MaxAttempts = runtime.Set(9)
-	missing := runtime.Definition{Slug: "missing", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "only"}}}}
-	s := newSite(t, Config{Definitions: []runtime.Definition{changed, missing}})
+	changed.Steps = append([]spec.Step(nil), shop.Steps...)
+	changed.Steps[0].MaxAttempts = 9
+	missing := spec.Flow{Slug: "missing", Steps: []spec.Step{{Slug: "only"}}}
+	s := newSite(t, Config{Definitions: []spec.Flow{changed, missing}})
 	require.Contains(t, s.get("/flows"), "drift")
 	require.Contains(t, s.get("/flows"), "missing")
 	require.Contains(t, s.get("/flows/shop"), "max_attempts is 9 in the program and 5 in the database")
-	s.serve(Config{Definitions: []runtime.Definition{shop}})
+	s.serve(Config{Definitions: []spec.Flow{shop}})
 	require.NotContains(t, s.get("/flows"), "drift")
 	require.Contains(t, s.get("/flows/shop"), "as declared")
 }
@@ -332,12 +333,12 @@ func TestWorkersPageShowsTasksInHand(t *testing.T) {
 func TestRunsAreTold(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Config{})
-	def := runtime.Definition{Slug: "marked", FlowOptions: runtime.FlowOptions{MaxAttempts: runtime.Set(1), Result: &runtime.Result{From: "a"}, Steps: []runtime.StepOptions{
+	def := spec.Flow{Slug: "marked", MaxAttempts: 1, Result: &spec.Result{From: "a"}, Steps: []spec.Step{
 		{Slug: "a"},
 		{Slug: "b", If: json.RawMessage(`{"b": true}`)},
-		{Slug: "c", Type: runtime.MapStep, Deps: []string{"a"}, WhenExhausted: runtime.SkipStep},
-	}}}
-	_, err := runtime.UpsertFlow(s.ctx, s.pool, def.Slug, def.FlowOptions)
+		{Slug: "c", Type: spec.TypeMap, Deps: []string{"a"}, WhenExhausted: spec.ModeSkip},
+	}}
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, def)
 	require.NoError(t, err)
 	run, err := runtime.StartFlow(s.ctx, s.pool, def.Slug, json.RawMessage(`{}`))
 	require.NoError(t, err)
@@ -413,7 +414,7 @@ func TestBadFiltersKeepThePage(t *testing.T) {
 func TestReplacedFlowsAreMarked(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Config{})
-	_, err := runtime.UpsertFlow(s.ctx, s.pool, "shop_v2", shop.FlowOptions)
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, shop.As("shop_v2"))
 	require.NoError(t, err)
 	id := s.start(`{}`)
 	for _, path := range []string{"/flows", "/runs/" + id} {

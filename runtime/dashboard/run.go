@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 const (
@@ -140,17 +141,17 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 }
 
 // readRun reads a run as it stands and the definition of its flow.
-func (h *Handler) readRun(ctx context.Context, id string) (*runtime.RunInfo, runtime.Definition, error) {
+func (h *Handler) readRun(ctx context.Context, id string) (*runtime.RunInfo, spec.Flow, error) {
 	run, err := runtime.GetRunProgress(ctx, h.db, id)
 	if err != nil {
-		return nil, runtime.Definition{}, err
+		return nil, spec.Flow{}, err
 	}
 	h.redactRun(run)
 	def, err := runtime.GetDefinition(ctx, h.db, run.Flow)
 	return run, def, err
 }
 
-func (h *Handler) stepView(run *runtime.RunInfo, def runtime.Definition, state runtime.StepState, tasks []runtime.FoundTask, values *values, now time.Time) stepView {
+func (h *Handler) stepView(run *runtime.RunInfo, def spec.Flow, state runtime.StepState, tasks []runtime.FoundTask, values *values, now time.Time) stepView {
 	v := stepView{StepState: state, Look: lookOf(run, state), Total: number(state.InitialTasks)}
 	v.Done = v.Total - number(state.RemainingTasks)
 	v.Error = values.errorText(state.Error)

@@ -10,12 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // tidy puts a flow into the database that the clock starts.
 func (s *site) tidy() {
 	s.Helper()
-	_, err := runtime.UpsertFlow(s.ctx, s.pool, "tidy", runtime.FlowOptions{Cron: "@every 1h", Steps: []runtime.StepOptions{{Slug: "tidy"}}})
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, spec.Flow{Slug: "tidy", Cron: "@every 1h", Steps: []spec.Step{{Slug: "tidy"}}})
 	require.NoError(s, err)
 }
 

@@ -18,22 +18,23 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // patience is how long a test waits for what must happen, on the slowest machine.
 const patience = time.Minute
 
 // shop is a flow with one of everything: a map, a condition, a join, options.
-var shop = runtime.Definition{Slug: "shop", FlowOptions: runtime.FlowOptions{
-	BaseDelay: runtime.Set(time.Hour), // what fails stays delayed
-	Steps: []runtime.StepOptions{
-		{Slug: "check", MaxAttempts: runtime.Set(5)},
+var shop = spec.Flow{Slug: "shop",
+	BaseDelay: spec.Set(time.Hour), // what fails stays delayed
+	Steps: []spec.Step{
+		{Slug: "check", MaxAttempts: 5},
 		{Slug: "lines", Deps: []string{"check"}},
-		{Slug: "pack", Type: runtime.MapStep, Deps: []string{"lines"}},
+		{Slug: "pack", Type: spec.TypeMap, Deps: []string{"lines"}},
 		{Slug: "mail", Deps: []string{"check"}, If: json.RawMessage(`{"check": {"mail": true}}`)},
 		{Slug: "ship", Deps: []string{"pack", "check"}},
 	},
-}}
+}
 
 // A site is a dashboard over a database of its own, with a hand to do the work.
 type site struct {
@@ -51,7 +52,7 @@ func newSite(t *testing.T, config Config) *site {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	t.Cleanup(cancel)
 	s := &site{T: t, ctx: ctx, pool: dbtest.Pool(t), hand: uuid.New()}
-	_, err := runtime.UpsertFlow(ctx, s.pool, shop.Slug, shop.FlowOptions)
+	_, err := runtime.UpsertFlow(ctx, s.pool, shop)
 	require.NoError(t, err)
 	_, err = s.pool.Exec(ctx, `SELECT flowc.register_worker($1, 'hand', '{}')`, s.hand)
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // lanesPerStep is how many tasks of a map step have a lane of their own.
@@ -97,7 +98,7 @@ func newTimeline(run *runtime.RunInfo, tasks []runtime.FoundTask, now time.Time)
 				t.Lanes[len(t.Lanes)-1].Hidden = total - i
 				break
 			}
-			l := lane{Step: task.Step, Index: task.Index, Many: state.Type == runtime.MapStep, Bars: bars(a, run, task, now)}
+			l := lane{Step: task.Step, Index: task.Index, Many: state.Type == spec.TypeMap, Bars: bars(a, run, task, now)}
 			if begin, end := worked(task, now, run); !begin.IsZero() {
 				l.Took = took(since(begin, end))
 			}

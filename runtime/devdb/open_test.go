@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 func TestOpen(t *testing.T) {
@@ -16,7 +17,7 @@ func TestOpen(t *testing.T) {
 	require.NoError(t, err)
 	defer closeDB()
 	require.EqualValues(t, 7, pool.Config().MaxConns)
-	_, err = runtime.UpsertFlow(ctx, pool, "one", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "a"}}})
+	_, err = runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "one", Steps: []spec.Step{{Slug: "a"}}})
 	require.NoError(t, err, "the engine is there")
 
 	t.Setenv("DATABASE_URL", pool.Config().ConnString())

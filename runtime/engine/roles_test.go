@@ -24,8 +24,10 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/dashboard"
 	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	flowcworker "github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -54,22 +56,22 @@ func grantRoles(t *testing.T, pool *pgxpool.Pool) engine.Roles {
 	return roles
 }
 
-var shop = runtime.Definition{Slug: "shop", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{
-	{Slug: "lines"}, {Slug: "pack", Type: runtime.MapStep, Deps: []string{"lines"}}, {Slug: "ship", Deps: []string{"pack"}, MaxAttempts: runtime.Set(1)},
-}}}
+var shop = spec.Flow{Slug: "shop", Steps: []spec.Step{
+	{Slug: "lines"}, {Slug: "pack", Type: spec.TypeMap, Deps: []string{"lines"}}, {Slug: "ship", Deps: []string{"pack"}, MaxAttempts: 1},
+}}
 
 // TestRolesDoTheirJob: each role does all of its work, with nothing but its rights.
 func TestRolesDoTheirJob(t *testing.T) {
 	t.Parallel()
 	owner := dbtest.Pool(t)
 	roles := grantRoles(t, owner)
-	_, err := runtime.UpsertFlow(t.Context(), owner, shop.Slug, shop.FlowOptions)
+	_, err := runtime.UpsertFlow(t.Context(), owner, shop)
 	require.NoError(t, err)
 
-	service := runtime.Serve(shop, []runtime.Handler{
-		runtime.Handle("lines", runtime.Input[int](), func(_ context.Context, n int) ([]int, error) { return make([]int, n), nil }),
-		runtime.Handle("pack", runtime.Item[int](), func(_ context.Context, n int) (int, error) { return n + 1, nil }),
-		runtime.Handle("ship", runtime.Output[[]int]("pack"), func(_ context.Context, packed []int) (int, error) {
+	service := handler.Serve(shop, []handler.Handler{
+		handler.Handle("lines", handler.Input[int](), func(_ context.Context, n int) ([]int, error) { return make([]int, n), nil }),
+		handler.Handle("pack", handler.Item[int](), func(_ context.Context, n int) (int, error) { return n + 1, nil }),
+		handler.Handle("ship", handler.Output[[]int]("pack"), func(_ context.Context, packed []int) (int, error) {
 			if len(packed) == 7 {
 				return 0, fmt.Errorf("seven is too many")
 			}
@@ -114,7 +116,7 @@ func TestRolesDoTheirJob(t *testing.T) {
 	require.ErrorContains(t, err, "seven is too many", "a viewer polls, since waiting would lock the run")
 
 	for _, role := range []string{roles.Viewer, roles.Operator} {
-		h, err := dashboard.New(as(t, owner, role), dashboard.Config{ReadOnly: role == roles.Viewer, Definitions: []runtime.Definition{shop}})
+		h, err := dashboard.New(as(t, owner, role), dashboard.Config{ReadOnly: role == roles.Viewer, Definitions: []spec.Flow{shop}})
 		require.NoError(t, err)
 		server := httptest.NewServer(h)
 		t.Cleanup(server.Close)
@@ -135,7 +137,7 @@ func TestRolesAreRefusedTheRest(t *testing.T) {
 	owner := dbtest.Pool(t)
 	roles := grantRoles(t, owner)
 	ctx := t.Context()
-	_, err := runtime.UpsertFlow(ctx, owner, shop.Slug, shop.FlowOptions)
+	_, err := runtime.UpsertFlow(ctx, owner, shop)
 	require.NoError(t, err)
 	_, err = owner.Exec(ctx, `select flowc.set_schedule('shop', '0 4 * * *')`)
 	require.NoError(t, err)
@@ -184,7 +186,7 @@ func TestRolesAreRefusedTheRest(t *testing.T) {
 		{"operator", "run schedule", func(db db) error { return only(runtime.RunSchedule(ctx, db, "shop")) }},
 		{"operator", "delete run", func(db db) error { return only(runtime.DeleteRun(ctx, db, cancelled())) }},
 		{"operator", "prune", func(db db) error { return only(runtime.Prune(ctx, db, runtime.PruneOptions{OlderThan: time.Hour})) }},
-		{"", "upsert", func(db db) error { return only(runtime.UpsertFlow(ctx, db, shop.Slug, shop.FlowOptions)) }},
+		{"", "upsert", func(db db) error { return only(runtime.UpsertFlow(ctx, db, shop)) }},
 		{"", "delete flow", func(db db) error { return only(runtime.DeleteFlow(ctx, db, "shop")) }},
 		{"", "migrate", func(db db) error { return engine.Migrate(ctx, db.(*pgxpool.Pool)) }},
 		{"worker", "claim", func(db db) error {

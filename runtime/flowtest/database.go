@@ -16,6 +16,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
 	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -33,15 +34,15 @@ const (
 // The database is on a server that is started for it, see package devdb, or, where
 // DATABASE_URL is set, on the one that it names, whose role has to be allowed to
 // create databases. Without services there is no worker. A service that was made with
-// [runtime.NoDelays] has no delays between tries and before steps.
-func Database(t testing.TB, services ...runtime.Service) *pgxpool.Pool {
+// [handler.NoDelays] has no delays between tries and before steps.
+func Database(t testing.TB, services ...handler.Service) *pgxpool.Pool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), setUp)
 	defer cancel()
 	pool := connect(ctx, t)
 	for _, s := range services {
 		def := s.Definition()
-		if _, err := runtime.UpsertFlow(ctx, pool, def.Slug, def.FlowOptions); err != nil {
+		if _, err := runtime.UpsertFlow(ctx, pool, def); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,7 +53,7 @@ func Database(t testing.TB, services ...runtime.Service) *pgxpool.Pool {
 }
 
 // work runs a worker until the test ends.
-func work(t testing.TB, pool *pgxpool.Pool, services []runtime.Service) {
+func work(t testing.TB, pool *pgxpool.Pool, services []handler.Service) {
 	t.Helper()
 	w, err := worker.New(pool, worker.Config{
 		Name: t.Name(), Grace: drain, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),

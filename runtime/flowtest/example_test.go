@@ -10,6 +10,7 @@ import (
 	"github.com/flowc-dev/flowc/examples/orders/shop/processorder"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/flowtest"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // shelf does the steps of an order as a test wants them.
@@ -19,7 +20,7 @@ type shelf struct {
 
 func (s *shelf) Validate(_ context.Context, in shop.Order) (shop.Checked, error) {
 	if len(in.Lines) == 0 {
-		return shop.Checked{}, runtime.Permanent(errors.New("nothing was ordered"))
+		return shop.Checked{}, handler.Permanent(errors.New("nothing was ordered"))
 	}
 	return shop.Checked{OrderID: in.ID, NotifyByMail: in.NotifyByMail, Lines: in.Lines}, nil
 }

@@ -6,14 +6,15 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A flow is a definition as the database would keep it, with the handlers.
 type flow struct {
 	slug   string
 	cron   string
-	result *runtime.Result
+	result *spec.Result
 	steps  []*step // in an order that runs
 }
 
@@ -25,16 +26,16 @@ type step struct {
 	children      []int
 	required      any // of the conditions, nil if there is none
 	forbidden     any
-	whenUnmet     runtime.Mode
-	whenExhausted runtime.Mode
+	whenUnmet     spec.Mode
+	whenExhausted spec.Mode
 	maxAttempts   int
 	baseDelay     int // seconds
 	timeout       time.Duration
-	handler       *runtime.Handler
+	handler       *handler.Handler
 }
 
 // newFlow reads a definition in the form in which the database takes it.
-func newFlow(def runtime.Definition) (*flow, error) {
+func newFlow(def spec.Flow) (*flow, error) {
 	payload, err := def.Payload()
 	if err != nil {
 		return nil, err
@@ -48,10 +49,10 @@ func newFlow(def runtime.Definition) (*flow, error) {
 		Options options
 		Steps   []struct {
 			Slug                  string
-			StepType              runtime.StepType
+			StepType              spec.StepType
 			Dependencies          []string
-			WhenUnmet             runtime.Mode
-			WhenExhausted         runtime.Mode
+			WhenUnmet             spec.Mode
+			WhenExhausted         spec.Mode
 			RequiredInputPattern  pattern
 			ForbiddenInputPattern pattern
 			Options               options
@@ -63,7 +64,7 @@ func newFlow(def runtime.Definition) (*flow, error) {
 	f := &flow{slug: def.Slug, cron: def.Cron, result: def.Result}
 	for i, s := range shape.Steps {
 		st := &step{
-			slug: s.Slug, index: i, isMap: s.StepType == runtime.MapStep,
+			slug: s.Slug, index: i, isMap: s.StepType == spec.TypeMap,
 			whenUnmet: s.WhenUnmet, whenExhausted: s.WhenExhausted,
 			maxAttempts: either(s.Options.MaxAttempts, shape.Options.MaxAttempts),
 			baseDelay:   either(s.Options.BaseDelay, shape.Options.BaseDelay),
@@ -103,7 +104,7 @@ func (f *flow) hasRootMap() bool {
 // retryDelay is how long to wait after the n-th try: the base doubled with each
 // try, at most six hours or the base if that is more.
 func (s *step) retryDelay(n int) time.Duration {
-	most := max(float64(s.baseDelay), runtime.MaxRetryDelay.Seconds())
+	most := max(float64(s.baseDelay), spec.MaxRetryDelay.Seconds())
 	return time.Duration(min(float64(s.baseDelay)*math.Pow(2, float64(min(n, 40))), most)) * time.Second
 }
 

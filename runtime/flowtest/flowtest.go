@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -24,7 +25,7 @@ var _ runtime.DB = (*DB)(nil)
 // Inline returns an inline database that has the flows of some services and does their
 // tasks. A flow may have several services, for steps that one leaves to another. It
 // panics if a service could not be given to a worker.
-func Inline(services ...runtime.Service) *DB {
+func Inline(services ...handler.Service) *DB {
 	db := &DB{flows: map[string]*flow{}, runs: map[string]*run{}}
 	for _, s := range services {
 		if err := db.add(s); err != nil {
@@ -34,7 +35,7 @@ func Inline(services ...runtime.Service) *DB {
 	return db
 }
 
-func (db *DB) add(s runtime.Service) error {
+func (db *DB) add(s handler.Service) error {
 	f, err := newFlow(s.Definition())
 	if err != nil {
 		return err
@@ -58,7 +59,7 @@ func (db *DB) add(s runtime.Service) error {
 
 // A Try is one attempt of a task, and how it ended.
 type Try struct {
-	runtime.Task
+	handler.Task
 	Outcome worker.Outcome
 	// Err is why it did not complete.
 	Err string

@@ -13,16 +13,18 @@ import (
 	"github.com/flowc-dev/flowc/examples/orders/shop/processorder"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/flowtest"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
 // The same test, inline and against a database.
 func TestGeneratedFlow(t *testing.T) {
 	t.Parallel()
-	for name, open := range map[string]func(t *testing.T, services ...runtime.Service) runtime.DB{
-		"inline":   func(_ *testing.T, services ...runtime.Service) runtime.DB { return flowtest.Inline(services...) },
-		"database": func(t *testing.T, services ...runtime.Service) runtime.DB { return flowtest.Database(t, services...) },
+	for name, open := range map[string]func(t *testing.T, services ...handler.Service) runtime.DB{
+		"inline":   func(_ *testing.T, services ...handler.Service) runtime.DB { return flowtest.Inline(services...) },
+		"database": func(t *testing.T, services ...handler.Service) runtime.DB { return flowtest.Database(t, services...) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -73,13 +75,13 @@ func TestGeneratedFlow(t *testing.T) {
 }
 
 // one is a flow of one step.
-var one = runtime.NewFlow[int](runtime.Definition{Slug: "one", FlowOptions: runtime.FlowOptions{
-	BaseDelay: runtime.Set(time.Hour), Timeout: runtime.Set(time.Second),
-	Steps: []runtime.StepOptions{{Slug: "one"}},
-}}, runtime.Output[string]("one"))
+var one = runtime.NewFlow[int](spec.Flow{Slug: "one",
+	BaseDelay: spec.Set(time.Hour), Timeout: time.Second,
+	Steps: []spec.Step{{Slug: "one"}},
+}, handler.Output[string]("one"))
 
-func serveOne(fn func(context.Context, int) (string, error), opts ...runtime.ServeOption) runtime.Service {
-	return runtime.Serve(one.Definition(), []runtime.Handler{runtime.Handle("one", runtime.Input[int](), fn)}, opts...)
+func serveOne(fn func(context.Context, int) (string, error), opts ...handler.ServeOption) handler.Service {
+	return handler.Serve(one.Definition(), []handler.Handler{handler.Handle("one", handler.Input[int](), fn)}, opts...)
 }
 
 // What handlers can do wrong has the outcome that it has in a worker.
@@ -94,18 +96,18 @@ func TestInlineOutcomes(t *testing.T) {
 		"retries": {func(context.Context, int) (string, error) { return "", errors.New("no") },
 			[]worker.Outcome{worker.Retried, worker.Retried, worker.Failed}, []time.Duration{2 * time.Hour, 4 * time.Hour, 0}, "no"},
 		"retry after": {func(context.Context, int) (string, error) {
-			return "", runtime.RetryAfter(time.Second, errors.New("busy"))
+			return "", handler.RetryAfter(time.Second, errors.New("busy"))
 		},
 			[]worker.Outcome{worker.Retried, worker.Retried, worker.Failed}, []time.Duration{time.Second, time.Second, 0}, "busy"},
-		"permanent": {func(context.Context, int) (string, error) { return "", runtime.Permanent(errors.New("no")) },
+		"permanent": {func(context.Context, int) (string, error) { return "", handler.Permanent(errors.New("no")) },
 			[]worker.Outcome{worker.Failed}, []time.Duration{0}, "no"},
-		"panic": {func(context.Context, int) (string, error) { panic(runtime.Permanent(errors.New("no"))) },
+		"panic": {func(context.Context, int) (string, error) { panic(handler.Permanent(errors.New("no"))) },
 			[]worker.Outcome{worker.Retried, worker.Retried, worker.Failed}, nil, "flowtest_test.go:"},
-		"skip without leave": {func(context.Context, int) (string, error) { return "", runtime.Skip("not today") },
+		"skip without leave": {func(context.Context, int) (string, error) { return "", handler.Skip("not today") },
 			[]worker.Outcome{worker.Failed}, nil, `flowc: the handler asked to skip step one (not today), which does not allow it: add when_exhausted:"skip" to the step`},
 		"timeout": {func(ctx context.Context, _ int) (string, error) {
 			<-ctx.Done()
-			return "", runtime.Permanent(ctx.Err())
+			return "", handler.Permanent(ctx.Err())
 		},
 			[]worker.Outcome{worker.Failed}, nil, "context deadline exceeded"},
 		"unstorable": {func(context.Context, int) (string, error) { return "\x00", nil },
@@ -139,17 +141,17 @@ type secretKey struct{}
 func TestInlineContext(t *testing.T) {
 	t.Parallel()
 	var db *flowtest.DB
-	note := func(ctx context.Context, _ runtime.Task, next func(context.Context) error) error {
+	note := func(ctx context.Context, _ handler.Task, next func(context.Context) error) error {
 		return next(context.WithValue(ctx, secretKey{}, "middleware"))
 	}
 	db = flowtest.Inline(serveOne(func(ctx context.Context, n int) (string, error) {
-		task, _ := runtime.TaskFromContext(ctx)
+		task, _ := handler.TaskFromContext(ctx)
 		if n > 0 {
 			inner, err := one.StartSync(ctx, db, n-1)
 			return fmt.Sprint(n, " ", inner), err
 		}
 		return fmt.Sprint(task.Step, task.Attempt, "/", task.MaxAttempts, task.Headers, ctx.Value(secretKey{})), nil
-	}, runtime.Use(note)))
+	}, handler.Use(note)))
 	ctx := context.WithValue(t.Context(), secretKey{}, "caller")
 	out, err := one.StartSync(ctx, db, 0, runtime.WithHeaders(map[string]string{"k": "v"}))
 	require.NoError(t, err)
@@ -164,7 +166,7 @@ func TestInlineMistakes(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	fine := func(context.Context, int) (string, error) { return "fine", nil }
-	db := flowtest.Inline(serveOne(fine), processorder.Serve(&shelf{}, runtime.Without("pack")))
+	db := flowtest.Inline(serveOne(fine), processorder.Serve(&shelf{}, handler.Without("pack")))
 
 	_, err := processorder.StartProcessOrderSync(ctx, db, shop.Order{Lines: []shop.Line{{}}})
 	require.ErrorContains(t, err, "waits for step pack, for which no service has a handler")
@@ -185,12 +187,12 @@ func TestInlineMistakes(t *testing.T) {
 	require.Panics(t, func() { flowtest.Inline(serveOne(fine).As("1")) })
 	require.PanicsWithError(t, "flowc: flowtest: there are two handlers for step one of flow one", func() { flowtest.Inline(serveOne(fine), serveOne(fine)) })
 	require.PanicsWithError(t, `flowc: flowtest: there is a handler for step "two", which flow one does not have`, func() {
-		flowtest.Inline(runtime.Serve(one.Definition(), []runtime.Handler{runtime.HandleValues("two", nil)}))
+		flowtest.Inline(handler.Serve(one.Definition(), []handler.Handler{handler.HandleValues("two", nil)}))
 	})
 	require.Panics(t, func() { db.Tries("one", "two") })
 
-	list := runtime.Definition{Slug: "list", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "m", Type: runtime.MapStep}}}}
-	db = flowtest.Inline(runtime.Serve(list, nil))
+	list := spec.Flow{Slug: "list", Steps: []spec.Step{{Slug: "m", Type: spec.TypeMap}}}
+	db = flowtest.Inline(handler.Serve(list, nil))
 	_, err = runtime.StartFlow(ctx, db, "list", map[string]int{})
 	var input *runtime.InputError
 	require.ErrorAs(t, err, &input)
@@ -202,8 +204,8 @@ func TestInlineParts(t *testing.T) {
 	t.Parallel()
 	whole := processorder.Serve(&shelf{})
 	db := flowtest.Inline(
-		runtime.Serve(whole.Definition(), whole.Handlers(), runtime.Without("pack", "ship")),
-		runtime.Serve(whole.Definition(), whole.Handlers(), runtime.Without("validate", "lines", "charge", "notify")),
+		handler.Serve(whole.Definition(), whole.Handlers(), handler.Without("pack", "ship")),
+		handler.Serve(whole.Definition(), whole.Handlers(), handler.Without("validate", "lines", "charge", "notify")),
 	)
 	out, err := processorder.StartProcessOrderSync(t.Context(), db, shop.Order{ID: "7", Lines: []shop.Line{{Quantity: 1}}})
 	require.NoError(t, err)

@@ -15,12 +15,14 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/flowtest"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A randomFlow is a flow with what its handlers do, and an input.
 type randomFlow struct {
 	input string
-	def   runtime.Definition
+	def   spec.Flow
 	does  map[string]behaviour // by step
 }
 
@@ -32,32 +34,32 @@ type behaviour struct {
 	ends     []string // an output, "skip" or "permanent"
 }
 
-func (b behaviour) work(ctx context.Context, _ runtime.Values) (any, error) {
-	task, _ := runtime.TaskFromContext(ctx)
+func (b behaviour) work(ctx context.Context, _ handler.Values) (any, error) {
+	task, _ := handler.TaskFromContext(ctx)
 	if task.Attempt <= b.failures[task.Index%len(b.failures)] {
 		return nil, fmt.Errorf("%s %d broke in try %d", task.Step, task.Index, task.Attempt)
 	}
 	switch end := b.ends[task.Index%len(b.ends)]; end {
 	case "skip":
-		return nil, runtime.Skip("not wanted")
+		return nil, handler.Skip("not wanted")
 	case "permanent":
-		return nil, runtime.Permanent(errors.New("never"))
+		return nil, handler.Permanent(errors.New("never"))
 	default:
 		return json.RawMessage(end), nil
 	}
 }
 
-func (f randomFlow) service() runtime.Service {
-	var handlers []runtime.Handler
+func (f randomFlow) service() handler.Service {
+	var handlers []handler.Handler
 	for step, b := range f.does {
-		handlers = append(handlers, runtime.HandleValues(step, b.work))
+		handlers = append(handlers, handler.HandleValues(step, b.work))
 	}
-	return runtime.Serve(f.def, handlers)
+	return handler.Serve(f.def, handlers)
 }
 
 var (
-	modes   = []runtime.Mode{runtime.FailRun, runtime.SkipStep, runtime.SkipCascade}
-	unmet   = []runtime.Mode{runtime.SkipStep, runtime.SkipStep, runtime.SkipCascade, runtime.SkipCascade, runtime.FailRun}
+	modes   = []spec.Mode{spec.ModeFail, spec.ModeSkip, spec.ModeSkipCascade}
+	unmet   = []spec.Mode{spec.ModeSkip, spec.ModeSkip, spec.ModeSkipCascade, spec.ModeSkipCascade, spec.ModeFail}
 	values  = []string{`1`, `{"k": 1}`, `{"k": 1.0, "l": [1, {"m": null}]}`, `{"k": 2}`, `null`, `[]`, `"x"`, `true`, `[1, [2], {"k": 1}]`}
 	parts   = []string{`1`, `1.00`, `1e0`, `{"k": 1}`, `{"k": 10e-1}`, `{"l": [{"m": null}]}`, `{}`, `[]`, `[[2]]`, `[1]`, `null`, `"x"`, `true`}
 	inputs  = []string{`{"k": 1}`, `{"k": 2}`, `null`, `"x"`, `{"k": [1, 2], "l": {"k": 1.0}}`}
@@ -70,17 +72,17 @@ var (
 // most runs to be reached.
 var randomFlows = rapid.Custom(func(t *rapid.T) randomFlow {
 	f := randomFlow{does: map[string]behaviour{}}
-	f.def.MaxAttempts = runtime.Set(rapid.IntRange(1, 3).Draw(t, "tries"))
-	f.def.BaseDelay = runtime.Set(time.Duration(0))
+	f.def.MaxAttempts = rapid.IntRange(1, 3).Draw(t, "tries")
+	f.def.BaseDelay = spec.Set(time.Duration(0))
 	rootMap, mapped := false, map[string]bool{}
 	for i := range rapid.IntRange(1, 8).Draw(t, "steps") {
-		s := runtime.StepOptions{
+		s := spec.Step{
 			Slug:          fmt.Sprintf("%c%d", 'z'-rune(i), i), // names sort against the order
 			WhenExhausted: rapid.SampledFrom(modes).Draw(t, "exhausted"),
 		}
 		most := 3
 		if rapid.IntRange(0, 2).Draw(t, "map") == 0 {
-			s.Type, most = runtime.MapStep, 1
+			s.Type, most = spec.TypeMap, 1
 		}
 		if i > 0 && rapid.IntRange(0, 4).Draw(t, "root") > 0 {
 			for _, d := range rapid.SliceOfNDistinct(rapid.IntRange(0, i-1), 1, min(i, most), rapid.ID).Draw(t, "deps") {
@@ -88,15 +90,15 @@ var randomFlows = rapid.Custom(func(t *rapid.T) randomFlow {
 			}
 		}
 		switch {
-		case s.Type == runtime.MapStep && len(s.Deps) == 0:
+		case s.Type == spec.TypeMap && len(s.Deps) == 0:
 			rootMap = true
-		case s.Type == runtime.MapStep:
+		case s.Type == spec.TypeMap:
 			mapped[s.Deps[0]] = true
 		}
 		if rapid.Bool().Draw(t, "own tries") {
-			s.MaxAttempts = runtime.Set(rapid.IntRange(1, 3).Draw(t, "step tries"))
+			s.MaxAttempts = rapid.IntRange(1, 3).Draw(t, "step tries")
 		}
-		overInput := s.Type == runtime.MapStep && len(s.Deps) == 0 // takes no condition
+		overInput := s.Type == spec.TypeMap && len(s.Deps) == 0 // takes no condition
 		if rapid.IntRange(0, 2).Draw(t, "condition") == 0 && !overInput {
 			if rapid.Bool().Draw(t, "if") {
 				s.If = randomPattern(t, s.Deps)
@@ -116,7 +118,7 @@ var randomFlows = rapid.Custom(func(t *rapid.T) randomFlow {
 	}
 	for _, s := range f.def.Steps {
 		ends := values
-		if mapped[s.Slug] && s.Type != runtime.MapStep {
+		if mapped[s.Slug] && s.Type != spec.TypeMap {
 			ends = lists
 		}
 		b := behaviour{failures: rapid.SliceOfN(rapid.SampledFrom([]int{0, 0, 0, 0, 1, 2, 9}), 1, 3).Draw(t, "failures")}
@@ -152,7 +154,7 @@ func TestRandomFlows(t *testing.T) {
 	}
 	t.Logf("FLOWC_FLOWTEST_SEED=%d", seed)
 	var all []randomFlow
-	var services []runtime.Service
+	var services []handler.Service
 	for i := range count {
 		f := randomFlows.Example(seed + i)
 		f.def.Slug = fmt.Sprintf("f%d", i)

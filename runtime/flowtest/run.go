@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A run goes through the states that the engine would bring it to: its transitions
@@ -57,10 +59,10 @@ func newRun(id string, f *flow, input json.RawMessage) *run {
 		st := &state{step: s, status: runtime.StepCreated, remainingDeps: len(s.deps), created: r.startedAt}
 		switch {
 		case !s.isMap:
-			st.tasks = runtime.Set(1)
+			st.tasks = spec.Set(1)
 		case len(s.deps) == 0:
 			list, _ := elements(input)
-			st.tasks = runtime.Set(len(list))
+			st.tasks = spec.Set(len(list))
 		}
 		r.states = append(r.states, st)
 	}
@@ -73,7 +75,7 @@ func (r *run) advance() {
 	r.completeTaskless()
 	for _, st := range r.states {
 		if r.status == runtime.RunRunning && st.ready() && *st.tasks > 0 {
-			st.status, st.started, st.left = runtime.StepStarted, time.Now(), runtime.Set(*st.tasks)
+			st.status, st.started, st.left = runtime.StepStarted, time.Now(), spec.Set(*st.tasks)
 			st.outputs = make([]json.RawMessage, *st.tasks)
 			for i := range *st.tasks {
 				r.queue = append(r.queue, &task{state: st, index: i})
@@ -86,7 +88,7 @@ func (r *run) advance() {
 func (st *state) ready() bool { return st.status == runtime.StepCreated && st.remainingDeps == 0 }
 
 // unmet are the ready steps whose condition does not hold, of a mode.
-func (r *run) unmet(mode runtime.Mode) (all []*state) {
+func (r *run) unmet(mode spec.Mode) (all []*state) {
 	for _, st := range r.states {
 		if r.status != runtime.RunRunning || !st.ready() || st.whenUnmet != mode || st.required == nil && st.forbidden == nil {
 			continue
@@ -106,10 +108,10 @@ func (r *run) unmet(mode runtime.Mode) (all []*state) {
 func (r *run) resolveConditions() {
 	for skips := true; skips; {
 		skips = false
-		if failing := r.unmet(runtime.FailRun); len(failing) > 0 {
+		if failing := r.unmet(spec.ModeFail); len(failing) > 0 {
 			r.fail(failing[0], "Condition not met")
 		}
-		plain := r.unmet(runtime.SkipStep)
+		plain := r.unmet(spec.ModeSkip)
 		for _, st := range plain {
 			st.skip("condition_unmet", "")
 			skips = true
@@ -117,7 +119,7 @@ func (r *run) resolveConditions() {
 		for _, st := range plain {
 			r.settle(st)
 		}
-		for _, st := range r.unmet(runtime.SkipCascade) {
+		for _, st := range r.unmet(spec.ModeSkipCascade) {
 			if st.status == runtime.StepCreated { // it may be behind the one before
 				r.cascade(st, "condition_unmet")
 			}
@@ -134,7 +136,7 @@ func (r *run) completeTaskless() {
 		for _, st := range r.states {
 			if st.ready() && *st.tasks == 0 {
 				now := time.Now()
-				st.status, st.started, st.ended, st.left = runtime.StepCompleted, now, now, runtime.Set(0)
+				st.status, st.started, st.ended, st.left = runtime.StepCompleted, now, now, spec.Set(0)
 				st.output = json.RawMessage("[]")
 				wave = append(wave, st)
 			}
@@ -158,12 +160,12 @@ func (r *run) settle(done *state) {
 		}
 		switch {
 		case done.status == runtime.StepSkipped:
-			child.tasks = runtime.Set(0)
+			child.tasks = spec.Set(0)
 		case done.isMap:
 			child.tasks = done.tasks
 		default:
 			list, _ := elements(done.output)
-			child.tasks = runtime.Set(len(list))
+			child.tasks = spec.Set(len(list))
 		}
 	}
 }
@@ -246,7 +248,7 @@ func (r *run) result() json.RawMessage {
 
 // given is the output of a step, or the input of the run.
 func (r *run) given(from string) json.RawMessage {
-	if from == runtime.RunKey {
+	if from == spec.RunKey {
 		return r.input
 	}
 	for _, st := range r.states {
@@ -287,13 +289,13 @@ func (r *run) exhaust(t *task, err string) {
 	if st.isMap {
 		st.failedIndex = &t.index
 	}
-	if st.whenExhausted == runtime.FailRun {
+	if st.whenExhausted == spec.ModeFail {
 		r.fail(st, err)
 		return
 	}
 	r.queue = slices.DeleteFunc(r.queue, func(t *task) bool { return t.state == st })
 	st.skip("handler_failed", err)
-	if st.whenExhausted == runtime.SkipCascade {
+	if st.whenExhausted == spec.ModeSkipCascade {
 		r.cascade(st, "handler_failed")
 		r.finish()
 		return
@@ -314,8 +316,8 @@ func (r *run) outputsFor(st *state) json.RawMessage {
 }
 
 // values are what the handler of a task is given.
-func (r *run) values(t *task) runtime.Values {
-	v := runtime.Values{Input: r.input}
+func (r *run) values(t *task) handler.Values {
+	v := handler.Values{Input: r.input}
 	if !t.state.isMap {
 		v.Outputs = r.outputsFor(t.state)
 		return v

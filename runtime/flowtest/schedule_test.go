@@ -9,6 +9,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/flowtest"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/testdata/golden/cron"
 	"github.com/flowc-dev/flowc/testdata/golden/cron/report"
 	"github.com/flowc-dev/flowc/testdata/golden/cron/tidy"
@@ -18,11 +19,11 @@ import (
 type reporter struct{}
 
 func (reporter) Collect(ctx context.Context) ([]cron.Amount, error) {
-	return []cron.Amount{{Cents: runtime.ScheduledAt(ctx).Day()}}, nil
+	return []cron.Amount{{Cents: handler.ScheduledAt(ctx).Day()}}, nil
 }
 
 func (reporter) Sum(ctx context.Context, in []cron.Amount) (cron.Total, error) {
-	return cron.Total{Cents: 100*in[0].Cents + runtime.ScheduledAt(ctx).Day()}, nil
+	return cron.Total{Cents: 100*in[0].Cents + handler.ScheduledAt(ctx).Day()}, nil
 }
 
 // TestTick runs a flow as the clock would, inline and in a database.
@@ -54,8 +55,8 @@ func TestTick(t *testing.T) {
 
 	_, err = inline.Tick(ctx, tidy.Slug, at)
 	require.ErrorIs(t, err, runtime.ErrNoSchedule)
-	unscheduled := flowtest.Inline(runtime.Serve(one.Definition(), []runtime.Handler{
-		runtime.Handle("one", runtime.Input[int](), func(context.Context, int) (string, error) { return "", nil }),
+	unscheduled := flowtest.Inline(handler.Serve(one.Definition(), []handler.Handler{
+		handler.Handle("one", handler.Input[int](), func(context.Context, int) (string, error) { return "", nil }),
 	}))
 	_, err = unscheduled.Tick(ctx, "one", at)
 	require.ErrorIs(t, err, runtime.ErrNoSchedule)

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Query answers the statements that package runtime makes to start, read and wait
@@ -84,7 +85,7 @@ func (db *DB) start(args []any) (all [][]any, err error) {
 		due = at
 	}
 	if in := args[4].(*time.Duration); in != nil && *in > 0 {
-		due = runtime.Set(time.Now().Add(*in))
+		due = spec.Set(time.Now().Add(*in))
 	}
 	var headers []*string
 	if len(args) == 6 {
@@ -126,7 +127,7 @@ func (db *DB) start(args []any) (all [][]any, err error) {
 }
 
 func base(slug string) string {
-	b, _ := runtime.VersionOf(slug)
+	b, _ := spec.VersionOf(slug)
 	return b
 }
 
@@ -134,7 +135,7 @@ func base(slug string) string {
 type tickKey struct{}
 
 // Tick starts a run of a flow as its schedule would at a time, which the handlers
-// find with [runtime.ScheduledAt]. Without a schedule that is [runtime.ErrNoSchedule].
+// find with [handler.ScheduledAt]. Without a schedule that is [runtime.ErrNoSchedule].
 // The Get function of the flow's package gives the run typed.
 func (db *DB) Tick(ctx context.Context, slug string, at time.Time) (*runtime.Run[json.RawMessage], error) {
 	return runtime.RunSchedule(context.WithValue(ctx, tickKey{}, at), db, slug)
@@ -236,12 +237,12 @@ func (r *run) stateTexts() json.RawMessage {
 	all := make([]runtime.StepState, len(r.states))
 	for i, st := range r.states {
 		s := runtime.StepState{
-			Step: st.slug, Index: i, Type: runtime.SingleStep, Status: st.status, RemainingTasks: st.left, InitialTasks: st.tasks,
+			Step: st.slug, Index: i, Type: spec.TypeSingle, Status: st.status, RemainingTasks: st.left, InitialTasks: st.tasks,
 			RemainingDeps: st.remainingDeps, Attempts: st.attempts, Output: st.output, Error: st.err, FailedIndex: st.failedIndex, SkipReason: st.skipReason,
 			CreatedAt: st.created, StartedAt: st.started,
 		}
 		if st.isMap {
-			s.Type = runtime.MapStep
+			s.Type = spec.TypeMap
 		}
 		switch st.status {
 		case runtime.StepCompleted:

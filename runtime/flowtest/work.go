@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/try"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -28,7 +29,7 @@ func (db *DB) work(r *run) {
 		t := r.queue[at]
 		t.tries++
 		t.state.attempts++
-		info := runtime.Task{
+		info := handler.Task{
 			RunID: r.id, Flow: r.flow.slug, Step: t.state.slug, Index: t.index,
 			Attempt: t.tries, MaxAttempts: t.state.maxAttempts, Headers: r.headers,
 		}
@@ -42,17 +43,17 @@ func (db *DB) work(r *run) {
 
 // attempt calls the handler. Its context has nothing of the caller's: in production
 // it would not have that either.
-func (db *DB) attempt(t *task, info runtime.Task, v runtime.Values) try.Result {
+func (db *DB) attempt(t *task, info handler.Task, v handler.Values) try.Result {
 	db.mu.Unlock()
 	defer db.mu.Lock()
-	ctx, cancel := context.WithTimeoutCause(runtime.WithTask(context.Background(), info), t.state.timeout, runtime.ErrTaskTimeout)
+	ctx, cancel := context.WithTimeoutCause(handler.WithTask(context.Background(), info), t.state.timeout, handler.ErrTaskTimeout)
 	defer cancel()
 	output, err := try.Call(ctx, *t.state.handler, v)
 	return try.Judge(context.Cause(ctx), t.state.timeout, output, err)
 }
 
 // settle records a try and does what follows from it.
-func (db *DB) settle(r *run, t *task, at int, info runtime.Task, result try.Result) {
+func (db *DB) settle(r *run, t *task, at int, info handler.Task, result try.Result) {
 	record := Try{Task: info, Err: result.Err}
 	st := t.state
 	switch {
@@ -64,7 +65,7 @@ func (db *DB) settle(r *run, t *task, at int, info runtime.Task, result try.Resu
 			record.RetryIn = *result.Delay
 		}
 		st.err = ""
-	case result.Outcome == try.Skipped && st.whenExhausted == runtime.FailRun:
+	case result.Outcome == try.Skipped && st.whenExhausted == spec.ModeFail:
 		record.Outcome = worker.Failed
 		record.Err = fmt.Sprintf(`flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step`, st.slug, result.Err)
 	case result.Outcome == try.Skipped:

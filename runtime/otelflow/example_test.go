@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/otelflow"
 	"github.com/flowc-dev/flowc/runtime/otelflow/otelworker"
 	"github.com/flowc-dev/flowc/runtime/worker"
@@ -34,7 +35,7 @@ func Example() {
 	}
 	defer pool.Close()
 	w, err := worker.New(pool, worker.Config{
-		Middleware: []runtime.Middleware{telemetry.Try}, // tries
+		Middleware: []handler.Middleware{telemetry.Try}, // tries
 		Metrics:    metrics,
 	}, service)
 	if err != nil {
@@ -46,4 +47,4 @@ func Example() {
 }
 
 // service is what the Serve function of a generated package makes.
-var service runtime.Service
+var service handler.Service

@@ -4,7 +4,7 @@
 //
 //	telemetry := otelflow.New(otelflow.Config{})
 //	runtime.SetTracer(telemetry)
-//	w, err := worker.New(pool, worker.Config{Middleware: []runtime.Middleware{telemetry.Try}}, ...)
+//	w, err := worker.New(pool, worker.Config{Middleware: []handler.Middleware{telemetry.Try}}, ...)
 //
 // The span of a start is a child of that of the caller, and so is that of a wait. A
 // try is a child of the start, and its handler finds it in its context, so that what
@@ -25,6 +25,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // scope is the name of the instrumentation.
@@ -53,7 +54,7 @@ type Config struct {
 }
 
 // Telemetry makes the spans. It is a [runtime.Tracer], and its method Try a
-// [runtime.Middleware].
+// [handler.Middleware].
 type Telemetry struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
@@ -61,7 +62,7 @@ type Telemetry struct {
 
 var (
 	_ runtime.Tracer     = (*Telemetry)(nil)
-	_ runtime.Middleware = (*Telemetry)(nil).Try
+	_ handler.Middleware = (*Telemetry)(nil).Try
 )
 
 // New returns a Telemetry.
@@ -99,7 +100,7 @@ func (t *Telemetry) Wait(ctx context.Context, flow, id string) (_ context.Contex
 }
 
 // Try is middleware that records a span for each attempt.
-func (t *Telemetry) Try(ctx context.Context, task runtime.Task, next func(context.Context) error) error {
+func (t *Telemetry) Try(ctx context.Context, task handler.Task, next func(context.Context) error) error {
 	ctx = t.propagator.Extract(ctx, propagation.MapCarrier(task.Headers))
 	ctx, span := t.tracer.Start(ctx, task.Flow+"."+task.Step, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 		flowKey.String(task.Flow), runKey.String(task.RunID), stepKey.String(task.Step), indexKey.Int(task.Index),

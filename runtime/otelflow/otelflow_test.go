@@ -19,9 +19,11 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/otelflow"
 	"github.com/flowc-dev/flowc/runtime/otelflow/otelworker"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -74,13 +76,13 @@ func work(t *testing.T, pool runtime.DB, w *worker.Worker) {
 // outer has two steps, each done by a worker of its own; the first fails once, and
 // the second starts a run of inner.
 var (
-	outer = runtime.NewFlow[int](runtime.Definition{Slug: "outer", FlowOptions: runtime.FlowOptions{
-		BaseDelay: runtime.Set(time.Duration(0)),
-		Steps:     []runtime.StepOptions{{Slug: "one"}, {Slug: "two", Deps: []string{"one"}}},
-	}}, runtime.Output[string]("two"))
-	inner = runtime.NewFlow[int](runtime.Definition{Slug: "inner", FlowOptions: runtime.FlowOptions{
-		MaxAttempts: runtime.Set(1), Steps: []runtime.StepOptions{{Slug: "inner"}},
-	}}, runtime.Output[string]("inner"))
+	outer = runtime.NewFlow[int](spec.Flow{Slug: "outer",
+		BaseDelay: spec.Set(time.Duration(0)),
+		Steps:     []spec.Step{{Slug: "one"}, {Slug: "two", Deps: []string{"one"}}},
+	}, handler.Output[string]("two"))
+	inner = runtime.NewFlow[int](spec.Flow{Slug: "inner",
+		MaxAttempts: 1, Steps: []spec.Step{{Slug: "inner"}},
+	}, handler.Output[string]("inner"))
 )
 
 // The spans of a starter and two workers, each with a provider of its own, are one
@@ -92,34 +94,34 @@ func TestTrace(t *testing.T) {
 	runtime.SetTracer(starter)
 	defer runtime.SetTracer(nil)
 
-	handlers := []runtime.Handler{
-		runtime.Handle("one", runtime.Input[int](), func(ctx context.Context, n int) (int, error) {
-			if task, _ := runtime.TaskFromContext(ctx); task.Attempt == 1 {
+	handlers := []handler.Handler{
+		handler.Handle("one", handler.Input[int](), func(ctx context.Context, n int) (int, error) {
+			if task, _ := handler.TaskFromContext(ctx); task.Attempt == 1 {
 				return 0, errors.New("not yet")
 			}
 			return n, nil
 		}),
-		runtime.Handle("two", runtime.Output[int]("one"), func(ctx context.Context, n int) (string, error) {
+		handler.Handle("two", handler.Output[int]("one"), func(ctx context.Context, n int) (string, error) {
 			_, err := inner.Start(ctx, pool, n)
 			return baggage.FromContext(ctx).Member("tenant").Value(), err
 		}),
 	}
-	mayPanic := runtime.Serve(inner.Definition(), []runtime.Handler{
-		runtime.Handle("inner", runtime.Input[int](), func(context.Context, int) (string, error) { panic("oh") }),
+	mayPanic := handler.Serve(inner.Definition(), []handler.Handler{
+		handler.Handle("inner", handler.Input[int](), func(context.Context, int) (string, error) { panic("oh") }),
 	})
-	for _, f := range []runtime.Definition{outer.Definition(), inner.Definition()} {
-		_, err := runtime.UpsertFlow(ctx, pool, f.Slug, f.FlowOptions)
+	for _, f := range []spec.Flow{outer.Definition(), inner.Definition()} {
+		_, err := runtime.UpsertFlow(ctx, pool, f)
 		require.NoError(t, err)
 	}
 	reader := metric.NewManualReader()
 	meters := metric.NewMeterProvider(metric.WithReader(reader))
 	metrics, err := otelworker.New(meters)
 	require.NoError(t, err)
-	for p, services := range map[*process][]runtime.Service{
-		first:  {runtime.Serve(outer.Definition(), handlers, runtime.Without("two"))},
-		second: {runtime.Serve(outer.Definition(), handlers, runtime.Without("one")), mayPanic},
+	for p, services := range map[*process][]handler.Service{
+		first:  {handler.Serve(outer.Definition(), handlers, handler.Without("two"))},
+		second: {handler.Serve(outer.Definition(), handlers, handler.Without("one")), mayPanic},
 	} {
-		w, err := worker.New(pool, worker.Config{Middleware: []runtime.Middleware{p.Try}, Metrics: metrics}, services...)
+		w, err := worker.New(pool, worker.Config{Middleware: []handler.Middleware{p.Try}, Metrics: metrics}, services...)
 		require.NoError(t, err)
 		work(t, pool, w)
 	}
@@ -189,10 +191,10 @@ func TestUntraced(t *testing.T) {
 	_, err := inner.Upsert(ctx, pool)
 	require.NoError(t, err)
 	p := newProcess(t)
-	service := runtime.Serve(inner.Definition(), []runtime.Handler{
-		runtime.Handle("inner", runtime.Input[int](), func(context.Context, int) (string, error) { return "done", nil }),
+	service := handler.Serve(inner.Definition(), []handler.Handler{
+		handler.Handle("inner", handler.Input[int](), func(context.Context, int) (string, error) { return "done", nil }),
 	})
-	w, err := worker.New(pool, worker.Config{Middleware: []runtime.Middleware{p.Try}}, service)
+	w, err := worker.New(pool, worker.Config{Middleware: []handler.Middleware{p.Try}}, service)
 	require.NoError(t, err)
 	work(t, pool, w)
 	_, err = inner.StartSync(ctx, pool, 1)

@@ -16,16 +16,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/sqldb"
 )
 
 const patience = 5 * time.Minute
 
-var mail = runtime.NewFlow[letter](runtime.Definition{
-	Slug:        "mail",
-	FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "mail"}}},
-}, runtime.Output[int]("mail"))
+var mail = runtime.NewFlow[letter](spec.Flow{
+	Slug:  "mail",
+	Steps: []spec.Step{{Slug: "mail"}},
+}, handler.Output[int]("mail"))
 
 type letter struct {
 	To string `json:"to"`

@@ -13,8 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/internal/pgbouncer"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -36,15 +38,15 @@ func impatient(t *testing.T, pool *pgxpool.Pool) {
 
 // wide is a flow whose first step makes a list, each element of which is a task of the
 // second. The report of the first makes all of them in one statement.
-var wide = runtime.NewFlow[int](runtime.Definition{Slug: "wide", FlowOptions: runtime.FlowOptions{
-	Steps: []runtime.StepOptions{{Slug: "list"}, {Slug: "each", Deps: []string{"list"}, Type: runtime.MapStep}},
-}}, runtime.Output[[]int]("each"))
+var wide = runtime.NewFlow[int](spec.Flow{Slug: "wide",
+	Steps: []spec.Step{{Slug: "list"}, {Slug: "each", Deps: []string{"list"}, Type: spec.TypeMap}},
+}, handler.Output[[]int]("each"))
 
 // serveWide serves the flow and counts how often each step was done.
-func serveWide(lists, eaches *atomic.Int64) runtime.Service {
-	return runtime.Serve(wide.Definition(), []runtime.Handler{
-		runtime.Handle("list", runtime.Input[int](), func(_ context.Context, n int) ([]int, error) { lists.Add(1); return make([]int, n), nil }),
-		runtime.Handle("each", runtime.Item[int](), func(_ context.Context, n int) (int, error) { eaches.Add(1); return n, nil }),
+func serveWide(lists, eaches *atomic.Int64) handler.Service {
+	return handler.Serve(wide.Definition(), []handler.Handler{
+		handler.Handle("list", handler.Input[int](), func(_ context.Context, n int) ([]int, error) { lists.Add(1); return make([]int, n), nil }),
+		handler.Handle("each", handler.Item[int](), func(_ context.Context, n int) (int, error) { eaches.Add(1); return n, nil }),
 	})
 }
 
@@ -99,7 +101,7 @@ func TestCancelledStatements(t *testing.T) {
 	const jobs = 3000
 	ctx := context.Background()
 	var done atomic.Int64
-	flow := job[int, int]("work", runtime.FlowOptions{MaxAttempts: runtime.Set(1)})
+	flow := job[int, int]("work", spec.Flow{MaxAttempts: 1})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { done.Add(1); return n, nil })
 	direct := database(t, service)
 	pool := dbtest.With(t, direct, map[string]string{"application_name": "victim"})
@@ -131,7 +133,7 @@ func TestReportThatIsAlwaysCancelled(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	var done atomic.Int64
-	flow := job[int, int]("work", runtime.FlowOptions{MaxAttempts: runtime.Set(1)})
+	flow := job[int, int]("work", spec.Flow{MaxAttempts: 1})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { done.Add(1); return n, nil })
 	pool := database(t, service)
 	_, err := pool.Exec(ctx, `

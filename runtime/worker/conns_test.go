@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -18,7 +18,7 @@ func TestWorkersOfOnePool(t *testing.T) {
 	t.Parallel()
 	const workers, jobs, mostConnections = 3, 1500, 8
 	ctx := testContext(t)
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	var done atomic.Int64
 	service := serve(flow, func(_ context.Context, n int) (int, error) { done.Add(1); return n, nil })
 	direct := database(t, service)

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // A tryContext is the context of a try. It ends with the try, at its deadline, or
@@ -24,8 +24,8 @@ type tryContext struct {
 
 var _ context.Context = (*tryContext)(nil)
 
-func newTryContext(ctx context.Context, task runtime.Task, deadline time.Time) *tryContext {
-	return &tryContext{values: runtime.WithTask(ctx, task), deadline: deadline}
+func newTryContext(ctx context.Context, task handler.Task, deadline time.Time) *tryContext {
+	return &tryContext{values: handler.WithTask(ctx, task), deadline: deadline}
 }
 
 // made is the context that this one stands for.
@@ -34,7 +34,7 @@ func (c *tryContext) made() context.Context {
 	defer c.mu.Unlock()
 	if c.inner == nil {
 		c.inner, c.cancel = context.WithCancelCause(c.values)
-		c.inner, c.stop = context.WithDeadlineCause(c.inner, c.deadline, runtime.ErrTaskTimeout)
+		c.inner, c.stop = context.WithDeadlineCause(c.inner, c.deadline, handler.ErrTaskTimeout)
 		if c.over {
 			c.stop()
 		}

@@ -6,9 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/stretchr/testify/require"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 // The context of a try is made only when it is asked for. Whatever asks first, it is
@@ -18,12 +17,12 @@ func TestTryContext(t *testing.T) {
 	type key struct{}
 	values := context.WithValue(context.Background(), key{}, "value")
 	in := func(d time.Duration) *tryContext {
-		return newTryContext(values, runtime.Task{Flow: "flow"}, time.Now().Add(d))
+		return newTryContext(values, handler.Task{Flow: "flow"}, time.Now().Add(d))
 	}
 
 	t.Run("what nobody asks for is not made", func(t *testing.T) {
 		c := in(time.Hour)
-		task, ok := runtime.TaskFromContext(c)
+		task, ok := handler.TaskFromContext(c)
 		require.True(t, ok)
 		require.Equal(t, "flow", task.Flow)
 		require.Equal(t, "value", c.Value(key{}))
@@ -39,22 +38,22 @@ func TestTryContext(t *testing.T) {
 		for _, c := range []*tryContext{in(-time.Second), in(time.Millisecond)} {
 			<-c.Done()
 			require.Equal(t, context.DeadlineExceeded, c.Err())
-			require.Equal(t, runtime.ErrTaskTimeout, context.Cause(c))
-			require.Equal(t, runtime.ErrTaskTimeout, c.cause())
+			require.Equal(t, handler.ErrTaskTimeout, context.Cause(c))
+			require.Equal(t, handler.ErrTaskTimeout, c.cause())
 		}
-		require.Equal(t, runtime.ErrTaskTimeout, in(-time.Second).cause(), "nobody asked before")
+		require.Equal(t, handler.ErrTaskTimeout, in(-time.Second).cause(), "nobody asked before")
 	})
 	t.Run("revoked", func(t *testing.T) {
 		for _, ask := range []func(*tryContext){func(*tryContext) {}, func(c *tryContext) { c.Done() }} {
 			c := in(time.Hour)
 			ask(c)
-			c.revoke(runtime.ErrTaskLost)
+			c.revoke(handler.ErrTaskLost)
 			<-c.Done()
 			require.Equal(t, context.Canceled, c.Err())
-			require.Equal(t, runtime.ErrTaskLost, context.Cause(c))
-			require.Equal(t, runtime.ErrTaskLost, c.cause())
+			require.Equal(t, handler.ErrTaskLost, context.Cause(c))
+			require.Equal(t, handler.ErrTaskLost, c.cause())
 			c.end()
-			require.Equal(t, runtime.ErrTaskLost, context.Cause(c), "the first cause stays")
+			require.Equal(t, handler.ErrTaskLost, context.Cause(c), "the first cause stays")
 		}
 	})
 	t.Run("contexts made from it", func(t *testing.T) {
@@ -69,9 +68,9 @@ func TestTryContext(t *testing.T) {
 		context.AfterFunc(later, func() { close(called) })
 		<-called
 		require.Equal(t, context.DeadlineExceeded, later.Err())
-		require.Equal(t, runtime.ErrTaskTimeout, context.Cause(later))
+		require.Equal(t, handler.ErrTaskTimeout, context.Cause(later))
 		require.Equal(t, errOwn, context.Cause(own))
-		_, ok := runtime.TaskFromContext(later)
+		_, ok := handler.TaskFromContext(later)
 		require.True(t, ok)
 		require.NoError(t, context.WithoutCancel(c).Err())
 		require.NoError(t, context.Cause(context.WithoutCancel(c)))

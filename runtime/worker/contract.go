@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 const (
@@ -201,7 +202,7 @@ func (d *contractCalls) readValues(ctx context.Context, runs, sources []string) 
 SELECT u.run_id::text, u.source, CASE WHEN u.source = $3
          THEN (SELECT r.input FROM pgflow.runs r WHERE r.run_id = u.run_id)
          ELSE (SELECT st.output FROM pgflow.step_states st WHERE st.run_id = u.run_id AND st.step_slug = u.source) END
-FROM unnest($1::text[]::uuid[], $2::text[]) u(run_id, source)`, runs, sources, runtime.RunKey)
+FROM unnest($1::text[]::uuid[], $2::text[]) u(run_id, source)`, runs, sources, spec.RunKey)
 }
 
 // There is no way to give a try back.

@@ -13,14 +13,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/internal/faultnet"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
 // contract is a database that has pgflow without the engine and the flows of the
 // services; direct is a way around that.
-func contract(t *testing.T, services ...runtime.Service) (ctx context.Context, pool, direct *pgxpool.Pool) {
+func contract(t *testing.T, services ...handler.Service) (ctx context.Context, pool, direct *pgxpool.Pool) {
 	t.Helper()
 	pool, direct = dbtest.Upstream(t)
 	_, err := direct.Exec(t.Context(), forgetfulSQL)
@@ -67,8 +69,8 @@ func TestContractManyRuns(t *testing.T) {
 	add := func(n int) func(context.Context, int) (int, error) {
 		return func(_ context.Context, in int) (int, error) { calls.Add(1); return in + n, nil }
 	}
-	one, ten := job[int, int]("one", runtime.FlowOptions{}), job[int, int]("ten", runtime.FlowOptions{})
-	services := []runtime.Service{serve(one, add(1)), serve(ten, add(10))}
+	one, ten := job[int, int]("one", spec.Flow{}), job[int, int]("ten", spec.Flow{})
+	services := []handler.Service{serve(one, add(1)), serve(ten, add(10))}
 	ctx, pool, _ := contract(t, services...)
 	for range 2 {
 		run(t, pool, worker.Config{Concurrency: 8}, services...)
@@ -95,7 +97,7 @@ func TestContractManyRuns(t *testing.T) {
 func TestContractHidesWhatItDoes(t *testing.T) {
 	t.Parallel()
 	began, finish := make(chan struct{}), make(chan struct{})
-	flow := job[int, int]("slow", runtime.FlowOptions{Timeout: runtime.Set(time.Hour)})
+	flow := job[int, int]("slow", spec.Flow{Timeout: time.Hour})
 	service := serve(flow, func(ctx context.Context, n int) (int, error) {
 		deadline, _ := ctx.Deadline()
 		began <- struct{}{}
@@ -118,39 +120,39 @@ func TestContractHidesWhatItDoes(t *testing.T) {
 func TestContractOutcomes(t *testing.T) {
 	t.Parallel()
 	var attempts sync.Map
-	flow := runtime.NewFlow[string](runtime.Definition{Slug: "outcomes", FlowOptions: runtime.FlowOptions{
-		BaseDelay: runtime.Set(time.Duration(0)), MaxAttempts: runtime.Set(4),
-		Steps: []runtime.StepOptions{
+	flow := runtime.NewFlow[string](spec.Flow{Slug: "outcomes",
+		BaseDelay: spec.Set(time.Duration(0)), MaxAttempts: 4,
+		Steps: []spec.Step{
 			{Slug: "try"},
-			{Slug: "optional", Deps: []string{"try"}, WhenExhausted: runtime.SkipStep},
+			{Slug: "optional", Deps: []string{"try"}, WhenExhausted: spec.ModeSkip},
 			{Slug: "last", Deps: []string{"try", "optional"}},
 		},
-	}}, runtime.Output[string]("last"))
+	}, handler.Output[string]("last"))
 	type both struct {
 		Try      string  `json:"try"`
 		Optional *string `json:"optional"`
 	}
-	service := runtime.Serve(flow.Definition(), []runtime.Handler{
-		runtime.Handle("try", runtime.Input[string](), func(ctx context.Context, in string) (string, error) {
-			task, _ := runtime.TaskFromContext(ctx)
+	service := handler.Serve(flow.Definition(), []handler.Handler{
+		handler.Handle("try", handler.Input[string](), func(ctx context.Context, in string) (string, error) {
+			task, _ := handler.TaskFromContext(ctx)
 			attempts.Store(in, task.Attempt)
 			switch {
 			case in == "permanent":
-				return "", runtime.Permanent(errors.New("never"))
+				return "", handler.Permanent(errors.New("never"))
 			case in == "later" && task.Attempt == 1:
-				return "", runtime.RetryAfter(1500*time.Millisecond, errors.New("not yet"))
+				return "", handler.RetryAfter(1500*time.Millisecond, errors.New("not yet"))
 			case in == "again" && task.Attempt < task.MaxAttempts:
 				return "", fmt.Errorf("try %d", task.Attempt)
 			}
 			return in, nil
 		}),
-		runtime.Handle("optional", runtime.Output[string]("try"), func(_ context.Context, in string) (string, error) {
+		handler.Handle("optional", handler.Output[string]("try"), func(_ context.Context, in string) (string, error) {
 			if in == "skip" {
-				return "", runtime.Skip("not today")
+				return "", handler.Skip("not today")
 			}
 			return in, nil
 		}),
-		runtime.Handle("last", runtime.Join(func(b both) both { return b }, "try", "optional"), func(_ context.Context, b both) (string, error) {
+		handler.Handle("last", handler.Join(func(b both) both { return b }, "try", "optional"), func(_ context.Context, b both) (string, error) {
 			if b.Optional == nil {
 				return b.Try + " alone", nil
 			}
@@ -190,7 +192,7 @@ SELECT count(*) FROM pgflow.step_states WHERE step_slug = 'optional' AND status 
 func TestContractLostTask(t *testing.T) {
 	t.Parallel()
 	began, causes := make(chan struct{}, 1), make(chan error, 1)
-	flow := job[int, int]("long", runtime.FlowOptions{})
+	flow := job[int, int]("long", spec.Flow{})
 	service := serve(flow, func(ctx context.Context, _ int) (int, error) {
 		began <- struct{}{}
 		<-ctx.Done()
@@ -203,7 +205,7 @@ func TestContractLostTask(t *testing.T) {
 	require.NoError(t, err)
 	receive(t, began)
 	require.NoError(t, runtime.CancelRun(ctx, direct, started.ID(), "enough"))
-	require.ErrorIs(t, receive(t, causes), runtime.ErrTaskLost)
+	require.ErrorIs(t, receive(t, causes), handler.ErrTaskLost)
 	w.counted(worker.Stats{Claimed: 1, Lost: 1})
 }
 
@@ -211,7 +213,7 @@ func TestContractLostTask(t *testing.T) {
 // more is again.
 func TestContractWorkerRows(t *testing.T) {
 	t.Parallel()
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	ctx, pool, direct := contract(t, service)
 	w := run(t, pool, worker.Config{}, service)
@@ -232,7 +234,7 @@ func TestContractWorkerRows(t *testing.T) {
 func TestContractStalledTasks(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
-	flow := job[int, int]("work", runtime.FlowOptions{Timeout: runtime.Set(10 * time.Second)})
+	flow := job[int, int]("work", spec.Flow{Timeout: 10 * time.Second})
 	service := serve(flow, func(ctx context.Context, n int) (int, error) {
 		if calls.Add(1) == 1 {
 			<-ctx.Done()
@@ -259,10 +261,10 @@ func TestContractStalledTasks(t *testing.T) {
 func TestContractLostReports(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
-	flow := job[int, int]("work", runtime.FlowOptions{BaseDelay: runtime.Set(time.Duration(0))})
+	flow := job[int, int]("work", spec.Flow{BaseDelay: spec.Set(time.Duration(0))})
 	service := serve(flow, func(ctx context.Context, n int) (int, error) {
 		calls.Add(1)
-		if task, _ := runtime.TaskFromContext(ctx); n == 0 && task.Attempt == 1 {
+		if task, _ := handler.TaskFromContext(ctx); n == 0 && task.Attempt == 1 {
 			return 0, errors.New("once")
 		}
 		return n, nil
@@ -288,7 +290,7 @@ func TestContractWithout(t *testing.T) {
 	t.Parallel()
 	service := ordersService(box)
 	ctx, pool, direct := contract(t, service)
-	run(t, pool, worker.Config{Concurrency: 2}, runtime.Serve(service.Definition(), service.Handlers(), runtime.Without("charge")))
+	run(t, pool, worker.Config{Concurrency: 2}, handler.Serve(service.Definition(), service.Handlers(), handler.Without("charge")))
 	var started []*runtime.Run[shipment]
 	for range 10 {
 		r, err := orders.Start(ctx, pool, order{Buyer: "Ada", Lines: []string{"tea"}})
@@ -299,7 +301,7 @@ func TestContractWithout(t *testing.T) {
 		return count(t, direct, `SELECT count(*) FROM pgflow.step_states WHERE step_slug = 'pack' AND status = 'completed'`) == 10
 	}, "all that can be done is done")
 	require.Equal(t, 10, count(t, direct, `SELECT count(*) FROM pgflow.step_tasks WHERE step_slug = 'charge' AND status = 'queued' AND attempts_count = 0`))
-	run(t, pool, worker.Config{}, runtime.Serve(service.Definition(), service.Handlers(), runtime.Without("validate", "list", "pack", "ship")))
+	run(t, pool, worker.Config{}, handler.Serve(service.Definition(), service.Handlers(), handler.Without("validate", "list", "pack", "ship")))
 	for _, r := range started {
 		_, err := r.Wait(ctx)
 		require.NoError(t, err)
@@ -322,7 +324,7 @@ func TestContractLimits(t *testing.T) {
 		time.Sleep(5 * time.Millisecond) // so that others could come
 		return "[" + line + "]", nil
 	})
-	service = runtime.Serve(service.Definition(), service.Handlers(), runtime.Limit(2, "pack"))
+	service = handler.Serve(service.Definition(), service.Handlers(), handler.Limit(2, "pack"))
 	ctx, pool, _ := contract(t, service)
 	run(t, pool, worker.Config{Concurrency: 8}, service)
 	in := order{Buyer: "Ada"}
@@ -342,7 +344,7 @@ func TestContractRefusesWhatItWasNotBuiltFor(t *testing.T) {
 	w, err := worker.New(pool, worker.Config{}, service)
 	require.NoError(t, err)
 	require.ErrorIs(t, w.Run(ctx), runtime.ErrFlowNotFound)
-	_, err = runtime.UpsertFlow(ctx, pool, "orders", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "validate"}}})
+	_, err = runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "orders", Steps: []spec.Step{{Slug: "validate"}}})
 	require.NoError(t, err)
 	require.ErrorContains(t, w.Run(ctx), "is not what this program was built for")
 }

@@ -10,9 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/internal/eager"
 	"github.com/flowc-dev/flowc/runtime/internal/faultnet"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -45,7 +47,7 @@ func notified(t *testing.T, pool *pgxpool.Pool, seen *records, runs int, rests f
 func TestEagerStart(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	pool := database(t, service)
 	seen := newRecords()
@@ -91,7 +93,7 @@ func TestEagerStart(t *testing.T) {
 func TestEagerStartsLost(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, int]("work", runtime.FlowOptions{Timeout: runtime.Set(time.Hour)})
+	flow := job[int, int]("work", spec.Flow{Timeout: time.Hour})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	direct := database(t, service)
 	var network faultnet.Network
@@ -115,7 +117,7 @@ func TestEagerStartsLost(t *testing.T) {
 func TestEagerStartsOfEndingWorkers(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, int]("work", runtime.FlowOptions{Timeout: runtime.Set(time.Hour)})
+	flow := job[int, int]("work", spec.Flow{Timeout: time.Hour})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	pool := database(t, service)
 	stop := make(chan struct{})
@@ -159,21 +161,21 @@ func TestEagerStartsOfEndingWorkers(t *testing.T) {
 func TestReticentWorkers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		step       runtime.StepOptions
-		limits     []runtime.ServeOption
+		step       spec.Step
+		limits     []handler.ServeOption
 		parameters map[string]string
 	}{
-		"limited": {limits: []runtime.ServeOption{runtime.Limit(4)}},
-		"delayed": {step: runtime.StepOptions{StartDelay: runtime.Set(time.Second)}},
+		"limited": {limits: []handler.ServeOption{handler.Limit(4)}},
+		"delayed": {step: spec.Step{StartDelay: time.Second}},
 		"strict":  {parameters: map[string]string{"default_transaction_isolation": "serializable"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := testContext(t)
 			c.step.Slug = "work"
-			flow := runtime.NewFlow[int](runtime.Definition{Slug: "work", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{c.step}}}, runtime.Output[int]("work"))
-			service := runtime.Serve(flow.Definition(), []runtime.Handler{
-				runtime.Handle("work", runtime.Input[int](), func(_ context.Context, n int) (int, error) { return n, nil })}, c.limits...)
+			flow := runtime.NewFlow[int](spec.Flow{Slug: "work", Steps: []spec.Step{c.step}}, handler.Output[int]("work"))
+			service := handler.Serve(flow.Definition(), []handler.Handler{
+				handler.Handle("work", handler.Input[int](), func(_ context.Context, n int) (int, error) { return n, nil })}, c.limits...)
 			pool := dbtest.With(t, database(t, service), c.parameters)
 			seen := newRecords()
 			run(t, pool, worker.Config{Metrics: seen}, service)

@@ -9,7 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -23,15 +24,15 @@ func Example() {
 	}
 	defer pool.Close()
 
-	definition := runtime.Definition{Slug: "send_receipt", FlowOptions: runtime.FlowOptions{
-		Steps: []runtime.StepOptions{{Slug: "send_receipt"}},
-	}}
+	definition := spec.Flow{Slug: "send_receipt",
+		Steps: []spec.Step{{Slug: "send_receipt"}},
+	}
 	send := func(ctx context.Context, address string) error {
-		runtime.Logger(ctx).Info("sending", "to", address)
+		handler.Logger(ctx).Info("sending", "to", address)
 		return nil
 	}
-	service := runtime.Serve(definition, []runtime.Handler{
-		runtime.Handle("send_receipt", runtime.Input[string](), runtime.NoOutput(send)),
+	service := handler.Serve(definition, []handler.Handler{
+		handler.Handle("send_receipt", handler.Input[string](), handler.NoOutput(send)),
 	})
 
 	w, err := worker.New(pool, worker.Config{Concurrency: 16}, service)
@@ -46,21 +47,21 @@ func Example() {
 // pool, definition and handlers are those of the program.
 var (
 	pool       *pgxpool.Pool
-	definition runtime.Definition
-	handlers   []runtime.Handler
+	definition spec.Flow
+	handlers   []handler.Handler
 )
 
 // At most four handlers of the flow run at once in this process, one of them being
 // at charge, and each try is logged with the time it took. A generated Serve
 // function takes the same options.
 func ExampleNew_options() {
-	timed := func(ctx context.Context, task runtime.Task, next func(context.Context) error) error {
+	timed := func(ctx context.Context, task handler.Task, next func(context.Context) error) error {
 		began := time.Now()
 		err := next(ctx)
 		slog.Info("tried", "flow", task.Flow, "step", task.Step, "attempt", task.Attempt, "took", time.Since(began), "error", err)
 		return err
 	}
-	service := runtime.Serve(definition, handlers, runtime.Limit(4), runtime.Limit(1, "charge"), runtime.Use(timed))
+	service := handler.Serve(definition, handlers, handler.Limit(4), handler.Limit(1, "charge"), handler.Use(timed))
 	w, err := worker.New(pool, worker.Config{}, service)
 	if err != nil {
 		log.Fatal(err)
@@ -73,7 +74,7 @@ func ExampleNew_options() {
 // An orchestrator asks /health/live whether to start the process again, and
 // /health/ready whether it does tasks.
 func ExampleWorker_HealthHandler() {
-	w, err := worker.New(pool, worker.Config{}, runtime.Serve(definition, handlers))
+	w, err := worker.New(pool, worker.Config{}, handler.Serve(definition, handlers))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -16,10 +16,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/internal/listen"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -119,8 +119,8 @@ func TestFailover(t *testing.T) {
 			secondURL.Path = "/flowc"
 
 			ctx := testContext(t)
-			flow := job[int, int]("work", runtime.FlowOptions{})
-			later := job[int, int]("later", runtime.FlowOptions{})
+			flow := job[int, int]("work", spec.Flow{})
+			later := job[int, int]("later", spec.Flow{})
 			echo := func(_ context.Context, n int) (int, error) { return n, nil }
 			upsert(t, dbtest.Connect(t, firstURL), serve(flow, echo), serve(later, echo))
 			both := func() *pgxpool.Pool {

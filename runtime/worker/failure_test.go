@@ -12,12 +12,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
 // atOnce makes retries wait for nothing.
-var atOnce = runtime.FlowOptions{BaseDelay: runtime.Set(time.Duration(0))}
+var atOnce = spec.Flow{BaseDelay: spec.Set(time.Duration(0))}
 
 func TestRetries(t *testing.T) {
 	t.Parallel()
@@ -54,18 +57,18 @@ func (e oddError) Error() string { e(); return "odd" }
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	once := atOnce
-	once.MaxAttempts = runtime.Set(1)
+	once.MaxAttempts = 1
 	ended := make(chan struct{})
 	t.Cleanup(func() { close(ended) })
 	for name, tt := range map[string]struct {
 		handler func(ctx context.Context) (json.RawMessage, error)
-		options runtime.FlowOptions
+		options spec.Flow
 		message string
 		tries   int
 	}{
 		"permanent": {
 			handler: func(context.Context) (json.RawMessage, error) {
-				return nil, fmt.Errorf("wrapped: %w", runtime.Permanent(errors.New("no")))
+				return nil, fmt.Errorf("wrapped: %w", handler.Permanent(errors.New("no")))
 			},
 			options: atOnce, message: "wrapped: no", tries: 1,
 		},
@@ -75,10 +78,10 @@ func TestOutcomes(t *testing.T) {
 		},
 		"an error that panics": {
 			handler: func(context.Context) (json.RawMessage, error) {
-				var none *runtime.PermanentError
+				var none *handler.PermanentError
 				return nil, none
 			},
-			options: once, message: "flowc: the handler returned a *runtime.PermanentError that cannot be read: panic: runtime error: invalid memory address", tries: 1,
+			options: once, message: "flowc: the handler returned a *handler.PermanentError that cannot be read: panic: runtime error: invalid memory address", tries: 1,
 		},
 		"goexit": {
 			handler: func(context.Context) (json.RawMessage, error) { stdruntime.Goexit(); return nil, nil },
@@ -90,14 +93,14 @@ func TestOutcomes(t *testing.T) {
 		},
 		"an error that takes too long": {
 			handler: func(context.Context) (json.RawMessage, error) { return nil, oddError(func() { <-ended }) },
-			options: runtime.FlowOptions{MaxAttempts: runtime.Set(1), Timeout: runtime.Set(time.Second)}, message: "flowc: the attempt exceeded the step's timeout of 1s", tries: 1,
+			options: spec.Flow{MaxAttempts: 1, Timeout: time.Second}, message: "flowc: the attempt exceeded the step's timeout of 1s", tries: 1,
 		},
 		"a panic whose value ends its goroutine": {
 			handler: func(context.Context) (json.RawMessage, error) { panic(oddError(stdruntime.Goexit)) },
 			options: once, message: "flowc: the handler called runtime.Goexit", tries: 1,
 		},
 		"skip without leave": {
-			handler: func(context.Context) (json.RawMessage, error) { return nil, runtime.Skip("not today") },
+			handler: func(context.Context) (json.RawMessage, error) { return nil, handler.Skip("not today") },
 			options: atOnce, message: "not today", tries: 1,
 		},
 		"NUL": {
@@ -124,13 +127,13 @@ func TestOutcomes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := testContext(t)
-			flow := job[runtime.None, json.RawMessage]("it", tt.options)
-			service := runtime.Serve(flow.Definition(), []runtime.Handler{
-				runtime.Handle("it", runtime.Nothing, runtime.NoInput(tt.handler)),
+			flow := job[dsl.None, json.RawMessage]("it", tt.options)
+			service := handler.Serve(flow.Definition(), []handler.Handler{
+				handler.Handle("it", handler.Nothing(), handler.NoInput(tt.handler)),
 			})
 			pool := database(t, service)
 			run(t, pool, worker.Config{}, service)
-			started, err := flow.Start(ctx, pool, runtime.None{})
+			started, err := flow.Start(ctx, pool, dsl.None{})
 			require.NoError(t, err)
 			_, err = started.Wait(ctx)
 			failed := failure(t, err)
@@ -185,23 +188,23 @@ func TestPoisonInABatch(t *testing.T) {
 func TestSkip(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := runtime.NewFlow[runtime.None](runtime.Definition{Slug: "gift", FlowOptions: runtime.FlowOptions{
-		Steps: []runtime.StepOptions{
-			{Slug: "wrap", WhenExhausted: runtime.SkipStep},
+	flow := runtime.NewFlow[dsl.None](spec.Flow{Slug: "gift",
+		Steps: []spec.Step{
+			{Slug: "wrap", WhenExhausted: spec.ModeSkip},
 			{Slug: "send", Deps: []string{"wrap"}},
 		},
-	}}, runtime.Output[string]("send"))
-	service := runtime.Serve(flow.Definition(), []runtime.Handler{
-		runtime.Handle("wrap", runtime.Nothing, runtime.NoInput(func(context.Context) (string, error) {
-			return "", runtime.Skip("no paper")
+	}, handler.Output[string]("send"))
+	service := handler.Serve(flow.Definition(), []handler.Handler{
+		handler.Handle("wrap", handler.Nothing(), handler.NoInput(func(context.Context) (string, error) {
+			return "", handler.Skip("no paper")
 		})),
-		runtime.Handle("send", runtime.Output[*string]("wrap"), func(_ context.Context, paper *string) (string, error) {
+		handler.Handle("send", handler.Output[*string]("wrap"), func(_ context.Context, paper *string) (string, error) {
 			return fmt.Sprint("paper: ", paper), nil
 		}),
 	})
 	pool := database(t, service)
 	run(t, pool, worker.Config{}, service)
-	started, err := flow.Start(ctx, pool, runtime.None{})
+	started, err := flow.Start(ctx, pool, dsl.None{})
 	require.NoError(t, err)
 	out, err := started.Wait(ctx)
 	require.NoError(t, err)
@@ -216,18 +219,18 @@ func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	var first atomic.Int64
-	flow := job[runtime.None, time.Duration]("later", runtime.FlowOptions{BaseDelay: runtime.Set(time.Hour)})
-	service := runtime.Serve(flow.Definition(), []runtime.Handler{
-		runtime.Handle("later", runtime.Nothing, runtime.NoInput(func(context.Context) (time.Duration, error) {
+	flow := job[dsl.None, time.Duration]("later", spec.Flow{BaseDelay: spec.Set(time.Hour)})
+	service := handler.Serve(flow.Definition(), []handler.Handler{
+		handler.Handle("later", handler.Nothing(), handler.NoInput(func(context.Context) (time.Duration, error) {
 			if first.CompareAndSwap(0, time.Now().UnixNano()) {
-				return 0, runtime.RetryAfter(300*time.Millisecond, errors.New("busy"))
+				return 0, handler.RetryAfter(300*time.Millisecond, errors.New("busy"))
 			}
 			return time.Since(time.Unix(0, first.Load())), nil
 		})),
 	})
 	pool := database(t, service)
 	run(t, pool, worker.Config{}, service)
-	waited, err := flow.StartSync(ctx, pool, runtime.None{})
+	waited, err := flow.StartSync(ctx, pool, dsl.None{})
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, waited, 300*time.Millisecond, "and not the hour of the flow")
 }
@@ -240,9 +243,9 @@ func TestTimeout(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	causes := make(chan error, 1)
-	options := runtime.FlowOptions{MaxAttempts: runtime.Set(1), Timeout: runtime.Set(time.Second)}
+	options := spec.Flow{MaxAttempts: 1, Timeout: time.Second}
 	heeding, deaf, quick := job[int, int]("heeding", options), job[int, int]("deaf", options), job[int, int]("quick", options)
-	services := []runtime.Service{
+	services := []handler.Service{
 		serve(heeding, func(ctx context.Context, _ int) (int, error) {
 			<-ctx.Done()
 			causes <- context.Cause(ctx)
@@ -254,8 +257,8 @@ func TestTimeout(t *testing.T) {
 	pool := database(t, services...)
 	w := run(t, pool, worker.Config{Concurrency: 1, Grace: -1}, services...)
 	_, err := heeding.StartSync(ctx, pool, 0)
-	require.Equal(t, "flowc: the attempt exceeded the step's timeout of 1s: asking the bank: "+runtime.ErrTaskTimeout.Error(), failure(t, err).Message)
-	require.ErrorIs(t, receive(t, causes), runtime.ErrTaskTimeout)
+	require.Equal(t, "flowc: the attempt exceeded the step's timeout of 1s: asking the bank: "+handler.ErrTaskTimeout.Error(), failure(t, err).Message)
+	require.ErrorIs(t, receive(t, causes), handler.ErrTaskTimeout)
 
 	_, err = deaf.StartSync(ctx, pool, 0)
 	require.Equal(t, "flowc: the attempt exceeded the step's timeout of 1s", failure(t, err).Message)
@@ -271,9 +274,9 @@ func TestStraysAreLimited(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	release := make(chan struct{})
-	options := runtime.FlowOptions{MaxAttempts: runtime.Set(1), Timeout: runtime.Set(time.Second)}
+	options := spec.Flow{MaxAttempts: 1, Timeout: time.Second}
 	deaf, quick := job[int, int]("deaf", options), job[int, int]("quick", options)
-	services := []runtime.Service{
+	services := []handler.Service{
 		serve(deaf, func(context.Context, int) (int, error) { <-release; return 0, nil }),
 		serve(quick, func(_ context.Context, n int) (int, error) { return n, nil }),
 	}
@@ -298,7 +301,7 @@ func TestLostTask(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	began, causes := make(chan struct{}), make(chan error, 1)
-	flow := job[int, int]("long", runtime.FlowOptions{})
+	flow := job[int, int]("long", spec.Flow{})
 	service := serve(flow, func(ctx context.Context, _ int) (int, error) {
 		close(began)
 		<-ctx.Done()
@@ -312,7 +315,7 @@ func TestLostTask(t *testing.T) {
 	receive(t, began)
 	_, err = flow.Delete(ctx, pool, runtime.AllowDataLoss())
 	require.NoError(t, err)
-	require.ErrorIs(t, receive(t, causes), runtime.ErrTaskLost)
+	require.ErrorIs(t, receive(t, causes), handler.ErrTaskLost)
 	eventually(t, func() bool { return w.Stats().Lost == 1 }, "the result is dropped")
 }
 
@@ -322,7 +325,7 @@ func TestCancelledRunEndsItsHandlers(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	began, causes := make(chan struct{}, 2), make(chan error, 1)
-	flow := job[int, string]("long", runtime.FlowOptions{})
+	flow := job[int, string]("long", spec.Flow{})
 	service := serve(flow, func(ctx context.Context, _ int) (string, error) {
 		began <- struct{}{}
 		if len(causes) == cap(causes) {
@@ -347,7 +350,7 @@ func TestCancelledRunEndsItsHandlers(t *testing.T) {
 	out, err := started.Wait(ctx)
 	require.NoError(t, err)
 	require.Equal(t, "again", out)
-	require.ErrorIs(t, receive(t, causes), runtime.ErrTaskLost)
+	require.ErrorIs(t, receive(t, causes), handler.ErrTaskLost)
 }
 
 // A worker whose heart stops loses its tasks to another, and its late report
@@ -355,7 +358,7 @@ func TestCancelledRunEndsItsHandlers(t *testing.T) {
 func TestTakeOver(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, string]("work", runtime.FlowOptions{Timeout: runtime.Set(time.Second)})
+	flow := job[int, string]("work", spec.Flow{Timeout: time.Second})
 	pool := database(t, serve(flow, func(context.Context, int) (string, error) { return "", nil }))
 
 	// The first claims by hand and is then silent.
@@ -367,7 +370,7 @@ func TestTakeOver(t *testing.T) {
 
 	var attempt atomic.Int64
 	run(t, pool, worker.Config{}, serve(flow, func(ctx context.Context, _ int) (string, error) {
-		task, _ := runtime.TaskFromContext(ctx)
+		task, _ := handler.TaskFromContext(ctx)
 		attempt.Store(int64(task.Attempt))
 		return "done", nil
 	}))

@@ -12,8 +12,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -30,35 +33,35 @@ type shipment struct {
 
 // orders is a diamond: validate; then list, and charge; pack maps over the list;
 // ship joins the run's input, charge and pack.
-var orders = runtime.NewFlow[order](runtime.Definition{Slug: "orders", FlowOptions: runtime.FlowOptions{
-	Steps: []runtime.StepOptions{
+var orders = runtime.NewFlow[order](spec.Flow{Slug: "orders",
+	Steps: []spec.Step{
 		{Slug: "validate"},
 		{Slug: "list", Deps: []string{"validate"}},
 		{Slug: "charge", Deps: []string{"validate"}},
-		{Slug: "pack", Type: runtime.MapStep, Deps: []string{"list"}},
+		{Slug: "pack", Type: spec.TypeMap, Deps: []string{"list"}},
 		{Slug: "ship", Deps: []string{"charge", "pack"}},
 	},
-}}, runtime.Output[shipment]("ship"))
+}, handler.Output[shipment]("ship"))
 
-func ordersService(pack func(context.Context, string) (string, error)) runtime.Service {
+func ordersService(pack func(context.Context, string) (string, error)) handler.Service {
 	type wire struct {
 		Input  order    `json:"run"`
 		Charge string   `json:"charge"`
 		Pack   []string `json:"pack"`
 	}
-	return runtime.Serve(orders.Definition(), []runtime.Handler{
-		runtime.Handle("validate", runtime.Input[order](), func(_ context.Context, o order) (order, error) {
+	return handler.Serve(orders.Definition(), []handler.Handler{
+		handler.Handle("validate", handler.Input[order](), func(_ context.Context, o order) (order, error) {
 			if o.Buyer == "" {
-				return o, runtime.Permanent(errors.New("nobody buys"))
+				return o, handler.Permanent(errors.New("nobody buys"))
 			}
 			return o, nil
 		}),
-		runtime.Handle("list", runtime.Output[order]("validate"), func(_ context.Context, o order) ([]string, error) { return o.Lines, nil }),
-		runtime.Handle("charge", runtime.Output[order]("validate"), func(_ context.Context, o order) (string, error) {
+		handler.Handle("list", handler.Output[order]("validate"), func(_ context.Context, o order) ([]string, error) { return o.Lines, nil }),
+		handler.Handle("charge", handler.Output[order]("validate"), func(_ context.Context, o order) (string, error) {
 			return "paid by " + o.Buyer, nil
 		}),
-		runtime.Handle("pack", runtime.Item[string](), pack),
-		runtime.Handle("ship", runtime.Join(func(w wire) wire { return w }, "run", "charge", "pack"),
+		handler.Handle("pack", handler.Item[string](), pack),
+		handler.Handle("ship", handler.Join(func(w wire) wire { return w }, "run", "charge", "pack"),
 			func(_ context.Context, w wire) (shipment, error) {
 				return shipment{Buyer: w.Input.Buyer, Receipt: w.Charge, Parcels: w.Pack}, nil
 			}),
@@ -133,7 +136,7 @@ func TestManyRuns(t *testing.T) {
 func TestWatermarksAdvance(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	pool := database(t, service)
 	w := run(t, pool, worker.Config{Concurrency: 100}, service)
@@ -152,7 +155,7 @@ func TestWatermarksAdvance(t *testing.T) {
 func TestSleepingWorkerIsWoken(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	echo := job[int, int]("echo", runtime.FlowOptions{})
+	echo := job[int, int]("echo", spec.Flow{})
 	service := serve(echo, func(_ context.Context, n int) (int, error) { return n, nil })
 	pool := database(t, service)
 	seen := newRecords()
@@ -175,13 +178,13 @@ func TestSleepingWorkerIsWoken(t *testing.T) {
 func TestScheduledRunStartsInTime(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	now := job[runtime.None, time.Time]("now", runtime.FlowOptions{})
-	service := runtime.Serve(now.Definition(), []runtime.Handler{
-		runtime.Handle("now", runtime.Nothing, runtime.NoInput(func(context.Context) (time.Time, error) { return time.Now(), nil })),
+	now := job[dsl.None, time.Time]("now", spec.Flow{})
+	service := handler.Serve(now.Definition(), []handler.Handler{
+		handler.Handle("now", handler.Nothing(), handler.NoInput(func(context.Context) (time.Time, error) { return time.Now(), nil })),
 	})
 	pool := database(t, service)
 	run(t, pool, worker.Config{}, service)
-	scheduled, err := now.StartIn(ctx, pool, runtime.None{}, 700*time.Millisecond)
+	scheduled, err := now.StartIn(ctx, pool, dsl.None{}, 700*time.Millisecond)
 	require.NoError(t, err)
 	at, err := scheduled.Wait(ctx)
 	require.NoError(t, err)
@@ -192,13 +195,13 @@ func TestScheduledRunStartsInTime(t *testing.T) {
 func TestTaskFromContext(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, runtime.Task]("who", runtime.FlowOptions{MaxAttempts: runtime.Set(4), BaseDelay: runtime.Set(time.Duration(0))})
-	service := serve(flow, func(ctx context.Context, n int) (runtime.Task, error) {
-		task, ok := runtime.TaskFromContext(ctx)
+	flow := job[int, handler.Task]("who", spec.Flow{MaxAttempts: 4, BaseDelay: spec.Set(time.Duration(0))})
+	service := serve(flow, func(ctx context.Context, n int) (handler.Task, error) {
+		task, ok := handler.TaskFromContext(ctx)
 		if !ok || task.Attempt < n {
 			return task, errors.New("again")
 		}
-		runtime.Logger(ctx).Info("here")
+		handler.Logger(ctx).Info("here")
 		return task, nil
 	})
 	pool := database(t, service)
@@ -207,7 +210,7 @@ func TestTaskFromContext(t *testing.T) {
 	require.NoError(t, err)
 	task, err := started.Wait(ctx)
 	require.NoError(t, err)
-	require.Equal(t, runtime.Task{RunID: started.ID(), Flow: "who", Step: "who", Attempt: 3, MaxAttempts: 4}, task)
+	require.Equal(t, handler.Task{RunID: started.ID(), Flow: "who", Step: "who", Attempt: 3, MaxAttempts: 4}, task)
 	require.Contains(t, w.log.String(), fmt.Sprintf("msg=here flow=who run_id=%s step=who index=0 attempt=3", started.ID()))
 }
 
@@ -215,16 +218,16 @@ func TestTaskFromContext(t *testing.T) {
 func TestDynamicFlow(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	options := runtime.FlowOptions{Steps: []runtime.StepOptions{
+	options := spec.Flow{Steps: []spec.Step{
 		{Slug: "both", Deps: []string{"left", "right"}}, {Slug: "left"}, {Slug: "right"},
 	}}
-	echo := func(_ context.Context, v runtime.Values) (any, error) {
+	echo := func(_ context.Context, v handler.Values) (any, error) {
 		return map[string]json.RawMessage{"input": v.Input, "outputs": v.Outputs}, nil
 	}
-	service := runtime.Serve(runtime.Definition{Slug: "tenant_7", FlowOptions: options}, []runtime.Handler{
-		runtime.HandleValues("left", func(context.Context, runtime.Values) (any, error) { return "l", nil }),
-		runtime.HandleValues("right", func(context.Context, runtime.Values) (any, error) { return runtime.None{}, nil }),
-		runtime.HandleValues("both", echo),
+	service := handler.Serve(options.As("tenant_7"), []handler.Handler{
+		handler.HandleValues("left", func(context.Context, handler.Values) (any, error) { return "l", nil }),
+		handler.HandleValues("right", func(context.Context, handler.Values) (any, error) { return dsl.None{}, nil }),
+		handler.HandleValues("both", echo),
 	})
 	pool := database(t, service)
 	run(t, pool, worker.Config{}, service)
@@ -240,8 +243,8 @@ func TestWithout(t *testing.T) {
 	ctx := testContext(t)
 	service := ordersService(box)
 	pool := database(t, service)
-	packer := runtime.Serve(service.Definition(), service.Handlers(), runtime.Without("validate", "list", "charge", "ship"))
-	rest := runtime.Serve(service.Definition(), service.Handlers(), runtime.Without("pack"))
+	packer := handler.Serve(service.Definition(), service.Handlers(), handler.Without("validate", "list", "charge", "ship"))
+	rest := handler.Serve(service.Definition(), service.Handlers(), handler.Without("pack"))
 	run(t, pool, worker.Config{}, rest)
 	started, err := orders.Start(ctx, pool, order{Lines: []string{"tea"}, Buyer: "Ada"})
 	require.NoError(t, err)
@@ -253,7 +256,7 @@ func TestWithout(t *testing.T) {
 	run(t, pool, worker.Config{}, packer)
 	_, err = started.Wait(ctx)
 	require.NoError(t, err)
-	require.Panics(t, func() { runtime.Serve(service.Definition(), service.Handlers(), runtime.Without("nothing")) })
+	require.Panics(t, func() { handler.Serve(service.Definition(), service.Handlers(), handler.Without("nothing")) })
 }
 
 // A flow with a backlog must not keep another one waiting.
@@ -270,8 +273,8 @@ func TestFairness(t *testing.T) {
 			return n, nil
 		}
 	}
-	busy, rare := job[int, int]("busy", runtime.FlowOptions{}), job[int, int]("rare", runtime.FlowOptions{})
-	services := []runtime.Service{serve(busy, note("busy")), serve(rare, note("rare"))}
+	busy, rare := job[int, int]("busy", spec.Flow{}), job[int, int]("rare", spec.Flow{})
+	services := []handler.Service{serve(busy, note("busy")), serve(rare, note("rare"))}
 	pool := database(t, services...)
 	backlog, err := busy.StartMany(ctx, pool, make([]int, 400))
 	require.NoError(t, err)

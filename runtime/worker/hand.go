@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // A task is one try that this worker has claimed.
@@ -21,7 +21,7 @@ type task struct {
 // begin makes the context that the handler gets. It does not end when the worker
 // is told to stop, but when draining has lasted too long.
 func (t *task) begin(ctx context.Context, deadline time.Time) {
-	info := runtime.Task{
+	info := handler.Task{
 		RunID: t.RunID, Flow: t.Flow, Step: t.Step, Index: t.Index, Attempt: t.Attempt, MaxAttempts: t.MaxAttempts,
 	}
 	if t.ScheduledAt != nil {
@@ -36,8 +36,8 @@ func (t *task) begin(ctx context.Context, deadline time.Time) {
 }
 
 // info is what the handler and metrics get to know.
-func (t *task) info() runtime.Task {
-	info, _ := runtime.TaskFromContext(t.ctx)
+func (t *task) info() handler.Task {
+	info, _ := handler.TaskFromContext(t.ctx)
 	return info
 }
 
@@ -64,7 +64,7 @@ func (h *hand) add(t *task) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if old := h.tasks[t.message()]; old != nil {
-		old.revoke(runtime.ErrTaskLost)
+		old.revoke(handler.ErrTaskLost)
 	}
 	h.tasks[t.message()] = t
 }

@@ -5,9 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/stretchr/testify/require"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 // Where each flow has a queue of its own, their messages have the same ids.
@@ -16,7 +15,7 @@ func TestHandKnowsFlowsApart(t *testing.T) {
 	h := newHand()
 	take := func(flow string, claim int32) *task {
 		task := &task{claimed: claimed{Flow: flow, MessageID: 1, ClaimNumber: claim}}
-		task.ctx = newTryContext(context.Background(), runtime.Task{}, time.Now().Add(time.Hour))
+		task.ctx = newTryContext(context.Background(), handler.Task{}, time.Now().Add(time.Hour))
 		h.add(task)
 		return task
 	}
@@ -24,7 +23,7 @@ func TestHandKnowsFlowsApart(t *testing.T) {
 	require.NoError(t, one.ctx.Err())
 	require.Len(t, h.all(), 2)
 	again := take("one", 2)
-	require.ErrorIs(t, context.Cause(one.ctx), runtime.ErrTaskLost, "it was taken over, by this very worker")
+	require.ErrorIs(t, context.Cause(one.ctx), handler.ErrTaskLost, "it was taken over, by this very worker")
 	require.NoError(t, other.ctx.Err())
 	h.remove(one)
 	require.Len(t, h.all(), 2, "what took its place stays")

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 const (
@@ -49,7 +49,7 @@ func (s *session) beat(ctx context.Context) bool {
 	now := time.Now()
 	s.health.beat.Store(&now)
 	for _, t := range p.Lost {
-		t.revoke(runtime.ErrTaskLost)
+		t.revoke(handler.ErrTaskLost)
 	}
 	if p.Deprecated == nil {
 		return s.db.register(ctx, s.id, s.config.Name, s.slugs) == nil

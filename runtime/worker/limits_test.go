@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -48,11 +50,11 @@ func (g *gauge) mosts() map[string]int {
 }
 
 // pair is a flow of two maps over the same list.
-var pair = runtime.NewFlow[[]int](runtime.Definition{Slug: "pair", FlowOptions: runtime.FlowOptions{
-	Steps: []runtime.StepOptions{
-		{Slug: "left", Type: runtime.MapStep}, {Slug: "right", Type: runtime.MapStep}, {Slug: "end", Deps: []string{"left", "right"}},
+var pair = runtime.NewFlow[[]int](spec.Flow{Slug: "pair",
+	Steps: []spec.Step{
+		{Slug: "left", Type: spec.TypeMap}, {Slug: "right", Type: spec.TypeMap}, {Slug: "end", Deps: []string{"left", "right"}},
 	},
-}}, runtime.Output[string]("end"))
+}, handler.Output[string]("end"))
 
 // Limits of a worker, a flow and a step hold together, and what may run does.
 func TestLimits(t *testing.T) {
@@ -67,13 +69,13 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	end := func(context.Context) (string, error) { return "done", nil }
-	limited := runtime.Serve(pair.Definition(), []runtime.Handler{
-		runtime.Handle("left", runtime.Item[int](), work("pair", "left")),
-		runtime.Handle("right", runtime.Item[int](), work("pair", "right")),
-		runtime.Handle("end", runtime.Nothing, runtime.NoInput(end)),
-	}, runtime.Limit(5), runtime.Limit(2, "left"))
-	free := job[int, int]("free", runtime.FlowOptions{})
-	services := []runtime.Service{limited, serve(free, work("free"))}
+	limited := handler.Serve(pair.Definition(), []handler.Handler{
+		handler.Handle("left", handler.Item[int](), work("pair", "left")),
+		handler.Handle("right", handler.Item[int](), work("pair", "right")),
+		handler.Handle("end", handler.Nothing(), handler.NoInput(end)),
+	}, handler.Limit(5), handler.Limit(2, "left"))
+	free := job[int, int]("free", spec.Flow{})
+	services := []handler.Service{limited, serve(free, work("free"))}
 	pool := database(t, services...)
 	list := make([]int, 60)
 	for i := range list {
@@ -103,10 +105,10 @@ func TestLimitsLeaveTasksToOthers(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	began, finish := make(chan struct{}), make(chan struct{})
-	flow := job[int, int]("slow", runtime.FlowOptions{})
+	flow := job[int, int]("slow", spec.Flow{})
 	def := flow.Definition()
 	held := func(_ context.Context, n int) (int, error) { began <- struct{}{}; <-finish; return n, nil }
-	full := runtime.Serve(def, []runtime.Handler{runtime.Handle("slow", runtime.Input[int](), held)}, runtime.Limit(1, "slow"))
+	full := handler.Serve(def, []handler.Handler{handler.Handle("slow", handler.Input[int](), held)}, handler.Limit(1, "slow"))
 	pool := database(t, full)
 	started, err := flow.StartMany(ctx, pool, make([]int, 10))
 	require.NoError(t, err)
@@ -129,10 +131,10 @@ func TestSlowFlowStarvesNobody(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	finish := make(chan struct{})
-	slow, quick := job[int, int]("slow", runtime.FlowOptions{}), job[int, int]("quick", runtime.FlowOptions{})
-	stuck := runtime.Serve(slow.Definition(), []runtime.Handler{runtime.Handle("slow", runtime.Input[int](),
-		func(_ context.Context, n int) (int, error) { <-finish; return n, nil })}, runtime.Limit(3))
-	services := []runtime.Service{stuck, serve(quick, func(_ context.Context, n int) (int, error) { return n, nil })}
+	slow, quick := job[int, int]("slow", spec.Flow{}), job[int, int]("quick", spec.Flow{})
+	stuck := handler.Serve(slow.Definition(), []handler.Handler{handler.Handle("slow", handler.Input[int](),
+		func(_ context.Context, n int) (int, error) { <-finish; return n, nil })}, handler.Limit(3))
+	services := []handler.Service{stuck, serve(quick, func(_ context.Context, n int) (int, error) { return n, nil })}
 	pool := database(t, services...)
 	backlog, err := slow.StartMany(ctx, pool, make([]int, 100))
 	require.NoError(t, err)
@@ -153,7 +155,7 @@ func TestLimitsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	def := pair.Definition()
 	require.PanicsWithValue(t, "flowc: Limit(0) for flow pair: it must be at least 1, use Without to leave out steps",
-		func() { runtime.Serve(def, nil, runtime.Limit(0)) })
+		func() { handler.Serve(def, nil, handler.Limit(0)) })
 	require.PanicsWithValue(t, `flowc: Limit(1, "middle"): the flow pair has no such step`,
-		func() { runtime.Serve(def, nil, runtime.Limit(1, "middle")) })
+		func() { handler.Serve(def, nil, handler.Limit(1, "middle")) })
 }

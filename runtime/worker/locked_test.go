@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -24,7 +25,7 @@ func TestReportsBesideALockedRun(t *testing.T) {
 			const held = 0
 			var tries atomic.Int64
 			begun, goOn := make(chan int, 100), make(chan struct{})
-			flow := job[int, int]("job", runtime.FlowOptions{})
+			flow := job[int, int]("job", spec.Flow{})
 			service := serve(flow, func(_ context.Context, n int) (int, error) {
 				if n == held {
 					tries.Add(1)

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // Metrics receives callbacks about worker activity. Methods are called concurrently
@@ -18,10 +18,10 @@ type Metrics interface {
 	// TryBegan is called when a task has been claimed. waited is how long it was
 	// claimable before, since it became ready or its delay ended; it is zero for a
 	// task that was reclaimed from a dead worker.
-	TryBegan(task runtime.Task, waited time.Duration)
+	TryBegan(task handler.Task, waited time.Duration)
 	// TryEnded is called when an attempt has ended and been reported to the
 	// database. took is how long its handler ran.
-	TryEnded(task runtime.Task, outcome Outcome, took time.Duration)
+	TryEnded(task handler.Task, outcome Outcome, took time.Duration)
 	// Woke is called when an idle worker looks for work again.
 	Woke(by Waking)
 	// Called is called after each call to the database.
@@ -70,10 +70,10 @@ type NoMetrics struct{}
 var _ Metrics = NoMetrics{}
 
 // TryBegan does nothing.
-func (NoMetrics) TryBegan(runtime.Task, time.Duration) {}
+func (NoMetrics) TryBegan(handler.Task, time.Duration) {}
 
 // TryEnded does nothing.
-func (NoMetrics) TryEnded(runtime.Task, Outcome, time.Duration) {}
+func (NoMetrics) TryEnded(handler.Task, Outcome, time.Duration) {}
 
 // Woke does nothing.
 func (NoMetrics) Woke(Waking) {}
@@ -88,12 +88,12 @@ type guarded struct {
 	once    sync.Once
 }
 
-func (g *guarded) TryBegan(task runtime.Task, waited time.Duration) {
+func (g *guarded) TryBegan(task handler.Task, waited time.Duration) {
 	defer g.survive()
 	g.metrics.TryBegan(task, waited)
 }
 
-func (g *guarded) TryEnded(task runtime.Task, outcome Outcome, took time.Duration) {
+func (g *guarded) TryEnded(task handler.Task, outcome Outcome, took time.Duration) {
 	defer g.survive()
 	g.metrics.TryEnded(task, outcome, took)
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -28,8 +28,8 @@ func TestMiddleware(t *testing.T) {
 		defer mu.Unlock()
 		seen = append(seen, fmt.Sprintf(format, args...))
 	}
-	logging := func(name string) runtime.Middleware {
-		return func(ctx context.Context, task runtime.Task, next func(context.Context) error) error {
+	logging := func(name string) handler.Middleware {
+		return func(ctx context.Context, task handler.Task, next func(context.Context) error) error {
 			note("%s> %s.%s %d/%d", name, task.Flow, task.Step, task.Attempt, task.MaxAttempts)
 			err := next(context.WithValue(ctx, tenantKey{}, name))
 			note("<%s %v", name, err)
@@ -37,15 +37,15 @@ func TestMiddleware(t *testing.T) {
 		}
 	}
 	flow := job[int, string]("work", atOnce)
-	service := runtime.Serve(flow.Definition(), []runtime.Handler{runtime.Handle("work", runtime.Input[int](),
+	service := handler.Serve(flow.Definition(), []handler.Handler{handler.Handle("work", handler.Input[int](),
 		func(ctx context.Context, n int) (string, error) {
-			if task, _ := runtime.TaskFromContext(ctx); task.Attempt == 1 {
+			if task, _ := handler.TaskFromContext(ctx); task.Attempt == 1 {
 				return "", errors.New("not yet")
 			}
 			return fmt.Sprint(ctx.Value(tenantKey{})), nil
-		})}, runtime.Use(logging("b")), runtime.Use(logging("c")))
+		})}, handler.Use(logging("b")), handler.Use(logging("c")))
 	pool := database(t, service)
-	run(t, pool, worker.Config{Middleware: []runtime.Middleware{logging("a")}}, service)
+	run(t, pool, worker.Config{Middleware: []handler.Middleware{logging("a")}}, service)
 	out, err := flow.StartSync(ctx, pool, 1)
 	require.NoError(t, err)
 	require.Equal(t, "c", out)
@@ -61,22 +61,22 @@ func TestMiddlewareOutcomes(t *testing.T) {
 	type next = func(context.Context) error
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
-		middleware runtime.Middleware
+		middleware handler.Middleware
 		fails      int // how many tries of the handler fail
 		want       string
 	}{
-		"another error": {func(ctx context.Context, _ runtime.Task, next next) error {
-			return runtime.Permanent(fmt.Errorf("translated: %w", next(ctx)))
+		"another error": {func(ctx context.Context, _ handler.Task, next next) error {
+			return handler.Permanent(fmt.Errorf("translated: %w", next(ctx)))
 		}, 9, "translated: broken"},
-		"no success of a failure": {func(ctx context.Context, _ runtime.Task, next next) error {
+		"no success of a failure": {func(ctx context.Context, _ handler.Task, next next) error {
 			_ = next(ctx)
 			return nil
 		}, 9, "broken"},
-		"next not called": {func(context.Context, runtime.Task, next) error { return nil }, 0, "did not call next"},
-		"refused":         {func(context.Context, runtime.Task, next) error { return errors.New("closed") }, 0, "closed"},
-		"panic":           {func(context.Context, runtime.Task, next) error { panic("oh") }, 0, "panic: oh\n\ngoroutine "},
-		"called again":    {func(ctx context.Context, _ runtime.Task, next next) error { _ = next(ctx); return next(ctx) }, 1, ""},
-		"a shorter timeout": {func(ctx context.Context, _ runtime.Task, next next) error {
+		"next not called": {func(context.Context, handler.Task, next) error { return nil }, 0, "did not call next"},
+		"refused":         {func(context.Context, handler.Task, next) error { return errors.New("closed") }, 0, "closed"},
+		"panic":           {func(context.Context, handler.Task, next) error { panic("oh") }, 0, "panic: oh\n\ngoroutine "},
+		"called again":    {func(ctx context.Context, _ handler.Task, next next) error { _ = next(ctx); return next(ctx) }, 1, ""},
+		"a shorter timeout": {func(ctx context.Context, _ handler.Task, next next) error {
 			ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
 			defer cancel()
 			<-ctx.Done()
@@ -87,7 +87,7 @@ func TestMiddlewareOutcomes(t *testing.T) {
 			t.Parallel()
 			ctx := testContext(t)
 			once := atOnce
-			once.MaxAttempts = runtime.Set(1)
+			once.MaxAttempts = 1
 			flow := job[int, string]("work", once)
 			calls := 0
 			service := serve(flow, func(ctx context.Context, _ int) (string, error) {
@@ -97,7 +97,7 @@ func TestMiddlewareOutcomes(t *testing.T) {
 				return "done", ctx.Err()
 			})
 			pool := database(t, service)
-			run(t, pool, worker.Config{Middleware: []runtime.Middleware{tt.middleware}}, service)
+			run(t, pool, worker.Config{Middleware: []handler.Middleware{tt.middleware}}, service)
 			out, err := flow.StartSync(ctx, pool, 1)
 			if tt.want == "" {
 				require.NoError(t, err)

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/faultnet"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -29,7 +29,7 @@ func through(t *testing.T, network *faultnet.Network, direct *pgxpool.Pool) *pgx
 func TestLostClaims(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, int]("work", runtime.FlowOptions{Timeout: runtime.Set(time.Hour)})
+	flow := job[int, int]("work", spec.Flow{Timeout: time.Hour})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	direct := database(t, service)
 	var network faultnet.Network
@@ -52,7 +52,7 @@ func TestLostReports(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	var calls atomic.Int64
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { calls.Add(1); return n, nil })
 	direct := database(t, service)
 	var network faultnet.Network
@@ -73,7 +73,7 @@ func TestLostReports(t *testing.T) {
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	direct := database(t, service)
 	var network faultnet.Network
@@ -93,7 +93,7 @@ func TestIdle(t *testing.T) {
 func TestHalfOpenConnections(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	direct := database(t, service)
 	var network faultnet.Network

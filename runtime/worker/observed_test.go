@@ -16,7 +16,9 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -36,13 +38,13 @@ func newRecords() *records {
 	return &records{took: map[string]time.Duration{}, woke: map[worker.Waking]int{}, called: map[string]int{}, failed: map[string]int{}}
 }
 
-func (r *records) TryBegan(_ runtime.Task, waited time.Duration) {
+func (r *records) TryBegan(_ handler.Task, waited time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.began = append(r.began, waited)
 }
 
-func (r *records) TryEnded(task runtime.Task, outcome worker.Outcome, took time.Duration) {
+func (r *records) TryEnded(task handler.Task, outcome worker.Outcome, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = append(r.ended, fmt.Sprintf("%s.%s %d %s", task.Flow, task.Step, task.Attempt, outcome))
@@ -92,15 +94,15 @@ func TestMetrics(t *testing.T) {
 	options := atOnce
 	flow := job[string, int]("work", options)
 	service := serve(flow, func(ctx context.Context, do string) (int, error) {
-		task, _ := runtime.TaskFromContext(ctx)
+		task, _ := handler.TaskFromContext(ctx)
 		switch {
 		case do == "flaky" && task.Attempt == 1:
 			time.Sleep(20 * time.Millisecond)
 			return 0, errors.New("not yet")
 		case do == "bad":
-			return 0, runtime.Permanent(errors.New("no"))
+			return 0, handler.Permanent(errors.New("no"))
 		case do == "skip":
-			return 0, runtime.Skip("no")
+			return 0, handler.Skip("no")
 		case do == "wait":
 			began <- struct{}{}
 			<-ctx.Done()
@@ -170,13 +172,13 @@ func TestMetrics(t *testing.T) {
 func TestWaitedCountsFromWhenItIsDue(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, int]("work", runtime.FlowOptions{BaseDelay: runtime.Set(time.Hour)})
+	flow := job[int, int]("work", spec.Flow{BaseDelay: spec.Set(time.Hour)})
 	const delay = 400 * time.Millisecond
 	calls := make(chan time.Time, 2)
 	service := serve(flow, func(ctx context.Context, n int) (int, error) {
 		calls <- time.Now()
-		if task, _ := runtime.TaskFromContext(ctx); task.Attempt == 1 {
-			return 0, runtime.RetryAfter(delay, errors.New("busy"))
+		if task, _ := handler.TaskFromContext(ctx); task.Attempt == 1 {
+			return 0, handler.RetryAfter(delay, errors.New("busy"))
 		}
 		return n, nil
 	})
@@ -217,8 +219,8 @@ func TestMetricsThatPanic(t *testing.T) {
 
 type panicking struct{}
 
-func (panicking) TryBegan(runtime.Task, time.Duration)                 { panic("began") }
-func (panicking) TryEnded(runtime.Task, worker.Outcome, time.Duration) { panic("ended") }
+func (panicking) TryBegan(handler.Task, time.Duration)                 { panic("began") }
+func (panicking) TryEnded(handler.Task, worker.Outcome, time.Duration) { panic("ended") }
 func (panicking) Woke(worker.Waking)                                   { panic("woke") }
 func (panicking) Called(string, time.Duration, error)                  { panic("called") }
 
@@ -228,7 +230,7 @@ func TestHealth(t *testing.T) {
 	server, url := dbtest.Server(t, nil)
 	pool := dbtest.Connect(t, url)
 	began, finish := make(chan struct{}), make(chan struct{})
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { began <- struct{}{}; <-finish; return n, nil })
 	upsert(t, pool, service)
 
@@ -296,7 +298,7 @@ func TestHealthLag(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	began, finish := make(chan struct{}), make(chan struct{})
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { began <- struct{}{}; <-finish; return n, nil })
 	pool := database(t, service)
 	_, err := flow.Start(ctx, pool, 1)
@@ -315,7 +317,7 @@ func TestHealthOfAWorkerThatStandsStill(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	release := make(chan struct{})
-	deaf := job[int, int]("deaf", runtime.FlowOptions{MaxAttempts: runtime.Set(1), Timeout: runtime.Set(time.Second)})
+	deaf := job[int, int]("deaf", spec.Flow{MaxAttempts: 1, Timeout: time.Second})
 	service := serve(deaf, func(context.Context, int) (int, error) { <-release; return 0, nil })
 	pool := database(t, service)
 	w := run(t, pool, worker.Config{Concurrency: 1}, service)
@@ -334,22 +336,22 @@ func TestHealthOfAWorkerThatStandsStill(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := runtime.NewFlow[int](runtime.Definition{Slug: "carry", FlowOptions: runtime.FlowOptions{
-		BaseDelay: runtime.Set(time.Duration(0)),
-		Steps:     []runtime.StepOptions{{Slug: "one"}, {Slug: "two", Deps: []string{"one"}}},
-	}}, runtime.Output[string]("two"))
+	flow := runtime.NewFlow[int](spec.Flow{Slug: "carry",
+		BaseDelay: spec.Set(time.Duration(0)),
+		Steps:     []spec.Step{{Slug: "one"}, {Slug: "two", Deps: []string{"one"}}},
+	}, handler.Output[string]("two"))
 	headers := func(ctx context.Context) string {
-		task, _ := runtime.TaskFromContext(ctx)
+		task, _ := handler.TaskFromContext(ctx)
 		return fmt.Sprint(task.Headers)
 	}
-	service := runtime.Serve(flow.Definition(), []runtime.Handler{
-		runtime.Handle("one", runtime.Nothing, runtime.NoInput(func(ctx context.Context) (string, error) {
-			if task, _ := runtime.TaskFromContext(ctx); task.Attempt == 1 {
+	service := handler.Serve(flow.Definition(), []handler.Handler{
+		handler.Handle("one", handler.Nothing(), handler.NoInput(func(ctx context.Context) (string, error) {
+			if task, _ := handler.TaskFromContext(ctx); task.Attempt == 1 {
 				return "", errors.New("not yet")
 			}
 			return headers(ctx), nil
 		})),
-		runtime.Handle("two", runtime.Output[string]("one"), func(ctx context.Context, one string) (string, error) {
+		handler.Handle("two", handler.Output[string]("one"), func(ctx context.Context, one string) (string, error) {
 			return one + " " + headers(ctx), nil
 		}),
 	})

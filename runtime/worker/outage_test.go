@@ -14,6 +14,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -73,7 +74,7 @@ func TestServerRestart(t *testing.T) {
 	pool := dbtest.Connect(t, url)
 	var calls atomic.Int64
 	began, finish := make(chan struct{}), make(chan struct{})
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) {
 		calls.Add(1)
 		began <- struct{}{}
@@ -102,7 +103,7 @@ func TestStartBeforeTheDatabase(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	server, url := dbtest.Server(t, nil)
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	pool := dbtest.Connect(t, url)
 	upsert(t, pool, service)
@@ -119,7 +120,7 @@ func TestStartBeforeTheDatabase(t *testing.T) {
 func TestHandlersMayUseUpThePool(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, int]("query", runtime.FlowOptions{})
+	flow := job[int, int]("query", spec.Flow{})
 	url := dbtest.URL(t)
 	pool := dbtest.Connect(t, url)
 	service := serve(flow, func(ctx context.Context, n int) (int, error) {

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -30,21 +32,21 @@ func TestLargeValues(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	large := long(300_000)
-	def := runtime.Definition{Slug: "large", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{
+	def := spec.Flow{Slug: "large", Steps: []spec.Step{
 		{Slug: "input"}, {Slug: "large"}, {Slug: "small"}, {Slug: "nothing"}, {Slug: "skipped", If: json.RawMessage(`{"never": true}`)},
 		{Slug: "only", Deps: []string{"large"}}, {Slug: "all", Deps: []string{"large", "small", "nothing", "skipped", "input"}},
-	}}}
+	}}
 	give := func(v any) func(context.Context) (any, error) {
 		return func(context.Context) (any, error) { return v, nil }
 	}
-	outputs := func(_ context.Context, v runtime.Values) (any, error) { return v.Outputs, nil }
-	service := runtime.Serve(def, []runtime.Handler{
-		runtime.HandleValues("input", func(_ context.Context, v runtime.Values) (any, error) { return v.Input, nil }),
-		runtime.Handle("large", runtime.Nothing, runtime.NoInput(give(large))),
-		runtime.Handle("small", runtime.Nothing, runtime.NoInput(give(7))),
-		runtime.Handle("nothing", runtime.Nothing, runtime.NoInput(give(nil))),
-		runtime.Handle("skipped", runtime.Nothing, runtime.NoInput(give(1))),
-		runtime.HandleValues("only", outputs), runtime.HandleValues("all", outputs),
+	outputs := func(_ context.Context, v handler.Values) (any, error) { return v.Outputs, nil }
+	service := handler.Serve(def, []handler.Handler{
+		handler.HandleValues("input", func(_ context.Context, v handler.Values) (any, error) { return v.Input, nil }),
+		handler.Handle("large", handler.Nothing(), handler.NoInput(give(large))),
+		handler.Handle("small", handler.Nothing(), handler.NoInput(give(7))),
+		handler.Handle("nothing", handler.Nothing(), handler.NoInput(give(nil))),
+		handler.Handle("skipped", handler.Nothing(), handler.NoInput(give(1))),
+		handler.HandleValues("only", outputs), handler.HandleValues("all", outputs),
 	})
 	pool := database(t, service)
 	run(t, pool, worker.Config{}, service)
@@ -65,8 +67,8 @@ func TestLargeValues(t *testing.T) {
 func TestHugeInputsHoldUpNobody(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	huge := job[string, int]("huge", runtime.FlowOptions{})
-	small := job[int, int]("small", runtime.FlowOptions{})
+	huge := job[string, int]("huge", spec.Flow{})
+	small := job[int, int]("small", spec.Flow{})
 	var began atomic.Int64
 	released := make(chan struct{})
 	hugeService := serve(huge, func(_ context.Context, s string) (int, error) {
@@ -105,7 +107,7 @@ func TestHugeInputsHoldUpNobody(t *testing.T) {
 func TestUnreadableValues(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[json.RawMessage, int]("reads", runtime.FlowOptions{})
+	flow := job[json.RawMessage, int]("reads", spec.Flow{})
 	service := serve(flow, func(_ context.Context, in json.RawMessage) (int, error) { return len(in), nil })
 	pool := database(t, service)
 	var ins []json.RawMessage
@@ -144,9 +146,9 @@ func TestUnreadableValues(t *testing.T) {
 func TestRefusedClaims(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	bad, good, stuck := job[int, int]("bad", runtime.FlowOptions{}), job[int, int]("good", runtime.FlowOptions{}), job[int, int]("stuck", runtime.FlowOptions{})
+	bad, good, stuck := job[int, int]("bad", spec.Flow{}), job[int, int]("good", spec.Flow{}), job[int, int]("stuck", spec.Flow{})
 	twice := func(_ context.Context, n int) (int, error) { return 2 * n, nil }
-	services := []runtime.Service{serve(bad, twice), serve(good, twice), serve(stuck, twice)}
+	services := []handler.Service{serve(bad, twice), serve(good, twice), serve(stuck, twice)}
 	pool := database(t, services...)
 	bads, err := bad.StartMany(ctx, pool, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9})
 	require.NoError(t, err)

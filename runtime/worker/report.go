@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 	"github.com/flowc-dev/flowc/runtime/internal/try"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 const (
@@ -267,8 +267,8 @@ func (s *session) refused(r result, err error) string {
 
 // isMap reports whether a task is one of a map.
 func (s *session) isMap(t *task) bool {
-	return slices.ContainsFunc(s.services[t.Flow].definition.Steps, func(step runtime.StepOptions) bool {
-		return step.Slug == t.Step && step.Type == runtime.MapStep
+	return slices.ContainsFunc(s.services[t.Flow].definition.Steps, func(step spec.Step) bool {
+		return step.Slug == t.Step && step.Type == spec.TypeMap
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -17,7 +18,7 @@ func TestRetention(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	echo := func(_ context.Context, in int) (int, error) { return in, nil }
-	mine, other := job[int, int]("mine", runtime.FlowOptions{}), job[int, int]("other", runtime.FlowOptions{})
+	mine, other := job[int, int]("mine", spec.Flow{}), job[int, int]("other", spec.Flow{})
 	pool := database(t, serve(mine, echo), serve(other, echo))
 
 	first := run(t, pool, worker.Config{}, serve(mine, echo), serve(other, echo))
@@ -59,7 +60,7 @@ func TestRetention(t *testing.T) {
 
 func TestNoRetention(t *testing.T) {
 	t.Parallel()
-	echo := serve(job[int, int]("mine", runtime.FlowOptions{}), func(_ context.Context, in int) (int, error) { return in, nil })
+	echo := serve(job[int, int]("mine", spec.Flow{}), func(_ context.Context, in int) (int, error) { return in, nil })
 	ctx, pool, _ := contract(t, echo)
 	_, err := worker.New(pool, worker.Config{Retention: -time.Hour}, echo)
 	require.EqualError(t, err, "flowc: worker: Retention is -1h0m0s, it must be positive, or 0 to keep runs for ever")

@@ -11,21 +11,24 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
 // ticking is a job that the clock starts every so often, and what its handler saw.
 type ticking struct {
-	runtime.Service
+	handler.Service
 	seen chan time.Time
 }
 
 func newTicking(slug, cron string) *ticking {
 	c := &ticking{seen: make(chan time.Time, 1000)}
-	c.Service = serve(job[runtime.None, string](slug, runtime.FlowOptions{Cron: cron}),
-		func(ctx context.Context, _ runtime.None) (string, error) {
-			c.seen <- runtime.ScheduledAt(ctx)
+	c.Service = serve(job[dsl.None, string](slug, spec.Flow{Cron: cron}),
+		func(ctx context.Context, _ dsl.None) (string, error) {
+			c.seen <- handler.ScheduledAt(ctx)
 			return "", nil
 		})
 	return c
@@ -111,18 +114,18 @@ func TestScheduledAt(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	seen := make(chan time.Time, 10)
-	def := runtime.Definition{Slug: "report", FlowOptions: runtime.FlowOptions{
-		Cron: "@daily", BaseDelay: runtime.Set(time.Duration(0)),
-		Steps: []runtime.StepOptions{{Slug: "collect"}, {Slug: "sum", Deps: []string{"collect"}}},
-	}}
-	note := func(ctx context.Context, _ runtime.Values) (any, error) {
-		seen <- runtime.ScheduledAt(ctx)
-		if task, _ := runtime.TaskFromContext(ctx); task.Step == "sum" && task.Attempt == 1 {
+	def := spec.Flow{Slug: "report",
+		Cron: "@daily", BaseDelay: spec.Set(time.Duration(0)),
+		Steps: []spec.Step{{Slug: "collect"}, {Slug: "sum", Deps: []string{"collect"}}},
+	}
+	note := func(ctx context.Context, _ handler.Values) (any, error) {
+		seen <- handler.ScheduledAt(ctx)
+		if task, _ := handler.TaskFromContext(ctx); task.Step == "sum" && task.Attempt == 1 {
 			return nil, fmt.Errorf("once more")
 		}
 		return 1, nil
 	}
-	service := runtime.Serve(def, []runtime.Handler{runtime.HandleValues("collect", note), runtime.HandleValues("sum", note)})
+	service := handler.Serve(def, []handler.Handler{handler.HandleValues("collect", note), handler.HandleValues("sum", note)})
 	pool := database(t, service)
 	run(t, pool, worker.Config{}, service)
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/listen"
 )
 
@@ -129,7 +129,7 @@ func (s *session) run(ctx context.Context) error {
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	s.hard, s.values.hard = hard, hard
-	s.tries = runtime.WithLogger(context.WithoutCancel(ctx), s.log)
+	s.tries = handler.WithLogger(context.WithoutCancel(ctx), s.log)
 	go func() {
 		select {
 		case <-s.now:
@@ -210,7 +210,7 @@ func (s *session) drain() {
 	case <-s.now:
 	}
 	for _, t := range s.hand.all() {
-		t.revoke(runtime.ErrWorkerStopping)
+		t.revoke(handler.ErrWorkerStopping)
 	}
 	<-finished // soon: no try outlives its context by more than noticeTime
 }

@@ -12,7 +12,9 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -21,7 +23,7 @@ func TestStopDrains(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	began, finish := make(chan struct{}), make(chan struct{})
-	flow := job[int, int]("slow", runtime.FlowOptions{})
+	flow := job[int, int]("slow", spec.Flow{})
 	service := serve(flow, func(ctx context.Context, n int) (int, error) {
 		began <- struct{}{}
 		<-finish
@@ -54,8 +56,8 @@ func TestStopReleases(t *testing.T) {
 	began, causes := make(chan struct{}, 2), make(chan error, 1)
 	release := make(chan struct{})
 	defer close(release)
-	heeding, deaf := job[int, int]("heeding", runtime.FlowOptions{}), job[int, int]("deaf", runtime.FlowOptions{})
-	services := []runtime.Service{
+	heeding, deaf := job[int, int]("heeding", spec.Flow{}), job[int, int]("deaf", spec.Flow{})
+	services := []handler.Service{
 		serve(heeding, func(ctx context.Context, _ int) (int, error) {
 			began <- struct{}{}
 			<-ctx.Done()
@@ -73,11 +75,11 @@ func TestStopReleases(t *testing.T) {
 	receive(t, began)
 	receive(t, began)
 	require.NoError(t, w.stopped())
-	require.ErrorIs(t, receive(t, causes), runtime.ErrWorkerStopping)
+	require.ErrorIs(t, receive(t, causes), handler.ErrWorkerStopping)
 	require.EqualValues(t, 2, w.Stats().Released)
 	require.Equal(t, 2, count(t, pool, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'queued' AND attempts_count = 0`))
 
-	next := []runtime.Service{
+	next := []handler.Service{
 		serve(heeding, func(_ context.Context, n int) (int, error) { return n, nil }),
 		serve(deaf, func(_ context.Context, n int) (int, error) { return n, nil }),
 	}
@@ -93,7 +95,7 @@ func TestStopNow(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	began, causes := make(chan struct{}), make(chan error, 1)
-	flow := job[int, int]("long", runtime.FlowOptions{})
+	flow := job[int, int]("long", spec.Flow{})
 	service := serve(flow, func(ctx context.Context, n int) (int, error) {
 		close(began)
 		<-ctx.Done()
@@ -109,7 +111,7 @@ func TestStopNow(t *testing.T) {
 	w.StopNow()
 	require.NoError(t, receive(t, w.done))
 	close(w.done)
-	require.ErrorIs(t, receive(t, causes), runtime.ErrWorkerStopping)
+	require.ErrorIs(t, receive(t, causes), handler.ErrWorkerStopping)
 	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'queued' AND attempts_count = 0`))
 	require.EqualValues(t, 1, w.Stats().Released)
 }
@@ -119,7 +121,7 @@ func TestRollingRestarts(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	var calls atomic.Int64
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) {
 		calls.Add(1)
 		time.Sleep(2 * time.Millisecond) // work
@@ -149,7 +151,7 @@ func TestRollingRestarts(t *testing.T) {
 // A worker that the database calls deprecated stops by itself.
 func TestDeprecated(t *testing.T) {
 	t.Parallel()
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	pool := database(t, service)
 	w := run(t, pool, worker.Config{}, service)
@@ -163,7 +165,7 @@ func TestDeprecated(t *testing.T) {
 // A row that was deleted is made again.
 func TestRegistersAgain(t *testing.T) {
 	t.Parallel()
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
 	pool := database(t, service)
 	run(t, pool, worker.Config{}, service)
@@ -178,22 +180,22 @@ func TestRegistersAgain(t *testing.T) {
 func TestNewFindsMistakes(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.Pool(t)
-	flow := job[int, int]("work", runtime.FlowOptions{})
+	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
-	nothing := runtime.HandleValues("nothing", nil)
+	nothing := handler.HandleValues("nothing", nil)
 	for want, make := range map[string]func() (*worker.Worker, error){
 		"the pool is nil":           func() (*worker.Worker, error) { return worker.New(nil, worker.Config{}, service) },
 		"no services, pass New":     func() (*worker.Worker, error) { return worker.New(pool, worker.Config{}) },
 		"Concurrency is -1":         func() (*worker.Worker, error) { return worker.New(pool, worker.Config{Concurrency: -1}, service) },
 		"flow work is served twice": func() (*worker.Worker, error) { return worker.New(pool, worker.Config{}, service, service) },
 		"flow work has no handlers": func() (*worker.Worker, error) {
-			return worker.New(pool, worker.Config{}, runtime.Serve(flow.Definition(), nil))
+			return worker.New(pool, worker.Config{}, handler.Serve(flow.Definition(), nil))
 		},
 		`step "nothing", which flow`: func() (*worker.Worker, error) {
-			return worker.New(pool, worker.Config{}, runtime.Serve(flow.Definition(), []runtime.Handler{nothing}))
+			return worker.New(pool, worker.Config{}, handler.Serve(flow.Definition(), []handler.Handler{nothing}))
 		},
 		"two handlers for step work": func() (*worker.Worker, error) {
-			return worker.New(pool, worker.Config{}, runtime.Serve(flow.Definition(), append(service.Handlers(), service.Handlers()...)))
+			return worker.New(pool, worker.Config{}, handler.Serve(flow.Definition(), append(service.Handlers(), service.Handlers()...)))
 		},
 		`the slug "no" is fine`[:0] + `flow "1" is not valid`: func() (*worker.Worker, error) { return worker.New(pool, worker.Config{}, service.As("1")) },
 	} {
@@ -205,12 +207,12 @@ func TestNewFindsMistakes(t *testing.T) {
 func TestRunRefusesWhatItWasNotBuiltFor(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	work, play := job[int, int]("work", runtime.FlowOptions{}), job[int, int]("play", runtime.FlowOptions{})
+	work, play := job[int, int]("work", spec.Flow{}), job[int, int]("play", spec.Flow{})
 	echo := func(_ context.Context, n int) (int, error) { return n, nil }
 	pool := database(t, serve(work, echo))
-	_, err := runtime.UpsertFlow(ctx, pool, "play", runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "other"}}})
+	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "play", Steps: []spec.Step{{Slug: "other"}}})
 	require.NoError(t, err)
-	missing := job[int, int]("missing", runtime.FlowOptions{})
+	missing := job[int, int]("missing", spec.Flow{})
 	w, err := worker.New(pool, worker.Config{}, serve(work, echo), serve(play, echo), serve(missing, echo))
 	require.NoError(t, err)
 	err = w.Run(ctx)
@@ -239,7 +241,7 @@ func TestRunRefusesWhatItWasNotBuiltFor(t *testing.T) {
 func TestStart(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	flow := job[int, int]("in_the_background", runtime.FlowOptions{})
+	flow := job[int, int]("in_the_background", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n + 1, nil })
 	pool := database(t, service)
 	w, err := worker.New(pool, worker.Config{Logger: slog.New(slog.DiscardHandler)}, service)

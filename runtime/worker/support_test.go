@@ -13,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -30,30 +32,30 @@ func testContext(t *testing.T) context.Context {
 }
 
 // job is a flow of one step, which has the flow's slug.
-func job[In, Out any](slug string, options runtime.FlowOptions) *runtime.Flow[In, Out] {
-	options.Steps = []runtime.StepOptions{{Slug: slug}}
-	return runtime.NewFlow[In](runtime.Definition{Slug: slug, FlowOptions: options}, runtime.Output[Out](slug))
+func job[In, Out any](slug string, options spec.Flow) *runtime.Flow[In, Out] {
+	options.Steps = []spec.Step{{Slug: slug}}
+	return runtime.NewFlow[In](options.As(slug), handler.Output[Out](slug))
 }
 
 // serve is the service of a job.
-func serve[In, Out any](flow *runtime.Flow[In, Out], fn func(context.Context, In) (Out, error)) runtime.Service {
+func serve[In, Out any](flow *runtime.Flow[In, Out], fn func(context.Context, In) (Out, error)) handler.Service {
 	def := flow.Definition()
-	return runtime.Serve(def, []runtime.Handler{runtime.Handle(def.Slug, runtime.Input[In](), fn)})
+	return handler.Serve(def, []handler.Handler{handler.Handle(def.Slug, handler.Input[In](), fn)})
 }
 
 // database is a database with the flows of the services.
-func database(t *testing.T, services ...runtime.Service) *pgxpool.Pool {
+func database(t *testing.T, services ...handler.Service) *pgxpool.Pool {
 	t.Helper()
 	pool := dbtest.Pool(t)
 	upsert(t, pool, services...)
 	return pool
 }
 
-func upsert(t *testing.T, pool *pgxpool.Pool, services ...runtime.Service) {
+func upsert(t *testing.T, pool *pgxpool.Pool, services ...handler.Service) {
 	t.Helper()
 	for _, s := range services {
 		def := s.Definition()
-		_, err := runtime.UpsertFlow(context.Background(), pool, def.Slug, def.FlowOptions)
+		_, err := runtime.UpsertFlow(context.Background(), pool, def)
 		require.NoError(t, err)
 	}
 }
@@ -68,7 +70,7 @@ type running struct {
 }
 
 // run runs a worker until the test ends; it must end without an error.
-func run(t *testing.T, pool *pgxpool.Pool, config worker.Config, services ...runtime.Service) *running {
+func run(t *testing.T, pool *pgxpool.Pool, config worker.Config, services ...handler.Service) *running {
 	t.Helper()
 	log := new(logBuffer)
 	config.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(log), nil))

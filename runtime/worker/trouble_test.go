@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/try"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A full disk and used-up connections are not called unreachable.
@@ -32,8 +32,8 @@ func TestTrouble(t *testing.T) {
 // stored say what they are.
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	s := &session{Worker: &Worker{services: map[string]*service{"f": {definition: runtime.Definition{
-		FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "one"}, {Slug: "each", Type: runtime.MapStep}}}}}}}}
+	s := &session{Worker: &Worker{services: map[string]*service{"f": {definition: spec.Flow{
+		Steps: []spec.Step{{Slug: "one"}, {Slug: "each", Type: spec.TypeMap}}}}}}}
 	of := func(step, output, code string) string {
 		r := result{task: &task{claimed: claimed{Flow: "f", Step: step}}, Result: try.Result{Output: output}}
 		return s.refused(r, &pgconn.PgError{Code: code})

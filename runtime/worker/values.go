@@ -11,7 +11,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // cacheBytes is how much of what was read is kept for later tasks of the same
@@ -19,7 +20,7 @@ import (
 const cacheBytes = 32 << 20
 
 // errGone says that what a task works on is not there any more.
-var errGone = runtime.Permanent(errors.New("flowc: the task's input is not in the database, the run may have been deleted"))
+var errGone = handler.Permanent(errors.New("flowc: the task's input is not in the database, the run may have been deleted"))
 
 // A source is a value of a run: its input, or what one of its steps gave.
 type source struct{ run, name string }
@@ -32,14 +33,14 @@ func (t *task) needs() (sources []source) {
 		}
 	}
 	if t.handler.NeedsInput() && t.RunInput == nil {
-		sources = append(sources, source{t.RunID, runtime.RunKey})
+		sources = append(sources, source{t.RunID, spec.RunKey})
 	}
 	return sources
 }
 
 // given is what the claim gave.
-func (t *task) given() runtime.Values {
-	v := runtime.Values{Input: t.RunInput}
+func (t *task) given() handler.Values {
+	v := handler.Values{Input: t.RunInput}
 	if t.isMap {
 		v.Item = t.Input
 	} else {
@@ -68,7 +69,7 @@ func (s *session) fetch(tasks []*task) {
 }
 
 // fill adds to what the claim gave what was read.
-func (s *session) fill(t *task) (runtime.Values, error) {
+func (s *session) fill(t *task) (handler.Values, error) {
 	v := t.given()
 	switch {
 	case t.ArrayFrom != nil && !t.isMap:
@@ -85,14 +86,14 @@ func (s *session) fill(t *task) (runtime.Values, error) {
 		items, err := cached.elements()
 		switch {
 		case err != nil:
-			return v, runtime.Permanent(fmt.Errorf("flowc: the list that step %s maps over: %w", t.Step, err))
+			return v, handler.Permanent(fmt.Errorf("flowc: the list that step %s maps over: %w", t.Step, err))
 		case t.Index >= len(items):
-			return v, runtime.Permanent(fmt.Errorf("flowc: the list that step %s maps over has %d elements, no element %d", t.Step, len(items), t.Index))
+			return v, handler.Permanent(fmt.Errorf("flowc: the list that step %s maps over has %d elements, no element %d", t.Step, len(items), t.Index))
 		}
 		v.Item = items[t.Index]
 	}
 	if t.handler.NeedsInput() && t.RunInput == nil {
-		cached, err := s.values.get(t.ctx, source{t.RunID, runtime.RunKey})
+		cached, err := s.values.get(t.ctx, source{t.RunID, spec.RunKey})
 		if err != nil {
 			return v, err
 		}
@@ -190,7 +191,7 @@ func (v *values) get(ctx context.Context, s source) (*cached, error) {
 			return nil, context.Cause(ctx)
 		case <-c.ready:
 		}
-		if c.err == nil || errors.As(c.err, new(*runtime.PermanentError)) {
+		if c.err == nil || errors.As(c.err, new(*handler.PermanentError)) {
 			return c, c.err
 		}
 		if !pause.wait(ctx, v.db) {
@@ -211,7 +212,7 @@ func (v *values) load(missing []source) {
 			together = 1
 			continue
 		case isRefused(err):
-			err = runtime.Permanent(fmt.Errorf("flowc: what the task works on cannot be read: %w", err))
+			err = handler.Permanent(fmt.Errorf("flowc: what the task works on cannot be read: %w", err))
 		case err != nil:
 			some = missing // the next ones ask again
 		}

@@ -9,7 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -19,7 +20,7 @@ func TestWaitingResultKeepsItsLease(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	var calls atomic.Int64
-	flow := job[int, int]("work", runtime.FlowOptions{Timeout: runtime.Set(time.Second)})
+	flow := job[int, int]("work", spec.Flow{Timeout: time.Second})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { calls.Add(1); return n, nil })
 	pool := database(t, service)
 	// Reports wait here for the test, and nothing else does.
@@ -57,9 +58,9 @@ func TestLargeResultsWait(t *testing.T) {
 	const megabytes, concurrency = 8, 8
 	ctx := testContext(t)
 	var calls atomic.Int64
-	large, small := job[int, string]("large", runtime.FlowOptions{}), job[int, int]("small", runtime.FlowOptions{})
+	large, small := job[int, string]("large", spec.Flow{}), job[int, int]("small", spec.Flow{})
 	text := strings.Repeat("flow", megabytes<<18-100)
-	services := []runtime.Service{
+	services := []handler.Service{
 		serve(large, func(context.Context, int) (string, error) { calls.Add(1); return text, nil }),
 		serve(small, func(_ context.Context, n int) (int, error) { return n, nil }),
 	}

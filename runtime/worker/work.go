@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/try"
 )
 
@@ -28,7 +28,7 @@ func (r *result) bytes() int { return len(r.Output) + len(r.Err) }
 // do runs one try to its end and hands on what it gave. A handler that ends its
 // goroutine, as a failing test helper does, has failed like any other. What its error
 // does when it is read is part of the try, too.
-func (s *session) do(t *task, v runtime.Values) {
+func (s *session) do(t *task, v handler.Values) {
 	began := t.watch()
 	var r result
 	defer func() {

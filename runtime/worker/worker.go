@@ -13,9 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 // Defaults for zero [Config] fields.
@@ -31,7 +31,7 @@ type Config struct {
 	Name string
 	// Concurrency is how many handlers run at once, of all flows together.
 	// Defaults to [DefaultConcurrency]. A flow or a step can have less, see
-	// [runtime.Limit].
+	// [handler.Limit].
 	Concurrency int
 	// Grace is how long handlers may go on after the context of Run ended,
 	// before their contexts end as well and their tasks are released. Defaults
@@ -51,8 +51,8 @@ type Config struct {
 	// [DefaultMaxCrashes]; negative is never.
 	MaxCrashes int
 	// Middleware wraps every handler; the first is outermost, and all of it is
-	// outside of that of [runtime.Use].
-	Middleware []runtime.Middleware
+	// outside of that of [handler.Use].
+	Middleware []handler.Middleware
 	// Metrics observes what the worker does. Defaults to [NoMetrics].
 	Metrics Metrics
 	// Logger receives events of tasks and of the database, with the keys flow,
@@ -78,14 +78,14 @@ type Worker struct {
 
 // service is a flow that the worker serves.
 type service struct {
-	definition runtime.Definition
+	definition spec.Flow
 	steps      map[string]served // those that have a handler
 	delays     bool              // whether a step begins only some time after it could
 }
 
 // served is a step with its handler.
 type served struct {
-	handler runtime.Handler
+	handler handler.Handler
 	isMap   bool
 }
 
@@ -96,7 +96,7 @@ type served struct {
 //
 // The error lists everything that is wrong with the configuration and the services;
 // the database is not touched.
-func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worker, error) {
+func New(pool *pgxpool.Pool, config Config, services ...handler.Service) (*Worker, error) {
 	if pool == nil {
 		return nil, errors.New("flowc: worker: the pool is nil")
 	}
@@ -143,7 +143,7 @@ func New(pool *pgxpool.Pool, config Config, services ...runtime.Service) (*Worke
 	return w, nil
 }
 
-func (w *Worker) add(s runtime.Service) error {
+func (w *Worker) add(s handler.Service) error {
 	def := s.Definition()
 	if err := def.Validate(); err != nil {
 		return err
@@ -153,14 +153,14 @@ func (w *Worker) add(s runtime.Service) error {
 	}
 	steps := map[string]served{}
 	for _, h := range s.Handlers() {
-		i := slices.IndexFunc(def.Steps, func(step runtime.StepOptions) bool { return step.Slug == h.Step() })
+		i := slices.IndexFunc(def.Steps, func(step spec.Step) bool { return step.Slug == h.Step() })
 		if i < 0 {
 			return fmt.Errorf("flowc: worker: there is a handler for step %q, which flow %s does not have", h.Step(), def.Slug)
 		}
 		if _, twice := steps[h.Step()]; twice {
 			return fmt.Errorf("flowc: worker: there are two handlers for step %s of flow %s", h.Step(), def.Slug)
 		}
-		steps[h.Step()] = served{handler: h.Inside(w.config.Middleware...), isMap: def.Steps[i].Type == runtime.MapStep}
+		steps[h.Step()] = served{handler: h.Inside(w.config.Middleware...), isMap: def.Steps[i].Type == spec.TypeMap}
 	}
 	if len(steps) == 0 {
 		return fmt.Errorf("flowc: worker: flow %s has no handlers", def.Slug)
@@ -170,7 +170,7 @@ func (w *Worker) add(s runtime.Service) error {
 		all = append(all, step.Slug)
 	}
 	w.lanes.add(def.Slug, all, slices.Collect(maps.Keys(steps)), s.Limit)
-	w.services[def.Slug] = &service{definition: def, steps: steps, delays: slices.ContainsFunc(def.Steps, func(s runtime.StepOptions) bool { return s.StartDelay != nil })}
+	w.services[def.Slug] = &service{definition: def, steps: steps, delays: slices.ContainsFunc(def.Steps, func(s spec.Step) bool { return s.StartDelay != 0 })}
 	w.slugs = append(w.slugs, def.Slug)
 	return nil
 }

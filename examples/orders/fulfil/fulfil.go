@@ -16,6 +16,7 @@ import (
 	"github.com/flowc-dev/flowc/examples/orders/shop/processorder"
 	"github.com/flowc-dev/flowc/examples/orders/shop/sendreceipt"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // Handlers does the steps of an order, and the mailing of receipts.
@@ -37,15 +38,15 @@ var _ processorder.Handlers = (*Handlers)(nil)
 // fails for good: no further try would mend it.
 func (h *Handlers) Validate(ctx context.Context, in shop.Order) (shop.Checked, error) {
 	if len(in.Lines) == 0 {
-		return shop.Checked{}, runtime.Permanent(errors.New("the order has no lines"))
+		return shop.Checked{}, handler.Permanent(errors.New("the order has no lines"))
 	}
 	var total int64
 	for _, line := range in.Lines {
 		if line.Quantity < 1 {
-			return shop.Checked{}, runtime.Permanent(fmt.Errorf("%s: %d pieces ordered", line.SKU, line.Quantity))
+			return shop.Checked{}, handler.Permanent(fmt.Errorf("%s: %d pieces ordered", line.SKU, line.Quantity))
 		}
 		if _, ok := h.Stock[line.SKU]; !ok {
-			return shop.Checked{}, runtime.Permanent(fmt.Errorf("%s is not in stock", line.SKU))
+			return shop.Checked{}, handler.Permanent(fmt.Errorf("%s is not in stock", line.SKU))
 		}
 		total += int64(line.Quantity) * line.Price
 	}

@@ -45,7 +45,7 @@ func (f *file) startOptions() (param, arg jen.Code) {
 // input are the parameter and the argument of the input of a run.
 func (f *file) input() (params, args []jen.Code) {
 	if f.flow.In == nil {
-		return nil, []jen.Code{f.runtime("None").Values()}
+		return nil, []jen.Code{jen.Qual(model.DSL, "None").Values()}
 	}
 	return []jen.Code{jen.Id("in").Add(f.typ(f.flow.In))}, []jen.Code{jen.Id("in")}
 }
@@ -53,7 +53,7 @@ func (f *file) input() (params, args []jen.Code) {
 // inputs are the parameter and the argument of the inputs of many runs.
 func (f *file) inputs() (param, arg jen.Code) {
 	if f.flow.In == nil {
-		return jen.Id("n").Int(), jen.Make(jen.Index().Add(f.runtime("None")), jen.Id("n"))
+		return jen.Id("n").Int(), jen.Make(jen.Index().Add(jen.Qual(model.DSL, "None")), jen.Id("n"))
 	}
 	return jen.Id("ins").Index().Add(f.typ(f.flow.In)), jen.Id("ins")
 }
@@ -185,13 +185,6 @@ func (f *file) flowVar() {
 		f.Line()
 	}
 	args := jen.Id("Definition").Op(",").Add(f.source(f.flow.Result, output))
-	if checks := f.conditionChecks(); len(checks) > 0 {
-		args.Op(",").Line()
-		for _, check := range checks {
-			args.Add(check).Op(",").Line()
-		}
-		f.comment("flow has the conditions once more, as values, whose JSON Upsert" + f.flow.Base + " compares with the patterns of Definition.")
-	}
 	f.Var().Id("flow").Op("=").Add(f.runtime("NewFlow")).Types(f.none(f.flow.In)).Op("(").Add(args).Op(")")
 	f.Line()
 }
@@ -200,19 +193,19 @@ func (f *file) flowVar() {
 func (f *file) source(s model.Source, variable string) *jen.Statement {
 	switch s.Kind {
 	case model.Input:
-		return f.runtime("Input").Types(f.typ(s.Type)).Call()
+		return f.handlerPkg("Input").Types(f.typ(s.Type)).Call()
 	case model.Output:
 		key := jen.Code(jen.Lit(s.Key))
 		if f.flow.Job {
 			key = jen.Id("Slug")
 		}
-		return f.runtime("Output").Types(f.typ(s.Type)).Call(key)
+		return f.handlerPkg("Output").Types(f.typ(s.Type)).Call(key)
 	case model.Item:
-		return f.runtime("Item").Types(f.typ(s.Type)).Call()
+		return f.handlerPkg("Item").Types(f.typ(s.Type)).Call()
 	case model.Join:
 		return jen.Id(variable)
 	}
-	return f.runtime("Nothing")
+	return f.handlerPkg("Nothing").Call()
 }
 
 // join writes the source of a struct.
@@ -225,5 +218,5 @@ func (f *file) join(s model.Source) *jen.Statement {
 	for _, field := range s.Fields {
 		args = append(args, jen.Lit(field.Key))
 	}
-	return f.runtime("Join").Call(args...)
+	return f.handlerPkg("Join").Call(args...)
 }

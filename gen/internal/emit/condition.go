@@ -27,7 +27,7 @@ func (f *file) conditionCheck(function string, s *model.Step, c *model.Condition
 		body = append(body, f.assign(t))
 	}
 	meet := jen.Func().Params(jen.Id("v").Op("*").Add(f.subject(c))).Block(body...)
-	return f.runtime(function).Call(f.stepSlug(s), meet)
+	return f.spec(function).Call(f.stepSlug(s), meet)
 }
 
 // subject is the type of what a condition looks at: the run's input, or a
@@ -56,7 +56,7 @@ func (f *file) assign(t model.Term) *jen.Statement {
 	for i, hop := range t.Path {
 		place.Dot(hop.Name)
 		if hop.Pointer {
-			place = f.runtime("At").Call(jen.Op("&").Add(place))
+			place = f.spec("At").Call(jen.Op("&").Add(place))
 			if i == len(t.Path)-1 {
 				place = jen.Op("*").Add(place)
 			}

@@ -11,7 +11,7 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
-// definition writes the slug and the runtime.Definition.
+// definition writes the slug and the spec.Flow.
 func (f *file) definition() {
 	f.comment("Slug is the name of the " + f.kind() + " in the database.")
 	f.Const().Id("Slug").Op("=").Lit(f.flow.Slug)
@@ -27,12 +27,12 @@ func (f *file) definition() {
 		fields = append(fields, jen.Id("Cron").Op(":").Lit(f.flow.Cron))
 	}
 	fields = append(fields, f.result(), f.forms())
-	fields = append(fields, jen.Id("Steps").Op(":").Index().Add(f.runtime("StepOptions")).Add(lines(steps...)))
+	fields = append(fields, jen.Id("Steps").Op(":").Index().Add(f.spec("Step")).Add(lines(steps...)))
 	f.comment("Definition is the " + f.kind() + " as the database keeps it.")
-	f.Var().Id("Definition").Op("=").Add(f.runtime("Definition")).Add(lines(
-		jen.Id("Slug").Op(":").Id("Slug"),
-		jen.Id("FlowOptions").Op(":").Add(f.runtime("FlowOptions")).Add(lines(fields...)),
-	))
+	if checks := f.conditionChecks(); len(checks) > 0 {
+		fields = append(fields, jen.Id("Conditions").Op(":").Index().Add(f.spec("Condition")).Add(lines(checks...)))
+	}
+	f.Var().Id("Definition").Op("=").Add(f.spec("Flow")).Add(lines(append([]jen.Code{jen.Id("Slug").Op(":").Id("Slug")}, fields...)...))
 	f.Line()
 }
 
@@ -46,7 +46,7 @@ func (f *file) stepNames() {
 	for _, s := range f.flow.Steps {
 		names = append(names, jen.Id(f.stepNamed[s]).Op("=").Lit(s.Slug))
 	}
-	f.comment("The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.")
+	f.comment("The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.")
 	f.Const().Defs(names...)
 	f.Line()
 }
@@ -66,11 +66,11 @@ func (f *file) result() jen.Code {
 		}
 		members = append(members, jen.Values(values...))
 	}
-	literal := jen.Id("Result").Op(":").Op("&").Add(f.runtime("Result"))
+	literal := jen.Id("Result").Op(":").Op("&").Add(f.spec("Result"))
 	if members == nil {
 		return literal.Values(fields...)
 	}
-	return literal.Add(lines(jen.Id("Fields").Op(":").Index().Add(f.runtime("ResultField")).Add(lines(members...))))
+	return literal.Add(lines(jen.Id("Fields").Op(":").Index().Add(f.spec("ResultField")).Add(lines(members...))))
 }
 
 // forms writes how what travels is written in JSON, so that the next generator sees
@@ -97,7 +97,7 @@ func (f *file) forms() jen.Code {
 		}
 		fields = append(fields, jen.Id("Types").Op(":").Map(jen.String()).Map(jen.String()).String().Add(lines(types...)))
 	}
-	return jen.Id("Forms").Op(":").Op("&").Add(f.runtime("Forms")).Add(lines(fields...))
+	return jen.Id("Forms").Op(":").Op("&").Add(f.spec("Forms")).Add(lines(fields...))
 }
 
 // stepOptions writes a step on one line if it is nothing but a place in the
@@ -105,14 +105,14 @@ func (f *file) forms() jen.Code {
 func (f *file) stepOptions(s *model.Step) jen.Code {
 	place := []jen.Code{jen.Id("Slug").Op(":").Add(f.stepSlug(s))}
 	if s.Map {
-		place = append(place, jen.Id("Type").Op(":").Add(f.runtime("MapStep")))
+		place = append(place, jen.Id("Type").Op(":").Add(f.spec("TypeMap")))
 	}
 	if len(s.Deps) > 0 {
 		place = append(place, jen.Id("Deps").Op(":").Index().String().Values(quoted(s.Deps)...))
 	}
 	options := f.options(s.Options)
 	if s.StartDelay != nil {
-		options = append(options, f.duration("StartDelay", *s.StartDelay))
+		options = append(options, jen.Id("StartDelay").Op(":").Add(duration(*s.StartDelay)))
 	}
 	if s.If != nil {
 		options = append(options, f.pattern("If", s.If))
@@ -142,32 +142,31 @@ func (f *file) stepSlug(s *model.Step) jen.Code {
 
 func (f *file) options(o model.Options) (fields []jen.Code) {
 	if o.MaxAttempts != nil {
-		fields = append(fields, jen.Id("MaxAttempts").Op(":").Add(f.runtime("Set")).Call(jen.Lit(*o.MaxAttempts)))
+		fields = append(fields, jen.Id("MaxAttempts").Op(":").Lit(*o.MaxAttempts))
 	}
 	if o.BaseDelay != nil {
-		fields = append(fields, f.duration("BaseDelay", *o.BaseDelay))
+		fields = append(fields, jen.Id("BaseDelay").Op(":").Add(f.spec("Set")).Call(duration(*o.BaseDelay)))
 	}
 	if o.Timeout != nil {
-		fields = append(fields, f.duration("Timeout", *o.Timeout))
+		fields = append(fields, jen.Id("Timeout").Op(":").Add(duration(*o.Timeout)))
 	}
 	return fields
 }
 
 // duration writes a duration in the largest unit that it is a multiple of.
-func (f *file) duration(name string, d time.Duration) jen.Code {
-	field := jen.Id(name).Op(":").Add(f.runtime("Set"))
+func duration(d time.Duration) jen.Code {
 	for _, unit := range []struct {
 		name string
 		d    time.Duration
 	}{{"Hour", time.Hour}, {"Minute", time.Minute}, {"Second", time.Second}} {
 		switch {
 		case d == unit.d:
-			return field.Call(jen.Qual("time", unit.name))
+			return jen.Qual("time", unit.name)
 		case d != 0 && d%unit.d == 0:
-			return field.Call(jen.Lit(int(d/unit.d)).Op("*").Qual("time", unit.name))
+			return jen.Lit(int(d/unit.d)).Op("*").Qual("time", unit.name)
 		}
 	}
-	return field.Call(jen.Qual("time", "Duration").Call(jen.Lit(0)))
+	return jen.Qual("time", "Duration").Call(jen.Lit(0))
 }
 
 func (f *file) pattern(name string, c *model.Condition) jen.Code {
@@ -175,8 +174,8 @@ func (f *file) pattern(name string, c *model.Condition) jen.Code {
 }
 
 func (f *file) mode(m model.Mode) jen.Code {
-	return f.runtime(map[model.Mode]string{
-		model.Fail: "FailRun", model.Skip: "SkipStep", model.SkipCascade: "SkipCascade",
+	return f.spec(map[model.Mode]string{
+		model.Fail: "ModeFail", model.Skip: "ModeSkip", model.SkipCascade: "ModeSkipCascade",
 	}[m])
 }
 

@@ -12,8 +12,12 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
-// runtimePath is the package that generated code calls.
-const runtimePath = "github.com/flowc-dev/flowc/runtime"
+// The packages that generated code calls.
+const (
+	runtimePath = "github.com/flowc-dev/flowc/runtime"
+	specPath    = runtimePath + "/spec"
+	handlerPath = runtimePath + "/handler"
+)
 
 // A file is a generated file being written.
 type file struct {
@@ -80,8 +84,10 @@ func File(flow *model.Flow) ([]byte, error) {
 func (f *file) ctx() jen.Code { return jen.Id("ctx").Qual("context", "Context") }
 func (f *file) db() jen.Code  { return jen.Id("db").Qual(runtimePath, "DB") }
 
-// runtime is a name of package runtime.
-func (f *file) runtime(name string) *jen.Statement { return jen.Qual(runtimePath, name) }
+// runtime, spec and handlerPkg are names of these packages.
+func (f *file) runtime(name string) *jen.Statement    { return jen.Qual(runtimePath, name) }
+func (f *file) spec(name string) *jen.Statement       { return jen.Qual(specPath, name) }
+func (f *file) handlerPkg(name string) *jen.Statement { return jen.Qual(handlerPath, name) }
 
 // comment adds a doc comment, broken into lines.
 func (f *file) comment(text string) { f.comments(wrap(text)...) }

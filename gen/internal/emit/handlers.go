@@ -53,9 +53,9 @@ func (f *file) handler() {
 }
 
 func (f *file) serve(param jen.Code, handlers []jen.Code) {
-	f.Func().Id("Serve").Params(param, f.serveOptions()).Add(f.runtime("Service")).Block(
+	f.Func().Id("Serve").Params(param, f.serveOptions()).Add(f.handlerPkg("Service")).Block(
 		jen.Return(jen.Id("flow").Dot("Serve").Call(
-			jen.Index().Add(f.runtime("Handler")).Add(lines(handlers...)),
+			jen.Index().Add(f.handlerPkg("Handler")).Add(lines(handlers...)),
 			jen.Id("opts").Op("..."),
 		)),
 	)
@@ -65,13 +65,13 @@ func (f *file) serve(param jen.Code, handlers []jen.Code) {
 func (f *file) serveAs(param, typ string) {
 	f.comment("ServeAs does the work of the same " + f.kind() + " under another slug, which has to have the same steps.")
 	f.Func().Id("ServeAs").Params(jen.Id("slug").String(), jen.Id(param).Id(typ), f.serveOptions()).
-		Add(f.runtime("Service")).
+		Add(f.handlerPkg("Service")).
 		Block(jen.Return(jen.Id("Serve").Call(jen.Id(param), jen.Id("opts").Op("...")).Dot("As").Call(jen.Id("slug"))))
 	f.Line()
 }
 
 func (f *file) serveOptions() jen.Code {
-	return jen.Id("opts").Op("...").Add(f.runtime("ServeOption"))
+	return jen.Id("opts").Op("...").Add(f.handlerPkg("ServeOption"))
 }
 
 // handlerSignature is what a handler takes and gives. What is nothing is left out.
@@ -90,17 +90,17 @@ func (f *file) handlerSignature(s *model.Step) *jen.Statement {
 	return jen.Params(params...).Params(f.typ(s.Out), jen.Error())
 }
 
-// handle makes a runtime.Handler of a function.
+// handle makes a handler.Handler of a function.
 func (f *file) handle(s *model.Step, fn jen.Code) jen.Code {
 	switch {
 	case s.In == nil && s.Out == nil:
-		fn = f.runtime("NoValues").Call(fn)
+		fn = f.handlerPkg("NoValues").Call(fn)
 	case s.In == nil:
-		fn = f.runtime("NoInput").Call(fn)
+		fn = f.handlerPkg("NoInput").Call(fn)
 	case s.Out == nil:
-		fn = f.runtime("NoOutput").Call(fn)
+		fn = f.handlerPkg("NoOutput").Call(fn)
 	}
-	return f.runtime("Handle").Call(f.stepSlug(s), f.source(s.Source, f.joins[s]), fn)
+	return f.handlerPkg("Handle").Call(f.stepSlug(s), f.source(s.Source, f.joins[s]), fn)
 }
 
 // guard writes the declaration as it is now, so that a change of it no longer

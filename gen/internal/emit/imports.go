@@ -41,6 +41,8 @@ func (f *file) reserveNames() {
 		{"encoding/json", "json"},
 		{"time", "time"},
 		{runtimePath, "runtime"},
+		{specPath, "spec"},
+		{handlerPath, "handler"},
 		{model.DSL, "dsl"},
 	} {
 		f.imports[p.path] = p.name

@@ -5,11 +5,11 @@ import (
 
 	"github.com/flowc-dev/flowc/gen/internal/jsonform"
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // result returns what the declared output of a flow is made of.
-func result(flow *model.Flow) *runtime.Result {
+func result(flow *model.Flow) *spec.Result {
 	from := func(key string) string {
 		if flow.Job && key != model.RunKey {
 			return flow.Slug
@@ -18,16 +18,16 @@ func result(flow *model.Flow) *runtime.Result {
 	}
 	switch source := flow.Result; source.Kind {
 	case model.Input:
-		return &runtime.Result{From: runtime.RunKey}
+		return &spec.Result{From: spec.RunKey}
 	case model.Output:
-		return &runtime.Result{From: from(source.Key)}
+		return &spec.Result{From: from(source.Key)}
 	case model.Join:
 		elem, _ := jsonform.Pointee(source.Type)
 		s, ok := elem.Underlying().(*types.Struct)
 		if !ok {
 			return nil
 		}
-		result := &runtime.Result{}
+		result := &spec.Result{}
 		for _, field := range source.Fields {
 			for i := range s.NumFields() {
 				v := s.Field(i)
@@ -38,10 +38,10 @@ func result(flow *model.Flow) *runtime.Result {
 				if name == "" && !jsonform.Merged(v) {
 					name = v.Name()
 				}
-				result.Fields = append(result.Fields, runtime.ResultField{Name: name, From: from(field.Key)})
+				result.Fields = append(result.Fields, spec.ResultField{Name: name, From: from(field.Key)})
 			}
 		}
 		return result
 	}
-	return &runtime.Result{}
+	return &spec.Result{}
 }

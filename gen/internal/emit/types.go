@@ -157,7 +157,7 @@ func (f *file) joined(s model.Source) *jen.Statement {
 // none is the type argument that stands for t, or for nothing.
 func (f *file) none(t types.Type) *jen.Statement {
 	if t == nil {
-		return f.runtime("None")
+		return jen.Qual(model.DSL, "None")
 	}
 	return f.typ(t)
 }

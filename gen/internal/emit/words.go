@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // packageDoc is the package comment: what the flow is for, and its graph.
@@ -23,7 +23,7 @@ func (f *file) packageDoc() []string {
 	if f.flow.Cron != "" {
 		doc = append(doc, "")
 		doc = append(doc, wrap("A worker that serves it starts it "+scheduleWords(f.flow.Cron)+", once it is in the database (Upsert"+f.flow.Base+
-			"). Handlers find the time that a run is for with runtime.ScheduledAt.")...)
+			"). Handlers find the time that a run is for with handler.ScheduledAt.")...)
 	}
 	if f.flow.Job {
 		return doc
@@ -89,13 +89,13 @@ func needs(s *model.Step) (names []string) {
 // handlersDoc is the doc comment of the interface.
 func (f *file) handlersDoc() []string {
 	return wrap("Handlers does the work of the flow, a method per step. Unless a step says otherwise, it is " +
-		tries(f.flow.Options) + ", and a try may take " + model.Span(or(f.flow.Timeout, runtime.DefaultTimeout)) + ".")
+		tries(f.flow.Options) + ", and a try may take " + model.Span(or(f.flow.Timeout, spec.DefaultTimeout)) + ".")
 }
 
 // handlerDoc is the doc comment of the handler of a job.
 func (f *file) handlerDoc(s *model.Step) []string {
 	words := "Handler does the work of the job. It is " + tries(f.flow.Options) + ", and a try may take " +
-		model.Span(or(f.flow.Timeout, runtime.DefaultTimeout)) + "."
+		model.Span(or(f.flow.Timeout, spec.DefaultTimeout)) + "."
 	return wrap(strings.Join(append([]string{words}, fate(s)...), " "))
 }
 
@@ -171,11 +171,11 @@ func inherit(step, flow model.Options) model.Options {
 // tries says how often a task is tried, and how long it waits in between: the
 // n-th retry waits base × 2^n.
 func tries(o model.Options) string {
-	attempts, base := or(o.MaxAttempts, runtime.DefaultMaxAttempts), or(o.BaseDelay, runtime.DefaultBaseDelay)
+	attempts, base := or(o.MaxAttempts, spec.DefaultMaxAttempts), or(o.BaseDelay, spec.DefaultBaseDelay)
 	if attempts == 1 {
 		return "tried once"
 	}
-	limit := max(runtime.MaxRetryDelay, base)
+	limit := max(spec.MaxRetryDelay, base)
 	delay := func(n int) string {
 		d := base
 		for range n {

@@ -5,13 +5,13 @@ import (
 	"go/types"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Forms returns how what travels in a flow is written in JSON.
-func Forms(flow *model.Flow) *runtime.Forms {
+func Forms(flow *model.Flow) *spec.Forms {
 	w := &writer{home: flow.Declaring, names: map[string]types.Type{}, types: map[string]map[string]string{}, open: map[types.Type]bool{}}
-	forms := &runtime.Forms{Steps: map[string]string{}, Types: w.types}
+	forms := &spec.Forms{Steps: map[string]string{}, Types: w.types}
 	if flow.In != nil {
 		forms.Input = w.form(flow.In, "the input")
 	}

@@ -27,7 +27,7 @@ const Module = "example.com/shop"
 
 // imports are the packages that tests may import. They are loaded once.
 var imports = []string{
-	model.DSL, "github.com/flowc-dev/flowc/runtime",
+	model.DSL, "github.com/flowc-dev/flowc/runtime", "github.com/flowc-dev/flowc/runtime/handler", "github.com/flowc-dev/flowc/runtime/spec",
 	"context", "database/sql", "encoding/json", "errors", "fmt", "log/slog",
 	"math/big", "net/netip", "net/url", "sync", "time",
 	"github.com/google/uuid",

@@ -3,6 +3,7 @@ package jsontext
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,8 +43,12 @@ func marshal(v any) (json.RawMessage, error) {
 	return json.Marshal(v) // which says what is wrong
 }
 
-// Encode writes v as JSON that can be stored. A json.RawMessage is returned itself.
+// Encode writes v as JSON that can be stored. A json.RawMessage is returned itself. A
+// nil slice is the empty list, since a map over it has to find a list.
 func Encode(v any) (json.RawMessage, error) {
+	if nilList(v) {
+		return json.RawMessage("[]"), nil
+	}
 	raw, err := marshal(v)
 	if err != nil {
 		return nil, err
@@ -58,6 +63,16 @@ func Encode(v any) (json.RawMessage, error) {
 		return nil, ErrInvalidUTF8
 	}
 	return raw, nil
+}
+
+// nilList reports whether v is a nil slice of a type that is a list in JSON.
+func nilList(v any) bool {
+	switch v.(type) {
+	case json.Marshaler, encoding.TextMarshaler:
+		return false // its own affair; json.RawMessage is one of these
+	}
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Slice && r.IsNil() && r.Type().Elem().Kind() != reflect.Uint8
 }
 
 // Check reports why a JSON text cannot be stored, nil if it can.

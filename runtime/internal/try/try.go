@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // maxErrorBytes is how much of an error is kept.
@@ -37,7 +37,7 @@ type Result struct {
 }
 
 // Call calls a handler. A panic is an error like any other, with its stack.
-func Call(ctx context.Context, h runtime.Handler, v runtime.Values) (output json.RawMessage, err error) {
+func Call(ctx context.Context, h handler.Handler, v handler.Values) (output json.RawMessage, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			output, err = nil, fmt.Errorf("panic: %v\n\n%s", p, debug.Stack())
@@ -50,7 +50,7 @@ func Call(ctx context.Context, h runtime.Handler, v runtime.Values) (output json
 // it did not: it may say more than err. timeout is the step's.
 func Judge(cause error, timeout time.Duration, output json.RawMessage, err error) Result {
 	switch {
-	case cause == runtime.ErrTaskLost:
+	case cause == handler.ErrTaskLost:
 		return Result{Outcome: Lost}
 	case err == nil:
 		return Result{Outcome: Completed, Output: string(output)}
@@ -67,22 +67,22 @@ func failure(cause error, timeout time.Duration, err error) (r Result) {
 		}
 	}()
 	r = Result{Err: ErrorText(err)}
-	var skip *runtime.SkipError
-	var permanent *runtime.PermanentError
-	var later *runtime.RetryAfterError
+	var skip *handler.SkipError
+	var permanent *handler.PermanentError
+	var later *handler.RetryAfterError
 	switch {
 	case errors.As(err, &permanent):
 		r.Outcome = Permanent
 	case errors.As(err, &skip):
 		r.Outcome, r.Err = Skipped, ErrorText(errors.New(skip.Reason))
-	case cause == runtime.ErrWorkerStopping:
+	case cause == handler.ErrWorkerStopping:
 		r.Outcome = Released
 	case errors.As(err, &later):
 		r.Outcome, r.Delay = Failed, &later.Delay
 	default:
 		r.Outcome = Failed
 	}
-	if r.Outcome == Failed && cause == runtime.ErrTaskTimeout {
+	if r.Outcome == Failed && cause == handler.ErrTaskTimeout {
 		text := fmt.Sprintf("flowc: the attempt exceeded the step's timeout of %gs", timeout.Seconds())
 		if err != cause && !errors.Is(err, context.DeadlineExceeded) {
 			text += ": " + r.Err

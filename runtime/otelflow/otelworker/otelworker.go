@@ -23,7 +23,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -59,12 +59,12 @@ func New(provider metric.MeterProvider) (*Metrics, error) {
 }
 
 // TryBegan measures how long a task waited.
-func (m *Metrics) TryBegan(task runtime.Task, waited time.Duration) {
+func (m *Metrics) TryBegan(task handler.Task, waited time.Duration) {
 	m.wait.Record(context.Background(), waited.Seconds(), metric.WithAttributes(of(task)...))
 }
 
 // TryEnded measures how long a handler ran, and counts what came of it.
-func (m *Metrics) TryEnded(task runtime.Task, outcome worker.Outcome, took time.Duration) {
+func (m *Metrics) TryEnded(task handler.Task, outcome worker.Outcome, took time.Duration) {
 	m.duration.Record(context.Background(), took.Seconds(), metric.WithAttributes(append(of(task), attribute.String("outcome", string(outcome)))...))
 }
 
@@ -79,6 +79,6 @@ func (m *Metrics) Called(name string, took time.Duration, err error) {
 		attribute.String("call", name), attribute.Bool("error", err != nil)))
 }
 
-func of(task runtime.Task) []attribute.KeyValue {
+func of(task handler.Task) []attribute.KeyValue {
 	return []attribute.KeyValue{attribute.String("flow", task.Flow), attribute.String("step", task.Step)}
 }

@@ -18,12 +18,14 @@ import (
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/examples/etl/sales"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "import_sales"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepExtract   = "extract"
 	StepLoad      = "load"
@@ -31,30 +33,28 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Timeout: runtime.Set(time.Minute),
-		Result:  &runtime.Result{From: "summarise"},
-		Forms: &runtime.Forms{
-			Input: "File",
-			Steps: map[string]string{
-				"extract":   "[]Line",
-				"load":      "Loaded",
-				"summarise": "Summary",
-			},
-			Types: map[string]map[string]string{
-				"File":    {"path": "string"},
-				"Line":    {"f": "[]string", "n": "int"},
-				"Loaded":  {"cents": "int64", "country": "string", "n": "int", "wrong": "string"},
-				"Summary": {"by_country": "map[string]int64", "cents": "int64", "lines": "int", "loaded": "int", "wrong": "[]Loaded"},
-			},
+var Definition = spec.Flow{
+	Slug:    Slug,
+	Timeout: time.Minute,
+	Result:  &spec.Result{From: "summarise"},
+	Forms: &spec.Forms{
+		Input: "File",
+		Steps: map[string]string{
+			"extract":   "[]Line",
+			"load":      "Loaded",
+			"summarise": "Summary",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "extract"},
-			{Slug: "load", Type: runtime.MapStep, Deps: []string{"extract"}},
-			{Slug: "summarise", Deps: []string{"load"}},
+		Types: map[string]map[string]string{
+			"File":    {"path": "string"},
+			"Line":    {"f": "[]string", "n": "int"},
+			"Loaded":  {"cents": "int64", "country": "string", "n": "int", "wrong": "string"},
+			"Summary": {"by_country": "map[string]int64", "cents": "int64", "lines": "int", "loaded": "int", "wrong": "[]Loaded"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: "extract"},
+		{Slug: "load", Type: spec.TypeMap, Deps: []string{"extract"}},
+		{Slug: "summarise", Deps: []string{"load"}},
 	},
 }
 
@@ -115,21 +115,21 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("extract", runtime.Input[sales.File](), h.Extract),
-		runtime.Handle("load", runtime.Item[sales.Line](), h.Load),
-		runtime.Handle("summarise", runtime.Output[[]sales.Loaded]("load"), h.Summarise),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("extract", handler.Input[sales.File](), h.Extract),
+		handler.Handle("load", handler.Item[sales.Line](), h.Load),
+		handler.Handle("summarise", handler.Output[[]sales.Loaded]("load"), h.Summarise),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[sales.File](Definition, runtime.Output[sales.Summary]("summarise"))
+var flow = runtime.NewFlow[sales.File](Definition, handler.Output[sales.Summary]("summarise"))
 
 // goGenerateIsDue is ImportSales as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -18,12 +18,14 @@ import (
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/examples/hello/party"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "greet"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepGuests = "guests"
 	StepHello  = "hello"
@@ -31,31 +33,29 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		MaxAttempts: runtime.Set(3),
-		BaseDelay:   runtime.Set(time.Second),
-		Result:      &runtime.Result{From: "toast"},
-		Forms: &runtime.Forms{
-			Input: "List",
-			Steps: map[string]string{
-				"guests": "[]Guest",
-				"hello":  "Greeting",
-				"toast":  "Toast",
-			},
-			Types: map[string]map[string]string{
-				"Greeting": {"Text": "string"},
-				"Guest":    {"Name": "string"},
-				"List":     {"Names": "string"},
-				"Toast":    {"Lines": "[]string"},
-			},
+var Definition = spec.Flow{
+	Slug:        Slug,
+	MaxAttempts: 3,
+	BaseDelay:   spec.Set(time.Second),
+	Result:      &spec.Result{From: "toast"},
+	Forms: &spec.Forms{
+		Input: "List",
+		Steps: map[string]string{
+			"guests": "[]Guest",
+			"hello":  "Greeting",
+			"toast":  "Toast",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "guests"},
-			{Slug: "hello", Type: runtime.MapStep, Deps: []string{"guests"}},
-			{Slug: "toast", Deps: []string{"hello"}},
+		Types: map[string]map[string]string{
+			"Greeting": {"Text": "string"},
+			"Guest":    {"Name": "string"},
+			"List":     {"Names": "string"},
+			"Toast":    {"Lines": "[]string"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: "guests"},
+		{Slug: "hello", Type: spec.TypeMap, Deps: []string{"guests"}},
+		{Slug: "toast", Deps: []string{"hello"}},
 	},
 }
 
@@ -115,21 +115,21 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("guests", runtime.Input[party.List](), h.Guests),
-		runtime.Handle("hello", runtime.Item[party.Guest](), h.Hello),
-		runtime.Handle("toast", runtime.Output[[]party.Greeting]("hello"), h.Toast),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("guests", handler.Input[party.List](), h.Guests),
+		handler.Handle("hello", handler.Item[party.Guest](), h.Hello),
+		handler.Handle("toast", handler.Output[[]party.Greeting]("hello"), h.Toast),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[party.List](Definition, runtime.Output[party.Toast]("toast"))
+var flow = runtime.NewFlow[party.List](Definition, handler.Output[party.Toast]("toast"))
 
 // goGenerateIsDue is Greet as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -12,55 +12,55 @@ import (
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/examples/orders/shop"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Slug is the name of the job in the database.
 const Slug = "send_receipt"
 
 // Definition is the job as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		MaxAttempts: runtime.Set(10),
-		BaseDelay:   runtime.Set(time.Minute),
-		Result:      &runtime.Result{},
-		Forms: &runtime.Forms{
-			Input: "ReceiptMail",
-			Types: map[string]map[string]string{
-				"ReceiptMail": {"amount": "int64", "number": "string", "to": "string", "tracking": "string"},
-			},
+var Definition = spec.Flow{
+	Slug:        Slug,
+	MaxAttempts: 10,
+	BaseDelay:   spec.Set(time.Minute),
+	Result:      &spec.Result{},
+	Forms: &spec.Forms{
+		Input: "ReceiptMail",
+		Types: map[string]map[string]string{
+			"ReceiptMail": {"amount": "int64", "number": "string", "to": "string", "tracking": "string"},
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: Slug},
-		},
+	},
+	Steps: []spec.Step{
+		{Slug: Slug},
 	},
 }
 
 // EnqueueSendReceipt enqueues a run. In a transaction, it is enqueued when the transaction
 // commits.
-func EnqueueSendReceipt(ctx context.Context, db runtime.DB, in shop.ReceiptMail, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
+func EnqueueSendReceipt(ctx context.Context, db runtime.DB, in shop.ReceiptMail, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
 	return flow.Start(ctx, db, in, opts...)
 }
 
 // EnqueueSendReceiptIn enqueues a run that starts after a delay.
-func EnqueueSendReceiptIn(ctx context.Context, db runtime.DB, in shop.ReceiptMail, delay time.Duration, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
+func EnqueueSendReceiptIn(ctx context.Context, db runtime.DB, in shop.ReceiptMail, delay time.Duration, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
 	return flow.StartIn(ctx, db, in, delay, opts...)
 }
 
 // EnqueueSendReceiptAt enqueues a run that starts at a time.
-func EnqueueSendReceiptAt(ctx context.Context, db runtime.DB, in shop.ReceiptMail, at time.Time, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
+func EnqueueSendReceiptAt(ctx context.Context, db runtime.DB, in shop.ReceiptMail, at time.Time, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
 	return flow.StartAt(ctx, db, in, at, opts...)
 }
 
 // EnqueueManySendReceipt enqueues a run for each input in one round trip: in order, all or
 // none.
-func EnqueueManySendReceipt(ctx context.Context, db runtime.DB, ins []shop.ReceiptMail, opts ...runtime.StartOption) ([]*runtime.Run[runtime.None], error) {
+func EnqueueManySendReceipt(ctx context.Context, db runtime.DB, ins []shop.ReceiptMail, opts ...runtime.StartOption) ([]*runtime.Run[dsl.None], error) {
 	return flow.StartMany(ctx, db, ins, opts...)
 }
 
 // GetSendReceipt finds a run that was started before, by this version of the job or
 // another. A run of another flow is [runtime.ErrRunNotFound].
-func GetSendReceipt(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
+func GetSendReceipt(ctx context.Context, db runtime.DB, id string) (*runtime.Run[dsl.None], error) {
 	return flow.Get(ctx, db, id)
 }
 
@@ -88,19 +88,19 @@ func SendReceiptExists(ctx context.Context, db runtime.DB) (bool, error) {
 type Handler func(ctx context.Context, in shop.ReceiptMail) error
 
 // Serve does the work of the job with fn. It is what a worker is given.
-func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle(Slug, runtime.Input[shop.ReceiptMail](), runtime.NoOutput(fn)),
+func Serve(fn Handler, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle(Slug, handler.Input[shop.ReceiptMail](), handler.NoOutput(fn)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same job under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[shop.ReceiptMail](Definition, runtime.Nothing)
+var flow = runtime.NewFlow[shop.ReceiptMail](Definition, handler.Nothing())
 
 // goGenerateIsDue is SendReceipt as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

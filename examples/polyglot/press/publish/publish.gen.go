@@ -16,38 +16,38 @@ import (
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/examples/polyglot/press"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "publish"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepTypeset = "typeset"
 	StepPrint   = "print"
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{From: "print"},
-		Forms: &runtime.Forms{
-			Input: "Article",
-			Steps: map[string]string{
-				"print":   "Issue",
-				"typeset": "Page",
-			},
-			Types: map[string]map[string]string{
-				"Article": {"text": "string", "title": "string"},
-				"Issue":   {"bytes": "int", "page": "Page"},
-				"Page":    {"headings": "[]string", "html": "string", "words": "int"},
-			},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Result: &spec.Result{From: "print"},
+	Forms: &spec.Forms{
+		Input: "Article",
+		Steps: map[string]string{
+			"print":   "Issue",
+			"typeset": "Page",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "typeset"},
-			{Slug: "print", Deps: []string{"typeset"}},
+		Types: map[string]map[string]string{
+			"Article": {"text": "string", "title": "string"},
+			"Issue":   {"bytes": "int", "page": "Page"},
+			"Page":    {"headings": "[]string", "html": "string", "words": "int"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: "typeset"},
+		{Slug: "print", Deps: []string{"typeset"}},
 	},
 }
 
@@ -102,20 +102,20 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("typeset", runtime.Input[press.Article](), h.Typeset),
-		runtime.Handle("print", runtime.Output[press.Page]("typeset"), h.Print),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("typeset", handler.Input[press.Article](), h.Typeset),
+		handler.Handle("print", handler.Output[press.Page]("typeset"), h.Print),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[press.Article](Definition, runtime.Output[press.Issue]("print"))
+var flow = runtime.NewFlow[press.Article](Definition, handler.Output[press.Issue]("print"))
 
 // goGenerateIsDue is Publish as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -18,12 +18,14 @@ import (
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/examples/polyglot/press"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "typeset"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepRender  = "render"
 	StepOutline = "outline"
@@ -31,30 +33,28 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		MaxAttempts: runtime.Set(2),
-		BaseDelay:   runtime.Set(time.Duration(0)),
-		Result:      &runtime.Result{From: "page"},
-		Forms: &runtime.Forms{
-			Input: "Article",
-			Steps: map[string]string{
-				"outline": "[]string",
-				"page":    "Page",
-				"render":  "HTML",
-			},
-			Types: map[string]map[string]string{
-				"Article": {"text": "string", "title": "string"},
-				"HTML":    {"body": "string", "words": "int"},
-				"Page":    {"headings": "[]string", "html": "string", "words": "int"},
-			},
+var Definition = spec.Flow{
+	Slug:        Slug,
+	MaxAttempts: 2,
+	BaseDelay:   spec.Set(time.Duration(0)),
+	Result:      &spec.Result{From: "page"},
+	Forms: &spec.Forms{
+		Input: "Article",
+		Steps: map[string]string{
+			"outline": "[]string",
+			"page":    "Page",
+			"render":  "HTML",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "render"},
-			{Slug: "outline"},
-			{Slug: "page", Deps: []string{"render", "outline"}},
+		Types: map[string]map[string]string{
+			"Article": {"text": "string", "title": "string"},
+			"HTML":    {"body": "string", "words": "int"},
+			"Page":    {"headings": "[]string", "html": "string", "words": "int"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: "render"},
+		{Slug: "outline"},
+		{Slug: "page", Deps: []string{"render", "outline"}},
 	},
 }
 
@@ -112,24 +112,24 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("render", runtime.Input[press.Article](), h.Render),
-		runtime.Handle("outline", runtime.Input[press.Article](), h.Outline),
-		runtime.Handle("page", pageInput, h.Page),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("render", handler.Input[press.Article](), h.Render),
+		handler.Handle("outline", handler.Input[press.Article](), h.Outline),
+		handler.Handle("page", pageInput, h.Page),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[press.Article](Definition, runtime.Output[press.Page]("page"))
+var flow = runtime.NewFlow[press.Article](Definition, handler.Output[press.Page]("page"))
 
 // pageInput is what page takes, from where it comes.
-var pageInput = runtime.Join(func(w struct {
+var pageInput = handler.Join(func(w struct {
 	Render  press.HTML     `json:"render"`
 	Outline press.Headings `json:"outline"`
 }) press.PageInput {

@@ -6,7 +6,7 @@
 // run in the morning of working days, cron:"CRON_TZ=Europe/Berlin 0 6 * * mon-fri".
 //
 // A worker that serves it starts it every 2s, once it is in the database (UpsertReport).
-// Handlers find the time that a run is for with runtime.ScheduledAt.
+// Handlers find the time that a run is for with handler.ScheduledAt.
 //
 // Its steps, each with what it waits for:
 //
@@ -23,12 +23,14 @@ import (
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/examples/report/sales"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "report"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepWindow    = "window"
 	StepProducts  = "products"
@@ -37,48 +39,46 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Timeout: runtime.Set(30 * time.Second),
-		Cron:    "@every 2s",
-		Result:  &runtime.Result{From: "file"},
-		Forms: &runtime.Forms{
-			Steps: map[string]string{
-				"customers": "[]Customer",
-				"file":      "Summary",
-				"products":  "[]Product",
-				"window":    "Window",
-			},
-			Types: map[string]map[string]string{
-				"Customer": {"Cents": "int64", "Name": "string"},
-				"Product":  {"Cents": "int64", "Name": "string", "Sold": "int"},
-				"Summary":  {"BestCustomer": "string", "BestProduct": "string", "Cents": "int64", "Orders": "int", "Until": "time.Time"},
-				"Window":   {"From": "time.Time", "Until": "time.Time"},
-			},
+var Definition = spec.Flow{
+	Slug:    Slug,
+	Timeout: 30 * time.Second,
+	Cron:    "@every 2s",
+	Result:  &spec.Result{From: "file"},
+	Forms: &spec.Forms{
+		Steps: map[string]string{
+			"customers": "[]Customer",
+			"file":      "Summary",
+			"products":  "[]Product",
+			"window":    "Window",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "window"},
-			{Slug: "products", Deps: []string{"window"}},
-			{Slug: "customers", Deps: []string{"window"}},
-			{Slug: "file", Deps: []string{"window", "products", "customers"}},
+		Types: map[string]map[string]string{
+			"Customer": {"Cents": "int64", "Name": "string"},
+			"Product":  {"Cents": "int64", "Name": "string", "Sold": "int"},
+			"Summary":  {"BestCustomer": "string", "BestProduct": "string", "Cents": "int64", "Orders": "int", "Until": "time.Time"},
+			"Window":   {"From": "time.Time", "Until": "time.Time"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: "window"},
+		{Slug: "products", Deps: []string{"window"}},
+		{Slug: "customers", Deps: []string{"window"}},
+		{Slug: "file", Deps: []string{"window", "products", "customers"}},
 	},
 }
 
 // StartReport starts a run. In a transaction, it starts when the transaction commits.
 func StartReport(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[sales.Summary], error) {
-	return flow.Start(ctx, db, runtime.None{}, opts...)
+	return flow.Start(ctx, db, dsl.None{}, opts...)
 }
 
 // StartReportSync starts a run, waits for its end and returns what it gave.
 func StartReportSync(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (sales.Summary, error) {
-	return flow.StartSync(ctx, db, runtime.None{}, opts...)
+	return flow.StartSync(ctx, db, dsl.None{}, opts...)
 }
 
 // StartManyReport starts n runs in one round trip: in order, all or none.
 func StartManyReport(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[sales.Summary], error) {
-	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
+	return flow.StartMany(ctx, db, make([]dsl.None, n), opts...)
 }
 
 // GetReport finds a run that was started before, by this version of the flow or another. A
@@ -124,25 +124,25 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("window", runtime.Nothing, runtime.NoInput(h.Window)),
-		runtime.Handle("products", runtime.Output[sales.Window]("window"), h.Products),
-		runtime.Handle("customers", runtime.Output[sales.Window]("window"), h.Customers),
-		runtime.Handle("file", fileInput, h.File),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("window", handler.Nothing(), handler.NoInput(h.Window)),
+		handler.Handle("products", handler.Output[sales.Window]("window"), h.Products),
+		handler.Handle("customers", handler.Output[sales.Window]("window"), h.Customers),
+		handler.Handle("file", fileInput, h.File),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Output[sales.Summary]("file"))
+var flow = runtime.NewFlow[dsl.None](Definition, handler.Output[sales.Summary]("file"))
 
 // fileInput is what file takes, from where it comes.
-var fileInput = runtime.Join(func(w struct {
+var fileInput = handler.Join(func(w struct {
 	Window    sales.Window     `json:"window"`
 	Products  []sales.Product  `json:"products"`
 	Customers []sales.Customer `json:"customers"`

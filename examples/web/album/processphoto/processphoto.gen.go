@@ -18,12 +18,14 @@ import (
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/examples/web/album"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "process_photo"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepInspect = "inspect"
 	StepResize  = "resize"
@@ -31,30 +33,28 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Timeout: runtime.Set(30 * time.Second),
-		Result:  &runtime.Result{From: "publish"},
-		Forms: &runtime.Forms{
-			Input: "Photo",
-			Steps: map[string]string{
-				"inspect": "[]Thumbnail",
-				"publish": "Gallery",
-				"resize":  "Stored",
-			},
-			Types: map[string]map[string]string{
-				"Gallery":   {"bytes": "int", "thumbnails": "int"},
-				"Photo":     {"id": "int64"},
-				"Stored":    {"bytes": "int", "width": "int"},
-				"Thumbnail": {"height": "int", "photo": "int64", "width": "int"},
-			},
+var Definition = spec.Flow{
+	Slug:    Slug,
+	Timeout: 30 * time.Second,
+	Result:  &spec.Result{From: "publish"},
+	Forms: &spec.Forms{
+		Input: "Photo",
+		Steps: map[string]string{
+			"inspect": "[]Thumbnail",
+			"publish": "Gallery",
+			"resize":  "Stored",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "inspect"},
-			{Slug: "resize", Type: runtime.MapStep, Deps: []string{"inspect"}},
-			{Slug: "publish", Deps: []string{"resize"}},
+		Types: map[string]map[string]string{
+			"Gallery":   {"bytes": "int", "thumbnails": "int"},
+			"Photo":     {"id": "int64"},
+			"Stored":    {"bytes": "int", "width": "int"},
+			"Thumbnail": {"height": "int", "photo": "int64", "width": "int"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: "inspect"},
+		{Slug: "resize", Type: spec.TypeMap, Deps: []string{"inspect"}},
+		{Slug: "publish", Deps: []string{"resize"}},
 	},
 }
 
@@ -116,24 +116,24 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("inspect", runtime.Input[album.Photo](), h.Inspect),
-		runtime.Handle("resize", runtime.Item[album.Thumbnail](), h.Resize),
-		runtime.Handle("publish", publishInput, h.Publish),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("inspect", handler.Input[album.Photo](), h.Inspect),
+		handler.Handle("resize", handler.Item[album.Thumbnail](), h.Resize),
+		handler.Handle("publish", publishInput, h.Publish),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[album.Photo](Definition, runtime.Output[album.Gallery]("publish"))
+var flow = runtime.NewFlow[album.Photo](Definition, handler.Output[album.Gallery]("publish"))
 
 // publishInput is what publish takes, from where it comes.
-var publishInput = runtime.Join(func(w struct {
+var publishInput = handler.Join(func(w struct {
 	Input  album.Photo    `json:"run"`
 	Resize []album.Stored `json:"resize"`
 }) album.PublishInput {

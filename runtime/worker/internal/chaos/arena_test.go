@@ -74,7 +74,7 @@ func newArena(t *testing.T, settings map[string]string, slugs ...string) *arena 
 	require.NoError(t, err)
 	for _, slug := range slugs {
 		def := flows[slug].definition
-		_, err := runtime.UpsertFlow(ctx, a.pool, def.Slug, def.FlowOptions)
+		_, err := runtime.UpsertFlow(ctx, a.pool, def)
 		require.NoError(t, err)
 	}
 	return a

@@ -12,13 +12,16 @@ import (
 	"os"
 	"time"
 
+	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // flows are those that worker processes know.
 var flows = map[string]struct {
-	definition runtime.Definition
-	service    func(*hands) runtime.Service
+	definition spec.Flow
+	service    func(*hands) handler.Service
 }{
 	"sum":  {sum.Definition(), sumService},
 	"fan":  {fan.Definition(), fanService},
@@ -37,8 +40,8 @@ type hands struct {
 }
 
 // begin writes down that a try began, and works a while.
-func (h *hands) begin(ctx context.Context) (runtime.Task, error) {
-	task, _ := runtime.TaskFromContext(ctx)
+func (h *hands) begin(ctx context.Context) (handler.Task, error) {
+	task, _ := handler.TaskFromContext(ctx)
 	// One write, so that it is there whole or not at all, and stays when the
 	// process is killed.
 	_, err := fmt.Fprintf(h.ledger, "%s %s %d %d\n", task.RunID, task.Step, task.Index, task.Attempt)
@@ -55,7 +58,7 @@ func (h *hands) begin(ctx context.Context) (runtime.Task, error) {
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
-		runtime.Logger(ctx).Info("the context ended", "cause", context.Cause(ctx).Error())
+		handler.Logger(ctx).Info("the context ended", "cause", context.Cause(ctx).Error())
 		return context.Cause(ctx)
 	case <-time.After(d):
 		return nil
@@ -72,16 +75,16 @@ type number struct {
 // sum is a flow of five steps and seven tasks, whose output says whether all of
 // them did what they had to: a root, two steps behind it, one of which is mapped
 // over, and one that joins. The first try of some of its tasks fails.
-var sum = runtime.NewFlow[number](runtime.Definition{Slug: "sum", FlowOptions: runtime.FlowOptions{
-	BaseDelay: runtime.Set(time.Duration(0)),
-	Steps: []runtime.StepOptions{
+var sum = runtime.NewFlow[number](spec.Flow{Slug: "sum",
+	BaseDelay: spec.Set(time.Duration(0)),
+	Steps: []spec.Step{
 		{Slug: "prepare"},
 		{Slug: "list", Deps: []string{"prepare"}},
 		{Slug: "side", Deps: []string{"prepare"}},
-		{Slug: "square", Type: runtime.MapStep, Deps: []string{"list"}},
+		{Slug: "square", Type: spec.TypeMap, Deps: []string{"list"}},
 		{Slug: "total", Deps: []string{"square", "side"}},
 	},
-}}, runtime.Output[int]("total"))
+}, handler.Output[int]("total"))
 
 const (
 	sumTasks  = 7
@@ -94,7 +97,7 @@ func wantSum(n int) int {
 	return n + 7*a + a*a + (a+1)*(a+1) + (a+2)*(a+2)
 }
 
-func sumService(h *hands) runtime.Service {
+func sumService(h *hands) handler.Service {
 	type parts struct {
 		Input  number
 		Square []int
@@ -105,28 +108,28 @@ func sumService(h *hands) runtime.Service {
 		Square []int  `json:"square"`
 		Side   int    `json:"side"`
 	}
-	join := runtime.Join(func(w wire) parts { return parts(w) }, "run", "square", "side")
-	return runtime.Serve(sum.Definition(), []runtime.Handler{
-		runtime.Handle("prepare", runtime.Input[number](), func(ctx context.Context, in number) (int, error) {
+	join := handler.Join(func(w wire) parts { return parts(w) }, "run", "square", "side")
+	return handler.Serve(sum.Definition(), []handler.Handler{
+		handler.Handle("prepare", handler.Input[number](), func(ctx context.Context, in number) (int, error) {
 			_, err := h.begin(ctx)
 			return in.N + 1, err
 		}),
-		runtime.Handle("list", runtime.Output[int]("prepare"), func(ctx context.Context, a int) ([]int, error) {
+		handler.Handle("list", handler.Output[int]("prepare"), func(ctx context.Context, a int) ([]int, error) {
 			_, err := h.begin(ctx)
 			return []int{a, a + 1, a + 2}, err
 		}),
-		runtime.Handle("side", runtime.Output[int]("prepare"), func(ctx context.Context, a int) (int, error) {
+		handler.Handle("side", handler.Output[int]("prepare"), func(ctx context.Context, a int) (int, error) {
 			task, err := h.begin(ctx)
 			if err == nil && a%sumFlakes == 0 && task.Attempt == 1 {
 				err = errFirst
 			}
 			return 7 * a, err
 		}),
-		runtime.Handle("square", runtime.Item[int](), func(ctx context.Context, a int) (int, error) {
+		handler.Handle("square", handler.Item[int](), func(ctx context.Context, a int) (int, error) {
 			_, err := h.begin(ctx)
 			return a * a, err
 		}),
-		runtime.Handle("total", join, func(ctx context.Context, in parts) (int, error) {
+		handler.Handle("total", join, func(ctx context.Context, in parts) (int, error) {
 			_, err := h.begin(ctx)
 			all := in.Input.N + in.Side
 			for _, square := range in.Square {
@@ -138,18 +141,18 @@ func sumService(h *hands) runtime.Service {
 }
 
 // fan is a flow that maps over as many numbers as it is told.
-var fan = runtime.NewFlow[number](runtime.Definition{Slug: "fan", FlowOptions: runtime.FlowOptions{
-	BaseDelay: runtime.Set(time.Duration(0)),
-	Steps: []runtime.StepOptions{
+var fan = runtime.NewFlow[number](spec.Flow{Slug: "fan",
+	BaseDelay: spec.Set(time.Duration(0)),
+	Steps: []spec.Step{
 		{Slug: "spread"},
-		{Slug: "double", Type: runtime.MapStep, Deps: []string{"spread"}},
+		{Slug: "double", Type: spec.TypeMap, Deps: []string{"spread"}},
 		{Slug: "gather", Deps: []string{"double"}},
 	},
-}}, runtime.Output[int]("gather"))
+}, handler.Output[int]("gather"))
 
-func fanService(h *hands) runtime.Service {
-	return runtime.Serve(fan.Definition(), []runtime.Handler{
-		runtime.Handle("spread", runtime.Input[number](), func(ctx context.Context, in number) ([]int, error) {
+func fanService(h *hands) handler.Service {
+	return handler.Serve(fan.Definition(), []handler.Handler{
+		handler.Handle("spread", handler.Input[number](), func(ctx context.Context, in number) ([]int, error) {
 			_, err := h.begin(ctx)
 			all := make([]int, in.N)
 			for i := range all {
@@ -157,11 +160,11 @@ func fanService(h *hands) runtime.Service {
 			}
 			return all, err
 		}),
-		runtime.Handle("double", runtime.Item[int](), func(ctx context.Context, i int) (int, error) {
+		handler.Handle("double", handler.Item[int](), func(ctx context.Context, i int) (int, error) {
 			_, err := h.begin(ctx)
 			return 2 * i, err
 		}),
-		runtime.Handle("gather", runtime.Output[[]int]("double"), func(ctx context.Context, all []int) (total int, err error) {
+		handler.Handle("gather", handler.Output[[]int]("double"), func(ctx context.Context, all []int) (total int, err error) {
 			_, err = h.begin(ctx)
 			for _, n := range all {
 				total += n
@@ -172,13 +175,13 @@ func fanService(h *hands) runtime.Service {
 }
 
 // job is a flow of one step, which takes as long as it is told.
-var job = runtime.NewFlow[number](runtime.Definition{Slug: "job", FlowOptions: runtime.FlowOptions{
-	Steps: []runtime.StepOptions{{Slug: "job"}},
-}}, runtime.Output[int]("job"))
+var job = runtime.NewFlow[number](spec.Flow{Slug: "job",
+	Steps: []spec.Step{{Slug: "job"}},
+}, handler.Output[int]("job"))
 
-func jobService(h *hands) runtime.Service {
-	return runtime.Serve(job.Definition(), []runtime.Handler{
-		runtime.Handle("job", runtime.Input[number](), func(ctx context.Context, in number) (int, error) {
+func jobService(h *hands) handler.Service {
+	return handler.Serve(job.Definition(), []handler.Handler{
+		handler.Handle("job", handler.Input[number](), func(ctx context.Context, in number) (int, error) {
 			if _, err := h.begin(ctx); err != nil {
 				return 0, err
 			}
@@ -193,15 +196,15 @@ func jobService(h *hands) runtime.Service {
 
 // odd is a flow of one step, whose first try may go wrong in ways that no handler
 // should. A try may take a second.
-var odd = runtime.NewFlow[number](runtime.Definition{Slug: "odd", FlowOptions: runtime.FlowOptions{
-	BaseDelay: runtime.Set(time.Duration(0)),
-	Timeout:   runtime.Set(time.Second),
-	Steps:     []runtime.StepOptions{{Slug: "odd"}},
-}}, runtime.Output[int]("odd"))
+var odd = runtime.NewFlow[number](spec.Flow{Slug: "odd",
+	BaseDelay: spec.Set(time.Duration(0)),
+	Timeout:   time.Second,
+	Steps:     []spec.Step{{Slug: "odd"}},
+}, handler.Output[int]("odd"))
 
-func oddService(h *hands) runtime.Service {
-	return runtime.Serve(odd.Definition(), []runtime.Handler{
-		runtime.Handle("odd", runtime.Input[number](), func(ctx context.Context, in number) (int, error) {
+func oddService(h *hands) handler.Service {
+	return handler.Serve(odd.Definition(), []handler.Handler{
+		handler.Handle("odd", handler.Input[number](), func(ctx context.Context, in number) (int, error) {
 			exited := in.Do == "exit" && h.began(ctx)
 			task, err := h.begin(ctx)
 			if err != nil {
@@ -223,13 +226,13 @@ func oddService(h *hands) runtime.Service {
 }
 
 // echo is a flow that gives what it takes.
-var echo = runtime.NewFlow[json.RawMessage](runtime.Definition{Slug: "echo", FlowOptions: runtime.FlowOptions{
-	Steps: []runtime.StepOptions{{Slug: "echo"}},
-}}, runtime.Output[json.RawMessage]("echo"))
+var echo = runtime.NewFlow[json.RawMessage](spec.Flow{Slug: "echo",
+	Steps: []spec.Step{{Slug: "echo"}},
+}, handler.Output[json.RawMessage]("echo"))
 
-func echoService(h *hands) runtime.Service {
-	return runtime.Serve(echo.Definition(), []runtime.Handler{
-		runtime.Handle("echo", runtime.Input[json.RawMessage](), func(ctx context.Context, in json.RawMessage) (json.RawMessage, error) {
+func echoService(h *hands) handler.Service {
+	return handler.Serve(echo.Definition(), []handler.Handler{
+		handler.Handle("echo", handler.Input[json.RawMessage](), func(ctx context.Context, in json.RawMessage) (json.RawMessage, error) {
 			_, err := h.begin(ctx)
 			return in, err
 		}),
@@ -238,26 +241,26 @@ func echoService(h *hands) runtime.Service {
 
 // tick is a flow of two steps that the clock starts every second. Both give the
 // time that the run is for.
-var tick = runtime.Definition{Slug: "tick", FlowOptions: runtime.FlowOptions{
+var tick = spec.Flow{Slug: "tick",
 	Cron:      "@every 1s",
-	BaseDelay: runtime.Set(time.Duration(0)),
-	Steps:     []runtime.StepOptions{{Slug: "first"}, {Slug: "second", Deps: []string{"first"}}},
-}}
+	BaseDelay: spec.Set(time.Duration(0)),
+	Steps:     []spec.Step{{Slug: "first"}, {Slug: "second", Deps: []string{"first"}}},
+}
 
-func tickService(h *hands) runtime.Service {
-	do := func(ctx context.Context, _ runtime.None) (time.Time, error) {
+func tickService(h *hands) handler.Service {
+	do := func(ctx context.Context, _ dsl.None) (time.Time, error) {
 		_, err := h.begin(ctx)
-		return runtime.ScheduledAt(ctx), err
+		return handler.ScheduledAt(ctx), err
 	}
-	return runtime.Serve(tick, []runtime.Handler{
-		runtime.Handle("first", runtime.Nothing, do),
-		runtime.Handle("second", runtime.Nothing, do),
+	return handler.Serve(tick, []handler.Handler{
+		handler.Handle("first", handler.Nothing(), do),
+		handler.Handle("second", handler.Nothing(), do),
 	})
 }
 
 // began reports whether some worker began the task of the context before.
 func (h *hands) began(ctx context.Context) bool {
-	task, _ := runtime.TaskFromContext(ctx)
+	task, _ := handler.TaskFromContext(ctx)
 	text, err := os.ReadFile(h.errand.Ledger)
 	return err == nil && bytes.Contains(text, []byte(task.RunID))
 }

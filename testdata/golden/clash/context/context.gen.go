@@ -11,6 +11,8 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/clash"
 	clashflow "github.com/flowc-dev/flowc/testdata/golden/clash/flow"
 	clashjson "github.com/flowc-dev/flowc/testdata/golden/clash/json"
@@ -20,23 +22,21 @@ import (
 const Slug = "context"
 
 // Definition is the job as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{From: "context"},
-		Forms: &runtime.Forms{
-			Input: "flow.Value",
-			Steps: map[string]string{
-				"context": "json.Value",
-			},
-			Types: map[string]map[string]string{
-				"flow.Value": {"A": "int"},
-				"json.Value": {"A": "int"},
-			},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Result: &spec.Result{From: "context"},
+	Forms: &spec.Forms{
+		Input: "flow.Value",
+		Steps: map[string]string{
+			"context": "json.Value",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: Slug},
+		Types: map[string]map[string]string{
+			"flow.Value": {"A": "int"},
+			"json.Value": {"A": "int"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: Slug},
 	},
 }
 
@@ -92,19 +92,19 @@ func ContextExists(ctx context.Context, db runtime.DB) (bool, error) {
 type Handler func(ctx context.Context, in clashflow.Value) (clashjson.Value, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
-func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle(Slug, runtime.Input[clashflow.Value](), fn),
+func Serve(fn Handler, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle(Slug, handler.Input[clashflow.Value](), fn),
 	}, opts...)
 }
 
 // ServeAs does the work of the same job under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[clashflow.Value](Definition, runtime.Output[clashjson.Value](Slug))
+var flow = runtime.NewFlow[clashflow.Value](Definition, handler.Output[clashjson.Value](Slug))
 
 // goGenerateIsDue is Context as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/clash"
 	clashin "github.com/flowc-dev/flowc/testdata/golden/clash/in"
 	clashruntime "github.com/flowc-dev/flowc/testdata/golden/clash/runtime"
@@ -20,23 +22,21 @@ import (
 const Slug = "job"
 
 // Definition is the job as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{From: "job"},
-		Forms: &runtime.Forms{
-			Input: "in.Value",
-			Steps: map[string]string{
-				"job": "runtime.Value",
-			},
-			Types: map[string]map[string]string{
-				"in.Value":      {"A": "int"},
-				"runtime.Value": {"A": "int"},
-			},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Result: &spec.Result{From: "job"},
+	Forms: &spec.Forms{
+		Input: "in.Value",
+		Steps: map[string]string{
+			"job": "runtime.Value",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: Slug},
+		Types: map[string]map[string]string{
+			"in.Value":      {"A": "int"},
+			"runtime.Value": {"A": "int"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: Slug},
 	},
 }
 
@@ -91,19 +91,19 @@ func JobExists(ctx context.Context, db runtime.DB) (bool, error) {
 type Handler func(ctx context.Context, in clashin.Value) (clashruntime.Value, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
-func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle(Slug, runtime.Input[clashin.Value](), fn),
+func Serve(fn Handler, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle(Slug, handler.Input[clashin.Value](), fn),
 	}, opts...)
 }
 
 // ServeAs does the work of the same job under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[clashin.Value](Definition, runtime.Output[clashruntime.Value](Slug))
+var flow = runtime.NewFlow[clashin.Value](Definition, handler.Output[clashruntime.Value](Slug))
 
 // goGenerateIsDue is Job as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -19,6 +19,8 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/clash"
 	clashflow "github.com/flowc-dev/flowc/testdata/golden/clash/flow"
 	clashin "github.com/flowc-dev/flowc/testdata/golden/clash/in"
@@ -29,7 +31,7 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "flow"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepHandlers = "handlers"
 	StepServe    = "serve"
@@ -39,40 +41,45 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
+var Definition = spec.Flow{
 	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{
-			Fields: []runtime.ResultField{
-				{Name: "Handlers", From: "handlers"},
-				{Name: "URL", From: "url"},
-			},
+	Result: &spec.Result{
+		Fields: []spec.ResultField{
+			{Name: "Handlers", From: "handlers"},
+			{Name: "URL", From: "url"},
 		},
-		Forms: &runtime.Forms{
-			Input: "in.Value",
-			Steps: map[string]string{
-				"handlers": "flow.Value",
-				"serve":    "runtime.Value",
-				"url":      "json.Value",
-			},
-			Types: map[string]map[string]string{
-				"flow.Value":    {"A": "int"},
-				"in.Value":      {"A": "int"},
-				"json.Value":    {"A": "int"},
-				"runtime.Value": {"A": "int"},
-			},
+	},
+	Forms: &spec.Forms{
+		Input: "in.Value",
+		Steps: map[string]string{
+			"handlers": "flow.Value",
+			"serve":    "runtime.Value",
+			"url":      "json.Value",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "handlers"},
-			{
-				Slug: "serve",
-				Deps: []string{"handlers"},
-				If:   json.RawMessage(`{"handlers":{"A":1}}`),
-			},
-			{Slug: "url", Deps: []string{"serve"}},
-			{Slug: "type", Deps: []string{"url"}},
-			{Slug: "output", Deps: []string{"handlers"}},
+		Types: map[string]map[string]string{
+			"flow.Value":    {"A": "int"},
+			"in.Value":      {"A": "int"},
+			"json.Value":    {"A": "int"},
+			"runtime.Value": {"A": "int"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: "handlers"},
+		{
+			Slug: "serve",
+			Deps: []string{"handlers"},
+			If:   json.RawMessage(`{"handlers":{"A":1}}`),
+		},
+		{Slug: "url", Deps: []string{"serve"}},
+		{Slug: "type", Deps: []string{"url"}},
+		{Slug: "output", Deps: []string{"handlers"}},
+	},
+	Conditions: []spec.Condition{
+		spec.If("serve", func(v *struct {
+			Handlers clashflow.Value `json:"handlers"`
+		}) {
+			v.Handlers.A = 1
+		}),
 	},
 }
 
@@ -138,42 +145,34 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("handlers", runtime.Input[clashin.Value](), h.Handlers),
-		runtime.Handle("serve", runtime.Output[clashflow.Value]("handlers"), h.Serve),
-		runtime.Handle("url", urlInput, h.URL),
-		runtime.Handle("type", typeInput, runtime.NoOutput(h.Type)),
-		runtime.Handle("output", outputInput, runtime.NoOutput(h.Output)),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("handlers", handler.Input[clashin.Value](), h.Handlers),
+		handler.Handle("serve", handler.Output[clashflow.Value]("handlers"), h.Serve),
+		handler.Handle("url", urlInput, h.URL),
+		handler.Handle("type", typeInput, handler.NoOutput(h.Type)),
+		handler.Handle("output", outputInput, handler.NoOutput(h.Output)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
 // output is what the flow gives, from where it comes.
-var output = runtime.Join(func(w struct {
+var output = handler.Join(func(w struct {
 	Handlers clashflow.Value `json:"handlers"`
 	URL      clashjson.Value `json:"url"`
 }) clash.Output {
 	return clash.Output(w)
 }, "handlers", "url")
 
-// flow has the conditions once more, as values, whose JSON UpsertFlow compares with the
-// patterns of Definition.
-var flow = runtime.NewFlow[clashin.Value](Definition, output,
-	runtime.If("serve", func(v *struct {
-		Handlers clashflow.Value `json:"handlers"`
-	}) {
-		v.Handlers.A = 1
-	}),
-)
+var flow = runtime.NewFlow[clashin.Value](Definition, output)
 
 // urlInput is what url takes, from where it comes.
-var urlInput = runtime.Join(func(w struct {
+var urlInput = handler.Join(func(w struct {
 	Input clashin.Value       `json:"run"`
 	Serve *clashruntime.Value `json:"serve"`
 }) clash.URLInput {
@@ -181,14 +180,14 @@ var urlInput = runtime.Join(func(w struct {
 }, "run", "serve")
 
 // typeInput is what type takes, from where it comes.
-var typeInput = runtime.Join(func(w struct {
+var typeInput = handler.Join(func(w struct {
 	URL clashjson.Value `json:"url"`
 }) clash.TypeInput {
 	return clash.TypeInput(w)
 }, "url")
 
 // outputInput is what output takes, from where it comes.
-var outputInput = runtime.Join(func(w struct {
+var outputInput = handler.Join(func(w struct {
 	Input clashin.Value   `json:"run"`
 	Flow  clashflow.Value `json:"handlers"`
 }) clash.OutputInput {

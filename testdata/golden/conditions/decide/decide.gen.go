@@ -20,13 +20,15 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/conditions"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "decide"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepNear    = "near"
 	StepFar     = "far"
@@ -36,53 +38,88 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{From: "far"},
-		Forms: &runtime.Forms{
-			Input: "Request",
-			Steps: map[string]string{
-				"far":     "Decision",
-				"near":    "bool",
-				"promote": "Answer",
-				"quoted":  "Answer",
-			},
-			Types: map[string]map[string]string{
-				"Answer":        {"Sure": "bool", "Yes": "bool", "note": "string"},
-				"Decision":      {"Score": "float64"},
-				"Request":       {"Owner": "owner", "URGENT": "bool", "plan": "string", "rate": "float32", "seats": "int8"},
-				"owner":         {"Age": "quoted uint16", "Member": "bool", "address": "owner.address", "trusted": "quoted bool"},
-				"owner.address": {"the city": "string"},
-			},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Result: &spec.Result{From: "far"},
+	Forms: &spec.Forms{
+		Input: "Request",
+		Steps: map[string]string{
+			"far":     "Decision",
+			"near":    "bool",
+			"promote": "Answer",
+			"quoted":  "Answer",
 		},
-		Steps: []runtime.StepOptions{
-			{
-				Slug:  "near",
-				If:    json.RawMessage(`{"plan":"it's <pro>","seats":-3,"rate":1.50}`),
-				IfNot: json.RawMessage(`{"URGENT":true}`),
-			},
-			{
-				Slug:      "far",
-				If:        json.RawMessage(`{"Owner":{"address":{"the city":"Köln"},"trusted":"false"}}`),
-				WhenUnmet: runtime.SkipCascade,
-			},
-			{
-				Slug: "quoted",
-				If:   json.RawMessage(`{"Owner":{"Age":"18","Member":true}}`),
-			},
-			{
-				Slug:  "both",
-				Deps:  []string{"near", "far", "quoted"},
-				If:    json.RawMessage(`{"near":true,"quoted":{"Yes":true,"Sure":true}}`),
-				IfNot: json.RawMessage(`{"far":{"Score":0.25}}`),
-			},
-			{
-				Slug: "promote",
-				Deps: []string{"quoted"},
-				If:   json.RawMessage(`{"quoted":{"Sure":false,"note":""}}`),
-			},
+		Types: map[string]map[string]string{
+			"Answer":        {"Sure": "bool", "Yes": "bool", "note": "string"},
+			"Decision":      {"Score": "float64"},
+			"Request":       {"Owner": "owner", "URGENT": "bool", "plan": "string", "rate": "float32", "seats": "int8"},
+			"owner":         {"Age": "quoted uint16", "Member": "bool", "address": "owner.address", "trusted": "quoted bool"},
+			"owner.address": {"the city": "string"},
 		},
+	},
+	Steps: []spec.Step{
+		{
+			Slug:  "near",
+			If:    json.RawMessage(`{"plan":"it's <pro>","seats":-3,"rate":1.50}`),
+			IfNot: json.RawMessage(`{"URGENT":true}`),
+		},
+		{
+			Slug:      "far",
+			If:        json.RawMessage(`{"Owner":{"address":{"the city":"Köln"},"trusted":"false"}}`),
+			WhenUnmet: spec.ModeSkipCascade,
+		},
+		{
+			Slug: "quoted",
+			If:   json.RawMessage(`{"Owner":{"Age":"18","Member":true}}`),
+		},
+		{
+			Slug:  "both",
+			Deps:  []string{"near", "far", "quoted"},
+			If:    json.RawMessage(`{"near":true,"quoted":{"Yes":true,"Sure":true}}`),
+			IfNot: json.RawMessage(`{"far":{"Score":0.25}}`),
+		},
+		{
+			Slug: "promote",
+			Deps: []string{"quoted"},
+			If:   json.RawMessage(`{"quoted":{"Sure":false,"note":""}}`),
+		},
+	},
+	Conditions: []spec.Condition{
+		spec.If("near", func(v *conditions.Request) {
+			v.Plan = "it's <pro>"
+			v.Seats = -3
+			*spec.At(&v.Rate) = 1.50
+		}),
+		spec.IfNot("near", func(v *conditions.Request) {
+			*spec.At(&v.Urgent) = true
+		}),
+		spec.If("far", func(v *conditions.Request) {
+			spec.At(&spec.At(&v.Owner).Address).City = "Köln"
+			spec.At(&v.Owner).Trusted = false
+		}),
+		spec.If("quoted", func(v *conditions.Request) {
+			spec.At(&v.Owner).Age = 18
+			spec.At(&v.Owner).Member = true
+		}),
+		spec.If("both", func(v *struct {
+			Near   bool              `json:"near"`
+			Quoted conditions.Answer `json:"quoted"`
+		}) {
+			v.Near = true
+			v.Quoted.Yes = true
+			spec.At(&v.Quoted.Deep).Sure = true
+		}),
+		spec.IfNot("both", func(v *struct {
+			Far conditions.Decision `json:"far"`
+		}) {
+			v.Far.Score = 0.25
+		}),
+		spec.If("promote", func(v *struct {
+			Quoted conditions.Answer `json:"quoted"`
+		}) {
+			spec.At(&v.Quoted.Deep).Sure = false
+			spec.At(&v.Quoted.Deep).Note = ""
+		}),
 	},
 }
 
@@ -160,64 +197,26 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("near", runtime.Input[*conditions.Request](), h.Near),
-		runtime.Handle("far", runtime.Input[*conditions.Request](), h.Far),
-		runtime.Handle("quoted", runtime.Input[*conditions.Request](), h.Quoted),
-		runtime.Handle("both", bothInput, runtime.NoOutput(h.Both)),
-		runtime.Handle("promote", runtime.Nothing, runtime.NoInput(h.Promote)),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("near", handler.Input[*conditions.Request](), h.Near),
+		handler.Handle("far", handler.Input[*conditions.Request](), h.Far),
+		handler.Handle("quoted", handler.Input[*conditions.Request](), h.Quoted),
+		handler.Handle("both", bothInput, handler.NoOutput(h.Both)),
+		handler.Handle("promote", handler.Nothing(), handler.NoInput(h.Promote)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-// flow has the conditions once more, as values, whose JSON UpsertDecide compares with the
-// patterns of Definition.
-var flow = runtime.NewFlow[*conditions.Request](Definition, runtime.Output[*conditions.Decision]("far"),
-	runtime.If("near", func(v *conditions.Request) {
-		v.Plan = "it's <pro>"
-		v.Seats = -3
-		*runtime.At(&v.Rate) = 1.50
-	}),
-	runtime.IfNot("near", func(v *conditions.Request) {
-		*runtime.At(&v.Urgent) = true
-	}),
-	runtime.If("far", func(v *conditions.Request) {
-		runtime.At(&runtime.At(&v.Owner).Address).City = "Köln"
-		runtime.At(&v.Owner).Trusted = false
-	}),
-	runtime.If("quoted", func(v *conditions.Request) {
-		runtime.At(&v.Owner).Age = 18
-		runtime.At(&v.Owner).Member = true
-	}),
-	runtime.If("both", func(v *struct {
-		Near   bool              `json:"near"`
-		Quoted conditions.Answer `json:"quoted"`
-	}) {
-		v.Near = true
-		v.Quoted.Yes = true
-		runtime.At(&v.Quoted.Deep).Sure = true
-	}),
-	runtime.IfNot("both", func(v *struct {
-		Far conditions.Decision `json:"far"`
-	}) {
-		v.Far.Score = 0.25
-	}),
-	runtime.If("promote", func(v *struct {
-		Quoted conditions.Answer `json:"quoted"`
-	}) {
-		runtime.At(&v.Quoted.Deep).Sure = false
-		runtime.At(&v.Quoted.Deep).Note = ""
-	}),
-)
+var flow = runtime.NewFlow[*conditions.Request](Definition, handler.Output[*conditions.Decision]("far"))
 
 // bothInput is what both takes, from where it comes.
-var bothInput = runtime.Join(func(w struct {
+var bothInput = handler.Join(func(w struct {
 	Near   *bool               `json:"near"`
 	Far    conditions.Decision `json:"far"`
 	Quoted *conditions.Answer  `json:"quoted"`

@@ -6,7 +6,7 @@
 //
 // A worker that serves it starts it by the cron expression 0 6,18 28/2 * * (UTC), once it
 // is in the database (UpsertInvoice). Handlers find the time that a run is for with
-// runtime.ScheduledAt.
+// handler.ScheduledAt.
 package invoice
 
 import (
@@ -15,6 +15,8 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/cron"
 )
 
@@ -22,42 +24,40 @@ import (
 const Slug = "invoice"
 
 // Definition is the job as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Cron:   "0 6,18 28/2 * *",
-		Result: &runtime.Result{},
-		Forms:  &runtime.Forms{},
-		Steps: []runtime.StepOptions{
-			{Slug: Slug},
-		},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Cron:   "0 6,18 28/2 * *",
+	Result: &spec.Result{},
+	Forms:  &spec.Forms{},
+	Steps: []spec.Step{
+		{Slug: Slug},
 	},
 }
 
 // EnqueueInvoice enqueues a run. In a transaction, it is enqueued when the transaction
 // commits.
-func EnqueueInvoice(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
-	return flow.Start(ctx, db, runtime.None{}, opts...)
+func EnqueueInvoice(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
+	return flow.Start(ctx, db, dsl.None{}, opts...)
 }
 
 // EnqueueInvoiceIn enqueues a run that starts after a delay.
-func EnqueueInvoiceIn(ctx context.Context, db runtime.DB, delay time.Duration, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
-	return flow.StartIn(ctx, db, runtime.None{}, delay, opts...)
+func EnqueueInvoiceIn(ctx context.Context, db runtime.DB, delay time.Duration, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
+	return flow.StartIn(ctx, db, dsl.None{}, delay, opts...)
 }
 
 // EnqueueInvoiceAt enqueues a run that starts at a time.
-func EnqueueInvoiceAt(ctx context.Context, db runtime.DB, at time.Time, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
-	return flow.StartAt(ctx, db, runtime.None{}, at, opts...)
+func EnqueueInvoiceAt(ctx context.Context, db runtime.DB, at time.Time, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
+	return flow.StartAt(ctx, db, dsl.None{}, at, opts...)
 }
 
 // EnqueueManyInvoice enqueues n runs in one round trip: in order, all or none.
-func EnqueueManyInvoice(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[runtime.None], error) {
-	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
+func EnqueueManyInvoice(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[dsl.None], error) {
+	return flow.StartMany(ctx, db, make([]dsl.None, n), opts...)
 }
 
 // GetInvoice finds a run that was started before, by this version of the job or another. A
 // run of another flow is [runtime.ErrRunNotFound].
-func GetInvoice(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
+func GetInvoice(ctx context.Context, db runtime.DB, id string) (*runtime.Run[dsl.None], error) {
 	return flow.Get(ctx, db, id)
 }
 
@@ -85,19 +85,19 @@ func InvoiceExists(ctx context.Context, db runtime.DB) (bool, error) {
 type Handler func(ctx context.Context) error
 
 // Serve does the work of the job with fn. It is what a worker is given.
-func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle(Slug, runtime.Nothing, runtime.NoValues(fn)),
+func Serve(fn Handler, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle(Slug, handler.Nothing(), handler.NoValues(fn)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same job under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Nothing)
+var flow = runtime.NewFlow[dsl.None](Definition, handler.Nothing())
 
 // goGenerateIsDue is Invoice as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

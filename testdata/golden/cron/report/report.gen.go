@@ -6,7 +6,7 @@
 //
 // A worker that serves it starts it every day from Monday to Friday at 04:30
 // Europe/Berlin, once it is in the database (UpsertReport). Handlers find the time that a
-// run is for with runtime.ScheduledAt.
+// run is for with handler.ScheduledAt.
 //
 // Its steps, each with what it waits for:
 //
@@ -19,55 +19,55 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/cron"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "report"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepCollect = "collect"
 	StepSum     = "sum"
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		MaxAttempts: runtime.Set(5),
-		Cron:        "CRON_TZ=Europe/Berlin 30 4 * * mon-fri",
-		Result:      &runtime.Result{From: "sum"},
-		Forms: &runtime.Forms{
-			Steps: map[string]string{
-				"collect": "[]Amount",
-				"sum":     "Total",
-			},
-			Types: map[string]map[string]string{
-				"Amount": {"Cents": "int"},
-				"Total":  {"Cents": "int"},
-			},
+var Definition = spec.Flow{
+	Slug:        Slug,
+	MaxAttempts: 5,
+	Cron:        "CRON_TZ=Europe/Berlin 30 4 * * mon-fri",
+	Result:      &spec.Result{From: "sum"},
+	Forms: &spec.Forms{
+		Steps: map[string]string{
+			"collect": "[]Amount",
+			"sum":     "Total",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "collect"},
-			{Slug: "sum", Deps: []string{"collect"}},
+		Types: map[string]map[string]string{
+			"Amount": {"Cents": "int"},
+			"Total":  {"Cents": "int"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: "collect"},
+		{Slug: "sum", Deps: []string{"collect"}},
 	},
 }
 
 // StartReport starts a run. In a transaction, it starts when the transaction commits.
 func StartReport(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[cron.Total], error) {
-	return flow.Start(ctx, db, runtime.None{}, opts...)
+	return flow.Start(ctx, db, dsl.None{}, opts...)
 }
 
 // StartReportSync starts a run, waits for its end and returns what it gave.
 func StartReportSync(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (cron.Total, error) {
-	return flow.StartSync(ctx, db, runtime.None{}, opts...)
+	return flow.StartSync(ctx, db, dsl.None{}, opts...)
 }
 
 // StartManyReport starts n runs in one round trip: in order, all or none.
 func StartManyReport(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[cron.Total], error) {
-	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
+	return flow.StartMany(ctx, db, make([]dsl.None, n), opts...)
 }
 
 // GetReport finds a run that was started before, by this version of the flow or another. A
@@ -106,20 +106,20 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("collect", runtime.Nothing, runtime.NoInput(h.Collect)),
-		runtime.Handle("sum", runtime.Output[[]cron.Amount]("collect"), h.Sum),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("collect", handler.Nothing(), handler.NoInput(h.Collect)),
+		handler.Handle("sum", handler.Output[[]cron.Amount]("collect"), h.Sum),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Output[cron.Total]("sum"))
+var flow = runtime.NewFlow[dsl.None](Definition, handler.Output[cron.Total]("sum"))
 
 // goGenerateIsDue is Report as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

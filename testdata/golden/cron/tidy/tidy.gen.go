@@ -5,7 +5,7 @@
 // Tidy removes what is old.
 //
 // A worker that serves it starts it every 90s, once it is in the database (UpsertTidy).
-// Handlers find the time that a run is for with runtime.ScheduledAt.
+// Handlers find the time that a run is for with handler.ScheduledAt.
 package tidy
 
 import (
@@ -14,6 +14,8 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/cron"
 )
 
@@ -21,42 +23,40 @@ import (
 const Slug = "tidy"
 
 // Definition is the job as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Cron:   "@every 90s",
-		Result: &runtime.Result{},
-		Forms:  &runtime.Forms{},
-		Steps: []runtime.StepOptions{
-			{Slug: Slug},
-		},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Cron:   "@every 90s",
+	Result: &spec.Result{},
+	Forms:  &spec.Forms{},
+	Steps: []spec.Step{
+		{Slug: Slug},
 	},
 }
 
 // EnqueueTidy enqueues a run. In a transaction, it is enqueued when the transaction
 // commits.
-func EnqueueTidy(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
-	return flow.Start(ctx, db, runtime.None{}, opts...)
+func EnqueueTidy(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
+	return flow.Start(ctx, db, dsl.None{}, opts...)
 }
 
 // EnqueueTidyIn enqueues a run that starts after a delay.
-func EnqueueTidyIn(ctx context.Context, db runtime.DB, delay time.Duration, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
-	return flow.StartIn(ctx, db, runtime.None{}, delay, opts...)
+func EnqueueTidyIn(ctx context.Context, db runtime.DB, delay time.Duration, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
+	return flow.StartIn(ctx, db, dsl.None{}, delay, opts...)
 }
 
 // EnqueueTidyAt enqueues a run that starts at a time.
-func EnqueueTidyAt(ctx context.Context, db runtime.DB, at time.Time, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
-	return flow.StartAt(ctx, db, runtime.None{}, at, opts...)
+func EnqueueTidyAt(ctx context.Context, db runtime.DB, at time.Time, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
+	return flow.StartAt(ctx, db, dsl.None{}, at, opts...)
 }
 
 // EnqueueManyTidy enqueues n runs in one round trip: in order, all or none.
-func EnqueueManyTidy(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[runtime.None], error) {
-	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
+func EnqueueManyTidy(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[dsl.None], error) {
+	return flow.StartMany(ctx, db, make([]dsl.None, n), opts...)
 }
 
 // GetTidy finds a run that was started before, by this version of the job or another. A
 // run of another flow is [runtime.ErrRunNotFound].
-func GetTidy(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
+func GetTidy(ctx context.Context, db runtime.DB, id string) (*runtime.Run[dsl.None], error) {
 	return flow.Get(ctx, db, id)
 }
 
@@ -84,19 +84,19 @@ func TidyExists(ctx context.Context, db runtime.DB) (bool, error) {
 type Handler func(ctx context.Context) error
 
 // Serve does the work of the job with fn. It is what a worker is given.
-func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle(Slug, runtime.Nothing, runtime.NoValues(fn)),
+func Serve(fn Handler, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle(Slug, handler.Nothing(), handler.NoValues(fn)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same job under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Nothing)
+var flow = runtime.NewFlow[dsl.None](Definition, handler.Nothing())
 
 // goGenerateIsDue is Tidy as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -19,13 +19,15 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/embeds"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "weigh"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepScale  = "scale"
 	StepCharge = "charge"
@@ -35,40 +37,38 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		MaxAttempts: runtime.Set(1),
-		Result: &runtime.Result{
-			Fields: []runtime.ResultField{
-				{Name: "Receipt", From: "charge"},
-				{From: "print"},
-				{Name: "Stamp", From: "stamp"},
-			},
+var Definition = spec.Flow{
+	Slug:        Slug,
+	MaxAttempts: 1,
+	Result: &spec.Result{
+		Fields: []spec.ResultField{
+			{Name: "Receipt", From: "charge"},
+			{From: "print"},
+			{Name: "Stamp", From: "stamp"},
 		},
-		Forms: &runtime.Forms{
-			Input: "int",
-			Steps: map[string]string{
-				"charge": "Receipt",
-				"now":    "time.Time",
-				"print":  "Label",
-				"scale":  "Weight",
-				"stamp":  "string",
-			},
-			Types: map[string]map[string]string{
-				"Label": {"Text": "string"},
-			},
+	},
+	Forms: &spec.Forms{
+		Input: "int",
+		Steps: map[string]string{
+			"charge": "Receipt",
+			"now":    "time.Time",
+			"print":  "Label",
+			"scale":  "Weight",
+			"stamp":  "string",
 		},
-		Steps: []runtime.StepOptions{
-			{
-				Slug:          "scale",
-				WhenExhausted: runtime.SkipStep,
-			},
-			{Slug: "charge"},
-			{Slug: "now"},
-			{Slug: "print", Deps: []string{"scale", "charge"}},
-			{Slug: "stamp", Deps: []string{"now", "print"}},
+		Types: map[string]map[string]string{
+			"Label": {"Text": "string"},
 		},
+	},
+	Steps: []spec.Step{
+		{
+			Slug:          "scale",
+			WhenExhausted: spec.ModeSkip,
+		},
+		{Slug: "charge"},
+		{Slug: "now"},
+		{Slug: "print", Deps: []string{"scale", "charge"}},
+		{Slug: "stamp", Deps: []string{"now", "print"}},
 	},
 }
 
@@ -134,24 +134,24 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("scale", runtime.Input[int](), h.Scale),
-		runtime.Handle("charge", runtime.Input[int](), h.Charge),
-		runtime.Handle("now", runtime.Input[int](), h.Now),
-		runtime.Handle("print", printInput, h.Print),
-		runtime.Handle("stamp", stampInput, h.Stamp),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("scale", handler.Input[int](), h.Scale),
+		handler.Handle("charge", handler.Input[int](), h.Charge),
+		handler.Handle("now", handler.Input[int](), h.Now),
+		handler.Handle("print", printInput, h.Print),
+		handler.Handle("stamp", stampInput, h.Stamp),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
 // output is what the flow gives, from where it comes.
-var output = runtime.Join(func(w struct {
+var output = handler.Join(func(w struct {
 	Receipt embeds.Receipt `json:"charge"`
 	Label   embeds.Label   `json:"print"`
 	Stamp   string         `json:"stamp"`
@@ -166,7 +166,7 @@ var output = runtime.Join(func(w struct {
 var flow = runtime.NewFlow[int](Definition, output)
 
 // printInput is what print takes, from where it comes.
-var printInput = runtime.Join(func(w struct {
+var printInput = handler.Join(func(w struct {
 	Receipt embeds.Receipt `json:"charge"`
 	Weight  *embeds.Weight `json:"scale"`
 }) embeds.Parcel {
@@ -177,7 +177,7 @@ var printInput = runtime.Join(func(w struct {
 }, "charge", "scale")
 
 // stampInput is what stamp takes, from where it comes.
-var stampInput = runtime.Join(func(w struct {
+var stampInput = handler.Join(func(w struct {
 	Time  time.Time    `json:"now"`
 	Label embeds.Label `json:"print"`
 }) embeds.Dated {

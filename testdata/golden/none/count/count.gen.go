@@ -11,6 +11,8 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/none"
 )
 
@@ -18,40 +20,38 @@ import (
 const Slug = "count"
 
 // Definition is the job as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{From: "count"},
-		Forms: &runtime.Forms{
-			Steps: map[string]string{
-				"count": "int",
-			},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Result: &spec.Result{From: "count"},
+	Forms: &spec.Forms{
+		Steps: map[string]string{
+			"count": "int",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: Slug},
-		},
+	},
+	Steps: []spec.Step{
+		{Slug: Slug},
 	},
 }
 
 // EnqueueCount enqueues a run. In a transaction, it is enqueued when the transaction
 // commits.
 func EnqueueCount(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[int], error) {
-	return flow.Start(ctx, db, runtime.None{}, opts...)
+	return flow.Start(ctx, db, dsl.None{}, opts...)
 }
 
 // EnqueueCountIn enqueues a run that starts after a delay.
 func EnqueueCountIn(ctx context.Context, db runtime.DB, delay time.Duration, opts ...runtime.StartOption) (*runtime.Run[int], error) {
-	return flow.StartIn(ctx, db, runtime.None{}, delay, opts...)
+	return flow.StartIn(ctx, db, dsl.None{}, delay, opts...)
 }
 
 // EnqueueCountAt enqueues a run that starts at a time.
 func EnqueueCountAt(ctx context.Context, db runtime.DB, at time.Time, opts ...runtime.StartOption) (*runtime.Run[int], error) {
-	return flow.StartAt(ctx, db, runtime.None{}, at, opts...)
+	return flow.StartAt(ctx, db, dsl.None{}, at, opts...)
 }
 
 // EnqueueManyCount enqueues n runs in one round trip: in order, all or none.
 func EnqueueManyCount(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[int], error) {
-	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
+	return flow.StartMany(ctx, db, make([]dsl.None, n), opts...)
 }
 
 // GetCount finds a run that was started before, by this version of the job or another. A
@@ -84,19 +84,19 @@ func CountExists(ctx context.Context, db runtime.DB) (bool, error) {
 type Handler func(ctx context.Context) (int, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
-func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle(Slug, runtime.Nothing, runtime.NoInput(fn)),
+func Serve(fn Handler, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle(Slug, handler.Nothing(), handler.NoInput(fn)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same job under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Output[int](Slug))
+var flow = runtime.NewFlow[dsl.None](Definition, handler.Output[int](Slug))
 
 // goGenerateIsDue is Count as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -16,13 +16,15 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/none"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "sweep"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepList   = "list"
 	StepRemove = "remove"
@@ -30,42 +32,40 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{},
-		Forms: &runtime.Forms{
-			Steps: map[string]string{
-				"list": "[]string",
-			},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Result: &spec.Result{},
+	Forms: &spec.Forms{
+		Steps: map[string]string{
+			"list": "[]string",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "list"},
-			{Slug: "remove", Type: runtime.MapStep, Deps: []string{"list"}},
-			{Slug: "report", Deps: []string{"remove"}},
-		},
+	},
+	Steps: []spec.Step{
+		{Slug: "list"},
+		{Slug: "remove", Type: spec.TypeMap, Deps: []string{"list"}},
+		{Slug: "report", Deps: []string{"remove"}},
 	},
 }
 
 // StartSweep starts a run. In a transaction, it starts when the transaction commits.
-func StartSweep(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
-	return flow.Start(ctx, db, runtime.None{}, opts...)
+func StartSweep(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
+	return flow.Start(ctx, db, dsl.None{}, opts...)
 }
 
 // StartSweepSync starts a run and waits for its end.
 func StartSweepSync(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) error {
-	_, err := flow.StartSync(ctx, db, runtime.None{}, opts...)
+	_, err := flow.StartSync(ctx, db, dsl.None{}, opts...)
 	return err
 }
 
 // StartManySweep starts n runs in one round trip: in order, all or none.
-func StartManySweep(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[runtime.None], error) {
-	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
+func StartManySweep(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[dsl.None], error) {
+	return flow.StartMany(ctx, db, make([]dsl.None, n), opts...)
 }
 
 // GetSweep finds a run that was started before, by this version of the flow or another. A
 // run of another flow is [runtime.ErrRunNotFound].
-func GetSweep(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
+func GetSweep(ctx context.Context, db runtime.DB, id string) (*runtime.Run[dsl.None], error) {
 	return flow.Get(ctx, db, id)
 }
 
@@ -104,21 +104,21 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("list", runtime.Nothing, runtime.NoInput(h.List)),
-		runtime.Handle("remove", runtime.Item[string](), runtime.NoOutput(h.Remove)),
-		runtime.Handle("report", runtime.Nothing, runtime.NoValues(h.Report)),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("list", handler.Nothing(), handler.NoInput(h.List)),
+		handler.Handle("remove", handler.Item[string](), handler.NoOutput(h.Remove)),
+		handler.Handle("report", handler.Nothing(), handler.NoValues(h.Report)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Nothing)
+var flow = runtime.NewFlow[dsl.None](Definition, handler.Nothing())
 
 // goGenerateIsDue is Sweep as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/none"
 )
 
@@ -18,41 +20,39 @@ import (
 const Slug = "tick"
 
 // Definition is the job as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{},
-		Forms:  &runtime.Forms{},
-		Steps: []runtime.StepOptions{
-			{Slug: Slug},
-		},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Result: &spec.Result{},
+	Forms:  &spec.Forms{},
+	Steps: []spec.Step{
+		{Slug: Slug},
 	},
 }
 
 // EnqueueTick enqueues a run. In a transaction, it is enqueued when the transaction
 // commits.
-func EnqueueTick(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
-	return flow.Start(ctx, db, runtime.None{}, opts...)
+func EnqueueTick(ctx context.Context, db runtime.DB, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
+	return flow.Start(ctx, db, dsl.None{}, opts...)
 }
 
 // EnqueueTickIn enqueues a run that starts after a delay.
-func EnqueueTickIn(ctx context.Context, db runtime.DB, delay time.Duration, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
-	return flow.StartIn(ctx, db, runtime.None{}, delay, opts...)
+func EnqueueTickIn(ctx context.Context, db runtime.DB, delay time.Duration, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
+	return flow.StartIn(ctx, db, dsl.None{}, delay, opts...)
 }
 
 // EnqueueTickAt enqueues a run that starts at a time.
-func EnqueueTickAt(ctx context.Context, db runtime.DB, at time.Time, opts ...runtime.StartOption) (*runtime.Run[runtime.None], error) {
-	return flow.StartAt(ctx, db, runtime.None{}, at, opts...)
+func EnqueueTickAt(ctx context.Context, db runtime.DB, at time.Time, opts ...runtime.StartOption) (*runtime.Run[dsl.None], error) {
+	return flow.StartAt(ctx, db, dsl.None{}, at, opts...)
 }
 
 // EnqueueManyTick enqueues n runs in one round trip: in order, all or none.
-func EnqueueManyTick(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[runtime.None], error) {
-	return flow.StartMany(ctx, db, make([]runtime.None, n), opts...)
+func EnqueueManyTick(ctx context.Context, db runtime.DB, n int, opts ...runtime.StartOption) ([]*runtime.Run[dsl.None], error) {
+	return flow.StartMany(ctx, db, make([]dsl.None, n), opts...)
 }
 
 // GetTick finds a run that was started before, by this version of the job or another. A
 // run of another flow is [runtime.ErrRunNotFound].
-func GetTick(ctx context.Context, db runtime.DB, id string) (*runtime.Run[runtime.None], error) {
+func GetTick(ctx context.Context, db runtime.DB, id string) (*runtime.Run[dsl.None], error) {
 	return flow.Get(ctx, db, id)
 }
 
@@ -80,19 +80,19 @@ func TickExists(ctx context.Context, db runtime.DB) (bool, error) {
 type Handler func(ctx context.Context) error
 
 // Serve does the work of the job with fn. It is what a worker is given.
-func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle(Slug, runtime.Nothing, runtime.NoValues(fn)),
+func Serve(fn Handler, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle(Slug, handler.Nothing(), handler.NoValues(fn)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same job under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[runtime.None](Definition, runtime.Nothing)
+var flow = runtime.NewFlow[dsl.None](Definition, handler.Nothing())
 
 // goGenerateIsDue is Tick as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -26,13 +26,15 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/options"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "All_of_it_v3"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepFirst  = "_1st"
 	StepEach   = "each"
@@ -43,47 +45,45 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		MaxAttempts: runtime.Set(1),
-		BaseDelay:   runtime.Set(time.Duration(0)),
-		Timeout:     runtime.Set(90 * time.Minute),
-		Result:      &runtime.Result{From: "last"},
-		Forms: &runtime.Forms{
-			Input: "int",
-			Steps: map[string]string{
-				"_1st":   "[]float64",
-				"again":  "string",
-				"each":   "string",
-				"last":   "string",
-				"middle": "string",
-			},
+var Definition = spec.Flow{
+	Slug:        Slug,
+	MaxAttempts: 1,
+	BaseDelay:   spec.Set(time.Duration(0)),
+	Timeout:     90 * time.Minute,
+	Result:      &spec.Result{From: "last"},
+	Forms: &spec.Forms{
+		Input: "int",
+		Steps: map[string]string{
+			"_1st":   "[]float64",
+			"again":  "string",
+			"each":   "string",
+			"last":   "string",
+			"middle": "string",
 		},
-		Steps: []runtime.StepOptions{
-			{
-				Slug:        "_1st",
-				MaxAttempts: runtime.Set(2),
-				BaseDelay:   runtime.Set(4 * time.Hour),
-				Timeout:     runtime.Set(90 * time.Second),
-				StartDelay:  runtime.Set(24 * time.Hour),
-			},
-			{
-				Slug:        "each",
-				Type:        runtime.MapStep,
-				Deps:        []string{"_1st"},
-				MaxAttempts: runtime.Set(12),
-				Timeout:     runtime.Set(time.Minute),
-			},
-			{Slug: "middle", Deps: []string{"each"}},
-			{Slug: "last", Deps: []string{"_1st", "each", "middle"}},
-			{
-				Slug:      "again",
-				Deps:      []string{"last"},
-				BaseDelay: runtime.Set(10 * time.Minute),
-			},
-			{Slug: "end", Deps: []string{"again"}},
+	},
+	Steps: []spec.Step{
+		{
+			Slug:        "_1st",
+			MaxAttempts: 2,
+			BaseDelay:   spec.Set(4 * time.Hour),
+			Timeout:     90 * time.Second,
+			StartDelay:  24 * time.Hour,
 		},
+		{
+			Slug:        "each",
+			Type:        spec.TypeMap,
+			Deps:        []string{"_1st"},
+			MaxAttempts: 12,
+			Timeout:     time.Minute,
+		},
+		{Slug: "middle", Deps: []string{"each"}},
+		{Slug: "last", Deps: []string{"_1st", "each", "middle"}},
+		{
+			Slug:      "again",
+			Deps:      []string{"last"},
+			BaseDelay: spec.Set(10 * time.Minute),
+		},
+		{Slug: "end", Deps: []string{"again"}},
 	},
 }
 
@@ -162,27 +162,27 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("_1st", runtime.Input[int](), h.First),
-		runtime.Handle("each", runtime.Item[float64](), h.Each),
-		runtime.Handle("middle", middleInput, h.Middle),
-		runtime.Handle("last", runtime.Output[[]string]("each"), h.Last),
-		runtime.Handle("again", runtime.Nothing, runtime.NoInput(h.Again)),
-		runtime.Handle("end", runtime.Nothing, runtime.NoValues(h.End)),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("_1st", handler.Input[int](), h.First),
+		handler.Handle("each", handler.Item[float64](), h.Each),
+		handler.Handle("middle", middleInput, h.Middle),
+		handler.Handle("last", handler.Output[[]string]("each"), h.Last),
+		handler.Handle("again", handler.Nothing(), handler.NoInput(h.Again)),
+		handler.Handle("end", handler.Nothing(), handler.NoValues(h.End)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[int](Definition, runtime.Output[string]("last"))
+var flow = runtime.NewFlow[int](Definition, handler.Output[string]("last"))
 
 // middleInput is what middle takes, from where it comes.
-var middleInput = runtime.Join(func(w struct {
+var middleInput = handler.Join(func(w struct {
 	Input int      `json:"run"`
 	Words []string `json:"each"`
 }) struct {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/options"
 )
 
@@ -18,19 +20,17 @@ import (
 const Slug = "bare"
 
 // Definition is the job as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{From: "bare"},
-		Forms: &runtime.Forms{
-			Input: "string",
-			Steps: map[string]string{
-				"bare": "string",
-			},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Result: &spec.Result{From: "bare"},
+	Forms: &spec.Forms{
+		Input: "string",
+		Steps: map[string]string{
+			"bare": "string",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: Slug},
-		},
+	},
+	Steps: []spec.Step{
+		{Slug: Slug},
 	},
 }
 
@@ -85,19 +85,19 @@ func BareExists(ctx context.Context, db runtime.DB) (bool, error) {
 type Handler func(ctx context.Context, in string) (string, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
-func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle(Slug, runtime.Input[string](), fn),
+func Serve(fn Handler, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle(Slug, handler.Input[string](), fn),
 	}, opts...)
 }
 
 // ServeAs does the work of the same job under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[string](Definition, runtime.Output[string](Slug))
+var flow = runtime.NewFlow[string](Definition, handler.Output[string](Slug))
 
 // goGenerateIsDue is Bare as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -21,13 +21,15 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/shop"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "process_order"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepValidate = "validate"
 	StepLines    = "lines"
@@ -38,49 +40,54 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		MaxAttempts: runtime.Set(3),
-		BaseDelay:   runtime.Set(time.Second),
-		Timeout:     runtime.Set(time.Minute),
-		Result:      &runtime.Result{From: "ship"},
-		Forms: &runtime.Forms{
-			Input: "Order",
-			Steps: map[string]string{
-				"charge":   "Receipt",
-				"lines":    "[]Line",
-				"pack":     "Parcel",
-				"ship":     "Shipment",
-				"validate": "Checked",
-			},
-			Types: map[string]map[string]string{
-				"Checked":  {"notify_by_mail": "bool"},
-				"Line":     {"SKU": "string"},
-				"Order":    {"id": "string"},
-				"Parcel":   {"ID": "string"},
-				"Receipt":  {"ID": "string"},
-				"Shipment": {"ID": "string"},
-			},
+var Definition = spec.Flow{
+	Slug:        Slug,
+	MaxAttempts: 3,
+	BaseDelay:   spec.Set(time.Second),
+	Timeout:     time.Minute,
+	Result:      &spec.Result{From: "ship"},
+	Forms: &spec.Forms{
+		Input: "Order",
+		Steps: map[string]string{
+			"charge":   "Receipt",
+			"lines":    "[]Line",
+			"pack":     "Parcel",
+			"ship":     "Shipment",
+			"validate": "Checked",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "validate"},
-			{Slug: "lines", Deps: []string{"validate"}},
-			{
-				Slug:        "charge",
-				Deps:        []string{"validate"},
-				MaxAttempts: runtime.Set(5),
-				BaseDelay:   runtime.Set(time.Second),
-			},
-			{Slug: "pack", Type: runtime.MapStep, Deps: []string{"lines"}},
-			{Slug: "ship", Deps: []string{"charge", "pack"}},
-			{
-				Slug:          "notify",
-				Deps:          []string{"validate", "ship"},
-				If:            json.RawMessage(`{"validate":{"notify_by_mail":true}}`),
-				WhenExhausted: runtime.SkipStep,
-			},
+		Types: map[string]map[string]string{
+			"Checked":  {"notify_by_mail": "bool"},
+			"Line":     {"SKU": "string"},
+			"Order":    {"id": "string"},
+			"Parcel":   {"ID": "string"},
+			"Receipt":  {"ID": "string"},
+			"Shipment": {"ID": "string"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: "validate"},
+		{Slug: "lines", Deps: []string{"validate"}},
+		{
+			Slug:        "charge",
+			Deps:        []string{"validate"},
+			MaxAttempts: 5,
+			BaseDelay:   spec.Set(time.Second),
+		},
+		{Slug: "pack", Type: spec.TypeMap, Deps: []string{"lines"}},
+		{Slug: "ship", Deps: []string{"charge", "pack"}},
+		{
+			Slug:          "notify",
+			Deps:          []string{"validate", "ship"},
+			If:            json.RawMessage(`{"validate":{"notify_by_mail":true}}`),
+			WhenExhausted: spec.ModeSkip,
+		},
+	},
+	Conditions: []spec.Condition{
+		spec.If("notify", func(v *struct {
+			Validate shop.Checked `json:"validate"`
+		}) {
+			v.Validate.NotifyByMail = true
+		}),
 	},
 }
 
@@ -156,35 +163,27 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("validate", runtime.Input[shop.Order](), h.Validate),
-		runtime.Handle("lines", runtime.Output[shop.Checked]("validate"), h.Lines),
-		runtime.Handle("charge", runtime.Output[shop.Checked]("validate"), h.Charge),
-		runtime.Handle("pack", runtime.Item[shop.Line](), h.Pack),
-		runtime.Handle("ship", shipInput, h.Ship),
-		runtime.Handle("notify", notifyInput, runtime.NoOutput(h.Notify)),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("validate", handler.Input[shop.Order](), h.Validate),
+		handler.Handle("lines", handler.Output[shop.Checked]("validate"), h.Lines),
+		handler.Handle("charge", handler.Output[shop.Checked]("validate"), h.Charge),
+		handler.Handle("pack", handler.Item[shop.Line](), h.Pack),
+		handler.Handle("ship", shipInput, h.Ship),
+		handler.Handle("notify", notifyInput, handler.NoOutput(h.Notify)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
-// flow has the conditions once more, as values, whose JSON UpsertProcessOrder compares
-// with the patterns of Definition.
-var flow = runtime.NewFlow[shop.Order](Definition, runtime.Output[shop.Shipment]("ship"),
-	runtime.If("notify", func(v *struct {
-		Validate shop.Checked `json:"validate"`
-	}) {
-		v.Validate.NotifyByMail = true
-	}),
-)
+var flow = runtime.NewFlow[shop.Order](Definition, handler.Output[shop.Shipment]("ship"))
 
 // shipInput is what ship takes, from where it comes.
-var shipInput = runtime.Join(func(w struct {
+var shipInput = handler.Join(func(w struct {
 	Input  shop.Order    `json:"run"`
 	Charge shop.Receipt  `json:"charge"`
 	Pack   []shop.Parcel `json:"pack"`
@@ -193,7 +192,7 @@ var shipInput = runtime.Join(func(w struct {
 }, "run", "charge", "pack")
 
 // notifyInput is what notify takes, from where it comes.
-var notifyInput = runtime.Join(func(w struct {
+var notifyInput = handler.Join(func(w struct {
 	Validate shop.Checked  `json:"validate"`
 	Ship     shop.Shipment `json:"ship"`
 }) shop.NotifyInput {

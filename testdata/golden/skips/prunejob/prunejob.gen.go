@@ -12,6 +12,8 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/skips"
 )
 
@@ -19,27 +21,30 @@ import (
 const Slug = "prune_job"
 
 // Definition is the job as the database keeps it.
-var Definition = runtime.Definition{
-	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{From: "prune_job"},
-		Forms: &runtime.Forms{
-			Input: "Prune",
-			Steps: map[string]string{
-				"prune_job": "Pruned",
-			},
-			Types: map[string]map[string]string{
-				"Prune":  {"DryRun": "bool"},
-				"Pruned": {"Files": "int"},
-			},
+var Definition = spec.Flow{
+	Slug:   Slug,
+	Result: &spec.Result{From: "prune_job"},
+	Forms: &spec.Forms{
+		Input: "Prune",
+		Steps: map[string]string{
+			"prune_job": "Pruned",
 		},
-		Steps: []runtime.StepOptions{
-			{
-				Slug:          Slug,
-				IfNot:         json.RawMessage(`{"DryRun":true}`),
-				WhenExhausted: runtime.SkipStep,
-			},
+		Types: map[string]map[string]string{
+			"Prune":  {"DryRun": "bool"},
+			"Pruned": {"Files": "int"},
 		},
+	},
+	Steps: []spec.Step{
+		{
+			Slug:          Slug,
+			IfNot:         json.RawMessage(`{"DryRun":true}`),
+			WhenExhausted: spec.ModeSkip,
+		},
+	},
+	Conditions: []spec.Condition{
+		spec.IfNot(Slug, func(v *skips.Prune) {
+			v.DryRun = true
+		}),
 	},
 }
 
@@ -95,25 +100,19 @@ func PruneExists(ctx context.Context, db runtime.DB) (bool, error) {
 type Handler func(ctx context.Context, in skips.Prune) (*skips.Pruned, error)
 
 // Serve does the work of the job with fn. It is what a worker is given.
-func Serve(fn Handler, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle(Slug, runtime.Input[skips.Prune](), fn),
+func Serve(fn Handler, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle(Slug, handler.Input[skips.Prune](), fn),
 	}, opts...)
 }
 
 // ServeAs does the work of the same job under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, fn Handler, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Service {
 	return Serve(fn, opts...).As(slug)
 }
 
-// flow has the conditions once more, as values, whose JSON UpsertPrune compares with the
-// patterns of Definition.
-var flow = runtime.NewFlow[skips.Prune](Definition, runtime.Output[*skips.Pruned](Slug),
-	runtime.IfNot(Slug, func(v *skips.Prune) {
-		v.DryRun = true
-	}),
-)
+var flow = runtime.NewFlow[skips.Prune](Definition, handler.Output[*skips.Pruned](Slug))
 
 // goGenerateIsDue is PruneJob as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -22,13 +22,15 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/skips"
 )
 
 // Slug is the name of the flow in the database.
 const Slug = "review"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepScan      = "scan"
 	StepTranslate = "translate"
@@ -40,67 +42,82 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
+var Definition = spec.Flow{
 	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{
-			Fields: []runtime.ResultField{
-				{Name: "Input", From: "run"},
-				{Name: "Scan", From: "scan"},
-				{Name: "Signature", From: "sign"},
-				{Name: "Archive", From: "archive"},
-			},
+	Result: &spec.Result{
+		Fields: []spec.ResultField{
+			{Name: "Input", From: "run"},
+			{Name: "Scan", From: "scan"},
+			{Name: "Signature", From: "sign"},
+			{Name: "Archive", From: "archive"},
 		},
-		Forms: &runtime.Forms{
-			Input: "Document",
-			Steps: map[string]string{
-				"archive":   "any",
-				"read":      "Verdict",
-				"scan":      "Verdict",
-				"sign":      "Signature",
-				"spell":     "Finding",
-				"translate": "[]Page",
-			},
-			Types: map[string]map[string]string{
-				"Document":  {"kind": "string", "language": "string", "scan": "bool", "size": "int64"},
-				"Finding":   {"Word": "string"},
-				"Page":      {"Text": "string"},
-				"Signature": {"By": "string"},
-				"Verdict":   {"Bad": "bool"},
-			},
+	},
+	Forms: &spec.Forms{
+		Input: "Document",
+		Steps: map[string]string{
+			"archive":   "any",
+			"read":      "Verdict",
+			"scan":      "Verdict",
+			"sign":      "Signature",
+			"spell":     "Finding",
+			"translate": "[]Page",
 		},
-		Steps: []runtime.StepOptions{
-			{
-				Slug:          "scan",
-				If:            json.RawMessage(`{"scan":true,"kind":"pdf"}`),
-				WhenExhausted: runtime.SkipStep,
-			},
-			{
-				Slug:  "translate",
-				IfNot: json.RawMessage(`{"language":"en"}`),
-			},
-			{Slug: "spell", Type: runtime.MapStep, Deps: []string{"translate"}},
-			{
-				Slug:          "read",
-				Deps:          []string{"scan", "translate", "spell"},
-				MaxAttempts:   runtime.Set(8),
-				BaseDelay:     runtime.Set(30 * time.Minute),
-				WhenExhausted: runtime.SkipCascade,
-			},
-			{Slug: "sign", Deps: []string{"read"}},
-			{
-				Slug:      "alarm",
-				Deps:      []string{"scan"},
-				If:        json.RawMessage(`{"scan":{"Bad":true}}`),
-				WhenUnmet: runtime.SkipCascade,
-			},
-			{
-				Slug:       "archive",
-				StartDelay: runtime.Set(time.Minute),
-				If:         json.RawMessage(`{"size":0}`),
-				WhenUnmet:  runtime.FailRun,
-			},
+		Types: map[string]map[string]string{
+			"Document":  {"kind": "string", "language": "string", "scan": "bool", "size": "int64"},
+			"Finding":   {"Word": "string"},
+			"Page":      {"Text": "string"},
+			"Signature": {"By": "string"},
+			"Verdict":   {"Bad": "bool"},
 		},
+	},
+	Steps: []spec.Step{
+		{
+			Slug:          "scan",
+			If:            json.RawMessage(`{"scan":true,"kind":"pdf"}`),
+			WhenExhausted: spec.ModeSkip,
+		},
+		{
+			Slug:  "translate",
+			IfNot: json.RawMessage(`{"language":"en"}`),
+		},
+		{Slug: "spell", Type: spec.TypeMap, Deps: []string{"translate"}},
+		{
+			Slug:          "read",
+			Deps:          []string{"scan", "translate", "spell"},
+			MaxAttempts:   8,
+			BaseDelay:     spec.Set(30 * time.Minute),
+			WhenExhausted: spec.ModeSkipCascade,
+		},
+		{Slug: "sign", Deps: []string{"read"}},
+		{
+			Slug:      "alarm",
+			Deps:      []string{"scan"},
+			If:        json.RawMessage(`{"scan":{"Bad":true}}`),
+			WhenUnmet: spec.ModeSkipCascade,
+		},
+		{
+			Slug:       "archive",
+			StartDelay: time.Minute,
+			If:         json.RawMessage(`{"size":0}`),
+			WhenUnmet:  spec.ModeFail,
+		},
+	},
+	Conditions: []spec.Condition{
+		spec.If("scan", func(v *skips.Document) {
+			v.Scan = true
+			v.Kind = "pdf"
+		}),
+		spec.IfNot("translate", func(v *skips.Document) {
+			v.Language = "en"
+		}),
+		spec.If("alarm", func(v *struct {
+			Scan skips.Verdict `json:"scan"`
+		}) {
+			v.Scan.Bad = true
+		}),
+		spec.If("archive", func(v *skips.Document) {
+			v.Size = 0
+		}),
 	},
 }
 
@@ -185,26 +202,26 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("scan", runtime.Input[skips.Document](), h.Scan),
-		runtime.Handle("translate", runtime.Input[skips.Document](), h.Translate),
-		runtime.Handle("spell", runtime.Item[skips.Page](), h.Spell),
-		runtime.Handle("read", readInput, h.Read),
-		runtime.Handle("sign", runtime.Output[skips.Verdict]("read"), h.Sign),
-		runtime.Handle("alarm", runtime.Output[*skips.Verdict]("scan"), runtime.NoOutput(h.Alarm)),
-		runtime.Handle("archive", runtime.Input[skips.Document](), h.Archive),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("scan", handler.Input[skips.Document](), h.Scan),
+		handler.Handle("translate", handler.Input[skips.Document](), h.Translate),
+		handler.Handle("spell", handler.Item[skips.Page](), h.Spell),
+		handler.Handle("read", readInput, h.Read),
+		handler.Handle("sign", handler.Output[skips.Verdict]("read"), h.Sign),
+		handler.Handle("alarm", handler.Output[*skips.Verdict]("scan"), handler.NoOutput(h.Alarm)),
+		handler.Handle("archive", handler.Input[skips.Document](), h.Archive),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
 // output is what the flow gives, from where it comes.
-var output = runtime.Join(func(w struct {
+var output = handler.Join(func(w struct {
 	Input     skips.Document   `json:"run"`
 	Scan      *skips.Verdict   `json:"scan"`
 	Signature *skips.Signature `json:"sign"`
@@ -213,28 +230,10 @@ var output = runtime.Join(func(w struct {
 	return skips.Report(w)
 }, "run", "scan", "sign", "archive")
 
-// flow has the conditions once more, as values, whose JSON UpsertReview compares with the
-// patterns of Definition.
-var flow = runtime.NewFlow[skips.Document](Definition, output,
-	runtime.If("scan", func(v *skips.Document) {
-		v.Scan = true
-		v.Kind = "pdf"
-	}),
-	runtime.IfNot("translate", func(v *skips.Document) {
-		v.Language = "en"
-	}),
-	runtime.If("alarm", func(v *struct {
-		Scan skips.Verdict `json:"scan"`
-	}) {
-		v.Scan.Bad = true
-	}),
-	runtime.If("archive", func(v *skips.Document) {
-		v.Size = 0
-	}),
-)
+var flow = runtime.NewFlow[skips.Document](Definition, output)
 
 // readInput is what read takes, from where it comes.
-var readInput = runtime.Join(func(w struct {
+var readInput = handler.Join(func(w struct {
 	Document  skips.Document  `json:"run"`
 	Scan      *skips.Verdict  `json:"scan"`
 	Translate []skips.Page    `json:"translate"`

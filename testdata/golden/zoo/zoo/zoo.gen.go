@@ -31,6 +31,8 @@ import (
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/testdata/golden/zoo"
 	"github.com/google/uuid"
 )
@@ -38,7 +40,7 @@ import (
 // Slug is the name of the flow in the database.
 const Slug = "zoo"
 
-// The names of the steps, for [runtime.Limit], [runtime.RetryStep] and others.
+// The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepBasic     = "basic"
 	StepGeneric   = "generic"
@@ -57,60 +59,58 @@ const (
 )
 
 // Definition is the flow as the database keeps it.
-var Definition = runtime.Definition{
+var Definition = spec.Flow{
 	Slug: Slug,
-	FlowOptions: runtime.FlowOptions{
-		Result: &runtime.Result{
-			Fields: []runtime.ResultField{
-				{From: "root"},
-				{Name: "Basic", From: "basic"},
-				{Name: "Generic", From: "generic"},
-				{Name: "Alias", From: "alias"},
-				{Name: "Array", From: "array"},
-			},
+	Result: &spec.Result{
+		Fields: []spec.ResultField{
+			{From: "root"},
+			{Name: "Basic", From: "basic"},
+			{Name: "Generic", From: "generic"},
+			{Name: "Alias", From: "alias"},
+			{Name: "Array", From: "array"},
 		},
-		Forms: &runtime.Forms{
-			Input: "map[string]any",
-			Steps: map[string]string{
-				"address":   "netip.Addr",
-				"alias":     "[]string",
-				"anonymous": "the output of anonymous",
-				"any":       "any",
-				"array":     "[3]map[Key]Node",
-				"basic":     "Basics",
-				"big":       "big.Int",
-				"bytes":     "bytes",
-				"foreign":   "uuid.UUID",
-				"generic":   "Page[Node]",
-				"hidden":    "map[string]Basics",
-				"raw":       "any",
-				"root":      "Node",
-				"when":      "time.Time",
-			},
-			Types: map[string]map[string]string{
-				"Basics":                  {"Bool": "bool", "Byte": "uint8", "Float": "float32", "Nested": "Basics.Nested", "Rune": "int32", "Text": "string", "Uintptr": "uintptr"},
-				"Basics.Nested":           {"Deep": "[]Basics"},
-				"Node":                    {"Left": "Node", "Right": "Node", "Value": "any"},
-				"Page[Node]":              {"Items": "[]Node"},
-				"the output of anonymous": {"A": "int", "B": "int", "Items": "[]string"},
-			},
+	},
+	Forms: &spec.Forms{
+		Input: "map[string]any",
+		Steps: map[string]string{
+			"address":   "netip.Addr",
+			"alias":     "[]string",
+			"anonymous": "the output of anonymous",
+			"any":       "any",
+			"array":     "[3]map[Key]Node",
+			"basic":     "Basics",
+			"big":       "big.Int",
+			"bytes":     "bytes",
+			"foreign":   "uuid.UUID",
+			"generic":   "Page[Node]",
+			"hidden":    "map[string]Basics",
+			"raw":       "any",
+			"root":      "Node",
+			"when":      "time.Time",
 		},
-		Steps: []runtime.StepOptions{
-			{Slug: "basic"},
-			{Slug: "generic"},
-			{Slug: "alias"},
-			{Slug: "hidden"},
-			{Slug: "raw"},
-			{Slug: "any"},
-			{Slug: "foreign"},
-			{Slug: "address"},
-			{Slug: "when"},
-			{Slug: "anonymous"},
-			{Slug: "array"},
-			{Slug: "big"},
-			{Slug: "bytes"},
-			{Slug: "root"},
+		Types: map[string]map[string]string{
+			"Basics":                  {"Bool": "bool", "Byte": "uint8", "Float": "float32", "Nested": "Basics.Nested", "Rune": "int32", "Text": "string", "Uintptr": "uintptr"},
+			"Basics.Nested":           {"Deep": "[]Basics"},
+			"Node":                    {"Left": "Node", "Right": "Node", "Value": "any"},
+			"Page[Node]":              {"Items": "[]Node"},
+			"the output of anonymous": {"A": "int", "B": "int", "Items": "[]string"},
 		},
+	},
+	Steps: []spec.Step{
+		{Slug: "basic"},
+		{Slug: "generic"},
+		{Slug: "alias"},
+		{Slug: "hidden"},
+		{Slug: "raw"},
+		{Slug: "any"},
+		{Slug: "foreign"},
+		{Slug: "address"},
+		{Slug: "when"},
+		{Slug: "anonymous"},
+		{Slug: "array"},
+		{Slug: "big"},
+		{Slug: "bytes"},
+		{Slug: "root"},
 	},
 }
 
@@ -211,33 +211,33 @@ type Handlers interface {
 }
 
 // Serve does the work of the flow with h. It is what a worker is given.
-func Serve(h Handlers, opts ...runtime.ServeOption) runtime.Service {
-	return flow.Serve([]runtime.Handler{
-		runtime.Handle("basic", runtime.Input[map[string]any](), h.Basic),
-		runtime.Handle("generic", runtime.Nothing, runtime.NoInput(h.Generic)),
-		runtime.Handle("alias", runtime.Nothing, runtime.NoInput(h.Alias)),
-		runtime.Handle("hidden", runtime.Nothing, runtime.NoInput(h.Hidden)),
-		runtime.Handle("raw", runtime.Nothing, runtime.NoInput(h.Raw)),
-		runtime.Handle("any", runtime.Nothing, runtime.NoInput(h.Any)),
-		runtime.Handle("foreign", runtime.Nothing, runtime.NoInput(h.Foreign)),
-		runtime.Handle("address", runtime.Nothing, runtime.NoInput(h.Address)),
-		runtime.Handle("when", runtime.Nothing, runtime.NoInput(h.When)),
-		runtime.Handle("anonymous", runtime.Nothing, runtime.NoInput(h.Anonymous)),
-		runtime.Handle("array", runtime.Nothing, runtime.NoInput(h.Array)),
-		runtime.Handle("big", runtime.Nothing, runtime.NoInput(h.Big)),
-		runtime.Handle("bytes", runtime.Nothing, runtime.NoInput(h.Bytes)),
-		runtime.Handle("root", runtime.Nothing, runtime.NoInput(h.Root)),
+func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
+	return flow.Serve([]handler.Handler{
+		handler.Handle("basic", handler.Input[map[string]any](), h.Basic),
+		handler.Handle("generic", handler.Nothing(), handler.NoInput(h.Generic)),
+		handler.Handle("alias", handler.Nothing(), handler.NoInput(h.Alias)),
+		handler.Handle("hidden", handler.Nothing(), handler.NoInput(h.Hidden)),
+		handler.Handle("raw", handler.Nothing(), handler.NoInput(h.Raw)),
+		handler.Handle("any", handler.Nothing(), handler.NoInput(h.Any)),
+		handler.Handle("foreign", handler.Nothing(), handler.NoInput(h.Foreign)),
+		handler.Handle("address", handler.Nothing(), handler.NoInput(h.Address)),
+		handler.Handle("when", handler.Nothing(), handler.NoInput(h.When)),
+		handler.Handle("anonymous", handler.Nothing(), handler.NoInput(h.Anonymous)),
+		handler.Handle("array", handler.Nothing(), handler.NoInput(h.Array)),
+		handler.Handle("big", handler.Nothing(), handler.NoInput(h.Big)),
+		handler.Handle("bytes", handler.Nothing(), handler.NoInput(h.Bytes)),
+		handler.Handle("root", handler.Nothing(), handler.NoInput(h.Root)),
 	}, opts...)
 }
 
 // ServeAs does the work of the same flow under another slug, which has to have the same
 // steps.
-func ServeAs(slug string, h Handlers, opts ...runtime.ServeOption) runtime.Service {
+func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Service {
 	return Serve(h, opts...).As(slug)
 }
 
 // output is what the flow gives, from where it comes.
-var output = runtime.Join(func(w struct {
+var output = handler.Join(func(w struct {
 	Node    *zoo.Node                `json:"root"`
 	Basic   zoo.Basics               `json:"basic"`
 	Generic zoo.Page[zoo.Node]       `json:"generic"`

@@ -1,4 +1,4 @@
-package runtime
+package spec
 
 import (
 	"regexp"
@@ -17,17 +17,4 @@ func VersionOf(slug string) (base string, version int) {
 		}
 	}
 	return slug, 1
-}
-
-// newestVersions are the slugs of the newest versions among some, by what they have in
-// common.
-func newestVersions(slugs []string) map[string]string {
-	newest := map[string]string{}
-	for _, slug := range slugs {
-		base, n := VersionOf(slug)
-		if _, known := VersionOf(newest[base]); newest[base] == "" || n > known {
-			newest[base] = slug
-		}
-	}
-	return newest
 }

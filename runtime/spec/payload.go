@@ -1,50 +1,48 @@
-package runtime
+package spec
 
 import (
-	"context"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Payload returns the definition as the database takes it, a JSON document: the
 // steps in an order that runs, and the options in seconds, with the defaults
 // filled in for the flow. A definition that is not valid is an [InvalidFlowError].
-func (d Definition) Payload() ([]byte, error) {
-	steps, err := d.sorted()
+func (f Flow) Payload() ([]byte, error) {
+	steps, err := f.sorted()
 	if err != nil {
 		return nil, err
 	}
 	doc := shape{
 		Steps: make([]shapeStep, len(steps)),
 		Options: shapeOptions{
-			MaxAttempts: or(d.MaxAttempts, DefaultMaxAttempts),
-			BaseDelay:   seconds(or(d.BaseDelay, DefaultBaseDelay)),
-			Timeout:     seconds(or(d.Timeout, DefaultTimeout)),
-			Cron:        d.Cron,
+			MaxAttempts: Set(cmp.Or(f.MaxAttempts, DefaultMaxAttempts)),
+			BaseDelay:   seconds(cmp.Or(f.BaseDelay, Set(DefaultBaseDelay))),
+			Timeout:     seconds(Set(cmp.Or(f.Timeout, DefaultTimeout))),
+			Cron:        f.Cron,
 		},
-		Result: d.Result,
-		Forms:  d.Forms,
+		Result: f.Result,
+		Forms:  f.Forms,
 	}
 	for i, s := range steps {
 		deps := append([]string{}, s.Deps...)
 		slices.Sort(deps)
 		doc.Steps[i] = shapeStep{
 			Slug:          s.Slug,
-			Type:          orDefault(s.Type, SingleStep),
+			Type:          cmp.Or(s.Type, TypeSingle),
 			Deps:          deps,
-			WhenUnmet:     orDefault(s.WhenUnmet, SkipStep),
-			WhenExhausted: orDefault(s.WhenExhausted, FailRun),
+			WhenUnmet:     cmp.Or(s.WhenUnmet, ModeSkip),
+			WhenExhausted: cmp.Or(s.WhenExhausted, ModeFail),
 			If:            pattern{Defined: s.If != nil, Value: s.If},
 			IfNot:         pattern{Defined: s.IfNot != nil, Value: s.IfNot},
 			Options: shapeOptions{
-				MaxAttempts: s.MaxAttempts,
+				MaxAttempts: orNil(s.MaxAttempts),
 				BaseDelay:   seconds(s.BaseDelay),
-				Timeout:     seconds(s.Timeout),
-				StartDelay:  seconds(s.StartDelay),
+				Timeout:     seconds(orNil(s.Timeout)),
+				StartDelay:  seconds(orNil(s.StartDelay)),
 			},
 		}
 	}
@@ -91,65 +89,41 @@ func seconds(d *time.Duration) *int {
 	return Set(int(*d / time.Second))
 }
 
-// or is the option, or its default if it is not set.
-func or[T any](option *T, def T) *T {
-	if option == nil {
-		return &def
+// orNil returns a pointer to an option, nil if it is not set.
+func orNil[T comparable](option T) *T {
+	if option == *new(T) {
+		return nil
 	}
-	return option
+	return &option
 }
 
-func orDefault[T ~string](option, def T) T {
-	if option == "" {
-		return def
-	}
-	return option
-}
-
-// GetDefinition reads a flow's definition from the database.
-//
-// Errors: [ErrFlowNotFound].
-func GetDefinition(ctx context.Context, db DB, slug string) (Definition, error) {
-	if checkFlowSlug(slug) != nil {
-		return Definition{}, &FlowNotFoundError{Flow: slug} // for it cannot be there
-	}
-	doc, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], `SELECT flowc.get_definition($1)`, slug)
-	if err != nil {
-		return Definition{}, fmt.Errorf("flowc: reading flow %s: %w", slug, err)
-	}
-	if doc == nil {
-		return Definition{}, &FlowNotFoundError{Flow: slug}
-	}
-	return ParseDefinition(slug, doc)
-}
-
-// ParseDefinition reads the document that [Definition.Payload] makes, and
-// [FlowInfo] has.
-func ParseDefinition(slug string, payload []byte) (Definition, error) {
+// Parse reads the document that [Flow.Payload] makes.
+func Parse(slug string, payload []byte) (Flow, error) {
 	var doc shape
 	if err := json.Unmarshal(payload, &doc); err != nil {
-		return Definition{}, fmt.Errorf("flowc: the definition of flow %s: %w", slug, err)
+		return Flow{}, fmt.Errorf("flowc: the definition of flow %s: %w", slug, err)
 	}
-	d := Definition{Slug: slug, FlowOptions: FlowOptions{
-		MaxAttempts: doc.Options.MaxAttempts,
+	f := Flow{
+		Slug:        slug,
+		MaxAttempts: orZero(doc.Options.MaxAttempts),
 		BaseDelay:   duration(doc.Options.BaseDelay),
-		Timeout:     duration(doc.Options.Timeout),
+		Timeout:     orZero(duration(doc.Options.Timeout)),
 		Cron:        doc.Options.Cron,
 		Result:      doc.Result,
 		Forms:       doc.Forms,
-	}}
+	}
 	for _, s := range doc.Steps {
 		if !s.If.Defined && !s.IfNot.Defined {
 			s.WhenUnmet = "" // which a definition may not say then
 		}
-		d.Steps = append(d.Steps, StepOptions{
+		f.Steps = append(f.Steps, Step{
 			Slug: s.Slug, Type: s.Type, Deps: s.Deps,
-			MaxAttempts: s.Options.MaxAttempts, BaseDelay: duration(s.Options.BaseDelay),
-			Timeout: duration(s.Options.Timeout), StartDelay: duration(s.Options.StartDelay),
+			MaxAttempts: orZero(s.Options.MaxAttempts), BaseDelay: duration(s.Options.BaseDelay),
+			Timeout: orZero(duration(s.Options.Timeout)), StartDelay: orZero(duration(s.Options.StartDelay)),
 			If: s.If.Value, IfNot: s.IfNot.Value, WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 		})
 	}
-	return d, nil
+	return f, nil
 }
 
 func duration(seconds *int) *time.Duration {
@@ -157,4 +131,11 @@ func duration(seconds *int) *time.Duration {
 		return nil
 	}
 	return Set(time.Duration(*seconds) * time.Second)
+}
+
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }

@@ -1,4 +1,4 @@
-package runtime
+package handler
 
 import (
 	"context"
@@ -37,7 +37,7 @@ func TaskFromContext(ctx context.Context) (task Task, ok bool) {
 }
 
 // ScheduledAt returns the tick for which a schedule started the run that a handler
-// works for: the time that [FlowOptions.Cron] names, not when the run really
+// works for: the time that [spec.Flow.Cron] names, not when the run really
 // started, which is later, and much later if no worker was there. It is the same
 // for all steps and tries. In a run that was started otherwise, it is the zero time.
 func ScheduledAt(ctx context.Context) time.Time {

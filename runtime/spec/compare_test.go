@@ -1,4 +1,4 @@
-package runtime_test
+package spec_test
 
 import (
 	"encoding/json"
@@ -6,40 +6,39 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/stretchr/testify/require"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 func TestCompareDefinitions(t *testing.T) {
 	t.Parallel()
-	shop := runtime.Definition{Slug: "shop", FlowOptions: runtime.FlowOptions{
-		BaseDelay: runtime.Set(time.Hour),
-		Steps: []runtime.StepOptions{
-			{Slug: "check", MaxAttempts: runtime.Set(5)},
+	shop := spec.Flow{Slug: "shop",
+		BaseDelay: spec.Set(time.Hour),
+		Steps: []spec.Step{
+			{Slug: "check", MaxAttempts: 5},
 			{Slug: "lines", Deps: []string{"check"}},
-			{Slug: "pack", Type: runtime.MapStep, Deps: []string{"lines"}},
+			{Slug: "pack", Type: spec.TypeMap, Deps: []string{"lines"}},
 			{Slug: "mail", Deps: []string{"check"}, If: json.RawMessage(`{"check": {"mail": true, "n": 12345678901234567890}}`)},
 			{Slug: "ship", Deps: []string{"pack", "check"}},
 		},
-	}}
-	require.Empty(t, runtime.CompareDefinitions(shop, shop))
+	}
+	require.Empty(t, spec.Compare(shop, shop))
 	same := shop
 	same.Steps = slices.Clone(shop.Steps)
 	same.Steps[3].If = json.RawMessage(`{"check":{"n":12345678901234567890,"mail":true}}`)
 	same.Steps[4].Deps = []string{"check", "pack"}
-	same.Steps[4].StartDelay = runtime.Set(time.Duration(0))
-	same.Steps[4].WhenExhausted = runtime.FailRun
-	same.Timeout = runtime.Set(runtime.DefaultTimeout)
-	require.Empty(t, runtime.CompareDefinitions(shop, same), "what is written differently and means the same")
+	same.Steps[4].StartDelay = time.Duration(0)
+	same.Steps[4].WhenExhausted = spec.ModeFail
+	same.Timeout = spec.DefaultTimeout
+	require.Empty(t, spec.Compare(shop, same), "what is written differently and means the same")
 	same.Steps[3].If = json.RawMessage(`{"check":{"n":12345678901234567891,"mail":true}}`)
-	require.Len(t, runtime.CompareDefinitions(shop, same), 1, "no digit is lost")
+	require.Len(t, spec.Compare(shop, same), 1, "no digit is lost")
 
-	other := runtime.Definition{Slug: "shop", FlowOptions: runtime.FlowOptions{Cron: "@daily", Steps: []runtime.StepOptions{
-		{Slug: "check", Timeout: runtime.Set(time.Minute)}, {Slug: "lines"}, {Slug: "pack", Deps: []string{"lines"}, StartDelay: runtime.Set(time.Second)},
-		{Slug: "mail", Deps: []string{"check"}, IfNot: json.RawMessage(`{"a": 1}`), WhenUnmet: runtime.FailRun, WhenExhausted: runtime.SkipStep}, {Slug: "extra"},
-	}}}
-	require.Equal(t, []runtime.Difference{
+	other := spec.Flow{Slug: "shop", Cron: "@daily", Steps: []spec.Step{
+		{Slug: "check", Timeout: time.Minute}, {Slug: "lines"}, {Slug: "pack", Deps: []string{"lines"}, StartDelay: time.Second},
+		{Slug: "mail", Deps: []string{"check"}, IfNot: json.RawMessage(`{"a": 1}`), WhenUnmet: spec.ModeFail, WhenExhausted: spec.ModeSkip}, {Slug: "extra"},
+	}}
+	require.Equal(t, []spec.Difference{
 		{What: "base_delay", From: "1h0m0s", To: "1s"},
 		{What: "cron", From: "none", To: "@daily"},
 		{Step: "check", What: "max_attempts", From: "5", To: "the flow's"},
@@ -53,5 +52,5 @@ func TestCompareDefinitions(t *testing.T) {
 		{Step: "mail", What: "when_exhausted", From: "fail", To: "skip"},
 		{Step: "ship", From: "there", To: "not there"},
 		{Step: "extra", From: "not there", To: "there"},
-	}, runtime.CompareDefinitions(shop, other))
+	}, spec.Compare(shop, other))
 }

@@ -1,11 +1,10 @@
-package runtime_test
+package spec_test
 
 import (
 	"testing"
 
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/stretchr/testify/require"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 // TestCompareForms: what is lost is told, what is new or wider is not.
@@ -57,15 +56,15 @@ func TestCompareForms(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			from, to := &runtime.Forms{Input: "Batch", Types: c.from}, &runtime.Forms{Input: "Batch", Types: c.to}
-			require.Equal(t, c.want, runtime.CompareForms(from, to))
-			require.Empty(t, runtime.CompareForms(from, from))
-			require.Empty(t, runtime.CompareForms(nil, to))
-			require.Empty(t, runtime.CompareForms(from, nil))
+			from, to := &spec.Forms{Input: "Batch", Types: c.from}, &spec.Forms{Input: "Batch", Types: c.to}
+			require.Equal(t, c.want, spec.CompareForms(from, to))
+			require.Empty(t, spec.CompareForms(from, from))
+			require.Empty(t, spec.CompareForms(nil, to))
+			require.Empty(t, spec.CompareForms(from, nil))
 			from.Input, to.Input = "", ""
 			from.Steps, to.Steps = fields{"a": "Batch", "gone": "int"}, fields{"a": "Batch", "new": "string"}
-			require.Equal(t, c.want, runtime.CompareForms(from, to), "of a step")
+			require.Equal(t, c.want, spec.CompareForms(from, to), "of a step")
 		})
 	}
-	require.Equal(t, []string{"the input was string, and is int"}, runtime.CompareForms(&runtime.Forms{Input: "string"}, &runtime.Forms{Input: "int"}))
+	require.Equal(t, []string{"the input was string, and is int"}, spec.CompareForms(&spec.Forms{Input: "string"}, &spec.Forms{Input: "int"}))
 }

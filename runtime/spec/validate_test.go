@@ -1,4 +1,4 @@
-package runtime_test
+package spec_test
 
 import (
 	"encoding/json"
@@ -8,19 +8,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/stretchr/testify/require"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 // faults are what Validate finds, as text.
-func faults(t *testing.T, def runtime.Definition) []string {
+func faults(t *testing.T, def spec.Flow) []string {
 	t.Helper()
 	err := def.Validate()
 	if err == nil {
 		return nil
 	}
-	var invalid *runtime.InvalidFlowError
+	var invalid *spec.InvalidFlowError
 	require.ErrorAs(t, err, &invalid)
 	require.Equal(t, def.Slug, invalid.Flow)
 	var all []string
@@ -32,24 +31,24 @@ func faults(t *testing.T, def runtime.Definition) []string {
 
 func TestValidateFindsEverythingAtOnce(t *testing.T) {
 	t.Parallel()
-	def := runtime.Definition{Slug: "run", FlowOptions: runtime.FlowOptions{
-		MaxAttempts: runtime.Set(0),
-		BaseDelay:   runtime.Set(-time.Second),
-		Timeout:     runtime.Set(1500 * time.Millisecond),
-		Steps: []runtime.StepOptions{
-			{Slug: "a", Deps: []string{"a", "zzz"}, StartDelay: runtime.Set(time.Millisecond)},
+	def := spec.Flow{Slug: "run",
+		MaxAttempts: -1,
+		BaseDelay:   spec.Set(-time.Second),
+		Timeout:     1500 * time.Millisecond,
+		Steps: []spec.Step{
+			{Slug: "a", Deps: []string{"a", "zzz"}, StartDelay: time.Millisecond},
 			{Slug: "a"},
 			{Slug: "2b", Type: "double"},
 			{},
-			{Slug: "m", Type: runtime.MapStep, Deps: []string{"a", "c"}},
+			{Slug: "m", Type: spec.TypeMap, Deps: []string{"a", "c"}},
 			{Slug: "c", Deps: []string{"d", "d"}, If: json.RawMessage(`[1]`), WhenExhausted: "retry"},
-			{Slug: "d", Deps: []string{"c"}, WhenUnmet: runtime.FailRun},
-			{Slug: "r", Type: runtime.MapStep, IfNot: json.RawMessage(`{"a":1}`), WhenUnmet: "never"},
+			{Slug: "d", Deps: []string{"c"}, WhenUnmet: spec.ModeFail},
+			{Slug: "r", Type: spec.TypeMap, IfNot: json.RawMessage(`{"a":1}`), WhenUnmet: "never"},
 		},
-	}}
+	}
 	require.Equal(t, []string{
 		`the slug "run" is reserved`,
-		`MaxAttempts is 0, it counts the first try and must be at least 1`,
+		`MaxAttempts is -1, it counts the first attempt and must be at least 1`,
 		`BaseDelay is -1s, it must be at least 0s`,
 		`Timeout is 1.5s, it must be whole seconds`,
 		`step a: it is there twice, as step 1 and as step 2`,
@@ -73,11 +72,11 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 func TestValidateOptionLimits(t *testing.T) {
 	t.Parallel()
 	const most = math.MaxInt32
-	def := func(attempts int, seconds time.Duration) runtime.Definition {
-		return runtime.Definition{Slug: "f", FlowOptions: runtime.FlowOptions{
-			MaxAttempts: &attempts, BaseDelay: runtime.Set(seconds * time.Second), Timeout: runtime.Set(seconds * time.Second),
-			Steps: []runtime.StepOptions{{Slug: "a", MaxAttempts: &attempts, StartDelay: runtime.Set(seconds * time.Second)}},
-		}}
+	def := func(attempts int, seconds time.Duration) spec.Flow {
+		return spec.Flow{Slug: "f",
+			MaxAttempts: attempts, BaseDelay: spec.Set(seconds * time.Second), Timeout: seconds * time.Second,
+			Steps: []spec.Step{{Slug: "a", MaxAttempts: attempts, StartDelay: seconds * time.Second}},
+		}
 	}
 	require.Empty(t, faults(t, def(most, most)))
 	require.Equal(t, []string{
@@ -97,7 +96,7 @@ func TestValidatePatterns(t *testing.T) {
 		`{"a": {"b": 1e-16383}}`:  "step a: If cannot be stored: it contains numbers that are too long",
 		`{"a": {"b": 1.25e+308}}`: "",
 	} {
-		got := faults(t, runtime.Definition{Slug: "f", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: "a", If: json.RawMessage(pattern)}}}})
+		got := faults(t, spec.Flow{Slug: "f", Steps: []spec.Step{{Slug: "a", If: json.RawMessage(pattern)}}})
 		if want == "" {
 			require.Empty(t, got, pattern)
 			continue
@@ -109,23 +108,23 @@ func TestValidatePatterns(t *testing.T) {
 
 func TestValidateLimits(t *testing.T) {
 	t.Parallel()
-	step := []runtime.StepOptions{{Slug: "a"}}
+	step := []spec.Step{{Slug: "a"}}
 	long := func(n int) string { return strings.Repeat("a", n) }
-	require.Empty(t, faults(t, runtime.Definition{Slug: long(47), FlowOptions: runtime.FlowOptions{Steps: step}}))
-	require.Len(t, faults(t, runtime.Definition{Slug: long(48), FlowOptions: runtime.FlowOptions{Steps: step}}), 1)
-	require.Empty(t, faults(t, runtime.Definition{Slug: "f", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: long(128)}}}}))
-	require.Len(t, faults(t, runtime.Definition{Slug: "f", FlowOptions: runtime.FlowOptions{Steps: []runtime.StepOptions{{Slug: long(129)}}}}), 1)
-	require.Equal(t, []string{"it has no steps, at least one is needed"}, faults(t, runtime.Definition{Slug: "f"}))
+	require.Empty(t, faults(t, spec.Flow{Slug: long(47), Steps: step}))
+	require.Len(t, faults(t, spec.Flow{Slug: long(48), Steps: step}), 1)
+	require.Empty(t, faults(t, spec.Flow{Slug: "f", Steps: []spec.Step{{Slug: long(128)}}}))
+	require.Len(t, faults(t, spec.Flow{Slug: "f", Steps: []spec.Step{{Slug: long(129)}}}), 1)
+	require.Equal(t, []string{"it has no steps, at least one is needed"}, faults(t, spec.Flow{Slug: "f"}))
 	require.Empty(t, faults(t, chain(49)))
 	require.Equal(t, []string{"step s50: it is the 50th in a row of steps that have a condition or are maps, at most 49 can follow each other"},
 		faults(t, chain(51)))
 }
 
 // chain is a flow of conditional steps, each of which waits for the one before.
-func chain(n int) runtime.Definition {
-	def := runtime.Definition{Slug: "chain"}
+func chain(n int) spec.Flow {
+	def := spec.Flow{Slug: "chain"}
 	for i := range n {
-		s := runtime.StepOptions{Slug: fmt.Sprintf("s%d", i+1), If: json.RawMessage(`{}`)}
+		s := spec.Step{Slug: fmt.Sprintf("s%d", i+1), If: json.RawMessage(`{}`)}
 		if i > 0 {
 			s.Deps = []string{fmt.Sprintf("s%d", i)}
 		}
@@ -136,16 +135,16 @@ func chain(n int) runtime.Definition {
 
 func TestPayload(t *testing.T) {
 	t.Parallel()
-	def := runtime.Definition{Slug: "order", FlowOptions: runtime.FlowOptions{
-		BaseDelay: runtime.Set(5 * time.Second),
-		Steps: []runtime.StepOptions{
-			{Slug: "ship", Deps: []string{"pack", "charge"}, If: json.RawMessage(`{"charge":{"ok":true}}`), WhenUnmet: runtime.SkipCascade},
+	def := spec.Flow{Slug: "order",
+		BaseDelay: spec.Set(5 * time.Second),
+		Steps: []spec.Step{
+			{Slug: "ship", Deps: []string{"pack", "charge"}, If: json.RawMessage(`{"charge":{"ok":true}}`), WhenUnmet: spec.ModeSkipCascade},
 			{Slug: "check"},
-			{Slug: "pack", Type: runtime.MapStep, Deps: []string{"check"}, WhenExhausted: runtime.SkipStep},
-			{Slug: "charge", Deps: []string{"check"}, MaxAttempts: runtime.Set(5), BaseDelay: runtime.Set(time.Duration(0)),
-				Timeout: runtime.Set(time.Minute), StartDelay: runtime.Set(time.Hour)},
+			{Slug: "pack", Type: spec.TypeMap, Deps: []string{"check"}, WhenExhausted: spec.ModeSkip},
+			{Slug: "charge", Deps: []string{"check"}, MaxAttempts: 5, BaseDelay: spec.Set(time.Duration(0)),
+				Timeout: time.Minute, StartDelay: time.Hour},
 		},
-	}}
+	}
 	payload, err := def.Payload()
 	require.NoError(t, err)
 	none := `{"defined":false}`

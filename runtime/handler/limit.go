@@ -1,9 +1,8 @@
-package runtime
+package handler
 
 import (
 	"fmt"
 	"maps"
-	"slices"
 )
 
 // Limit lets a worker run at most n handlers of the flow at once or, if steps are
@@ -11,7 +10,7 @@ import (
 // other workers can take them. A handler that does not return when its time is
 // over does not count any more.
 //
-//	processorder.Serve(h, runtime.Limit(8), runtime.Limit(1, processorder.StepCharge))
+//	processorder.Serve(h, handler.Limit(8), handler.Limit(1, processorder.StepCharge))
 //
 // It is for what has room for no more, in one process: several workers together
 // run as many as their limits allow together. It panics if n is less than 1, or
@@ -27,7 +26,7 @@ func Limit(n int, steps ...string) ServeOption {
 			limits[""] = n
 		}
 		for _, step := range steps {
-			if !s.definition.has(step) {
+			if s.definition.Step(step) == nil {
 				panic(fmt.Sprintf("flowc: Limit(%d, %q): the flow %s has no such step", n, step, s.definition.Slug))
 			}
 			limits[step] = n
@@ -39,8 +38,3 @@ func Limit(n int, steps ...string) ServeOption {
 // Limit returns how many handlers a worker may run at once of a step, or of the whole
 // flow if the step is empty. Zero is no limit of its own.
 func (s Service) Limit(step string) int { return s.limits[step] }
-
-// has reports whether a flow has a step.
-func (d Definition) has(step string) bool {
-	return slices.ContainsFunc(d.Steps, func(s StepOptions) bool { return s.Slug == step })
-}

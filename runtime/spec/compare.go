@@ -1,4 +1,4 @@
-package runtime
+package spec
 
 import (
 	"bytes"
@@ -20,22 +20,22 @@ type Difference struct {
 	From, To string
 }
 
-// CompareDefinitions returns the differences between two definitions of a flow: its options,
+// Compare returns the differences between two definitions of a flow: its options,
 // then its steps in their order, with what they wait for, their conditions and
 // their options. An option that is not set is as good as its default.
-func CompareDefinitions(from, to Definition) []Difference {
+func Compare(from, to Flow) []Difference {
 	var all []Difference
 	note := func(step, what, from, to string) {
 		if from != to {
 			all = append(all, Difference{step, what, from, to})
 		}
 	}
-	note("", "max_attempts", numberOr(from.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)), numberOr(to.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)))
-	note("", "base_delay", spanOr(from.BaseDelay, DefaultBaseDelay.String()), spanOr(to.BaseDelay, DefaultBaseDelay.String()))
+	note("", "max_attempts", attempts(from.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)), attempts(to.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)))
+	note("", "base_delay", delayOr(from.BaseDelay, DefaultBaseDelay.String()), delayOr(to.BaseDelay, DefaultBaseDelay.String()))
 	note("", "timeout", spanOr(from.Timeout, DefaultTimeout.String()), spanOr(to.Timeout, DefaultTimeout.String()))
 	note("", "cron", textOr(from.Cron, "none"), textOr(to.Cron, "none"))
 	const there, missing, flows = "there", "not there", "the flow's"
-	others := map[string]StepOptions{}
+	others := map[string]Step{}
 	for _, s := range to.Steps {
 		others[s.Slug] = s
 	}
@@ -51,13 +51,13 @@ func CompareDefinitions(from, to Definition) []Difference {
 		note(s.Slug, "if", patternWords(s.If), patternWords(o.If))
 		note(s.Slug, "if_not", patternWords(s.IfNot), patternWords(o.IfNot))
 		if s.If != nil || s.IfNot != nil {
-			note(s.Slug, "when_unmet", modeOr(s.WhenUnmet, SkipStep), modeOr(o.WhenUnmet, SkipStep))
+			note(s.Slug, "when_unmet", modeOr(s.WhenUnmet, ModeSkip), modeOr(o.WhenUnmet, ModeSkip))
 		}
-		note(s.Slug, "when_exhausted", modeOr(s.WhenExhausted, FailRun), modeOr(o.WhenExhausted, FailRun))
-		note(s.Slug, "max_attempts", numberOr(s.MaxAttempts, flows), numberOr(o.MaxAttempts, flows))
-		note(s.Slug, "base_delay", spanOr(s.BaseDelay, flows), spanOr(o.BaseDelay, flows))
+		note(s.Slug, "when_exhausted", modeOr(s.WhenExhausted, ModeFail), modeOr(o.WhenExhausted, ModeFail))
+		note(s.Slug, "max_attempts", attempts(s.MaxAttempts, flows), attempts(o.MaxAttempts, flows))
+		note(s.Slug, "base_delay", delayOr(s.BaseDelay, flows), delayOr(o.BaseDelay, flows))
 		note(s.Slug, "timeout", spanOr(s.Timeout, flows), spanOr(o.Timeout, flows))
-		note(s.Slug, "start_delay", delayWords(s.StartDelay), delayWords(o.StartDelay))
+		note(s.Slug, "start_delay", spanOr(s.StartDelay, "none"), spanOr(o.StartDelay, "none"))
 	}
 	for _, s := range to.Steps {
 		if _, left := others[s.Slug]; left {
@@ -67,14 +67,21 @@ func CompareDefinitions(from, to Definition) []Difference {
 	return all
 }
 
-func numberOr(n *int, unset string) string {
-	if n == nil {
+func attempts(n int, unset string) string {
+	if n == 0 {
 		return unset
 	}
-	return strconv.Itoa(*n)
+	return strconv.Itoa(n)
 }
 
-func spanOr(d *time.Duration, unset string) string {
+func spanOr(d time.Duration, unset string) string {
+	if d == 0 {
+		return unset
+	}
+	return d.String()
+}
+
+func delayOr(d *time.Duration, unset string) string {
 	if d == nil {
 		return unset
 	}
@@ -88,13 +95,6 @@ func textOr(text, unset string) string {
 	return text
 }
 
-func delayWords(d *time.Duration) string {
-	if d == nil || *d == 0 {
-		return "none"
-	}
-	return d.String()
-}
-
 func modeOr(m, unset Mode) string {
 	if m == "" {
 		m = unset
@@ -104,7 +104,7 @@ func modeOr(m, unset Mode) string {
 
 func typeWord(t StepType) string {
 	if t == "" {
-		t = SingleStep
+		t = TypeSingle
 	}
 	return string(t)
 }

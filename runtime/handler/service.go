@@ -1,4 +1,4 @@
-package runtime
+package handler
 
 import (
 	"context"
@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/flowc-dev/flowc/dsl"
+	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A Handler runs the tasks of one step. [Handle] makes one.
@@ -29,7 +33,7 @@ func (h Handler) NeedsInput() bool { return h.input }
 // and encodes what it gives. A value that cannot be read or written fails the
 // task for good, since retrying cannot fix it.
 func (h Handler) Work(ctx context.Context, v Values) (json.RawMessage, error) {
-	v.strict = h.strict
+	v.Strict = h.strict
 	return h.through(ctx, v, h.around)
 }
 
@@ -37,8 +41,8 @@ func (h Handler) Work(ctx context.Context, v Values) (json.RawMessage, error) {
 // step was declared with. Generated code calls it. A nil slice is stored as the
 // empty list, unless it is a []byte.
 func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In) (Out, error)) Handler {
-	return Handler{step: step, input: in.input, work: func(ctx context.Context, v Values) (json.RawMessage, error) {
-		value, err := in.read(v)
+	return Handler{step: step, input: in.Input, work: func(ctx context.Context, v Values) (json.RawMessage, error) {
+		value, err := in.Read(v)
 		if err != nil {
 			return nil, Permanent(fmt.Errorf("flowc: input of step %s: %w", step, err))
 		}
@@ -46,10 +50,10 @@ func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In
 		if err != nil {
 			return nil, err
 		}
-		if _, none := any(out).(None); none {
+		if _, none := any(out).(dsl.None); none {
 			return json.RawMessage("null"), nil
 		}
-		raw, err := encodeValue(out)
+		raw, err := jsontext.Encode(out)
 		if err != nil {
 			return nil, Permanent(fmt.Errorf("flowc: output of step %s: %w", step, err))
 		}
@@ -61,36 +65,35 @@ func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In
 // time: the function reads what it needs from the values, and what it gives is
 // written as JSON, as [Handle] does it.
 func HandleValues(step string, fn func(context.Context, Values) (any, error)) Handler {
-	all := Source[Values]{input: true, read: func(v Values) (Values, error) { return v, nil }}
+	all := Source[Values]{Input: true, Read: func(v Values) (Values, error) { return v, nil }}
 	return Handle(step, all, fn)
 }
 
 // NoOutput adapts a function that gives nothing for [Handle].
-func NoOutput[In any](fn func(context.Context, In) error) func(context.Context, In) (None, error) {
-	return func(ctx context.Context, in In) (None, error) { return None{}, fn(ctx, in) }
+func NoOutput[In any](fn func(context.Context, In) error) func(context.Context, In) (dsl.None, error) {
+	return func(ctx context.Context, in In) (dsl.None, error) { return dsl.None{}, fn(ctx, in) }
 }
 
 // NoInput adapts a function that takes nothing for [Handle].
-func NoInput[Out any](fn func(context.Context) (Out, error)) func(context.Context, None) (Out, error) {
-	return func(ctx context.Context, _ None) (Out, error) { return fn(ctx) }
+func NoInput[Out any](fn func(context.Context) (Out, error)) func(context.Context, dsl.None) (Out, error) {
+	return func(ctx context.Context, _ dsl.None) (Out, error) { return fn(ctx) }
 }
 
 // NoValues adapts a function that takes and gives nothing for [Handle].
-func NoValues(fn func(context.Context) error) func(context.Context, None) (None, error) {
-	return func(ctx context.Context, _ None) (None, error) { return None{}, fn(ctx) }
+func NoValues(fn func(context.Context) error) func(context.Context, dsl.None) (dsl.None, error) {
+	return func(ctx context.Context, _ dsl.None) (dsl.None, error) { return dsl.None{}, fn(ctx) }
 }
 
 // A Service is a flow with the handlers of its steps: what a worker is given.
 // The Serve function of a generated package makes one.
 type Service struct {
-	definition Definition
-	conditions []Condition // of the steps that can be compared with Go types
+	definition spec.Flow
 	handlers   []Handler
 	limits     map[string]int // by step, "" is the flow
 }
 
 // Definition returns the flow that the service serves.
-func (s Service) Definition() Definition { return s.definition }
+func (s Service) Definition() spec.Flow { return s.definition }
 
 // Handlers returns the handlers, one for each step that this service does.
 func (s Service) Handlers() []Handler { return s.handlers }
@@ -132,9 +135,9 @@ func NoDelays() ServeOption {
 	return func(s *Service) {
 		steps := slices.Clone(s.definition.Steps)
 		for i := range steps {
-			steps[i].BaseDelay, steps[i].StartDelay = nil, nil
+			steps[i].BaseDelay, steps[i].StartDelay = nil, 0
 		}
-		s.definition.Steps, s.definition.BaseDelay = steps, Set(time.Duration(0))
+		s.definition.Steps, s.definition.BaseDelay = steps, spec.Set(time.Duration(0))
 		Use(func(ctx context.Context, _ Task, next func(context.Context) error) error {
 			err := next(ctx)
 			if later := (*RetryAfterError)(nil); errors.As(err, &later) {
@@ -143,25 +146,6 @@ func NoDelays() ServeOption {
 			return err
 		})(s)
 	}
-}
-
-// UpsertServed puts the flows of all services into the database, as their generated
-// Upsert functions do: what is there with other steps is left as it is. All are tried;
-// the errors are joined. It is what a program does before it runs a worker for them.
-//
-// Errors: those of [UpsertFlow], a [MismatchError] among them; [ErrNoDB].
-func UpsertServed(ctx context.Context, db DB, services ...Service) error {
-	var faults []error
-	for _, s := range services {
-		if stale := outdated(s.definition, s.conditions); len(stale) > 0 {
-			faults = append(faults, &InvalidFlowError{Flow: s.definition.Slug, Faults: stale})
-			continue
-		}
-		if _, err := upsert(ctx, db, s.definition, nil); err != nil {
-			faults = append(faults, err)
-		}
-	}
-	return errors.Join(faults...)
 }
 
 func (s *Service) drop(step string) {
@@ -177,7 +161,7 @@ func (s *Service) drop(step string) {
 // Serve returns the service of a flow from its definition and the handlers of its
 // steps. Steps that none of them is for are left to other workers. It is for flows
 // that are known only at run time; generated code calls [Flow.Serve].
-func Serve(def Definition, handlers []Handler, opts ...ServeOption) Service {
+func Serve(def spec.Flow, handlers []Handler, opts ...ServeOption) Service {
 	s := Service{definition: def, handlers: handlers}
 	for _, opt := range opts {
 		opt(&s)
@@ -187,6 +171,6 @@ func Serve(def Definition, handlers []Handler, opts ...ServeOption) Service {
 
 // As returns the same service for a flow of the same shape under another slug.
 func (s Service) As(slug string) Service {
-	s.definition.Slug = slug
+	s.definition = s.definition.As(slug)
 	return s
 }

@@ -1,4 +1,4 @@
-package runtime
+package spec
 
 import (
 	"bytes"
@@ -17,13 +17,13 @@ type Condition struct {
 	example func() ([]byte, error)
 }
 
-// If returns the [StepOptions].If of a step; meet makes a subject meet it. Generated
+// If returns the [Step.If] of a step; meet makes a subject meet it. Generated
 // code calls it.
 func If[Subject any](step string, meet func(*Subject)) Condition {
 	return Condition{step: step, example: example(meet)}
 }
 
-// IfNot returns the [StepOptions].IfNot of a step; meet makes a subject contain it.
+// IfNot returns the [Step.IfNot] of a step; meet makes a subject contain it.
 // Generated code calls it.
 func IfNot[Subject any](step string, meet func(*Subject)) Condition {
 	return Condition{step: step, not: true, example: example(meet)}
@@ -47,10 +47,10 @@ func At[T any](p **T) *T {
 }
 
 // outdated says, for each condition that no longer fits its Go types, why.
-func outdated(def Definition, conditions []Condition) (faults []Fault) {
-	for _, c := range conditions {
+func outdated(f Flow) (faults []Fault) {
+	for _, c := range f.Conditions {
 		key, pattern := "if", json.RawMessage(nil)
-		for _, s := range def.Steps {
+		for _, s := range f.Steps {
 			if s.Slug == c.step {
 				pattern = s.If
 				if c.not {

@@ -1,4 +1,4 @@
-package runtime
+package handler
 
 import (
 	"bytes"
@@ -6,114 +6,88 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"github.com/flowc-dev/flowc/dsl"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Values is what the database knows of a run that a step can take: each part is
 // JSON, or nil if there is none.
 type Values struct {
-	// Input reads the run's input.
+	// Input is the run's input.
 	Input json.RawMessage
 	// Outputs is an object: the outputs of the steps that this one waits for,
 	// by slug. A step that was skipped is absent.
 	Outputs json.RawMessage
-	// Item reads the element that a task of a map step works on.
+	// Item is the element that a task of a map step works on.
 	Item json.RawMessage
-
-	leaves json.RawMessage // the run's output as the database keeps it, or its result
-	result json.RawMessage // what the definition says that the run gave
-	strict bool            // whether a field that a type does not have is an error
+	// Strict makes a field that a Go type does not have an error.
+	Strict bool
 }
 
 // A Source reads a T from the values of a run.
 type Source[T any] struct {
-	steps  []string // whose outputs are read
-	input  bool     // whether the run's input is read
-	leaves bool     // whether the run's output is read
-	read   func(Values) (T, error)
+	// Steps are the slugs of the steps whose outputs are read.
+	Steps []string
+	// Input says whether the run's input is read.
+	Input bool
+	// Read reads the T.
+	Read func(Values) (T, error)
 }
 
-// ofVersion is the source of the same in a run of another version of the flow, whose
-// definition says what its result is made of. What does not fit is an error: it may be
-// of another type there.
-func (s Source[T]) ofVersion(flow string) Source[T] {
-	return Source[T]{leaves: true, read: func(v Values) (T, error) {
-		var none T
-		if _, nothing := any(none).(None); nothing {
-			return none, nil
-		}
-		if raw, untyped := any(v.leaves).(T); untyped {
-			return raw, nil
-		}
-		if v.result == nil {
-			return none, fmt.Errorf("it is a run of %s, whose definition does not say what it gives: read it with runtime.GetRun", flow)
-		}
-		v.strict = true
-		out, err := decode[T](v, v.result, "the result of "+flow+", another version of the flow,")
-		if err != nil {
-			err = fmt.Errorf("%w: read it with runtime.GetRun", err)
-		}
-		return out, err
-	}}
-}
-
-// None stands for no value, where a type argument wants one.
-type None struct{}
-
-// Nothing is the source of a step that takes nothing, and of the result of a
+// Nothing returns the source of a step that takes nothing, and of the output of a
 // flow that gives nothing.
-var Nothing = Source[None]{read: func(Values) (None, error) { return None{}, nil }}
+func Nothing() Source[dsl.None] {
+	return Source[dsl.None]{Read: func(Values) (dsl.None, error) { return dsl.None{}, nil }}
+}
 
-// Input reads the run's input.
+// Input returns the source that reads the run's input.
 func Input[T any]() Source[T] {
-	return Source[T]{input: true, read: func(v Values) (T, error) {
-		return decode[T](v, v.Input, "the run's input")
+	return Source[T]{Input: true, Read: func(v Values) (T, error) {
+		return Decode[T](v.Input, v.Strict, "the run's input")
 	}}
 }
 
 // Output reads the output of a step; the zero T if the step was skipped.
 func Output[T any](step string) Source[T] {
-	return Source[T]{steps: []string{step}, read: func(v Values) (T, error) {
+	return Source[T]{Steps: []string{step}, Read: func(v Values) (T, error) {
 		var outputs map[string]json.RawMessage
 		if len(v.Outputs) > 0 {
 			if err := json.Unmarshal(v.Outputs, &outputs); err != nil {
 				return *new(T), fmt.Errorf("outputs of the steps: %w", err)
 			}
 		}
-		return decode[T](v, outputs[step], "the output of "+step)
+		return Decode[T](outputs[step], v.Strict, "the output of "+step)
 	}}
 }
 
 // Item reads the element that a task of a map step works on.
 func Item[T any]() Source[T] {
-	return Source[T]{read: func(v Values) (T, error) {
-		return decode[T](v, v.Item, "the item")
+	return Source[T]{Read: func(v Values) (T, error) {
+		return Decode[T](v.Item, v.Strict, "the item")
 	}}
 }
 
-// RunKey is the key of the run's input among the outputs of steps, which no
-// step can have as its slug.
-const RunKey = "run"
-
 // Join reads several values into one struct. Wire has a field for each, whose JSON
-// name is the slug of a step or [RunKey]; keys are those names; from makes a T of it.
+// name is the slug of a step or [spec.RunKey]; keys are those names; from makes a T of it.
 func Join[Wire, T any](from func(Wire) T, keys ...string) Source[T] {
 	s := Source[T]{}
 	for _, key := range keys {
-		if key == RunKey {
-			s.input = true
+		if key == spec.RunKey {
+			s.Input = true
 		} else {
-			s.steps = append(s.steps, key)
+			s.Steps = append(s.Steps, key)
 		}
 	}
-	s.read = func(v Values) (T, error) {
+	s.Read = func(v Values) (T, error) {
 		doc := v.Outputs
-		if s.input {
+		if s.Input {
 			doc = withRun(v)
 		}
-		if v.strict {
+		if v.Strict {
 			doc = only(doc, keys)
 		}
-		wire, err := decode[Wire](v, doc, "the values that the step waits for")
+		wire, err := Decode[Wire](doc, v.Strict, "the values that the step waits for")
 		if err != nil {
 			return *new(T), err
 		}
@@ -149,7 +123,7 @@ func withRun(v Values) json.RawMessage {
 		input = json.RawMessage("null")
 	}
 	var doc bytes.Buffer
-	doc.WriteString(`{"` + RunKey + `":`)
+	doc.WriteString(`{"` + spec.RunKey + `":`)
 	doc.Write(input)
 	members := bytes.TrimSpace(v.Outputs)
 	if len(members) > 0 {
@@ -164,14 +138,15 @@ func withRun(v Values) json.RawMessage {
 	return doc.Bytes()
 }
 
-// decode reads a T; what is absent or null is the zero T.
-func decode[T any](values Values, raw json.RawMessage, what string) (T, error) {
+// Decode reads a T from JSON; what is absent or null is the zero T. what names the
+// value in errors; with strict, a field that the type does not have is one.
+func Decode[T any](raw json.RawMessage, strict bool, what string) (T, error) {
 	var v T
 	if len(raw) == 0 {
 		return v, nil
 	}
 	err := json.Unmarshal(raw, &v)
-	if err == nil && values.strict {
+	if err == nil && strict {
 		d := json.NewDecoder(bytes.NewReader(raw))
 		d.DisallowUnknownFields()
 		v = *new(T)

@@ -1,4 +1,4 @@
-package runtime
+package spec
 
 import (
 	"encoding/json"
@@ -13,10 +13,6 @@ import (
 )
 
 var slugSyntax = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-
-// maxChain is how many steps in a row may resolve without a task, by their
-// conditions or as maps over nothing: the engine follows so many in one call.
-const maxChain = 49
 
 // slugFault says what is wrong with a slug, or nothing.
 func slugFault(slug string, limit int) string {
@@ -33,38 +29,35 @@ func slugFault(slug string, limit int) string {
 	return ""
 }
 
-func checkFlowSlug(slug string) error {
-	if fault := slugFault(slug, MaxFlowSlug); fault != "" {
-		return fmt.Errorf("flowc: %w: %s", ErrInvalidSlug, fault)
-	}
-	return nil
-}
+// SlugProblem says what is wrong with the slug of a flow; empty if nothing is.
+func SlugProblem(slug string) string { return slugFault(slug, MaxFlowSlug) }
 
 // Validate reports everything that is wrong with the definition at once, as an
 // [InvalidFlowError]; nil if nothing is.
-func (d Definition) Validate() error {
-	_, err := d.sorted()
+func (f Flow) Validate() error {
+	_, err := f.sorted()
 	return err
 }
 
 // sorted are the steps in an order that runs: each after those it waits for, and
 // otherwise as they are given.
-func (d Definition) sorted() ([]StepOptions, error) {
-	v := validator{def: d, places: map[string]int{}}
+func (f Flow) sorted() ([]Step, error) {
+	v := validator{def: f, places: map[string]int{}}
 	v.flow()
 	v.result()
-	for i, step := range d.Steps {
+	for i, step := range f.Steps {
 		v.step(i, step)
 	}
 	order := v.order()
+	v.faults = append(v.faults, outdated(f)...)
 	if len(v.faults) > 0 {
-		return nil, &InvalidFlowError{Flow: d.Slug, Faults: v.faults}
+		return nil, &InvalidFlowError{Flow: f.Slug, Faults: v.faults}
 	}
 	return order, nil
 }
 
 type validator struct {
-	def    Definition
+	def    Flow
 	places map[string]int // of the first step with a slug
 	faults []Fault
 }
@@ -112,32 +105,34 @@ func (v *validator) result() {
 	}
 }
 
-func (v *validator) options(step string, attempts *int, delay, timeout *time.Duration) {
+func (v *validator) options(step string, attempts int, delay *time.Duration, timeout time.Duration) {
 	switch {
-	case attempts == nil:
-	case *attempts < 1:
-		v.fault(step, "MaxAttempts is %d, it counts the first try and must be at least 1", *attempts)
-	case *attempts > math.MaxInt32:
-		v.fault(step, "MaxAttempts is %d, at most %d fits", *attempts, math.MaxInt32)
+	case attempts < 0:
+		v.fault(step, "MaxAttempts is %d, it counts the first attempt and must be at least 1", attempts)
+	case attempts > math.MaxInt32:
+		v.fault(step, "MaxAttempts is %d, at most %d fits", attempts, math.MaxInt32)
 	}
-	v.seconds(step, "BaseDelay", delay, 0)
-	v.seconds(step, "Timeout", timeout, time.Second)
+	if delay != nil {
+		v.seconds(step, "BaseDelay", *delay, 0)
+	}
+	if timeout != 0 {
+		v.seconds(step, "Timeout", timeout, time.Second)
+	}
 }
 
 // seconds checks an option that the database keeps in whole seconds.
-func (v *validator) seconds(step, name string, d *time.Duration, least time.Duration) {
+func (v *validator) seconds(step, name string, d, least time.Duration) {
 	switch {
-	case d == nil:
-	case *d < least:
-		v.fault(step, "%s is %s, it must be at least %s", name, *d, least)
-	case *d%time.Second != 0:
-		v.fault(step, "%s is %s, it must be whole seconds", name, *d)
-	case *d/time.Second > math.MaxInt32:
-		v.fault(step, "%s is %s, at most %s fits", name, *d, math.MaxInt32*time.Second)
+	case d < least:
+		v.fault(step, "%s is %s, it must be at least %s", name, d, least)
+	case d%time.Second != 0:
+		v.fault(step, "%s is %s, it must be whole seconds", name, d)
+	case d/time.Second > math.MaxInt32:
+		v.fault(step, "%s is %s, at most %s fits", name, d, math.MaxInt32*time.Second)
 	}
 }
 
-func (v *validator) step(i int, s StepOptions) {
+func (v *validator) step(i int, s Step) {
 	name := s.Slug
 	if name == "" {
 		name = fmt.Sprintf("%d", i+1)
@@ -147,10 +142,10 @@ func (v *validator) step(i int, s StepOptions) {
 	}
 	v.options(name, s.MaxAttempts, s.BaseDelay, s.Timeout)
 	v.seconds(name, "StartDelay", s.StartDelay, 0)
-	if !slices.Contains([]StepType{"", SingleStep, MapStep}, s.Type) {
-		v.fault(name, "Type is %q, it must be %q or %q", s.Type, SingleStep, MapStep)
+	if !slices.Contains([]StepType{"", TypeSingle, TypeMap}, s.Type) {
+		v.fault(name, "Type is %q, it must be %q or %q", s.Type, TypeSingle, TypeMap)
 	}
-	if s.Type == MapStep && len(s.Deps) > 1 {
+	if s.Type == TypeMap && len(s.Deps) > 1 {
 		v.fault(name, "a map step waits for one step at most, not for %s", strings.Join(s.Deps, ", "))
 	}
 	for j, dep := range s.Deps {
@@ -163,13 +158,13 @@ func (v *validator) step(i int, s StepOptions) {
 			v.fault(name, "it waits for %q twice", dep)
 		}
 	}
-	if s.Type == MapStep && len(s.Deps) == 0 && v.def.Cron != "" {
+	if s.Type == TypeMap && len(s.Deps) == 0 && v.def.Cron != "" {
 		v.fault(name, "it is a map over the flow's input, which is {} when Cron starts the flow, and has to be a list")
 	}
 	v.conditions(name, s)
 }
 
-func (v *validator) conditions(name string, s StepOptions) {
+func (v *validator) conditions(name string, s Step) {
 	for _, c := range []struct {
 		name    string
 		pattern json.RawMessage
@@ -181,24 +176,24 @@ func (v *validator) conditions(name string, s StepOptions) {
 			v.fault(name, "%s must be a JSON object, not %s", c.name, c.pattern)
 		case jsontext.Check(c.pattern) != nil:
 			v.fault(name, "%s cannot be stored: %v", c.name, jsontext.Check(c.pattern))
-		case s.Type == MapStep && len(s.Deps) == 0:
+		case s.Type == TypeMap && len(s.Deps) == 0:
 			v.fault(name, "%s on a map over the flow's input would be compared with a list and never hold", c.name)
 		}
 	}
-	modes := []Mode{"", FailRun, SkipStep, SkipCascade}
+	modes := []Mode{"", ModeFail, ModeSkip, ModeSkipCascade}
 	if !slices.Contains(modes, s.WhenUnmet) {
-		v.fault(name, "WhenUnmet is %q, it must be %q, %q or %q", s.WhenUnmet, FailRun, SkipStep, SkipCascade)
+		v.fault(name, "WhenUnmet is %q, it must be %q, %q or %q", s.WhenUnmet, ModeFail, ModeSkip, ModeSkipCascade)
 	}
 	if s.WhenUnmet != "" && s.If == nil && s.IfNot == nil {
 		v.fault(name, "WhenUnmet has no effect without If or IfNot")
 	}
 	if !slices.Contains(modes, s.WhenExhausted) {
-		v.fault(name, "WhenExhausted is %q, it must be %q, %q or %q", s.WhenExhausted, FailRun, SkipStep, SkipCascade)
+		v.fault(name, "WhenExhausted is %q, it must be %q, %q or %q", s.WhenExhausted, ModeFail, ModeSkip, ModeSkipCascade)
 	}
 }
 
 // order sorts the steps, and reports cycles and chains that are too long.
-func (v *validator) order() []StepOptions {
+func (v *validator) order() []Step {
 	s := sorter{v: v, state: make([]visit, len(v.def.Steps)), chain: make([]int, len(v.def.Steps))}
 	for i := range v.def.Steps {
 		s.visit(i)
@@ -220,7 +215,7 @@ type sorter struct {
 	state  []visit
 	path   []int
 	chain  []int // how many steps in a row, up to this one, may resolve without a task
-	sorted []StepOptions
+	sorted []Step
 }
 
 func (s *sorter) visit(i int) {
@@ -241,10 +236,10 @@ func (s *sorter) visit(i int) {
 			longest = max(longest, s.chain[j])
 		}
 	}
-	if step.If != nil || step.IfNot != nil || step.Type == MapStep {
+	if step.If != nil || step.IfNot != nil || step.Type == TypeMap {
 		s.chain[i] = longest + 1
-		if s.chain[i] == maxChain+1 {
-			s.v.fault(step.Slug, "it is the %dth in a row of steps that have a condition or are maps, at most %d can follow each other", s.chain[i], maxChain)
+		if s.chain[i] == MaxChain+1 {
+			s.v.fault(step.Slug, "it is the %dth in a row of steps that have a condition or are maps, at most %d can follow each other", s.chain[i], MaxChain)
 		}
 	}
 	s.path = s.path[:len(s.path)-1]

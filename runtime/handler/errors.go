@@ -1,0 +1,62 @@
+package handler
+
+import (
+	"errors"
+	"time"
+)
+
+// Causes that a handler finds with [context.Cause] when its context ends.
+var (
+	// ErrTaskTimeout says that the step's timeout has passed.
+	ErrTaskTimeout = errors.New("flowc: the step's timeout has passed")
+	// ErrTaskLost says that the worker lost the task's lease: another one
+	// reclaimed it, or its run ended. The handler's result is dropped.
+	ErrTaskLost = errors.New("flowc: the task is no longer this worker's")
+	// ErrWorkerStopping says that the worker is stopping and its grace period has
+	// passed. The task is released, and the attempt does not count.
+	ErrWorkerStopping = errors.New("flowc: the worker is stopping")
+)
+
+// Permanent marks an error that retrying cannot fix: the task fails without
+// further attempts. It returns nil for nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &PermanentError{Err: err}
+}
+
+// PermanentError is the error that [Permanent] returns.
+type PermanentError struct{ Err error }
+
+func (e *PermanentError) Error() string { return e.Err.Error() }
+func (e *PermanentError) Unwrap() error { return e.Err }
+
+// RetryAfter sets the delay before the next attempt, instead of the step's
+// backoff. A negative delay counts as none. The attempt counts like any other:
+// after the last one the task fails. It returns nil for a nil error.
+func RetryAfter(delay time.Duration, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &RetryAfterError{Delay: max(delay, 0), Err: err}
+}
+
+// RetryAfterError is the error that [RetryAfter] returns.
+type RetryAfterError struct {
+	Delay time.Duration
+	Err   error
+}
+
+func (e *RetryAfterError) Error() string { return e.Err.Error() }
+func (e *RetryAfterError) Unwrap() error { return e.Err }
+
+// Skip ends a step without an output, as when_exhausted:"skip" or "skip-cascade"
+// do after the last attempt. On a step without one of these it is a permanent
+// failure, since later steps depend on its output.
+func Skip(reason string) error { return &SkipError{Reason: reason} }
+
+// SkipError is the error that [Skip] returns.
+type SkipError struct{ Reason string }
+
+func (e *SkipError) Error() string { return "skipped: " + e.Reason }

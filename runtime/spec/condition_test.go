@@ -1,0 +1,111 @@
+package spec_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/flowc-dev/flowc/runtime/spec"
+	"github.com/stretchr/testify/require"
+)
+
+// What conditions look at, as it was when the patterns below were made.
+type (
+	checked struct {
+		Mail  bool `json:"mail"`
+		Deep  *deep
+		Count *int `json:"count"`
+	}
+	deep struct {
+		Price float64 `json:"price"`
+		Text  string  `json:"text,omitempty"`
+		Paid  bool    `json:",string"`
+	}
+)
+
+// The same with other names and forms in JSON.
+type (
+	renamedChecked struct {
+		Mail bool `json:"by_mail"`
+		Deep *renamedDeep
+	}
+	renamedDeep struct {
+		Price float64 `json:"price,string"`
+		Text  string  `json:"-"`
+		Paid  bool
+	}
+)
+
+// A secretive has a form of its own.
+type secretive struct{ Mail bool }
+
+func (secretive) MarshalJSON() ([]byte, error) { return []byte(`"secret"`), nil }
+
+// A broken one has none.
+type broken struct{ Mail bool }
+
+func (broken) MarshalJSON() ([]byte, error) { return nil, errors.New("no ink") }
+
+// conditional is a flow with a step that has conditions.
+func conditional(cond, condNot string) spec.Flow {
+	send := spec.Step{Slug: "send", Deps: []string{"check"}}
+	if cond != "" {
+		send.If = json.RawMessage(cond)
+	}
+	if condNot != "" {
+		send.IfNot = json.RawMessage(condNot)
+	}
+	steps := []spec.Step{{Slug: "check"}, send}
+	return spec.Flow{Slug: "conditional", Steps: steps}
+}
+
+func TestConditionsThatFit(t *testing.T) {
+	t.Parallel()
+	type wire struct {
+		Check checked `json:"check"`
+	}
+	def := conditional(`{"check":{"mail":true,"Deep":{"price":1.50,"text":"it's <ok>"}}}`, `{"check":{"count":0,"Deep":{"Paid":"true"}}}`)
+	def.Conditions = []spec.Condition{
+		spec.If("send", func(v *wire) {
+			v.Check.Mail = true
+			spec.At(&v.Check.Deep).Price = 1.5
+			spec.At(&v.Check.Deep).Text = "it's <ok>"
+		}),
+		spec.IfNot("send", func(v *wire) {
+			*spec.At(&v.Check.Count) = 0
+			spec.At(&v.Check.Deep).Paid = true
+		}),
+	}
+	require.NoError(t, def.Validate())
+}
+
+// TestConditionsOfChangedTypes changes JSON names and forms under a condition.
+func TestConditionsOfChangedTypes(t *testing.T) {
+	t.Parallel()
+	validate := func(def spec.Flow, c spec.Condition) error {
+		def.Conditions = []spec.Condition{c}
+		err := def.Validate()
+		var invalid *spec.InvalidFlowError
+		require.ErrorAs(t, err, &invalid)
+		require.Len(t, invalid.Faults, 1)
+		require.Equal(t, "send", invalid.Faults[0].Step)
+		return err
+	}
+	for pattern, c := range map[string]struct {
+		lacks string
+		meet  spec.Condition
+	}{
+		`{"mail":true}`:            {"mail", spec.If("send", func(v *renamedChecked) { v.Mail = true })},
+		`{"Deep":{"price":3}}`:     {"Deep.price", spec.If("send", func(v *renamedChecked) { spec.At(&v.Deep).Price = 3 })},
+		`{"Deep":{"text":"x"}}`:    {"Deep.text", spec.If("send", func(v *renamedChecked) { spec.At(&v.Deep).Text = "x" })},
+		`{"Deep":{"Paid":"true"}}`: {"Deep.Paid", spec.If("send", func(v *renamedChecked) { spec.At(&v.Deep).Paid = true })},
+		`{"text":""}`:              {"text", spec.If("send", func(v *deep) { v.Text = "" })}, // omitempty leaves it out
+		`{"Mail":true}`:            {"Mail", spec.If("send", func(v *secretive) { v.Mail = true })},
+	} {
+		require.ErrorContains(t, validate(conditional(pattern, ""), c.meet), "its if looks for "+pattern+
+			", but the Go types do not write "+c.lacks+" like that any more, so it would never hold: run go generate")
+	}
+	err := validate(conditional("", `{"Mail":true}`), spec.IfNot("send", func(v *broken) { v.Mail = true }))
+	require.ErrorContains(t, err, "what its if_not looks at cannot be written as JSON any more")
+	require.ErrorContains(t, err, "no ink")
+}
