@@ -275,13 +275,13 @@ func ExampleUpsertFlow_invalid() {
 
 	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "sync", Steps: []spec.Step{
 		{Slug: "reshape", Deps: []string{"reshpe"}},
-		{Slug: "create_contact", MaxAttempts: 0},
+		{Slug: "create_contact", MaxAttempts: -1},
 	}})
 	fmt.Println(err)
 	// Output:
 	// flowc: flow "sync" is not valid, 2 faults:
 	// 	step reshape: it waits for "reshpe", which is no step of this flow
-	// 	step create_contact: MaxAttempts is 0, it counts the first try and must be at least 1
+	// 	step create_contact: MaxAttempts is -1, it counts the first attempt and must be at least 1
 }
 
 // A flow of another shape is left as it is, unless AllowDataLoss is given.
