@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
@@ -170,9 +171,18 @@ func firstDifference(old, new []byte) (line int, have, want string) {
 		}
 		return strings.TrimSpace(string(lines[i]))
 	}
-	for i := 0; ; i++ {
-		if i >= len(a) || i >= len(b) || !bytes.Equal(a[i], b[i]) {
-			return i + 1, at(a, i), at(b, i)
+	differ := func(same func(a, b []byte) bool) (int, bool) {
+		for i := range max(len(a), len(b)) {
+			if i >= len(a) || i >= len(b) || !same(a[i], b[i]) {
+				return i, true
+			}
 		}
+		return 0, false
 	}
+	// gofmt aligns the fields of a literal: a new one moves those above it, too.
+	i, found := differ(func(a, b []byte) bool { return slices.EqualFunc(bytes.Fields(a), bytes.Fields(b), bytes.Equal) })
+	if !found {
+		i, _ = differ(bytes.Equal)
+	}
+	return i + 1, at(a, i), at(b, i)
 }
