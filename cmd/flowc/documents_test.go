@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -291,7 +292,11 @@ func TestDocumentsNameCommands(t *testing.T) {
 	t.Parallel()
 	named := map[string]bool{}
 	words := regexp.MustCompile("`(?:go tool )?flowc ([^`]+)`")
-	for _, document := range []string{"README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"} {
+	documents := []string{"README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"}
+	for _, p := range helpPages() {
+		documents = append(documents, "cmd/flowc/help/"+p.topic+".md")
+	}
+	for _, document := range documents {
 		text := read(t, document)
 		for _, m := range words.FindAllStringSubmatch(text, -1) {
 			checkCommand(t, document, strings.Fields(m[1]))
@@ -328,11 +333,12 @@ func TestDocumentsNameCommands(t *testing.T) {
 // checkCommand checks that there is a command with these flags.
 func checkCommand(t *testing.T, document string, args []string) {
 	t.Helper()
-	if args[0] == "help" || args[0] == "completion" {
-		args = args[1:]
-		if len(args) == 0 {
-			return
-		}
+	if args[0] == "completion" {
+		return
+	}
+	if args[0] == "help" {
+		require.Zero(t, run(args, nil, io.Discard, io.Discard), "%s: flowc %s", document, strings.Join(args, " "))
+		return
 	}
 	cmd, rest, err := newRoot().Find(args)
 	require.NoError(t, err, "%s: flowc %s", document, strings.Join(args, " "))

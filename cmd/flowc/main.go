@@ -74,11 +74,7 @@ func newRoot() *cobra.Command {
 		Long: `Flowc generates the packages of declared flows, and looks after the flows and runs
 of a database.
 
-Commands that need a database use that of DATABASE_URL, which has the form
-postgres://user:password@host:port/database; what it leaves out is taken from the
-variables of PostgreSQL (PGHOST, PGPASSWORD, …). "flowc dev" starts one.
-
-` + exitCodes,
+Commands that need a database use that of DATABASE_URL; "flowc dev" starts one.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -98,8 +94,18 @@ variables of PostgreSQL (PGHOST, PGPASSWORD, …). "flowc dev" starts one.
 			root.AddCommand(cmd)
 		}
 	}
-	root.AddCommand(newVersion(), newExitCodes())
+	root.AddCommand(newVersion())
+	root.SetHelpCommand(newHelp())
+	root.SetUsageTemplate(usageTemplate())
 	return root
+}
+
+// usageTemplate is cobra's, with the topics of help where commands are listed at the top.
+func usageTemplate() string {
+	const hint = "{{if .HasAvailableSubCommands}}\n\nUse \"{{.CommandPath}} [command] --help\""
+	template := (&cobra.Command{}).UsageTemplate()
+	return strings.Replace(template, hint, "{{if not .HasParent}}\n\nTopics:"+topicList()+
+		"\n\nUse \"flowc help [topic]\" to read one.{{end}}"+hint, 1)
 }
 
 func newVersion() *cobra.Command {

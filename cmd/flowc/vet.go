@@ -17,7 +17,8 @@ func newVet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "vet [packages]",
 		Short: "Check the declarations of flows",
-		Long: `Vet reports the mistakes that generate would report, and writes nothing. The
+		Long: `Vet reports the mistakes that generate would report, and writes nothing. Each has
+a code, such as unknown-step, which "flowc help unknown-step" explains. The
 go command can call it too, for one package at a time, and mend what is mechanical:
 
   go vet -vettool=$(go tool -n flowc) ./...

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+)
+
+// TestHelpPages holds that every topic is listed and printed, and that every section
+// can be asked for by a heading that no other has.
+func TestHelpPages(t *testing.T) {
+	t.Parallel()
+	var list bytes.Buffer
+	require.Zero(t, run([]string{"help"}, nil, &list, &list))
+	seen := map[string]bool{}
+	for _, p := range helpPages() {
+		require.NotEmpty(t, p.title, p.topic)
+		require.NotContains(t, p.title, "\n", p.topic)
+		require.Contains(t, list.String(), "  "+p.topic+" ")
+		require.Contains(t, list.String(), p.title)
+		names := []string{p.topic}
+		for _, s := range p.sections {
+			require.NotEmpty(t, s.text, s.heading)
+			require.Regexp(t, `[.:]$`, strings.SplitN(s.text, "\n\n", 2)[0], s.heading)
+			names = append(names, s.heading)
+		}
+		for _, name := range names {
+			require.False(t, seen[name], name)
+			seen[name] = true
+			_, _, err := newRoot().Find([]string{name})
+			require.Error(t, err, "%s is a command, which hides the topic", name)
+			var out bytes.Buffer
+			require.Zero(t, run(append([]string{"help"}, strings.Fields(name)...), nil, &out, &out))
+			require.NotContains(t, out.String(), "```")
+			require.NotContains(t, out.String(), "](")
+			require.NotRegexp(t, `(?m)^#`, out.String())
+		}
+	}
+}
+
+// TestHelpBlocks does what the pages of help say. The examples of codes are for package
+// gen, which knows them.
+func TestHelpBlocks(t *testing.T) {
+	t.Parallel()
+	checks := map[string]func(*testing.T, block){
+		"exit-codes text": func(t *testing.T, b block) {
+			var listed []string
+			for _, m := range regexp.MustCompile(`(?m)^(\d+) `).FindAllStringSubmatch(b.text, -1) {
+				listed = append(listed, m[1])
+			}
+			var all []string
+			for _, status := range []int{exitOK, exitFailed, exitFound, exitRunFailed, exitTimeout, exitInterrupted} {
+				all = append(all, fmt.Sprint(status))
+			}
+			require.Equal(t, all, listed)
+		},
+		"database sh": func(t *testing.T, b block) {
+			url, ok := strings.CutPrefix(strings.TrimSpace(b.text), "export DATABASE_URL=")
+			require.True(t, ok)
+			config, err := pgx.ParseConfig(url)
+			require.NoError(t, err)
+			require.Equal(t, []string{"shop", "secret", "localhost", "shop"}, []string{config.User, config.Password, config.Host, config.Database})
+		},
+		"codes go":   func(*testing.T, block) {},
+		"codes text": func(*testing.T, block) {},
+	}
+	for _, p := range helpPages() {
+		for _, b := range readBlocks(t, "cmd/flowc/help/"+p.topic+".md") {
+			check := checks[p.topic+" "+b.language]
+			require.NotNil(t, check, "%s: nothing checks this block", b)
+			check(t, b)
+		}
+	}
+}
+
+// TestGlossaryIsSorted holds that words are found where one looks for them.
+func TestGlossaryIsSorted(t *testing.T) {
+	t.Parallel()
+	for _, p := range helpPages() {
+		if p.topic != "glossary" {
+			continue
+		}
+		for i, s := range p.sections[1:] {
+			require.Less(t, p.sections[i].heading, s.heading)
+		}
+	}
+}
