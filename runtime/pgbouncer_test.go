@@ -149,7 +149,7 @@ func TestBouncerBeforeTheDatabase(t *testing.T) {
 		workers = append(workers, w)
 	}
 	for _, w := range workers {
-		require.Eventually(t, func() bool { return w.Stats().Faults > 0 }, patience, time.Millisecond, "it has met the outage")
+		require.Eventually(t, func() bool { return w.Stats().FailedCalls > 0 }, patience, time.Millisecond, "it has met the outage")
 	}
 	require.NoError(t, server.Resume(ctx))
 	// Many statements at once get other connections of the server than before.
@@ -166,12 +166,12 @@ func TestBouncerBeforeTheDatabase(t *testing.T) {
 	for range cap(errs) {
 		require.NoError(t, receive(t, errs))
 	}
-	faults := workers[0].Stats().Faults + workers[1].Stats().Faults
+	faults := workers[0].Stats().FailedCalls + workers[1].Stats().FailedCalls
 	for range 20 {
 		_, err := typed.StartSync(ctx, pools[0], greet{Name: "Bob"}, runtime.WithPollInterval(5*time.Millisecond))
 		require.NoError(t, err)
 	}
-	require.Equal(t, faults, workers[0].Stats().Faults+workers[1].Stats().Faults, "no more once the database is there")
+	require.Equal(t, faults, workers[0].Stats().FailedCalls+workers[1].Stats().FailedCalls, "no more once the database is there")
 }
 
 // work starts a worker for the flow greeting, which must have had no fault when
@@ -186,6 +186,6 @@ func work(t *testing.T, pool *pgxpool.Pool) {
 	t.Cleanup(func() {
 		stop()
 		require.NoError(t, receive(t, stopped))
-		require.Zero(t, w.Stats().Faults)
+		require.Zero(t, w.Stats().FailedCalls)
 	})
 }

@@ -309,7 +309,7 @@ func startRows(ctx context.Context, db DB, s starting) ([]started, error) {
 // startEagerly starts runs and claims what they make to be done for a worker of this
 // process that rests; ok is false if there is none, or the runs have to be started alone.
 func startEagerly(ctx context.Context, pool *pgxpool.Pool, s starting) (_ []started, ok bool) {
-	worker := eager.Resting(pool, s.flow)
+	worker := eager.FindIdle(pool, s.flow)
 	if worker == nil {
 		return nil, false
 	}

@@ -94,24 +94,24 @@ func TestInlineOutcomes(t *testing.T) {
 		message  string
 	}{
 		"retries": {func(context.Context, int) (string, error) { return "", errors.New("no") },
-			[]worker.Outcome{worker.Retried, worker.Retried, worker.Failed}, []time.Duration{2 * time.Hour, 4 * time.Hour, 0}, "no"},
+			[]worker.Outcome{worker.OutcomeRetried, worker.OutcomeRetried, worker.OutcomeFailed}, []time.Duration{2 * time.Hour, 4 * time.Hour, 0}, "no"},
 		"retry after": {func(context.Context, int) (string, error) {
 			return "", handler.RetryAfter(time.Second, errors.New("busy"))
 		},
-			[]worker.Outcome{worker.Retried, worker.Retried, worker.Failed}, []time.Duration{time.Second, time.Second, 0}, "busy"},
+			[]worker.Outcome{worker.OutcomeRetried, worker.OutcomeRetried, worker.OutcomeFailed}, []time.Duration{time.Second, time.Second, 0}, "busy"},
 		"permanent": {func(context.Context, int) (string, error) { return "", handler.Permanent(errors.New("no")) },
-			[]worker.Outcome{worker.Failed}, []time.Duration{0}, "no"},
+			[]worker.Outcome{worker.OutcomeFailed}, []time.Duration{0}, "no"},
 		"panic": {func(context.Context, int) (string, error) { panic(handler.Permanent(errors.New("no"))) },
-			[]worker.Outcome{worker.Retried, worker.Retried, worker.Failed}, nil, "flowtest_test.go:"},
+			[]worker.Outcome{worker.OutcomeRetried, worker.OutcomeRetried, worker.OutcomeFailed}, nil, "flowtest_test.go:"},
 		"skip without leave": {func(context.Context, int) (string, error) { return "", handler.Skip("not today") },
-			[]worker.Outcome{worker.Failed}, nil, `flowc: the handler asked to skip step one (not today), which does not allow it: add when_exhausted:"skip" to the step`},
+			[]worker.Outcome{worker.OutcomeFailed}, nil, `flowc: the handler asked to skip step one (not today), which does not allow it: add when_exhausted:"skip" to the step`},
 		"timeout": {func(ctx context.Context, _ int) (string, error) {
 			<-ctx.Done()
 			return "", handler.Permanent(ctx.Err())
 		},
-			[]worker.Outcome{worker.Failed}, nil, "context deadline exceeded"},
+			[]worker.Outcome{worker.OutcomeFailed}, nil, "context deadline exceeded"},
 		"unstorable": {func(context.Context, int) (string, error) { return "\x00", nil },
-			[]worker.Outcome{worker.Failed}, nil, "flowc: output of step one: it contains the character"},
+			[]worker.Outcome{worker.OutcomeFailed}, nil, "flowc: output of step one: it contains the character"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

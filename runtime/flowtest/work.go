@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
-	"github.com/flowc-dev/flowc/runtime/internal/try"
+	"github.com/flowc-dev/flowc/runtime/internal/attempt"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -43,42 +43,42 @@ func (db *DB) work(r *run) {
 
 // attempt calls the handler. Its context has nothing of the caller's: in production
 // it would not have that either.
-func (db *DB) attempt(t *task, info handler.Task, v handler.Values) try.Result {
+func (db *DB) attempt(t *task, info handler.Task, v handler.Values) attempt.Result {
 	db.mu.Unlock()
 	defer db.mu.Lock()
 	ctx, cancel := context.WithTimeoutCause(handler.WithTask(context.Background(), info), t.state.timeout, handler.ErrTaskTimeout)
 	defer cancel()
-	output, err := try.Call(ctx, *t.state.handler, v)
-	return try.Judge(context.Cause(ctx), t.state.timeout, output, err)
+	output, err := attempt.Call(ctx, *t.state.handler, v)
+	return attempt.Classify(context.Cause(ctx), t.state.timeout, output, err)
 }
 
 // settle records a try and does what follows from it.
-func (db *DB) settle(r *run, t *task, at int, info handler.Task, result try.Result) {
+func (db *DB) settle(r *run, t *task, at int, info handler.Task, result attempt.Result) {
 	record := Try{Task: info, Err: result.Err}
 	st := t.state
 	switch {
-	case result.Outcome == try.Completed:
-		record.Outcome = worker.Completed
-	case result.Outcome == try.Failed && t.tries < st.maxAttempts:
-		record.Outcome, record.RetryIn = worker.Retried, st.retryDelay(t.tries)
+	case result.Outcome == attempt.Completed:
+		record.Outcome = worker.OutcomeCompleted
+	case result.Outcome == attempt.Failed && t.tries < st.maxAttempts:
+		record.Outcome, record.RetryIn = worker.OutcomeRetried, st.retryDelay(t.tries)
 		if result.Delay != nil {
 			record.RetryIn = *result.Delay
 		}
 		st.err = ""
-	case result.Outcome == try.Skipped && st.whenExhausted == spec.ModeFail:
-		record.Outcome = worker.Failed
+	case result.Outcome == attempt.Skipped && st.whenExhausted == spec.ModeFail:
+		record.Outcome = worker.OutcomeFailed
 		record.Err = fmt.Sprintf(`flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step`, st.slug, result.Err)
-	case result.Outcome == try.Skipped:
-		record.Outcome = worker.Skipped
+	case result.Outcome == attempt.Skipped:
+		record.Outcome = worker.OutcomeSkipped
 	default:
-		record.Outcome = worker.Failed
+		record.Outcome = worker.OutcomeFailed
 	}
 	db.tries = append(db.tries, record)
-	if record.Outcome == worker.Retried {
+	if record.Outcome == worker.OutcomeRetried {
 		return // it keeps its place
 	}
 	r.queue = append(r.queue[:at:at], r.queue[at+1:]...)
-	if record.Outcome == worker.Completed {
+	if record.Outcome == worker.OutcomeCompleted {
 		r.complete(t, json.RawMessage(result.Output))
 		return
 	}

@@ -282,7 +282,7 @@ func TestContractLostReports(t *testing.T) {
 		require.Equal(t, i, out)
 	}
 	require.EqualValues(t, 4, calls.Load())
-	eventually(t, func() bool { return w.Stats().Faults >= 3 }, "replies were cut")
+	eventually(t, func() bool { return w.Stats().FailedCalls >= 3 }, "replies were cut")
 }
 
 // Steps without a handler are left to others, wherever they stand in the queue.

@@ -1,23 +1,33 @@
 package worker
 
 import (
-	"time"
-
-	"github.com/jackc/pgx/v5"
+	"context"
 
 	"github.com/flowc-dev/flowc/runtime/internal/eager"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/worker/internal/backend"
 )
 
-// eagerSlots is how many slots a claim takes that goes with a start. One that gets
-// all it asked for wakes others, since there may be more; most starts make one task.
+// eagerSlots is how many slots a claim takes that goes with a start. Most starts make one
+// task; a claim that gets all it asked for notifies others, since there may be more.
 const eagerSlots = 2
 
-// beEager has starts in this process claim for the worker while it rests, until stop
-// is called. Such a claim wakes nobody for what it cannot take, so it is made only
-// for flows that the worker does as a whole and at once.
-func (s *session) beEager() (stop func()) {
-	if !s.db.claimsEagerly() || s.lanes.limited() || len(s.lanes.except) > 0 {
+// eagerStarts has starts in this process claim for the worker while it is idle.
+type eagerStarts struct {
+	dbCtx      context.Context
+	backend    backend.Backend
+	claimer    *claimer
+	dispatcher *dispatcher
+	refusals   *refusals
+}
+
+var _ eager.Worker = (*eagerStarts)(nil)
+
+// register has starts claim until stop is called. Such a claim notifies nobody of what it
+// cannot take, so it is made only for flows of which the worker runs every step at once.
+func (e *eagerStarts) register() (stop func()) {
+	s := e.dispatcher.settings
+	if !e.backend.SupportsEagerClaims() || s.groups.Limited() || len(s.groups.Except()) > 0 {
 		return func() {}
 	}
 	var flows []string
@@ -26,42 +36,25 @@ func (s *session) beEager() (stop func()) {
 			flows = append(flows, slug)
 		}
 	}
-	return eager.Register(s.pool, flows, s)
+	return eager.Register(s.pool, flows, e)
 }
 
-// Rests reports whether the claimer is idle.
-func (s *session) Rests() bool { return s.resting.Load() }
+// Idle reports whether the worker waits for work.
+func (e *eagerStarts) Idle() bool { return e.claimer.idle.Load() }
 
-// Offer returns a claim of tasks of a flow that goes with a start, nil if there is no
-// free slot or the worker stops.
-func (s *session) Offer(flow string) *eager.Claim {
-	if s.claimsRefused.Load() {
+// ReserveClaim returns a claim of tasks of a flow that goes with a start, nil if there is
+// no free slot or the worker stops.
+func (e *eagerStarts) ReserveClaim(flow string) *eager.Claim {
+	if e.refusals.unexplained() {
 		return nil
 	}
-	a := &along{free: s.takeSlots(eagerSlots), began: time.Now()}
-	if a.free == 0 {
+	c := e.dispatcher.reserve(eagerSlots)
+	if c == nil {
 		return nil
 	}
-	if !s.beginAlong() {
-		s.giveSlots(a.free)
-		return nil
-	}
-	var tasks []*task
-	return &eager.Claim{
-		SQL:   claimSQL,
-		Args:  claimArgs(s.id, ask{deal: deal{[]string{flow}, []int32{int32(a.free)}}}, true),
-		Limit: waitedCall,
-		Alive: s.hard,
-		Read: func(r pgx.Rows) (err error) {
-			tasks, err = readClaimed(r)
-			return err
-		},
-		// The deal is not told of it: what else there is of the flow, nobody asked.
-		Done: func(err error) {
-			if err != nil {
-				tasks = nil
-			}
-			s.claimedWith(a, tasks, err == nil || !pgerr.Transient(err))
-		},
-	}
+	// The scheduler is not told of it: this claim says nothing about the flow's backlog.
+	c.Groups, c.Limits = []string{flow}, []int32{int32(c.free)}
+	return e.backend.EagerClaim(e.dbCtx, c.ClaimRequest, func(claimed []*backend.Claimed, err error) {
+		e.dispatcher.finish(c, claimed, err == nil || !pgerr.Transient(err))
+	})
 }

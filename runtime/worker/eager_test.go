@@ -31,7 +31,7 @@ func notified(t *testing.T, pool *pgxpool.Pool, seen *records, runs int, rests f
 	t.Helper()
 	ctx := testContext(t)
 	asleep(t, pool)
-	before := seen.wokenBy(worker.ByNotification)
+	before := seen.wokenBy(worker.WakeReasonNotification)
 	for i := range runs {
 		eventually(t, rests, "it rests again")
 		r, err := start(i)
@@ -40,7 +40,7 @@ func notified(t *testing.T, pool *pgxpool.Pool, seen *records, runs int, rests f
 		require.NoError(t, err)
 		require.Equal(t, i, got)
 	}
-	return seen.wokenBy(worker.ByNotification) - before
+	return seen.wokenBy(worker.WakeReasonNotification) - before
 }
 
 // A start in the process of a worker that rests claims for it, and nobody is notified.
@@ -53,7 +53,7 @@ func TestEagerStart(t *testing.T) {
 	seen := newRecords()
 	w := run(t, pool, worker.Config{Metrics: seen}, service)
 	const runs = 20
-	rests := func() bool { return eager.Resting(pool, "work") != nil }
+	rests := func() bool { return eager.FindIdle(pool, "work") != nil }
 
 	// Now and then a start may come before the worker rests again.
 	require.Less(t, notified(t, pool, seen, runs, rests, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, pool, n) }), runs/2)

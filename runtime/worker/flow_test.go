@@ -164,15 +164,15 @@ func TestSleepingWorkerIsWoken(t *testing.T) {
 	asleep := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }
 	eventually(t, asleep, "the worker sleeps")
 	const runs = 60
-	polls := seen.wokenBy(worker.ByPoll)
+	polls := seen.wokenBy(worker.WakeReasonPoll)
 	for n := range runs {
 		eventually(t, asleep, "the worker sleeps again")
 		out, err := echo.StartSync(ctx, other, n)
 		require.NoError(t, err)
 		require.Equal(t, n, out)
 	}
-	require.Less(t, seen.wokenBy(worker.ByPoll)-polls, runs, "otherwise each run would have been found by a poll")
-	require.Greater(t, seen.wokenBy(worker.ByNotification), runs/2)
+	require.Less(t, seen.wokenBy(worker.WakeReasonPoll)-polls, runs, "otherwise each run would have been found by a poll")
+	require.Greater(t, seen.wokenBy(worker.WakeReasonNotification), runs/2)
 }
 
 func TestScheduledRunStartsInTime(t *testing.T) {

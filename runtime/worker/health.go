@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"path"
-	"sync/atomic"
 	"time"
+
+	"github.com/flowc-dev/flowc/runtime/worker/internal/backend"
 )
 
 // A State is the state of a worker.
@@ -15,16 +16,17 @@ type State string
 
 // The states of a worker.
 const (
-	// Idle is a worker that has not been run.
-	Idle State = "idle"
-	// Starting is one that connects, or waits for the database to do so.
-	Starting State = "starting"
-	// Working is one that claims tasks.
-	Working State = "working"
-	// Stopping is one that drains: it claims no more tasks and finishes what it has.
-	Stopping State = "stopping"
-	// Stopped is one whose Run has returned.
-	Stopped State = "stopped"
+	// StateIdle is a worker that has not been run.
+	StateIdle State = "idle"
+	// StateStarting is one that connects, or waits for the database to do so.
+	StateStarting State = "starting"
+	// StateWorking is one that claims tasks.
+	StateWorking State = "working"
+	// StateStopping is one that drains: it claims no more tasks and finishes those in
+	// flight.
+	StateStopping State = "stopping"
+	// StateStopped is one whose Run has returned.
+	StateStopped State = "stopped"
 )
 
 // Health is a snapshot of a worker's state.
@@ -37,31 +39,28 @@ type Health struct {
 	StartedAt time.Time `json:"started_at,omitzero"`
 	// Connected reports whether the last call to the database was answered.
 	Connected bool `json:"connected"`
-	// LastHeartbeat is when the database last confirmed that the worker lives,
+	// LastHeartbeat is when the database last confirmed that the worker is alive,
 	// by the clock of this machine.
 	LastHeartbeat time.Time `json:"last_heartbeat,omitzero"`
-	// InHand is how many tasks are in flight: running, or waiting to be reported.
-	InHand int `json:"in_hand"`
+	// InFlight is how many tasks are in flight: running, or waiting to be reported.
+	InFlight int `json:"in_flight"`
 	// Concurrency is how many handlers may run at once.
 	Concurrency int `json:"concurrency"`
-	// Astray counts handlers that are still running after their context ended. When
-	// they are more than Concurrency, the worker has no free slots until one returns.
-	Astray int `json:"astray"`
+	// StuckHandlers counts handlers that are still running after their context ended.
+	// When they are more than Concurrency, the worker has no free slots until one returns.
+	StuckHandlers int `json:"stuck_handlers"`
 	// Lag is how long the tasks of the last claim had been claimable, at most. It
 	// is zero when there was nothing to claim.
 	Lag time.Duration `json:"-"`
 }
 
-// silentAfter is after what time without a heartbeat a worker is not ready.
-const silentAfter = deadAfter
-
 // Ready returns nil if the worker can run tasks now, and otherwise why not: it has
 // not started yet, is stopping, or cannot reach the database. That may be temporary.
 func (h Health) Ready() error {
 	switch {
-	case h.State != Working:
+	case h.State != StateWorking:
 		return fmt.Errorf("flowc: worker: state is %s", h.State)
-	case !h.Connected || time.Since(h.LastHeartbeat) > silentAfter:
+	case !h.Connected || time.Since(h.LastHeartbeat) > backend.DeadAfter:
 		return errors.New("flowc: worker: database unreachable")
 	}
 	return h.Live()
@@ -72,58 +71,18 @@ func (h Health) Ready() error {
 // no reason, since a new process would wait for it just the same.
 func (h Health) Live() error {
 	switch {
-	case h.State == Stopped:
+	case h.State == StateStopped:
 		return errors.New("flowc: worker: stopped")
-	case h.Astray > h.Concurrency:
-		return fmt.Errorf("flowc: worker: no free slots, %d handlers ignore their ended contexts", h.Astray)
+	case h.StuckHandlers > h.Concurrency:
+		return fmt.Errorf("flowc: worker: no free slots, %d handlers ignore their ended contexts", h.StuckHandlers)
 	}
 	return nil
 }
 
-// health is what a worker keeps for [Worker.Health].
-type health struct {
-	state     atomic.Pointer[State]
-	started   atomic.Pointer[time.Time]
-	beat      atomic.Pointer[time.Time]
-	connected atomic.Bool
-	lag       atomic.Int64
-}
-
-func (h *health) become(s State) { h.state.Store(&s) }
-
-// Health returns a snapshot of the worker's state. It does not query the database, and
-// may be called at any time.
-func (w *Worker) Health() Health {
-	h := Health{
-		State: Idle, Concurrency: w.config.Concurrency,
-		Connected: w.health.connected.Load(), Lag: time.Duration(w.health.lag.Load()),
-	}
-	if s := w.health.state.Load(); s != nil {
-		h.State = *s
-	}
-	if at := w.health.started.Load(); at != nil {
-		h.StartedAt = *at
-	}
-	if at := w.health.beat.Load(); at != nil {
-		h.LastHeartbeat = *at
-	}
-	if s := w.session.Load(); s != nil {
-		h.WorkerID = s.id.String()
-		h.InHand = s.hand.size()
-		h.Astray = int(s.strays.Load())
-	}
-	return h
-}
-
-// HealthHandler serves [Health] as JSON, for an orchestrator's probes. A path that
-// ends in "live" is answered with 503 if the process should be restarted, see
-// [Health.Live]; any other path if the worker cannot run tasks now, see
-// [Health.Ready].
-//
-//	mux.Handle("/health/", w.HealthHandler()) // /health/live and /health/ready
-func (w *Worker) HealthHandler() http.Handler {
+// healthHandler serves what health returns as JSON.
+func healthHandler(health func() Health) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		h := w.Health()
+		h := health()
 		err := h.Ready()
 		if path.Base(r.URL.Path) == "live" {
 			err = h.Live()

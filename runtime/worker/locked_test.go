@@ -59,7 +59,7 @@ func TestReportsBesideALockedRun(t *testing.T) {
 
 			if stopping {
 				r.stop()
-				require.Eventually(t, func() bool { return r.Health().State == worker.Stopping }, patience, time.Millisecond)
+				require.Eventually(t, func() bool { return r.Health().State == worker.StateStopping }, patience, time.Millisecond)
 			}
 			require.NoError(t, tx.Rollback(ctx))
 			out, err := runs[held].Wait(ctx)

@@ -43,7 +43,7 @@ func TestLostClaims(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, 3, network.Cuts())
-	w.counted(worker.Stats{Claimed: 10, Completed: 10, Faults: 3})
+	w.counted(worker.Stats{Claimed: 10, Completed: 10, FailedCalls: 3})
 	require.Equal(t, 10, count(t, direct, `SELECT count(*) FROM pgflow.step_tasks WHERE attempts_count = 1 AND requeued_count = 0`))
 }
 
@@ -129,6 +129,6 @@ func TestPooler(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "Ada", out.Buyer)
 	}
-	require.Zero(t, w.Stats().Faults)
+	require.Zero(t, w.Stats().FailedCalls)
 	require.NoError(t, w.stopped())
 }

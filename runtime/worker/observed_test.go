@@ -29,29 +29,29 @@ type records struct {
 	began  []time.Duration
 	ended  []string
 	took   map[string]time.Duration // the last, by outcome
-	woke   map[worker.Waking]int
+	woke   map[worker.WakeReason]int
 	called map[string]int
 	failed map[string]int
 }
 
 func newRecords() *records {
-	return &records{took: map[string]time.Duration{}, woke: map[worker.Waking]int{}, called: map[string]int{}, failed: map[string]int{}}
+	return &records{took: map[string]time.Duration{}, woke: map[worker.WakeReason]int{}, called: map[string]int{}, failed: map[string]int{}}
 }
 
-func (r *records) TryBegan(_ handler.Task, waited time.Duration) {
+func (r *records) AttemptBegan(_ handler.Task, waited time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.began = append(r.began, waited)
 }
 
-func (r *records) TryEnded(task handler.Task, outcome worker.Outcome, took time.Duration) {
+func (r *records) AttemptEnded(task handler.Task, outcome worker.Outcome, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = append(r.ended, fmt.Sprintf("%s.%s %d %s", task.Flow, task.Step, task.Attempt, outcome))
 	r.took[string(outcome)] = took
 }
 
-func (r *records) Woke(by worker.Waking) {
+func (r *records) Woke(by worker.WakeReason) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.woke[by]++
@@ -72,7 +72,7 @@ func (r *records) see(look func()) {
 	look()
 }
 
-func (r *records) wokenBy(by worker.Waking) (n int) {
+func (r *records) wokenBy(by worker.WakeReason) (n int) {
 	r.see(func() { n = r.woke[by] })
 	return n
 }
@@ -125,7 +125,7 @@ func TestMetrics(t *testing.T) {
 		require.GreaterOrEqual(t, m.began[0], 300*time.Millisecond)
 		require.Less(t, m.began[0], patience)
 	})
-	eventually(t, func() bool { return m.wokenBy(worker.ByPoll) > 0 }, "an idle worker polls")
+	eventually(t, func() bool { return m.wokenBy(worker.WakeReasonPoll) > 0 }, "an idle worker polls")
 
 	for do, ends := range map[string][]string{
 		"flaky": {"work.work 1 retried", "work.work 2 completed"},
@@ -144,14 +144,14 @@ func TestMetrics(t *testing.T) {
 	eventually(t, func() bool {
 		_, err := flow.StartSync(ctx, pool, "")
 		require.NoError(t, err)
-		return m.wokenBy(worker.ByNotification) > 0
+		return m.wokenBy(worker.WakeReasonNotification) > 0
 	}, "it is woken")
 	later, err := flow.StartIn(ctx, pool, "", 100*time.Millisecond)
 	require.NoError(t, err)
 	_, err = later.Wait(ctx)
 	require.NoError(t, err)
-	eventually(t, func() bool { return m.wokenBy(worker.ByTimer) > 0 }, "a timer wakes it")
-	eventually(t, func() bool { return w.Health().InHand == 0 }, "all is reported")
+	eventually(t, func() bool { return m.wokenBy(worker.WakeReasonTimer) > 0 }, "a timer wakes it")
+	eventually(t, func() bool { return w.Health().InFlight == 0 }, "all is reported")
 	done := len(m.awaitEnds(t, 6))
 
 	// Its task is taken away; another is given back when it stops.
@@ -219,10 +219,10 @@ func TestMetricsThatPanic(t *testing.T) {
 
 type panicking struct{}
 
-func (panicking) TryBegan(handler.Task, time.Duration)                 { panic("began") }
-func (panicking) TryEnded(handler.Task, worker.Outcome, time.Duration) { panic("ended") }
-func (panicking) Woke(worker.Waking)                                   { panic("woke") }
-func (panicking) Called(string, time.Duration, error)                  { panic("called") }
+func (panicking) AttemptBegan(handler.Task, time.Duration)                 { panic("began") }
+func (panicking) AttemptEnded(handler.Task, worker.Outcome, time.Duration) { panic("ended") }
+func (panicking) Woke(worker.WakeReason)                                   { panic("woke") }
+func (panicking) Called(string, time.Duration, error)                      { panic("called") }
 
 func TestHealth(t *testing.T) {
 	t.Parallel()
@@ -236,7 +236,7 @@ func TestHealth(t *testing.T) {
 
 	idle, err := worker.New(pool, worker.Config{}, service)
 	require.NoError(t, err)
-	require.Equal(t, worker.Health{State: worker.Idle, Concurrency: worker.DefaultConcurrency}, idle.Health())
+	require.Equal(t, worker.Health{State: worker.StateIdle, Concurrency: worker.DefaultConcurrency}, idle.Health())
 	require.EqualError(t, idle.Health().Ready(), "flowc: worker: state is idle")
 	require.NoError(t, idle.Health().Live())
 
@@ -246,9 +246,9 @@ func TestHealth(t *testing.T) {
 	receive(t, began)
 	h := w.Health()
 	require.NoError(t, h.Ready())
-	require.Equal(t, worker.Working, h.State)
+	require.Equal(t, worker.StateWorking, h.State)
 	require.True(t, h.Connected)
-	require.Equal(t, 1, h.InHand)
+	require.Equal(t, 1, h.InFlight)
 	require.Equal(t, 3, h.Concurrency)
 	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pgflow.workers WHERE worker_id = $1`, h.WorkerID))
 	require.WithinDuration(t, time.Now(), h.StartedAt, patience)
@@ -264,7 +264,7 @@ func TestHealth(t *testing.T) {
 	code, body := probe("/health/ready")
 	require.Equal(t, http.StatusOK, code)
 	require.Equal(t, "working", body["state"])
-	require.EqualValues(t, 1, body["in_hand"])
+	require.EqualValues(t, 1, body["in_flight"])
 	require.NotContains(t, body, "problem")
 
 	// While the database is away it is alive, but not ready.
@@ -278,15 +278,15 @@ func TestHealth(t *testing.T) {
 	eventually(t, func() bool { code, _ := probe("/health/ready"); return code == http.StatusOK }, "it is ready again")
 
 	w.stop()
-	eventually(t, func() bool { return w.Health().State == worker.Stopping }, "it stops")
+	eventually(t, func() bool { return w.Health().State == worker.StateStopping }, "it stops")
 	code, body = probe("/health/ready")
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Equal(t, "flowc: worker: state is stopping", body["problem"])
 	require.NoError(t, w.Health().Live())
 	close(finish)
 	require.NoError(t, w.stopped())
-	require.Equal(t, worker.Stopped, w.Health().State)
-	require.Zero(t, w.Health().InHand)
+	require.Equal(t, worker.StateStopped, w.Health().State)
+	require.Zero(t, w.Health().InFlight)
 	code, body = probe("/health/live")
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Equal(t, "flowc: worker: stopped", body["problem"])

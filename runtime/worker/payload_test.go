@@ -164,7 +164,7 @@ func TestRefusedClaims(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 2*n, out)
 	}
-	require.Contains(t, w.log.String(), "a task cannot be claimed, and has failed")
+	require.Contains(t, w.log.String(), "task cannot be claimed, failed it")
 
 	// A trigger refuses whatever is done to the tasks of a flow, their failure as well.
 	_, err = pool.Exec(ctx, `

@@ -5,100 +5,70 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/listen"
+	"github.com/flowc-dev/flowc/runtime/worker/internal/backend"
+	"github.com/flowc-dev/flowc/runtime/worker/internal/dbconn"
+	"github.com/flowc-dev/flowc/runtime/worker/internal/fair"
+	"github.com/flowc-dev/flowc/runtime/worker/internal/inputs"
 )
 
 const (
-	// cleanup is how long a stopping worker may take for its last reports, after
-	// the grace period.
-	cleanup = 5 * time.Second
-	// lastCalls is how long that may take in a worker that has to stop now.
-	lastCalls = time.Second
-	// reporters is how many reports may be under way at once, besides one of a large
-	// result: while one waits for the disk, the database can work on another. Each has
-	// runs of its own, since reports of the same run would wait for each other.
-	reporters = 2
+	// cleanupTime is how long a stopping worker may take for its last reports, after the
+	// grace period.
+	cleanupTime = 5 * time.Second
+	// forcedCleanupTime is how long it may take if it must stop now.
+	forcedCleanupTime = time.Second
 )
 
 // A session is one run of a worker, from its registration to its end.
 type session struct {
-	*Worker
-	id       uuid.UUID
-	db       calls
+	settings  *settings
+	recorder  *recorder
+	id        uuid.UUID
+	forceStop <-chan struct{} // closed by StopNow
+
+	dbCtx    context.Context // ends when no call to the database is waited for any more
+	endCalls context.CancelFunc
 	listener *listen.Listener
 	work     *listen.Subscription
-	hand     *hand
-	intake   intake
-	values   *values
-
-	slots         chan struct{} // a token for each free slot
-	results       [reporters]chan result
-	large         chan result   // results whose report takes long
-	waiting       atomic.Int64  // bytes of results that wait to be reported
-	kick          chan struct{} // there may be new work, by our own doing
-	resting       atomic.Bool   // whether the claimer waits for work
-	retries       atomic.Bool   // whether tries were put off since the claimer asked what is due
-	claimsRefused atomic.Bool   // whether the database refuses claims, and nobody knows which task is to blame
-	strays        atomic.Int64  // handlers that went on after their time was over
-
-	suspects atomic.Bool // whether the claimer is to look for suspects
-	stopping atomic.Bool // whether the worker drains
-
-	chores   chan chores // what a heartbeat found to be done
-	judges   time.Time   // from when on workers may be taken for dead; of the heartbeat's goroutine
-	advanced struct {    // when the watermarks were last advanced; of the heartbeat's goroutine
-		at      time.Time
-		claimed int64 // how many tries were begun
-	}
-	deprecated chan struct{} // closed when the database calls the worker deprecated
-	running    sync.WaitGroup
-	now        <-chan struct{} // closed by StopNow
-	hard       context.Context // ends when no call to the database is waited for any more
-	tries      context.Context // what the contexts of all tries are made from
+	db       *dbconn.DB
+	backend  backend.Backend
+	inflight *inflight
+	results  *resultQueues
+	executor *executor
+	refusals *refusals
+	signals  *signals
+	slots    slots
+	dispatch *dispatcher
+	maintain *maintenance
 }
 
-// begin connects, checks and registers; it waits for the database if that is
-// away. Without error and session, ctx ended before.
-func (w *Worker) begin(ctx context.Context, now <-chan struct{}) (*session, error) {
+// openSession connects, checks and registers; it waits for the database if that is
+// unreachable. It returns no session and no error if ctx ended before.
+func openSession(ctx context.Context, settings *settings, recorder *recorder, forceStop <-chan struct{}) (*session, error) {
 	if ctx.Err() != nil {
 		return nil, nil
 	}
-	listener := listen.Acquire(w.pool)
-	db, judges, err := w.open(ctx, listener)
+	s := &session{settings: settings, recorder: recorder, id: uuid.New(), forceStop: forceStop}
+	s.dbCtx, s.endCalls = context.WithCancel(context.WithoutCancel(ctx))
+	s.listener = listen.Acquire(settings.pool)
+	c, err := connect(ctx, settings, s.listener, settings.backendWorker(s.id), recorder)
 	if err != nil {
-		listener.Release()
+		s.endCalls()
+		s.listener.Release()
 		if ctx.Err() != nil {
 			return nil, nil
 		}
 		return nil, err
 	}
-	s := &session{
-		Worker: w, id: uuid.New(), db: db, listener: listener,
-		work:       listener.Subscribe(listen.Work, w.slugs...),
-		hand:       newHand(),
-		values:     newValues(db),
-		slots:      make(chan struct{}, w.config.Concurrency),
-		kick:       make(chan struct{}, 1),
-		chores:     make(chan chores, 1),
-		judges:     judges,
-		deprecated: make(chan struct{}),
-		now:        now,
-	}
-	w.session.Store(s)
-	s.intake.shares = newShares(w.lanes.all)
-	s.giveSlots(w.config.Concurrency)
-	for i := range s.results {
-		s.results[i] = make(chan result, w.config.Concurrency)
-	}
-	s.large = make(chan result, w.config.Concurrency)
-	err = db.patiently(ctx, func() error { return db.register(ctx, s.id, w.config.Name, w.slugs) })
-	if err != nil {
+	s.db, s.backend = c.db, c.backend
+	s.build(ctx, c.recoverAfter)
+	if err := s.db.Retry(ctx, func() error { return s.backend.Register(ctx) }); err != nil {
 		s.close()
 		if ctx.Err() != nil {
 			return nil, nil
@@ -108,128 +78,178 @@ func (w *Worker) begin(ctx context.Context, now <-chan struct{}) (*session, erro
 	return s, nil
 }
 
-func (s *session) close() {
-	s.work.Close()
-	s.listener.Release()
-	s.db.close()
+// build makes the parts of the session.
+func (s *session) build(ctx context.Context, recoverAfter time.Time) {
+	config := &s.settings.config
+	s.work = s.listener.Subscribe(listen.Work, s.settings.slugs...)
+	s.slots, s.signals, s.inflight = newSlots(config.Concurrency), newSignals(), newInflight()
+	s.results = newResultQueues(config.Concurrency)
+	s.executor = &executor{
+		log: config.Logger, groups: s.settings.groups, slots: s.slots, signals: s.signals, inflight: s.inflight,
+		inputs: inputs.NewCache(s.dbCtx, s.backend.ReadValues, s.db.Recovered), results: s.results,
+		maxStuck: int64(config.Concurrency),
+	}
+	s.refusals = &refusals{backend: s.backend, log: config.Logger}
+	s.dispatch = &dispatcher{
+		ctx: handler.WithLogger(context.WithoutCancel(ctx), config.Logger), settings: s.settings, recorder: s.recorder,
+		slots: s.slots, signals: s.signals, inflight: s.inflight, executor: s.executor, refusals: s.refusals,
+		piggybacks: s.backend.SupportsPiggyback(), scheduler: fair.NewScheduler(s.settings.groups.All()),
+	}
+	s.maintain = newMaintenance(config.Logger.With("worker_id", s.id.String()), s.backend, s.recorder, s.signals, s.inflight, recoverAfter)
 }
 
-// run is the three stages, and what keeps the worker alive beside them. They end
-// in the order in which work passes through them.
+// close disconnects.
+func (s *session) close() {
+	s.endCalls()
+	s.work.Close()
+	s.listener.Release()
+	s.db.Close()
+}
+
+// health adds to h what is known of the session.
+func (s *session) health(h *Health) {
+	h.WorkerID = s.id.String()
+	h.InFlight = s.inflight.size()
+	h.StuckHandlers = int(s.executor.stuck.Load())
+}
+
+// run runs the three stages (claim, execute, report), and beside them what keeps the
+// worker alive. When ctx ends, or the worker is deprecated, the stages end in that order.
 func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		select {
-		case <-s.deprecated:
+		case <-s.maintain.deprecated:
 			cancel()
 		case <-ctx.Done():
 		}
 	}()
-	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
-	s.hard, s.values.hard = hard, hard
-	s.tries = handler.WithLogger(context.WithoutCancel(ctx), s.log)
 	go func() {
 		select {
-		case <-s.now:
-			time.AfterFunc(lastCalls, cut)
-		case <-hard.Done():
+		case <-s.forceStop:
+			time.AfterFunc(forcedCleanupTime, s.endCalls)
+		case <-s.dbCtx.Done():
 		}
 	}()
 
-	s.recoverFirst(hard)
-	alive, die := context.WithCancel(context.WithoutCancel(ctx))
-	defer die()
-	var beside sync.WaitGroup
-	beside.Go(func() { s.heartbeat(alive) })
-	beside.Go(func() { s.upkeep(alive) })
-	beside.Go(func() { s.retain(ctx) })
-	beside.Go(func() {
+	s.maintain.recoverFirst(s.dbCtx)
+	aliveCtx, endMaintenance := context.WithCancel(context.WithoutCancel(ctx))
+	defer endMaintenance()
+	var maintaining sync.WaitGroup
+	maintaining.Go(func() { s.maintain.sendHeartbeats(aliveCtx) })
+	maintaining.Go(func() { s.maintain.runDue(aliveCtx) })
+	maintaining.Go(func() { s.maintain.prune(ctx, s.settings.config.Retention) })
+	maintaining.Go(func() {
 		<-ctx.Done()
-		s.stopping.Store(true)
-		_ = s.db.draining(hard, s.id) // else what does not get to its end is suspect
+		s.maintain.drain(s.dbCtx)
 	})
-	beside.Go(func() { s.watch(alive) })
+	maintaining.Go(func() { s.executor.watchStuck(aliveCtx) })
 
-	reported, reportedLarge := make(chan int, reporters), make(chan int, 1)
-	reporting, giveUp := context.WithCancel(hard)
+	reportCtx, giveUp := context.WithCancel(s.dbCtx)
 	defer giveUp()
-	for _, results := range s.results {
-		go func() { reported <- (&reporter{session: s, results: results, apart: s.large}).report(reporting) }()
-	}
-	go func() { reportedLarge <- (&reporter{session: s, results: s.large}).report(reporting) }()
-
-	reticent := s.beEager()
+	waitForReports := s.startReporters(reportCtx)
 	s.claim(ctx)
-	reticent()
-	s.closeIntake()
-	s.health.become(Stopping)
-	late := time.AfterFunc(s.config.Grace+cleanup, giveUp)
-	defer late.Stop()
+	s.recorder.become(StateStopping)
+	giveUpTimer := time.AfterFunc(s.settings.config.Grace+cleanupTime, giveUp)
+	defer giveUpTimer.Stop()
 	s.drain()
-	unreported := 0
-	for _, results := range s.results {
-		close(results)
-	}
-	for range s.results {
-		unreported += <-reported
-	}
-	close(s.large) // into which they put what takes long
-	unreported += <-reportedLarge
+	unreported := waitForReports()
 
-	left := s.releaseAll()
-	die()
-	beside.Wait()
-	last, done := context.WithTimeout(hard, cleanup)
+	releaseErr := s.releaseAll()
+	endMaintenance()
+	maintaining.Wait()
+	stopCtx, done := context.WithTimeout(s.dbCtx, cleanupTime)
 	defer done()
-	err := s.db.patiently(last, func() error { return s.db.stop(last, s.id) })
+	err := s.db.Retry(stopCtx, func() error { return s.backend.Stop(stopCtx) })
 	switch {
 	case unreported > 0:
 		return fmt.Errorf("flowc: worker: stopped with %d results not reported, their tasks will run again", unreported)
-	case left != nil || err != nil:
-		return fmt.Errorf("flowc: worker: stopped, but its tasks could not be released, they run again once the worker is presumed dead: %w", errors.Join(left, err))
+	case releaseErr != nil || err != nil:
+		return fmt.Errorf("flowc: worker: stopped, but its tasks could not be released, they run again once the worker is presumed dead: %w", errors.Join(releaseErr, err))
 	}
 	return nil
 }
 
-// drain waits for the handlers: first for them to end, then, when the grace
-// period is over, for them to notice that their contexts have ended.
+// claim claims tasks until ctx ends. Then nothing else is started.
+func (s *session) claim(ctx context.Context) {
+	c := &claimer{
+		ctx: ctx, dbCtx: s.dbCtx, db: s.db, backend: s.backend, listener: s.listener, work: s.work, metrics: s.recorder.metrics,
+		slots: s.slots, signals: s.signals, inflight: s.inflight, dispatcher: s.dispatch, refusals: s.refusals,
+		suspects: &suspects{
+			backend: s.backend, log: s.settings.config.Logger, groups: s.settings.groups, slots: s.slots, inflight: s.inflight,
+			dispatcher: s.dispatch, refusals: s.refusals,
+		},
+	}
+	starts := &eagerStarts{dbCtx: s.dbCtx, backend: s.backend, claimer: c, dispatcher: s.dispatch, refusals: s.refusals}
+	stopStarts := starts.register()
+	c.run()
+	stopStarts()
+	s.dispatch.close()
+}
+
+// startReporters starts the reporters. wait has them end when they have reported what is
+// enqueued, waits for that, and returns how many results were not reported before ctx
+// ended.
+func (s *session) startReporters(ctx context.Context) (wait func() (unreported int)) {
+	shared := reporting{
+		log: s.settings.config.Logger, db: s.db, backend: s.backend, recorder: s.recorder,
+		slots: s.slots, signals: s.signals, inflight: s.inflight, results: s.results, dispatcher: s.dispatch,
+	}
+	reported, reportedLarge := make(chan int, reporters), make(chan int, 1)
+	for _, queue := range s.results.small {
+		go func() { reported <- (&reporter{reporting: shared, queue: queue, large: s.results.large}).run(ctx) }()
+	}
+	go func() { reportedLarge <- (&reporter{reporting: shared, queue: s.results.large}).run(ctx) }()
+	return func() (unreported int) {
+		for _, queue := range s.results.small {
+			close(queue)
+		}
+		for range s.results.small {
+			unreported += <-reported
+		}
+		close(s.results.large) // into which they put what takes long
+		return unreported + <-reportedLarge
+	}
+}
+
+// drain waits for the handlers: first for them to return, then, when the grace period is
+// over, for them to notice that their contexts have ended.
 func (s *session) drain() {
 	finished := make(chan struct{})
 	go func() {
-		s.running.Wait()
+		s.executor.active.Wait()
 		close(finished)
 	}()
-	timer := time.NewTimer(s.config.Grace)
+	timer := time.NewTimer(s.settings.config.Grace)
 	defer timer.Stop()
 	select {
 	case <-finished:
 		return
 	case <-timer.C:
-	case <-s.now:
+	case <-s.forceStop:
 	}
-	for _, t := range s.hand.all() {
+	for _, t := range s.inflight.all() {
 		t.revoke(handler.ErrWorkerStopping)
 	}
-	<-finished // soon: no try outlives its context by more than noticeTime
+	<-finished // soon: no attempt outlives its context by more than attempt.ReturnTime
 }
 
-// releaseAll gives back whatever is still in hand.
+// releaseAll releases what is still in flight.
 func (s *session) releaseAll() error {
-	tasks := s.hand.all()
+	tasks := s.inflight.all()
 	if len(tasks) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(s.hard, cleanup)
+	ctx, cancel := context.WithTimeout(s.dbCtx, cleanupTime)
 	defer cancel()
-	if err := s.db.patiently(ctx, func() error { return s.db.release(ctx, s.id, tasks) }); err != nil {
+	if err := s.db.Retry(ctx, func() error { return s.backend.Release(ctx, claimedOf(tasks)) }); err != nil {
 		return err
 	}
 	for _, t := range tasks {
-		t.ctx.end() // no handler may have been begun for it
-		s.hand.remove(t)
-		s.ended(result{task: t}, Released)
+		t.ctx.End() // its handler may not have been started
+		s.inflight.remove(t)
+		s.recorder.attemptEnded(t.info(), OutcomeReleased, 0)
 	}
 	return nil
 }

@@ -4,76 +4,62 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/flowc-dev/flowc/runtime/worker/internal/backend"
+	"github.com/flowc-dev/flowc/runtime/worker/internal/dbconn"
+	"github.com/flowc-dev/flowc/runtime/worker/internal/fair"
 )
 
-// drainTime is how long the claimer waits for the tasks in flight to end before it
+// isolateTime is how long the claimer waits for the tasks in flight to end before it
 // claims suspects beside those that do not.
-const drainTime = 10 * time.Second
+const isolateTime = 10 * time.Second
 
-// recoverFirst recovers what dead workers had, before anything is claimed: a worker that
-// dies of what it claims at once would never get to its first heartbeat.
-func (s *session) recoverFirst(ctx context.Context) {
-	p, err := s.db.heartbeat(ctx, s.id, s.slugs, nil)
-	if err != nil || p.Silent == nil {
-		return
-	}
-	s.putOff(p)
-	if p.Dead && !time.Now().Before(s.judges) && s.db.recover(ctx) == nil {
-		s.suspects.Store(true)
-	}
+// suspects runs tasks that other workers had in flight when they died. It belongs to the
+// claimer's goroutine.
+type suspects struct {
+	backend    backend.Backend
+	log        *slog.Logger
+	groups     *fair.Groups
+	slots      slots
+	inflight   *inflight
+	dispatcher *dispatcher
+	refusals   *refusals
 }
 
-// runSuspects claims suspects, one group after the other, and nothing beside them: if
-// the worker dies, what it had in flight tells who may be the reason.
-func (c *claimer) runSuspects() {
-	c.isolate(true)
-	defer c.isolate(false)
-	c.wait(c.hand.all(), drainTime)
-	for c.ctx.Err() == nil {
-		free := c.takeSlots(c.config.Concurrency)
+// run claims suspects until ctx ends, one batch after the other, and nothing beside them:
+// if the worker dies, what it had in flight narrows down the cause. Calls end with dbCtx.
+func (s *suspects) run(ctx, dbCtx context.Context) {
+	s.dispatcher.isolate(true)
+	defer s.dispatcher.isolate(false)
+	s.inflight.waitFor(ctx, s.inflight.all(), isolateTime)
+	for ctx.Err() == nil {
+		free := s.slots.take(cap(s.slots))
 		if free == 0 {
 			return // what is in flight does not end
 		}
 		began := time.Now()
-		d := c.lanes.each(free)
-		tasks, err := c.db.claimSuspects(c.hard, c.id, ask{deal: d, except: c.lanes.except})
-		if isRefused(err) && c.failToBlame(d.names, err) {
-			c.giveSlots(free)
+		a := s.groups.Each(free)
+		claimed, err := s.backend.ClaimSuspects(dbCtx, backend.ClaimRequest{Groups: a.Groups, Limits: a.Limits})
+		if dbconn.IsRefused(err) && s.refusals.failCauses(dbCtx, a.Groups, err) {
+			s.slots.release(free)
 			continue
 		}
 		if err != nil {
-			c.lostClaim()
+			s.dispatcher.lostClaim()
 		}
-		c.giveSlots(free - len(tasks))
-		if len(tasks) == 0 {
+		s.slots.release(free - len(claimed))
+		if len(claimed) == 0 {
 			return
 		}
-		c.accept(deal{}, tasks, began)
+		tasks := s.dispatcher.accept(fair.Allocation{}, claimed, began)
 		var alone time.Duration
 		for _, t := range tasks {
-			alone = max(alone, secondsToDuration(*t.IsolatedFor))
-			c.log.LogAttrs(c.ctx, slog.LevelWarn, "worker died with the task in flight, running it apart from others", append(t.attrs(), slog.Int("together", len(tasks)))...)
+			alone = max(alone, backend.Seconds(*t.IsolatedFor))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "worker died with the task in flight, running it apart from others", append(t.attrs(), slog.Int("together", len(tasks)))...)
 		}
-		c.dispatch(tasks)
-		if !c.wait(tasks, alone) {
+		s.dispatcher.executor.start(tasks)
+		if !s.inflight.waitFor(ctx, tasks, alone) {
 			return
 		}
 	}
-}
-
-// wait waits until none of the tasks is in flight, or for so long, and reports whether
-// none is.
-func (c *claimer) wait(tasks []*task, most time.Duration) bool {
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	for c.hand.hasAny(tasks) {
-		select {
-		case <-c.hand.left:
-		case <-timer.C:
-			return false
-		case <-c.ctx.Done():
-			return false
-		}
-	}
-	return true
 }

@@ -89,12 +89,12 @@ CREATE TRIGGER wait BEFORE UPDATE ON pgflow.step_tasks FOR EACH ROW WHEN (new.fl
 	eventually(t, func() bool { return calls.Load() == most }, "too little is claimed")
 	time.Sleep(time.Second)
 	require.EqualValues(t, most, calls.Load(), "more is claimed than may wait")
-	require.Equal(t, most, w.Health().InHand)
+	require.Equal(t, most, w.Health().InFlight)
 	require.NoError(t, tx.Rollback(ctx))
 	for _, r := range append(first, rest...) {
 		_, err := r.Wait(ctx)
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, few+many, calls.Load())
-	w.counted(worker.Stats{Claimed: few + smalls + many, Completed: few + smalls + many, Faults: w.Stats().Faults})
+	w.counted(worker.Stats{Claimed: few + smalls + many, Completed: few + smalls + many, FailedCalls: w.Stats().FailedCalls})
 }

@@ -1,6 +1,6 @@
-// Package eager lets a start claim what it starts for a worker of the same process
-// that has nothing to do. Both go to the database as one transaction: with one round
-// trip and one flush instead of two, and nobody has to be notified.
+// Package eager lets a start also claim what it starts, for an idle worker of the same
+// process. Start and claim are one transaction: one round trip and one flush instead of
+// two, and nobody needs to be notified.
 package eager
 
 import (
@@ -14,21 +14,22 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// A Worker may have claims made for it.
+// A Worker is a worker for which starts can claim.
 type Worker interface {
-	// Rests reports whether the worker would offer a claim. It is called often.
-	Rests() bool
-	// Offer is a claim of tasks of a flow, nil if the worker does not want one after all.
-	Offer(flow string) *Claim
+	// Idle reports whether the worker waits for work. It is called often.
+	Idle() bool
+	// ReserveClaim returns a claim of tasks of a flow, nil if the worker does not want one
+	// after all.
+	ReserveClaim(flow string) *Claim
 }
 
-// A Claim goes with a start. It must not last longer than Limit, nor than Alive.
+// A Claim is sent with a start. It may take up to Limit, and ends when Alive does.
 type Claim struct {
 	SQL   string
 	Args  []any
 	Limit time.Duration
 	Alive context.Context
-	// Read reads what was claimed, and Done is told what became of it: once, and after Read.
+	// Read reads what was claimed. Done is called once, after Read, with the error of both.
 	Read func(pgx.Rows) error
 	Done func(error)
 }
@@ -44,8 +45,8 @@ var (
 	inUse   atomic.Bool // whether there are workers: most programs that start have none
 )
 
-// Register has starts of flows through a pool claim for a worker, until the function
-// that it returns is called.
+// Register has starts of flows through a pool claim for a worker until unregister is
+// called.
 func Register(pool *pgxpool.Pool, flows []string, w Worker) (unregister func()) {
 	mu.Lock()
 	defer mu.Unlock()
@@ -68,8 +69,8 @@ func Register(pool *pgxpool.Pool, flows []string, w Worker) (unregister func()) 
 	}
 }
 
-// Resting is a worker that does a flow and rests, nil if there is none.
-func Resting(pool *pgxpool.Pool, flow string) Worker {
+// FindIdle returns an idle worker that serves a flow, nil if there is none.
+func FindIdle(pool *pgxpool.Pool, flow string) Worker {
 	if !inUse.Load() {
 		return nil
 	}
@@ -77,7 +78,7 @@ func Resting(pool *pgxpool.Pool, flow string) Worker {
 	all := workers[key{pool, flow}]
 	mu.Unlock()
 	for _, w := range all {
-		if w.Rests() {
+		if w.Idle() {
 			return w
 		}
 	}
@@ -85,16 +86,16 @@ func Resting(pool *pgxpool.Pool, flow string) Worker {
 }
 
 // Start sends a statement that starts a run together with a claim for a worker. It
-// reports whether it started the run; if not, be it that the worker wants no claim,
-// the run may still be started alone, which will tell what is wrong, if something is.
+// reports whether it started the run. If it did not, which may only mean that the worker
+// wants no claim, the caller starts the run by itself, and learns from that what is wrong.
 func Start(ctx context.Context, pool *pgxpool.Pool, flow string, w Worker, read func(pgx.Rows) error, sql string, args ...any) bool {
-	// First the connection: nothing must be kept from a worker while we wait for that.
+	// First the connection: slots must not be reserved while waiting for one.
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return false
 	}
 	defer conn.Release()
-	claim := w.Offer(flow)
+	claim := w.ReserveClaim(flow)
 	if claim == nil {
 		return false
 	}

@@ -5,11 +5,11 @@
 //
 // These are the instruments; times are in seconds:
 //
-//   - flowc.task.wait, a histogram by flow and step: how long tasks could have been
-//     claimed before they were
-//   - flowc.try.duration, a histogram by flow, step and outcome: how long handlers
-//     ran. Its count is that of the tries: "retried" are retries, "lost" are leases
-//     that were lost
+//   - flowc.task.wait, a histogram by flow and step: how long tasks were
+//     claimable before they were claimed
+//   - flowc.attempt.duration, a histogram by flow, step and outcome: how long handlers
+//     ran. It counts attempts: those with the outcome "retried" were followed by
+//     another, those with "lost" lost their lease
 //   - flowc.worker.wakeups, a counter by reason: notification, poll, timer or result
 //   - flowc.database.duration, a histogram by call, and error if it failed
 package otelworker
@@ -30,7 +30,7 @@ import (
 // scope is the name of the instrumentation.
 const scope = "github.com/flowc-dev/flowc/runtime/otelflow/otelworker"
 
-// Metrics is a [worker.Metrics]. Several workers may have the same one.
+// Metrics is a [worker.Metrics]. Several workers may share one.
 type Metrics struct {
 	worker.NoMetrics
 
@@ -40,7 +40,7 @@ type Metrics struct {
 
 var _ worker.Metrics = (*Metrics)(nil)
 
-// New makes the instruments. A nil provider is [otel.GetMeterProvider]'s.
+// New creates the instruments. A nil provider is [otel.GetMeterProvider]'s.
 func New(provider metric.MeterProvider) (*Metrics, error) {
 	if provider == nil {
 		provider = otel.GetMeterProvider()
@@ -51,26 +51,26 @@ func New(provider metric.MeterProvider) (*Metrics, error) {
 	}
 	var m Metrics
 	var errs [4]error
-	m.wait, errs[0] = histogram("flowc.task.wait", "How long tasks could have been claimed before they were.")
-	m.duration, errs[1] = histogram("flowc.try.duration", "How long handlers ran.")
+	m.wait, errs[0] = histogram("flowc.task.wait", "How long tasks were claimable before they were claimed.")
+	m.duration, errs[1] = histogram("flowc.attempt.duration", "How long handlers ran.")
 	m.database, errs[2] = histogram("flowc.database.duration", "How long calls to the database took.")
 	m.wakeups, errs[3] = meter.Int64Counter("flowc.worker.wakeups", metric.WithDescription("How often an idle worker looked for work."))
 	return &m, errors.Join(errs[:]...)
 }
 
-// TryBegan measures how long a task waited.
-func (m *Metrics) TryBegan(task handler.Task, waited time.Duration) {
+// AttemptBegan measures how long a task waited.
+func (m *Metrics) AttemptBegan(task handler.Task, waited time.Duration) {
 	m.wait.Record(context.Background(), waited.Seconds(), metric.WithAttributes(of(task)...))
 }
 
-// TryEnded measures how long a handler ran, and counts what came of it.
-func (m *Metrics) TryEnded(task handler.Task, outcome worker.Outcome, took time.Duration) {
+// AttemptEnded measures how long a handler ran, and counts its outcome.
+func (m *Metrics) AttemptEnded(task handler.Task, outcome worker.Outcome, took time.Duration) {
 	m.duration.Record(context.Background(), took.Seconds(), metric.WithAttributes(append(of(task), attribute.String("outcome", string(outcome)))...))
 }
 
 // Woke counts a wake-up.
-func (m *Metrics) Woke(by worker.Waking) {
-	m.wakeups.Add(context.Background(), 1, metric.WithAttributes(attribute.String("reason", string(by))))
+func (m *Metrics) Woke(reason worker.WakeReason) {
+	m.wakeups.Add(context.Background(), 1, metric.WithAttributes(attribute.String("reason", string(reason))))
 }
 
 // Called measures a call to the database.

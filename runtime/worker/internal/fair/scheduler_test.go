@@ -1,0 +1,145 @@
+package fair
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func sum(limits []int32) (n int) {
+	for _, l := range limits {
+		n += int(l)
+	}
+	return n
+}
+
+// flows returns groups without limits.
+func flows(slugs ...string) (groups []Group) {
+	for _, slug := range slugs {
+		groups = append(groups, Group{Name: slug, Flow: slug})
+	}
+	return groups
+}
+
+// claim allocates slots and claims from a backlog what they allow.
+func (s *Scheduler) claim(free int, backlog map[string]int, capacity Capacity) map[string]int {
+	a := s.Allocate(free, capacity)
+	claimed := map[string]int{}
+	for i, name := range a.Groups {
+		n := min(int(a.Limits[i]), backlog[name])
+		claimed[name] += n
+		backlog[name] -= n
+	}
+	s.Record(a, claimed)
+	return claimed
+}
+
+func TestAllocationNeverExceedsTheFreeSlots(t *testing.T) {
+	t.Parallel()
+	for n := 1; n < 40; n += 3 {
+		var slugs []string
+		backlog := map[string]int{}
+		for i := range n {
+			slug := fmt.Sprintf("f%02d", i)
+			slugs = append(slugs, slug)
+			if i%3 == 0 {
+				backlog[slug] = 500
+			}
+		}
+		s := NewScheduler(flows(slugs...))
+		for round := range 200 {
+			free := 1 + round%16
+			a := s.Allocate(free, nil)
+			require.LessOrEqual(t, sum(a.Limits), free)
+			require.Positive(t, sum(a.Limits))
+			require.Len(t, a.Limits, len(a.Groups))
+			claimed := map[string]int{}
+			for i, slug := range a.Groups {
+				claimed[slug] = min(int(a.Limits[i]), backlog[slug])
+			}
+			s.Record(a, claimed)
+		}
+	}
+}
+
+func TestSingleFlowGetsAllSlots(t *testing.T) {
+	t.Parallel()
+	s := NewScheduler(flows("a"))
+	require.Equal(t, map[string]int{"a": 16}, s.claim(16, map[string]int{"a": 100}, nil))
+	require.Equal(t, map[string]int{"a": 1}, s.claim(1, map[string]int{"a": 100}, nil))
+}
+
+// A flow that gets work is found within one round, however much the others have.
+func TestEveryFlowIsProbed(t *testing.T) {
+	t.Parallel()
+	var slugs []string
+	for i := range 100 {
+		slugs = append(slugs, fmt.Sprintf("f%02d", i))
+	}
+	s := NewScheduler(flows(slugs...))
+	backlog := map[string]int{"f07": 1 << 30, "f42": 1 << 30}
+	for range 20 {
+		s.claim(8, backlog, nil)
+	}
+	backlog["f93"] = 1
+	for range 2 * 100 / 4 {
+		if s.claim(8, backlog, nil)["f93"] == 1 {
+			return
+		}
+	}
+	require.Fail(t, "f93 was not found")
+}
+
+// Two backlogged flows share the slots, even if only one slot is free at a time.
+func TestBackloggedFlowsShareEqually(t *testing.T) {
+	t.Parallel()
+	for _, free := range []int{1, 2, 3, 16} {
+		t.Run(fmt.Sprintf("%d free", free), func(t *testing.T) {
+			t.Parallel()
+			s := NewScheduler(flows("a", "b", "c"))
+			backlog := map[string]int{"a": 1 << 30, "c": 1 << 30}
+			total := map[string]int{}
+			for range 300 {
+				for slug, n := range s.claim(free, backlog, nil) {
+					total[slug] += n
+				}
+			}
+			require.InDelta(t, total["a"], total["c"], float64(total["a"])/5, "%v", total)
+		})
+	}
+}
+
+func TestDrained(t *testing.T) {
+	t.Parallel()
+	s := NewScheduler(flows("a", "b", "c", "d", "e"))
+	s.claim(2, map[string]int{}, nil)
+	require.False(t, s.Drained(nil))
+	s.claim(2, map[string]int{}, nil)
+	require.False(t, s.Drained(nil))
+	s.claim(2, map[string]int{}, nil)
+	require.True(t, s.Drained(nil))
+	require.False(t, s.Drained(nil), "it starts over")
+}
+
+// What has no capacity is not claimed, and leaves its share to the others.
+func TestAllocationKeepsLimits(t *testing.T) {
+	t.Parallel()
+	g := limited()
+	s := NewScheduler(g.All())
+	backlog := map[string]int{"a": 1 << 30, "a.slow": 1 << 30, "b": 1 << 30}
+	for range 3 {
+		s.claim(16, backlog, g.Capacity())
+	}
+	claimed := s.claim(16, backlog, g.Capacity())
+	require.Equal(t, 16, claimed["a"]+claimed["a.slow"]+claimed["b"], "%v", claimed)
+	require.Equal(t, 3, claimed["a"]+claimed["a.slow"])
+	require.LessOrEqual(t, claimed["a.slow"], 1)
+
+	for range 3 {
+		g.Begin("a", "quick")
+	}
+	require.Equal(t, map[string]int{"b": 16}, s.claim(16, backlog, g.Capacity()))
+	require.Empty(t, NewScheduler(g.All()[:2]).Allocate(16, g.Capacity()).Groups)
+	require.True(t, NewScheduler(g.All()[:2]).Drained(g.Capacity()), "no group has capacity")
+}

@@ -1,0 +1,75 @@
+package worker
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime/internal/attempt"
+)
+
+const (
+	// reporters is how many reports may be in flight, besides one of a large result: while
+	// one waits for the disk, the database can work on another. Each has runs of its own,
+	// since reports of the same run would wait for each other.
+	reporters = 2
+	// largeBytes is from what size a result is reported by itself, so that small ones need
+	// not wait while it is being sent.
+	largeBytes = 1 << 20
+	// maxWaitingBytes is how many bytes of results may wait to be reported before slots
+	// stay taken until they have been, so that less is claimed.
+	maxWaitingBytes = 64 << 20
+)
+
+// A result is the result of an attempt, which is to be reported.
+type result struct {
+	task *task
+	attempt.Result
+	took      time.Duration
+	size      int  // its bytes when it was enqueued
+	keepsSlot bool // whether the slot is freed only when it has been reported
+	repeated  bool // whether it may have been reported before
+
+	// If its run was locked, it is reported again at a time, after so long a wait.
+	again time.Time
+	wait  time.Duration
+}
+
+func (r *result) bytes() int { return len(r.Output) + len(r.Err) }
+
+// resultQueues are the results that wait to be reported.
+type resultQueues struct {
+	small [reporters]chan result // by run
+	large chan result            // those whose report takes long
+	bytes atomic.Int64           // of all
+}
+
+func newResultQueues(concurrency int) *resultQueues {
+	q := &resultQueues{large: make(chan result, concurrency)}
+	for i := range q.small {
+		q.small[i] = make(chan result, concurrency)
+	}
+	return q
+}
+
+// of returns the queue for a result.
+func (q *resultQueues) of(r *result) chan<- result {
+	if r.bytes() >= largeBytes {
+		return q.large
+	}
+	return q.small[int(r.task.RunID[len(r.task.RunID)-1])%reporters]
+}
+
+// enqueue enqueues a result.
+func (q *resultQueues) enqueue(r result) {
+	r.size = r.bytes()
+	q.bytes.Add(int64(r.size))
+	q.of(&r) <- r
+}
+
+// full reports whether a result is too large to wait beside those that wait already.
+func (q *resultQueues) full(r *result) bool {
+	return q.bytes.Load()+int64(r.bytes()) > maxWaitingBytes
+}
+
+// reported notes that a result need no longer be kept.
+func (q *resultQueues) reported(r *result) { q.bytes.Add(-int64(r.size)) }
