@@ -173,8 +173,8 @@ func TestTrace(t *testing.T) {
 	// A try is counted after its report, so a moment later than the run may end.
 	want := map[string]uint64{
 		"flowc.task.wait outer.one ": 2, "flowc.task.wait outer.two ": 1, "flowc.task.wait inner.inner ": 1,
-		"flowc.attempt.duration outer.one retried": 1, "flowc.try.duration outer.one completed": 1,
-		"flowc.attempt.duration outer.two completed": 1, "flowc.try.duration inner.inner failed": 1,
+		"flowc.attempt.duration outer.one retried": 1, "flowc.attempt.duration outer.one completed": 1,
+		"flowc.attempt.duration outer.two completed": 1, "flowc.attempt.duration inner.inner failed": 1,
 	}
 	var got map[string]uint64
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
