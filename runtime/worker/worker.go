@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
 // A Worker runs the handlers of the flows it serves. [New] returns one, [Worker.Run] runs it.
