@@ -1,105 +1,100 @@
 -- Claiming tasks, and reading their inputs.
 
--- Claims tasks that can be done now, at most limits[i] of flow_slugs[i], and returns
--- all that the handlers need. The claim is a lease: it ends when the attempt must be
--- over. A flow may also be given as 'flow.step', which is that step alone;
--- `except_steps` lists, in the same form, steps that a whole flow is without, because
--- this worker does not do them or claims them by themselves. `claim_number` is, with
--- message and worker, the fence of reports; `attempt` is what the handler is told.
--- `waited` is for how many seconds a task could have been claimed, NULL for one whose
--- lease had expired. Of a flow that is paused there is nothing.
--- With `wake`, others are woken if there may be more than was claimed.
--- With `group_size`, only suspects are claimed, see claim_suspects: at most so many, which
--- may all have that much group_size. The worker claims nothing beside them for
--- `isolated_for` seconds, or until they are done: a minute, and twice as long for each
--- death of a worker that it may have been the reason of.
+-- Claims tasks that can run now, at most limits[i] of flow_slugs[i], and returns all that
+-- their handlers need. The claim is a lease: it expires when the attempt must be over.
+-- 'flow.step' in flow_slugs stands for that step alone; except_steps lists, in the same
+-- form, steps that are left out of a whole flow, because this worker does not serve them
+-- or claims them by themselves. Of a flow that is paused nothing is claimed. Locks are not
+-- waited for: a task that somebody holds is skipped.
 --
--- What takes more than 16 kB as it is stored is not in the reply, so that it cannot hold
--- up other tasks: the worker reads it with read_values, a few at a time. `run_input` is
--- NULL then, `input` lacks outputs, and `array_from` says which: 'run' or a step for a
--- map, for other steps the slugs of those they wait for, with commas between them.
+-- claim_number is, with message and worker, the fence of reports; attempt is what the
+-- handler sees. waited is how many seconds the task was claimable, NULL if it was
+-- reclaimed after its lease had expired.
 --
--- Locks are not waited for: a task that somebody holds is passed over.
+-- With wake, idle workers are woken if there may be more than was claimed.
+--
+-- With group_size, only suspects are claimed (see claim_suspects): at most so many, all of
+-- which may run in a group of that size. The worker claims nothing beside them for
+-- isolated_for seconds or until they are done: a minute, doubled with each crash that the
+-- task may have caused.
+--
+-- Values of more than 16 kB as stored are not in the reply, so that they cannot hold up
+-- other tasks: the worker reads them with read_values, a few at a time. run_input is NULL
+-- then, input lacks outputs, and array_from says which: 'run' or a step for a map, for
+-- other steps the slugs of the dependencies, separated by commas.
 create or replace function flowc.claim(
   worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, group_size int default null)
-returns table (
-  flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, claim_number int, attempt int,
-  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision, scheduled_at timestamptz, isolated_for double precision)
+returns setof flowc.claimed_task
 language plpgsql as $$
-#variable_conflict use_column
 declare
-  at_once timestamptz := clock_timestamp();
+  now_at  timestamptz := clock_timestamp();
   claimed int;
 begin
   return query
-    with lane as materialized (
-      select u.name, u.wanted, split_part(u.name, '.', 1) as flow, split_part(u.name, '.', 2) as step,
+    with requested as materialized (
+      select u.name, u.max_tasks, split_part(u.name, '.', 1) as flow, split_part(u.name, '.', 2) as step,
              coalesce((select w.message_id from flowc.watermarks w where w.flow_slug = split_part(u.name, '.', 1)), 0) as watermark
-      from unnest(claim.flow_slugs, claim.limits) u(name, wanted)
+      from unnest(claim.flow_slugs, claim.limits) u(name, max_tasks)
       where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))),
-    -- What had to wait comes first: it is as old as what is ready, or older.
+    -- Delayed tasks that are due come first: they are as old as ready ones, or older.
     due as materialized (
-      select l.name, t.*
-      from lane l
+      select q.name, t.*
+      from requested q
       cross join lateral (
-        select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
+        select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
         from pgflow.step_tasks o
-        where claim.group_size is null and o.flow_slug = l.flow and o.in_queue and o.subqueue = 'd' and o.due_at <= at_once and o.visible_at <= at_once
-          and case when l.step = '' then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
-                   else o.step_slug = l.step end
+        where claim.group_size is null and o.flow_slug = q.flow and o.subqueue = 'd' and o.in_queue and o.due_at <= now_at and o.visible_at <= now_at
+          and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
         order by o.due_at
-        limit l.wanted
+        limit q.max_tasks
         for update skip locked) t),
     ready as materialized (
       select t.*
-      from (select o.*, o.wanted - (select count(*) from due d where d.name = o.name) as left from lane o offset 0) l
+      from (select o.*, o.max_tasks - (select count(*) from due d where d.name = o.name) as left from requested o offset 0) q
       cross join lateral (
-        select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
+        select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
         from pgflow.step_tasks o
-        where claim.group_size is null and o.flow_slug = l.flow and o.subqueue = 'r' and o.message_id >= l.watermark and o.in_queue and o.visible_at <= at_once
-          and case when l.step = '' then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
-                   else o.step_slug = l.step end
+        where claim.group_size is null and o.flow_slug = q.flow and o.subqueue = 'r' and o.message_id >= q.watermark and o.in_queue and o.visible_at <= now_at
+          and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
         order by o.message_id
-        limit l.left
+        limit q.left
         for update skip locked) t),
     suspect as materialized (
       select t.*
-      from lane l
+      from requested q
       cross join lateral (
-        select o.ctid as place, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
+        select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
         from pgflow.step_tasks o
-        where claim.group_size is not null and o.flow_slug = l.flow and o.subqueue = 's' and o.in_queue and o.visible_at <= at_once
-          and case when l.step = '' then claim.except_steps = '{}' or o.flow_slug || '.' || o.step_slug <> all (claim.except_steps)
-                   else o.step_slug = l.step end
+        where claim.group_size is not null and o.flow_slug = q.flow and o.subqueue = 's' and o.in_queue and o.visible_at <= now_at
+          and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
           and flowc.suspect_group_size(o.run_id, o.step_slug, o.task_index) >= claim.group_size
         order by o.message_id
-        limit l.wanted
+        limit q.max_tasks
         for update skip locked) t
       order by t.message_id limit claim.group_size),
-    held as materialized (
-      select t.place, s.*, t.status <> 'queued' as again, case t.status when 'queued' then t.visible_at end as due_at,
-             t.status = 'queued' or flowc.reclaim(t.place, at_once) as free
+    locked as materialized (
+      select t.tid, s.*, t.status <> 'queued' as reclaimed, case t.status when 'queued' then t.visible_at end as claimable_at,
+             t.status = 'queued' or flowc.reclaim(t.tid, now_at) as claimable
       from (
-        select d.place, d.flow_slug, d.step_slug, d.status, d.visible_at from due d
+        select d.tid, d.flow_slug, d.step_slug, d.status, d.visible_at from due d
         union all
-        select r.place, r.flow_slug, r.step_slug, r.status, r.visible_at from ready r
+        select r.tid, r.flow_slug, r.step_slug, r.status, r.visible_at from ready r
         union all
-        select u.place, u.flow_slug, u.step_slug, u.status, u.visible_at from suspect u) t
-      cross join lateral ( -- looked up by nothing but the step, and so remembered
+        select u.tid, u.flow_slug, u.step_slug, u.status, u.visible_at from suspect u) t
+      cross join lateral ( -- looked up by nothing but the step, so that the lookups are memoized
         select o.step_type, o.deps_count, coalesce(o.opt_max_attempts, f.opt_max_attempts) as max_attempts,
                coalesce(o.opt_base_delay, f.opt_base_delay) as base_delay, coalesce(o.opt_timeout, f.opt_timeout) as timeout
         from pgflow.steps o cross join pgflow.flows f
         where o.flow_slug = t.flow_slug and o.step_slug = t.step_slug and f.flow_slug = t.flow_slug offset 0) s),
-    begun as (
+    started as (
       update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, started_at = at_once, last_worker_id = claim.worker_id,
-          visible_at = at_once + make_interval(secs => h.timeout + 2.0::double precision), read_count = t.read_count + 1,
-          requeued_count = t.requeued_count + h.again::int, last_requeued_at = case when h.again then at_once else t.last_requeued_at end
-      from held h
-      where t.ctid = h.place and h.free
+      set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, started_at = now_at, last_worker_id = claim.worker_id,
+          visible_at = now_at + make_interval(secs => l.timeout + 2.0::double precision), read_count = t.read_count + 1,
+          requeued_count = t.requeued_count + l.reclaimed::int, last_requeued_at = case when l.reclaimed then now_at else t.last_requeued_at end
+      from locked l
+      where t.ctid = l.tid and l.claimable
       returning t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.claims_count, t.attempts_count, t.requeued_count, t.queued_at,
-                h.due_at, h.step_type, h.deps_count, h.max_attempts, h.base_delay, h.timeout)
+                l.claimable_at, l.step_type, l.deps_count, l.max_attempts, l.base_delay, l.timeout)
     select t.flow_slug, t.run_id, t.step_slug, t.task_index, t.message_id, t.claims_count, t.attempts_count - t.requeued_count,
            t.max_attempts, t.base_delay, t.timeout, t.queued_at,
            case when t.step_type = 'map' then case when not e.large then e.elements -> t.task_index end
@@ -107,16 +102,16 @@ begin
            case when t.step_type = 'single' and t.deps_count = 0 then (
              select case when pg_column_size(r.input) <= 16384 then r.input end from pgflow.runs r where r.run_id = t.run_id) end,
            case when e.large then e.source else j.left_out end,
-           -- Most databases have no headers and no ticks: that is looked at once.
+           -- Most databases have no headers and no ticks: that is looked up once.
            case when (select exists (select from flowc.run_headers)) then (select h.headers from flowc.run_headers h where h.run_id = t.run_id) end,
-           extract(epoch from at_once - t.due_at)::double precision,
+           extract(epoch from now_at - t.claimable_at)::double precision,
            case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
            case when claim.group_size is not null then (
              select 60 * (1 << coalesce(least(max(s.total_crashes), 10), 0))::double precision -- max: one row in any case
              from flowc.suspects s where s.run_id = t.run_id and s.step_slug = t.step_slug and s.task_index = t.task_index) end
-    from begun t
+    from started t
     left join lateral (
-      -- Large is what is not stored in the row itself, or was compressed a lot for it.
+      -- Large arrays are not stored in the row itself, or only much compressed.
       select x.source, x.elements, pg_column_size(x.elements) > 1500 or t.task_index > 256 as large
       from (
         select 'run', r.input from pgflow.runs r where t.step_type = 'map' and t.deps_count = 0 and r.run_id = t.run_id
@@ -138,15 +133,22 @@ begin
     order by t.message_id;
   get diagnostics claimed = row_count;
   if claim.wake then
-    if claimed >= (select min(l.wanted) from unnest(claim.limits) l(wanted)) then
-      perform flowc.wake_flows(array(select distinct split_part(l.lane, '.', 1) from unnest(claim.flow_slugs) l(lane)));
+    if claimed >= (select min(l.max_tasks) from unnest(claim.limits) l(max_tasks)) then
+      perform flowc.wake_flows(array(select distinct split_part(f.name, '.', 1) from unnest(claim.flow_slugs) f(name)));
     end if;
   end if;
 end $$;
 
--- The values that claims left out: 'run' is the run's input, any other source the output
--- of that step; NULL if it is not there. Those that come first, up to so many bytes as
--- they are stored, and the first in any case; the others are to be asked for again.
+-- Reports whether a claim of a flow, or of one step of it if that is not '', is for this
+-- step. except_steps are those of the claim.
+create or replace function flowc.is_requested(flow_slug text, step_slug text, step text, except_steps text[]) returns boolean
+language sql immutable parallel safe
+return case when is_requested.step <> '' then is_requested.step_slug = is_requested.step
+            else is_requested.except_steps = '{}' or is_requested.flow_slug || '.' || is_requested.step_slug <> all (is_requested.except_steps) end;
+
+-- Reads values that claims left out: source 'run' is the run's input, any other the output
+-- of that step, NULL if there is none. Returns the first ones, up to at_most bytes as
+-- stored, and at least one; ask again for the others.
 create or replace function flowc.read_values(run_ids uuid[], sources text[], at_most bigint)
 returns table (run_id uuid, source text, value jsonb)
 language plpgsql stable as $$
@@ -166,9 +168,9 @@ begin
     order by o.n;
 end $$;
 
--- Fails, for good, those of the tasks that a claim of these flows may meet which cannot
--- be claimed, and says which and why. A worker calls it when the database refused a
--- claim. The arguments are those of the claim.
+-- Fails, for good, the tasks of these flows that make a claim fail, and returns which and
+-- why. Since a claim is one statement, one such task would keep all others from being
+-- claimed. A worker calls it when the database refused a claim, with the same arguments.
 create or replace function flowc.fail_unclaimable(flow_slugs text[], except_steps text[] default '{}')
 returns table (flow_slug text, run_id uuid, step_slug text, task_index int, error_message text)
 language plpgsql as $$
@@ -177,26 +179,26 @@ declare
   task    record;
   message text;
 begin
-  -- First they are found, which locks nothing for longer than a look: the lock of a run
-  -- comes before those of its tasks.
+  -- They are found first, which locks each task only while it is examined: the lock of a
+  -- run comes before those of its tasks.
   for task in
     select c.run_id, c.step_slug, c.task_index, flowc.claim_error(c.run_id, c.step_slug, c.task_index) as error
-    from unnest(fail_unclaimable.flow_slugs) l(lane)
+    from unnest(fail_unclaimable.flow_slugs) f(name)
     cross join lateral (
       select o.*
-      from unnest('{r,s}'::"char"[]) k(class)
+      from unnest('{r,s}'::"char"[]) k(subqueue)
       cross join lateral (
         select t.* from pgflow.step_tasks t
-        where t.flow_slug = split_part(l.lane, '.', 1) and t.subqueue = k.class and t.in_queue and t.visible_at <= clock_timestamp()
+        where t.flow_slug = split_part(f.name, '.', 1) and t.subqueue = k.subqueue and t.in_queue and t.visible_at <= clock_timestamp()
         order by t.message_id limit 1000) o
       union all
       select o.*
       from (
         select t.* from pgflow.step_tasks t
-        where t.flow_slug = split_part(l.lane, '.', 1) and t.subqueue = 'd' and t.in_queue and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
+        where t.flow_slug = split_part(f.name, '.', 1) and t.subqueue = 'd' and t.in_queue
+          and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
         order by t.due_at limit 1000) o) c
-    where case when c.flow_slug = l.lane then c.flow_slug || '.' || c.step_slug <> all (fail_unclaimable.except_steps)
-               else c.step_slug = split_part(l.lane, '.', 2) end
+    where flowc.is_requested(c.flow_slug, c.step_slug, split_part(f.name, '.', 2), fail_unclaimable.except_steps)
     order by c.run_id, c.step_slug, c.task_index
   loop
     continue when task.error is null;
@@ -225,8 +227,8 @@ begin
   end loop;
 end $$;
 
--- Why a task cannot be claimed, NULL if it can, or if somebody holds it. It does to the
--- task what a claim does, writes what a claim would give, and takes all of it back.
+-- Returns why a task cannot be claimed, NULL if it can, or if somebody holds it. It does
+-- what a claim does, with this task alone, and rolls it back.
 create or replace function flowc.claim_error(run_id uuid, step_slug text, task_index int) returns text
 language plpgsql as $$
 declare
@@ -248,7 +250,7 @@ begin
   where t.run_id = task.run_id and t.step_slug = task.step_slug and t.task_index = task.task_index;
   perform extract(epoch from clock_timestamp() - task.visible_at);
   perform octet_length(h.headers::text) from flowc.run_headers h where h.run_id = task.run_id;
-  -- What is longer than this, no claim carries.
+  -- A claim leaves out what is longer than this.
   perform octet_length(r.input::text) from pgflow.runs r where r.run_id = task.run_id and pg_column_size(r.input) <= 16384;
   perform octet_length(jsonb_object_agg(o.step_slug, coalesce(o.output, 'null'))::text)
   from pgflow.deps d
@@ -260,7 +262,7 @@ exception
   when sqlstate 'FC001' then
     return null;
   when others then
-    -- What the data are to blame for: anything else is no better for another task.
+    -- Errors of the data. Any other would occur for other tasks, too.
     if left(sqlstate, 2) = any ('{22,23,54,P0,XX}') then
       return sqlerrm;
     end if;

@@ -1,7 +1,7 @@
 -- Conditions of steps, evaluated once a step has no dependency left to wait for.
 
--- The ready steps whose condition does not hold. A step without dependencies is
--- judged by the run's input, any other by the outputs of what it waited for.
+-- Returns the ready steps whose condition is not met. That of a step without dependencies
+-- is evaluated on the run's input, any other on the outputs of the dependencies.
 create or replace function flowc.unmet_conditions(run_ids uuid[])
 returns table (run_id uuid, step_slug text, step_index int, when_unmet text)
 language plpgsql stable as $$
@@ -25,8 +25,9 @@ begin
     where not (coalesce(x.subject @> s.required_input_pattern, true) and not coalesce(x.subject @> s.forbidden_input_pattern, false));
 end $$;
 
--- Skips or fails what is unmet, until nothing more is. A failure comes before any
--- skip; a plain skip can make further steps ready, whose conditions then count.
+-- Skips or fails the steps whose condition is not met, until there are none. A failure
+-- comes before any skip; a plain skip can make further steps ready, whose conditions are
+-- evaluated then.
 create or replace function flowc.resolve_conditions(run_ids uuid[]) returns void
 language plpgsql as $$
 declare

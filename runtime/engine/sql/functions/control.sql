@@ -133,7 +133,7 @@ declare
   flows  text[];
 begin
   with hurried as (
-    update pgflow.step_tasks t set visible_at = clock_timestamp(), due_at = case when t.subqueue = 'd' then clock_timestamp() end
+    update pgflow.step_tasks t set visible_at = clock_timestamp(), due_at = flowc.due_now(t.subqueue)
     where t.run_id = any (locked) and (run_now.step_slug is null or t.step_slug = run_now.step_slug)
       and t.status = 'queued' and t.in_queue is not false and t.visible_at > clock_timestamp()
     returning t.flow_slug)

@@ -3,9 +3,9 @@
 -- that changed, and only if the schema realtime exists: looking that up is faster than
 -- calling a function.
 
--- Whether what is called so, as a function or a relation of another schema, may be used
--- with the rights of the engine's owner: a superuser or that owner has made it, all that
--- has the name, and the schema. Whoever may create schemas could otherwise become the owner.
+-- Reports whether a function or relation of another schema may be used with the rights of
+-- the engine's owner: everything of that name, and the schema, belongs to a superuser or to
+-- that owner. Otherwise, whoever may create schemas could act as the owner.
 create or replace function flowc.is_trusted(name text) returns boolean
 language sql stable as $$
   select coalesce(bool_and(r.rolsuper or r.oid = home.nspowner), false)
@@ -19,7 +19,7 @@ language sql stable as $$
   join pg_namespace home on home.nspname = 'flowc'
 $$;
 
--- run:started, run:completed or run:failed, by what each run is now.
+-- Emits run:started, run:completed or run:failed, by the status that each run has now.
 create or replace function flowc.emit_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
@@ -42,7 +42,8 @@ begin
     order by u.n) e;
 end $$;
 
--- step:<slug>:started, completed, failed or skipped, by what each step is now.
+-- Emits step:<slug>:started, completed, failed or skipped, by the status that each step has
+-- now.
 create or replace function flowc.emit_steps(run_ids uuid[], step_slugs text[]) returns void
 language plpgsql as $$
 begin

@@ -66,7 +66,7 @@ begin
       where st.run_id = explain_run.run_id and st.status = 'started'),
     seen as (
       select t.*, w.function_name || ' ' || right(w.worker_id::text, 12) as worker, w.last_heartbeat_at,
-             case when t.status = 'started' and (w.last_heartbeat_at < clock_timestamp() - interval '5 seconds' or w.stopped_at is not null) then 'silent'
+             case when t.status = 'started' and (w.last_heartbeat_at < flowc.silent_before() or w.stopped_at is not null) then 'silent'
                   when t.status = 'started' then 'running'
                   when t.visible_at > clock_timestamp() and t.attempts > 0 then 'retry'
                   when t.visible_at > clock_timestamp() then 'delayed'

@@ -1,18 +1,22 @@
 -- Leases: who owns a claimed task, for how long, and what happens when its worker dies.
 
--- Says that a worker lives and goes on holding its tasks, and tells it which are no longer
--- its own: taken over, cancelled, or of a step or run that is over, and so out of the
--- queue. `deprecated`
--- is NULL if the worker has no row any more and should register again; `silent`
--- is how many seconds ago it last said that it lives. `dead` says that recover would
--- find something, `due` that start_due would, in the flows it has served, and
--- `suspects` that this worker is to take some, see claim_suspects.
+-- Returns the time before which the last heartbeat of a dead worker was: five seconds ago.
+create or replace function flowc.silent_before() returns timestamptz
+language sql volatile parallel safe
+return clock_timestamp() - interval '5 seconds';
+
+-- Records that a worker is alive and still holds these tasks, and returns which of them it
+-- has lost: they were reclaimed or cancelled, or their step or run has ended. deprecated
+-- is NULL if the worker has no row any more and should register again; silent is how many
+-- seconds ago its last heartbeat was. dead says that recover would find something, due
+-- that start_due would in the flows that it serves, and suspects that this worker is to
+-- claim some, see claim_suspects.
 create or replace function flowc.heartbeat(
   worker_id uuid, flow_slugs text[], message_ids bigint[], claim_numbers int[], served text[] default '{}',
   out lost bigint[], out deprecated boolean, out silent double precision, out dead boolean, out due boolean, out suspects boolean)
 language plpgsql as $$
 declare
-  held bigint[];
+  expiring bigint[];
 begin
   select extract(epoch from clock_timestamp() - w.last_heartbeat_at) into silent from pgflow.workers w where w.worker_id = heartbeat.worker_id;
   update pgflow.workers w set last_heartbeat_at = clock_timestamp(), stopped_at = null
@@ -21,31 +25,32 @@ begin
   select coalesce(array_agg(u.message_id), '{}') into lost
   from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.claim_numbers) u(flow_slug, message_id, claim_number)
   where not exists (
-    select from unnest('{r,d,s}'::"char"[]) c(class)
+    select from unnest('{r,d,s}'::"char"[]) c(subqueue)
     cross join lateral (
       select from pgflow.step_tasks t
-      where t.flow_slug = u.flow_slug and t.subqueue = c.class and t.message_id = u.message_id and t.in_queue
-        and t.status = 'started' and t.claims_count = u.claim_number and t.last_worker_id = heartbeat.worker_id offset 0) t);
-  -- What may be taken over soon is the worker's until it has reported it, see
+      where t.flow_slug = u.flow_slug and t.subqueue = c.subqueue and t.message_id = u.message_id and t.in_queue
+        and flowc.is_owned(t, u.message_id, u.claim_number, heartbeat.worker_id) offset 0) t);
+  -- Leases that end soon are extended until the worker has reported, see
   -- flowc.extended_leases.
-  held := array(
+  expiring := array(
     select u.message_id
     from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.claim_numbers) u(flow_slug, message_id, claim_number)
     where exists (
-      select from unnest('{r,d,s}'::"char"[]) c(class)
+      select from unnest('{r,d,s}'::"char"[]) c(subqueue)
       cross join lateral (
         select from pgflow.step_tasks t
-        where t.flow_slug = u.flow_slug and t.subqueue = c.class and t.message_id = u.message_id and t.in_queue and t.visible_at < clock_timestamp() + interval '10 seconds'
-          and t.status = 'started' and t.claims_count = u.claim_number and t.last_worker_id = heartbeat.worker_id offset 0) t));
-  if held = '{}' then
+        where t.flow_slug = u.flow_slug and t.subqueue = c.subqueue and t.message_id = u.message_id and t.in_queue
+          and t.visible_at < clock_timestamp() + interval '10 seconds'
+          and flowc.is_owned(t, u.message_id, u.claim_number, heartbeat.worker_id) offset 0) t));
+  if expiring = '{}' then
     delete from flowc.extended_leases h where h.worker_id = heartbeat.worker_id;
   else
-    insert into flowc.extended_leases (worker_id, message_ids) values (heartbeat.worker_id, held)
+    insert into flowc.extended_leases (worker_id, message_ids) values (heartbeat.worker_id, expiring)
     on conflict on constraint extended_leases_pkey do update set message_ids = excluded.message_ids;
   end if;
   dead := exists (select from flowc.suspects) or exists (
     select from pgflow.workers w
-    where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < clock_timestamp() - interval '5 seconds');
+    where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < flowc.silent_before());
   suspects := exists (select from flowc.suspects) and flowc.should_claim_suspects(heartbeat.worker_id, heartbeat.served);
   due := exists (
       select from unnest(heartbeat.served) f(slug)
@@ -55,40 +60,40 @@ begin
       where (d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()) and d.flow_slug = any (heartbeat.served));
 end $$;
 
--- Reports whether a worker that lives holds a task although its lease is over.
+-- Reports whether a worker that is alive has extended its lease on a task.
 create or replace function flowc.lease_extended(worker_id uuid, message_id bigint) returns boolean
 language plpgsql stable as $$
 begin
   return exists (select from flowc.extended_leases h where h.worker_id = lease_extended.worker_id and lease_extended.message_id = any (h.message_ids))
     and exists (
       select from pgflow.workers w
-      where w.worker_id = lease_extended.worker_id and w.stopped_at is null and w.last_heartbeat_at > clock_timestamp() - interval '5 seconds');
+      where w.worker_id = lease_extended.worker_id and w.stopped_at is null and w.last_heartbeat_at >= flowc.silent_before());
 end $$;
 
--- Gives tasks back: queued at once, the attempt not counted. A task that somebody has
--- locked is being reported, taken over or deleted.
+-- Releases tasks: they are queued again at once, and the attempt does not count. A task
+-- that somebody has locked is being reported, reclaimed or deleted.
 create or replace function flowc.release(worker_id uuid, flow_slugs text[], message_ids bigint[], claim_numbers int[]) returns int
 language plpgsql as $$
 declare
   flows text[];
 begin
-  with mine as (
-    select t.place
+  with owned as (
+    select t.tid
     from unnest(release.flow_slugs, release.message_ids, release.claim_numbers) u(flow_slug, message_id, claim_number)
-    cross join unnest('{r,d,s}'::"char"[]) c(class)
+    cross join unnest('{r,d,s}'::"char"[]) c(subqueue)
     cross join lateral (
-      select o.ctid as place from pgflow.step_tasks o
-      where o.flow_slug = u.flow_slug and o.subqueue = c.class and o.message_id = u.message_id and o.in_queue
-        and o.claims_count = u.claim_number and o.last_worker_id = release.worker_id and o.status = 'started'
+      select o.ctid as tid from pgflow.step_tasks o
+      where o.flow_slug = u.flow_slug and o.subqueue = c.subqueue and o.message_id = u.message_id and o.in_queue
+        and flowc.is_owned(o, u.message_id, u.claim_number, release.worker_id)
       for update skip locked) t),
-  given as (
+  released as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, last_worker_id = null, attempts_count = t.attempts_count - 1, visible_at = clock_timestamp(),
-        due_at = case when t.subqueue = 'd' then clock_timestamp() end
-    from mine m
-    where t.ctid = m.place
+        due_at = flowc.due_now(t.subqueue)
+    from owned o
+    where t.ctid = o.tid
     returning t.flow_slug)
-  select array_agg(g.flow_slug) into flows from given g;
+  select array_agg(r.flow_slug) into flows from released r;
   if flows is null then
     return 0;
   end if;
@@ -96,49 +101,49 @@ begin
   return cardinality(flows);
 end $$;
 
--- Gives back every task of a worker whose message is not among these: what a
--- claim took whose reply was lost. It reads the whole queue.
+-- Releases all tasks of a worker but those with these messages: those of claims whose
+-- replies were lost. It reads the whole queue.
 create or replace function flowc.release_unknown(worker_id uuid, message_ids bigint[]) returns int
 language plpgsql as $$
 declare
   flows   text[];
   unknown bigint[];
-  numbers int[];
+  claims  int[];
 begin
-  select array_agg(t.flow_slug), array_agg(t.message_id), array_agg(t.claims_count) into flows, unknown, numbers
+  select array_agg(t.flow_slug), array_agg(t.message_id), array_agg(t.claims_count) into flows, unknown, claims
   from pgflow.step_tasks t
   where t.in_queue and t.last_worker_id = release_unknown.worker_id and t.status = 'started' and t.message_id <> all (release_unknown.message_ids);
-  return case when unknown is null then 0 else flowc.release(release_unknown.worker_id, flows, unknown, numbers) end;
+  return case when unknown is null then 0 else flowc.release(release_unknown.worker_id, flows, unknown, claims) end;
 end $$;
 
--- Reports whether a claim may have a task whose lease has expired: one of our own
--- workers', which does not hold it any more, or of a worker that is not known any more.
--- What another language's worker has is put aside for a while: that is for
+-- Reports whether a claim may reclaim a task whose lease has expired: one of a worker of
+-- this project that has not extended its lease, or of a worker that has no row any more.
+-- A task of a worker in another language is hidden for a while: it is left to
 -- requeue_stalled_tasks.
-create or replace function flowc.reclaim(place tid, at_once timestamptz) returns boolean
+create or replace function flowc.reclaim(task tid, now_at timestamptz) returns boolean
 language plpgsql as $$
 declare
   t pgflow.step_tasks;
 begin
-  select o.* into t from pgflow.step_tasks o where o.ctid = reclaim.place;
+  select o.* into t from pgflow.step_tasks o where o.ctid = reclaim.task;
   if t.status = 'started' and coalesce((select w.queue_name = '*' from pgflow.workers w where w.worker_id = t.last_worker_id), true)
     and not flowc.lease_extended(t.last_worker_id, t.message_id) then
     return true;
   end if;
-  -- What is over has no business in the queue.
+  -- What has ended leaves the queue.
   update pgflow.step_tasks o
-  set visible_at = reclaim.at_once + interval '10 seconds', in_queue = t.status = 'started',
+  set visible_at = reclaim.now_at + interval '10 seconds', in_queue = t.status = 'started',
       archived_at = case when t.status <> 'started' then clock_timestamp() end
-  where o.ctid = reclaim.place;
+  where o.ctid = reclaim.task;
   return false;
 end $$;
 
--- Recovers once: tasks of dead workers are queued again, and suspects that crashed too
--- often fail. Any worker may call it at any time; what another call holds, or anybody
--- else, is passed over. Returns how many workers were found dead.
+-- Recovers from the death of workers: their tasks are queued again, and suspects that
+-- crashed too often fail. Any worker may call it at any time; rows that others hold are
+-- skipped. Returns how many workers were found dead.
 --
--- The attempt that a death ends does not count. What a worker had in flight that was
--- draining when it died is not suspect: it was stopped.
+-- The attempt that a death ends does not count. If a worker died while it was draining,
+-- its tasks are no suspects: it was stopped.
 create or replace function flowc.recover(max_crashes int default 3) returns int
 language plpgsql as $$
 declare
@@ -148,36 +153,37 @@ declare
 begin
   with silent as (
     select w.worker_id from pgflow.workers w
-    where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < clock_timestamp() - interval '5 seconds'
+    where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < flowc.silent_before()
     for update skip locked),
-  buried as (
+  marked_dead as (
     update pgflow.workers w set stopped_at = clock_timestamp() from silent s where w.worker_id = s.worker_id
     returning w.worker_id, w.deprecated_at is not null as draining)
-  select array_agg(b.worker_id), coalesce(array_agg(b.worker_id) filter (where b.draining), '{}') into dead, drained from buried b;
+  select array_agg(b.worker_id), coalesce(array_agg(b.worker_id) filter (where b.draining), '{}') into dead, drained from marked_dead b;
   if dead is not null then
     delete from flowc.idle_workers s where s.worker_id = any (dead);
     delete from flowc.extended_leases h where h.worker_id = any (dead);
-    with held as ( -- what somebody has locked is being dealt with
-      select t.ctid as place, t.last_worker_id as worker_id, t.last_worker_id = any (drained) as innocent
+    with held as ( -- what somebody has locked is being reported or deleted
+      select t.ctid as tid, t.last_worker_id as worker_id, t.last_worker_id = any (drained) as drained
       from pgflow.step_tasks t
       where t.in_queue and t.status = 'started' and t.last_worker_id = any (dead)
       for update skip locked),
     queued as (
       update pgflow.step_tasks t
       set status = 'queued', started_at = null, last_worker_id = null, visible_at = clock_timestamp(),
-          due_at = case when t.subqueue = 'd' then clock_timestamp() end,
+          due_at = flowc.due_now(t.subqueue),
           requeued_count = t.requeued_count + 1, last_requeued_at = clock_timestamp(),
-          subqueue = case when h.innocent then t.subqueue else 's' end
+          subqueue = case when h.drained then t.subqueue else 's' end
       from held h
-      where t.ctid = h.place
-      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, h.worker_id, h.innocent),
+      where t.ctid = h.tid
+      returning t.flow_slug, t.run_id, t.step_slug, t.task_index, h.worker_id, h.drained),
     suspected as (
       insert into flowc.suspects as s (run_id, step_slug, task_index, group_size, isolated_crashes)
       select q.run_id, q.step_slug, q.task_index, greatest(d.tasks / 2, 1), (d.tasks = 1)::int
       from queued q
       join (select h.worker_id, count(*)::int as tasks from held h group by h.worker_id) d on d.worker_id = q.worker_id
-      where not q.innocent
-      on conflict on constraint suspects_pkey do update set group_size = excluded.group_size, isolated_crashes = s.isolated_crashes + excluded.isolated_crashes, total_crashes = s.total_crashes + 1)
+      where not q.drained
+      on conflict on constraint suspects_pkey do update
+      set group_size = excluded.group_size, isolated_crashes = s.isolated_crashes + excluded.isolated_crashes, total_crashes = s.total_crashes + 1)
     select array_agg(distinct q.flow_slug) into flows from queued q;
     perform flowc.wake_flows(coalesce(flows, '{}'));
   end if;

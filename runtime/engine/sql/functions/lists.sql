@@ -327,7 +327,7 @@ begin
   return query
     select w.worker_id, w.function_name, w.queue_name, w.started_at, w.last_heartbeat_at, w.deprecated_at, w.stopped_at,
            case when w.stopped_at is not null then 'stopped'
-                when w.last_heartbeat_at < clock_timestamp() - interval '5 seconds' then 'silent'
+                when w.last_heartbeat_at < flowc.silent_before() then 'silent'
                 when w.deprecated_at is not null then 'draining'
                 else 'working' end,
            coalesce(h.tasks, 0),

@@ -1,6 +1,7 @@
 -- Starting runs.
 
--- A random id that sorts by time, so that the rows of new runs lie together.
+-- Returns a random id that sorts by time (UUID version 7), so that the rows of new runs lie
+-- together.
 create or replace function flowc.new_run_id() returns uuid
 language plpgsql as $$
 begin
@@ -10,14 +11,14 @@ begin
     6, 112 | (get_byte(uuid_send(gen_random_uuid()), 6) & 15)), 'hex')::uuid;
 end $$;
 
--- Starts a run of one flow for each input, all or none, in the order of the ids.
--- A run id that exists already starts nothing and is reported as existing; a NULL
--- one is made up. With a time to start at, or to wait before it, the runs are only
--- scheduled. headers[i] is what the i-th run carries besides its input, if anything.
--- A quiet start wakes nobody: a claim follows in the same transaction, which takes
--- what it made, or wakes others for what it leaves.
--- A run of another version of the flow is one that exists: of_flow says of which a run is.
--- Of runs whose ids were all given and that all simply started, only the first is told.
+-- Starts a run of a flow for each input, all or none, in the order of the ids. If a run
+-- with an id exists already, nothing is started and existed is true, even if it is of
+-- another version of the flow: of_flow says of which. Where an id is NULL, one is
+-- generated. With start_at or start_in, the runs are scheduled. headers[i] is what the i-th
+-- run carries besides its input, if anything.
+-- With suppress_notify, nobody is woken: a claim follows in the same transaction, which
+-- takes the new tasks or wakes others for what it leaves.
+-- If all ids were given and all runs simply started, only the first is returned.
 create or replace function flowc.start(
   flow_slug text, inputs jsonb[], run_ids uuid[],
   start_at timestamptz default null, start_in interval default null, headers jsonb[] default null, suppress_notify boolean default false)
@@ -27,12 +28,12 @@ language plpgsql as $$
 declare
   step_count int;
   root_maps  boolean;
-  plain      boolean;
-  made_up    boolean := start.run_ids is null or array_position(start.run_ids, null) is not null;
+  simple     boolean; -- whether the first steps start in any case
+  generated  boolean := start.run_ids is null or array_position(start.run_ids, null) is not null;
   due_at     timestamptz;
   ids        uuid[];
   fresh      uuid[];
-  gone       int[]; -- the places of runs that were there, and are not any more
+  gone       int[]; -- the positions of runs that existed and were deleted meanwhile
 begin
   if start.suppress_notify then
     perform set_config('flowc.suppress_notify', 'on', true);
@@ -40,7 +41,7 @@ begin
   perform from flowc.definition_locks d where d.flow_slug = start.flow_slug for key share;
   select count(*), coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0), false),
          coalesce(not bool_or(s.deps_count = 0 and (s.required_input_pattern is not null or s.forbidden_input_pattern is not null)), false)
-  into step_count, root_maps, plain
+  into step_count, root_maps, simple
   from pgflow.steps s where s.flow_slug = start.flow_slug;
   if step_count = 0 and not flowc.flow_exists(start.flow_slug) then
     raise foreign_key_violation using
@@ -51,7 +52,7 @@ begin
   perform flowc.require_readable(start.inputs);
   if root_maps then
     perform flowc.require_arrays(start.flow_slug, start.inputs);
-    plain := plain and not ('[]' = any (start.inputs));
+    simple := simple and not ('[]' = any (start.inputs));
   end if;
 
   due_at := coalesce(start.start_at, clock_timestamp() + start.start_in);
@@ -59,12 +60,12 @@ begin
     due_at := null;
   end if;
   ids := start.run_ids;
-  if made_up then
+  if generated then
     ids := array(
       select coalesce(u.run_id, flowc.new_run_id()) from unnest(start.inputs, start.run_ids) with ordinality u(input, run_id, n) order by u.n);
   end if;
 
-  if plain and due_at is null then
+  if simple and due_at is null then
     fresh := flowc.start_simple_runs(start.flow_slug, start.inputs, ids, step_count);
   else
     fresh := flowc.create_runs(start.flow_slug, start.inputs, ids, step_count);
@@ -85,17 +86,17 @@ begin
     on conflict do nothing; -- an id that is given twice is one run, the first
   end if;
 
-  if cardinality(fresh) = cardinality(ids) and plain then
+  if cardinality(fresh) = cardinality(ids) and simple then
     return query
       select u.n::int, u.run_id, false, 'started', due_at, start.flow_slug from unnest(ids) with ordinality u(run_id, n)
-      where made_up or due_at is not null or u.n = 1 order by u.n;
+      where generated or due_at is not null or u.n = 1 order by u.n;
     return;
   end if;
   gone := array(
     select u.n::int from unnest(ids) with ordinality u(run_id, n)
     where not exists (select from pgflow.runs r where r.run_id = u.run_id) order by u.n);
   if gone <> '{}' then
-    -- Somebody deleted them after they were found to exist, so they can be started.
+    -- Somebody deleted them after they were found to exist, so start them now.
     return query
       select gone[s.n], s.run_id, s.existed, s.status, s.scheduled_at, s.of_flow
       from flowc.start(start.flow_slug, array(select start.inputs[g.n] from unnest(gone) with ordinality g(n, i) order by g.i),
@@ -119,7 +120,7 @@ begin
     order by u.n;
 end $$;
 
--- Creates runs with all their steps waiting, and returns those that did not exist.
+-- Creates runs and the states of their steps, and returns those that did not exist.
 create or replace function flowc.create_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns uuid[]
 language plpgsql as $$
 declare
@@ -142,7 +143,7 @@ begin
   return fresh;
 end $$;
 
--- The first steps of runs that were only created so far.
+-- Starts the first steps of runs that were created before.
 create or replace function flowc.start_created_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
@@ -152,8 +153,8 @@ begin
   perform flowc.advance_runs(start_created_runs.run_ids);
 end $$;
 
--- Inserts many runs at once if none of their ids exists, and says whether it did.
--- Looking for each id first, as `on conflict` does, would cost a tenth of the start.
+-- Inserts many runs at once if none of their ids exists, and reports whether it did.
+-- Looking up each id first, as `on conflict` does, would cost a tenth of the start.
 create or replace function flowc.insert_new_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns boolean
 language plpgsql as $$
 begin
@@ -166,9 +167,9 @@ exception when unique_violation then
   return false;
 end $$;
 
--- create_runs and begin_runs in one statement, for flows whose roots have nothing
--- that could hold them up: no condition and no empty map. Nearly all are such,
--- and most of what a single start costs is the number of its statements.
+-- Creates runs and starts their first steps in one statement, for flows whose first steps
+-- start in any case: without condition, and no empty map. Nearly all are such, and the cost
+-- of a single start is mostly that of its statements.
 create or replace function flowc.start_simple_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns uuid[]
 language plpgsql as $$
 declare
@@ -225,14 +226,13 @@ begin
   return fresh;
 end $$;
 
--- Starts scheduled runs whose time has come and what schedules are due, and says
--- how many runs those were. Whoever comes first takes them: what somebody else holds
--- is passed over.
+-- Starts the scheduled runs and the schedules that are due, and returns how many runs those
+-- were. What somebody else holds is skipped: whoever comes first starts it.
 create or replace function flowc.start_due(flow_slugs text[]) returns int
 language plpgsql as $$
 declare
   ticks   int := flowc.start_ticks(start_due.flow_slugs);
-  at_once timestamptz := clock_timestamp();
+  now_at  timestamptz := clock_timestamp();
   locked  uuid[];
   due     uuid[];
 begin
@@ -241,7 +241,7 @@ begin
   cross join lateral (
     select r.run_id from (
       select d.run_id from flowc.scheduled_runs d
-      where d.flow_slug = f.slug and d.due_at <= at_once
+      where d.flow_slug = f.slug and d.due_at <= now_at
       order by d.due_at offset 0) s
     cross join lateral (
       select o.run_id from pgflow.runs o where o.run_id = s.run_id for update skip locked) r
@@ -251,7 +251,7 @@ begin
   end if;
   with gone as (
     delete from flowc.scheduled_runs s using unnest(locked) u(run_id)
-    where s.run_id = any (array[u.run_id]) and s.due_at <= at_once -- it may have been moved since
+    where s.run_id = any (array[u.run_id]) and s.due_at <= now_at -- it may have been moved since
     returning s.run_id, s.due_at)
   select array_agg(g.run_id order by g.due_at, g.run_id) into due from gone g;
   if due is null then
@@ -262,10 +262,10 @@ begin
   return ticks + cardinality(due);
 end $$;
 
--- Refuses values that are many times as long as text as they are in storage: numbers
--- such as 1e131071 are written without their exponents each time they are read. What
--- clients of this project send they have looked at digit by digit; this is for all
--- others. Less than 4,000 bytes cannot become much.
+-- Refuses values that are many times as long as text as they are in storage: numbers such
+-- as 1e131071 are written without exponents each time they are read. Clients of this
+-- project check that themselves; this is for all others. Less than 4,000 bytes cannot
+-- become much.
 create or replace function flowc.require_readable(payloads jsonb[]) returns void
 language plpgsql immutable as $$
 declare
@@ -287,6 +287,7 @@ begin
   end if;
 end $$;
 
+-- Refuses inputs that are no arrays, for flows whose first steps include a map.
 create or replace function flowc.require_arrays(flow_slug text, inputs jsonb[]) returns void
 language plpgsql immutable as $$
 declare

@@ -1,48 +1,46 @@
 -- Suspects: tasks that may have killed their worker, see flowc.suspects.
 
--- Claims suspects, see flowc.suspects: the oldest, and with it as many others as may
--- run beside it. A worker calls it when it has nothing else in flight.
+-- Claims suspects: the oldest, and as many others as may run beside it. A worker calls it
+-- when it has nothing else in flight.
 create or replace function flowc.claim_suspects(worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}')
-returns table (
-  flow_slug text, run_id uuid, step_slug text, task_index int, message_id bigint, claim_number int, attempt int,
-  max_attempts int, base_delay int, timeout int, queued_at timestamptz, input jsonb, run_input jsonb, array_from text,
-  headers jsonb, waited double precision, scheduled_at timestamptz, isolated_for double precision)
+returns setof flowc.claimed_task
 language plpgsql as $$
-#variable_conflict use_column
 declare
-  together int;
+  group_size int;
 begin
   if not exists (select from flowc.suspects) then
     return;
   end if;
-  select flowc.suspect_group_size(t.run_id, t.step_slug, t.task_index) into together
+  select flowc.suspect_group_size(t.run_id, t.step_slug, t.task_index) into group_size
   from unnest(claim_suspects.flow_slugs) u(name)
   cross join lateral (
     select o.run_id, o.step_slug, o.task_index, o.message_id
     from pgflow.step_tasks o
     where o.flow_slug = split_part(u.name, '.', 1) and o.subqueue = 's' and o.in_queue and o.visible_at <= clock_timestamp()
-      and case when split_part(u.name, '.', 2) = '' then o.flow_slug || '.' || o.step_slug <> all (claim_suspects.except_steps)
-               else o.step_slug = split_part(u.name, '.', 2) end
+      and flowc.is_requested(o.flow_slug, o.step_slug, split_part(u.name, '.', 2), claim_suspects.except_steps)
     order by o.message_id
     limit 1
     for update skip locked) t
   where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))
   order by t.message_id limit 1;
-  if together is not null then
-    return query select * from flowc.claim(claim_suspects.worker_id, claim_suspects.flow_slugs, claim_suspects.limits, claim_suspects.except_steps, false, together);
+  if group_size is not null then
+    return query
+      select * from flowc.claim(
+        claim_suspects.worker_id, claim_suspects.flow_slugs, claim_suspects.limits, claim_suspects.except_steps, false, group_size);
   end if;
 end $$;
 
--- How many suspects may run together if this one is among them.
+-- Returns how many suspects may run together if this one is among them.
 create or replace function flowc.suspect_group_size(run_id uuid, step_slug text, task_index int) returns int
 language plpgsql stable as $$
 begin
   return coalesce((
-    select s.group_size from flowc.suspects s where s.run_id = suspect_group_size.run_id and s.step_slug = suspect_group_size.step_slug and s.task_index = suspect_group_size.task_index), 1);
+    select s.group_size from flowc.suspects s
+    where s.run_id = suspect_group_size.run_id and s.step_slug = suspect_group_size.step_slug and s.task_index = suspect_group_size.task_index), 1);
 end $$;
 
--- Whether a worker is one of those that take the suspects of these flows: as many as
--- there are suspects, but no more than half of the workers, so that other work goes on.
+-- Reports whether a worker is one of those that claim the suspects of these flows: as many
+-- as there are suspects, but at most half of the workers, so that other work goes on.
 create or replace function flowc.should_claim_suspects(worker_id uuid, flow_slugs text[]) returns boolean
 language plpgsql stable as $$
 declare
@@ -63,13 +61,13 @@ begin
   end if;
   select count(*) filter (where w.worker_id < should_claim_suspects.worker_id), count(*) into before, workers
   from pgflow.workers w
-  where w.queue_name = '*' and w.stopped_at is null and w.deprecated_at is null and w.last_heartbeat_at >= clock_timestamp() - interval '5 seconds'
+  where w.queue_name = '*' and w.stopped_at is null and w.deprecated_at is null and w.last_heartbeat_at >= flowc.silent_before()
     and exists (select from flowc.worker_flows s where s.worker_id = w.worker_id and s.flow_slug = any (flows) offset 0);
   return before < greatest(1, least(waiting, workers / 2));
 end $$;
 
--- Fails the suspects that crashed so often, alone; never, if that is negative. Those
--- whose attempts have ended are suspects no more.
+-- Fails the suspects that crashed max_crashes times while they ran alone; none if that is
+-- negative. Tasks whose attempt has ended are no longer suspects.
 create or replace function flowc.resolve_suspects(max_crashes int) returns void
 language plpgsql as $$
 declare
@@ -78,8 +76,9 @@ declare
 begin
   delete from flowc.suspects s where not exists (
     select from pgflow.step_tasks t
-    where t.run_id = s.run_id and t.step_slug = s.step_slug and t.task_index = s.task_index and t.in_queue is not false and t.subqueue = 's' offset 0);
-  for suspect in -- the run, then the task
+    where t.run_id = s.run_id and t.step_slug = s.step_slug and t.task_index = s.task_index
+      and t.in_queue is not false and t.subqueue = 's' offset 0);
+  for suspect in -- locks the run, then the task
     select o.* from flowc.suspects o
     cross join lateral (select from pgflow.runs r where r.run_id = o.run_id offset 0 for update skip locked) r
     where resolve_suspects.max_crashes >= 0 and o.isolated_crashes >= resolve_suspects.max_crashes
@@ -87,7 +86,8 @@ begin
   loop
     update pgflow.step_tasks t
     set status = 'failed', failed_at = clock_timestamp(), in_queue = false, archived_at = clock_timestamp(),
-        error_message = format('flowc: the worker died %s times while it ran nothing but task %s of step %s', suspect.isolated_crashes, suspect.task_index, suspect.step_slug)
+        error_message = format('flowc: the worker died %s times while it ran nothing but task %s of step %s',
+          suspect.isolated_crashes, suspect.task_index, suspect.step_slug)
     where t.run_id = suspect.run_id and t.step_slug = suspect.step_slug and t.task_index = suspect.task_index
       and t.status = 'queued' and t.subqueue = 's' and t.in_queue is not false
     returning t.error_message into cause;

@@ -3,8 +3,8 @@
 -- (see report.sql) and pass runs that are started. Times come from clock_timestamp(): a
 -- transaction may have waited for a lock since it began.
 
--- Tells of steps that were started, gives them tasks and messages in the order of the
--- arrays, tasks[i] each, visible after delays[i] seconds, and wakes who waits for such.
+-- Enqueues the tasks of steps that were started, in the order of the arrays, tasks[i] each,
+-- claimable after delays[i] seconds; emits the steps' events and wakes idle workers.
 create or replace function flowc.enqueue_tasks(flow_slugs text[], run_ids uuid[], step_slugs text[], tasks int[], delays int[]) returns void
 language plpgsql as $$
 begin
@@ -28,11 +28,11 @@ begin
   perform flowc.wake_workers(enqueue_tasks.flow_slugs);
 end $$;
 
--- Tells the steps behind these, which are completed or skipped, that they need
--- not wait for them any longer, and starts those that wait for nothing more. A run
--- where a condition has to be looked at first, or a map turned out to be empty,
--- is odd: nothing is started there, and the caller has to advance it.
-create or replace function flowc.propagate_completion(run_ids uuid[], step_slugs text[], start boolean, out odd_runs uuid[])
+-- Counts down the dependencies of the steps behind these, which have completed or were
+-- skipped, and with start starts those that have none left. Nothing is started in a run
+-- where a condition has to be evaluated first or a map turned out to be empty: such runs
+-- are returned, and the caller has to advance them.
+create or replace function flowc.propagate_completion(run_ids uuid[], step_slugs text[], start boolean, out runs_to_advance uuid[])
 language plpgsql as $$
 declare
   flows  text[];
@@ -41,27 +41,27 @@ declare
   tasks  int[];
   delays int[];
 begin
-  with hit as (
-    -- A step is ready with the last of its parents.
+  with dependent as (
+    -- A step is started in the order of the last of its parents.
     select u.run_id, p.flow_slug, c.step_slug, max(u.n) as n, min(u.step_slug) as parent, count(*)::int as parents,
-           min(c.step_index) as step_index, min(c.step_type) as step_type, min(c.delay) as delay, bool_or(c.guarded) as guarded
+           min(c.step_index) as step_index, min(c.step_type) as step_type, min(c.delay) as delay, bool_or(c.conditional) as conditional
     from unnest(propagate_completion.run_ids, propagate_completion.step_slugs) with ordinality u(run_id, step_slug, n)
     cross join lateral (
       select o.flow_slug, o.step_slug from pgflow.step_states o where o.run_id = u.run_id and o.step_slug = u.step_slug offset 0) p
-    cross join lateral ( -- looked up by nothing but the parent, and so remembered
+    cross join lateral ( -- looked up by nothing but the parent, so that the lookups are memoized
       select s.* from pgflow.deps d
       cross join lateral (
         select o.step_slug, o.step_index, o.step_type, coalesce(o.opt_start_delay, 0) as delay,
-               o.required_input_pattern is not null or o.forbidden_input_pattern is not null as guarded
+               o.required_input_pattern is not null or o.forbidden_input_pattern is not null as conditional
         from pgflow.steps o where o.flow_slug = d.flow_slug and o.step_slug = d.step_slug offset 0) s
       where d.flow_slug = p.flow_slug and d.dep_slug = p.step_slug offset 0) c
     group by u.run_id, p.flow_slug, c.step_slug),
   child as materialized (
-    select h.run_id, h.n, h.step_index, h.delay, h.guarded, st.place, st.remaining_deps - h.parents as waiting_for,
+    select h.run_id, h.n, h.step_index, h.delay, h.conditional, st.tid, st.remaining_deps - h.parents as waiting_for,
            coalesce(st.initial_tasks, m.elements) as tasks, st.status = 'created' and st.remaining_deps = h.parents as ready
-    from hit h
+    from dependent h
     cross join lateral (
-      select o.ctid as place, o.status, o.remaining_deps, o.initial_tasks
+      select o.ctid as tid, o.status, o.remaining_deps, o.initial_tasks
       from pgflow.step_states o where o.run_id = h.run_id and o.step_slug = h.step_slug offset 0) st
     left join lateral ( -- a map waits for one step only
       select case when p.status = 'skipped' then 0
@@ -69,22 +69,22 @@ begin
                   when jsonb_typeof(p.output) = 'array' then jsonb_array_length(p.output) end as elements
       from pgflow.step_states p
       where h.step_type = 'map' and st.initial_tasks is null and p.run_id = h.run_id and p.step_slug = h.parent offset 0) m on true),
-  odd as materialized (
-    select distinct c.run_id from child c where c.ready and (c.guarded or c.tasks = 0)),
+  deferred as materialized (
+    select distinct c.run_id from child c where c.ready and (c.conditional or c.tasks = 0)),
   changed as (
     update pgflow.step_states st
     set remaining_deps  = c.waiting_for,
         initial_tasks   = c.tasks,
-        status          = case when go.yes then 'started' else st.status end,
-        started_at      = case when go.yes then clock_timestamp() else st.started_at end,
-        remaining_tasks = case when go.yes then c.tasks else st.remaining_tasks end
+        status          = case when x.start then 'started' else st.status end,
+        started_at      = case when x.start then clock_timestamp() else st.started_at end,
+        remaining_tasks = case when x.start then c.tasks else st.remaining_tasks end
     from child c
-    cross join lateral (select propagate_completion.start and c.ready and c.tasks > 0 and c.run_id not in (select o.run_id from odd o)) go(yes)
-    where st.ctid = c.place
-    returning st.flow_slug, st.run_id, st.step_slug, c.n, c.step_index, c.tasks, c.delay, go.yes as started)
-  select (select array_agg(o.run_id) from odd o),
+    cross join lateral (select propagate_completion.start and c.ready and c.tasks > 0 and c.run_id not in (select d.run_id from deferred d)) x(start)
+    where st.ctid = c.tid
+    returning st.flow_slug, st.run_id, st.step_slug, c.n, c.step_index, c.tasks, c.delay, x.start as started)
+  select (select array_agg(d.run_id) from deferred d),
          array_agg(c.flow_slug), array_agg(c.run_id), array_agg(c.step_slug), array_agg(c.tasks), array_agg(c.delay)
-  into odd_runs, flows, runs, steps, tasks, delays
+  into runs_to_advance, flows, runs, steps, tasks, delays
   from (select * from changed o where o.started order by o.n, o.step_index) c;
 
   if runs is not null then
@@ -92,8 +92,8 @@ begin
   end if;
 end $$;
 
--- Takes steps off what each run still waits for, and ends the runs that wait
--- for nothing more, if asked to. Their output is that of the completed leaves.
+-- Subtracts from the numbers of steps that runs still wait for. With complete, runs that
+-- wait for none any more complete; their output is that of the completed leaves.
 create or replace function flowc.decrement_remaining(run_ids uuid[], steps int[], complete boolean) returns void
 language plpgsql as $$
 declare
@@ -120,14 +120,14 @@ begin
   end if;
 end $$;
 
--- Completes the runs that wait for no step any more.
+-- Completes those of the runs that wait for no step any more.
 create or replace function flowc.complete_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
   perform flowc.decrement_remaining(run_ids, array_fill(0, array[cardinality(run_ids)]), true);
 end $$;
 
--- Starts every step that waits for nothing. Conditions were looked at before.
+-- Starts the steps that wait for nothing. Their conditions have been evaluated before.
 create or replace function flowc.start_ready_steps(run_ids uuid[]) returns void
 language plpgsql as $$
 declare
@@ -153,7 +153,7 @@ begin
   end if;
 end $$;
 
--- Brings runs as far as they go without a worker.
+-- Advances runs as far as possible without a worker.
 create or replace function flowc.advance_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
@@ -163,7 +163,7 @@ begin
   perform flowc.complete_runs(advance_runs.run_ids);
 end $$;
 
--- Completes, wave by wave, the steps that are ready and have no tasks.
+-- Completes, wave by wave, the steps that are ready and have no tasks, and returns how many.
 create or replace function flowc.complete_taskless_steps(run_ids uuid[]) returns int
 language plpgsql as $$
 declare
@@ -207,7 +207,7 @@ end $$;
 
 -- Failing and skipping --------------------------------------------------------
 
--- A task of each run is out of tries: fails or skips its step, as the step wants it.
+-- Fails or skips, as modes say, one step of each run, a task of which is out of attempts.
 create or replace function flowc.fail_or_skip_steps(run_ids uuid[], step_slugs text[], errors text[], modes text[]) returns void
 language plpgsql as $$
 declare
@@ -244,8 +244,8 @@ begin
   end if;
 end $$;
 
--- Fails a step of each run, and the run with it. What is created or started
--- stays as it is; only the messages go.
+-- Fails a step of each run, and the run with it. Other steps and tasks keep their status;
+-- their messages are archived.
 create or replace function flowc.fail_steps(run_ids uuid[], step_slugs text[], errors text[]) returns void
 language plpgsql as $$
 begin
@@ -259,6 +259,7 @@ begin
   perform flowc.fail_runs(fail_steps.run_ids);
 end $$;
 
+-- Fails runs, and archives their messages.
 create or replace function flowc.fail_runs(run_ids uuid[]) returns void
 language plpgsql as $$
 begin
@@ -271,8 +272,8 @@ begin
   perform flowc.notify_run_end(fail_runs.run_ids);
 end $$;
 
--- Skips steps that are created or started. Neither the steps behind them nor
--- the runs are touched: that is for settle and count_down.
+-- Skips steps that are created or started. The steps behind them and the runs do not
+-- change: that is for propagate_completion and decrement_remaining.
 create or replace function flowc.skip_steps(run_ids uuid[], step_slugs text[], reason text, errors text[]) returns void
 language plpgsql as $$
 begin
@@ -287,8 +288,8 @@ begin
   end if;
 end $$;
 
--- Skips steps and everything behind them, one lost dependency being enough, and
--- says how many that were. Starts nothing and ends no run.
+-- Skips steps and everything behind them, one skipped dependency being enough, and returns
+-- how many steps that were. Starts nothing and ends no run.
 create or replace function flowc.skip_cascade(run_ids uuid[], step_slugs text[], reason text) returns int
 language plpgsql as $$
 declare

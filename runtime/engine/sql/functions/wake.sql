@@ -2,8 +2,8 @@
 -- whoever creates work notifies only if a worker is idle. Likewise, the end of a run is
 -- notified only if somebody waits for it.
 
--- Returns when the next task, scheduled run or schedule of the flows is due, if
--- any is known to be.
+-- Registers a worker as idle, to be woken, and returns when the next task, scheduled run or
+-- schedule of its flows is due, NULL if none is known to be.
 create or replace function flowc.enter_idle(worker_id uuid, flow_slugs text[]) returns timestamptz
 language plpgsql as $$
 declare
@@ -14,7 +14,7 @@ begin
   insert into flowc.idle_workers (flow_slug, worker_id)
   select f.flow_slug, enter_idle.worker_id from pgflow.flows f where f.flow_slug = any (enter_idle.flow_slugs) order by f.flow_slug
   on conflict do nothing;
-  -- A lease that expires is seen when the worker polls.
+  -- Expired leases are found when the worker polls.
   select min(t.due_at) into next_task
   from unnest(enter_idle.flow_slugs) f(slug)
   cross join lateral (
@@ -30,12 +30,14 @@ begin
   return least(next_task, next_run, next_tick);
 end $$;
 
+-- Removes a worker from the idle ones.
 create or replace function flowc.leave_idle(worker_id uuid) returns void
 language plpgsql as $$
 begin
   delete from flowc.idle_workers s where s.worker_id = leave_idle.worker_id;
 end $$;
 
+-- Wakes the idle workers of flows.
 create or replace function flowc.wake_flows(flow_slugs text[]) returns void
 language plpgsql as $$
 begin
@@ -44,7 +46,8 @@ begin
   where exists (select from flowc.idle_workers s where s.flow_slug = f.slug);
 end $$;
 
--- Tells of new work, unless a claim follows in the same transaction.
+-- Wakes the idle workers of flows that have new tasks, unless a claim follows in the same
+-- transaction.
 create or replace function flowc.wake_workers(flow_slugs text[]) returns void
 language plpgsql as $$
 begin
@@ -56,9 +59,9 @@ begin
   end if;
 end $$;
 
--- A waiter calls this, looks at the run once more, and waits. Of a run that has
--- ended nothing is left behind. The run is locked, since whoever ends it looks for
--- waiters some time before that can be seen.
+-- Registers that somebody waits for the end of a run, unless it has ended. The waiter then
+-- looks at the run once more, and waits. The run is locked, since whoever ends it looks for
+-- waiters some time before its end is visible.
 create or replace function flowc.await_run(run_id uuid) returns void
 language plpgsql as $$
 begin
@@ -68,11 +71,11 @@ begin
   on conflict do nothing;
 end $$;
 
--- Tells of runs that ended: events, and whoever waits for them.
+-- Emits the events of runs that ended, and notifies who waits for them.
 create or replace function flowc.notify_run_end(run_ids uuid[]) returns void
 language plpgsql as $$
 declare
-  waited_for uuid[];
+  awaited uuid[];
 begin
   if to_regnamespace('realtime') is not null then
     perform flowc.emit_runs(notify_run_end.run_ids);
@@ -82,9 +85,9 @@ begin
   end if;
   with woken as (
     delete from flowc.run_waiters w using unnest(notify_run_end.run_ids) u(run_id) where w.run_id = any (array[u.run_id]) returning w.run_id)
-  select array_agg(w.run_id) into waited_for from woken w;
-  if waited_for is not null then
-    -- Anybody may listen, and who knows the id of a run may read it.
-    perform pg_notify('flowc_done', encode(sha256(uuid_send(w.run_id)), 'hex')) from unnest(waited_for) w(run_id);
+  select array_agg(w.run_id) into awaited from woken w;
+  if awaited is not null then
+    -- Hashed, since anybody may listen, and whoever knows the id of a run may read it.
+    perform pg_notify('flowc_done', encode(sha256(uuid_send(w.run_id)), 'hex')) from unnest(awaited) w(run_id);
   end if;
 end $$;

@@ -1,15 +1,15 @@
 -- Watermarks: the message id from which on the queue of a flow may have ready tasks, see
 -- flowc.watermarks.
 
+-- Returns the watermark of a flow, 0 if it has none.
 create or replace function flowc.watermark(flow_slug text) returns bigint
 language plpgsql stable as $$
 begin
   return coalesce((select w.message_id from flowc.watermarks w where w.flow_slug = watermark.flow_slug), 0);
 end $$;
 
--- The transactions of this database that have taken a message's id and not ended, the
--- oldest first. Whoever takes one holds a lock on the sequence until its transaction
--- ends, prepared transactions included.
+-- Returns the open transactions of this database that have taken message ids, the oldest
+-- first. They hold a lock on the sequence until they end, prepared transactions included.
 create or replace function flowc.enqueuing_transactions() returns table (pid int, xid xid8)
 language plpgsql as $$
 #variable_conflict use_column
@@ -30,16 +30,15 @@ end $$;
 -- Advances the watermarks of flows. It has to be a transaction of its own, in which each
 -- statement sees what has been committed: in any other it does nothing.
 --
--- A task below the first one of a queue could only come from a transaction that took
--- its message's id earlier and has not ended. Each writes before it takes an id, so it
--- has a number of its own by then, which is less than the one we take afterwards. When
--- all such transactions with lesser numbers have ended, what they left can be seen.
--- Transactions that took no id do not count, whatever else they do, nor do those of
--- other databases.
+-- A task below the first one of a queue could only come from a transaction that took its
+-- message id earlier and has not ended. Such a transaction has written before it took the
+-- id, so its xid is less than the one that we take afterwards. When all of them with
+-- lesser xids have ended, their tasks are visible. Transactions that took no message id do
+-- not count, nor do those of other databases.
 create or replace function flowc.advance_watermarks(flow_slugs text[]) returns void
 language plpgsql as $$
 declare
-  ended  xid8; -- no transaction before it can still add a task with an id that it took
+  oldest xid8; -- of the open transactions that have taken message ids
   unused bigint;
   flows  text[];
   firsts bigint[];
@@ -47,13 +46,13 @@ begin
   if pg_current_xact_id_if_assigned() is not null or current_setting('transaction_isolation') <> 'read committed' then
     return;
   end if;
-  begin -- one at a time is enough; the lock gives us no number yet, as that of a row would
+  begin -- one at a time is enough; unlike a row's lock, this one assigns us no xid yet
     lock table flowc.installation in share update exclusive mode nowait;
   exception when lock_not_available then
     return;
   end;
-  select min(o.xid) into ended from flowc.enqueuing_transactions() o;
-  select s.last_value + s.is_called::int into unused from flowc.message_ids s; -- before the queues are looked at, which may get this one
+  select min(o.xid) into oldest from flowc.enqueuing_transactions() o;
+  select s.last_value + s.is_called::int into unused from flowc.message_ids s; -- before the queues are read, which may get this id meanwhile
   select array_agg(f.slug order by f.slug), array_agg(coalesce(t.message_id, unused) order by f.slug) into flows, firsts
   from unnest(advance_watermarks.flow_slugs) f(slug)
   join pgflow.flows w on w.flow_slug = any (array[f.slug])
@@ -64,10 +63,10 @@ begin
   insert into flowc.watermarks as w (flow_slug, next_id, next_xid)
   select u.slug, u.first, pg_current_xact_id() from unnest(flows, firsts) u(slug, first)
   on conflict on constraint watermarks_pkey do update
-  set message_id = case when w.message_id > unused then 0 -- ids begin anew, in a database that was restored without them
-                        when w.next_xid <= coalesce(ended, w.next_xid) then greatest(w.message_id, least(w.next_id, excluded.next_id))
+  set message_id = case when w.message_id > unused then 0 -- the sequence began anew: the database was restored without it
+                        when w.next_xid <= coalesce(oldest, w.next_xid) then greatest(w.message_id, least(w.next_id, excluded.next_id))
                         else w.message_id end,
       next_id = excluded.next_id, next_xid = excluded.next_xid
-  where w.next_xid <= coalesce(ended, w.next_xid) or w.message_id > unused
+  where w.next_xid <= coalesce(oldest, w.next_xid) or w.message_id > unused
      or w.next_xid > excluded.next_xid; -- of the database that this one was restored from
 end $$;

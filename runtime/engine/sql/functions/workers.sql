@@ -1,5 +1,6 @@
 -- Workers: their rows and the flows that they serve.
 
+-- Registers a worker, or registers it anew, with the flows that it serves.
 create or replace function flowc.register_worker(worker_id uuid, name text, flow_slugs text[]) returns void
 language plpgsql as $$
 begin
@@ -13,14 +14,15 @@ begin
   on conflict do nothing;
 end $$;
 
--- Says that a worker claims no more and ends soon: what it has in flight is not
--- suspect if it does not get to the end.
+-- Records that a worker drains: it claims nothing more and stops soon. If it dies before it
+-- is done, its tasks are no suspects.
 create or replace function flowc.drain_worker(worker_id uuid) returns void
 language plpgsql as $$
 begin
   update pgflow.workers w set deprecated_at = coalesce(w.deprecated_at, clock_timestamp()) where w.worker_id = drain_worker.worker_id;
 end $$;
 
+-- Records that a worker has stopped.
 create or replace function flowc.stop_worker(worker_id uuid) returns void
 language plpgsql as $$
 begin
@@ -29,18 +31,18 @@ begin
   perform pgflow.mark_worker_stopped(stop_worker.worker_id);
 end $$;
 
--- How many workers serve a flow now.
+-- Counts the workers that are alive, not draining, and serve a flow.
 create or replace function flowc.live_workers(flow_slug text) returns bigint
 language plpgsql stable as $$
 begin
   return (
     select count(*) from pgflow.workers w
-    where w.stopped_at is null and w.deprecated_at is null and w.last_heartbeat_at >= clock_timestamp() - interval '5 seconds'
+    where w.stopped_at is null and w.deprecated_at is null and w.last_heartbeat_at >= flowc.silent_before()
       and (w.queue_name = live_workers.flow_slug
            or exists (select from flowc.worker_flows s where s.worker_id = w.worker_id and s.flow_slug = live_workers.flow_slug)));
 end $$;
 
--- Deletes the rows of workers that have been silent since a time, but of none that may
+-- Deletes the rows of workers whose last heartbeat is older than a time, but none that may
 -- be alive.
 create or replace function flowc.prune_workers(before timestamptz) returns void
 language plpgsql as $$

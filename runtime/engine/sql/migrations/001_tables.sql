@@ -227,6 +227,28 @@ create type pgflow.step_task_record as (
   flow_input jsonb
 );
 
+-- What a claim returns, see flowc.claim.
+create type flowc.claimed_task as (
+  flow_slug    text,
+  run_id       uuid,
+  step_slug    text,
+  task_index   int,
+  message_id   bigint,
+  claim_number int,
+  attempt      int,
+  max_attempts int,
+  base_delay   int,
+  timeout      int,
+  queued_at    timestamptz,
+  input        jsonb,
+  run_input    jsonb,
+  array_from   text,
+  headers      jsonb,
+  waited       double precision,
+  scheduled_at timestamptz,
+  isolated_for double precision
+);
+
 -- Workers -------------------------------------------------------------------
 
 -- A worker of this project has one row for all its flows, with the queue '*'.

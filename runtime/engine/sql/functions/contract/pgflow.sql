@@ -12,7 +12,7 @@ language plpgsql as $$
 declare
   flow pgflow.flows;
 begin
-  perform flowc.lock_definition(create_flow.flow_slug); -- somebody who deletes the flow now deletes its queue as well, or neither
+  perform flowc.lock_definition(create_flow.flow_slug); -- whoever deletes the flow now deletes its queue as well, or neither
   -- The row before the queue, so that a bad slug is told in the words of the check.
   insert into pgflow.flows as f (flow_slug, opt_max_attempts, opt_base_delay, opt_timeout)
   values (create_flow.flow_slug, coalesce(create_flow.max_attempts, 3), coalesce(create_flow.base_delay, 5), coalesce(create_flow.timeout, 60))
@@ -288,20 +288,20 @@ begin
   raise notice 'poll_for_tasks is deprecated and returns nothing: use pgmq.read_with_poll and start_tasks';
 end $$;
 
--- The contract's way to start what was read: visible or not, and without lookups of
--- what handlers of this project need besides.
+-- Starts the tasks of messages that were read, visible or not, and returns what handlers
+-- of the contract need.
 create or replace function pgflow.start_tasks(flow_slug text, msg_ids bigint[], worker_id uuid) returns setof pgflow.step_task_record
 language plpgsql as $$
 #variable_conflict use_column
 begin
   return query
-    with held as materialized ( -- a task that another holds is about to be another's
-      select t.place, s.step_type, s.deps_count, coalesce(s.opt_timeout, f.opt_timeout) as timeout
+    with locked as materialized ( -- a task that another holds is about to be another's
+      select t.tid, s.step_type, s.deps_count, coalesce(s.opt_timeout, f.opt_timeout) as timeout
       from unnest(start_tasks.msg_ids) m(msg_id)
-      cross join unnest('{r,d,s}'::"char"[]) c(class)
+      cross join unnest('{r,d,s}'::"char"[]) c(subqueue)
       cross join lateral (
-        select o.ctid as place, o.step_slug from pgflow.step_tasks o
-        where o.flow_slug = start_tasks.flow_slug and o.subqueue = c.class and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
+        select o.ctid as tid, o.step_slug from pgflow.step_tasks o
+        where o.flow_slug = start_tasks.flow_slug and o.subqueue = c.subqueue and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
           and exists (select from pgflow.runs r where r.run_id = o.run_id and r.status = 'started' offset 0)
           and exists (select from pgflow.step_states st where st.run_id = o.run_id and st.step_slug = o.step_slug and st.status = 'started' offset 0)
         for update of o skip locked) t
@@ -310,10 +310,10 @@ begin
     begun as materialized (
       update pgflow.step_tasks t
       set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, started_at = clock_timestamp(), last_worker_id = start_tasks.worker_id,
-          visible_at = clock_timestamp() + make_interval(secs => h.timeout + 2.0::double precision)
-      from held h
-      where t.ctid = h.place
-      returning t.run_id, t.step_slug, t.task_index, t.message_id, h.step_type, h.deps_count),
+          visible_at = clock_timestamp() + make_interval(secs => l.timeout + 2.0::double precision)
+      from locked l
+      where t.ctid = l.tid
+      returning t.run_id, t.step_slug, t.task_index, t.message_id, l.step_type, l.deps_count),
     arrays as materialized ( -- each is taken out of storage once, however many of its elements are wanted
       select m.run_id, m.step_slug, '[]' || case m.deps_count
                when 0 then (select r.input from pgflow.runs r where r.run_id = m.run_id)
@@ -369,21 +369,21 @@ begin
     where t.run_id = fail_task.run_id and t.step_slug = fail_task.step_slug and t.task_index = fail_task.task_index;
 end $$;
 
--- The delay before the next try, in seconds: the base doubled with every try, at
--- most six hours or the base if that is more.
+-- Returns the delay before the next attempt, in seconds: the base, doubled with every
+-- attempt, up to six hours or the base if that is more.
 create or replace function pgflow.calculate_retry_delay(base_delay numeric, attempts_count int) returns int
 language plpgsql immutable parallel safe as $$
 begin
   return floor(least(base_delay * power(2::numeric, least(attempts_count, 40)), greatest(base_delay, 21600), 2147483647));
 end $$;
 
--- Makes each message visible its offset from now, in seconds.
+-- Makes each message visible after its offset from now, in seconds.
 create or replace function pgflow.set_vt_batch(queue_name text, msg_ids bigint[], vt_offsets int[])
 returns table (msg_id bigint, read_ct int, enqueued_at timestamptz, vt timestamptz, message jsonb, headers jsonb)
 language plpgsql as $$
 #variable_conflict use_column
 declare
-  places tid[];
+  tids tid[];
 begin
   if set_vt_batch.msg_ids is null or set_vt_batch.vt_offsets is null
      or cardinality(set_vt_batch.msg_ids) + cardinality(set_vt_batch.vt_offsets) = 0 then
@@ -393,16 +393,15 @@ begin
     raise exception 'msg_ids length (%) must equal vt_offsets length (%)', cardinality(set_vt_batch.msg_ids), cardinality(set_vt_batch.vt_offsets);
   end if;
   perform flowc.require_queue(set_vt_batch.queue_name);
-  places := flowc.lock_queued_tasks(set_vt_batch.queue_name, set_vt_batch.msg_ids);
+  tids := flowc.lock_queued_tasks(set_vt_batch.queue_name, set_vt_batch.msg_ids);
   return query
     with tasks as (
       update pgflow.step_tasks t
       set visible_at = clock_timestamp() + make_interval(secs => l.seconds),
-          subqueue = case when t.subqueue = 'r' and t.status = 'queued' and l.seconds > 0 then 'd' else t.subqueue end,
-          due_at = case when t.subqueue = 'd' or t.subqueue = 'r' and t.status = 'queued' and l.seconds > 0
-                     then clock_timestamp() + make_interval(secs => l.seconds) else t.due_at end
-      from unnest(places, set_vt_batch.vt_offsets) l(place, seconds)
-      where t.ctid = l.place
+          subqueue = case when flowc.is_delayed(t, l.seconds > 0) then 'd' else t.subqueue end,
+          due_at = case when flowc.is_delayed(t, l.seconds > 0) then clock_timestamp() + make_interval(secs => l.seconds) else t.due_at end
+      from unnest(tids, set_vt_batch.vt_offsets) l(tid, seconds)
+      where t.ctid = l.tid
       returning t.*),
     others as (
       update flowc.messages m set vt = clock_timestamp() + make_interval(secs => u.seconds)
@@ -422,24 +421,24 @@ begin
   where t.run_id = p_run_id and t.step_slug = p_step_slug and t.task_index = p_task_index and t.in_queue is not false and t.message_id is not null;
 end $$;
 
--- The contract's recovery, by time alone: a task that has been started for longer
--- than its timeout and half a minute is queued again, three times at most. What a
--- worker of this project has in flight is left to its lease while the worker lives: it
--- may be done, and wait to be reported.
+-- Recovers by time alone: a task that has been started for longer than its timeout and
+-- half a minute is queued again, three times at most. Tasks whose worker has extended its
+-- lease (see flowc.extended_leases) are left alone: they may be done, and wait to be
+-- reported.
 create or replace function pgflow.requeue_stalled_tasks() returns int
 language plpgsql as $$
 declare
   runs    uuid[];
   steps   text[];
-  tasks   int[];
-  numbers int[];
+  indexes int[];
+  claims  int[];
   flows   text[];
 begin
-  -- First those to be ended: that takes the locks of their runs, which come before
-  -- those of tasks. Whatever is started is in the queue, which is small where the
-  -- tables of runs are long.
+  -- First those that stalled too often: this takes the locks of their runs, which come
+  -- before those of tasks. All started tasks are in the queue, whose index is small even
+  -- if the table is long.
   select array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.claims_count)
-  into runs, steps, tasks, numbers
+  into runs, steps, indexes, claims
   from pgflow.step_tasks t
   join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
   join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
@@ -447,11 +446,11 @@ begin
     and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30.0::double precision)
     and not flowc.lease_extended(t.last_worker_id, t.message_id);
   if runs is not null then
-    perform flowc.mark_permanently_stalled(runs, steps, tasks, numbers);
+    perform flowc.mark_permanently_stalled(runs, steps, indexes, claims);
   end if;
 
   with stalled as (
-    select t.ctid as place
+    select t.ctid as tid
     from pgflow.step_tasks t
     join pgflow.steps s on s.flow_slug = any (array[t.flow_slug]) and s.step_slug = t.step_slug
     join pgflow.flows f on f.flow_slug = any (array[t.flow_slug])
@@ -462,9 +461,9 @@ begin
   again as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, last_worker_id = null, requeued_count = t.requeued_count + 1, last_requeued_at = clock_timestamp(),
-        visible_at = clock_timestamp(), due_at = case when t.subqueue = 'd' then clock_timestamp() end
+        visible_at = clock_timestamp(), due_at = flowc.due_now(t.subqueue)
     from stalled s
-    where t.ctid = s.place
+    where t.ctid = s.tid
     returning t.flow_slug)
   select array_agg(a.flow_slug) into flows from again a;
   if flows is null then
@@ -474,16 +473,16 @@ begin
   return cardinality(flows);
 end $$;
 
--- Ends tasks that stalled once too often: they stay started, marked as permanently
--- stalled, and count as exhausted. Those whose runs somebody else holds are passed over:
--- the next call finds them again.
+-- Marks tasks that stalled too often as permanently stalled, in which state they stay
+-- started, and fails or skips their steps. Tasks whose runs somebody else holds are
+-- skipped: the next call finds them again.
 create or replace function flowc.mark_permanently_stalled(run_ids uuid[], step_slugs text[], task_indexes int[], claim_numbers int[]) returns void
 language plpgsql as $$
 declare
   locked uuid[] := flowc.lock_runs(mark_permanently_stalled.run_ids, wait => false);
-  ended  record;
+  marked record;
 begin
-  for ended in
+  for marked in
     update pgflow.step_tasks t set permanently_stalled_at = clock_timestamp(), in_queue = false, archived_at = clock_timestamp()
     from unnest(mark_permanently_stalled.run_ids, mark_permanently_stalled.step_slugs, mark_permanently_stalled.task_indexes, mark_permanently_stalled.claim_numbers) u(run_id, step_slug, task_index, claim_number)
     where u.run_id = any (locked) and t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.claims_count = u.claim_number
@@ -491,12 +490,12 @@ begin
     returning t.run_id, t.step_slug, t.task_index
   loop
     perform flowc.fail_or_skip_steps(array[st.run_id], array[st.step_slug],
-      array[format('flowc: task %s of step %s stalled: its worker died or overran its timeout 4 times', ended.task_index, ended.step_slug)],
+      array[format('flowc: task %s of step %s stalled: its worker died or overran its timeout 4 times', marked.task_index, marked.step_slug)],
       array[s.when_exhausted])
     from pgflow.step_states st
     join pgflow.runs r on r.run_id = any (array[st.run_id]) and r.status = 'started'
     join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
-    where st.run_id = ended.run_id and st.step_slug = ended.step_slug and st.status = 'started';
+    where st.run_id = marked.run_id and st.step_slug = marked.step_slug and st.status = 'started';
   end loop;
 end $$;
 

@@ -111,45 +111,45 @@ begin
   end if;
   return query
     with ready as materialized (
-      select t.ctid as place, t.message_id from pgflow.step_tasks t
+      select t.ctid as tid, t.message_id from pgflow.step_tasks t
       where t.flow_slug = read.queue_name and t.subqueue = 'r' and t.message_id >= flowc.watermark(read.queue_name) and t.in_queue and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.message_id
       limit read.qty
       for update skip locked),
     due as materialized (
-      select t.ctid as place, t.message_id from pgflow.step_tasks t
+      select t.ctid as tid, t.message_id from pgflow.step_tasks t
       where t.flow_slug = read.queue_name and t.in_queue and t.subqueue = 'd' and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.due_at
       limit read.qty
       for update skip locked),
     suspect as materialized (
-      select t.ctid as place, t.message_id from pgflow.step_tasks t
+      select t.ctid as tid, t.message_id from pgflow.step_tasks t
       where t.flow_slug = read.queue_name and t.subqueue = 's' and t.in_queue and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.message_id
       limit read.qty
       for update skip locked),
     other as materialized (
-      select m.ctid as place, m.msg_id from flowc.messages m
+      select m.ctid as tid, m.msg_id from flowc.messages m
       where m.queue_name = read.queue_name and m.vt <= clock_timestamp() and (read.conditional = '{}' or m.message @> read.conditional)
       order by m.msg_id
       limit read.qty
       for update skip locked),
     oldest as materialized (
-      select t.message_id as msg_id, t.place as task, null::tid as other
+      select t.message_id as msg_id, t.tid as task, null::tid as other
       from (select * from ready union all select * from due union all select * from suspect) t
       union all
-      select o.msg_id, null, o.place from other o
+      select o.msg_id, null, o.tid from other o
       order by msg_id
       limit read.qty),
     tasks as (
       update pgflow.step_tasks t
       set visible_at = clock_timestamp() + make_interval(secs => read.vt), read_count = t.read_count + 1,
-          subqueue = case when t.subqueue = 'r' and t.status = 'queued' and read.vt > 10 then 'd' else t.subqueue end, -- longer than the moment until it is started
-          due_at = case when t.subqueue = 'd' or t.subqueue = 'r' and t.status = 'queued' and read.vt > 10
-                     then clock_timestamp() + make_interval(secs => read.vt) else t.due_at end
+          -- Some seconds are no delay: readers hide a message until they start its task.
+          subqueue = case when flowc.is_delayed(t, read.vt > 10) then 'd' else t.subqueue end,
+          due_at = case when flowc.is_delayed(t, read.vt > 10) then clock_timestamp() + make_interval(secs => read.vt) else t.due_at end
       from oldest o where t.ctid = o.task
       returning t.*),
     others as (
@@ -177,19 +177,19 @@ begin
   end loop;
 end $$;
 
--- Moves messages to the archive and says which were there.
+-- Moves messages to the archive, and returns those that were there.
 create or replace function pgmq.archive(queue_name text, msg_ids bigint[]) returns setof bigint
 language plpgsql as $$
 declare
-  places tid[];
+  tids tid[];
 begin
   perform flowc.require_queue(archive.queue_name);
-  places := flowc.lock_queued_tasks(archive.queue_name, archive.msg_ids);
+  tids := flowc.lock_queued_tasks(archive.queue_name, archive.msg_ids);
   return query
     with tasks as (
       update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
-      from unnest(places) l(place)
-      where t.ctid = l.place
+      from unnest(tids) l(tid)
+      where t.ctid = l.tid
       returning t.message_id),
     gone as (
       delete from flowc.messages m where m.queue_name = archive.queue_name and m.msg_id = any (archive.msg_ids) returning m.*),
@@ -209,15 +209,15 @@ end $$;
 create or replace function pgmq.delete(queue_name text, msg_ids bigint[]) returns setof bigint
 language plpgsql as $$
 declare
-  places tid[];
+  tids tid[];
 begin
   perform flowc.require_queue("delete".queue_name);
-  places := flowc.lock_queued_tasks("delete".queue_name, "delete".msg_ids);
+  tids := flowc.lock_queued_tasks("delete".queue_name, "delete".msg_ids);
   return query
     with tasks as (
       update pgflow.step_tasks t set in_queue = false
-      from unnest(places) l(place)
-      where t.ctid = l.place
+      from unnest(tids) l(tid)
+      where t.ctid = l.tid
       returning t.message_id),
     others as (
       delete from flowc.messages m where m.queue_name = "delete".queue_name and m.msg_id = any ("delete".msg_ids) returning m.msg_id)
