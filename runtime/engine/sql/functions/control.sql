@@ -1,13 +1,13 @@
 -- Operating runs and flows: cancelling, retrying, rescheduling, pausing.
 --
--- Each function locks the run first and looks at it afterwards, in a statement of its
--- own: what it saw before may have changed while it waited. What was not there to be
--- locked is left alone, even if it can be seen a moment later: a start of the same id
--- may be halfway through.
+-- Each function locks the run first and reads it afterwards, in a statement of its own:
+-- what it saw before may have changed while it waited. What was not there to be locked is
+-- left alone, even if it is visible a moment later: a start of the same id may be halfway
+-- through.
 
--- Ends a run that has not ended. To the contract it failed; whoever holds one of
--- its tasks is told by the next heartbeat. False if it had ended already, NULL if
--- there is no such run.
+-- Cancels a run. To the contract it failed; workers that hold its tasks learn of it with
+-- their next heartbeat. Returns false if the run had ended already, NULL if there is no
+-- such run.
 create or replace function flowc.cancel_run(run_id uuid, reason text default null) returns boolean
 language plpgsql as $$
 declare
@@ -23,10 +23,10 @@ begin
   return true;
 end $$;
 
--- Takes up a run that failed or was cancelled where it stopped: what completed is
--- kept, and every other task of its steps gets all its tries again. Tasks get new
--- messages, so that late reports of the old ones change nothing. False if the run
--- has not failed, NULL if there is no such run.
+-- Resumes a run that failed or was cancelled: what completed is kept, and all other tasks
+-- of its steps get all their attempts again. They also get new messages, so that late
+-- reports of the old ones change nothing. Returns false if the run has not failed, NULL if
+-- there is no such run.
 create or replace function flowc.retry_run(run_id uuid) returns boolean
 language plpgsql as $$
 declare
@@ -39,7 +39,7 @@ begin
   end if;
   delete from flowc.cancelled_runs c where c.run_id = retry_run.run_id;
   update pgflow.runs r set status = 'started', failed_at = null where r.run_id = retry_run.run_id;
-  -- A step that its condition failed was never started, and is judged again.
+  -- A step that its condition failed was never started: its condition is evaluated again.
   update pgflow.step_states st
   set status = case when st.started_at is null then 'created' else 'started' end, failed_at = null, error_message = null
   where st.run_id = retry_run.run_id and st.status = 'failed';
@@ -54,24 +54,24 @@ begin
   from pgflow.step_states st
   where st.run_id = retry_run.run_id and st.status = 'started'
     and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';
-  delete from flowc.suspects s where s.run_id = retry_run.run_id; -- after the tasks, as recovery writes them
+  delete from flowc.suspects s where s.run_id = retry_run.run_id; -- after the tasks, in the order of recovery
   perform flowc.wake_flows(array[flow]);
   perform flowc.advance_runs(array[retry_run.run_id]);
   return true;
 end $$;
 
--- Does a step of a run that has ended again, and all behind it: what they gave is
--- forgotten, what other steps completed is kept. In a run that failed or was
--- cancelled everything else that did not complete goes on as well. What was skipped
--- because of a step that is not among them stays so. False if the run has not ended
--- or the step stays skipped, NULL if there is no such run or step.
+-- Re-runs a step of an ended run and everything behind it, discarding their outputs; what
+-- other steps completed is kept. In a run that failed or was cancelled, all other steps
+-- that did not complete are resumed, too. Steps that were skipped because of a step that is
+-- not re-run stay skipped. Returns false if the run has not ended or the step stays
+-- skipped, NULL if there is no such run or step.
 create or replace function flowc.retry_step(run_id uuid, step_slug text) returns boolean
 language plpgsql as $$
 declare
   flow   text;
   status text;
   behind text[]; -- the step and all behind it
-  again  text[]; -- those of them that do not stay skipped
+  rerun  text[]; -- those of them that do not stay skipped
 begin
   select r.flow_slug, r.status into flow, status from pgflow.runs r where r.run_id = retry_step.run_id for update;
   if not found or not exists (select from pgflow.step_states st where st.run_id = retry_step.run_id and st.step_slug = retry_step.step_slug) then
@@ -80,64 +80,64 @@ begin
   if status = 'started' then
     return false;
   end if;
-  with recursive hit(step_slug) as (
+  with recursive dependent(step_slug) as (
     select retry_step.step_slug
     union
-    select d.step_slug from hit h join pgflow.deps d on d.flow_slug = flow and d.dep_slug = h.step_slug),
+    select d.step_slug from dependent h join pgflow.deps d on d.flow_slug = flow and d.dep_slug = h.step_slug),
   stays(step_slug) as (
     select d.step_slug
-    from hit h
+    from dependent h
     join pgflow.deps d on d.flow_slug = flow and d.step_slug = h.step_slug
     join pgflow.steps s on s.flow_slug = flow and s.step_slug = d.dep_slug
     join pgflow.step_states st on st.run_id = retry_step.run_id and st.step_slug = d.dep_slug and st.status = 'skipped'
-    where d.dep_slug not in (select o.step_slug from hit o)
+    where d.dep_slug not in (select o.step_slug from dependent o)
       and case st.skip_reason when 'dependency_skipped' then true when 'condition_unmet' then s.when_unmet = 'skip-cascade'
                               when 'handler_failed' then s.when_exhausted = 'skip-cascade' else false end
     union
     select d.step_slug from stays y join pgflow.deps d on d.flow_slug = flow and d.dep_slug = y.step_slug)
   select array_agg(h.step_slug), array_agg(h.step_slug) filter (where h.step_slug not in (select y.step_slug from stays y))
-  into behind, again from hit h;
-  if again is null or retry_step.step_slug <> all (again) then
+  into behind, rerun from dependent h;
+  if rerun is null or retry_step.step_slug <> all (rerun) then
     return false;
   end if;
 
-  delete from pgflow.step_tasks t using unnest(again) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
-  delete from flowc.failed_attempts t using unnest(again) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
+  delete from pgflow.step_tasks t using unnest(rerun) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
+  delete from flowc.failed_attempts t using unnest(rerun) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
   update pgflow.step_states st
   set status = 'created', remaining_tasks = null, output = null, error_message = null, skip_reason = null,
       started_at = null, completed_at = null, failed_at = null, skipped_at = null
-  where st.run_id = retry_step.run_id and st.step_slug = any (again);
-  -- What stays skipped is told again of the steps before it, and counts them.
+  where st.run_id = retry_step.run_id and st.step_slug = any (rerun);
+  -- Steps that stay skipped count the steps before them again.
   update pgflow.step_states st
-  set remaining_deps = n.open, initial_tasks = case when s.step_type = 'map' and n.again > 0 then null else st.initial_tasks end
+  set remaining_deps = n.open, initial_tasks = case when s.step_type = 'map' and n.rerun > 0 then null else st.initial_tasks end
   from pgflow.steps s
   cross join lateral (
-    select count(*) filter (where p.status not in ('completed', 'skipped')) as open, count(*) filter (where d.dep_slug = any (again)) as again
+    select count(*) filter (where p.status not in ('completed', 'skipped')) as open, count(*) filter (where d.dep_slug = any (rerun)) as rerun
     from pgflow.deps d
     join pgflow.step_states p on p.run_id = retry_step.run_id and p.step_slug = d.dep_slug
     where d.flow_slug = flow and d.step_slug = s.step_slug) n
   where s.flow_slug = flow and st.run_id = retry_step.run_id and st.step_slug = s.step_slug and st.step_slug = any (behind);
   update pgflow.runs r
-  set status = 'failed', completed_at = null, failed_at = clock_timestamp(), output = null, -- which retry_run takes up
+  set status = 'failed', completed_at = null, failed_at = clock_timestamp(), output = null, -- which retry_run resumes
       remaining_steps = (select count(*) from pgflow.step_states st where st.run_id = r.run_id and st.status not in ('completed', 'skipped'))
   where r.run_id = retry_step.run_id;
   return flowc.retry_run(retry_step.run_id);
 end $$;
 
--- Makes what waits in a run visible now: tasks behind a start delay or between two
--- tries, of one step or of all. Returns how many there were.
+-- Makes delayed tasks of a run claimable now, those that wait for a start delay or for
+-- their next attempt, of one step or of all. Returns how many there were.
 create or replace function flowc.run_now(run_id uuid, step_slug text default null) returns int
 language plpgsql as $$
 declare
   locked uuid[] := flowc.lock_runs(array[run_now.run_id]);
   flows  text[];
 begin
-  with hurried as (
+  with moved as (
     update pgflow.step_tasks t set visible_at = clock_timestamp(), due_at = flowc.due_now(t.subqueue)
     where t.run_id = any (locked) and (run_now.step_slug is null or t.step_slug = run_now.step_slug)
       and t.status = 'queued' and t.in_queue is not false and t.visible_at > clock_timestamp()
     returning t.flow_slug)
-  select array_agg(h.flow_slug) into flows from hurried h;
+  select array_agg(m.flow_slug) into flows from moved m;
   if flows is null then
     return 0;
   end if;
@@ -145,7 +145,7 @@ begin
   return cardinality(flows);
 end $$;
 
--- Moves the start of a scheduled run. False if it is not waiting for its start.
+-- Moves the start of a scheduled run. Returns false if it is not waiting for its start.
 create or replace function flowc.reschedule_run(run_id uuid, start_at timestamptz) returns boolean
 language plpgsql as $$
 declare
@@ -160,14 +160,13 @@ begin
   return true;
 end $$;
 
--- Hands no more tasks of a flow to workers, of any language, or does so again. Runs
--- can be started meanwhile, and what workers have in flight goes on. False if it was
--- so already, NULL if there is no such flow. Who pauses it is the session's user if
--- nobody is named.
+-- Pauses a flow, so that its tasks are given to no worker, in any language, or resumes it.
+-- Runs can be started meanwhile, and tasks in flight go on. Returns false if nothing
+-- changed, NULL if there is no such flow. paused_by defaults to the session's user.
 create or replace function flowc.pause_flow(flow_slug text, paused boolean, paused_by text default null) returns boolean
 language plpgsql as $$
 begin
-  perform from flowc.definition_locks d where d.flow_slug = pause_flow.flow_slug for key share; -- a flow that is being deleted is not paused for whoever makes it again
+  perform from flowc.definition_locks d where d.flow_slug = pause_flow.flow_slug for key share; -- so that a flow that is being deleted is not left paused for whoever defines it anew
   if not exists (select from pgflow.flows f where f.flow_slug = pause_flow.flow_slug) then
     return null;
   end if;

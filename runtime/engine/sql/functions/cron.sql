@@ -1,8 +1,8 @@
 -- Cron expressions and their ticks. Nothing here reads a table. Clock and time zones are
 -- the database's.
 
--- The numbers of one field: a list of numbers, ranges and *, each with a step or
--- without. Names count from `low`.
+-- Returns the numbers of one field: a list of numbers, ranges and *, each with a step or
+-- without. Names count from low.
 create or replace function flowc.parse_cron_field(field text, what text, low int, high int, names text[] default '{}') returns int[]
 language plpgsql immutable as $$
 declare
@@ -36,6 +36,7 @@ begin
   return numbers;
 end $$;
 
+-- Fails with what is wrong with a cron expression.
 create or replace function flowc.refuse_cron(spec text, problem text) returns void
 language plpgsql immutable as $$
 begin
@@ -43,8 +44,8 @@ begin
     message = format('cron "%s": %s', refuse_cron.spec, refuse_cron.problem), detail = refuse_cron.problem, constraint = 'schedules_cron_check';
 end $$;
 
--- Reads a cron expression: five fields, @daily and its like, or @every 5m; the
--- time zone is UTC unless it begins with CRON_TZ=.
+-- Parses a cron expression: five fields, @daily and the like, or @every 5m. The time zone is
+-- UTC unless it begins with CRON_TZ=.
 create or replace function flowc.parse_cron(spec text) returns flowc.cron
 language plpgsql stable as $$
 declare
@@ -53,7 +54,7 @@ declare
   zone   text := coalesce(substring(words from '^CRON_TZ=(\S+) '), 'UTC');
   fields text[];
 begin
-  perform now() at time zone zone; -- that there is such a zone
+  perform now() at time zone zone; -- fails if there is no such zone
   if zone !~ '^[A-Za-z]+$|/' and not exists (select from pg_timezone_names n where n.name = zone) then
     -- It is a rule, as in UTC-5, which nobody else would read as PostgreSQL does.
     raise invalid_parameter_value using message = format('time zone "%s" not recognized', zone);
@@ -97,6 +98,7 @@ exception when invalid_parameter_value or interval_field_overflow then
   perform flowc.refuse_cron(parse_cron.spec, sqlerrm);
 end $$;
 
+-- Reports whether an expression has ticks on a day.
 create or replace function flowc.is_cron_day(c flowc.cron, day date) returns boolean
 language plpgsql immutable as $$
 begin
@@ -105,10 +107,10 @@ begin
     else extract(day from day)::int = any (c.days) and extract(dow from day)::int = any (c.weekdays) end;
 end $$;
 
--- The ticks of a day in the time zone of the expression. Where the clock is set
--- forward, a time that does not exist comes as much later as the clock was set;
--- where it is set back, a time that there is twice comes once, the first time.
--- Hours that follow the clock are left out and come twice instead.
+-- Returns the ticks of a day in the time zone of the expression. Where the clock is set
+-- forward, a time that does not exist comes as much later as the clock was set; where it is
+-- set back, a time that exists twice comes once, the first time. Hours that follow the clock
+-- are skipped and come twice instead.
 create or replace function flowc.cron_day(c flowc.cron, day date) returns setof timestamptz
 language plpgsql stable as $$
 declare
@@ -139,9 +141,9 @@ begin
     where x.wanted;
 end $$;
 
--- The first tick after a time; NULL if none comes within nine years, which is as
--- long as a 29th of February can be away. Without fields, ticks have the same
--- distance from each other, wherever they begin.
+-- Returns the first tick after a time, NULL if there is none within nine years: a 29th of
+-- February is at most eight years away. Ticks of @every have the same distance from each
+-- other, wherever they begin.
 create or replace function flowc.next_tick(spec text, after timestamptz) returns timestamptz
 language plpgsql stable as $$
 declare
@@ -164,7 +166,7 @@ begin
   return null;
 end $$;
 
--- The last tick that is not after a time, of a schedule that was due at `due`.
+-- Returns the last tick that is not after until, of a schedule that was due at due.
 create or replace function flowc.last_tick(spec text, due timestamptz, until timestamptz) returns timestamptz
 language plpgsql stable as $$
 declare
@@ -188,7 +190,7 @@ begin
   return due;
 end $$;
 
--- The next ticks of an expression, for people to see what they wrote.
+-- Returns the next ticks of an expression, for people to check what they wrote.
 create or replace function flowc.next_ticks(spec text, at_most int) returns setof timestamptz
 language plpgsql stable as $$
 declare

@@ -1,6 +1,6 @@
 -- Definitions of flows: defining, comparing and deleting them.
 
--- Takes the lock of a definition, see flowc.definition_locks.
+-- Locks a definition, see flowc.definition_locks.
 create or replace function flowc.lock_definition(flow_slug text) returns void
 language plpgsql as $$
 begin
@@ -8,7 +8,7 @@ begin
   perform from flowc.definition_locks d where d.flow_slug = lock_definition.flow_slug for update;
 end $$;
 
--- Shares the lock of a definition, unless somebody has it, and says whether it did.
+-- Locks a definition in share mode, unless somebody has locked it, and reports whether it did.
 create or replace function flowc.try_share_definition(flow_slug text) returns boolean
 language plpgsql as $$
 begin
@@ -16,9 +16,8 @@ begin
   return found;
 end $$;
 
--- Puts a definition into the database. Unlike ensure_flow_compiled it also
--- carries changed options over, in place, and destroys runs only if told so,
--- wherever the database runs.
+-- Defines a flow. Unlike pgflow.ensure_flow_compiled it also updates changed options, in
+-- place, and deletes runs only with allow_data_loss, wherever the database runs.
 create or replace function flowc.upsert_flow(flow_slug text, definition jsonb, allow_data_loss boolean default false) returns jsonb
 language plpgsql as $$
 declare
@@ -50,15 +49,16 @@ begin
     'status', case when changed then 'options_updated' else 'verified' end);
 end $$;
 
--- What compare_flow and upsert_flow take is a shape that has every key.
+-- Compares a flow with a definition and returns the differences, NULL if there is no such
+-- flow. The definition is a shape that has every key, as for upsert_flow.
 create or replace function flowc.compare_flow(flow_slug text, definition jsonb) returns text[]
 language sql stable as $$
   select pgflow._compare_flow_shapes(compare_flow.definition, pgflow._get_flow_shape(f.flow_slug))
   from pgflow.flows f where f.flow_slug = compare_flow.flow_slug
 $$;
 
--- Brings the options of a flow to those of a definition of the same shape.
--- Says whether any differed.
+-- Sets the options of a flow and its steps to those of a definition of the same shape, and
+-- reports whether any differed.
 create or replace function flowc.set_options(flow_slug text, definition jsonb) returns boolean
 language plpgsql as $$
 declare
@@ -85,7 +85,7 @@ begin
   return changed + more > 0;
 end $$;
 
--- Keeps what a definition says besides its steps and options.
+-- Stores what a definition says besides its steps and options.
 create or replace function flowc.set_flow_metadata(flow_slug text, definition jsonb) returns void
 language plpgsql as $$
 begin
@@ -95,8 +95,7 @@ begin
   where (d.result, d.forms) is distinct from (excluded.result, excluded.forms);
 end $$;
 
--- A flow's shape together with its options: what upsert_flow takes. NULL if
--- there is no such flow.
+-- Returns a flow's definition as upsert_flow takes it, NULL if there is no such flow.
 create or replace function flowc.get_definition(flow_slug text) returns jsonb
 language plpgsql stable as $$
 begin
@@ -116,17 +115,18 @@ begin
     from pgflow.flows f where f.flow_slug = get_definition.flow_slug);
 end $$;
 
+-- Reports whether a flow is defined.
 create or replace function flowc.flow_exists(flow_slug text) returns boolean
 language sql stable as $$ select exists (select from pgflow.flows f where f.flow_slug = flow_exists.flow_slug) $$;
 
--- What the versions of a flow have in common: the slug without _v2 and its like.
+-- Returns what the versions of a flow have in common: the slug without _v2 or the like.
 create or replace function flowc.base_slug(flow_slug text) returns text
 language sql immutable as $$
   select coalesce(substring(base_slug.flow_slug from '^(.+)_v(?:[2-9]|[1-9]\d{1,8})$'), base_slug.flow_slug)
 $$;
 
--- Deletes a flow with all its runs; says what there was. If the runs that have not
--- ended are to be kept and there are some, nothing is deleted.
+-- Deletes a flow with all its runs, and returns how much there was. Without allow_data_loss,
+-- nothing is deleted if some runs have not ended.
 create or replace function flowc.delete_flow(flow_slug text, allow_data_loss boolean default false) returns jsonb
 language plpgsql as $$
 declare
@@ -137,7 +137,7 @@ declare
 begin
   perform flowc.lock_definition(delete_flow.flow_slug);
   known := exists (select from pgflow.flows f where f.flow_slug = delete_flow.flow_slug);
-  -- The locks of its runs, in their order, so that none goes on meanwhile.
+  -- Locks its runs, in their order, so that none advances meanwhile.
   perform from pgflow.runs r where r.flow_slug = delete_flow.flow_slug order by r.run_id for update;
   if not delete_flow.allow_data_loss then
     select count(*) into active from pgflow.runs r where r.flow_slug = delete_flow.flow_slug and r.status = 'started';

@@ -1,7 +1,7 @@
 -- Deleting runs, one by one or by age. Locking comes first, as in control.sql.
 
--- Deletes a run that has ended, or with allow_data_loss whatever its status. False if it
--- has not ended, NULL if there is no such run.
+-- Deletes a run that has ended, or, with allow_data_loss, any run. Returns false if it has
+-- not ended, NULL if there is no such run.
 create or replace function flowc.delete_run(run_id uuid, allow_data_loss boolean default false) returns boolean
 language plpgsql as $$
 declare
@@ -17,7 +17,7 @@ begin
   return true;
 end $$;
 
--- Deletes runs with all that belongs to them; says how many there were.
+-- Deletes runs with all that belongs to them, and returns how many there were.
 create or replace function flowc.delete_runs(run_ids uuid[]) returns int
 language plpgsql as $$
 begin
@@ -44,27 +44,27 @@ begin
   return cardinality(delete_locked_runs.run_ids);
 end $$;
 
--- Deletes what is left of runs that do not exist, so that their ids can be started
--- again; says of how many runs something was deleted. While it is at it, rows of their own hold
--- the ids, so that none is started meanwhile; one that has been started since is left alone.
+-- Deletes what is left of runs that do not exist, so that their ids can be started again,
+-- and returns of how many runs it deleted something. Meanwhile, rows of its own reserve the
+-- ids; runs that have been started since are left alone.
 create or replace function flowc.delete_orphans(run_ids uuid[]) returns int
 language plpgsql as $$
 declare
-  held uuid[];
+  reserved_ids uuid[];
 begin
   with reserved as (
     insert into pgflow.runs as r (run_id, flow_slug, input)
     select distinct u.run_id, '', '{}'::jsonb from unnest(delete_orphans.run_ids) u(run_id) order by u.run_id
     on conflict on constraint runs_pkey do nothing
     returning r.run_id)
-  select coalesce(array_agg(h.run_id), '{}') into held from reserved h;
-  return flowc.delete_locked_runs(held);
+  select coalesce(array_agg(h.run_id), '{}') into reserved_ids from reserved h;
+  return flowc.delete_locked_runs(reserved_ids);
 end $$;
 
 -- By age ----------------------------------------------------------------------
 
--- Deletes runs that ended before a time, at most so many; says how many, or with
--- dry_run how many of them there would be.
+-- Deletes at most at_most runs that ended before a time, and returns how many; with
+-- dry_run, how many it would delete.
 create or replace function flowc.prune(before timestamptz, flow_slugs text[] default null, at_most int default 1000, dry_run boolean default false) returns int
 language plpgsql as $$
 declare
@@ -84,7 +84,7 @@ begin
   return deleted;
 end $$;
 
--- prune_flows for a worker, of those of the flows that it serves.
+-- Prunes those of the flows that a worker serves, see prune_flows.
 create or replace function flowc.prune_served(worker_id uuid, flow_slugs text[], keep interval, at_most int) returns int
 language plpgsql as $$
 begin
@@ -92,29 +92,30 @@ begin
     raise invalid_parameter_value using message = format('runs cannot be kept for %s', prune_served.keep);
   end if;
   return flowc.prune_flows(array(
-    select s.flow_slug from flowc.worker_flows s where s.worker_id = prune_served.worker_id and s.flow_slug = any (prune_served.flow_slugs)), prune_served.keep, prune_served.at_most);
+    select s.flow_slug from flowc.worker_flows s
+    where s.worker_id = prune_served.worker_id and s.flow_slug = any (prune_served.flow_slugs)), prune_served.keep, prune_served.at_most);
 end $$;
 
--- Deletes runs of some flows that ended longer ago than they are to be kept, at
--- most so many; says how many. A flow that somebody else prunes just now, or whose
--- definition somebody changes, is passed over, and so are runs that somebody steers.
--- Locks: the definition, shared, the flow's row, then the runs.
+-- Deletes at most at_most runs that ended longer ago than they are to be kept, and returns
+-- how many. A flow that somebody else prunes or redefines at the same time is skipped, and
+-- so are runs that others hold. Lock order: the definition, shared, the flow's row, then
+-- the runs.
 create or replace function flowc.prune_flows(flow_slugs text[], keep interval, at_most int) returns int
 language plpgsql as $$
 declare
   before timestamptz := clock_timestamp() - prune_flows.keep;
-  mine   text[];
+  locked text[];
 begin
-  mine := array(select u.slug from unnest(prune_flows.flow_slugs) u(slug) where flowc.try_share_definition(u.slug));
-  mine := array(select f.flow_slug from pgflow.flows f where f.flow_slug = any (mine) order by f.flow_slug for no key update skip locked);
-  if mine = '{}' then
+  locked := array(select u.slug from unnest(prune_flows.flow_slugs) u(slug) where flowc.try_share_definition(u.slug));
+  locked := array(select f.flow_slug from pgflow.flows f where f.flow_slug = any (locked) order by f.flow_slug for no key update skip locked);
+  if locked = '{}' then
     return 0;
   end if;
   perform flowc.prune_workers(before);
-  return flowc.delete_ended_runs(flowc.find_ended_runs(before, mine, prune_flows.at_most), before, false);
+  return flowc.delete_ended_runs(flowc.find_ended_runs(before, locked, prune_flows.at_most), before, false);
 end $$;
 
--- The runs that ended before a time, oldest first, of some flows or all.
+-- Returns the runs that ended before a time, oldest first, of some flows or all.
 create or replace function flowc.find_ended_runs(before timestamptz, flow_slugs text[], at_most int) returns uuid[]
 language plpgsql stable as $$
 begin
@@ -130,9 +131,9 @@ begin
     order by o.started_at limit find_ended_runs.at_most);
 end $$;
 
--- Deletes those of some runs that ended before a time; says how many they were. One
--- may have been retried since somebody found it, or deleted and started anew. Runs
--- that others hold are waited for, or passed over.
+-- Deletes those of some runs that ended before a time, and returns how many. A run may have
+-- been retried since it was found, or deleted and started anew. Runs that others hold are
+-- waited for, or skipped.
 create or replace function flowc.delete_ended_runs(run_ids uuid[], before timestamptz, wait boolean) returns int
 language plpgsql as $$
 declare

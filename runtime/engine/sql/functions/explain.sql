@@ -1,21 +1,21 @@
 -- Explaining what a run waits for.
 
--- What a run that has not ended waits for, the most telling first. Every reason has a
--- kind; which other columns it has depends on that:
+-- Returns why a run has not ended, the most telling reason first. The columns that are set
+-- depend on the kind:
 --
 --   scheduled   its time to start has not come: until_at
---   paused      its flow is: since_at, who
+--   paused      its flow is paused: since_at, who
 --   no_worker   no worker serves its flow: message names other versions that are served
---   silent      a worker holds tasks of a step, and has not been heard of: since_at
+--   silent      the worker that holds tasks of a step sends no heartbeats: since_at
 --   retry       tasks of a step wait for their next attempt: until_at, message, attempt, max_attempts
 --   delayed     tasks of a step wait for the start delay: until_at
 --   suspect     tasks of a step wait to run apart from others, since a worker died with them in
---               flight: attempt is how often it did so with nothing else
+--               flight: attempt is how often one died while it ran nothing else
 --   queued      tasks of a step wait for a free worker: since_at
---   running     workers do tasks of a step: since_at
---   stuck       it has nothing that a worker could do
+--   running     workers run tasks of a step: since_at
+--   stuck       there is nothing that a worker could run
 --
--- Of the tasks of a step, the first thousand that are not done are looked at.
+-- Of each step, only the first thousand unfinished tasks are considered.
 create or replace function flowc.explain_run(run_id uuid)
 returns table (
   kind text, flow_slug text, step_slug text, task_index int, tasks int, attempt int, max_attempts int,
@@ -75,10 +75,10 @@ begin
       from task t
       left join lateral (select o.* from pgflow.workers o where o.worker_id = t.last_worker_id offset 0) w on true),
     first as (
-      select distinct on (s.step_index, s.kind) s.*, count(*) over (partition by s.step_index, s.kind) as together
+      select distinct on (s.step_index, s.kind) s.*, count(*) over (partition by s.step_index, s.kind) as same_kind
       from seen s
       order by s.step_index, s.kind, case when s.kind in ('retry', 'delayed') then s.visible_at else s.started_at end, s.task_index)
-    select f.kind, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.together::int,
+    select f.kind, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.same_kind::int,
            case f.kind when 'suspect' then coalesce(
              (select s.isolated_crashes from flowc.suspects s where s.run_id = explain_run.run_id and s.step_slug = f.step_slug and s.task_index = f.task_index), 0)
            else f.attempts end, f.max_attempts,
@@ -87,7 +87,7 @@ begin
            case when f.kind in ('retry', 'delayed') then f.visible_at end,
            null::text, case f.kind when 'retry' then f.error_message end, clock_timestamp()
     from first f
-    where not (f.kind in ('queued', 'suspect') and (paused.flow_slug is not null or not served)) -- of which has been told
+    where not (f.kind in ('queued', 'suspect') and (paused.flow_slug is not null or not served)) -- the reason above says it
     order by array_position(array['silent', 'retry', 'delayed', 'suspect', 'queued', 'running'], f.kind), f.step_index;
   if not found and paused.flow_slug is null and served then
     return query

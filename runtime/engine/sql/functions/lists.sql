@@ -2,7 +2,7 @@
 -- each limits how much of a payload, or of an error that another client reported, it
 -- returns. Errors that our workers report have 17,000 letters at most.
 
--- A value as text; NULL if it takes more bytes than allowed, in the table or as text.
+-- Returns a value as text, NULL if it takes more bytes than allowed, in the table or as text.
 create or replace function flowc.text_up_to(payload jsonb, in_table int, as_text bigint) returns text
 language plpgsql stable as $$
 declare
@@ -14,8 +14,8 @@ begin
   return case when octet_length(written) <= text_up_to.as_text then written end;
 end $$;
 
--- Runs, newest first. Each filter may be NULL. The page begins behind the run
--- that started at after_time and has the id after_id.
+-- Returns runs, newest first. Each filter may be NULL. The page begins behind the run that
+-- started at after_time and has the id after_id.
 create or replace function flowc.list_runs(
   flow_slugs text[], statuses text[], started_from timestamptz, started_before timestamptz, input_contains jsonb,
   after_time timestamptz, after_id uuid, at_most int, marks text[] default null, search text default null)
@@ -60,7 +60,7 @@ begin
     order by p.started_at desc, p.run_id desc;
 end $$;
 
--- The runs that failed last, not counting those that were cancelled.
+-- Returns the runs that failed last, not counting those that were cancelled.
 create or replace function flowc.recent_failures(since timestamptz, at_most int)
 returns table (
   run_id uuid, flow_slug text, status text, steps int, remaining_steps int, skipped int, gave_up int, started_at timestamptz, ended_at timestamptz,
@@ -83,8 +83,8 @@ begin
     order by r.failed_at desc;
 end $$;
 
--- How many steps of a run were skipped, and how many of those gave up: their last try
--- failed, and they may be skipped then.
+-- Counts the steps of a run that were skipped, and those of them that gave up: out of
+-- attempts, with when_exhausted allowing to skip them.
 create or replace function flowc.count_skips(run_id uuid, out skipped int, out gave_up int)
 language plpgsql stable as $$
 #variable_conflict use_column
@@ -94,6 +94,7 @@ begin
   from pgflow.step_states st where st.run_id = count_skips.run_id and st.status = 'skipped';
 end $$;
 
+-- Reports whether a run has one of these marks.
 create or replace function flowc.has_mark(run_id uuid, marks text[]) returns boolean
 language plpgsql stable as $$
 declare
@@ -104,8 +105,8 @@ begin
       or s.skipped + s.gave_up = 0 and 'clean' = any (marks);
 end $$;
 
--- Reports whether a text is the beginning or the end of a run's id, whole or with its
--- dashes left out, or in an error of it or the reason why it was cancelled.
+-- Reports whether a text is the beginning or the end of a run's id, with or without dashes,
+-- or is contained in an error of the run or the reason why it was cancelled.
 create or replace function flowc.run_matches(run_id uuid, search text) returns boolean
 language plpgsql stable as $$
 declare
@@ -126,7 +127,7 @@ begin
       where c.run_id = run_matches.run_id and strpos(lower(c.reason), lower(search)) > 0);
 end $$;
 
--- The tasks of a run with their failed tries, in the order of the steps.
+-- Returns the tasks of a run with their failed attempts, in the order of the steps.
 create or replace function flowc.list_tasks(run_id uuid)
 returns table (
   step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
@@ -146,9 +147,9 @@ begin
     order by s.step_index, t.task_index;
 end $$;
 
--- The first tasks of each step of a run behind an index, with the beginnings of their
--- last failed tries, and with outputs that take no more than so many bytes in the table
--- and four times as many as text.
+-- Returns the first tasks of each step of a run after an index, with the beginnings of their
+-- last failed attempts, and with outputs that take at most output_bytes in the table and
+-- four times as many as text.
 create or replace function flowc.find_tasks(run_id uuid, step text, statuses text[], after_index int, per_step int, output_bytes int)
 returns table (
   step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
@@ -176,8 +177,8 @@ begin
     order by s.step_index, t.task_index;
 end $$;
 
--- A run as flowc.get_run gives it, without payloads: for those who look again and
--- again. The tries of a map with very many tasks are not counted.
+-- Returns a run as flowc.get_run does, but without payloads, for polling. The attempts of
+-- maps with very many tasks are not counted.
 create or replace function flowc.run_progress(id uuid)
 returns table (
   run_id uuid, flow_slug text, status text, remaining_steps int, scheduled_at timestamptz, started_at timestamptz,
@@ -209,9 +210,9 @@ begin
     where r.run_id = run_progress.id;
 end $$;
 
--- What a run took and gave, and what its steps gave: how many bytes it takes in
--- the table, and the value itself unless that is more than allowed, or more than four
--- times as much as text.
+-- Returns the input and the outputs of a run and its steps: the bytes that each takes in the
+-- table, and the value itself unless that is more than at_most, or more than four times as
+-- much as text.
 create or replace function flowc.payloads(run_id uuid, at_most int)
 returns table (kind text, step_slug text, bytes int, payload text)
 language plpgsql stable as $$
@@ -230,8 +231,8 @@ begin
     where v.payload is not null;
 end $$;
 
--- One payload, and how many bytes it takes in the table; no row if it is not there. Its
--- text is NULL if it is longer than allowed.
+-- Returns one payload and the bytes that it takes in the table, no row if there is none. Its
+-- text is NULL if it is longer than at_most.
 create or replace function flowc.payload(run_id uuid, kind text, step text, task_index int, at_most bigint)
 returns table (bytes int, payload text)
 language plpgsql stable as $$
@@ -251,7 +252,7 @@ begin
   end if;
 end $$;
 
--- The runs of the same flow that started just after and just before a run.
+-- Returns the runs of the same flow that started just after and just before a run.
 create or replace function flowc.adjacent_runs(run_id uuid, out newer uuid, out older uuid)
 language plpgsql stable as $$
 declare
@@ -266,8 +267,8 @@ begin
   order by r.started_at desc, r.run_id desc limit 1;
 end $$;
 
--- Every flow as it is defined, in the form that upsert_flow takes, with the
--- figures of the runs that started since a time.
+-- Returns all flows, with definitions as upsert_flow takes them, and figures of the runs that
+-- started since a time.
 create or replace function flowc.list_flows(since timestamptz)
 returns table (
   flow_slug text, definition jsonb, created_at timestamptz, started bigint, completed bigint, failed bigint, running bigint,
@@ -295,18 +296,18 @@ begin
     order by f.flow_slug;
 end $$;
 
--- How many runs started, completed and failed in each stretch of time.
-create or replace function flowc.throughput(since timestamptz, stretch interval)
+-- Counts the runs that started, completed and failed in each bucket of time.
+create or replace function flowc.throughput(since timestamptz, bucket interval)
 returns table (from_time timestamptz, started bigint, completed bigint, failed bigint)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    -- Counted first and joined then: joined first, every event would meet every stretch.
+    -- Counted before the join, which would otherwise pair every event with every bucket.
     select b.from_time, coalesce(c.started, 0), coalesce(c.completed, 0), coalesce(c.failed, 0)
-    from generate_series(throughput.since, clock_timestamp(), throughput.stretch) b(from_time)
+    from generate_series(throughput.since, clock_timestamp(), throughput.bucket) b(from_time)
     left join (
-      select date_bin(throughput.stretch, k.at_time, throughput.since) as from_time, count(*) filter (where k.kind = 'started') as started,
+      select date_bin(throughput.bucket, k.at_time, throughput.since) as from_time, count(*) filter (where k.kind = 'started') as started,
              count(*) filter (where k.kind = 'completed') as completed, count(*) filter (where k.kind = 'failed') as failed
       from pgflow.flows f
       join pgflow.runs r on r.flow_slug = f.flow_slug and r.started_at >= throughput.since
@@ -316,7 +317,7 @@ begin
     order by b.from_time;
 end $$;
 
--- Workers that have not been gone for long, with what they have in hand.
+-- Returns the workers that are not stopped, or stopped since a time, with their tasks in flight.
 create or replace function flowc.list_workers(since timestamptz)
 returns table (
   worker_id uuid, name text, queue_name text, started_at timestamptz, last_heartbeat_at timestamptz, deprecated_at timestamptz,
@@ -341,8 +342,7 @@ begin
     order by w.started_at desc;
 end $$;
 
--- The tasks that workers of this project have in hand, those they have had longest
--- first.
+-- Returns the tasks in flight, those that have been longest first.
 create or replace function flowc.tasks_in_flight(at_most int)
 returns table (worker_id uuid, flow_slug text, run_id uuid, step_slug text, task_index int, attempt int, started_at timestamptz, due_at timestamptz)
 language plpgsql stable as $$

@@ -1,6 +1,6 @@
 -- Reading a run.
 
--- A run as it is; with its steps, in the order of their definition, if wanted.
+-- Returns a run, with with_states also its steps, in the order of the definition.
 create or replace function flowc.get_run(id uuid, with_states boolean default false)
 returns table (
   run_id uuid, flow_slug text, status text, input jsonb, output jsonb, remaining_steps int,
@@ -28,8 +28,8 @@ begin
     where r.run_id = get_run.id;
 end $$;
 
--- What a waiter needs: the status and, once completed, the outputs of the steps
--- it names and the input if it wants that; of a failed run the step that failed.
+-- Returns what a waiter needs: the status and, once completed, the outputs of the steps in
+-- step_slugs and, with with_input, the input; of a failed run the step that failed.
 create or replace function flowc.result(run_id uuid, step_slugs text[], with_input boolean)
 returns table (flow_slug text, status text, input jsonb, outputs jsonb, failed_step text, failed_index int, error_message text)
 language plpgsql stable as $$
@@ -49,8 +49,8 @@ begin
     where r.run_id = result.run_id;
 end $$;
 
--- What a run's status is called: to the contract a running one and a scheduled one
--- are started, and a cancelled one failed.
+-- Returns what flowc calls the status of a run. To the contract, running and scheduled runs
+-- are started, and cancelled ones failed.
 create or replace function flowc.run_status(run_id uuid, status text) returns text
 language plpgsql stable as $$
 begin
@@ -61,8 +61,8 @@ begin
     else status end;
 end $$;
 
--- The step that made a run fail, if one did, with its last error and, of a map, the
--- element that failed.
+-- Returns the step that made a run fail, if one did, with its last error and, if it is a
+-- map, the element that failed.
 create or replace function flowc.failed_step(run_id uuid, run_status text, out step_slug text, out task_index int, out error_message text)
 language plpgsql stable as $$
 #variable_conflict use_column
@@ -80,8 +80,8 @@ begin
   task_index := flowc.failed_index(failed_step.run_id, step_slug, step_type, error_message);
 end $$;
 
--- The element of a map step whose task failed for good; NULL if none did, or the step
--- is no map.
+-- Returns the element of a map whose task failed for good, NULL if none did or the step is
+-- no map.
 create or replace function flowc.failed_index(run_id uuid, step_slug text, step_type text, error_message text) returns int
 language plpgsql stable as $$
 begin
@@ -94,9 +94,9 @@ begin
     order by t.failed_at, t.task_index limit 1);
 end $$;
 
--- What a completed run gave, made of what its definition says it is made of; NULL if
--- the definition does not say, or says nothing. What a skipped step would have given
--- is null. Members of a field without a name are members of the whole.
+-- Composes the result of a completed run from the outputs that its definition names; NULL
+-- if the definition names none. The output of a skipped step is null. The members of a
+-- field without a name become members of the whole.
 create or replace function flowc.compose_result(run_id uuid) returns jsonb
 language plpgsql stable as $$
 declare
@@ -125,7 +125,7 @@ begin
   return made;
 end $$;
 
--- The output of a step, or the input of the run for 'run'.
+-- Returns the output of a step, or the input of the run if source is 'run'.
 create or replace function flowc.source_value(run_id uuid, input jsonb, source text) returns jsonb
 language plpgsql stable as $$
 begin
@@ -137,6 +137,6 @@ begin
     where st.run_id = source_value.run_id and st.step_slug = source_value.source and st.status = 'completed'), 'null');
 end $$;
 
--- The version of the engine, for programs to compare with their own.
+-- Returns the version of the engine, for programs to compare with their own.
 create or replace function flowc.version() returns int
 language sql stable as $$ select i.version from flowc.installation i $$;

@@ -1,37 +1,38 @@
 -- Roles that need no privileges on tables: the functions that they may call run with the
 -- rights of the engine's owner (see attributes.sql).
 
--- What a role of a kind may call, in every schema of the engine. Whoever adds a
--- function that programs call adds it here.
+-- Returns the functions that a role of a kind may call, in all schemas of the engine. A
+-- function that programs call has to be added here.
 create or replace function flowc.role_functions(kind text) returns text[]
 language plpgsql immutable as $$
 declare
-  -- One run, known by its id. Only await_run locks it.
-  one_run text[] := '{flowc.get_run, flowc.result, flowc.explain_run, flowc.flow_exists, pgflow.get_run_with_states}';
+  -- For one run, known by its id. Only await_run locks it.
+  reading text[] := '{flowc.get_run, flowc.result, flowc.explain_run, flowc.flow_exists, pgflow.get_run_with_states}';
   starting text[] := '{flowc.await_run, flowc.start, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.reschedule_run}';
   working text[] := '{
-    flowc.register_worker, flowc.stop_worker, flowc.heartbeat, flowc.claim, flowc.report, flowc.release, flowc.release_unknown,
-    flowc.read_values, flowc.fail_unclaimable, flowc.recover, flowc.advance_watermarks, flowc.claim_suspects, flowc.drain_worker, flowc.enter_idle, flowc.leave_idle, flowc.start_due, flowc.list_crons, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
+    flowc.register_worker, flowc.drain_worker, flowc.stop_worker, flowc.heartbeat, flowc.recover, flowc.enter_idle, flowc.leave_idle,
+    flowc.claim, flowc.claim_suspects, flowc.read_values, flowc.fail_unclaimable, flowc.report, flowc.release, flowc.release_unknown,
+    flowc.start_due, flowc.list_crons, flowc.advance_watermarks, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
     pgflow.start_tasks, pgflow.complete_task, pgflow.fail_task, pgflow.set_vt_batch, pgflow.mark_worker_stopped, pgflow.track_worker_function,
     pgmq.read, pgmq.read_with_poll, pgmq.set_vt}';
   viewing text[] := '{
     flowc.list_runs, flowc.list_tasks, flowc.list_flows, flowc.list_workers, flowc.list_schedules, flowc.next_ticks, flowc.find_tasks,
     flowc.get_definition, flowc.compare_flow, flowc.adjacent_runs, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
     flowc.run_progress, flowc.tasks_in_flight, flowc.throughput}';
-  steering text[] := '{
+  operating text[] := '{
     flowc.await_run, flowc.start, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run, flowc.prune,
     flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
 begin
   return '{flowc.version}'::text[] || case kind
-    when 'starter' then starting || one_run
+    when 'starter' then starting || reading
     when 'worker' then working
-    when 'viewer' then viewing || one_run
-    when 'operator' then steering || viewing || one_run
+    when 'viewer' then viewing || reading
+    when 'operator' then operating || viewing || reading
   end;
 end $$;
 
--- Gives a role the rights of a kind, now and after every migration. A role that
--- does not exist is made, without a right to log in. True if it was made.
+-- Gives a role the rights of a kind, now and after every migration, and returns whether it
+-- created the role, which then cannot log in.
 create or replace function flowc.grant_role(kind text, role_name text) returns boolean
 language plpgsql as $$
 declare
@@ -48,7 +49,7 @@ begin
   return made;
 end $$;
 
--- Takes from a role what it has as one of a kind; the role stays. False if it was none.
+-- Takes from a role the rights of a kind; the role stays. Returns false if it had none.
 create or replace function flowc.revoke_role(kind text, role_name text) returns boolean
 language plpgsql as $$
 begin
@@ -65,7 +66,7 @@ begin
   return true;
 end $$;
 
--- Takes all rights on functions and tables from a role that is not the owner.
+-- Revokes all privileges on functions and tables from a role that is not the owner.
 create or replace function flowc.revoke_privileges(role_name text) returns void
 language plpgsql as $$
 begin
@@ -77,7 +78,7 @@ begin
   end if;
 end $$;
 
--- Gives all roles what role_functions says, and takes what it does not say any more.
+-- Grants all roles what role_functions says, and revokes everything else.
 create or replace function flowc.grant_privileges() returns void
 language plpgsql as $$
 declare

@@ -1,8 +1,8 @@
 -- Schedules: flows that the clock starts. Whichever worker comes first starts what is
 -- due; there is no leader. Lock order: the definition, shared, then the schedule.
 
--- Gives a flow the schedule of a cron expression, or none; says whether that is a
--- change. One that is paused stays so. Called with the definition locked.
+-- Sets or removes the schedule of a flow, and reports whether that is a change. A paused
+-- schedule stays paused. The caller has locked the definition.
 create or replace function flowc.set_schedule(flow_slug text, cron text) returns boolean
 language plpgsql as $$
 declare
@@ -36,8 +36,8 @@ begin
   return true;
 end $$;
 
--- A new version of a flow takes over: the schedules of those before it pause,
--- since both would run otherwise.
+-- Pauses the schedules of older versions of a flow, which would otherwise run beside that
+-- of this version.
 create or replace function flowc.pause_older_schedules(flow_slug text) returns void
 language plpgsql as $$
 declare
@@ -50,8 +50,8 @@ begin
     and (s.flow_slug = base or substring(s.flow_slug from '^(.+)_v\d{1,9}$') = base and substring(s.flow_slug from '_v(\d{1,9})$')::int < version);
 end $$;
 
--- A run's id says of which tick it is, so that no tick is started twice, whatever
--- the clock does. It sorts by time as other ids do.
+-- Returns the id of the run of a tick, so that no tick is started twice, whatever the clock
+-- does. Like other ids it sorts by time.
 create or replace function flowc.tick_run_id(flow_slug text, tick timestamptz) returns uuid
 language plpgsql stable as $$
 declare
@@ -62,9 +62,9 @@ begin
   return encode(set_byte(hash, 8, 128 | (get_byte(hash, 8) & 63)), 'hex')::uuid;
 end $$;
 
--- Starts what schedules of the flows are due, and says how many runs that were.
--- Ticks that were missed are one run, that of the last of them. What somebody else
--- is about to start, or whose definition somebody changes, is passed over.
+-- Starts a run for each schedule of the flows that is due, and returns how many. If several
+-- ticks were missed, only the last one is run. Schedules that somebody else is about to
+-- start, or whose definition is being changed, are skipped.
 create or replace function flowc.start_ticks(flow_slugs text[]) returns int
 language plpgsql as $$
 declare
@@ -93,25 +93,25 @@ begin
   return started;
 end $$;
 
--- Starts the run of a schedule that is due and locked, and moves the schedule past
--- now. If that fails, it is noted and tried again in a minute: one schedule must
--- not keep others from being started.
+-- Starts the run of a schedule that is due and locked, and advances the schedule past now.
+-- An error is recorded, and retried after a minute: one schedule must not keep others from
+-- being started.
 create or replace function flowc.start_tick(s flowc.schedules) returns boolean
 language plpgsql as $$
 declare
-  at_once timestamptz := clock_timestamp();
+  now_at timestamptz := clock_timestamp();
   tick    timestamptz;
   run     uuid;
   existed boolean;
 begin
-  tick := flowc.last_tick(s.cron, s.next_at, at_once);
+  tick := flowc.last_tick(s.cron, s.next_at, now_at);
   run := flowc.tick_run_id(s.flow_slug, tick);
   select t.existed into existed from flowc.start(s.flow_slug, array['{}'::jsonb], array[run]) t;
   if not existed then -- one that existed has its tick, or is being deleted with it
     insert into flowc.ticks (run_id, tick_at) values (run, tick);
   end if;
   update flowc.schedules d
-  set computed_at = at_once, next_at = flowc.next_tick(s.cron, tick), last_at = tick, last_run_id = run, error_message = null
+  set computed_at = now_at, next_at = flowc.next_tick(s.cron, tick), last_at = tick, last_run_id = run, error_message = null
   where d.flow_slug = s.flow_slug;
   return not existed;
 exception when others then
@@ -119,13 +119,13 @@ exception when others then
     raise; -- not the schedule's fault
   end if;
   update flowc.schedules d
-  set computed_at = at_once, next_at = at_once + interval '1 minute', error_message = sqlerrm
+  set computed_at = now_at, next_at = now_at + interval '1 minute', error_message = sqlerrm
   where d.flow_slug = s.flow_slug;
   return false;
 end $$;
 
--- Starts a run as the schedule would, now, whether it is paused or not. NULL if the
--- flow has no schedule; a run that has the id already is not started again.
+-- Starts a run as the schedule would, now, even if it is paused. Returns NULL if the flow
+-- has no schedule. If a run has the id already, nothing is started.
 create or replace function flowc.run_schedule(flow_slug text, run_id uuid) returns timestamptz
 language plpgsql as $$
 declare
@@ -143,8 +143,8 @@ begin
   return tick;
 end $$;
 
--- Pauses a schedule: no run is started until it is resumed. False if it is paused
--- already, NULL if the flow has none.
+-- Pauses a schedule: no run is started until it is resumed. Returns false if it is paused
+-- already, NULL if the flow has no schedule.
 create or replace function flowc.pause_schedule(flow_slug text, reason text default null) returns boolean
 language plpgsql as $$
 declare
@@ -162,8 +162,8 @@ begin
   return true;
 end $$;
 
--- Goes on with a paused schedule at its next tick; those that passed meanwhile are
--- not made up for. False if it is not paused, NULL if the flow has none.
+-- Resumes a paused schedule at its next tick; missed ticks are not made up for. Returns
+-- false if it is not paused, NULL if the flow has no schedule.
 create or replace function flowc.resume_schedule(flow_slug text) returns boolean
 language plpgsql as $$
 declare
@@ -183,7 +183,7 @@ begin
   return true;
 end $$;
 
--- All schedules with what became of their last runs.
+-- Returns all schedules with the status of their last runs.
 create or replace function flowc.list_schedules(flow_slugs text[] default null)
 returns table (
   flow_slug text, cron text, created_at timestamptz, next_at timestamptz, paused_at timestamptz, pause_reason text,
@@ -201,7 +201,7 @@ begin
     order by s.flow_slug;
 end $$;
 
--- The cron expressions of those of some flows that have one.
+-- Returns the cron expressions of those of the flows that have one.
 create or replace function flowc.list_crons(flow_slugs text[]) returns table (flow_slug text, cron text)
 language plpgsql stable as $$
 #variable_conflict use_column

@@ -33,7 +33,7 @@ declare
   due_at     timestamptz;
   ids        uuid[];
   fresh      uuid[];
-  gone       int[]; -- the positions of runs that existed and were deleted meanwhile
+  deleted    int[]; -- the positions of runs that existed and were deleted meanwhile
 begin
   if start.suppress_notify then
     perform set_config('flowc.suppress_notify', 'on', true);
@@ -92,16 +92,16 @@ begin
       where generated or due_at is not null or u.n = 1 order by u.n;
     return;
   end if;
-  gone := array(
+  deleted := array(
     select u.n::int from unnest(ids) with ordinality u(run_id, n)
     where not exists (select from pgflow.runs r where r.run_id = u.run_id) order by u.n);
-  if gone <> '{}' then
+  if deleted <> '{}' then
     -- Somebody deleted them after they were found to exist, so start them now.
     return query
-      select gone[s.n], s.run_id, s.existed, s.status, s.scheduled_at, s.of_flow
-      from flowc.start(start.flow_slug, array(select start.inputs[g.n] from unnest(gone) with ordinality g(n, i) order by g.i),
-        array(select ids[g.n] from unnest(gone) with ordinality g(n, i) order by g.i), start.start_at, start.start_in,
-        case when start.headers is not null then array(select start.headers[g.n] from unnest(gone) with ordinality g(n, i) order by g.i) end,
+      select deleted[s.n], s.run_id, s.existed, s.status, s.scheduled_at, s.of_flow
+      from flowc.start(start.flow_slug, array(select start.inputs[d.n] from unnest(deleted) with ordinality d(n, i) order by d.i),
+        array(select ids[d.n] from unnest(deleted) with ordinality d(n, i) order by d.i), start.start_at, start.start_in,
+        case when start.headers is not null then array(select start.headers[d.n] from unnest(deleted) with ordinality d(n, i) order by d.i) end,
         start.suppress_notify) s;
   end if;
   if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id])
@@ -116,7 +116,7 @@ begin
            r.status, due_at, r.flow_slug
     from unnest(ids) with ordinality u(run_id, n)
     left join pgflow.runs r on r.run_id = any (array[u.run_id])
-    where u.n <> all (gone)
+    where u.n <> all (deleted)
     order by u.n;
 end $$;
 
@@ -249,11 +249,11 @@ begin
   if locked is null then
     return ticks;
   end if;
-  with gone as (
+  with started as (
     delete from flowc.scheduled_runs s using unnest(locked) u(run_id)
     where s.run_id = any (array[u.run_id]) and s.due_at <= now_at -- it may have been moved since
     returning s.run_id, s.due_at)
-  select array_agg(g.run_id order by g.due_at, g.run_id) into due from gone g;
+  select array_agg(s.run_id order by s.due_at, s.run_id) into due from started s;
   if due is null then
     return ticks;
   end if;

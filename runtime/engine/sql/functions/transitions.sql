@@ -296,20 +296,20 @@ declare
   runs  uuid[];
   steps text[];
 begin
-  with recursive hit(run_id, flow_slug, step_slug) as (
+  with recursive dependent(run_id, flow_slug, step_slug) as (
     select st.run_id, st.flow_slug, st.step_slug
     from unnest(skip_cascade.run_ids, skip_cascade.step_slugs) u(run_id, step_slug)
     join pgflow.step_states st on st.run_id = any (array[u.run_id]) and st.step_slug = u.step_slug
     union -- not union all: layers of diamonds have exponentially many paths
     select h.run_id, h.flow_slug, d.step_slug
-    from hit h join pgflow.deps d on d.flow_slug = any (array[h.flow_slug]) and d.dep_slug = h.step_slug),
+    from dependent h join pgflow.deps d on d.flow_slug = any (array[h.flow_slug]) and d.dep_slug = h.step_slug),
   skipped as (
     update pgflow.step_states st
     set status = 'skipped', skipped_at = clock_timestamp(), remaining_tasks = null,
         skip_reason = case when (h.run_id, h.step_slug) in (
             select u.run_id, u.step_slug from unnest(skip_cascade.run_ids, skip_cascade.step_slugs) u(run_id, step_slug))
           then skip_cascade.reason else 'dependency_skipped' end
-    from hit h
+    from dependent h
     cross join lateral (select * from pgflow.steps o where o.flow_slug = h.flow_slug and o.step_slug = h.step_slug offset 0) s
     where st.run_id = any (array[h.run_id]) and st.step_slug = h.step_slug and st.status in ('created', 'started')
     returning st.run_id, st.step_slug, s.step_index)

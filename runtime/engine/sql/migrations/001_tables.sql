@@ -1,24 +1,22 @@
 -- The tables of the engine.
 --
--- pgflow and pgmq are the contract: other languages' clients and workers read
--- and write them. flowc is ours: side tables that hold rows only for what is
--- unusual.
+-- pgflow and pgmq are the contract: clients and workers in other languages read and write
+-- them. flowc is ours: side tables, most of which have rows only for what is unusual.
 --
--- No index stands on a column that a transition changes, not even in a
--- predicate, so that every update can be HOT; the fill factors leave the room
--- for it. The one exception is that a task leaves the queue, once. There are no
--- foreign keys on rows written per run or task. Of checks there are few: PostgreSQL
--- reads each from its text in every statement that writes to the table, for 5 µs. What
--- is counted twice must show, and other languages' tests look two up. None compares
--- times: a server clock that jumps back must not make a finished task impossible to
--- report.
+-- No index contains a column that a transition changes, not even in its predicate, so that
+-- every update can be HOT; the fill factors leave room for that. The one exception is that
+-- a task leaves the queue, once. There are no foreign keys on rows that are written per run
+-- or task, and few checks: PostgreSQL parses each check in every statement that writes to
+-- the table, for 5 µs. Those that are left guard counters, which could otherwise be wrong
+-- unnoticed, and two that other languages' tests look up. None compares times: a server
+-- clock that jumps back must not make it impossible to report a finished task.
 --
--- When a table is vacuumed or analyzed, every connection has to make its plans for
--- it anew, which takes the next calls some milliseconds. So that is not done for every
--- few rows; plans do not depend on statistics. What a hundred thousand tasks leave
--- behind is some 100 MB, and in nobody's way (see flowc.watermarks).
+-- When a table is vacuumed or analyzed, every connection has to plan its statements anew,
+-- which takes the next calls some milliseconds. So autovacuum does not run for every few
+-- rows; plans do not depend on statistics. A hundred thousand tasks leave behind some
+-- 100 MB, which slows nothing down (see flowc.watermarks).
 
--- Who owns a schema may put functions of their own in the place of the engine's.
+-- Whoever owns a schema may replace the engine's functions with their own.
 do $$
 declare
   foreign_schema name;
@@ -37,7 +35,7 @@ create schema if not exists pgflow;
 create schema if not exists pgmq;
 create schema if not exists flowc;
 
--- What is installed: one row, and one for each migration.
+-- The installed version: one row; and a row for each migration.
 create table flowc.installation (
   single             boolean     not null default true primary key check (single),
   version            int         not null,
@@ -52,14 +50,15 @@ create table flowc.migrations (
   applied_at timestamptz not null default now()
 );
 
--- Roles that were given rights, which migrations renew.
+-- Roles with rights on the engine, which migrations grant anew.
 create table flowc.granted_roles (
   role_name text not null,
   kind      text not null check (kind in ('starter', 'worker', 'viewer', 'operator')),
   primary key (role_name, kind)
 );
 
--- Only letters, digits and underscores; not the key of the run's input.
+-- Reports whether a slug has only letters, digits and underscores, and is not 'run', the key
+-- of the run's input.
 create function pgflow.is_valid_slug(slug text) returns boolean
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
@@ -69,9 +68,9 @@ $$;
 
 -- Definitions ---------------------------------------------------------------
 
--- A row for each slug that was ever defined. Its lock stands for the foreign key that
--- runs do not have: starting a run shares it, changing or deleting the definition takes
--- it alone. No advisory lock: anybody who may connect could hold that.
+-- A row for each slug that was ever defined. Its lock replaces the foreign key that runs do
+-- not have: starting a run shares it, changing or deleting the definition takes it
+-- exclusively. Advisory locks would not do: anybody who may connect can hold those.
 create table flowc.definition_locks (flow_slug text not null primary key);
 
 create table pgflow.flows (
@@ -170,18 +169,18 @@ create table pgflow.step_states (
 ) with (
   fillfactor = 45, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
 
--- A task and its message are one row. The last columns are the message: while it is
--- in the queue, it can be claimed from visible_at on, or was, and its lease ends then;
--- when it has left the queue, it is in the archive, unless it was deleted.
+-- A task and its message are one row; the last columns are the message. While it is in the
+-- queue, it can be claimed from visible_at on, or it has been claimed and its lease ends
+-- then. When it has left the queue, it is in the archive, unless it was deleted.
 --
--- subqueue is how claims find it: 'r', ready, in the order of message ids; 'd',
--- delayed, by due_at, once it had to wait for its time, which is visible_at as it was
--- before the task was claimed: so claims change no index; 's', a suspect, see
--- flowc.suspects. No task becomes ready again under the same message id, see
--- flowc.watermarks.
+-- The queue has three parts, in which claims look: subqueue 'r' has ready tasks, in the
+-- order of message ids; 'd' has delayed ones, which had to wait for their time, by due_at;
+-- 's' has suspects, see flowc.suspects. due_at is what visible_at was before the task was
+-- claimed, so that claims change no index. No task becomes ready again under the same
+-- message id, see flowc.watermarks.
 --
--- attempts_count - requeued_count are the attempts that count. claims_count is the
--- fence of reports: it grows with every claim, and with nothing else.
+-- attempts_count - requeued_count is the number of attempts that count. claims_count is the
+-- fence of reports: every claim increments it, and nothing else does.
 create table pgflow.step_tasks (
   flow_slug              text        not null,
   run_id                 uuid        not null,
@@ -210,10 +209,10 @@ create table pgflow.step_tasks (
   primary key (run_id, step_slug, task_index)
 ) with (
   fillfactor = 30, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
--- A statement that has another key says `in_queue is not false`: otherwise a plan made
+-- A statement that uses another key says `in_queue is not false`: otherwise, a plan made
 -- while the queue was small might read this index from end to end.
--- One that looks for a message has to look for it in each class, one after the other:
--- of several classes, the planner may read all that are in the queue.
+-- A statement that looks for a message looks it up in one subqueue after the other: given
+-- several, the planner may read the whole queue.
 create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, subqueue, message_id) where in_queue;
 create index step_tasks_delayed_idx on pgflow.step_tasks (flow_slug, due_at) where in_queue and subqueue = 'd';
 
@@ -251,7 +250,7 @@ create type flowc.claimed_task as (
 
 -- Workers -------------------------------------------------------------------
 
--- A worker of this project has one row for all its flows, with the queue '*'.
+-- A worker of this project has one row for all its flows, with the queue name '*'.
 create table pgflow.workers (
   worker_id         uuid        not null primary key,
   queue_name        text        not null,
@@ -295,14 +294,14 @@ create table pgmq.meta (
   is_unlogged    boolean     not null default false,
   created_at     timestamptz not null default now()
 );
--- The names of the views fold case, so the names of the queues must too.
+-- View names fold case, so the names of queues must, too.
 create unique index meta_folded_idx on pgmq.meta (lower(queue_name));
 
--- One sequence for all queues: an id is never used twice, not even after a
--- queue was dropped and made again.
+-- One sequence for all queues: an id is never used twice, not even after a queue was
+-- dropped and created again.
 create sequence flowc.message_ids;
 
--- Messages that are no tasks': other languages may send what they like to a queue.
+-- Messages that belong to no task: other languages may send to a queue what they like.
 -- flowc.queue and flowc.archive show them together with the messages of tasks.
 create table flowc.messages (
   msg_id      bigint      not null default nextval('flowc.message_ids'),
@@ -328,23 +327,23 @@ create table flowc.archived_messages (
 
 -- Side tables ---------------------------------------------------------------
 
--- Runs that wait for their time. Their steps are all still created.
+-- Runs that wait for their time to start. Their steps are all still created.
 create table flowc.scheduled_runs (
   run_id    uuid        not null primary key,
   flow_slug text        not null,
-  due_at    timestamptz not null check (isfinite(due_at)) -- workers subtract the present from it
+  due_at    timestamptz not null check (isfinite(due_at)) -- workers compute the time until then
 );
 create index scheduled_runs_due_idx on flowc.scheduled_runs (flow_slug, due_at);
 
--- What runs were started with besides their input, as the context of a trace.
+-- What runs were started with besides their input, such as a trace context.
 create table flowc.run_headers (
   run_id  uuid  not null primary key,
   headers jsonb not null
 );
 
--- Flows that the clock starts. next_at is when the next run is started, NULL
--- while the schedule is paused. computed_at is when next_at was computed: later
--- than now means that the clock has been set back since.
+-- Schedules of flows. next_at is when the next run is started, NULL while the schedule is
+-- paused. computed_at is when next_at was computed: a time in the future means that the
+-- clock has been set back since.
 create table flowc.schedules (
   flow_slug     text        not null primary key references pgflow.flows (flow_slug) on delete cascade,
   cron          text        not null,
@@ -359,13 +358,13 @@ create table flowc.schedules (
   constraint paused_or_armed check ((paused_at is null) = (next_at is not null))
 ) with (fillfactor = 50);
 
--- Runs that schedules started, and for which of their times.
+-- Runs that were started by a schedule, and the tick of each.
 create table flowc.ticks (
   run_id  uuid        not null primary key,
   tick_at timestamptz not null
 );
 
--- A cron expression, read: see flowc.parse_cron.
+-- A parsed cron expression, see flowc.parse_cron.
 create type flowc.cron as (
   zone     text,
   every    interval,
@@ -385,7 +384,7 @@ create table flowc.cancelled_runs (
   reason       text
 );
 
--- Tries that failed, for the timeline. The last try is on the task itself too.
+-- Failed attempts, for the history of a task, which itself has only the last one.
 create table flowc.failed_attempts (
   run_id        uuid        not null,
   step_slug     text        not null,
@@ -413,7 +412,7 @@ create table flowc.suspects (
   primary key (run_id, step_slug, task_index)
 );
 
--- Which flows the workers of this project serve.
+-- The flows that each worker of this project serves.
 create table flowc.worker_flows (
   worker_id uuid not null,
   flow_slug text not null,
@@ -421,25 +420,25 @@ create table flowc.worker_flows (
 );
 create index worker_flows_flow_idx on flowc.worker_flows (flow_slug);
 
--- Flows whose tasks are handed to nobody for the time being.
+-- Paused flows, whose tasks are not claimed.
 create table flowc.paused_flows (
   flow_slug text        not null primary key,
   paused_at timestamptz not null default clock_timestamp(),
   paused_by text
 );
 
--- What definitions say of flows besides their steps: which outputs the result of a
--- run is made of, and how the values that travel are written in JSON. NULL is not told.
+-- What definitions say besides steps and options: of which outputs the result of a run is
+-- composed, and how the values are written in JSON. NULL if a definition does not say.
 create table flowc.flow_metadata (
   flow_slug text  not null primary key references pgflow.flows (flow_slug) on delete cascade,
   result    jsonb,
   forms     jsonb
 );
 
--- Where claims begin to look: the queue of a flow has no ready task below message_id,
--- and will never have one. Without that a claim passes over everything that left the
--- queue since the last vacuum, or since the oldest snapshot that is open. next_id takes
--- its place when all transactions before next_xid that took message ids have ended, see
+-- Where claims begin to search: the queue of a flow has no ready task below message_id, and
+-- never will. Otherwise, a claim would pass over everything that left the queue since the
+-- last vacuum, or since the oldest open snapshot. next_id replaces message_id once all
+-- transactions before next_xid that took message ids have ended, see
 -- flowc.advance_watermarks.
 create table flowc.watermarks (
   flow_slug  text   not null primary key,
@@ -448,22 +447,22 @@ create table flowc.watermarks (
   next_xid   xid8   not null
 ) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
--- Workers that wait to be woken, by flow; writers notify only for these.
+-- Workers that wait to be woken, by flow. Notifications are sent only for these.
 create unlogged table flowc.idle_workers (
   flow_slug text not null,
   worker_id uuid not null,
   primary key (flow_slug, worker_id)
 ) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
--- Tasks whose leases are over, or soon will be, and which their workers hold all the
--- same, since their results wait to be reported; it is true as long as the worker lives.
--- Their own rows would be locked by the very report that takes long.
+-- Leases that have ended, or soon will, and that their workers keep all the same, because
+-- the results wait to be reported: they last as long as the worker is alive. This is not a
+-- column of the task, since the row is locked by the very report that takes long.
 create unlogged table flowc.extended_leases (
   worker_id   uuid     not null primary key,
   message_ids bigint[] not null
 ) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
--- Runs whose end somebody waits for; only these are announced.
+-- Runs whose end somebody waits for. Only their ends are notified.
 create unlogged table flowc.run_waiters (
   run_id   uuid        not null primary key,
   since_at timestamptz not null default now()

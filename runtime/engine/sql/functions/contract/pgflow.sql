@@ -93,6 +93,7 @@ language sql stable as $$
   where s.flow_slug = p_flow_slug
 $$;
 
+-- Returns a pattern as it stands in a shape.
 create or replace function flowc.pattern_shape(pattern jsonb) returns jsonb
 language sql immutable as $$
   select case when pattern is null then '{"defined": false}' else jsonb_build_object('defined', true, 'value', pattern) end
@@ -153,6 +154,7 @@ begin
   return differences;
 end $$;
 
+-- Returns a JSON array of strings as a sorted list.
 create or replace function flowc.sorted_texts(list jsonb) returns text
 language sql immutable as $$
   select coalesce(string_agg(e.slug, ', ' order by e.slug), '') from jsonb_array_elements_text(coalesce(list, '[]')) e(slug)

@@ -191,11 +191,11 @@ begin
       from unnest(tids) l(tid)
       where t.ctid = l.tid
       returning t.message_id),
-    gone as (
+    removed as (
       delete from flowc.messages m where m.queue_name = archive.queue_name and m.msg_id = any (archive.msg_ids) returning m.*),
     others as (
       insert into flowc.archived_messages as a (msg_id, enqueued_at, vt, read_ct, queue_name, message, headers)
-      select g.msg_id, g.enqueued_at, g.vt, g.read_ct, g.queue_name, g.message, g.headers from gone g
+      select r.msg_id, r.enqueued_at, r.vt, r.read_ct, r.queue_name, r.message, r.headers from removed r
       returning a.msg_id)
     select t.message_id from tasks t union all select o.msg_id from others o;
 end $$;

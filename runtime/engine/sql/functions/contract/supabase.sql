@@ -2,6 +2,7 @@
 -- vault. If a service is missing, they say which one. None is used that somebody else may
 -- have created in its place.
 
+-- Fails unless a function or relation of a service exists and can be trusted.
 create or replace function flowc.require_service(name text, procedure text) returns void
 language plpgsql stable as $$
 begin
@@ -19,13 +20,14 @@ begin
   end if;
 end $$;
 
--- Whether this is a stack that the Supabase command started on a developer's
--- machine, told by the secret that all of them share.
+-- Reports whether this is a stack that the Supabase command started on a developer's
+-- machine, which all share one secret.
 create or replace function pgflow.is_local() returns boolean
 language sql stable parallel safe as $$
   select coalesce(current_setting('app.settings.jwt_secret', true) = 'super-secret-jwt-token-with-at-least-32-characters-long', false)
 $$;
 
+-- Returns a secret of the vault.
 create or replace function flowc.vault_secret(name text) returns text
 language plpgsql stable as $$
 declare
@@ -35,7 +37,7 @@ begin
   return secret;
 end $$;
 
--- Pings the functions that should have a worker and have none.
+-- Calls the edge functions that should have a worker and have none.
 create or replace function pgflow.ensure_workers() returns table (function_name text, invoked boolean, request_id bigint)
 language plpgsql as $$
 #variable_conflict use_column
@@ -84,6 +86,7 @@ begin
   return next;
 end $$;
 
+-- Schedules a job of pg_cron, in place of one of the same name.
 create or replace function flowc.set_cron_job(name text, schedule text, command text) returns void
 language plpgsql as $$
 begin
