@@ -54,7 +54,8 @@ begin
       cross join lateral (
         select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
         from pgflow.step_tasks o
-        where claim.group_size is null and o.flow_slug = q.flow and o.subqueue = 'r' and o.message_id >= q.watermark and o.in_queue and o.visible_at <= now_at
+        where claim.group_size is null and o.flow_slug = q.flow and o.subqueue = 'r' and o.message_id >= q.watermark and o.in_queue
+          and o.visible_at <= now_at
           and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
         order by o.message_id
         limit q.left
@@ -88,7 +89,8 @@ begin
         where o.flow_slug = t.flow_slug and o.step_slug = t.step_slug and f.flow_slug = t.flow_slug offset 0) s),
     started as (
       update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, started_at = now_at, last_worker_id = claim.worker_id,
+      set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, started_at = now_at,
+          last_worker_id = claim.worker_id,
           visible_at = now_at + make_interval(secs => l.timeout + 2.0::double precision), read_count = t.read_count + 1,
           requeued_count = t.requeued_count + l.reclaimed::int, last_requeued_at = case when l.reclaimed then now_at else t.last_requeued_at end
       from locked l

@@ -49,7 +49,8 @@ begin
 
   update pgflow.step_tasks t
   set status = 'queued', message_id = nextval('flowc.message_ids'), attempts_count = 0, requeued_count = 0, output = null, error_message = null,
-      queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null, permanently_stalled_at = null,
+      queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null,
+      permanently_stalled_at = null,
       visible_at = clock_timestamp(), in_queue = true, subqueue = 'r', due_at = null, archived_at = null, read_count = 0
   from pgflow.step_states st
   where st.run_id = retry_run.run_id and st.status = 'started'
@@ -166,7 +167,8 @@ end $$;
 create or replace function flowc.pause_flow(flow_slug text, paused boolean, paused_by text default null) returns boolean
 language plpgsql as $$
 begin
-  perform from flowc.definition_locks d where d.flow_slug = pause_flow.flow_slug for key share; -- so that a flow that is being deleted is not left paused for whoever defines it anew
+  -- A flow that is being deleted must not be left paused for whoever defines it anew.
+  perform from flowc.definition_locks d where d.flow_slug = pause_flow.flow_slug for key share;
   if not exists (select from pgflow.flows f where f.flow_slug = pause_flow.flow_slug) then
     return null;
   end if;

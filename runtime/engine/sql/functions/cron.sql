@@ -63,7 +63,8 @@ begin
   words := regexp_replace(words, '^CRON_TZ=\S+ ', '');
   if words ~ '^@every ' then
     if words !~ '^@every ([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$' then
-      raise invalid_parameter_value using message = format('"%s" is no span of time in whole hours, minutes and seconds, like 90s or 1h30m', substring(words from 8));
+      raise invalid_parameter_value using
+        message = format('"%s" is no span of time in whole hours, minutes and seconds, like 90s or 1h30m', substring(words from 8));
     end if;
     c.every := make_interval(
       hours => coalesce(substring(words from '([0-9]+)h')::int, 0), mins => coalesce(substring(words from '([0-9]+)m')::int, 0),

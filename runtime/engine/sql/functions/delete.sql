@@ -65,7 +65,8 @@ end $$;
 
 -- Deletes at most at_most runs that ended before a time, and returns how many; with
 -- dry_run, how many it would delete.
-create or replace function flowc.prune(before timestamptz, flow_slugs text[] default null, at_most int default 1000, dry_run boolean default false) returns int
+create or replace function flowc.prune(before timestamptz, flow_slugs text[] default null, at_most int default 1000, dry_run boolean default false)
+returns int
 language plpgsql as $$
 declare
   old     uuid[] := flowc.find_ended_runs(prune.before, prune.flow_slugs, prune.at_most);

@@ -27,7 +27,6 @@ declare
   due    timestamptz;
   served boolean;
   paused flowc.paused_flows;
-  others text;
 begin
   select r.flow_slug, s.due_at into flow, due
   from pgflow.runs r left join flowc.scheduled_runs s on s.run_id = any (array[r.run_id])
@@ -37,25 +36,33 @@ begin
   end if;
   served := flowc.live_workers(flow) > 0;
   select p.* into paused from flowc.paused_flows p where p.flow_slug = flow;
+  flow_slug := flow; tasks := 0; attempt := 0; max_attempts := 0; now_at := clock_timestamp();
   if due is not null then
-    return query select 'scheduled', flow, null::text, null::int, 0, 0, 0, null::text, null::timestamptz, due, null::text, null::text, clock_timestamp();
+    kind := 'scheduled'; until_at := due;
+    return next;
+    until_at := null;
   end if;
   if paused.flow_slug is not null then
-    return query select 'paused', flow, null::text, null::int, 0, 0, 0, null::text, paused.paused_at, null::timestamptz, paused.paused_by, null::text, clock_timestamp();
+    kind := 'paused'; since_at := paused.paused_at; who := paused.paused_by;
+    return next;
+    since_at := null; who := null;
   end if;
   if not served then
-    select string_agg(o.flow_slug, ', ' order by o.flow_slug) into others
-    from pgflow.flows o
-    where o.flow_slug <> flow and flowc.base_slug(o.flow_slug) = flowc.base_slug(flow) and flowc.live_workers(o.flow_slug) > 0;
-    return query select 'no_worker', flow, null::text, null::int, 0, 0, 0, null::text, null::timestamptz, null::timestamptz, null::text, others, clock_timestamp();
+    kind := 'no_worker';
+    message := (
+      select string_agg(o.flow_slug, ', ' order by o.flow_slug)
+      from pgflow.flows o
+      where o.flow_slug <> flow and flowc.base_slug(o.flow_slug) = flowc.base_slug(flow) and flowc.live_workers(o.flow_slug) > 0);
+    return next;
+    message := null;
   end if;
   if due is not null then
     return;
   end if;
   return query
     with task as (
-      select s.step_slug, s.step_index, s.step_type, t.task_index, t.status, t.attempts_count - t.requeued_count as attempts, t.error_message, t.visible_at, t.started_at,
-             t.last_worker_id, t.subqueue, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts
+      select s.step_slug, s.step_index, s.step_type, t.task_index, t.status, t.attempts_count - t.requeued_count as attempts, t.error_message,
+             t.visible_at, t.started_at, t.last_worker_id, t.subqueue, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts
       from pgflow.step_states st
       join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
       join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
@@ -89,11 +96,10 @@ begin
     from first f
     where not (f.kind in ('queued', 'suspect') and (paused.flow_slug is not null or not served)) -- the reason above says it
     order by array_position(array['silent', 'retry', 'delayed', 'suspect', 'queued', 'running'], f.kind), f.step_index;
-  if not found and paused.flow_slug is null and served then
-    return query
-      select 'stuck', flow, null::text, null::int, 0, 0, 0, null::text, null::timestamptz, null::timestamptz, null::text, null::text, clock_timestamp()
-      where not exists (
-        select from pgflow.step_tasks t
-        where t.run_id = explain_run.run_id and t.in_queue is not false and t.status in ('queued', 'started'));
+  if not found and paused.flow_slug is null and served and not exists (
+      select from pgflow.step_tasks t
+      where t.run_id = explain_run.run_id and t.in_queue is not false and t.status in ('queued', 'started')) then
+    kind := 'stuck';
+    return next;
   end if;
 end $$;

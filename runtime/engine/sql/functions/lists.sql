@@ -19,9 +19,7 @@ end $$;
 create or replace function flowc.list_runs(
   flow_slugs text[], statuses text[], started_from timestamptz, started_before timestamptz, input_contains jsonb,
   after_time timestamptz, after_id uuid, at_most int, marks text[] default null, search text default null)
-returns table (
-  run_id uuid, flow_slug text, status text, steps int, remaining_steps int, skipped int, gave_up int, started_at timestamptz, ended_at timestamptz,
-  scheduled_at timestamptz, failed_step text, failed_index int, error_message text)
+returns setof flowc.run_summary
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -62,9 +60,7 @@ end $$;
 
 -- Returns the runs that failed last, not counting those that were cancelled.
 create or replace function flowc.recent_failures(since timestamptz, at_most int)
-returns table (
-  run_id uuid, flow_slug text, status text, steps int, remaining_steps int, skipped int, gave_up int, started_at timestamptz, ended_at timestamptz,
-  scheduled_at timestamptz, failed_step text, failed_index int, error_message text)
+returns setof flowc.run_summary
 language plpgsql stable as $$
 #variable_conflict use_column
 begin

@@ -74,7 +74,7 @@ end $$;
 create or replace function flowc.refuse_message_change(run_id uuid, message jsonb, changed jsonb, headers jsonb) returns void
 language plpgsql immutable as $$
 begin
-  if refuse_message_change.run_id is not null and (refuse_message_change.changed is distinct from refuse_message_change.message or refuse_message_change.headers is not null) then
+  if run_id is not null and (changed is distinct from message or headers is not null) then
     raise exception 'the message of a task cannot be changed'
       using hint = 'Only its times and its read_ct can.';
   end if;

@@ -92,7 +92,8 @@ begin
     runs := report.run_ids; steps := report.step_slugs; indexes := report.task_indexes;
     messages := report.message_ids; claims := report.claim_numbers; results := report.outputs;
   else
-    select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.claim_number), array_agg(u.output)
+    select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.claim_number),
+           array_agg(u.output)
     into runs, steps, indexes, messages, claims, results
     from unnest(report.run_ids, report.step_slugs, report.task_indexes, report.message_ids, report.claim_numbers, report.outputs, report.outcomes)
       u(run_id, step_slug, task_index, message_id, claim_number, output, outcome)
@@ -111,7 +112,8 @@ begin
           with ordinality u(run_id, step_slug, task_index, message_id, claim_number, outcome, n)
         left join pgflow.step_tasks t on t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
         where coalesce(u.outcome, 'completed') = 'completed'
-          and (t.status, t.message_id, t.claims_count, t.last_worker_id) is distinct from ('completed', u.message_id, u.claim_number, report.worker_id);
+          and (t.status, t.message_id, t.claims_count, t.last_worker_id)
+              is distinct from ('completed', u.message_id, u.claim_number, report.worker_id);
     end if;
   end if;
   if all_completed then
@@ -179,7 +181,8 @@ begin
                   with ordinality u(run_id, step_slug, task_index, output, message_id, claim_number, n)) f) o
     group by o.slice order by o.slice
   loop
-    completed := completed + flowc.complete_batch_slice(slice.runs, slice.steps, slice.indexes, slice.outputs, slice.messages, slice.claims, worker_id);
+    completed := completed + flowc.complete_batch_slice(
+      slice.runs, slice.steps, slice.indexes, slice.outputs, slice.messages, slice.claims, worker_id);
   end loop;
   return completed;
 end $$;
@@ -359,7 +362,8 @@ begin
         due_at = clock_timestamp() + make_interval(
           secs => coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)))
     from (
-      select u.*, o.started_at, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts, coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay
+      select u.*, o.started_at, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
+             coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay
       from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays, message_ids, claim_numbers)
         with ordinality u(run_id, step_slug, task_index, outcome, error, delay, message_id, claim_number, n)
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'

@@ -20,8 +20,8 @@ declare
     flowc.get_definition, flowc.compare_flow, flowc.adjacent_runs, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
     flowc.run_progress, flowc.tasks_in_flight, flowc.throughput}';
   operating text[] := '{
-    flowc.await_run, flowc.start, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run, flowc.prune,
-    flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
+    flowc.await_run, flowc.start, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run,
+    flowc.prune, flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
 begin
   return '{flowc.version}'::text[] || case kind
     when 'starter' then starting || reading
@@ -87,7 +87,8 @@ declare
 begin
   delete from flowc.granted_roles m where not exists (select from pg_roles r where r.rolname = m.role_name);
   for member in
-    select m.role_name, array_agg(m.kind) as kinds, bool_or(m.kind = 'worker') as works from flowc.granted_roles m group by m.role_name order by m.role_name
+    select m.role_name, array_agg(m.kind) as kinds, bool_or(m.kind = 'worker') as works
+    from flowc.granted_roles m group by m.role_name order by m.role_name
   loop
     perform flowc.revoke_privileges(member.role_name);
     execute format('grant usage on schema flowc, pgflow, pgmq to %I', member.role_name);

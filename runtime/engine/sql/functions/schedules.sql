@@ -55,7 +55,8 @@ end $$;
 create or replace function flowc.tick_run_id(flow_slug text, tick timestamptz) returns uuid
 language plpgsql stable as $$
 declare
-  hash bytea := substring(sha256(convert_to((select i.secret from flowc.installation i) || '/' || tick_run_id.flow_slug || '/' || extract(epoch from tick_run_id.tick), 'UTF8')) for 16);
+  hash bytea := substring(sha256(convert_to(
+    (select i.secret from flowc.installation i) || '/' || tick_run_id.flow_slug || '/' || extract(epoch from tick_run_id.tick), 'UTF8')) for 16);
 begin
   hash := overlay(hash placing substring(int8send((extract(epoch from tick_run_id.tick) * 1000)::bigint) from 3) from 1 for 6);
   hash := set_byte(hash, 6, 112 | (get_byte(hash, 6) & 15));
@@ -177,7 +178,8 @@ begin
     return false;
   end if;
   update flowc.schedules s
-  set paused_at = null, pause_reason = null, computed_at = clock_timestamp(), next_at = flowc.next_tick(s.cron, clock_timestamp()), error_message = null
+  set paused_at = null, pause_reason = null, error_message = null,
+      computed_at = clock_timestamp(), next_at = flowc.next_tick(s.cron, clock_timestamp())
   where s.flow_slug = resume_schedule.flow_slug;
   perform flowc.wake_flows(array[resume_schedule.flow_slug]);
   return true;

@@ -65,7 +65,8 @@ begin
       from pgflow.step_states o where o.run_id = h.run_id and o.step_slug = h.step_slug offset 0) st
     left join lateral ( -- a map waits for one step only
       select case when p.status = 'skipped' then 0
-                  when (select o.step_type from pgflow.steps o where o.flow_slug = h.flow_slug and o.step_slug = h.parent) = 'map' then p.initial_tasks
+                  when (select o.step_type from pgflow.steps o where o.flow_slug = h.flow_slug and o.step_slug = h.parent) = 'map'
+                    then p.initial_tasks
                   when jsonb_typeof(p.output) = 'array' then jsonb_array_length(p.output) end as elements
       from pgflow.step_states p
       where h.step_type = 'map' and st.initial_tasks is null and p.run_id = h.run_id and p.step_slug = h.parent offset 0) m on true),
@@ -216,13 +217,13 @@ declare
   causes text[];
 begin
   select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.error) into runs, steps, causes
-  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.errors, fail_or_skip_steps.modes) u(run_id, step_slug, error, mode) where u.mode = 'fail';
+  from unnest(run_ids, step_slugs, errors, modes) u(run_id, step_slug, error, mode) where u.mode = 'fail';
   if runs is not null then
     perform flowc.fail_steps(runs, steps, causes);
   end if;
 
   select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.error) into runs, steps, causes
-  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.errors, fail_or_skip_steps.modes) u(run_id, step_slug, error, mode) where u.mode <> 'fail';
+  from unnest(run_ids, step_slugs, errors, modes) u(run_id, step_slug, error, mode) where u.mode <> 'fail';
   if runs is null then
     return;
   end if;
@@ -230,14 +231,14 @@ begin
   perform flowc.decrement_remaining(runs, array_fill(1, array[cardinality(runs)]), false);
 
   select array_agg(u.run_id), array_agg(u.step_slug) into runs, steps
-  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.modes) u(run_id, step_slug, mode) where u.mode = 'skip-cascade';
+  from unnest(run_ids, step_slugs, modes) u(run_id, step_slug, mode) where u.mode = 'skip-cascade';
   if runs is not null then
     perform flowc.skip_cascade(runs, steps, 'handler_failed');
     perform flowc.complete_runs(runs);
   end if;
 
   select array_agg(u.run_id), array_agg(u.step_slug) into runs, steps
-  from unnest(fail_or_skip_steps.run_ids, fail_or_skip_steps.step_slugs, fail_or_skip_steps.modes) u(run_id, step_slug, mode) where u.mode = 'skip';
+  from unnest(run_ids, step_slugs, modes) u(run_id, step_slug, mode) where u.mode = 'skip';
   if runs is not null then
     perform flowc.propagate_completion(runs, steps, false);
     perform flowc.advance_runs(runs);

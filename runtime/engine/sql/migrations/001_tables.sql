@@ -248,6 +248,23 @@ create type flowc.claimed_task as (
   isolated_for double precision
 );
 
+-- A run in a list, see flowc.list_runs.
+create type flowc.run_summary as (
+  run_id          uuid,
+  flow_slug       text,
+  status          text,
+  steps           int,
+  remaining_steps int,
+  skipped         int,
+  gave_up         int,
+  started_at      timestamptz,
+  ended_at        timestamptz,
+  scheduled_at    timestamptz,
+  failed_step     text,
+  failed_index    int,
+  error_message   text
+);
+
 -- Workers -------------------------------------------------------------------
 
 -- A worker of this project has one row for all its flows, with the queue name '*'.

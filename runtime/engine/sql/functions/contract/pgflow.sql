@@ -311,7 +311,8 @@ begin
       cross join lateral (select * from pgflow.flows o where o.flow_slug = start_tasks.flow_slug offset 0) f),
     begun as materialized (
       update pgflow.step_tasks t
-      set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, started_at = clock_timestamp(), last_worker_id = start_tasks.worker_id,
+      set status = 'started', attempts_count = t.attempts_count + 1, claims_count = t.claims_count + 1, started_at = clock_timestamp(),
+          last_worker_id = start_tasks.worker_id,
           visible_at = clock_timestamp() + make_interval(secs => l.timeout + 2.0::double precision)
       from locked l
       where t.ctid = l.tid
@@ -486,8 +487,9 @@ declare
 begin
   for marked in
     update pgflow.step_tasks t set permanently_stalled_at = clock_timestamp(), in_queue = false, archived_at = clock_timestamp()
-    from unnest(mark_permanently_stalled.run_ids, mark_permanently_stalled.step_slugs, mark_permanently_stalled.task_indexes, mark_permanently_stalled.claim_numbers) u(run_id, step_slug, task_index, claim_number)
-    where u.run_id = any (locked) and t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index and t.claims_count = u.claim_number
+    from unnest(run_ids, step_slugs, task_indexes, claim_numbers) u(run_id, step_slug, task_index, claim_number)
+    where u.run_id = any (locked) and t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
+      and t.claims_count = u.claim_number
       and t.status = 'started' and t.requeued_count >= 3 and t.permanently_stalled_at is null
     returning t.run_id, t.step_slug, t.task_index
   loop

@@ -112,14 +112,15 @@ begin
   return query
     with ready as materialized (
       select t.ctid as tid, t.message_id from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.subqueue = 'r' and t.message_id >= flowc.watermark(read.queue_name) and t.in_queue and t.visible_at <= clock_timestamp()
+      where t.flow_slug = read.queue_name and t.subqueue = 'r' and t.message_id >= flowc.watermark(read.queue_name) and t.in_queue
+        and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.message_id
       limit read.qty
       for update skip locked),
     due as materialized (
       select t.ctid as tid, t.message_id from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.in_queue and t.subqueue = 'd' and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
+      where t.flow_slug = read.queue_name and t.subqueue = 'd' and t.in_queue and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.due_at
       limit read.qty
