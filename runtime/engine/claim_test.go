@@ -1,3 +1,5 @@
+// Claims, and the contract's start_tasks: which tasks they take and what they return.
+
 package engine_test
 
 import (
@@ -45,7 +47,7 @@ func TestStartTasksMarksTheTask(t *testing.T) {
 			require.Equal(t, "started 1 t "+worker.String(), r.task(step, "status, attempts_count, started_at >= queued_at, last_worker_id"))
 		}
 		require.Equal(t, lines("a 12", "b 102"), d.table(`
-			select step_slug, ceil(extract(epoch from vt - clock_timestamp())) from flowc.queue order by 1`), "hidden until the try must be over")
+			select step_slug, ceil(extract(epoch from vt - clock_timestamp())) from flowc.queue order by 1`), "hidden until the attempt must be over")
 	})
 }
 
@@ -209,7 +211,7 @@ func TestClaimSaysHowLongTasksWaited(t *testing.T) {
 		require.Equal(t, "t", d.claim("waited between 100 and 150", []string{"f"}, []int{9}))
 		d.exec(`update flowc.queue set vt = vt - interval '100 s'`)
 		d.exec(`update pgflow.workers set worker_id = gen_random_uuid()`)
-		require.Equal(t, "2 -", d.claim("claim_number, waited", []string{"f"}, []int{9}), "taken over")
+		require.Equal(t, "2 -", d.claim("claim_number, waited", []string{"f"}, []int{9}), "reclaimed")
 	})
 }
 

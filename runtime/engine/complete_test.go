@@ -1,3 +1,5 @@
+// Completed tasks, through the contract and in reports of a worker.
+
 package engine_test
 
 import (
@@ -186,8 +188,8 @@ type report struct {
 	by      string // whose report it is, if it is not the tests' worker's
 }
 
-// finish reports for the worker and gives what flowc.report gives.
-func (d *db) finish(reports ...report) string {
+// report reports for the worker and gives what flowc.report gives.
+func (d *db) report(reports ...report) string {
 	d.t.Helper()
 	var runs, steps, outcomes []string
 	var indexes, attempts []int
@@ -220,98 +222,98 @@ func texts(values []any) []*string {
 	return all
 }
 
-func TestFinishCompletes(t *testing.T) {
+func TestReport(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		f := d.flow("f").step("a").mapStep("m", after("a")).step("s", after("m"))
 		one, two := f.start(`{}`), f.start(`{}`)
 		all := func() { d.claim("", []string{"f"}, []int{100}) }
 		all()
-		require.Empty(t, d.finish(
+		require.Empty(t, d.report(
 			report{run: one, step: "a", outcome: "completed", output: `[1, 2, 3]`},
 			report{run: two, step: "a", outcome: "completed", output: `[]`}), "nothing to tell of what simply completed")
 		require.Equal(t, "a:completed m:started s:created", one.steps())
 		require.Equal(t, "a:completed m:completed s:started", two.steps())
 		all()
-		require.Empty(t, d.finish(
+		require.Empty(t, d.report(
 			report{run: one, step: "m", index: 2, outcome: "completed", output: `"c"`},
 			report{run: two, step: "s", outcome: "completed", output: `"two"`},
 			report{run: one, step: "m", index: 0, outcome: "completed"}))
 		require.Equal(t, "1 3", one.step("m", "remaining_tasks, initial_tasks"))
 		require.Equal(t, `completed {"s": "two"}`, d.table(`select status, output from pgflow.runs where run_id = $1`, two.id))
-		require.Empty(t, d.finish(report{run: one, step: "m", index: 1, outcome: "completed", output: `"b"`}))
+		require.Empty(t, d.report(report{run: one, step: "m", index: 1, outcome: "completed", output: `"b"`}))
 		require.Equal(t, `[null, "b", "c"]`, one.step("m", "output"))
 		all()
-		require.Empty(t, d.finish(report{run: one, step: "s", outcome: "completed", output: `1`}))
+		require.Empty(t, d.report(report{run: one, step: "s", outcome: "completed", output: `1`}))
 		require.Equal(t, "completed 0", one.status())
 		require.Equal(t, "0", d.table(`select count(*) from flowc.queue`))
-		require.Empty(t, d.finish(), "nothing to report is no error")
+		require.Empty(t, d.report(), "nothing to report is no error")
 	})
 }
 
-// TestFinishFence: message, attempt and worker must all be those of the claim.
-func TestFinishFence(t *testing.T) {
+// TestReportFence: message, attempt and worker must all be those of the claim.
+func TestReportFence(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		r := d.flow("f").step("a").step("b", after("a")).start(`{}`)
 		for _, outcome := range []string{"completed", "failed", "permanent", "skipped"} {
-			require.Equal(t, "1 f queued -", d.finish(report{run: r, step: "a", outcome: outcome}), "not claimed")
+			require.Equal(t, "1 f queued -", d.report(report{run: r, step: "a", outcome: outcome}), "not claimed")
 		}
 		d.claim("", []string{"f"}, []int{1})
 		for _, outcome := range []string{"completed", "failed", "permanent", "skipped"} {
-			require.Equal(t, "1 f started -", d.finish(report{run: r, step: "a", outcome: outcome, attempt: 1}))
-			require.Equal(t, "1 f started -", d.finish(report{run: r, step: "a", outcome: outcome, message: 1}))
-			require.Equal(t, "1 f started -", d.finish(report{run: r, step: "a", outcome: outcome, by: second}))
+			require.Equal(t, "1 f started -", d.report(report{run: r, step: "a", outcome: outcome, attempt: 1}))
+			require.Equal(t, "1 f started -", d.report(report{run: r, step: "a", outcome: outcome, message: 1}))
+			require.Equal(t, "1 f started -", d.report(report{run: r, step: "a", outcome: outcome, by: second}))
 		}
 		require.Equal(t, "started 1 -", r.task("a", "status, attempts_count, error_message"))
-		require.Equal(t, "1 f completed -", d.finish(
+		require.Equal(t, "1 f completed -", d.report(
 			report{run: r, step: "a", outcome: "completed", attempt: -1}, report{run: r, step: "a", outcome: "completed", output: `1`}),
 			"a bad report does not spoil a good one")
-		require.Empty(t, d.finish(report{run: r, step: "a", outcome: "completed", output: `2`}), "a report that came before, whose answer was lost")
+		require.Empty(t, d.report(report{run: r, step: "a", outcome: "completed", output: `2`}), "a report that came before, whose answer was lost")
 		require.Equal(t, "1", r.task("a", "output"))
-		require.Equal(t, "1 f completed -", d.finish(report{run: r, step: "a", outcome: "failed", error: "x"}))
+		require.Equal(t, "1 f completed -", d.report(report{run: r, step: "a", outcome: "failed", error: "x"}))
 		require.Equal(t, "started 1", r.status())
 	})
 }
 
-// TestFinishTellsWhatIsLost: reports for a run or step that is over.
-func TestFinishTellsWhatIsLost(t *testing.T) {
+// TestReportReturnsWhatIsLost: reports for a run or step that is over.
+func TestReportReturnsWhatIsLost(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		r := d.flow("f", attempts(1)).step("a").step("b").step("c").step("s", whenExhausted("skip")).start(`{}`)
 		d.claim("", []string{"f"}, []int{9})
 		r.forceSkip("s", "x")
-		require.Equal(t, "1 f started -", d.finish(report{run: r, step: "s", outcome: "completed", output: `1`}))
-		require.Equal(t, "1 t failed -", d.finish(report{run: r, step: "a", outcome: "permanent", error: "boom"}))
-		require.Equal(t, "1 f started -", d.finish(report{run: r, step: "b", outcome: "completed", output: `1`}))
-		require.Equal(t, "1 f started -", d.finish(report{run: r, step: "c", outcome: "failed", error: "late"}))
+		require.Equal(t, "1 f started -", d.report(report{run: r, step: "s", outcome: "completed", output: `1`}))
+		require.Equal(t, "1 t failed -", d.report(report{run: r, step: "a", outcome: "permanent", error: "boom"}))
+		require.Equal(t, "1 f started -", d.report(report{run: r, step: "b", outcome: "completed", output: `1`}))
+		require.Equal(t, "1 f started -", d.report(report{run: r, step: "c", outcome: "failed", error: "late"}))
 		require.Equal(t, lines("started - -", "started - -"), r.task("b", "status, output, error_message")+"\n"+r.task("c", "status, output, error_message"))
 	})
 }
 
-// TestFinishStepsOfOneRunTogether: reports for different steps of a run in one
+// TestReportStepsOfOneRunTogether: reports for different steps of a run in one
 // batch have the same effect as one after the other.
-func TestFinishStepsOfOneRunTogether(t *testing.T) {
+func TestReportStepsOfOneRunTogether(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		f := d.flow("f").step("a").step("b").step("j", after("a", "b")).mapStep("m", after("b")).
 			step("guarded", after("a", "b"), requires(`{"a": 1, "b": [2]}`))
 		r := f.start(`{}`)
 		d.claim("", []string{"f"}, []int{9})
-		require.Empty(t, d.finish(
+		require.Empty(t, d.report(
 			report{run: r, step: "a", outcome: "completed", output: `1`}, report{run: r, step: "b", outcome: "completed", output: `[2]`}))
 		require.Equal(t, "a:completed b:completed j:started m:started guarded:started", r.steps())
 		require.Equal(t, lines(`j 0 {"a": 1, "b": [2]}`, `m 0 2`, `guarded 0 {"a": 1, "b": [2]}`), d.claim("step_slug, task_index, input", []string{"f"}, []int{9}))
 	})
 }
 
-func TestFinishTypeViolation(t *testing.T) {
+func TestReportTypeViolation(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		f := d.flow("f").step("a").step("b").mapStep("m", after("a"))
 		bad, good := f.start(`{}`), f.start(`{}`)
 		d.claim("", []string{"f"}, []int{9})
-		require.Equal(t, "1 t failed -", d.finish(
+		require.Equal(t, "1 t failed -", d.report(
 			report{run: bad, step: "a", outcome: "completed", output: `{}`}, report{run: good, step: "a", outcome: "completed", output: `[1]`}))
 		require.Equal(t, "a:failed b:started m:created", bad.steps())
 		require.Equal(t, "a:completed b:started m:started", good.steps())

@@ -1,3 +1,5 @@
+// Random calls of all kinds in many sessions at once, at every isolation level.
+
 package engine_test
 
 import (
@@ -85,7 +87,7 @@ func (s *storm) rage(rounds int) {
 		func(ctx context.Context) error { return s.worker(ctx, 2) },
 		func(ctx context.Context) error { return s.worker(ctx, 3) },
 		s.foreignWorker, s.undertaker))
-	s.t.Logf("%d serialization failures; runs, tasks, tries, takeovers: %s", s.clash.Load(), s.d.table(`
+	s.t.Logf("%d serialization failures; runs, tasks, attempts, reclaims: %s", s.clash.Load(), s.d.table(`
 		select (select count(*) from pgflow.runs), count(*), sum(attempts_count), sum(requeued_count) from pgflow.step_tasks`))
 
 	s.runs.Range(func(id, index any) bool {
@@ -294,7 +296,7 @@ func (s *storm) report(ctx context.Context, id uuid.UUID, work []task, flows []s
 	for i, w := range work {
 		step := s.graph(flows[i]).step(w.Step)
 		outcome, output, cause := "completed", step.output(w.Index), "broke"
-		if step.fails(w.Index, w.Tries) {
+		if step.fails(w.Index, w.Attempts) {
 			outcome = "failed"
 		}
 		runs, steps, indexes, messages, attempts = append(runs, w.Run), append(steps, w.Step), append(indexes, w.Index), append(messages, w.Message), append(attempts, w.Attempt)
@@ -378,7 +380,7 @@ func (s *storm) foreignWorker(ctx context.Context) error {
 		for _, w := range work {
 			step := s.graph(slug).step(w.Step)
 			var err error
-			if step.fails(w.Index, w.Tries) {
+			if step.fails(w.Index, w.Attempts) {
 				err = s.exec(ctx, `select pgflow.fail_task($1, $2, $3, 'broke')`, w.Run, w.Step, w.Index)
 			} else {
 				err = s.exec(ctx, `select pgflow.complete_task($1, $2, $3, nullif($4, '')::jsonb)`, w.Run, w.Step, w.Index, step.output(w.Index))
@@ -409,7 +411,7 @@ func (s *storm) undertaker(ctx context.Context) error {
 // compares and deletes them, and in between whole flows.
 func (s *storm) meddler(ctx context.Context, rounds int) error {
 	r := s.random(103)
-	extra := graph{Tries: 2, Input: `[1, 2, 3]`, Steps: []graphStep{
+	extra := graph{Attempts: 2, Input: `[1, 2, 3]`, Steps: []graphStep{
 		{Slug: "m", Map: true, WhenUnmet: "skip", WhenExhausted: "skip", Failures: []int{0}, Outputs: []string{`1`}},
 		{Slug: "s", Deps: []int{0}, WhenUnmet: "skip", WhenExhausted: "fail", Failures: []int{0}, Outputs: []string{`1`}}}}
 	for range rounds {

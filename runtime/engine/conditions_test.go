@@ -1,3 +1,5 @@
+// Conditions of steps.
+
 package engine_test
 
 import (

@@ -1,3 +1,5 @@
+// Cancelling, retrying, running now, deleting, pruning and pausing.
+
 package engine_test
 
 import (
@@ -45,7 +47,7 @@ func TestRetryRun(t *testing.T) {
 		require.Equal(t, lines("queued 0 -", "completed 1 -", "queued 0 -"), r.task("m", "status, attempts_count, error_message"))
 		require.Equal(t, lines("m 0 1", "m 2 1", "other 0 1"), d.table(`select step_slug, task_index, attempt from flowc.claim($1::uuid, '{f}', '{9}') order by 1, 2`, worker))
 		late.message = int(old - value[int64](d, `select message_id from pgflow.step_tasks where step_slug = 'other'`))
-		require.Equal(t, "1 f started -", d.finish(late), "the report of the old message")
+		require.Equal(t, "1 f started -", d.report(late), "the report of the old message")
 		r.completeTask("m", 0, `0`)
 		r.completeTask("m", 2, `2`)
 		r.completeTask("other", 0, `1`)
@@ -215,7 +217,7 @@ func TestPauseFlow(t *testing.T) {
 		require.Equal(t, "t", d.table(pause))
 		require.Equal(t, "f", d.table(pause), "it is already")
 		waiting := f.start(`{}`)
-		require.Equal(t, "completed", begun.completeTask("a", 0, `1`), "what is in hand goes on")
+		require.Equal(t, "completed", begun.completeTask("a", 0, `1`), "what is in flight goes on")
 		require.Equal(t, "a:completed b:started", begun.steps())
 		require.Empty(t, d.table(`select * from flowc.claim($1::uuid, '{f}', '{9}')`, worker))
 		require.Empty(t, d.table(`select * from pgmq.read('f', 30, 9)`))

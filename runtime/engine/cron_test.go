@@ -1,3 +1,5 @@
+// Cron expressions and their ticks.
+
 package engine_test
 
 import (
@@ -66,12 +68,14 @@ func TestNextTick(t *testing.T) {
 		"CRON_TZ=Asia/Kolkata @daily":    "2026-03-10 18:30:00Z",
 		"CRON_TZ=Asia/Tokyo @every 1m5s": "2026-03-10 10:18:35Z",
 	} {
-		got := nextTick(d, spec, at(t, from))
-		if want == "" {
-			require.Zero(t, got, spec)
-			continue
-		}
-		require.Equal(t, at(t, want), got.UTC(), spec)
+		d.run(spec, func(t *testing.T, d *db) {
+			got := nextTick(d, spec, at(t, from))
+			if want == "" {
+				require.Zero(t, got)
+				return
+			}
+			require.Equal(t, at(t, want), got.UTC())
+		})
 	}
 }
 
@@ -106,9 +110,11 @@ func TestCronMistakes(t *testing.T) {
 		"CRON_TZ=UTC-5 @daily":       `time zone "UTC-5" not recognized`,
 		"CRON_TZ=UTC":                "it has 1 fields, not five: minute, hour, day, month and weekday",
 	} {
-		err := d.fails("22023", fmt.Sprintf(`cron "%s": %s`, spec, problem), `select flowc.next_tick($1, now())`, spec)
-		require.Equal(t, problem, err.Detail)
-		require.Equal(t, "schedules_cron_check", err.ConstraintName)
+		d.run(spec, func(t *testing.T, d *db) {
+			err := d.fails("22023", fmt.Sprintf(`cron "%s": %s`, spec, problem), `select flowc.next_tick($1, now())`, spec)
+			require.Equal(t, problem, err.Detail)
+			require.Equal(t, "schedules_cron_check", err.ConstraintName)
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -14,7 +15,9 @@ func TestValidSlugs(t *testing.T) {
 		"a": true, "_": true, "snake_case_2": true, "CamelCase": true, strings.Repeat("x", 128): true, "runs": true,
 		nil: false, "": false, strings.Repeat("x", 129): false, "run": false, "1a": false, "a-b": false, "a b": false, "a.b": false, "ä": false, "a\n": false,
 	} {
-		require.Equal(t, valid, value[bool](d, `select pgflow.is_valid_slug($1)`, slug), "of %q", slug)
+		d.run(fmt.Sprintf("%v", slug), func(t *testing.T, d *db) {
+			require.Equal(t, valid, value[bool](d, `select pgflow.is_valid_slug($1)`, slug))
+		})
 	}
 }
 
@@ -101,7 +104,9 @@ func TestAddStepRefuses(t *testing.T) {
 			{`'f', 'm', base_delay => -1`, "23514", `new row for relation "steps" violates check constraint "opt_base_delay_is_nonnegative"`},
 			{`'f', 'm', timeout => 0`, "23514", `new row for relation "steps" violates check constraint "opt_timeout_is_positive"`},
 		} {
-			d.fails(c.code, c.message, `select pgflow.add_step(`+c.call+`)`)
+			d.run(c.call, func(t *testing.T, d *db) {
+				d.fails(c.code, c.message, `select pgflow.add_step(`+c.call+`)`)
+			})
 		}
 		require.Equal(t, lines("a", "b", "c"), d.table(`select step_slug from pgflow.steps where flow_slug = 'f' order by 1`))
 	})

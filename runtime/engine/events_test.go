@@ -1,3 +1,5 @@
+// Events for realtime.send.
+
 package engine_test
 
 import (
@@ -135,7 +137,7 @@ func TestEventsOfBatches(t *testing.T) {
 		one.events()
 		two.events()
 		d.claim("", []string{"f"}, []int{9})
-		d.finish(report{run: one, step: "a", outcome: "completed", output: `[1]`}, report{run: two, step: "a", outcome: "permanent", error: "x"})
+		d.report(report{run: one, step: "a", outcome: "completed", output: `[1]`}, report{run: two, step: "a", outcome: "permanent", error: "x"})
 		require.Equal(t, "step:a:completed step:m:started", one.events())
 		require.Equal(t, "step:a:failed run:failed", two.events())
 	})

@@ -1,12 +1,15 @@
+// Failed tasks: retries, delays, and what happens when attempts are exhausted.
+
 package engine_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// TestRetryDelay: the base doubled with every try; at most six hours, or the base.
+// TestRetryDelay: the base doubled with every attempt; at most six hours, or the base.
 func TestRetryDelay(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
@@ -18,7 +21,9 @@ func TestRetryDelay(t *testing.T) {
 		{1, 2, 4}, {2, 3, 16}, {5, 1, 10}, {0, 9, 0}, {1, 0, 1}, {"1.5", 1, 3}, {"0.3", 1, 0},
 		{1, 14, 16384}, {1, 15, 21600}, {10, 1000, 21600}, {1, 2147483647, 21600}, {100_000, 1, 100_000}, {2147483647, 40, 2147483647},
 	} {
-		require.EqualValues(t, c.want, value[int](d, `select pgflow.calculate_retry_delay($1::numeric, $2)`, c.base, c.count), "of %v after %d", c.base, c.count)
+		d.run(fmt.Sprintf("%v after %d", c.base, c.count), func(t *testing.T, d *db) {
+			require.EqualValues(t, c.want, value[int](d, `select pgflow.calculate_retry_delay($1::numeric, $2)`, c.base, c.count))
+		})
 	}
 	require.Equal(t, "16", d.table(`select pgflow.calculate_retry_delay(base_delay => 2, attempts_count => 3)`))
 }
@@ -34,10 +39,10 @@ func TestRetry(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		r := d.flow("f", attempts(3), baseDelay(5)).step("a").step("b", after("a"), attempts(2), baseDelay(100)).start(`{}`)
 		id := r.task("a", "message_id")
-		for try, wait := range []string{"10", "20"} {
+		for n, wait := range []string{"10", "20"} {
 			r.begin()
 			require.Equal(t, "queued", r.failTask("a", 0, "boom"))
-			require.Equal(t, wait, d.seconds("f"), "before try %d", try+2)
+			require.Equal(t, wait, d.seconds("f"), "before attempt %d", n+2)
 			require.Equal(t, "queued - - boom "+worker.String()+" "+id, r.task("a", "status, started_at, failed_at, error_message, last_worker_id, message_id"),
 				"the message is the same")
 			require.Equal(t, "started - 1", r.step("a", "status, error_message, remaining_tasks"), "step and run are not touched")
@@ -107,7 +112,7 @@ func TestFailOnFailedRun(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		r := d.flow("f", attempts(1)).step("a").step("b", attempts(9), whenExhausted("skip")).step("c", startDelay(60)).start(`{}`).begin()
 		r.failTask("a", 0, "x")
-		require.Equal(t, "failed", r.failTask("b", 0, "late"), "without another try")
+		require.Equal(t, "failed", r.failTask("b", 0, "late"), "without another attempt")
 		require.Equal(t, "failed late t", r.task("b", "status, error_message, failed_at is not null"))
 		require.Equal(t, "queued", r.failTask("c", 0, "late"))
 		require.Equal(t, "a:failed b:started c:started", r.steps())
@@ -225,7 +230,7 @@ func TestExhaustedMapTask(t *testing.T) {
 
 // flowc.report -------------------------------------------------------------------
 
-func TestFinishFails(t *testing.T) {
+func TestReportFailures(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		f := d.flow("f", attempts(3), baseDelay(5)).step("a").step("b", whenExhausted("skip"), attempts(1)).step("c", whenExhausted("skip-cascade"), attempts(1)).
@@ -233,7 +238,7 @@ func TestFinishFails(t *testing.T) {
 		r := f.start(`{}`)
 		all := func() { r.show(); d.claim("", []string{"f"}, []int{100}) }
 		all()
-		require.Equal(t, lines("1 t queued 10", "3 t failed -", "4 t failed -", "5 t failed -"), d.finish(
+		require.Equal(t, lines("1 t queued 10", "3 t failed -", "4 t failed -", "5 t failed -"), d.report(
 			report{run: r, step: "a", outcome: "failed", error: "x"},
 			report{run: r, step: "e", outcome: "completed", output: `1`},
 			report{run: r, step: "b", outcome: "failed", error: "x"},
@@ -248,30 +253,30 @@ func TestFinishFails(t *testing.T) {
 			select step_slug, attempt, error_message from flowc.failed_attempts where worker_id = $1 and started_at <= failed_at order by 1`, worker))
 
 		all()
-		require.Equal(t, "1 t queued 42", d.finish(report{run: r, step: "a", outcome: "failed", error: "y", delay: "42.4"}), "the handler chooses")
+		require.Equal(t, "1 t queued 42", d.report(report{run: r, step: "a", outcome: "failed", error: "y", delay: "42.4"}), "the handler chooses")
 	})
 }
 
-// TestFinishSkipNeedsPermission: a handler can skip only a step that allows it.
-func TestFinishSkipNeedsPermission(t *testing.T) {
+// TestReportSkipNeedsPermission: a handler can skip only a step that allows it.
+func TestReportSkipNeedsPermission(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		r := d.flow("f", attempts(9)).step("a").start(`{}`)
 		d.claim("", []string{"f"}, []int{100})
-		require.Equal(t, "1 t failed -", d.finish(report{run: r, step: "a", outcome: "skipped", error: "no need"}))
+		require.Equal(t, "1 t failed -", d.report(report{run: r, step: "a", outcome: "skipped", error: "no need"}))
 		require.Equal(t, `failed flowc: the handler asked to skip step a (no need), which does not allow it: add when_exhausted:"skip" to the step`,
 			r.step("a", "status, error_message"))
 	})
 }
 
-// TestFinishManyFailuresOfOneRun: the first that exhausts is the end of the rest.
-func TestFinishManyFailuresOfOneRun(t *testing.T) {
+// TestReportManyFailuresOfOneRun: the first that exhausts is the end of the rest.
+func TestReportManyFailuresOfOneRun(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		f := d.flow("f", attempts(1)).mapStep("m").mapStep("s", whenExhausted("skip"))
 		one, two := f.start(`[1, 2, 3]`), f.start(`[1, 2, 3]`)
 		d.claim("", []string{"f"}, []int{100})
-		require.Equal(t, lines("1 t failed -", "2 f started -", "3 t failed -", "4 t failed -", "5 f started -"), d.finish(
+		require.Equal(t, lines("1 t failed -", "2 f started -", "3 t failed -", "4 t failed -", "5 f started -"), d.report(
 			report{run: one, step: "s", index: 1, outcome: "failed", error: "a"},
 			report{run: one, step: "s", index: 2, outcome: "failed", error: "b"},
 			report{run: two, step: "m", index: 0, outcome: "failed", error: "c"},

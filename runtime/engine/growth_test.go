@@ -1,3 +1,5 @@
+// The cost of calls, in blocks, does not grow with tables that grew after their plans were made.
+
 package engine_test
 
 import (
@@ -50,9 +52,9 @@ func (s *session) claim(flow string, limit int) int {
 	return s.blocks(`select * from flowc.claim($1::uuid, array[$2], array[$3::int])`, worker, flow, limit)
 }
 
-// finish completes what the worker holds, each task with an output, and gives
+// report completes what the worker holds, each task with an output, and gives
 // the blocks that it looked at, and how many tasks it was.
-func (s *session) finish(output string) (blocks, tasks int) {
+func (s *session) report(output string) (blocks, tasks int) {
 	s.t.Helper()
 	var runs, steps, outcomes, outputs []string
 	var indexes, attempts []int
@@ -123,8 +125,8 @@ func (s *session) operations() map[string]int {
 		do("start", `select * from flowc.start('g', array['1', '2']::jsonb[], null)`)
 		do("start_flow", `select * from pgflow.start_flow('g', '1')`)
 		note("claim", s.claim("g", 2))
-		blocks, _ := s.finish(`[1]`)
-		note("finish", blocks)
+		blocks, _ := s.report(`[1]`)
+		note("report", blocks)
 
 		var message int64
 		var run, step string
@@ -180,7 +182,7 @@ func TestMapCostsPerTask(t *testing.T) {
 		total += s.blocks(`select * from flowc.read_values(array[(select run_id from pgflow.runs)], '{run}', 1)`)
 		for done := 0; done < elements; {
 			total += s.claim("f", 100)
-			blocks, tasks := s.finish(`1`)
+			blocks, tasks := s.report(`1`)
 			total += blocks
 			done += tasks
 		}
@@ -208,7 +210,7 @@ func TestFlowOfManySteps(t *testing.T) {
 		total := 0
 		for range 40 {
 			total += s.claim("f", 1)
-			blocks, tasks := s.finish(`1`)
+			blocks, tasks := s.report(`1`)
 			require.Equal(t, 1, tasks)
 			total += blocks
 		}
@@ -254,7 +256,7 @@ func TestAmongManyFlows(t *testing.T) {
 	work := func() int {
 		total := s.blocks(`select * from flowc.start('f', array_fill('1'::jsonb, array[100]), null)`)
 		total += s.claim("f", 100)
-		blocks, tasks := s.finish(`1`)
+		blocks, tasks := s.report(`1`)
 		require.Equal(t, 100, tasks)
 		return total + blocks
 	}

@@ -1,3 +1,5 @@
+// Map steps.
+
 package engine_test
 
 import (
@@ -80,7 +82,7 @@ func TestMapInBatches(t *testing.T) {
 				for i := done; i < min(done+batch, elements); i++ {
 					reports = append(reports, report{run: r, step: "m", index: i, outcome: "completed", output: fmt.Sprint(10 * (i + 1))})
 				}
-				require.Empty(t, d.finish(reports...))
+				require.Empty(t, d.report(reports...))
 			}
 			require.Equal(t, "m:completed s:started", r.steps())
 			require.Equal(t, "t", r.step("m", `output = (select jsonb_agg(i * 10) from generate_series(1, 23) i)`))

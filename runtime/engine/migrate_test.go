@@ -267,25 +267,27 @@ func TestEncoding(t *testing.T) {
 	t.Parallel()
 	d := empty(t)
 	for _, encoding := range []string{"LATIN1", "SQL_ASCII"} {
-		name := d.pool.Config().ConnConfig.Database + "_" + strings.ToLower(encoding)
-		quoted := pgx.Identifier{name}.Sanitize()
-		_, err := d.pool.Exec(t.Context(), `create database `+quoted+` template template0 locale 'C' encoding '`+encoding+`'`)
-		require.NoError(t, err)
-		config := d.pool.Config()
-		config.ConnConfig.Database = name
-		pool, err := pgxpool.NewWithConfig(t.Context(), config)
-		require.NoError(t, err)
-		t.Cleanup(func() {
-			pool.Close()
-			_, err := d.pool.Exec(context.Background(), `drop database `+quoted)
+		t.Run(encoding, func(t *testing.T) {
+			name := d.pool.Config().ConnConfig.Database + "_" + strings.ToLower(encoding)
+			quoted := pgx.Identifier{name}.Sanitize()
+			_, err := d.pool.Exec(t.Context(), `create database `+quoted+` template template0 locale 'C' encoding '`+encoding+`'`)
 			require.NoError(t, err)
+			config := d.pool.Config()
+			config.ConnConfig.Database = name
+			pool, err := pgxpool.NewWithConfig(t.Context(), config)
+			require.NoError(t, err)
+			t.Cleanup(func() {
+				pool.Close()
+				_, err := d.pool.Exec(context.Background(), `drop database `+quoted)
+				require.NoError(t, err)
+			})
+			for _, opts := range [][]engine.Option{nil, {engine.InEncoding("LATIN9")}, {engine.InEncoding("")}} {
+				err = engine.Migrate(t.Context(), pool, opts...)
+				require.ErrorIs(t, err, engine.ErrEncoding)
+				require.ErrorContains(t, err, "it is in "+encoding)
+			}
+			require.NoError(t, engine.Migrate(t.Context(), pool, engine.InEncoding(strings.ToLower(encoding))))
+			require.NoError(t, engine.Migrate(t.Context(), pool), "once it is there, it is brought up to date")
 		})
-		for _, opts := range [][]engine.Option{nil, {engine.InEncoding("LATIN9")}, {engine.InEncoding("")}} {
-			err = engine.Migrate(t.Context(), pool, opts...)
-			require.ErrorIs(t, err, engine.ErrEncoding)
-			require.ErrorContains(t, err, "it is in "+encoding)
-		}
-		require.NoError(t, engine.Migrate(t.Context(), pool, engine.InEncoding(strings.ToLower(encoding))))
-		require.NoError(t, engine.Migrate(t.Context(), pool), "once it is there, it is brought up to date")
 	}
 }

@@ -1,3 +1,5 @@
+// Values and options at their limits.
+
 package engine_test
 
 import (
@@ -38,7 +40,7 @@ func TestRefusesNumberBombs(t *testing.T) {
 // TestTakesLongValues: what is long in storage as well is no bomb.
 func TestTakesLongValues(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
-		f := d.flow("f").step("a")
+		d.flow("f").step("a")
 		for name, input := range map[string]string{
 			"escapes":  `["` + strings.Repeat(`\u0001`, 1<<20) + `"]`,
 			"zeros":    "[" + strings.Repeat("1e22,", 100_000) + "0]",
@@ -46,7 +48,10 @@ func TestTakesLongValues(t *testing.T) {
 			"nothings": "[" + strings.Repeat(`"",`, 100_000) + "null]",
 			"one long": "1e131071",
 		} {
-			require.Equal(t, "started 1", f.start(input).status(), name)
+			d.run(name, func(t *testing.T, d *db) {
+				f := &flow{d, "f"}
+				require.Equal(t, "started 1", f.start(input).status())
+			})
 		}
 	})
 }
@@ -133,10 +138,12 @@ func TestLargestOptions(t *testing.T) {
 		require.Equal(t, "t", late.task("a", `visible_at > clock_timestamp() + interval '68 years'`))
 		require.Equal(t, "t", d.table(`select flowc.enter_idle($1, '{long,other,late}') > clock_timestamp()`, worker))
 		for _, name := range []string{"timeout", "baseDelay", "maxAttempts", "startDelay"} {
-			shape := fmt.Sprintf(`{"steps": [{"slug": "a", "options": {"%s": 2147483647}}]}`, name)
-			require.Contains(t, d.table(`select flowc.upsert_flow('upserted', $1::jsonb, true)`, shape), `"status": `, name)
-			d.fails("22003", `value "2147483648" is out of range for type integer`, `select flowc.upsert_flow('upserted', $1::jsonb, true)`,
-				strings.ReplaceAll(shape, "47}", "48}"))
+			d.run(name, func(t *testing.T, d *db) {
+				shape := fmt.Sprintf(`{"steps": [{"slug": "a", "options": {"%s": 2147483647}}]}`, name)
+				require.Contains(t, d.table(`select flowc.upsert_flow('upserted', $1::jsonb, true)`, shape), `"status": `)
+				d.fails("22003", `value "2147483648" is out of range for type integer`, `select flowc.upsert_flow('upserted', $1::jsonb, true)`,
+					strings.ReplaceAll(shape, "47}", "48}"))
+			})
 		}
 	})
 }

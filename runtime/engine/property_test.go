@@ -1,3 +1,5 @@
+// Runs of random flows, compared with the model in property_model_test.go.
+
 package engine_test
 
 import (
@@ -66,8 +68,8 @@ func TestRandomRetries(t *testing.T) {
 		g.drive(r, []int{3}, true)
 		g.checkRun(r)
 		for _, find := range strings.Split(r.d.broken(), "\n") {
-			// Tasks that went on after they were out of tries keep those tries.
-			require.True(rt, find == "" || strings.HasPrefix(find, "failed tries") && g.outcome().Fails, find)
+			// Tasks that went on after they were out of attempts keep those attempts.
+			require.True(rt, find == "" || strings.HasPrefix(find, "failed attempts") && g.outcome().Fails, find)
 		}
 	})
 }
@@ -85,14 +87,14 @@ func (f failer) FailNow()                          { f.rt.FailNow() }
 
 // A task is what a worker was handed.
 type task struct {
-	Run     string
-	Step    string
-	Index   int
-	Message int64
-	Attempt int
-	Tries   int
-	Input   *string
-	Whole   *string // the run's input, of roots
+	Run      string
+	Step     string
+	Index    int
+	Message  int64
+	Attempt  int
+	Attempts int
+	Input    *string
+	Whole    *string // the run's input, of roots
 }
 
 // read starts tasks the way of the contract.
@@ -126,7 +128,7 @@ func tasks(d *db, sql string, args ...any) []task {
 func (g graph) drive(r *run, sizes []int, batches bool) {
 	d := r.d
 	want := g.outcome()
-	tries := map[string]int{}
+	attempts := map[string]int{}
 	for turn := 0; ; turn++ {
 		require.Less(d.t, turn, 1000, "the run does not end")
 		size := sizes[turn%len(sizes)]
@@ -141,13 +143,13 @@ func (g graph) drive(r *run, sizes []int, batches bool) {
 		var reports []report
 		for _, w := range work {
 			key := encode([]any{w.Step, w.Index})
-			tries[key]++
+			attempts[key]++
 			if batches {
-				require.Equal(d.t, tries[key], w.Tries)
+				require.Equal(d.t, attempts[key], w.Attempts)
 			}
 			s := g.step(w.Step)
 			g.checkInput(d, want, w)
-			if s.fails(w.Index, tries[key]) {
+			if s.fails(w.Index, attempts[key]) {
 				reports = append(reports, report{run: r, step: w.Step, index: w.Index, outcome: "failed", error: w.Step + " broke"})
 			} else {
 				reports = append(reports, report{run: r, step: w.Step, index: w.Index, outcome: "completed", output: s.output(w.Index)})
@@ -159,10 +161,10 @@ func (g graph) drive(r *run, sizes []int, batches bool) {
 					reports[i].output = nil
 				}
 			}
-			d.finish(reports...)
+			d.report(reports...)
 			continue
 		}
-		for _, report := range g.inOrder(reports, tries) {
+		for _, report := range g.inOrder(reports, attempts) {
 			switch {
 			case report.outcome == "completed" && report.output == "":
 				r.completeTask(report.step, report.index, nil)
@@ -177,16 +179,16 @@ func (g graph) drive(r *run, sizes []int, batches bool) {
 
 // inOrder puts reports into the order in which a batch takes them: what completed,
 // step by step; what will be tried again; what is exhausted.
-func (g graph) inOrder(reports []report, tries map[string]int) []report {
+func (g graph) inOrder(reports []report, attempts map[string]int) []report {
 	rank := func(r report) int {
-		limit := g.Tries
-		if own := g.step(r.step).Tries; own != nil {
+		limit := g.Attempts
+		if own := g.step(r.step).Attempts; own != nil {
 			limit = *own
 		}
 		switch {
 		case r.outcome == "completed":
 			return slices.IndexFunc(reports, func(o report) bool { return o.outcome == "completed" && o.step == r.step })
-		case tries[encode([]any{r.step, r.index})] < limit:
+		case attempts[encode([]any{r.step, r.index})] < limit:
 			return 1000
 		default:
 			return 2000
@@ -311,7 +313,7 @@ func (d *db) broken() string {
 		select 'over and in the queue', t.run_id || t.step_slug from pgflow.step_tasks t
 		where t.in_queue and (t.visible_at is null or t.status not in ('queued', 'started'))
 		union all
-		select 'failed tries of a completed task', t.run_id || t.step_slug from pgflow.step_tasks t
+		select 'failed attempts of a completed task', t.run_id || t.step_slug from pgflow.step_tasks t
 		where t.status = 'completed' and t.attempts_count - t.requeued_count - 1 <> (
 		  select count(*) from flowc.failed_attempts f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index)`)
 }
@@ -331,7 +333,7 @@ func (r *run) dump() string {
 			from pgflow.step_tasks where run_id = $1 order by 1`, r.id),
 		r.d.table(`select 'queue', step_slug, task_index, read_ct from flowc.queue where run_id = $1 order by msg_id`, r.id),
 		r.d.table(`select 'archive', step_slug, task_index, read_ct from flowc.archive where run_id = $1 order by msg_id`, r.id),
-		r.d.table(`select 'try', step_slug, task_index, attempt, error_message, worker_id from flowc.failed_attempts where run_id = $1 order by failed_at, 2, 3`, r.id),
+		r.d.table(`select 'attempt', step_slug, task_index, attempt, error_message, worker_id from flowc.failed_attempts where run_id = $1 order by failed_at, 2, 3`, r.id),
 		r.d.table(`select event from realtime.messages where topic = 'pgflow:run:' || $1::text order by event`, r.id))
 }
 

@@ -1,3 +1,5 @@
+// The contract's queues: pgmq's functions and the views.
+
 package engine_test
 
 import (
@@ -32,7 +34,9 @@ func TestFormatTableName(t *testing.T) {
 	d := newDB(t)
 	require.Equal(t, "q_myflow a_f", d.table(`select pgmq.format_table_name('MyFlow', 'q'), pgmq.format_table_name(queue_name => 'f', prefix => 'a')`))
 	for _, name := range []string{"a$", "a;b", "a--b", "a'b"} {
-		d.fails("P0001", `queue name contains invalid characters: $, ;, --, or '`, `select pgmq.format_table_name($1, 'q')`, name)
+		d.run(name, func(t *testing.T, d *db) {
+			d.fails("P0001", `queue name contains invalid characters: $, ;, --, or '`, `select pgmq.format_table_name($1, 'q')`, name)
+		})
 	}
 }
 
@@ -75,7 +79,9 @@ func TestUnknownQueue(t *testing.T) {
 			`pgmq.send('None', '{}')`, `pgmq.read('None', 1, 1)`, `pgmq.read_with_poll('None', 1, 1, 1, 10)`, `pgmq.archive('None', 1::bigint)`,
 			`pgmq.archive('None', '{1}'::bigint[])`, `pgmq.delete('None', '{1}'::bigint[])`, `pgmq.set_vt('None', 1, 1)`, `pgflow.set_vt_batch('None', '{1}', '{1}')`,
 		} {
-			d.fails("42P01", `relation "pgmq.q_none" does not exist`, `select `+call)
+			d.run(call, func(t *testing.T, d *db) {
+				d.fails("42P01", `relation "pgmq.q_none" does not exist`, `select `+call)
+			})
 		}
 	})
 }

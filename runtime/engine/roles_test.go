@@ -1,3 +1,5 @@
+// Roles: what each may call, and that none can hold up others.
+
 package engine_test
 
 import (

@@ -224,8 +224,8 @@ func TestScheduleThatFails(t *testing.T) {
 	})
 }
 
-// TestVersionsTakeOver holds that a new version of a flow runs instead of the old one.
-func TestVersionsTakeOver(t *testing.T) {
+// TestNewVersionPausesOlderSchedules holds that a new version of a flow runs instead of the old one.
+func TestNewVersionPausesOlderSchedules(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		for _, slug := range []string{"report", "report_v1", "report_v2", "report_v10", "report_vx", "other", "my_report"} {
 			d.upsertCron(slug, "@daily")
@@ -347,8 +347,8 @@ func TestScheduleStorm(t *testing.T) {
 	}
 }
 
-// TestSleepUntilTick holds that a worker which waits is told of the next tick.
-func TestSleepUntilTick(t *testing.T) {
+// TestIdleUntilTick holds that a worker which waits is told of the next tick.
+func TestIdleUntilTick(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.upsertCron("f", "@every 10m")
 		d.upsertCron("g", "@every 5m")

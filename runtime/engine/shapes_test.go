@@ -1,3 +1,5 @@
+// Shapes and definitions: comparing, compiling, upserting.
+
 package engine_test
 
 import (

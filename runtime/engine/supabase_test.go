@@ -39,8 +39,10 @@ func TestWithoutServices(t *testing.T) {
 		`pgflow.setup_ensure_workers_cron()`:        "pg_cron is not available in this database: cron.schedule does not exist",
 		`pgflow.setup_requeue_stalled_tasks_cron()`: "pg_cron is not available in this database: cron.schedule does not exist",
 	} {
-		err := d.fails("0A000", message, `select `+call)
-		require.Contains(t, err.Hint, "A flowc worker recovers stalled tasks and starts cron flows by itself.")
+		d.run(call, func(t *testing.T, d *db) {
+			err := d.fails("0A000", message, `select `+call)
+			require.Contains(t, err.Hint, "A flowc worker recovers stalled tasks and starts cron flows by itself.")
+		})
 	}
 	d.script(`create schema net; create function net.http_post(url text) returns bigint language sql as 'select 1::bigint'`)
 	d.fails("0A000", "vault is not available in this database: vault.decrypted_secrets does not exist", `select pgflow.ensure_workers()`)

@@ -1,3 +1,5 @@
+// What the other tests share: databases, flows, runs and queries.
+
 package engine_test
 
 import (
@@ -96,6 +98,12 @@ func contractWith(t *testing.T, script string, test func(t *testing.T, d *db)) {
 	t.Run("many transactions", func(t *testing.T) {
 		test(t, &db{t: t, pool: d.pool, q: d.pool})
 	})
+}
+
+// run runs a test of one case.
+func (d *db) run(name string, test func(t *testing.T, d *db)) {
+	d.t.Helper()
+	d.t.(*testing.T).Run(name, func(t *testing.T) { test(t, &db{t: t, pool: d.pool, q: d.q}) })
 }
 
 // script runs several statements at once, in a transaction of their own.
@@ -204,7 +212,7 @@ type flow struct {
 	slug string
 }
 
-// flow creates a flow, without delays between tries unless told otherwise.
+// flow creates a flow, without delays between attempts unless told otherwise.
 func (d *db) flow(slug string, options ...option) *flow {
 	d.t.Helper()
 	if !slices.ContainsFunc(options, func(o option) bool { return o.name == "base_delay" }) {
@@ -279,7 +287,7 @@ func (r *run) complete(step, output string) *run {
 	return r
 }
 
-// exhaust starts what waits and fails task 0 of a step until it is out of tries.
+// exhaust starts what waits and fails task 0 of a step until it is out of attempts.
 func (r *run) exhaust(step string) *run {
 	r.d.t.Helper()
 	for range 10 {
@@ -288,7 +296,7 @@ func (r *run) exhaust(step string) *run {
 		}
 		r.show()
 	}
-	require.Fail(r.d.t, "the step was not exhausted after 10 tries")
+	require.Fail(r.d.t, "the step was not exhausted after 10 attempts")
 	return r
 }
 

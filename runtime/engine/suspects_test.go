@@ -1,3 +1,5 @@
+// Suspects: tasks that were in flight when their worker died.
+
 package engine_test
 
 import (
@@ -191,9 +193,9 @@ func TestCrashLimit(t *testing.T) {
 	}
 }
 
-// TestWhoTakesSuspects: as many workers as there are suspects, but not more than half,
+// TestWhoClaimsSuspects: as many workers as there are suspects, but not more than half,
 // and only those that serve their flow.
-func TestWhoTakesSuspects(t *testing.T) {
+func TestWhoClaimsSuspects(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
 	f := d.flow("f").step("a")
@@ -226,7 +228,7 @@ func TestWhoTakesSuspects(t *testing.T) {
 }
 
 // TestSuspectsOfOthersLocks: recovery does not wait for a run that somebody holds.
-func TestSuspectsOfHeldRuns(t *testing.T) {
+func TestSuspectsOfLockedRuns(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
 	f := d.flow("f").step("a")

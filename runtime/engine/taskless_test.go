@@ -1,3 +1,5 @@
+// Steps without tasks: maps over empty arrays.
+
 package engine_test
 
 import (

@@ -1,14 +1,10 @@
+// The rows of workers, and heartbeats.
+
 package engine_test
 
 import (
-	inner "github.com/flowc-dev/flowc/runtime/internal/listen"
-
-	"context"
 	"testing"
-	"time"
 
-	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
 
@@ -87,9 +83,9 @@ func TestHeartbeat(t *testing.T) {
 	})
 }
 
-// TestHeartbeatHolds: what a living worker has in flight is nobody else's, however long its
+// TestHeartbeatExtendsLeases: what a living worker has in flight is nobody else's, however long its
 // report takes; it is when the worker has dropped it, or is silent.
-func TestHeartbeatHolds(t *testing.T) {
+func TestHeartbeatExtendsLeases(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		d.register(second, "f")
@@ -104,7 +100,7 @@ func TestHeartbeatHolds(t *testing.T) {
 		beat := func(messages ...int64) {
 			d.exec(`select flowc.heartbeat($1, array_fill('f'::text, array[cardinality($2::bigint[])]), $2, array_fill(1, array[cardinality($2::bigint[])]))`, worker, messages)
 		}
-		for range 4 { // more often than it could be taken over
+		for range 4 { // more often than it could be reclaimed
 			overdue()
 			beat(message)
 			require.Empty(t, taken())
@@ -126,8 +122,8 @@ func TestHeartbeatHolds(t *testing.T) {
 	})
 }
 
-// TestHeartbeatRaises a worker that was thought dead.
-func TestHeartbeatRaises(t *testing.T) {
+// TestHeartbeatTellsWhatIsDue a worker that was thought dead.
+func TestHeartbeatTellsWhatIsDue(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		d.exec(`update pgflow.workers set last_heartbeat_at = clock_timestamp() - interval '1 minute', stopped_at = now()`)
@@ -137,102 +133,3 @@ func TestHeartbeatRaises(t *testing.T) {
 }
 
 // Waking -------------------------------------------------------------------------
-
-// listen gives the notifications of two channels that come until a marker does.
-func listen(t *testing.T, d *db) func() []string {
-	t.Helper()
-	conn, err := pgx.ConnectConfig(t.Context(), d.pool.Config().ConnConfig)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, conn.Close(context.Background())) })
-	_, err = conn.Exec(t.Context(), `listen flowc_work; listen flowc_done; listen marker`)
-	require.NoError(t, err)
-	return func() []string {
-		d.exec(`select pg_notify('marker', '')`)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		var got []string
-		for {
-			n, err := conn.WaitForNotification(ctx)
-			require.NoError(t, err)
-			if n.Channel == "marker" {
-				return got
-			}
-			got = append(got, n.Channel+" "+n.Payload)
-		}
-	}
-}
-
-// TestWaking: whoever makes work notifies if a worker sleeps for that flow.
-func TestWaking(t *testing.T) {
-	t.Parallel()
-	d := newDB(t)
-	got := listen(t, d)
-	f := d.flow("f").step("a").step("b", after("a"))
-	d.flow("g").step("a").start(`{}`)
-	r := f.start(`{}`)
-	require.Empty(t, got(), "nobody sleeps")
-
-	d.exec(`select flowc.enter_idle($1, '{f,h}')`, second)
-	d.flow("h")
-	f.start(`{}`)
-	require.Equal(t, []string{"flowc_work f"}, got())
-	(&flow{d, "g"}).start(`{}`)
-	require.Empty(t, got(), "nobody sleeps for g")
-	r.complete("a", `1`)
-	require.Equal(t, []string{"flowc_work f"}, got(), "a step started")
-	d.exec(`select flowc.start('f', '{1}', null, start_in => '1 hour')`)
-	require.Equal(t, []string{"flowc_work f"}, got(), "a worker has to set its timer")
-	r.age("a", 1000)
-	for _, sql := range []string{
-		`select pgflow.requeue_stalled_tasks()`, `select flowc.start_due('{f}')`,
-	} {
-		d.exec(sql)
-	}
-	require.Empty(t, got(), "nothing to do, nobody to wake")
-
-	r.begin().age("b", 1000)
-	d.exec(`select pgflow.requeue_stalled_tasks()`)
-	require.Equal(t, []string{"flowc_work f"}, got())
-	d.exec(`select flowc.leave_idle($1)`, second)
-	f.start(`{}`)
-	require.Empty(t, got())
-}
-
-// TestSleep says when the next thing is due.
-func TestSleep(t *testing.T) {
-	contract(t, func(t *testing.T, d *db) {
-		sleep := func(flows ...string) string {
-			return d.table(`select round(extract(epoch from flowc.enter_idle($1, $2) - clock_timestamp()))`, second, flows)
-		}
-		d.flow("f").step("a", startDelay(100)).start(`{}`)
-		d.flow("g").step("a")
-		require.Equal(t, "-", sleep("g"))
-		require.Equal(t, "100", sleep("f", "g"))
-		d.exec(`select flowc.start('g', '{1}', null, start_in => '50 s')`)
-		require.Equal(t, "50", sleep("f", "g"))
-		require.Equal(t, "100", sleep("f"))
-	})
-}
-
-// TestWaiting: the end of a run is announced if somebody waits for it, once.
-func TestWaiting(t *testing.T) {
-	t.Parallel()
-	d := newDB(t)
-	got := listen(t, d)
-	f := d.flow("f", attempts(1)).step("a")
-	completes, fails, cancelled, unwatched := f.start(`{}`), f.start(`{}`), f.start(`{}`), f.start(`{}`)
-	for _, r := range []*run{completes, completes, fails, cancelled} {
-		d.exec(`select flowc.await_run($1)`, r.id)
-	}
-	require.Equal(t, "3", d.table(`select count(*) from flowc.run_waiters`))
-	completes.complete("a", `1`)
-	fails.exhaust("a")
-	unwatched.complete("a", `1`)
-	d.exec(`select flowc.cancel_run($1)`, cancelled.id)
-	done := func(r *run) string { return "flowc_done " + inner.DoneKey(uuid.MustParse(r.id)) }
-	require.Equal(t, []string{done(completes), done(fails), done(cancelled)}, got(), "and says nothing by which it could be read")
-	require.Equal(t, "0", d.table(`select count(*) from flowc.run_waiters`))
-	d.exec(`select flowc.await_run($1)`, completes.id)
-	d.exec(`select flowc.await_run(gen_random_uuid())`)
-	require.Equal(t, "0", d.table(`select count(*) from flowc.run_waiters`), "nobody waits for what is over")
-}

@@ -1,3 +1,5 @@
+// Watermarks: when they advance, and what they save claims.
+
 package engine_test
 
 import (
@@ -117,7 +119,7 @@ func TestClaimBesideAnOldSnapshot(t *testing.T) {
 	for range 5 {
 		s.exec(`select flowc.start('f', array_fill('1'::jsonb, array[1000]), null)`)
 		s.claim("f", 1000)
-		s.finish(`1`)
+		s.report(`1`)
 	}
 	claim := func() int {
 		least := 1 << 30

@@ -1,3 +1,5 @@
+// Two transactions that control, start, delete or prune the same run, step by step.
+
 package engine_test
 
 import (
@@ -71,8 +73,8 @@ func (s *other) commit() string {
 	return s.text
 }
 
-// steering is every function that steers or deletes a run by its id, $1.
-var steering = []string{
+// controls is every function that controls or deletes a run by its id, $1.
+var controls = []string{
 	`select flowc.delete_runs(array[$1::uuid])`, `select flowc.cancel_run($1)`, `select flowc.retry_run($1)`,
 	`select flowc.retry_step($1, 'a')`, `select flowc.run_now($1)`, `select flowc.reschedule_run($1, now())`,
 	`select pgflow.start_ready_steps($1)`, `select pgflow.maybe_complete_run($1)`, `select pgflow.cascade_complete_taskless_steps($1)`,
@@ -81,39 +83,41 @@ var steering = []string{
 	`select flowc.prune_flows('{f}', '-1 day', 10)`, `select flowc.start_due('{f}')`,
 }
 
-// TestSteeringBesideAStart: what is started while somebody steers or deletes a run of the
+// TestControlBesideAStart: what is started while somebody controls or deletes a run of the
 // same id is there whole, and nothing happened to it, for it was not there to be locked. A
 // lock on a table stops the second where it first writes to that table; there the
 // start is committed.
-func TestSteeringBesideAStart(t *testing.T) {
+func TestControlBesideAStart(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
 	d.flow("f", attempts(1)).step("a", startDelay(60)).step("b", after("a"))
 	for _, in := range []string{"null", "'1 h'"} {
-		for _, steer := range steering {
+		for _, call := range controls {
 			for _, table := range []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.scheduled_runs", "flowc.run_headers", "pgflow.runs"} {
-				id := uuid.NewString()
-				start := d.side(`select flowc.start('f', '{1}', array[$1::uuid], start_in => `+in+`, headers => array['{"k": "v"}'::jsonb])`, id)
-				want := start.rowsOf(id)
-				block := d.side(`lock table ` + table + ` in share row exclusive mode`)
-				steered := d.side(strings.ReplaceAll(steer, "$1", "'"+id+"'"))
-				start.commit()
-				block.commit()
-				steered.commit()
-				require.Empty(t, d.orphans(), "after %s at %s", steer, table)
-				if table != "pgflow.runs" { // which is where it looks first, and so after the start
-					require.Equal(t, want, d.rowsOf(id), "after %s at %s", steer, table)
-				}
-				d.exec(`select flowc.delete_runs(array[$1::uuid])`, id)
-				require.Empty(t, d.rowsOf(id))
+				d.run(call+" in "+in+" at "+table, func(t *testing.T, d *db) {
+					id := uuid.NewString()
+					start := d.side(`select flowc.start('f', '{1}', array[$1::uuid], start_in => `+in+`, headers => array['{"k": "v"}'::jsonb])`, id)
+					want := start.rowsOf(id)
+					block := d.side(`lock table ` + table + ` in share row exclusive mode`)
+					second := d.side(strings.ReplaceAll(call, "$1", "'"+id+"'"))
+					start.commit()
+					block.commit()
+					second.commit()
+					require.Empty(t, d.orphans())
+					if table != "pgflow.runs" { // which is where it looks first, and so after the start
+						require.Equal(t, want, d.rowsOf(id))
+					}
+					d.exec(`select flowc.delete_runs(array[$1::uuid])`, id)
+					require.Empty(t, d.rowsOf(id))
+				})
 			}
 		}
 	}
 }
 
-// TestStartingBesideADelete: a start that found that the run exists, which is deleted before the
+// TestStartBesideADelete: a start that found that the run exists, which is deleted before the
 // start can say so, starts it after all.
-func TestStartingBesideADelete(t *testing.T) {
+func TestStartBesideADelete(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
 	d.flow("f").step("a")
@@ -137,12 +141,12 @@ func TestStartingBesideADelete(t *testing.T) {
 	require.Empty(t, d.orphans())
 }
 
-// TestPruningBesideARetry: a run that was retried, or deleted and started anew, between the
+// TestPruneBesideARetry: a run that was retried, or deleted and started anew, between the
 // look of prune and its lock is kept.
-func TestPruningBesideARetry(t *testing.T) {
+func TestPruneBesideARetry(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
-	f := d.flow("f", attempts(1)).step("a")
+	d.flow("f", attempts(1)).step("a")
 	for _, change := range []string{
 		`select flowc.retry_run($1)`, `select flowc.retry_step($1, 'a')`,
 		`with gone as materialized (select flowc.delete_runs(array[$1::uuid])) select s.* from gone, flowc.start('f', '{1}', array[$1::uuid]) s`,
@@ -151,34 +155,37 @@ func TestPruningBesideARetry(t *testing.T) {
 			`select flowc.prune(clock_timestamp() + interval '1 day', at_most => 1)`, `select flowc.prune(clock_timestamp() + interval '1 day')`,
 			`select flowc.prune_flows('{f}', '-1 day', 10)`,
 		} {
-			r := f.start(`{}`).exhaust("a")
-			changed := d.side(strings.ReplaceAll(change, "$1", "'"+r.id+"'"))
-			next := f.start(`{}`).exhaust("a")
-			pruned := d.side(prune)
-			changed.commit()
-			require.Equal(t, "1", pruned.commit(), "the other, after %s", change)
-			require.Equal(t, "started 1", r.status(), "after %s and %s", change, prune)
-			require.Equal(t, "a0", r.queued())
-			require.Empty(t, next.status())
-			require.Empty(t, d.orphans())
-			r.exhaust("a")
-			require.Equal(t, "1", d.table(`select flowc.prune(clock_timestamp() + interval '1 day')`))
+			d.run(change+" beside "+prune, func(t *testing.T, d *db) {
+				f := &flow{d, "f"}
+				r := f.start(`{}`).exhaust("a")
+				changed := d.side(strings.ReplaceAll(change, "$1", "'"+r.id+"'"))
+				next := f.start(`{}`).exhaust("a")
+				pruned := d.side(prune)
+				changed.commit()
+				require.Equal(t, "1", pruned.commit(), "only the other")
+				require.Equal(t, "started 1", r.status())
+				require.Equal(t, "a0", r.queued())
+				require.Empty(t, next.status())
+				require.Empty(t, d.orphans())
+				r.exhaust("a")
+				require.Equal(t, "1", d.table(`select flowc.prune(clock_timestamp() + interval '1 day')`))
+			})
 		}
 	}
 }
 
-// TestSteeringTogether: of two who steer a run, the second looks at what the first
+// TestControlsTogether: of two who control a run, the second sees what the first
 // left behind.
-func TestSteeringTogether(t *testing.T) {
+func TestControlsTogether(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
-	f := d.flow("f", attempts(1)).step("a", startDelay(60))
-	scheduled := func() *run {
+	d.flow("f", attempts(1)).step("a", startDelay(60))
+	scheduled := func(d *db) *run {
 		return &run{d, "f", d.table(`select run_id from flowc.start('f', '{1}', null, start_in => '1 h')`)}
 	}
-	started := func() *run { return f.start(`{}`) }
-	failed := func() *run {
-		r := f.start(`{}`)
+	started := func(d *db) *run { return (&flow{d, "f"}).start(`{}`) }
+	failed := func(d *db) *run {
+		r := started(d)
 		d.exec(`select flowc.cancel_run($1)`, r.id)
 		return r
 	}
@@ -193,7 +200,7 @@ func TestSteeringTogether(t *testing.T) {
 		deleted = `select flowc.delete_runs(array[$1::uuid])`
 	)
 	for _, c := range []struct {
-		run           func() *run
+		run           func(d *db) *run
 		first, second string
 		want          string // what the second gives
 		status        string // what becomes of the run
@@ -219,20 +226,22 @@ func TestSteeringTogether(t *testing.T) {
 		{scheduled, cancel, due, "0", "cancelled"},
 		{scheduled, deleted, due, "0", ""},
 	} {
-		r := c.run()
-		arg := func(sql string) string { return strings.ReplaceAll(sql, "$1", "'"+r.id+"'") }
-		first := d.side(arg(c.first))
-		second := d.side(arg(c.second))
-		first.commit()
-		require.Equal(t, c.want, second.commit(), "%s, %s", c.first, c.second)
-		require.Equal(t, c.status, d.table(`select status from flowc.get_run($1)`, r.id), "%s, %s", c.first, c.second)
-		require.Empty(t, d.orphans())
-		d.exec(deleted, r.id)
+		d.run(c.first+", then "+c.second, func(t *testing.T, d *db) {
+			r := c.run(d)
+			arg := func(sql string) string { return strings.ReplaceAll(sql, "$1", "'"+r.id+"'") }
+			first := d.side(arg(c.first))
+			second := d.side(arg(c.second))
+			first.commit()
+			require.Equal(t, c.want, second.commit())
+			require.Equal(t, c.status, d.table(`select status from flowc.get_run($1)`, r.id))
+			require.Empty(t, d.orphans())
+			d.exec(deleted, r.id)
+		})
 	}
 }
 
-// TestDeletingAFlowBesideItsMaking: the queue of a flow goes with it, or stays with it.
-func TestDeletingAFlowBesideItsMaking(t *testing.T) {
+// TestDeleteFlowBesideItsDefinition: the queue of a flow goes with it, or stays with it.
+func TestDeleteFlowBesideItsDefinition(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
 	const left = `select (select count(*) from pgflow.flows), (select count(*) from pgmq.meta), (select count(*) from flowc.paused_flows)`
@@ -288,18 +297,19 @@ func TestMessagesTogether(t *testing.T) {
 		{`select pgmq.archive('f', $1)`, `select pgmq.delete('f', $1)`, "f", "0 1"},
 		{`select pgmq.delete('f', $1)`, set, "0", "0 0"},
 	} {
-		for _, send := range []string{`select pgmq.send('f', '{}')`, `select pgflow.start_flow('f', '{}')`} {
-			d.exec(send)
-			message := d.table(`select msg_id from pgmq.q_f`)
-			arg := func(sql string) string { return strings.ReplaceAll(sql, "$1", message+"::bigint") }
-			first := d.side(arg(c.first))
-			second := d.side(arg(c.second))
-			first.commit()
-			require.Equal(t, c.want, second.commit(), "%s, %s", c.first, c.second)
-			require.Equal(t, c.left, d.table(arg(`select (select count(*) from pgmq.q_f where msg_id = $1), (select count(*) from pgmq.a_f where msg_id = $1)`)),
-				"%s, %s", c.first, c.second)
-			d.exec(`delete from pgmq.q_f`)
-			d.exec(`delete from pgmq.a_f`)
-		}
+		d.run(c.first+", then "+c.second, func(t *testing.T, d *db) {
+			for _, send := range []string{`select pgmq.send('f', '{}')`, `select pgflow.start_flow('f', '{}')`} {
+				d.exec(send)
+				message := d.table(`select msg_id from pgmq.q_f`)
+				arg := func(sql string) string { return strings.ReplaceAll(sql, "$1", message+"::bigint") }
+				first := d.side(arg(c.first))
+				second := d.side(arg(c.second))
+				first.commit()
+				require.Equal(t, c.want, second.commit())
+				require.Equal(t, c.left, d.table(arg(`select (select count(*) from pgmq.q_f where msg_id = $1), (select count(*) from pgmq.a_f where msg_id = $1)`)))
+				d.exec(`delete from pgmq.q_f`)
+				d.exec(`delete from pgmq.a_f`)
+			}
+		})
 	}
 }

@@ -1,3 +1,5 @@
+// The contract's _cascade_force_skip_steps, and rows written without the functions.
+
 package engine_test
 
 import (

@@ -1,3 +1,5 @@
+// Delayed tasks: what they cost claims, and when they are due.
+
 package engine_test
 
 import (
@@ -59,7 +61,7 @@ func TestDelayedTasksCostClaimsNothing(t *testing.T) {
 					s.exec(`select flowc.start('f', '{1}', null)`)
 					full = min(full, both())
 					require.Equal(s.t, "2", s.table(`select count(*) from pgflow.step_tasks where status = 'started'`))
-					s.finish(`1`)
+					s.report(`1`)
 				}
 				return empty, full
 			}
@@ -88,7 +90,7 @@ func TestDelayedTasksComeBack(t *testing.T) {
 	id := value[int64](d, `select message_id from pgflow.step_tasks`)
 	claim := func() string { return d.claim("run_input, message_id, attempt", []string{"f"}, []int{1}) }
 	require.Equal(t, fmt.Sprintf(`"first" %d 1`, id), claim())
-	require.Equal(t, "1 t queued 200", d.finish(report{run: r, step: "a", outcome: "failed", error: "503"}))
+	require.Equal(t, "1 t queued 200", d.report(report{run: r, step: "a", outcome: "failed", error: "503"}))
 	for range 3 {
 		o := f.start(`2`)
 		require.Contains(t, claim(), "2 ")
@@ -102,7 +104,7 @@ func TestDelayedTasksComeBack(t *testing.T) {
 	r.show()
 	require.Equal(t, fmt.Sprintf(`"first" %d 2`, id), claim())
 	require.Empty(t, d.table(`select * from flowc.heartbeat($1, '{f}', array[$2::bigint], '{2}') where lost <> '{}'`, worker, id), "the heartbeat finds it")
-	require.Equal(t, "1 t queued 400", d.finish(report{run: r, step: "a", outcome: "failed", error: "503"}))
+	require.Equal(t, "1 t queued 400", d.report(report{run: r, step: "a", outcome: "failed", error: "503"}))
 	require.Equal(t, "1", d.table(`select flowc.run_now($1)`, r.id))
 	require.Equal(t, fmt.Sprintf(`"first" %d 3`, id), claim())
 	require.Equal(t, "1", d.table(`select flowc.release($1, '{f}', array[$2::bigint], '{3}')`, worker, id))

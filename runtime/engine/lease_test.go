@@ -1,3 +1,5 @@
+// Leases: requeueing, reclaiming, recovering and releasing tasks.
+
 package engine_test
 
 import (
@@ -80,8 +82,8 @@ func TestPermanentlyStalled(t *testing.T) {
 	}
 }
 
-// TestRequeuesAreNoTries: a dead worker does not use up a handler's tries.
-func TestRequeuesAreNoTries(t *testing.T) {
+// TestRequeuesAreNoAttempts: a dead worker does not use up a handler's attempts.
+func TestRequeuesAreNoAttempts(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		r := d.flow("f", timeout(5), attempts(2), baseDelay(1)).step("a").start(`{}`).begin()
 		r.age("a", 40)
@@ -97,9 +99,9 @@ func TestRequeuesAreNoTries(t *testing.T) {
 
 const second = `22222222-2222-2222-2222-222222222222`
 
-// TestTakeOver: a message whose lease has run out is claimed by another worker,
+// TestReclaim: a message whose lease has run out is claimed by another worker,
 // and the report of the first counts no more.
-func TestTakeOver(t *testing.T) {
+func TestReclaim(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")
 		d.register(second, "f")
@@ -112,8 +114,8 @@ func TestTakeOver(t *testing.T) {
 		r.show()
 		require.Equal(t, "a 2 1 1", takeOver(), "the second claim is the first attempt")
 		require.Equal(t, "started 2 1 t "+second, r.task("a", "status, attempts_count, requeued_count, last_requeued_at is not null, last_worker_id"))
-		require.Equal(t, "1 f started -", d.finish(report{run: r, step: "a", outcome: "completed", output: `1`, attempt: -1}))
-		require.Equal(t, "1 f started -", d.finish(report{run: r, step: "a", outcome: "failed", error: "x", attempt: -1}))
+		require.Equal(t, "1 f started -", d.report(report{run: r, step: "a", outcome: "completed", output: `1`, attempt: -1}))
+		require.Equal(t, "1 f started -", d.report(report{run: r, step: "a", outcome: "failed", error: "x", attempt: -1}))
 		for range 5 {
 			r.show()
 			require.NotEmpty(t, takeOver(), "a lease that expires while the worker lives is nobody's fault")
@@ -123,9 +125,9 @@ func TestTakeOver(t *testing.T) {
 	})
 }
 
-// TestTakeOverLeavesOthers: tasks of other languages' workers are for
+// TestReclaimLeavesOthers: tasks of other languages' workers are for
 // requeue_stalled_tasks, unless the worker is gone.
-func TestTakeOverLeavesOthers(t *testing.T) {
+func TestReclaimLeavesOthers(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(second, "f")
 		r := d.flow("f").step("a").start(`{}`).begin() // by the tests' worker, whose queue is not *
@@ -139,7 +141,7 @@ func TestTakeOverLeavesOthers(t *testing.T) {
 	})
 }
 
-// TestRecover: what a silent worker has in hand can be claimed at once.
+// TestRecover: what a silent worker has in flight can be claimed at once.
 func TestRecover(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")

@@ -1,3 +1,5 @@
+// Nobody gets the rights of the engine's owner by creating schemas or functions.
+
 package engine_test
 
 import (
@@ -95,11 +97,13 @@ func TestNothingOfOthersIsCalled(t *testing.T) {
 func TestMigrateIntoSchemasOfOthers(t *testing.T) {
 	t.Parallel()
 	for _, schema := range []string{"pgflow", "pgmq", "flowc"} {
-		d := empty(t)
-		_, other := outsider(t, d)
-		other.exec(`create schema ` + schema)
-		err := engine.Migrate(t.Context(), d.pool)
-		require.ErrorContains(t, err, "the schema "+schema+" is there already and belongs to somebody else")
-		require.Empty(t, d.table(`select relname from pg_class where relnamespace = $1::regnamespace`, schema))
+		t.Run(schema, func(t *testing.T) {
+			d := empty(t)
+			_, other := outsider(t, d)
+			other.exec(`create schema ` + schema)
+			err := engine.Migrate(t.Context(), d.pool)
+			require.ErrorContains(t, err, "the schema "+schema+" is there already and belongs to somebody else")
+			require.Empty(t, d.table(`select relname from pg_class where relnamespace = $1::regnamespace`, schema))
+		})
 	}
 }

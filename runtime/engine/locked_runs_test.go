@@ -1,3 +1,5 @@
+// Calls that skip runs which somebody else has locked.
+
 package engine_test
 
 import (
@@ -20,9 +22,9 @@ var holders = []string{
 	`select status from pgflow.complete_task($1, 'other', 0, '1')`, `select flowc.delete_runs(array[$1::uuid])`,
 }
 
-// TestReportsPassOverLockedRuns: a transaction that holds a run holds up no report of
+// TestReportsSkipLockedRuns: a transaction that holds a run holds up no report of
 // another one, and what was reported of its own is told to come again.
-func TestReportsPassOverLockedRuns(t *testing.T) {
+func TestReportsSkipLockedRuns(t *testing.T) {
 	t.Parallel()
 	for _, holder := range holders {
 		d := newDB(t)
@@ -40,39 +42,39 @@ func TestReportsPassOverLockedRuns(t *testing.T) {
 		locking, tx := d.transaction()
 		locking.exec(holder, held.id)
 		d.exec(`select flowc.delete_runs(array[$1::uuid])`, gone.id)
-		require.Equal(t, lines("1 f locked -", "3 f - -", "4 t failed -", "5 f locked -"), d.finish(batch...), holder)
+		require.Equal(t, lines("1 f locked -", "3 f - -", "4 t failed -", "5 f locked -"), d.report(batch...), holder)
 		require.Equal(t, "m:completed other:started end:started", free.steps())
 		require.Equal(t, `["free"]`, free.step("m", "output"))
 		require.Equal(t, "failed 3", failing.status())
 		require.Equal(t, lines("started", "started"), held.task("m", "status"), "nothing was done")
-		require.Equal(t, "1 f locked -", d.finish(batch[0]), "all of them")
-		require.Equal(t, lines("1 f locked -", "2 f locked -"), d.finish(batch[0], batch[4]))
+		require.Equal(t, "1 f locked -", d.report(batch[0]), "all of them")
+		require.Equal(t, lines("1 f locked -", "2 f locked -"), d.report(batch[0], batch[4]))
 
 		require.NoError(t, tx.Rollback(t.Context()))
-		require.Equal(t, "2 t failed -", d.finish(batch[0], batch[4]), "as if they had not been reported")
+		require.Equal(t, "2 t failed -", d.report(batch[0], batch[4]), "as if they had not been reported")
 		require.Equal(t, lines("completed", "failed"), held.task("m", "status"))
 		require.Equal(t, "m:failed other:started end:created", held.steps())
 	}
 }
 
-// TestWorkersPassOverLockedRuns: what workers call besides waits for nobody's
+// TestWorkersSkipLockedRuns: what workers call besides waits for nobody's
 // transaction either, and does the rest.
-func TestWorkersPassOverLockedRuns(t *testing.T) {
+func TestWorkersSkipLockedRuns(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
 	d.register(worker, "f")
-	f := d.flow("f", attempts(1), timeout(5)).step("a").step("other")
-	scheduled := func() *run {
+	d.flow("f", attempts(1), timeout(5)).step("a").step("other")
+	scheduled := func(d *db) *run {
 		return &run{d, "f", d.table(`select run_id from flowc.start('f', '{1}', null, start_in => '1 ms')`)}
 	}
-	ended := func() *run { return f.start(`{}`).exhaust("a") }
-	stalled := func() *run {
-		r := f.start(`{}`).begin()
+	ended := func(d *db) *run { return (&flow{d, "f"}).start(`{}`).exhaust("a") }
+	stalled := func(d *db) *run {
+		r := (&flow{d, "f"}).start(`{}`).begin()
 		d.exec(`update pgflow.step_tasks set requeued_count = 3, started_at = started_at - interval '1 hour', last_worker_id = null where run_id = $1`, r.id)
 		return r
 	}
 	for _, c := range []struct {
-		run        func() *run
+		run        func(d *db) *run
 		call, done string
 	}{
 		{scheduled, `select flowc.start_due('{f}')`, "a:started other:started"},
@@ -80,18 +82,20 @@ func TestWorkersPassOverLockedRuns(t *testing.T) {
 		{ended, `select flowc.prune_flows('{f}', '-1 day', 100)`, ""},
 	} {
 		for _, holder := range holders {
-			d.exec(`delete from pgflow.runs`)
-			d.exec(`select flowc.delete_orphans(array(select run_id from pgflow.step_states))`)
-			held, free := c.run(), c.run()
-			before := held.steps()
-			locking, tx := d.transaction()
-			locking.exec(holder, held.id)
-			d.atOnce(c.call)
-			require.Equal(t, c.done, free.steps(), "%s beside %s", c.call, holder)
-			require.Equal(t, before, held.steps(), "%s beside %s", c.call, holder)
-			require.NoError(t, tx.Rollback(t.Context()))
-			d.atOnce(c.call)
-			require.Equal(t, c.done, held.steps(), "%s after %s", c.call, holder)
+			d.run(c.call+" beside "+holder, func(t *testing.T, d *db) {
+				d.exec(`delete from pgflow.runs`)
+				d.exec(`select flowc.delete_orphans(array(select run_id from pgflow.step_states))`)
+				held, free := c.run(d), c.run(d)
+				before := held.steps()
+				locking, tx := d.transaction()
+				locking.exec(holder, held.id)
+				d.atOnce(c.call)
+				require.Equal(t, c.done, free.steps())
+				require.Equal(t, before, held.steps())
+				require.NoError(t, tx.Rollback(t.Context()))
+				d.atOnce(c.call)
+				require.Equal(t, c.done, held.steps(), "once it is released")
+			})
 		}
 	}
 }

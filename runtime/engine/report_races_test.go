@@ -1,3 +1,5 @@
+// Two reports, or a report and another call, at the same time.
+
 package engine_test
 
 import (
@@ -123,7 +125,7 @@ func TestStartTasksTogether(t *testing.T) {
 	require.Equal(t, "1", r.task("m", "attempts_count"))
 }
 
-// TestRetryTouchesNothingElse: a try that failed concerns its task and its message,
+// TestRetryTouchesNothingElse: an attempt that failed concerns its task and its message,
 // neither the step nor the run.
 func TestRetryTouchesNothingElse(t *testing.T) {
 	t.Parallel()

@@ -1,3 +1,5 @@
+// A model of random flows, which says how their runs must end.
+
 package engine_test
 
 import (
@@ -12,16 +14,16 @@ import (
 // A graph is a random flow together with what its handlers do, from which follows
 // what must become of a run: see [graph.outcome].
 type graph struct {
-	Input string // JSON
-	Steps []graphStep
-	Tries int // the flow's max_attempts
+	Input    string // JSON
+	Steps    []graphStep
+	Attempts int // the flow's max_attempts
 }
 
 type graphStep struct {
 	Slug          string
 	Map           bool
 	Deps          []int
-	Tries         *int
+	Attempts      *int
 	Required      map[string]any
 	Forbidden     map[string]any
 	WhenUnmet     string
@@ -36,7 +38,7 @@ type graphStep struct {
 // perTask gives the element for a task, of a list that is shorter than the tasks.
 func perTask[T any](list []T, index int) T { return list[index%len(list)] }
 
-func (s graphStep) fails(index, try int) bool { return try <= perTask(s.Failures, index) }
+func (s graphStep) fails(index, attempt int) bool { return attempt <= perTask(s.Failures, index) }
 
 func (s graphStep) output(index int) string { return perTask(s.Outputs, index) }
 
@@ -46,7 +48,7 @@ var modes = []string{"fail", "skip", "skip-cascade"}
 // of most runs to be reached.
 func graphs() *rapid.Generator[graph] {
 	return rapid.Custom(func(t *rapid.T) graph {
-		g := graph{Tries: rapid.IntRange(1, 3).Draw(t, "tries")}
+		g := graph{Attempts: rapid.IntRange(1, 3).Draw(t, "attempts")}
 		count := rapid.IntRange(1, 8).Draw(t, "steps")
 		rootMap, mapOver := false, map[int]bool{}
 		for i := range count {
@@ -65,9 +67,9 @@ func graphs() *rapid.Generator[graph] {
 			} else if s.Map {
 				mapOver[s.Deps[0]] = true
 			}
-			if rapid.Bool().Draw(t, "own tries") {
-				tries := rapid.IntRange(0, 3).Draw(t, "step tries")
-				s.Tries = &tries
+			if rapid.Bool().Draw(t, "own attempts") {
+				attempts := rapid.IntRange(0, 3).Draw(t, "step attempts")
+				s.Attempts = &attempts
 			}
 			s.WhenExhausted = rapid.SampledFrom(modes).Draw(t, "when_exhausted")
 			s.WhenUnmet = rapid.SampledFrom([]string{"skip", "skip", "skip-cascade", "skip-cascade", "fail"}).Draw(t, "when_unmet")
@@ -126,8 +128,8 @@ func (g graph) definition() string {
 			deps = append(deps, g.Steps[d].Slug)
 		}
 		slices.Sort(deps)
-		if s.Tries != nil {
-			options["maxAttempts"] = *s.Tries
+		if s.Attempts != nil {
+			options["maxAttempts"] = *s.Attempts
 		}
 		if s.Map {
 			kind = "map"
@@ -135,7 +137,7 @@ func (g graph) definition() string {
 		steps = append(steps, map[string]any{"slug": s.Slug, "stepType": kind, "dependencies": deps, "whenUnmet": s.WhenUnmet,
 			"whenExhausted": s.WhenExhausted, "requiredInputPattern": pattern(s.Required), "forbiddenInputPattern": pattern(s.Forbidden), "options": options})
 	}
-	return encode(map[string]any{"options": map[string]any{"maxAttempts": g.Tries, "baseDelay": 0, "timeout": 60}, "steps": steps})
+	return encode(map[string]any{"options": map[string]any{"maxAttempts": g.Attempts, "baseDelay": 0, "timeout": 60}, "steps": steps})
 }
 
 func (g graph) step(slug string) graphStep {
@@ -213,11 +215,11 @@ func (g graph) stepOutcome(s graphStep, before []stepOutcome, input any) stepOut
 	}
 	results := []any{}
 	for i := range out.Tasks {
-		tries := g.Tries
-		if s.Tries != nil {
-			tries = *s.Tries
+		attempts := g.Attempts
+		if s.Attempts != nil {
+			attempts = *s.Attempts
 		}
-		if s.fails(i, max(tries, 1)) {
+		if s.fails(i, max(attempts, 1)) {
 			skipped := skipOrFail(s.WhenExhausted)
 			skipped.Tasks, skipped.Input = out.Tasks, out.Input
 			return skipped
@@ -239,7 +241,7 @@ func (g graph) stepOutcome(s graphStep, before []stepOutcome, input any) stepOut
 	return out
 }
 
-// skipOrFail is how a step ends whose condition or tries came to nothing. The
+// skipOrFail is how a step ends whose condition or attempts came to nothing. The
 // reason of a skip that others go on without is given as plain.
 func skipOrFail(mode string) stepOutcome {
 	switch mode {

@@ -1,3 +1,5 @@
+// The catalog of the contract: functions, their attributes, columns and constraints.
+
 package engine_test
 
 import (
@@ -210,13 +212,15 @@ func TestColumns(t *testing.T) {
 			task_index integer
 			flow_input jsonb`,
 	} {
-		t.Run(table, func(t *testing.T) {
-			require.Equal(t, strings.ReplaceAll(strings.TrimSpace(want), "\t", ""), d.table(`
-				select concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), case when a.attnotnull then 'not null' end, pg_get_expr(e.adbin, e.adrelid))
-				from pg_attribute a
-				left join pg_attrdef e on e.adrelid = a.attrelid and e.adnum = a.attnum
-				where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped
-				order by a.attnum`, table))
+		d.run(table, func(t *testing.T, d *db) {
+			t.Run(table, func(t *testing.T) {
+				require.Equal(t, strings.ReplaceAll(strings.TrimSpace(want), "\t", ""), d.table(`
+					select concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), case when a.attnotnull then 'not null' end, pg_get_expr(e.adbin, e.adrelid))
+					from pg_attribute a
+					left join pg_attrdef e on e.adrelid = a.attrelid and e.adnum = a.attnum
+					where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped
+					order by a.attnum`, table))
+			})
 		})
 	}
 }
@@ -236,9 +240,11 @@ func TestConstraints(t *testing.T) {
 		"step_states": {"counts_are_nonnegative", "initial_tasks_known_when_started", "output_only_for_completed_or_null", "step_states_pkey"},
 		"step_tasks":  {"step_tasks_pkey"},
 	} {
-		require.Empty(t, d.table(`
-			select n from unnest($1::text[]) n
-			where n not in (select conname from pg_constraint where conrelid = $2::text::regclass and not condeferrable)`, names, "pgflow."+table))
+		d.run(table, func(t *testing.T, d *db) {
+			require.Empty(t, d.table(`
+				select n from unnest($1::text[]) n
+				where n not in (select conname from pg_constraint where conrelid = $2::text::regclass and not condeferrable)`, names, "pgflow."+table))
+		})
 	}
 	require.Equal(t, "initial_tasks_known_when_started", d.table(`
 		select constraint_name from information_schema.check_constraints where constraint_name = 'initial_tasks_known_when_started'`))
