@@ -6,7 +6,7 @@ func cells(scale float64) []cell {
 	jobs := n(120_000) // some seconds: how workers begin and end must not count
 	return []cell{
 		{"jobs", "jobs of one step: started in batches of 5000, worked to the end", "job", []system{
-			{"flowc", startManyAndWork(job, jobs, jobs, 1)},
+			{"flowc", startManyAndWork(job, jobs)},
 			{"River", riverManyAndWork(jobs)},
 			{"floor", floor(jobs)},
 		}},
@@ -28,9 +28,9 @@ func cells(scale float64) []cell {
 			{"chain of 4", latency(chain, n(60))},
 			{"River", riverLatency(n(100))},
 		}},
-		{"workers", "jobs by 16 workers in one process, and by 1, with as many handlers at once", "job", []system{
-			{"16", startManyAndWork(job, jobs, jobs, 16)},
-			{"1", startManyAndWork(job, jobs, jobs, 1)},
+		{"processes", "jobs worked by 16 processes of a worker each, and by 1, with 1024 handlers in all", "job", []system{
+			{"16", workInProcesses(jobs, 16, 1024)},
+			{"1", workInProcesses(jobs, 1, 1024)},
 		}},
 		{"typed", "one start after the other", "start", []system{
 			{"StartX", typedStart(true, n(2_000))},

@@ -107,13 +107,13 @@ func startWorkers(ctx context.Context, pool *pgxpool.Pool, count, concurrency in
 	}, nil
 }
 
-// workAll runs workers until so many tasks, which are all there are, have been
+// workAll runs a worker until so many tasks, which are all there are, have been
 // worked and recorded. It asks the database only when all handlers were called, as
 // River's side does: looking into a queue full of dead rows is not what is measured.
-func workAll(ctx context.Context, pool *pgxpool.Pool, def spec.Flow, tasks, workers int) error {
+func workAll(ctx context.Context, pool *pgxpool.Pool, def spec.Flow, tasks int) error {
 	var left counter
 	left.reset(tasks)
-	stop, err := startWorkers(ctx, pool, workers, 1024/workers, echo(def, left.one))
+	stop, err := startWorkers(ctx, pool, 1, 1024, echo(def, left.one))
 	if err != nil {
 		return err
 	}
@@ -132,8 +132,10 @@ func (c *counter) reset(calls int) {
 	c.left.Store(int64(calls))
 }
 
-func (c *counter) one(string) {
-	if c.left.Add(-1) == 0 {
+func (c *counter) one(string) { c.add(1) }
+
+func (c *counter) add(calls int64) {
+	if c.left.Add(-calls) == 0 {
 		close(c.zero)
 	}
 }
@@ -168,7 +170,7 @@ func inputs(n int) []any {
 }
 
 // startManyAndWork starts n runs in batches and works them to the end.
-func startManyAndWork(def spec.Flow, n, units, workers int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+func startManyAndWork(def spec.Flow, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
 		pool, drop, err := install(ctx, s, def)
 		if err != nil {
@@ -178,7 +180,7 @@ func startManyAndWork(def spec.Flow, n, units, workers int) func(context.Context
 			if err := startMany(ctx, pool, def, n); err != nil {
 				return sample{}, err
 			}
-			return sample{units: units}, workAll(ctx, pool, def, n*len(def.Steps), workers)
+			return sample{units: n}, workAll(ctx, pool, def, n*len(def.Steps))
 		}
 		return work, drop, nil
 	}
@@ -330,7 +332,7 @@ func mapOf(n, units int) func(context.Context, *server) (func(context.Context) (
 			if _, err := runtime.StartMany(ctx, pool, mapped.Slug, runs); err != nil {
 				return sample{}, err
 			}
-			return sample{units: len(runs) * n}, workAll(ctx, pool, mapped, len(runs)*n, 1)
+			return sample{units: len(runs) * n}, workAll(ctx, pool, mapped, len(runs)*n)
 		}
 		return work, drop, nil
 	}
@@ -510,7 +512,7 @@ func withHistory(runs, n int) func(context.Context, *server) (func(context.Conte
 			if _, err := runtime.StartMany(ctx, pool, job.Slug, inputs(n)); err != nil {
 				return sample{}, err
 			}
-			if err := workAll(ctx, pool, job, n, 1); err != nil {
+			if err := workAll(ctx, pool, job, n); err != nil {
 				return sample{}, err
 			}
 			for range 20 {
@@ -582,7 +584,7 @@ func prepared(n int, prepare func(context.Context, *pgxpool.Pool) error) func(co
 			if err := startMany(ctx, pool, job, n); err != nil {
 				return sample{}, err
 			}
-			return sample{units: n}, workAll(ctx, pool, job, n, 1)
+			return sample{units: n}, workAll(ctx, pool, job, n)
 		}
 		return work, drop, nil
 	}

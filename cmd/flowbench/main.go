@@ -17,6 +17,13 @@ import (
 )
 
 func main() {
+	if database := os.Getenv(workerDatabase); database != "" {
+		if err := runWorker(context.Background(), database, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "flowbench worker:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	rounds := flag.Int("rounds", 3, "how often each measurement is taken")
 	only := flag.String("only", ".", "measure only the cells whose name matches this `expression`")
 	scale := flag.Float64("scale", 1, "multiply the amounts of work by this")

@@ -12,31 +12,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// An Observer is told what becomes of calls. Its methods are called concurrently.
-type Observer interface {
-	// Called is called after each call.
-	Called(name string, took time.Duration, err error)
-	// CallFailed is called after a call that failed through no fault of its arguments.
-	CallFailed()
-	// SetConnected is called with whether the database can be reached.
-	SetConnected(bool)
-}
-
 // A DB makes calls on a worker's own connections.
 type DB struct {
 	conns    *conns
 	observer Observer
 	timeouts *timeouts
 	outages  outages
-}
-
-// A Call is a kind of call.
-type Call struct {
-	Name    string
-	Timeout time.Duration // what it may take at first; see [timeouts]
-	// OwnErrors says that the caller deals with errors that [IsRefused] reports, which
-	// are then neither logged nor counted.
-	OwnErrors bool
 }
 
 // Open returns a DB that connects as a pool does, but apart from it. Unless prepared is

@@ -128,6 +128,13 @@ func (g *Groups) Capacity() Capacity {
 	return c
 }
 
+// An Allocation is how many tasks to claim of which groups. It is empty if none of them
+// has capacity.
+type Allocation struct {
+	Groups []string
+	Limits []int32
+}
+
 // Each returns an allocation of up to n tasks to every group, as far as limits allow.
 func (g *Groups) Each(n int) (a Allocation) {
 	capacity := g.Capacity()

@@ -18,13 +18,6 @@ func NewScheduler(groups []Group) *Scheduler {
 	return &Scheduler{groups: groups, backlogged: map[string]bool{}}
 }
 
-// An Allocation is how many tasks to claim of which groups. It is empty if none of them
-// has capacity.
-type Allocation struct {
-	Groups []string
-	Limits []int32
-}
-
 // Allocate allocates free slots, as far as there is capacity.
 func (s *Scheduler) Allocate(free int, capacity Capacity) Allocation {
 	s.turn++

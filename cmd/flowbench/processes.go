@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// workInProcesses works n jobs with so many processes of one worker each, which have so
+// many handlers in all. What is measured begins when the jobs have been started.
+func workInProcesses(n, processes, handlers int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		pool, drop, err := install(ctx, s, job)
+		if err != nil {
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (_ sample, err error) {
+			var left counter
+			left.reset(n)
+			all := &workerProcesses{called: left.add}
+			defer func() { err = errors.Join(err, all.stop()) }()
+			for range processes {
+				if err := all.spawn(ctx, pool, handlers/processes); err != nil {
+					return sample{}, err
+				}
+			}
+			if err := startMany(ctx, pool, job, n); err != nil {
+				return sample{}, err
+			}
+			since, err := all.usage(ctx, s)
+			if err != nil {
+				return sample{}, err
+			}
+			if err := all.begin(); err != nil {
+				return sample{}, err
+			}
+			if err := left.awaitEnd(ctx, pool, job); err != nil {
+				return sample{}, err
+			}
+			until, err := all.usage(ctx, s)
+			return sample{units: n, took: until.at.Sub(since.at), since: &since, until: &until}, err
+		}
+		return work, drop, nil
+	}
+}
+
+// workerProcesses are processes of this program that run a worker each.
+type workerProcesses struct {
+	called  func(calls int64) // is told of calls of handlers
+	running []*exec.Cmd
+	stdin   []io.WriteCloser
+	counted []chan error // closed when a process's output has ended
+}
+
+// spawn starts a process that is ready to run a worker.
+func (p *workerProcesses) spawn(ctx context.Context, pool *pgxpool.Pool, concurrency int) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	database, err := url.Parse(pool.Config().ConnString())
+	if err != nil {
+		return err
+	}
+	database.Path = "/" + pool.Config().ConnConfig.Database
+	c := exec.CommandContext(ctx, program)
+	c.Env = append(os.Environ(), workerDatabase+"="+database.String(), workerConcurrency+"="+strconv.Itoa(concurrency))
+	c.Stderr = os.Stderr
+	in, err := c.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	counted := make(chan error, 1)
+	p.running, p.stdin, p.counted = append(p.running, c), append(p.stdin, in), append(p.counted, counted)
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		close(counted)
+		return errors.New("a worker's process did not start")
+	}
+	go func() {
+		defer close(counted)
+		for lines.Scan() {
+			calls, err := strconv.ParseInt(lines.Text(), 10, 64)
+			if err != nil {
+				counted <- err
+				return
+			}
+			p.called(calls)
+		}
+	}()
+	return nil
+}
+
+// begin has the workers run.
+func (p *workerProcesses) begin() error {
+	for _, in := range p.stdin {
+		if _, err := fmt.Fprintln(in, "run"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// usage returns what the server and the processes have used up to now.
+func (p *workerProcesses) usage(ctx context.Context, s *server) (usage, error) {
+	u, err := s.usage(ctx)
+	for _, c := range p.running {
+		if err == nil {
+			var t time.Duration
+			t, err = processTime(strconv.Itoa(c.Process.Pid), false)
+			u.client += t
+		}
+	}
+	return u, err
+}
+
+// stop has the workers drain and waits for their processes.
+func (p *workerProcesses) stop() error {
+	var errs []error
+	for _, in := range p.stdin {
+		errs = append(errs, in.Close())
+	}
+	for i, c := range p.running {
+		errs = append(errs, <-p.counted[i], c.Wait())
+	}
+	return errors.Join(errs...)
+}
+
+// The environment of a process that runs a worker.
+const (
+	workerDatabase    = "FLOWBENCH_DATABASE"
+	workerConcurrency = "FLOWBENCH_CONCURRENCY"
+)
+
+// runWorker runs a worker from the first line of the input to its end, and prints how
+// many handlers were called, now and then.
+func runWorker(ctx context.Context, database string, in io.Reader, out io.Writer) error {
+	concurrency, err := strconv.Atoi(os.Getenv(workerConcurrency))
+	if err != nil {
+		return err
+	}
+	pool, err := pgxpool.New(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	var calls atomic.Int64
+	w, err := worker.New(pool, worker.Config{Concurrency: concurrency, Logger: slog.New(slog.DiscardHandler)},
+		echo(job, func(string) { calls.Add(1) }))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "ready")
+	lines := bufio.NewScanner(in)
+	if !lines.Scan() {
+		return lines.Err()
+	}
+	stop := w.Start(ctx)
+	ended := make(chan struct{})
+	go func() {
+		for lines.Scan() {
+		}
+		close(ended)
+	}()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ended:
+			return stop()
+		case <-ticker.C:
+			if n := calls.Swap(0); n > 0 {
+				fmt.Fprintln(out, n)
+			}
+		}
+	}
+}
