@@ -13,12 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/gen/internal/check"
-	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/emit"
 	"github.com/flowc-dev/flowc/gen/internal/load"
 	"github.com/flowc-dev/flowc/gen/internal/loadtest"
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 const golden = "../testdata/golden"
@@ -99,39 +97,6 @@ func TestOutputSaysNothingOfItsMaking(t *testing.T) {
 		require.NotContains(t, source, root, path)
 		require.NotContains(t, source, "v0.", path)
 	}
-}
-
-// TestLimits compares what the checker knows of the database with what the
-// runtime knows.
-func TestLimits(t *testing.T) {
-	t.Parallel()
-	long := func(n int) string { return strings.Repeat("x", n) }
-	try := func(slug, step string) []diag.Diagnostic {
-		tree, err := loadtest.Load(root, map[string]string{"shop/shop.go": `package shop
-
-import "github.com/flowc-dev/flowc/dsl"
-
-type F struct {
-	dsl.Flow[string, string] ` + "`slug:\"" + slug + "\"`" + `
-
-	S dsl.Step[string, string] ` + "`slug:\"" + step + "\" from:\"Input\"`" + `
-	T dsl.Step[string, dsl.None] ` + "`from:\"S\"`" + `
-}
-`})
-		require.NoError(t, err)
-		_, found := check.Packages(tree.Fset, tree.Packages)
-		return found
-	}
-	count := func(found []diag.Diagnostic) (n int) {
-		for _, d := range found {
-			if strings.Contains(d.Message, "the database allows") {
-				n++
-			}
-		}
-		return n
-	}
-	require.Zero(t, count(try(long(spec.MaxFlowSlug), long(spec.MaxStepSlug))))
-	require.Equal(t, 2, count(try(long(spec.MaxFlowSlug+1), long(spec.MaxStepSlug+1))))
 }
 
 // shopFiles are the declarations of the golden shop.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/runtime/dag"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A Graph is a declared flow as it is drawn.
@@ -43,7 +44,7 @@ const outputNode = "the output"
 func drawing(flow *model.Flow) dag.Graph {
 	g := dag.Graph{Title: flow.Name}
 	if flow.In != nil {
-		g.Nodes = append(g.Nodes, dag.Node{ID: model.RunKey, Label: typeName(flow, flow.In), Shape: dag.Pill})
+		g.Nodes = append(g.Nodes, dag.Node{ID: spec.RunKey, Label: typeName(flow, flow.In), Shape: dag.Pill})
 	}
 	for _, s := range flow.Steps {
 		g.Nodes = append(g.Nodes, stepNode(flow, s))
@@ -108,7 +109,7 @@ func terms(condition string) (lines []string) {
 func keys(s model.Source, over string) (list []string) {
 	switch s.Kind {
 	case model.Input:
-		return []string{model.RunKey}
+		return []string{spec.RunKey}
 	case model.Output:
 		return []string{s.Key}
 	case model.Item:

@@ -63,6 +63,7 @@ func TestImportsPointOneWay(t *testing.T) {
 	t.Run("the generator knows nothing of the database", func(t *testing.T) {
 		t.Parallel()
 		requireNone(t, deps(t, "./gen/..."), module+"runtime/engine", module+"runtime/worker", module+"cmd")
+		requireNone(t, deps(t, "./gen", "./gen/vet"), module+"runtime/handler", module+"runtime/flowtest", "github.com/jackc", "database/sql", "net/http")
 	})
 }
 

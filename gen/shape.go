@@ -2,18 +2,10 @@ package gen
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/printer"
-	"go/token"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -87,7 +79,7 @@ func (e *NewShapesError) Error() string {
 	return strings.Join(texts, "\n")
 }
 
-// A step in the evolution of a flow is what is different between a generated file and
+// An evolution is what is different between a generated file and
 // what is to replace it.
 type evolution struct {
 	shape       []string // steps, edges, conditions
@@ -100,22 +92,27 @@ type evolution struct {
 // evolve compares a generated file with what is to replace it. It is empty if the old
 // file cannot be read as one of ours, or is of another flow.
 func evolve(before, after []byte, home string) (e evolution) {
-	a, okBefore := readShape(before)
-	b, okAfter := readShape(after)
+	a, okBefore := readDefinition(before)
+	b, okAfter := readDefinition(after)
 	if !okBefore || !okAfter {
 		return e
 	}
-	if a.slug != b.slug {
-		was, version := spec.VersionOf(a.slug)
-		is, next := spec.VersionOf(b.slug)
+	if a.Slug != b.Slug {
+		was, version := spec.VersionOf(a.Slug)
+		is, next := spec.VersionOf(b.Slug)
 		if was == is && version < next {
-			e.replaces, e.old = a.slug, oldDeclaration(before, home, a.slug, version)
+			e.replaces, e.old = a.Slug, oldDeclaration(before, home, a.Slug, version)
 		}
 		return e
 	}
-	e.shape = a.compare(b)
-	e.forms = spec.CompareForms(a.forms, b.forms)
-	e.optionsOnly = len(e.shape) == 0 && !slices.Equal(a.options, b.options)
+	e.forms = spec.CompareForms(a.Forms, b.Forms)
+	differences := spec.Compare(a, b)
+	for _, d := range differences {
+		if !d.InPlace() {
+			e.shape = append(e.shape, d.String())
+		}
+	}
+	e.optionsOnly = len(differences) > 0 && len(e.shape) == 0
 	return e
 }
 
@@ -129,280 +126,7 @@ func onlyMoreForms(before, after []byte) bool {
 	if !bytes.Equal(a, b) {
 		return false
 	}
-	was, ok := readShape(before)
-	is, _ := readShape(after)
-	return !ok || was.forms != nil && len(spec.CompareForms(was.forms, is.forms)) == 0
-}
-
-// A shape is what the Definition of a generated file says.
-type shape struct {
-	slug    string
-	steps   []shapeStep
-	options []string // what can change in place, as it is written
-	forms   *spec.Forms
-}
-
-// A shapeStep is what the database compares of a step.
-type shapeStep struct {
-	slug                     string
-	typ                      string
-	deps                     []string
-	cond, condNot            string
-	whenUnmet, whenExhausted string
-}
-
-// readShape reads the Definition out of a generated file.
-func readShape(source []byte) (s shape, ok bool) {
-	file, err := parser.ParseFile(token.NewFileSet(), "", source, parser.SkipObjectResolution)
-	if err != nil {
-		return s, false
-	}
-	values := map[string]ast.Expr{}
-	for _, decl := range file.Decls {
-		if gen, ok := decl.(*ast.GenDecl); ok {
-			for _, spec := range gen.Specs {
-				if v, ok := spec.(*ast.ValueSpec); ok && len(v.Names) == 1 && len(v.Values) == 1 {
-					values[v.Names[0].Name] = v.Values[0]
-				}
-			}
-		}
-	}
-	s.slug = text(values["Slug"])
-	fields := keyed(values["Definition"])
-	if s.slug == "" || fields == nil {
-		return s, false
-	}
-	for _, field := range fields {
-		switch field.Key.(*ast.Ident).Name {
-		case "Slug", "Result", "Conditions":
-			continue
-		case "Forms":
-			s.forms = readForms(field.Value)
-			continue
-		}
-		steps, isSteps := field.Value.(*ast.CompositeLit)
-		if !isSteps {
-			s.options = append(s.options, written(field))
-			continue
-		}
-		for _, literal := range steps.Elts {
-			s.readStep(literal)
-		}
-	}
-	return s, true
-}
-
-// readForms reads the literal of spec.Forms.
-func readForms(expr ast.Expr) *spec.Forms {
-	if address, ok := expr.(*ast.UnaryExpr); ok {
-		expr = address.X
-	}
-	forms := &spec.Forms{Steps: map[string]string{}, Types: map[string]map[string]string{}}
-	for key, value := range elements(expr) {
-		switch key {
-		case "Input":
-			forms.Input = text(value)
-		case "Steps":
-			forms.Steps = textMap(value)
-		case "Types":
-			for _, pair := range pairs(value) {
-				forms.Types[text(pair.Key)] = textMap(pair.Value)
-			}
-		}
-	}
-	return forms
-}
-
-// textMap is a map of texts.
-func textMap(expr ast.Expr) map[string]string {
-	m := map[string]string{}
-	for _, pair := range pairs(expr) {
-		m[text(pair.Key)] = text(pair.Value)
-	}
-	return m
-}
-
-func pairs(expr ast.Expr) (all []*ast.KeyValueExpr) {
-	if literal, ok := expr.(*ast.CompositeLit); ok {
-		for _, e := range literal.Elts {
-			if pair, ok := e.(*ast.KeyValueExpr); ok {
-				all = append(all, pair)
-			}
-		}
-	}
-	return all
-}
-
-func (s *shape) readStep(literal ast.Expr) {
-	step := shapeStep{slug: s.slug, typ: "TypeSingle", whenUnmet: "ModeSkip", whenExhausted: "ModeFail"}
-	for _, field := range keyed(literal) {
-		switch field.Key.(*ast.Ident).Name {
-		case "Slug":
-			if slug := text(field.Value); slug != "" {
-				step.slug = slug // a job's is the constant
-			}
-		case "Type":
-			step.typ = selected(field.Value)
-		case "Deps":
-			for _, dep := range field.Value.(*ast.CompositeLit).Elts {
-				step.deps = append(step.deps, text(dep))
-			}
-			slices.Sort(step.deps)
-		case "If":
-			step.cond = pattern(field.Value)
-		case "IfNot":
-			step.condNot = pattern(field.Value)
-		case "WhenUnmet":
-			step.whenUnmet = selected(field.Value)
-		case "WhenExhausted":
-			step.whenExhausted = selected(field.Value)
-		default:
-			s.options = append(s.options, step.slug+"."+written(field))
-		}
-	}
-	s.steps = append(s.steps, step)
-}
-
-// elements are the values of a literal by key.
-func elements(expr ast.Expr) map[string]ast.Expr {
-	byKey := map[string]ast.Expr{}
-	for _, field := range keyed(expr) {
-		byKey[field.Key.(*ast.Ident).Name] = field.Value
-	}
-	return byKey
-}
-
-// keyed are the key: value pairs of a literal.
-func keyed(expr ast.Expr) (fields []*ast.KeyValueExpr) {
-	literal, ok := expr.(*ast.CompositeLit)
-	if !ok {
-		return nil
-	}
-	for _, e := range literal.Elts {
-		if field, ok := e.(*ast.KeyValueExpr); ok {
-			if _, named := field.Key.(*ast.Ident); named {
-				fields = append(fields, field)
-			}
-		}
-	}
-	return fields
-}
-
-// text is the value of a string literal, or "".
-func text(expr ast.Expr) string {
-	literal, ok := expr.(*ast.BasicLit)
-	if !ok {
-		return ""
-	}
-	s, _ := strconv.Unquote(literal.Value)
-	return s
-}
-
-// selected is the X of spec.X.
-func selected(expr ast.Expr) string {
-	if selector, ok := expr.(*ast.SelectorExpr); ok {
-		return selector.Sel.Name
-	}
-	return ""
-}
-
-// pattern is the JSON of json.RawMessage(`…`), its members in order.
-func pattern(expr ast.Expr) string {
-	call, ok := expr.(*ast.CallExpr)
-	if !ok || len(call.Args) != 1 {
-		return ""
-	}
-	raw := text(call.Args[0])
-	var v any
-	d := json.NewDecoder(strings.NewReader(raw))
-	d.UseNumber()
-	if d.Decode(&v) != nil {
-		return raw
-	}
-	ordered, _ := json.Marshal(v) // it was JSON
-	return string(ordered)
-}
-
-// written is a node as Go.
-func written(n ast.Node) string {
-	var b bytes.Buffer
-	_ = printer.Fprint(&b, token.NewFileSet(), n) // into memory
-	return b.String()
-}
-
-// compare says what is different in b, in the way the database looks at it: step
-// by step, in their order.
-func (a shape) compare(b shape) (differences []string) {
-	say := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
-	before, after := a.slugs(), b.slugs()
-	for _, s := range a.steps {
-		if !slices.Contains(after, s.slug) {
-			say("step %s is gone", s.slug)
-		}
-	}
-	for _, s := range b.steps {
-		if !slices.Contains(before, s.slug) {
-			say("step %s is new", s.slug)
-		}
-	}
-	if len(differences) == 0 && !slices.Equal(before, after) {
-		say("the order of the steps was %s, and is %s", strings.Join(before, ", "), strings.Join(after, ", "))
-	}
-	for _, old := range a.steps {
-		i := slices.Index(after, old.slug)
-		if i < 0 {
-			continue
-		}
-		s := b.steps[i]
-		if old.typ != s.typ {
-			say("step %s was a %s, and is a %s", s.slug, kind(old.typ), kind(s.typ))
-		}
-		if !slices.Equal(old.deps, s.deps) {
-			say("step %s waited for %s, and waits for %s", s.slug, orNone(strings.Join(old.deps, ", ")), orNone(strings.Join(s.deps, ", ")))
-		}
-		for _, c := range []struct{ name, old, new string }{
-			{"if", old.cond, s.cond},
-			{"if_not", old.condNot, s.condNot},
-			{"when_unmet", mode(old.whenUnmet), mode(s.whenUnmet)},
-			{"when_exhausted", mode(old.whenExhausted), mode(s.whenExhausted)},
-		} {
-			if c.old != c.new {
-				say("the %s of step %s was %s, and is %s", c.name, s.slug, orNone(c.old), orNone(c.new))
-			}
-		}
-	}
-	return differences
-}
-
-func (a shape) slugs() (slugs []string) {
-	for _, s := range a.steps {
-		slugs = append(slugs, s.slug)
-	}
-	return slugs
-}
-
-// mode is a mode as it stands in a tag.
-func mode(name string) string {
-	switch name {
-	case "ModeFail":
-		return string(model.Fail)
-	case "ModeSkip":
-		return string(model.Skip)
-	}
-	return string(model.SkipCascade)
-}
-
-// kind is the type of a step in words.
-func kind(typ string) string {
-	if typ == "TypeMap" {
-		return "map"
-	}
-	return "single step"
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "nothing"
-	}
-	return s
+	was, ok := readDefinition(before)
+	is, _ := readDefinition(after)
+	return !ok || was.Forms != nil && len(spec.CompareForms(was.Forms, is.Forms)) == 0
 }

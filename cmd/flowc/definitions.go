@@ -70,39 +70,6 @@ func readDefinitionFile(path string) ([]gen.Declaration, error) {
 	return readDefinitions(f, path)
 }
 
-// definitionFile is a flow as flows show --json prints it. Its fields are there
-// so that a misspelt one is noticed.
-type definitionFile struct {
-	Slug    string            `json:"slug"`
-	Options definitionOptions `json:"options"`
-	Steps   []struct {
-		Slug          string            `json:"slug"`
-		Type          string            `json:"stepType"`
-		Deps          []string          `json:"dependencies"`
-		If            definitionPattern `json:"requiredInputPattern"`
-		IfNot         definitionPattern `json:"forbiddenInputPattern"`
-		WhenUnmet     string            `json:"whenUnmet"`
-		WhenExhausted string            `json:"whenExhausted"`
-		Options       definitionOptions `json:"options"`
-	} `json:"steps"`
-	Result *spec.Result `json:"result"`
-	Forms  *spec.Forms  `json:"forms"`
-}
-
-type definitionOptions struct {
-	MaxAttempts *int `json:"maxAttempts"`
-	BaseDelay   *int `json:"baseDelay"`
-	Timeout     *int `json:"timeout"`
-	StartDelay  *int `json:"startDelay"`
-
-	Cron string `json:"cron"`
-}
-
-type definitionPattern struct {
-	Defined *bool           `json:"defined"`
-	Value   json.RawMessage `json:"value"`
-}
-
 // readDefinitions reads flows, one document of JSON after the other.
 func readDefinitions(r io.Reader, name string) ([]gen.Declaration, error) {
 	var flows []gen.Declaration
@@ -114,21 +81,15 @@ func readDefinitions(r io.Reader, name string) ([]gen.Declaration, error) {
 		} else if err != nil {
 			return nil, fmt.Errorf("flowc: %s: %w", name, err)
 		}
-		strict := json.NewDecoder(strings.NewReader(string(doc)))
-		strict.DisallowUnknownFields()
-		var file definitionFile
-		if err := strict.Decode(&file); err != nil {
-			return nil, fmt.Errorf("flowc: %s: %w\n\tfix: write it as `flowc flows show SLUG --json` does", name, err)
-		}
-		def, err := spec.Parse(file.Slug, doc)
+		def, err := spec.ParseDocument(doc)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w\n\tin %s\n\tfix: write it as `flowc flows show SLUG --json` does", err, name)
 		}
 		if err := def.Validate(); err != nil {
 			return nil, fmt.Errorf("%w\n\tin %s", err, name)
 		}
-		_, version := spec.VersionOf(file.Slug)
-		flows = append(flows, gen.Declaration{Flow: file.Slug, Version: version, Definition: def})
+		_, version := spec.VersionOf(def.Slug)
+		flows = append(flows, gen.Declaration{Flow: def.Slug, Version: version, Definition: def})
 	}
 	if flows == nil {
 		return nil, fmt.Errorf("flowc: %s: there is no flow in it", name)

@@ -114,11 +114,7 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def spec.Flow) (upsertedFlo
 // definitions of one shape.
 func optionDifferences(from, to spec.Flow) (list []string) {
 	for _, d := range spec.Compare(from, to) {
-		where := ""
-		if d.Step != "" {
-			where = "step " + d.Step + ": "
-		}
-		list = append(list, fmt.Sprintf("%s%s: %s, then %s", where, d.What, d.From, d.To))
+		list = append(list, d.String())
 	}
 	return list
 }

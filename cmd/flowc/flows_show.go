@@ -42,26 +42,11 @@ that flows upsert takes.`,
 }
 
 func printDefinition(w io.Writer, def spec.Flow) error {
-	payload, err := def.Payload()
+	doc, err := def.Document()
 	if err != nil {
 		return err
 	}
-	var doc struct {
-		Steps   json.RawMessage `json:"steps"`
-		Options json.RawMessage `json:"options"`
-		Result  json.RawMessage `json:"result"`
-		Forms   json.RawMessage `json:"forms"`
-	}
-	if err := json.Unmarshal(payload, &doc); err != nil {
-		return err
-	}
-	return printJSON(w, struct {
-		Slug    string          `json:"slug"`
-		Options json.RawMessage `json:"options"`
-		Steps   json.RawMessage `json:"steps"`
-		Result  json.RawMessage `json:"result,omitempty"`
-		Forms   json.RawMessage `json:"forms,omitempty"`
-	}{def.Slug, doc.Options, doc.Steps, doc.Result, doc.Forms})
+	return printJSON(w, json.RawMessage(doc))
 }
 
 func showFlow(w io.Writer, def spec.Flow, schedules []runtime.ScheduleInfo) error {

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/flowc-dev/flowc/runtime/internal/graph"
 )
 
 // A Graph is what is drawn.
@@ -132,63 +134,14 @@ func (g Graph) topology() (*topology, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	if !t.sort() {
-		return nil, fmt.Errorf("flowc: dag: %w through %s", ErrCycle, strings.Join(t.cycle(g), ", "))
+	order, cycle := graph.Sort(t.in)
+	if cycle != nil {
+		var names []string
+		for _, v := range cycle {
+			names = append([]string{g.Nodes[v].ID}, names...)
+		}
+		return nil, fmt.Errorf("flowc: dag: %w through %s", ErrCycle, strings.Join(names, ", "))
 	}
+	t.sorted = order
 	return t, nil
-}
-
-// sort fills sorted, nodes in the order of the graph as far as edges allow, and
-// reports whether that was possible.
-func (t *topology) sort() bool {
-	waits := make([]int, len(t.in))
-	var ready []int
-	for v, in := range t.in {
-		if waits[v] = len(in); waits[v] == 0 {
-			ready = append(ready, v)
-		}
-	}
-	for len(ready) > 0 {
-		v := ready[0]
-		ready = ready[1:]
-		t.sorted = append(t.sorted, v)
-		for _, w := range t.out[v] {
-			if waits[w]--; waits[w] == 0 {
-				ready = append(ready, w)
-			}
-		}
-	}
-	return len(t.sorted) == len(t.in)
-}
-
-// cycle names the nodes of one cycle: going back from a node that could not be
-// sorted never ends, so it comes to a node that it has been at.
-func (t *topology) cycle(g Graph) []string {
-	sorted := make([]bool, len(t.in))
-	for _, v := range t.sorted {
-		sorted[v] = true
-	}
-	v := 0
-	for sorted[v] {
-		v++
-	}
-	at := map[int]int{}
-	var path []int
-	for {
-		if i, been := at[v]; been {
-			var names []string
-			for _, u := range path[i:] {
-				names = append([]string{g.Nodes[u].ID}, names...)
-			}
-			return names
-		}
-		at[v] = len(path)
-		path = append(path, v)
-		for _, u := range t.in[v] {
-			if !sorted[u] {
-				v = u
-				break
-			}
-		}
-	}
 }

@@ -1,12 +1,13 @@
 package spec
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
 
 // A Difference is one thing in which two definitions of a flow differ.
@@ -18,6 +19,31 @@ type Difference struct {
 	What string
 	// From and To are what it is in the one and in the other, in words.
 	From, To string
+}
+
+const there, missing = "there", "not there"
+
+// String returns the difference in words, as a change from the one to the other.
+func (d Difference) String() string {
+	switch {
+	case d.Step == "":
+		return d.What + " was " + d.From + ", and is " + d.To
+	case d.What != "":
+		return "step " + d.Step + ": " + d.What + " was " + d.From + ", and is " + d.To
+	case d.From == missing:
+		return "step " + d.Step + " is new"
+	}
+	return "step " + d.Step + " is gone"
+}
+
+// InPlace reports whether the database changes it in a flow that it has. What it does
+// not change is the flow's shape, and needs a new version.
+func (d Difference) InPlace() bool {
+	switch d.What {
+	case "max_attempts", "base_delay", "timeout", "start_delay", "cron":
+		return true
+	}
+	return false
 }
 
 // Compare returns the differences between two definitions of a flow: its options,
@@ -34,7 +60,7 @@ func Compare(from, to Flow) []Difference {
 	note("", "base_delay", delayOr(from.BaseDelay, DefaultBaseDelay.String()), delayOr(to.BaseDelay, DefaultBaseDelay.String()))
 	note("", "timeout", spanOr(from.Timeout, DefaultTimeout.String()), spanOr(to.Timeout, DefaultTimeout.String()))
 	note("", "cron", textOr(from.Cron, "none"), textOr(to.Cron, "none"))
-	const there, missing, flows = "there", "not there", "the flow's"
+	const flows = "the flow's"
 	others := map[string]Step{}
 	for _, s := range to.Steps {
 		others[s.Slug] = s
@@ -64,7 +90,20 @@ func Compare(from, to Flow) []Difference {
 			note(s.Slug, "", missing, there)
 		}
 	}
+	if len(from.Steps) == len(to.Steps) && !slices.ContainsFunc(all, func(d Difference) bool { return d.What == "" }) {
+		note("", "the order of the steps", orderWords(from), orderWords(to))
+	}
 	return all
+}
+
+// orderWords returns the slugs of the steps in the order that the database keeps.
+func orderWords(f Flow) string {
+	steps, _ := f.Order()
+	var slugs []string
+	for _, s := range steps {
+		slugs = append(slugs, s.Slug)
+	}
+	return strings.Join(slugs, ", ")
 }
 
 func attempts(n int, unset string) string {
@@ -124,10 +163,8 @@ func patternWords(pattern json.RawMessage) string {
 	if pattern == nil {
 		return "none"
 	}
-	d := json.NewDecoder(bytes.NewReader(pattern))
-	d.UseNumber() // no digit is lost
-	var value any
-	if d.Decode(&value) != nil {
+	value, err := jsontext.Decode(pattern) // no digit is lost
+	if err != nil {
 		return string(pattern)
 	}
 	var b strings.Builder

@@ -54,3 +54,28 @@ func TestCompareDefinitions(t *testing.T) {
 		{Step: "extra", From: "not there", To: "there"},
 	}, spec.Compare(shop, other))
 }
+
+func TestDifferenceInWords(t *testing.T) {
+	t.Parallel()
+	from := spec.Flow{Slug: "shop", Steps: []spec.Step{{Slug: "a"}, {Slug: "b"}, {Slug: "c"}}}
+	for name, c := range map[string]struct {
+		to      spec.Flow
+		words   string
+		inPlace bool
+	}{
+		"option":      {spec.Flow{MaxAttempts: 5, Steps: from.Steps}, "max_attempts was 3, and is 5", true},
+		"step option": {spec.Flow{Steps: []spec.Step{{Slug: "a"}, {Slug: "b", Timeout: time.Minute}, {Slug: "c"}}}, "step b: timeout was the flow's, and is 1m0s", true},
+		"gone":        {spec.Flow{Steps: from.Steps[:2]}, "step c is gone", false},
+		"new":         {spec.Flow{Steps: append(slices.Clone(from.Steps), spec.Step{Slug: "d"})}, "step d is new", false},
+		"type":        {spec.Flow{Steps: []spec.Step{{Slug: "a"}, {Slug: "b", Type: spec.TypeMap}, {Slug: "c"}}}, "step b: type was single, and is map", false},
+		"order":       {spec.Flow{Steps: []spec.Step{{Slug: "b"}, {Slug: "a"}, {Slug: "c"}}}, "the order of the steps was a, b, c, and is b, a, c", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			differences := spec.Compare(from, c.to)
+			require.Len(t, differences, 1)
+			require.Equal(t, c.words, differences[0].String())
+			require.Equal(t, c.inPlace, differences[0].InPlace())
+		})
+	}
+}

@@ -1,11 +1,11 @@
 package spec
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"math/big"
 	"strings"
+
+	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
 
 // A Condition ties the pattern of a step to the Go types that it was made from:
@@ -63,55 +63,20 @@ func outdated(f Flow) (faults []Fault) {
 			faults = append(faults, Fault{c.step, fmt.Sprintf("what its %s looks at cannot be written as JSON any more: %v", key, err)})
 			continue
 		}
-		var want, have any
-		if err := decodeNumbers(pattern, &want); err != nil {
+		want, err := jsontext.Decode(pattern)
+		if err != nil {
 			continue // Validate says so
 		}
-		if err := decodeNumbers(written, &have); err != nil {
+		have, err := jsontext.Decode(written)
+		if err != nil {
 			faults = append(faults, Fault{c.step, fmt.Sprintf("what its %s looks at is not JSON: %v", key, err)})
 			continue
 		}
-		if path, ok := contains(have, want, nil); !ok {
+		if path, ok := jsontext.Contains(have, want); !ok {
 			faults = append(faults, Fault{c.step, fmt.Sprintf(
 				"its %s looks for %s, but the Go types do not write %s like that any more, so it would never hold: run go generate",
 				key, pattern, strings.Join(path, "."))})
 		}
 	}
 	return faults
-}
-
-func decodeNumbers(raw []byte, v *any) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	return d.Decode(v)
-}
-
-// contains reports whether a document contains a pattern of objects and plain
-// values, as jsonb does, or else the path to what it lacks.
-func contains(doc, pattern any, path []string) (lacks []string, ok bool) {
-	switch want := pattern.(type) {
-	case map[string]any:
-		have, _ := doc.(map[string]any)
-		for name, value := range want {
-			at := append(path[:len(path):len(path)], name)
-			member, exists := have[name]
-			if !exists {
-				return at, false
-			}
-			if lacks, ok := contains(member, value, at); !ok {
-				return lacks, false
-			}
-		}
-		return nil, true
-	case json.Number:
-		have, isNumber := doc.(json.Number)
-		return path, isNumber && sameNumber(have, want)
-	}
-	return path, doc == pattern
-}
-
-func sameNumber(a, b json.Number) bool {
-	x, okX := new(big.Rat).SetString(a.String())
-	y, okY := new(big.Rat).SetString(b.String())
-	return a == b || okX && okY && x.Cmp(y) == 0
 }

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -12,13 +13,32 @@ import (
 // steps in an order that runs, and the options in seconds, with the defaults
 // filled in for the flow. A definition that is not valid is an [InvalidFlowError].
 func (f Flow) Payload() ([]byte, error) {
-	steps, err := f.sorted()
+	doc, err := f.document()
 	if err != nil {
 		return nil, err
 	}
-	doc := shape{
-		Steps: make([]shapeStep, len(steps)),
-		Options: shapeOptions{
+	return json.Marshal(doc)
+}
+
+// Document returns the definition as people keep it, in a file: what [Flow.Payload]
+// returns, with the slug.
+func (f Flow) Document() ([]byte, error) {
+	doc, err := f.document()
+	if err != nil {
+		return nil, err
+	}
+	doc.Slug = f.Slug
+	return json.Marshal(doc)
+}
+
+func (f Flow) document() (doc document, err error) {
+	steps, err := f.sorted()
+	if err != nil {
+		return doc, err
+	}
+	doc = document{
+		Steps: make([]documentStep, len(steps)),
+		Options: documentOptions{
 			MaxAttempts: Set(cmp.Or(f.MaxAttempts, DefaultMaxAttempts)),
 			BaseDelay:   seconds(cmp.Or(f.BaseDelay, Set(DefaultBaseDelay))),
 			Timeout:     seconds(Set(cmp.Or(f.Timeout, DefaultTimeout))),
@@ -30,7 +50,7 @@ func (f Flow) Payload() ([]byte, error) {
 	for i, s := range steps {
 		deps := append([]string{}, s.Deps...)
 		slices.Sort(deps)
-		doc.Steps[i] = shapeStep{
+		doc.Steps[i] = documentStep{
 			Slug:          s.Slug,
 			Type:          cmp.Or(s.Type, TypeSingle),
 			Deps:          deps,
@@ -38,7 +58,7 @@ func (f Flow) Payload() ([]byte, error) {
 			WhenExhausted: cmp.Or(s.WhenExhausted, ModeFail),
 			If:            pattern{Defined: s.If != nil, Value: s.If},
 			IfNot:         pattern{Defined: s.IfNot != nil, Value: s.IfNot},
-			Options: shapeOptions{
+			Options: documentOptions{
 				MaxAttempts: orNil(s.MaxAttempts),
 				BaseDelay:   seconds(s.BaseDelay),
 				Timeout:     seconds(orNil(s.Timeout)),
@@ -46,26 +66,27 @@ func (f Flow) Payload() ([]byte, error) {
 			},
 		}
 	}
-	return json.Marshal(doc)
+	return doc, nil
 }
 
-// The document that pgflow's compile functions take.
-type shape struct {
-	Steps   []shapeStep  `json:"steps"`
-	Options shapeOptions `json:"options"`
-	Result  *Result      `json:"result,omitempty"`
-	Forms   *Forms       `json:"forms,omitempty"`
+// A document is what pgflow's compile functions take.
+type document struct {
+	Slug    string          `json:"slug,omitempty"`
+	Options documentOptions `json:"options"`
+	Steps   []documentStep  `json:"steps"`
+	Result  *Result         `json:"result,omitempty"`
+	Forms   *Forms          `json:"forms,omitempty"`
 }
 
-type shapeStep struct {
-	Slug          string       `json:"slug"`
-	Type          StepType     `json:"stepType"`
-	Deps          []string     `json:"dependencies"`
-	WhenUnmet     Mode         `json:"whenUnmet"`
-	WhenExhausted Mode         `json:"whenExhausted"`
-	If            pattern      `json:"requiredInputPattern"`
-	IfNot         pattern      `json:"forbiddenInputPattern"`
-	Options       shapeOptions `json:"options,omitzero"`
+type documentStep struct {
+	Slug          string          `json:"slug"`
+	Type          StepType        `json:"stepType"`
+	Deps          []string        `json:"dependencies"`
+	WhenUnmet     Mode            `json:"whenUnmet"`
+	WhenExhausted Mode            `json:"whenExhausted"`
+	If            pattern         `json:"requiredInputPattern"`
+	IfNot         pattern         `json:"forbiddenInputPattern"`
+	Options       documentOptions `json:"options,omitzero"`
 }
 
 type pattern struct {
@@ -73,7 +94,7 @@ type pattern struct {
 	Value   json.RawMessage `json:"value,omitempty"`
 }
 
-type shapeOptions struct {
+type documentOptions struct {
 	MaxAttempts *int `json:"maxAttempts,omitempty"`
 	BaseDelay   *int `json:"baseDelay,omitempty"`
 	Timeout     *int `json:"timeout,omitempty"`
@@ -99,10 +120,26 @@ func orNil[T comparable](option T) *T {
 
 // Parse reads the document that [Flow.Payload] makes.
 func Parse(slug string, payload []byte) (Flow, error) {
-	var doc shape
+	var doc document
 	if err := json.Unmarshal(payload, &doc); err != nil {
 		return Flow{}, fmt.Errorf("flowc: the definition of flow %s: %w", slug, err)
 	}
+	return doc.flow(slug), nil
+}
+
+// ParseDocument reads the document that [Flow.Document] makes. A member that no
+// definition has is an error, since it may be a misspelt one.
+func ParseDocument(raw []byte) (Flow, error) {
+	var doc document
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&doc); err != nil {
+		return Flow{}, fmt.Errorf("flowc: reading the definition of a flow: %w", err)
+	}
+	return doc.flow(doc.Slug), nil
+}
+
+func (doc document) flow(slug string) Flow {
 	f := Flow{
 		Slug:        slug,
 		MaxAttempts: orZero(doc.Options.MaxAttempts),
@@ -123,7 +160,7 @@ func Parse(slug string, payload []byte) (Flow, error) {
 			If: s.If.Value, IfNot: s.IfNot.Value, WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 		})
 	}
-	return f, nil
+	return f
 }
 
 func duration(seconds *int) *time.Duration {

@@ -194,65 +194,12 @@ func (v *validator) conditions(name string, s Step) {
 
 // order sorts the steps, and reports cycles and chains that are too long.
 func (v *validator) order() []Step {
-	s := sorter{v: v, state: make([]visit, len(v.def.Steps)), chain: make([]int, len(v.def.Steps))}
-	for i := range v.def.Steps {
-		s.visit(i)
+	steps, cycle := v.def.Order()
+	if cycle != nil {
+		v.fault("", "steps wait for each other: %s", strings.Join(append(cycle, cycle[0]), " waits for "))
 	}
-	return s.sorted
-}
-
-type visit int
-
-const (
-	unseen visit = iota
-	open
-	finished
-)
-
-// A sorter visits each step after those it waits for.
-type sorter struct {
-	v      *validator
-	state  []visit
-	path   []int
-	chain  []int // how many steps in a row, up to this one, may resolve without a task
-	sorted []Step
-}
-
-func (s *sorter) visit(i int) {
-	step := s.v.def.Steps[i]
-	switch s.state[i] {
-	case finished:
-		return
-	case open:
-		s.cycle(i)
-		return
+	if chain := v.def.LongChain(); chain != nil {
+		v.fault(chain[len(chain)-1], "it is the %dth in a row of steps that have a condition or are maps, at most %d can follow each other", len(chain), MaxChain)
 	}
-	s.state[i] = open
-	s.path = append(s.path, i)
-	longest := 0
-	for _, dep := range step.Deps {
-		if j, known := s.v.places[dep]; known && j != i {
-			s.visit(j)
-			longest = max(longest, s.chain[j])
-		}
-	}
-	if step.If != nil || step.IfNot != nil || step.Type == TypeMap {
-		s.chain[i] = longest + 1
-		if s.chain[i] == MaxChain+1 {
-			s.v.fault(step.Slug, "it is the %dth in a row of steps that have a condition or are maps, at most %d can follow each other", s.chain[i], MaxChain)
-		}
-	}
-	s.path = s.path[:len(s.path)-1]
-	s.state[i] = finished
-	s.sorted = append(s.sorted, step)
-}
-
-// cycle reports the end of the path, from i on, as a cycle.
-func (s *sorter) cycle(i int) {
-	from := slices.Index(s.path, i)
-	var slugs []string
-	for _, j := range append(slices.Clone(s.path[from:]), i) {
-		slugs = append(slugs, s.v.def.Steps[j].Slug)
-	}
-	s.v.fault("", "steps wait for each other: %s", strings.Join(slugs, " waits for "))
+	return steps
 }

@@ -10,12 +10,7 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/gen/internal/tags"
-)
-
-// Limits of the database. Package runtime has the same; a test compares them.
-const (
-	maxFlowSlug = 47
-	maxStepSlug = 128
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // checkFlow checks a declaration and completes its model. It goes on after a
@@ -80,8 +75,8 @@ func (c *checker) nameFlow(d *declaration) {
 		if d.settings.Version > 1 {
 			slug += fmt.Sprintf("_v%d", d.settings.Version)
 		}
-		if len(slug) > maxFlowSlug {
-			c.diags.Add(diag.LongSlug, pos, end, "%s: the slug %q has %d characters, and the database allows %d", d.name, slug, len(slug), maxFlowSlug).
+		if len(slug) > spec.MaxFlowSlug {
+			c.diags.Add(diag.LongSlug, pos, end, "%s: the slug %q has %d characters, and the database allows %d", d.name, slug, len(slug), spec.MaxFlowSlug).
 				Fix(`tag it slug:"…" with a shorter one`)
 		}
 		d.flow.Slug = slug
@@ -133,8 +128,8 @@ func (c *checker) nameSteps(d *declaration) {
 		if !s.name.IsExported() && s.settings.Slug == nil {
 			continue // it will have another one
 		}
-		if len(slug) > maxStepSlug {
-			c.diags.Add(diag.LongSlug, pos, end, "%s: the slug %q has %d characters, and the database allows %d", s.who, slug, len(slug), maxStepSlug).
+		if len(slug) > spec.MaxStepSlug {
+			c.diags.Add(diag.LongSlug, pos, end, "%s: the slug %q has %d characters, and the database allows %d", s.who, slug, len(slug), spec.MaxStepSlug).
 				Fix(`tag it slug:"…" with a shorter one`)
 		}
 		// encoding/json would take one for the other if they differed only by case.
@@ -155,7 +150,7 @@ func (c *checker) nameSteps(d *declaration) {
 // instead is what it could be if it is reserved.
 func (c *checker) checkSlug(who, slug, instead string, tag *tags.Pair, field *ast.Field, pos, end token.Pos) bool {
 	switch {
-	case strings.EqualFold(slug, model.RunKey):
+	case strings.EqualFold(slug, spec.RunKey):
 		b := c.diags.Add(diag.ReservedName, pos, end, "%s: %q is what the database calls the run's own input", who, slug)
 		c.suggest(b, "slug", instead, tag, field)
 	case !slugForm.MatchString(slug):
@@ -169,10 +164,10 @@ func (c *checker) checkSlug(who, slug, instead string, tag *tags.Pair, field *as
 
 // instead is a slug for a name that is not the one that is reserved.
 func instead(name, kind string) string {
-	if slug := snake(name); slug != model.RunKey {
+	if slug := snake(name); slug != spec.RunKey {
 		return slug
 	}
-	return model.RunKey + "_" + kind
+	return spec.RunKey + "_" + kind
 }
 
 // suggest makes another value of a naming tag the fix of a mistake; an empty one
@@ -250,7 +245,7 @@ func (c *checker) readTypes(d *declaration) {
 	out, okOut := read(d.head, d.headExpr, 1)
 	d.flow.In, d.flow.Out = in, out
 	if in != nil || !okIn {
-		d.in = &producer{name: "Input", key: model.RunKey, typ: in}
+		d.in = &producer{name: "Input", key: spec.RunKey, typ: in}
 	}
 	if in != nil {
 		c.checkStored(d.name+"'s input", in, d.head.arg(0, d.headExpr))

@@ -4,14 +4,14 @@ import (
 	"go/types"
 	"slices"
 
-	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/gen/internal/tags"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A producer is what an input can come from: the flow's input or a step.
 type producer struct {
 	name string     // Input, or the name of the step
-	key  string     // the slug of the step, or model.RunKey
+	key  string     // the slug of the step, or spec.RunKey
 	step *step      // nil for the flow's input
 	typ  types.Type // what it gives; nil if the compiler rejects it
 }
@@ -92,13 +92,13 @@ func (s *step) skippedBy(result bool) (causes []*cause) {
 	conditional := set.Condition()
 	unmet, exhausted := set.WhenUnmet, set.WhenExhausted
 	if unmet == "" {
-		unmet = model.Skip
+		unmet = spec.ModeSkip
 	}
-	cascades := func(m model.Mode) bool { return m == model.SkipCascade && result }
-	if conditional != nil && (unmet == model.Skip || cascades(unmet)) {
+	cascades := func(m spec.Mode) bool { return m == spec.ModeSkipCascade && result }
+	if conditional != nil && (unmet == spec.ModeSkip || cascades(unmet)) {
 		causes = append(causes, &cause{s, conditional})
 	}
-	if exhausted == model.Skip || cascades(exhausted) {
+	if exhausted == spec.ModeSkip || cascades(exhausted) {
 		causes = append(causes, &cause{s, set.Exhausted})
 	}
 	if result {
@@ -115,10 +115,10 @@ func (s *step) behind(seen map[*step]bool) (causes []*cause) {
 		}
 		seen[dep] = true
 		set := dep.settings
-		if condition := set.Condition(); set.WhenUnmet == model.SkipCascade && condition != nil {
+		if condition := set.Condition(); set.WhenUnmet == spec.ModeSkipCascade && condition != nil {
 			causes = append(causes, &cause{dep, condition})
 		}
-		if set.WhenExhausted == model.SkipCascade {
+		if set.WhenExhausted == spec.ModeSkipCascade {
 			causes = append(causes, &cause{dep, set.Exhausted})
 		}
 		causes = append(causes, dep.behind(seen)...)

@@ -13,6 +13,7 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/gen/internal/tags"
 	"github.com/flowc-dev/flowc/gen/nearest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // A Scope is what the conditions of a step are about, and where mistakes are reported.
@@ -28,7 +29,7 @@ type Scope struct {
 // A Subject is a value that a condition looks into.
 type Subject struct {
 	Name string     // Input, or the name of a step
-	Key  string     // the slug of the step, or model.RunKey
+	Key  string     // the slug of the step, or spec.RunKey
 	Type types.Type // what the step gives
 }
 
@@ -90,7 +91,7 @@ func (c *compiler) term(t term) (keys []string, value json.RawMessage, compiled 
 	}
 	compiled = model.Term{Key: from.Key, Start: from.Name}
 	compiled.Type, _ = jsonform.Pointee(from.Type)
-	if from.Key != model.RunKey {
+	if from.Key != spec.RunKey {
 		keys = append(keys, from.Key)
 	} else if len(t.path) == 1 {
 		c.Diags.Add(diag.ConditionSubject, c.pair.Pos(first.start), c.pair.Pos(first.end), "%s: a condition looks at a field of Input", c.Who).

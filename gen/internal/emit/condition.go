@@ -4,6 +4,7 @@ import (
 	"github.com/dave/jennifer/jen"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // conditionChecks write every condition once more, as assignments to the Go
@@ -27,7 +28,7 @@ func (f *file) conditionCheck(function string, s *model.Step, c *model.Condition
 		body = append(body, f.assign(t))
 	}
 	meet := jen.Func().Params(jen.Id("v").Op("*").Add(f.subject(c))).Block(body...)
-	return f.spec(function).Call(f.stepSlug(s), meet)
+	return f.spec(function).Call(f.slug(s.Slug), meet)
 }
 
 // subject is the type of what a condition looks at: the run's input, or a
@@ -36,7 +37,7 @@ func (f *file) subject(c *model.Condition) *jen.Statement {
 	var fields []model.Field
 	seen := map[string]bool{}
 	for _, t := range c.Terms {
-		if t.Key == model.RunKey {
+		if t.Key == spec.RunKey {
 			return f.typ(t.Type)
 		}
 		if !seen[t.Key] {
@@ -50,7 +51,7 @@ func (f *file) subject(c *model.Condition) *jen.Statement {
 // assign writes a term as an assignment, and follows pointers on the way.
 func (f *file) assign(t model.Term) *jen.Statement {
 	place := jen.Id("v")
-	if t.Key != model.RunKey {
+	if t.Key != spec.RunKey {
 		place.Dot(t.Start)
 	}
 	for i, hop := range t.Path {

@@ -1,14 +1,13 @@
 package emit
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/dave/jennifer/jen"
-
-	"github.com/flowc-dev/flowc/gen/internal/jsonform"
-	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // definition writes the slug and the spec.Flow.
@@ -18,21 +17,22 @@ func (f *file) definition() {
 	f.Line()
 
 	f.stepNames()
+	def := Definition(f.flow)
+	fields := append([]jen.Code{jen.Id("Slug").Op(":").Id("Slug")}, f.options(def.MaxAttempts, def.BaseDelay, def.Timeout)...)
+	if def.Cron != "" {
+		fields = append(fields, jen.Id("Cron").Op(":").Lit(def.Cron))
+	}
 	var steps []jen.Code
-	for _, s := range f.flow.Steps {
-		steps = append(steps, f.stepOptions(s))
+	for _, s := range def.Steps {
+		steps = append(steps, f.step(s))
 	}
-	fields := f.options(f.flow.Options)
-	if f.flow.Cron != "" {
-		fields = append(fields, jen.Id("Cron").Op(":").Lit(f.flow.Cron))
-	}
-	fields = append(fields, f.result(), f.forms())
-	fields = append(fields, jen.Id("Steps").Op(":").Index().Add(f.spec("Step")).Add(lines(steps...)))
-	f.comment("Definition is the " + f.kind() + " as the database keeps it.")
+	fields = append(fields, f.result(def.Result), f.forms(def.Forms),
+		jen.Id("Steps").Op(":").Index().Add(f.spec("Step")).Add(lines(steps...)))
 	if checks := f.conditionChecks(); len(checks) > 0 {
 		fields = append(fields, jen.Id("Conditions").Op(":").Index().Add(f.spec("Condition")).Add(lines(checks...)))
 	}
-	f.Var().Id("Definition").Op("=").Add(f.spec("Flow")).Add(lines(append([]jen.Code{jen.Id("Slug").Op(":").Id("Slug")}, fields...)...))
+	f.comment("Definition is the " + f.kind() + " as the database keeps it.")
+	f.Var().Id("Definition").Op("=").Add(f.spec("Flow")).Add(lines(fields...))
 	f.Line()
 }
 
@@ -52,8 +52,7 @@ func (f *file) stepNames() {
 }
 
 // result writes what the output of the flow is made of.
-func (f *file) result() jen.Code {
-	result := result(f.flow)
+func (f *file) result(result *spec.Result) jen.Code {
 	var fields []jen.Code
 	if result.From != "" {
 		fields = append(fields, jen.Id("From").Op(":").Lit(result.From))
@@ -75,8 +74,7 @@ func (f *file) result() jen.Code {
 
 // forms writes how what travels is written in JSON, so that the next generator sees
 // what has changed since.
-func (f *file) forms() jen.Code {
-	forms := jsonform.Forms(f.flow)
+func (f *file) forms(forms *spec.Forms) jen.Code {
 	text := func(m map[string]string) (members []jen.Code) {
 		for _, key := range slices.Sorted(maps.Keys(m)) {
 			members = append(members, jen.Lit(key).Op(":").Lit(m[key]))
@@ -100,31 +98,31 @@ func (f *file) forms() jen.Code {
 	return jen.Id("Forms").Op(":").Op("&").Add(f.spec("Forms")).Add(lines(fields...))
 }
 
-// stepOptions writes a step on one line if it is nothing but a place in the
-// graph, and on a line per option otherwise.
-func (f *file) stepOptions(s *model.Step) jen.Code {
-	place := []jen.Code{jen.Id("Slug").Op(":").Add(f.stepSlug(s))}
-	if s.Map {
-		place = append(place, jen.Id("Type").Op(":").Add(f.spec("TypeMap")))
+// step writes a step on one line if it is nothing but a place in the graph, and on a
+// line per option otherwise.
+func (f *file) step(s spec.Step) jen.Code {
+	place := []jen.Code{jen.Id("Slug").Op(":").Add(f.slug(s.Slug))}
+	if s.Type != "" {
+		place = append(place, jen.Id("Type").Op(":").Add(f.spec(typeNames[s.Type])))
 	}
 	if len(s.Deps) > 0 {
 		place = append(place, jen.Id("Deps").Op(":").Index().String().Values(quoted(s.Deps)...))
 	}
-	options := f.options(s.Options)
-	if s.StartDelay != nil {
-		options = append(options, jen.Id("StartDelay").Op(":").Add(duration(*s.StartDelay)))
+	options := f.options(s.MaxAttempts, s.BaseDelay, s.Timeout)
+	if s.StartDelay != 0 {
+		options = append(options, jen.Id("StartDelay").Op(":").Add(duration(s.StartDelay)))
 	}
 	if s.If != nil {
-		options = append(options, f.pattern("If", s.If))
+		options = append(options, pattern("If", s.If))
 	}
 	if s.IfNot != nil {
-		options = append(options, f.pattern("IfNot", s.IfNot))
+		options = append(options, pattern("IfNot", s.IfNot))
 	}
 	if s.WhenUnmet != "" {
-		options = append(options, jen.Id("WhenUnmet").Op(":").Add(f.mode(s.WhenUnmet)))
+		options = append(options, jen.Id("WhenUnmet").Op(":").Add(f.spec(modeNames[s.WhenUnmet])))
 	}
 	if s.WhenExhausted != "" {
-		options = append(options, jen.Id("WhenExhausted").Op(":").Add(f.mode(s.WhenExhausted)))
+		options = append(options, jen.Id("WhenExhausted").Op(":").Add(f.spec(modeNames[s.WhenExhausted])))
 	}
 	if len(options) == 0 {
 		return jen.Values(place...)
@@ -132,26 +130,32 @@ func (f *file) stepOptions(s *model.Step) jen.Code {
 	return lines(append(place, options...)...)
 }
 
-// stepSlug is the slug of a step; that of a job's step is the job's.
-func (f *file) stepSlug(s *model.Step) jen.Code {
+// slug writes the slug of a step; that of a job's step is the job's.
+func (f *file) slug(slug string) jen.Code {
 	if f.flow.Job {
 		return jen.Id("Slug")
 	}
-	return jen.Lit(s.Slug)
+	return jen.Lit(slug)
 }
 
-func (f *file) options(o model.Options) (fields []jen.Code) {
-	if o.MaxAttempts != nil {
-		fields = append(fields, jen.Id("MaxAttempts").Op(":").Lit(*o.MaxAttempts))
+func (f *file) options(attempts int, delay *time.Duration, timeout time.Duration) (fields []jen.Code) {
+	if attempts != 0 {
+		fields = append(fields, jen.Id("MaxAttempts").Op(":").Lit(attempts))
 	}
-	if o.BaseDelay != nil {
-		fields = append(fields, jen.Id("BaseDelay").Op(":").Add(f.spec("Set")).Call(duration(*o.BaseDelay)))
+	if delay != nil {
+		fields = append(fields, jen.Id("BaseDelay").Op(":").Add(f.spec("Set")).Call(duration(*delay)))
 	}
-	if o.Timeout != nil {
-		fields = append(fields, jen.Id("Timeout").Op(":").Add(duration(*o.Timeout)))
+	if timeout != 0 {
+		fields = append(fields, jen.Id("Timeout").Op(":").Add(duration(timeout)))
 	}
 	return fields
 }
+
+// The names of constants in package spec.
+var (
+	typeNames = map[spec.StepType]string{spec.TypeSingle: "TypeSingle", spec.TypeMap: "TypeMap"}
+	modeNames = map[spec.Mode]string{spec.ModeFail: "ModeFail", spec.ModeSkip: "ModeSkip", spec.ModeSkipCascade: "ModeSkipCascade"}
+)
 
 // duration writes a duration in the largest unit that it is a multiple of.
 func duration(d time.Duration) jen.Code {
@@ -169,14 +173,8 @@ func duration(d time.Duration) jen.Code {
 	return jen.Qual("time", "Duration").Call(jen.Lit(0))
 }
 
-func (f *file) pattern(name string, c *model.Condition) jen.Code {
-	return jen.Id(name).Op(":").Qual("encoding/json", "RawMessage").Call(jen.Op(tagLiteral(c.Pattern)))
-}
-
-func (f *file) mode(m model.Mode) jen.Code {
-	return f.spec(map[model.Mode]string{
-		model.Fail: "ModeFail", model.Skip: "ModeSkip", model.SkipCascade: "ModeSkipCascade",
-	}[m])
+func pattern(name string, json json.RawMessage) jen.Code {
+	return jen.Id(name).Op(":").Qual("encoding/json", "RawMessage").Call(jen.Op(tagLiteral(string(json))))
 }
 
 // lines is a literal with a line for each element.

@@ -100,7 +100,7 @@ func (f *file) handle(s *model.Step, fn jen.Code) jen.Code {
 	case s.Out == nil:
 		fn = f.handlerPkg("NoOutput").Call(fn)
 	}
-	return f.handlerPkg("Handle").Call(f.stepSlug(s), f.source(s.Source, f.joins[s]), fn)
+	return f.handlerPkg("Handle").Call(f.slug(s.Slug), f.source(s.Source, f.joins[s]), fn)
 }
 
 // guard writes the declaration as it is now, so that a change of it no longer

@@ -11,7 +11,7 @@ import (
 // result returns what the declared output of a flow is made of.
 func result(flow *model.Flow) *spec.Result {
 	from := func(key string) string {
-		if flow.Job && key != model.RunKey {
+		if flow.Job && key != spec.RunKey {
 			return flow.Slug
 		}
 		return key

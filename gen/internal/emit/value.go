@@ -8,18 +8,17 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// Definition is the definition that the generated package of a flow holds, as a
-// value.
+// Definition returns the definition that the generated package of a flow holds.
 func Definition(flow *model.Flow) spec.Flow {
 	def := spec.Flow{
-		Slug: flow.Slug, MaxAttempts: orZero(flow.MaxAttempts), BaseDelay: flow.BaseDelay, Timeout: orZero(flow.Timeout), Cron: flow.Cron,
+		Slug: flow.Slug, MaxAttempts: flow.MaxAttempts, BaseDelay: flow.BaseDelay, Timeout: flow.Timeout, Cron: flow.Cron,
 		Result: result(flow), Forms: jsonform.Forms(flow),
 	}
 	for _, s := range flow.Steps {
 		step := spec.Step{
 			Slug: s.Slug, Deps: s.Deps,
-			MaxAttempts: orZero(s.MaxAttempts), BaseDelay: s.BaseDelay, Timeout: orZero(s.Timeout), StartDelay: orZero(s.StartDelay),
-			WhenUnmet: spec.Mode(s.WhenUnmet), WhenExhausted: spec.Mode(s.WhenExhausted),
+			MaxAttempts: s.MaxAttempts, BaseDelay: s.BaseDelay, Timeout: s.Timeout, StartDelay: s.StartDelay,
+			WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 		}
 		if s.Map {
 			step.Type = spec.TypeMap
@@ -33,11 +32,4 @@ func Definition(flow *model.Flow) spec.Flow {
 		def.Steps = append(def.Steps, step)
 	}
 	return def
-}
-
-func orZero[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
 }

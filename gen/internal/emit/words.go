@@ -1,6 +1,7 @@
 package emit
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -76,9 +77,9 @@ func pad(s string, width int) string {
 
 // needs are what a step waits for and reads: the input, and the slugs of steps.
 func needs(s *model.Step) (names []string) {
-	reads := s.Source.Kind == model.Input || s.Over == model.RunKey
+	reads := s.Source.Kind == model.Input || s.Over == spec.RunKey
 	for _, field := range s.Source.Fields {
-		reads = reads || field.Key == model.RunKey
+		reads = reads || field.Key == spec.RunKey
 	}
 	if reads {
 		names = append(names, "input")
@@ -89,13 +90,13 @@ func needs(s *model.Step) (names []string) {
 // handlersDoc is the doc comment of the interface.
 func (f *file) handlersDoc() []string {
 	return wrap("Handlers does the work of the flow, a method per step. Unless a step says otherwise, it is " +
-		tries(f.flow.Options) + ", and a try may take " + model.Span(or(f.flow.Timeout, spec.DefaultTimeout)) + ".")
+		tries(f.flow.Options) + ", and a try may take " + model.Span(cmp.Or(f.flow.Timeout, spec.DefaultTimeout)) + ".")
 }
 
 // handlerDoc is the doc comment of the handler of a job.
 func (f *file) handlerDoc(s *model.Step) []string {
 	words := "Handler does the work of the job. It is " + tries(f.flow.Options) + ", and a try may take " +
-		model.Span(or(f.flow.Timeout, spec.DefaultTimeout)) + "."
+		model.Span(cmp.Or(f.flow.Timeout, spec.DefaultTimeout)) + "."
 	return wrap(strings.Join(append([]string{words}, fate(s)...), " "))
 }
 
@@ -109,14 +110,14 @@ func (f *file) stepDoc(s *model.Step) []string {
 	if s.Map {
 		words = append(words, "It is called once for each element that "+over(s)+".")
 	}
-	if s.MaxAttempts != nil || s.BaseDelay != nil {
+	if s.MaxAttempts != 0 || s.BaseDelay != nil {
 		words = append(words, "It is "+tries(inherit(s.Options, f.flow.Options))+".")
 	}
-	if s.Timeout != nil {
-		words = append(words, "A try may take "+model.Span(*s.Timeout)+".")
+	if s.Timeout != 0 {
+		words = append(words, "A try may take "+model.Span(s.Timeout)+".")
 	}
-	if s.StartDelay != nil && *s.StartDelay > 0 {
-		words = append(words, "It starts "+model.Span(*s.StartDelay)+" after it is ready.")
+	if s.StartDelay > 0 {
+		words = append(words, "It starts "+model.Span(s.StartDelay)+" after it is ready.")
 	}
 	words = append(words, fate(s)...)
 	if len(words) == 0 {
@@ -127,7 +128,7 @@ func (f *file) stepDoc(s *model.Step) []string {
 
 // over says what a map step runs over.
 func over(s *model.Step) string {
-	if s.Over == model.RunKey {
+	if s.Over == spec.RunKey {
 		return "the flow takes"
 	}
 	return s.Over + " gives"
@@ -135,11 +136,11 @@ func over(s *model.Step) string {
 
 // fate says when a step does not run, and what becomes of it then.
 func fate(s *model.Step) (words []string) {
-	outcome := func(m model.Mode) string {
+	outcome := func(m spec.Mode) string {
 		switch m {
-		case model.Fail:
+		case spec.ModeFail:
 			return "the run fails"
-		case model.SkipCascade:
+		case spec.ModeSkipCascade:
 			return "it is skipped, and so is every step behind it"
 		}
 		return "it is skipped"
@@ -151,7 +152,7 @@ func fate(s *model.Step) (words []string) {
 	if s.IfNot != nil {
 		words = append(words, "If "+s.IfNot.Text+", it does not run: "+unmet+".")
 	}
-	if s.WhenExhausted == model.Skip || s.WhenExhausted == model.SkipCascade {
+	if s.WhenExhausted == spec.ModeSkip || s.WhenExhausted == spec.ModeSkipCascade {
 		words = append(words, "If its last try fails, "+outcome(s.WhenExhausted)+".")
 	}
 	return words
@@ -159,7 +160,7 @@ func fate(s *model.Step) (words []string) {
 
 // inherit are the options of a step with those of its flow.
 func inherit(step, flow model.Options) model.Options {
-	if step.MaxAttempts == nil {
+	if step.MaxAttempts == 0 {
 		step.MaxAttempts = flow.MaxAttempts
 	}
 	if step.BaseDelay == nil {
@@ -171,7 +172,10 @@ func inherit(step, flow model.Options) model.Options {
 // tries says how often a task is tried, and how long it waits in between: the
 // n-th retry waits base × 2^n.
 func tries(o model.Options) string {
-	attempts, base := or(o.MaxAttempts, spec.DefaultMaxAttempts), or(o.BaseDelay, spec.DefaultBaseDelay)
+	attempts, base := cmp.Or(o.MaxAttempts, spec.DefaultMaxAttempts), spec.DefaultBaseDelay
+	if o.BaseDelay != nil {
+		base = *o.BaseDelay
+	}
 	if attempts == 1 {
 		return "tried once"
 	}
@@ -202,13 +206,6 @@ func tries(o model.Options) string {
 		waits = fmt.Sprintf("after waits of %s, %s, %s and so on up to %s", delay(1), delay(2), delay(3), delay(last))
 	}
 	return fmt.Sprintf("tried up to %d times, %s", attempts, waits)
-}
-
-func or[T any](v *T, otherwise T) T {
-	if v != nil {
-		return *v
-	}
-	return otherwise
 }
 
 // wrap breaks a text into lines of up to 88 characters.

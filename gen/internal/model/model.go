@@ -6,6 +6,8 @@ import (
 	"go/types"
 	"strings"
 	"time"
+
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // DSL is the import path of the package that declarations are written with.
@@ -58,32 +60,23 @@ type Step struct {
 	In, Out types.Type
 	// Source says where In comes from.
 	Source Source
-	// Over is what a map step runs over: the slug of a step, or RunKey.
+	// Over is what a map step runs over: the slug of a step, or [spec.RunKey].
 	Over string
 	// Deps are the slugs of the steps that this one waits for, as declared.
 	Deps []string
 	Options
-	StartDelay    *time.Duration
+	StartDelay    time.Duration
 	If, IfNot     *Condition
-	WhenUnmet     Mode
-	WhenExhausted Mode
+	WhenUnmet     spec.Mode
+	WhenExhausted spec.Mode
 }
 
-// Options are what a flow and a step can set. What is nil is inherited.
+// Options are what a flow and a step can set. What is zero is inherited.
 type Options struct {
-	MaxAttempts *int
-	BaseDelay   *time.Duration
-	Timeout     *time.Duration
+	MaxAttempts int
+	BaseDelay   *time.Duration // which may be none
+	Timeout     time.Duration
 }
-
-// A Mode says what becomes of a step that does not get to its end; "" is the default.
-type Mode string
-
-const (
-	Fail        Mode = "fail"
-	Skip        Mode = "skip"
-	SkipCascade Mode = "skip-cascade"
-)
 
 // A Condition is when a step runs.
 type Condition struct {
@@ -97,7 +90,7 @@ type Condition struct {
 
 // A Term is an equality of a condition.
 type Term struct {
-	// Key is the slug of the step whose output is looked at, or RunKey; Start
+	// Key is the slug of the step whose output is looked at, or [spec.RunKey]; Start
 	// is its Go name, and Type what it gives or that points to.
 	Key, Start string
 	Type       types.Type
@@ -112,9 +105,6 @@ type Hop struct {
 	Name    string
 	Pointer bool
 }
-
-// RunKey stands for the run's input where the slug of a step could stand.
-const RunKey = "run"
 
 // A Source says where a value comes from.
 type Source struct {
@@ -143,7 +133,7 @@ type Field struct {
 	Name     string
 	Embedded bool
 	Type     types.Type
-	// Key is the slug of the step, or RunKey.
+	// Key is the slug of the step, or [spec.RunKey].
 	Key string
 }
 

@@ -11,15 +11,16 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/gen/nearest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // Settings are what the tag of a flow, a job, a step or a map says.
 type Settings struct {
 	model.Options
 	Version       int
-	StartDelay    *time.Duration
-	WhenUnmet     model.Mode
-	WhenExhausted model.Mode
+	StartDelay    time.Duration
+	WhenUnmet     spec.Mode
+	WhenExhausted spec.Mode
 
 	// The pairs whose value is for others to judge, or that messages point at.
 	Slug, Package *Pair
@@ -147,17 +148,17 @@ func (r *reader) set(p *Pair) {
 	case "package":
 		r.Package = p
 	case "version":
-		if v := r.number(p); v != nil {
-			r.Version = *v
-		}
+		r.Version = max(r.number(p), 1)
 	case "max_attempts":
 		r.MaxAttempts = r.number(p)
 	case "base_delay":
-		r.BaseDelay = r.duration(p, 0)
+		if d, ok := r.duration(p, 0); ok {
+			r.BaseDelay = &d
+		}
 	case "timeout":
-		r.Timeout = r.duration(p, time.Second)
+		r.Timeout, _ = r.duration(p, time.Second)
 	case "start_delay":
-		r.StartDelay = r.duration(p, 0)
+		r.StartDelay, _ = r.duration(p, 0)
 	case "if":
 		r.If = p
 	case "if_not":

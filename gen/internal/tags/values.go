@@ -12,16 +12,18 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/gen/nearest"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// number reads an int of at least 1 that the database can hold.
-func (r *reader) number(p *Pair) *int {
+// number reads an int of at least 1 that the database can hold. It returns 0 if it is
+// not one.
+func (r *reader) number(p *Pair) int {
 	n, err := strconv.ParseInt(p.Value, 10, 32)
 	switch {
 	case errors.Is(err, strconv.ErrRange) && n > 0:
 		r.diags.Add(diag.BadNumber, p.Pos(0), p.End(), "%s: %s %q is more than the database can hold", r.who, p.Key, p.Value).
 			Fix("write at most %d", math.MaxInt32)
-		return nil
+		return 0
 	case err != nil || n < 1:
 		d := r.diags.Add(diag.BadNumber, p.Pos(0), p.End(), "%s: %s %q is not a whole number of at least 1", r.who, p.Key, p.Value)
 		switch {
@@ -32,20 +34,19 @@ func (r *reader) number(p *Pair) *int {
 		default:
 			d.Fix(`write digits, such as %s:"3"`, p.Key)
 		}
-		return nil
+		return 0
 	}
-	value := int(n)
-	return &value
+	return int(n)
 }
 
 // duration reads a duration in whole seconds.
-func (r *reader) duration(p *Pair, least time.Duration) *time.Duration {
+func (r *reader) duration(p *Pair, least time.Duration) (d time.Duration, ok bool) {
 	d, err := time.ParseDuration(p.Value)
 	switch {
 	case err == nil && d/time.Second > math.MaxInt32, err != nil && endlessSpan.MatchString(p.Value):
 		r.diags.Add(diag.BadDuration, p.Pos(0), p.End(), "%s: %s %q is more than the database can hold", r.who, p.Key, p.Value).
 			Fix("stay below 68 years")
-		return nil
+		return 0, false
 	case err != nil:
 		if n, err := strconv.Atoi(p.Value); err == nil && n > 0 && n <= math.MaxInt32 {
 			fixed := p.Value + "s"
@@ -55,7 +56,7 @@ func (r *reader) duration(p *Pair, least time.Duration) *time.Duration {
 			r.diags.Add(diag.BadDuration, p.Pos(0), p.End(), "%s: %s %q is not a duration", r.who, p.Key, p.Value).
 				Fix(`write a Go duration, such as %s:"90s" or %s:"5m"`, p.Key, p.Key)
 		}
-		return nil
+		return 0, false
 	case d < least:
 		words := "not be negative"
 		if least > 0 {
@@ -63,14 +64,14 @@ func (r *reader) duration(p *Pair, least time.Duration) *time.Duration {
 		}
 		r.diags.Add(diag.BadDuration, p.Pos(0), p.End(), "%s: %s %q must %s", r.who, p.Key, p.Value, words).
 			Fix(`%s:"%s"`, p.Key, model.Span(max(least, 0))).Edit(p.Pos(0), p.End(), model.Span(least))
-		return nil
+		return 0, false
 	case d%time.Second != 0:
 		fixed := model.Span(d.Truncate(time.Second) + time.Second)
 		r.diags.Add(diag.BadDuration, p.Pos(0), p.End(), "%s: %s %q is not in whole seconds, which is what the database keeps", r.who, p.Key, p.Value).
 			Fix(`%s:"%s"`, p.Key, fixed).Edit(p.Pos(0), p.End(), fixed)
-		return nil
+		return 0, false
 	}
-	return &d
+	return d, true
 }
 
 // endlessSpan is what time.ParseDuration refuses only because it is too long, with a
@@ -78,16 +79,16 @@ func (r *reader) duration(p *Pair, least time.Duration) *time.Duration {
 var endlessSpan = regexp.MustCompile(`^\+?(\d{11,}|(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+)$`)
 
 // mode reads one of the three modes.
-func (r *reader) mode(p *Pair) model.Mode {
-	modes := []string{string(model.Fail), string(model.Skip), string(model.SkipCascade)}
+func (r *reader) mode(p *Pair) spec.Mode {
+	modes := []string{string(spec.ModeFail), string(spec.ModeSkip), string(spec.ModeSkipCascade)}
 	if slices.Contains(modes, p.Value) {
-		return model.Mode(p.Value)
+		return spec.Mode(p.Value)
 	}
 	r.Unclear = true
 	d := r.diags.Add(diag.BadMode, p.Pos(0), p.End(), "%s: %s cannot be %q", r.who, p.Key, p.Value)
 	meant := nearest.Name(p.Value, modes)
 	if strings.Contains(p.Value, "cascade") {
-		meant = string(model.SkipCascade)
+		meant = string(spec.ModeSkipCascade)
 	}
 	if meant != "" {
 		d.Fix("did you mean %s?", meant).Edit(p.Pos(0), p.End(), meant)
