@@ -2,27 +2,13 @@ package check
 
 import (
 	"fmt"
-	"go/ast"
 	"go/token"
 	"go/types"
 	"slices"
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
-	"github.com/flowc-dev/flowc/gen/internal/tags"
 )
-
-// A want is an input that has to come from somewhere: of a step, or the output
-// of the flow, which is as the input of a last step.
-type want struct {
-	who    string // in messages: ProcessOrder.Charge's input
-	typ    types.Type
-	expr   ast.Expr // typ in the source
-	from   *tags.Pair
-	tag    *tags.Settings // of who wants it
-	self   *step          // who wants it, and cannot give it to itself
-	result bool           // it is the output of the flow
-}
 
 // bindStep finds where the input of a step comes from, and so what it waits for.
 func (c *checker) bindStep(d *declaration, s *step) {

@@ -158,3 +158,84 @@ func typeNames(p *types.Package, hidden bool) (names []string) {
 	}
 	return names
 }
+
+// reportProblems tells, in the compiler's words, what is wrong where a
+// declaration stands or a type that it reaches. What is broken elsewhere in the
+// package is for go build to tell, unless a declaration is broken for no other
+// reason.
+func (c *checker) reportProblems(declared []*declaration) {
+	ranges := c.suspects
+	for _, d := range declared {
+		ranges = append(ranges, d.spec)
+	}
+	for _, file := range c.pkg.Files {
+		for _, decl := range file.Decls {
+			gen, ok := decl.(*ast.GenDecl)
+			if !ok || gen.Tok != token.TYPE {
+				continue
+			}
+			for _, spec := range gen.Specs {
+				name, _ := c.pkg.Info.Defs[spec.(*ast.TypeSpec).Name].(*types.TypeName)
+				if name != nil && c.reached[name] {
+					ranges = append(ranges, spec)
+				}
+			}
+		}
+	}
+	var inside []load.Problem
+	for _, p := range c.pkg.Problems {
+		if within(ranges, p.Pos) {
+			inside = append(inside, p)
+		}
+	}
+	if len(inside) == 0 && c.broken {
+		inside = c.pkg.Problems
+	}
+	var last *diag.Builder
+	noDSL := map[*ast.File]bool{} // files that were said to lack dsl
+	for _, p := range inside {
+		more, continued := strings.CutPrefix(p.Message, "\t") // the compiler's own way to add a note
+		switch {
+		case continued && last != nil:
+			last.NoteAt(p.Pos, "%s", more)
+		case continued: // a note on what is not told
+		case strings.HasSuffix(p.Message, " redeclared") && within(c.nameless, p.Pos):
+			last = nil
+		case c.lacksDSL(p, noDSL):
+			last = nil
+		case p.Pos.IsValid():
+			last = c.diags.Add(diag.DoesNotCompile, p.Pos, token.NoPos, "%s", p.Message)
+			c.explain(last, p)
+		default:
+			c.diags.AddAt(diag.DoesNotCompile, p.At, "%s", p.Message)
+		}
+	}
+}
+
+// missesDSL reports whether package dsl, or what is meant as it, is imported but
+// cannot be, so that no declaration can be recognised, and tells why.
+func (c *checker) missesDSL() bool {
+	for _, file := range c.pkg.Files {
+		for _, spec := range file.Imports {
+			name := c.pkg.Info.PkgNameOf(spec)
+			path := strings.Trim(spec.Path.Value, "`\"")
+			if !load.MeansDSL(path) || name != nil && name.Imported().Complete() {
+				continue
+			}
+			if path != model.DSL {
+				c.diags.Add(diag.MissingDSL, spec.Path.Pos(), spec.Path.End(), "there is no package %s", path).
+					Fix("did you mean %s?", model.DSL).
+					Edit(spec.Path.Pos(), spec.Path.End(), strconv.Quote(model.DSL))
+				return true
+			}
+			message := "package " + model.DSL + " cannot be imported"
+			at := c.diags.Fset.Position(spec.Path.Pos())
+			if i := slices.IndexFunc(c.pkg.Problems, func(p load.Problem) bool { return p.At == at }); i >= 0 {
+				message = c.pkg.Problems[i].Message
+			}
+			c.diags.Add(diag.MissingDSL, spec.Path.Pos(), spec.Path.End(), "%s", message)
+			return true
+		}
+	}
+	return false
+}

@@ -2,7 +2,6 @@ package check
 
 import (
 	"go/ast"
-	"go/token"
 	"go/types"
 	"slices"
 	"strings"
@@ -12,64 +11,6 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/gen/internal/tags"
 )
-
-// A declaration is a struct that declares a flow or a job, on its way from the
-// source to the model.
-type declaration struct {
-	pkg      string // import path
-	name     string
-	spec     *ast.TypeSpec
-	field    *ast.Field // that embeds the head
-	head     *marker
-	headExpr ast.Expr
-	settings *tags.Settings
-	in       *producer // the flow's input; nil if it takes nothing
-	steps    []*step
-	flow     *model.Flow
-	broken   bool // a type is one that the compiler rejects
-	partial  bool // a field that may be meant as a step is refused
-}
-
-// slugPlace is where the slug is decided.
-func (d *declaration) slugPlace() (pos, end token.Pos) {
-	if d.settings.Slug != nil {
-		return d.settings.Slug.Pos(0), d.settings.Slug.End()
-	}
-	return where(d.spec.Name)
-}
-
-// hasField reports whether a field of the struct has a name.
-func (d *declaration) hasField(name string) bool {
-	fields := d.spec.Type.(*ast.StructType).Fields.List
-	return slices.ContainsFunc(fields, func(f *ast.Field) bool {
-		return slices.ContainsFunc(f.Names, func(n *ast.Ident) bool { return n.Name == name })
-	})
-}
-
-// A step is a field that declares a step, or stands for the step of a job.
-type step struct {
-	who      string // in messages: ProcessOrder.Charge
-	name     *ast.Ident
-	field    *ast.Field
-	expr     ast.Expr // the type of the field
-	marker   *marker
-	settings *tags.Settings
-	index    int
-	model    *model.Step
-	in, out  types.Type // nil for nothing and for what the compiler rejects
-	gives    *producer  // nil if it gives nothing
-	broken   bool       // in or out is one that the compiler rejects
-	deps     []*step
-	bound    bool // its inputs are known, so deps are complete
-}
-
-// slugPlace is where the slug is decided.
-func (s *step) slugPlace() (pos, end token.Pos) {
-	if s.settings.Slug != nil {
-		return s.settings.Slug.Pos(0), s.settings.Slug.End()
-	}
-	return where(s.name)
-}
 
 // declarations finds the flows and jobs of the package.
 func (c *checker) declarations() (declared []*declaration) {
@@ -99,20 +40,6 @@ func (c *checker) declarations() (declared []*declaration) {
 // generated reports whether flowc wrote a file.
 func generated(file *ast.File) bool {
 	return len(file.Comments) > 0 && file.Comments[0].Pos() < file.Package && file.Comments[0].List[0].Text == load.Header
-}
-
-// headsAndSteps are the fields of a struct whose types are markers.
-func (c *checker) headsAndSteps(fields *ast.StructType) (heads, steps []*ast.Field) {
-	for _, f := range fields.Fields.List {
-		switch m := markerOf(c.pkg.Info, f.Type); {
-		case m == nil:
-		case m.head():
-			heads = append(heads, f)
-		case m.step():
-			steps = append(steps, f)
-		}
-	}
-	return heads, steps
 }
 
 // declaration reads a type declaration, if it is one of ours.
@@ -310,13 +237,6 @@ func (c *checker) jobStep(d *declaration, head *ast.Field) *step {
 		settings: &own,
 		model:    &model.Step{Name: d.name},
 	}
-}
-
-func fieldName(f *ast.Field) string {
-	if len(f.Names) > 0 {
-		return f.Names[0].Name
-	}
-	return strings.TrimPrefix(types.ExprString(f.Type), "*")
 }
 
 // text is a doc comment without slashes and directives. A build constraint of

@@ -130,3 +130,17 @@ func isNone(t types.Type) bool {
 	named, ok := types.Unalias(t).(*types.Named)
 	return ok && isDSL(named.Obj()) && named.Obj().Name() == "None"
 }
+
+// headsAndSteps are the fields of a struct whose types are markers.
+func (c *checker) headsAndSteps(fields *ast.StructType) (heads, steps []*ast.Field) {
+	for _, f := range fields.Fields.List {
+		switch m := markerOf(c.pkg.Info, f.Type); {
+		case m == nil:
+		case m.head():
+			heads = append(heads, f)
+		case m.step():
+			steps = append(steps, f)
+		}
+	}
+	return heads, steps
+}

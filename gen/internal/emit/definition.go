@@ -130,14 +130,6 @@ func (f *file) step(s spec.Step) jen.Code {
 	return lines(append(place, options...)...)
 }
 
-// slug writes the slug of a step; that of a job's step is the job's.
-func (f *file) slug(slug string) jen.Code {
-	if f.flow.Job {
-		return jen.Id("Slug")
-	}
-	return jen.Lit(slug)
-}
-
 func (f *file) options(attempts int, delay *time.Duration, timeout time.Duration) (fields []jen.Code) {
 	if attempts != 0 {
 		fields = append(fields, jen.Id("MaxAttempts").Op(":").Lit(attempts))

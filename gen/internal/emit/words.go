@@ -207,19 +207,3 @@ func tries(o model.Options) string {
 	}
 	return fmt.Sprintf("tried up to %d times, %s", attempts, waits)
 }
-
-// wrap breaks a text into lines of up to 88 characters.
-func wrap(text string) (lines []string) {
-	line := ""
-	for _, word := range strings.Fields(text) {
-		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > 88 {
-			lines = append(lines, line)
-			line = ""
-		}
-		if line != "" {
-			line += " "
-		}
-		line += word
-	}
-	return append(lines, line)
-}

@@ -1,12 +1,73 @@
 package check
 
 import (
+	"go/ast"
+	"go/token"
 	"go/types"
 	"slices"
 
+	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/gen/internal/tags"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
+
+// A declaration is a struct that declares a flow or a job, on its way from the
+// source to the model.
+type declaration struct {
+	pkg      string // import path
+	name     string
+	spec     *ast.TypeSpec
+	field    *ast.Field // that embeds the head
+	head     *marker
+	headExpr ast.Expr
+	settings *tags.Settings
+	in       *producer // the flow's input; nil if it takes nothing
+	steps    []*step
+	flow     *model.Flow
+	broken   bool // a type is one that the compiler rejects
+	partial  bool // a field that may be meant as a step is refused
+}
+
+// slugPlace is where the slug is decided.
+func (d *declaration) slugPlace() (pos, end token.Pos) {
+	if d.settings.Slug != nil {
+		return d.settings.Slug.Pos(0), d.settings.Slug.End()
+	}
+	return where(d.spec.Name)
+}
+
+// hasField reports whether a field of the struct has a name.
+func (d *declaration) hasField(name string) bool {
+	fields := d.spec.Type.(*ast.StructType).Fields.List
+	return slices.ContainsFunc(fields, func(f *ast.Field) bool {
+		return slices.ContainsFunc(f.Names, func(n *ast.Ident) bool { return n.Name == name })
+	})
+}
+
+// A step is a field that declares a step, or stands for the step of a job.
+type step struct {
+	who      string // in messages: ProcessOrder.Charge
+	name     *ast.Ident
+	field    *ast.Field
+	expr     ast.Expr // the type of the field
+	marker   *marker
+	settings *tags.Settings
+	index    int
+	model    *model.Step
+	in, out  types.Type // nil for nothing and for what the compiler rejects
+	gives    *producer  // nil if it gives nothing
+	broken   bool       // in or out is one that the compiler rejects
+	deps     []*step
+	bound    bool // its inputs are known, so deps are complete
+}
+
+// slugPlace is where the slug is decided.
+func (s *step) slugPlace() (pos, end token.Pos) {
+	if s.settings.Slug != nil {
+		return s.settings.Slug.Pos(0), s.settings.Slug.End()
+	}
+	return where(s.name)
+}
 
 // A producer is what an input can come from: the flow's input or a step.
 type producer struct {
@@ -139,4 +200,16 @@ func optional(t types.Type) types.Type {
 		return t
 	}
 	return types.NewPointer(t)
+}
+
+// A want is an input that has to come from somewhere: of a step, or the output
+// of the flow, which is as the input of a last step.
+type want struct {
+	who    string // in messages: ProcessOrder.Charge's input
+	typ    types.Type
+	expr   ast.Expr // typ in the source
+	from   *tags.Pair
+	tag    *tags.Settings // of who wants it
+	self   *step          // who wants it, and cannot give it to itself
+	result bool           // it is the output of the flow
 }
