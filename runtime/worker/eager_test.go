@@ -18,22 +18,21 @@ import (
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
-// asleep waits until a worker waits for work and the database knows it.
-func asleep(t *testing.T, pool *pgxpool.Pool) {
+// awaitIdle waits until a worker of a pool waits for work, so that starts claim for it.
+func awaitIdle(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) > 0 }, "no worker sleeps")
-	time.Sleep(100 * time.Millisecond) // it looks once more, and asks what is due
+	eventually(t, func() bool { return eager.FindIdle(pool, "work") != nil }, "no worker is idle")
 }
 
-// notified is how often a worker was notified, while runs were started and waited for,
-// one after the other, each when the worker rested again.
-func notified(t *testing.T, pool *pgxpool.Pool, seen *records, runs int, rests func() bool, start func(n int) (*runtime.Run[int], error)) int {
+// notified returns how often a worker was notified while runs were started and waited for,
+// one after the other, each when the worker was idle again.
+func notified(t *testing.T, pool *pgxpool.Pool, seen *records, runs int, idle func() bool, start func(n int) (*runtime.Run[int], error)) int {
 	t.Helper()
 	ctx := testContext(t)
-	asleep(t, pool)
+	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) > 0 }, "no worker is idle")
 	before := seen.wokenBy(worker.WakeReasonNotification)
 	for i := range runs {
-		eventually(t, rests, "it rests again")
+		eventually(t, idle, "it is idle again")
 		r, err := start(i)
 		require.NoError(t, err)
 		got, err := r.Via(pool).Wait(ctx)
@@ -43,7 +42,7 @@ func notified(t *testing.T, pool *pgxpool.Pool, seen *records, runs int, rests f
 	return seen.wokenBy(worker.WakeReasonNotification) - before
 }
 
-// A start in the process of a worker that rests claims for it, and nobody is notified.
+// A start in the process of a worker that is idle claims for it, and nobody is notified.
 func TestEagerStart(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -53,15 +52,15 @@ func TestEagerStart(t *testing.T) {
 	seen := newRecords()
 	w := run(t, pool, worker.Config{Metrics: seen}, service)
 	const runs = 20
-	rests := func() bool { return eager.FindIdle(pool, "work") != nil }
+	idle := func() bool { return eager.FindIdle(pool, "work") != nil }
 
-	// Now and then a start may come before the worker rests again.
-	require.Less(t, notified(t, pool, seen, runs, rests, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, pool, n) }), runs/2)
+	// Now and then a start may come before the worker is idle again.
+	require.Less(t, notified(t, pool, seen, runs, idle, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, pool, n) }), runs/2)
 
 	// Through another pool, and in a transaction, a start knows of no worker.
 	other := dbtest.With(t, pool, nil)
-	require.NotZero(t, notified(t, pool, seen, runs, rests, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, other, n) }))
-	require.NotZero(t, notified(t, pool, seen, runs, rests, func(n int) (*runtime.Run[int], error) {
+	require.NotZero(t, notified(t, pool, seen, runs, idle, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, other, n) }))
+	require.NotZero(t, notified(t, pool, seen, runs, idle, func(n int) (*runtime.Run[int], error) {
 		tx, err := pool.Begin(ctx)
 		require.NoError(t, err)
 		r, err := flow.Start(ctx, tx, n)
@@ -82,14 +81,14 @@ func TestEagerStart(t *testing.T) {
 	require.NoError(t, err)
 	_, err = runtime.DeleteFlow(ctx, pool, "work")
 	require.NoError(t, err)
-	asleep(t, pool)
+	awaitIdle(t, pool)
 	_, err = flow.Start(ctx, pool, 1)
 	var missing *runtime.FlowNotFoundError
 	require.ErrorAs(t, err, &missing)
 }
 
 // Starts whose replies are lost leave one run each, and tasks that were claimed with
-// them are given back at once, not when their leases end.
+// them are released at once, not when their leases expire.
 func TestEagerStartsLost(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -99,14 +98,14 @@ func TestEagerStartsLost(t *testing.T) {
 	var network faultnet.Network
 	pool := through(t, &network, direct)
 	run(t, pool, worker.Config{}, service)
-	asleep(t, direct)
+	awaitIdle(t, pool)
 	const cuts = 5
 	network.CutReplies("suppress_notify => true", cuts)
 	for i := range 3 * cuts {
 		got, err := flow.StartSync(ctx, pool, i)
 		require.NoError(t, err)
 		require.Equal(t, i, got)
-		asleep(t, direct)
+		awaitIdle(t, pool)
 	}
 	require.Equal(t, cuts, network.Cuts())
 	require.Equal(t, 3*cuts, count(t, direct, `SELECT count(*) FROM pgflow.step_tasks WHERE attempts_count = 1 AND requeued_count = 0`))
@@ -157,8 +156,8 @@ func TestEagerStartsOfEndingWorkers(t *testing.T) {
 	}, "runs were lost")
 }
 
-// Starts claim only for workers that can take whatever they make, at once.
-func TestReticentWorkers(t *testing.T) {
+// Starts claim only for workers that can run whatever they start, at once.
+func TestWorkersThatEagerStartsSkip(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		step       spec.Step
@@ -179,8 +178,8 @@ func TestReticentWorkers(t *testing.T) {
 			pool := dbtest.With(t, database(t, service), c.parameters)
 			seen := newRecords()
 			run(t, pool, worker.Config{Metrics: seen}, service)
-			asleep := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }
-			require.NotZero(t, notified(t, pool, seen, 2, asleep, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, pool, n) }))
+			idle := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }
+			require.NotZero(t, notified(t, pool, seen, 2, idle, func(n int) (*runtime.Run[int], error) { return flow.Start(ctx, pool, n) }))
 		})
 	}
 }

@@ -52,13 +52,13 @@ var (
 )
 
 // At most four handlers of the flow run at once in this process, one of them being
-// at charge, and each try is logged with the time it took. A generated Serve
+// at charge, and each attempt is logged with the time it took. A generated Serve
 // function takes the same options.
 func ExampleNew_options() {
 	timed := func(ctx context.Context, task handler.Task, next func(context.Context) error) error {
 		began := time.Now()
 		err := next(ctx)
-		slog.Info("tried", "flow", task.Flow, "step", task.Step, "attempt", task.Attempt, "took", time.Since(began), "error", err)
+		slog.Info("attempt", "flow", task.Flow, "step", task.Step, "attempt", task.Attempt, "took", time.Since(began), "error", err)
 		return err
 	}
 	service := handler.Serve(definition, handlers, handler.Limit(4), handler.Limit(1, "charge"), handler.Use(timed))

@@ -15,7 +15,6 @@ import (
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
-	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -132,66 +131,6 @@ func TestManyRuns(t *testing.T) {
 	require.Zero(t, count(t, pool, `SELECT count(*) FROM flowc.queue`))
 }
 
-// What a worker has done is left behind: claims do not look at it any more.
-func TestWatermarksAdvance(t *testing.T) {
-	t.Parallel()
-	ctx := testContext(t)
-	flow := job[int, int]("work", spec.Flow{})
-	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
-	pool := database(t, service)
-	w := run(t, pool, worker.Config{Concurrency: 100}, service)
-	started := 0
-	for first := -1; first < 1500; first = count(t, pool, `SELECT coalesce(max(message_id), 0) FROM flowc.watermarks`) {
-		_, err := flow.StartMany(ctx, pool, make([]int, 1500))
-		require.NoError(t, err)
-		started += 1500
-		eventually(t, func() bool { return w.Stats().Completed == int64(started) }, "all are done")
-		time.Sleep(500 * time.Millisecond)
-	}
-	require.Equal(t, started, count(t, pool, `SELECT count(*) FROM pgflow.runs WHERE status = 'completed'`))
-}
-
-// A worker that sleeps is woken by those who start runs, and need not poll for them.
-func TestSleepingWorkerIsWoken(t *testing.T) {
-	t.Parallel()
-	ctx := testContext(t)
-	echo := job[int, int]("echo", spec.Flow{})
-	service := serve(echo, func(_ context.Context, n int) (int, error) { return n, nil })
-	pool := database(t, service)
-	seen := newRecords()
-	run(t, pool, worker.Config{Metrics: seen}, service)
-	other := dbtest.With(t, pool, nil) // starts through the worker's own pool claim as well
-	asleep := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }
-	eventually(t, asleep, "the worker sleeps")
-	const runs = 60
-	polls := seen.wokenBy(worker.WakeReasonPoll)
-	for n := range runs {
-		eventually(t, asleep, "the worker sleeps again")
-		out, err := echo.StartSync(ctx, other, n)
-		require.NoError(t, err)
-		require.Equal(t, n, out)
-	}
-	require.Less(t, seen.wokenBy(worker.WakeReasonPoll)-polls, runs, "otherwise each run would have been found by a poll")
-	require.Greater(t, seen.wokenBy(worker.WakeReasonNotification), runs/2)
-}
-
-func TestScheduledRunStartsInTime(t *testing.T) {
-	t.Parallel()
-	ctx := testContext(t)
-	now := job[dsl.None, time.Time]("now", spec.Flow{})
-	service := handler.Serve(now.Definition(), []handler.Handler{
-		handler.Handle("now", handler.Nothing(), handler.NoInput(func(context.Context) (time.Time, error) { return time.Now(), nil })),
-	})
-	pool := database(t, service)
-	run(t, pool, worker.Config{}, service)
-	scheduled, err := now.StartIn(ctx, pool, dsl.None{}, 700*time.Millisecond)
-	require.NoError(t, err)
-	at, err := scheduled.Wait(ctx)
-	require.NoError(t, err)
-	require.False(t, at.Before(scheduled.ScheduledAt()), "never early")
-	require.Less(t, at.Sub(scheduled.ScheduledAt()), time.Second)
-}
-
 func TestTaskFromContext(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -259,37 +198,76 @@ func TestWithout(t *testing.T) {
 	require.Panics(t, func() { handler.Serve(service.Definition(), service.Handlers(), handler.Without("nothing")) })
 }
 
-// A flow with a backlog must not keep another one waiting.
-func TestFairness(t *testing.T) {
+// Headers reach every attempt at every step of their run, and no other's.
+func TestHeaders(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	var mu sync.Mutex
-	var served []string
-	note := func(name string) func(context.Context, int) (int, error) {
-		return func(_ context.Context, n int) (int, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			served = append(served, name)
-			return n, nil
-		}
+	flow := runtime.NewFlow[int](spec.Flow{Slug: "carry",
+		BaseDelay: spec.Set(time.Duration(0)),
+		Steps:     []spec.Step{{Slug: "one"}, {Slug: "two", Deps: []string{"one"}}},
+	}, handler.Output[string]("two"))
+	headers := func(ctx context.Context) string {
+		task, _ := handler.TaskFromContext(ctx)
+		return fmt.Sprint(task.Headers)
 	}
-	busy, rare := job[int, int]("busy", spec.Flow{}), job[int, int]("rare", spec.Flow{})
-	services := []handler.Service{serve(busy, note("busy")), serve(rare, note("rare"))}
-	pool := database(t, services...)
-	backlog, err := busy.StartMany(ctx, pool, make([]int, 400))
-	require.NoError(t, err)
-	few, err := rare.StartMany(ctx, pool, make([]int, 20))
-	require.NoError(t, err)
-	run(t, pool, worker.Config{Concurrency: 4}, services...)
-	for _, run := range append(backlog, few...) {
-		_, err := run.Wait(ctx)
+	service := handler.Serve(flow.Definition(), []handler.Handler{
+		handler.Handle("one", handler.Nothing(), handler.NoInput(func(ctx context.Context) (string, error) {
+			if task, _ := handler.TaskFromContext(ctx); task.Attempt == 1 {
+				return "", errors.New("not yet")
+			}
+			return headers(ctx), nil
+		})),
+		handler.Handle("two", handler.Output[string]("one"), func(ctx context.Context, one string) (string, error) {
+			return one + " " + headers(ctx), nil
+		}),
+	})
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+	for _, tt := range []struct {
+		opts []runtime.StartOption
+		want string
+	}{
+		{nil, "map[] map[]"},
+		{[]runtime.StartOption{runtime.WithHeaders(map[string]string{"tenant": "acme"})}, "map[tenant:acme] map[tenant:acme]"},
+		{[]runtime.StartOption{runtime.WithHeaders(map[string]string{"a": "1", "b": "2"}), runtime.WithHeaders(map[string]string{"b": "3"}),
+			runtime.WithDelay(time.Millisecond)}, "map[a:1 b:3] map[a:1 b:3]"},
+	} {
+		out, err := flow.StartSync(ctx, pool, 1, tt.opts...)
 		require.NoError(t, err)
+		require.Equal(t, tt.want, out)
 	}
-	last := 0
-	for i, name := range served {
-		if name == "rare" {
-			last = i
+	many, err := flow.StartMany(ctx, pool, []int{1, 2}, runtime.WithHeaders(map[string]string{"k": "v"}))
+	require.NoError(t, err)
+	for _, r := range many {
+		out, err := r.Wait(ctx)
+		require.NoError(t, err)
+		require.Equal(t, "map[k:v] map[k:v]", out)
+	}
+	require.Equal(t, 4, count(t, pool, `SELECT count(*) FROM flowc.run_headers`), "who has none pays nothing")
+
+	// Starts that are sent together each keep their own.
+	var all sync.WaitGroup
+	outs := make([]string, 100)
+	for i := range outs {
+		all.Go(func() {
+			var opts []runtime.StartOption
+			if i%3 > 0 {
+				opts = append(opts, runtime.WithHeaders(map[string]string{"i": fmt.Sprint(i)}))
+			}
+			outs[i], _ = flow.StartSync(ctx, pool, i, opts...)
+		})
+	}
+	all.Wait()
+	for i, out := range outs {
+		want := "map[]"
+		if i%3 > 0 {
+			want = fmt.Sprintf("map[i:%d]", i)
 		}
+		require.Equal(t, want+" "+want, out)
 	}
-	require.Less(t, last, 120, "the rare flow is done long before the backlog")
+	for name, values := range map[string]map[string]string{"no name": {"": "x"}, "cannot be stored": {"a": "\x00"}} {
+		_, err := flow.Start(ctx, pool, 1, runtime.WithHeaders(values))
+		require.ErrorIs(t, err, runtime.ErrInvalidOption)
+		require.ErrorContains(t, err, strings.TrimPrefix(name, ""))
+	}
 }

@@ -100,7 +100,7 @@ func TestLimits(t *testing.T) {
 	require.LessOrEqual(t, most["worker"], 12, "%v", most)
 }
 
-// What a worker has no room for is not in its hands: another one gets it at once.
+// What a worker has no capacity for it does not claim: another one gets it at once.
 func TestLimitsLeaveTasksToOthers(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -158,4 +158,39 @@ func TestLimitsThatCannotBe(t *testing.T) {
 		func() { handler.Serve(def, nil, handler.Limit(0)) })
 	require.PanicsWithValue(t, `flowc: Limit(1, "middle"): the flow pair has no such step`,
 		func() { handler.Serve(def, nil, handler.Limit(1, "middle")) })
+}
+
+// A flow with a backlog must not keep another one waiting.
+func TestFairness(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	var mu sync.Mutex
+	var served []string
+	note := func(name string) func(context.Context, int) (int, error) {
+		return func(_ context.Context, n int) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			served = append(served, name)
+			return n, nil
+		}
+	}
+	busy, rare := job[int, int]("busy", spec.Flow{}), job[int, int]("rare", spec.Flow{})
+	services := []handler.Service{serve(busy, note("busy")), serve(rare, note("rare"))}
+	pool := database(t, services...)
+	backlog, err := busy.StartMany(ctx, pool, make([]int, 400))
+	require.NoError(t, err)
+	few, err := rare.StartMany(ctx, pool, make([]int, 20))
+	require.NoError(t, err)
+	run(t, pool, worker.Config{Concurrency: 4}, services...)
+	for _, run := range append(backlog, few...) {
+		_, err := run.Wait(ctx)
+		require.NoError(t, err)
+	}
+	last := 0
+	for i, name := range served {
+		if name == "rare" {
+			last = i
+		}
+	}
+	require.Less(t, last, 120, "the rare flow is done long before the backlog")
 }

@@ -16,7 +16,7 @@ import (
 
 type tenantKey struct{}
 
-// Middleware sees each try with its flow, step and attempt, the worker's outside
+// Middleware sees each attempt with its flow, step and attempt, the worker's outside
 // of the flow's; handlers see what it puts into the context.
 func TestMiddleware(t *testing.T) {
 	t.Parallel()
@@ -62,7 +62,7 @@ func TestMiddlewareOutcomes(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		middleware handler.Middleware
-		fails      int // how many tries of the handler fail
+		fails      int // how many attempts fail
 		want       string
 	}{
 		"another error": {func(ctx context.Context, _ handler.Task, next next) error {

@@ -24,8 +24,8 @@ func through(t *testing.T, network *faultnet.Network, direct *pgxpool.Pool) *pgx
 	return pool
 }
 
-// A claim whose reply is lost leaves tasks that nobody works on. They are given
-// back at once and not when their leases end, which is in an hour here.
+// A claim whose reply is lost leaves tasks that nobody runs. They are
+// released at once and not when their leases expire, which is in an hour here.
 func TestLostClaims(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -47,7 +47,7 @@ func TestLostClaims(t *testing.T) {
 	require.Equal(t, 10, count(t, direct, `SELECT count(*) FROM pgflow.step_tasks WHERE attempts_count = 1 AND requeued_count = 0`))
 }
 
-// A report whose reply is lost has happened. It is repeated, and no task runs again.
+// A report whose reply is lost has been recorded. It is repeated, and no task runs again.
 func TestLostReports(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -68,28 +68,7 @@ func TestLostReports(t *testing.T) {
 	require.EqualValues(t, 5, calls.Load())
 }
 
-// A worker that has nothing to do leaves the database alone, but for a heartbeat
-// and a look around now and then.
-func TestIdle(t *testing.T) {
-	t.Parallel()
-	ctx := testContext(t)
-	flow := job[int, int]("work", spec.Flow{})
-	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
-	direct := database(t, service)
-	var network faultnet.Network
-	run(t, through(t, &network, direct), worker.Config{}, service)
-	_, err := flow.StartSync(ctx, direct, 1)
-	require.NoError(t, err)
-	eventually(t, func() bool { return count(t, direct, `SELECT count(*) FROM flowc.idle_workers`) == 1 }, "it sleeps")
-	const window = 4 * time.Second
-	before := network.Sent()
-	time.Sleep(window)
-	// A claim a second, a listener's ping every two, and every 1.5 seconds a
-	// heartbeat and two statements for all; each may need a ping before.
-	require.Less(t, network.Sent()-before, 40)
-}
-
-// Half-open connections are given up when their calls take too long.
+// Half-open connections are closed when their calls time out.
 func TestHalfOpenConnections(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)

@@ -25,7 +25,7 @@ func TestCutConnections(t *testing.T) {
 	ctx := testContext(t)
 	service := ordersService(box)
 	pool := database(t, service)
-	// Lost claims are given back; their leases end too late for this test.
+	// Lost claims are released; their leases expire too late for this test.
 	_, err := pool.Exec(ctx, `UPDATE pgflow.flows SET opt_timeout = 3600`)
 	require.NoError(t, err)
 	w := run(t, pool, worker.Config{Concurrency: 8}, service)

@@ -69,7 +69,7 @@ func TestTickOfALaterUpsert(t *testing.T) {
 	c := newTicking("sweep", "@every 1h")
 	pool := database(t, c.Service)
 	run(t, pool, worker.Config{}, c.Service)
-	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }, "the worker does not sleep")
+	eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }, "the worker is not idle")
 	upsert(t, pool, newTicking("sweep", "@every 1s").Service)
 	receive(t, c.seen)
 }
@@ -109,7 +109,7 @@ func TestTicksOfStoppingWorkers(t *testing.T) {
 }
 
 // TestScheduledAt is zero in a run that no schedule started, and the same in each
-// try and step of one that it did.
+// attempt and step of one that it did.
 func TestScheduledAt(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -149,8 +149,8 @@ func TestScheduledAt(t *testing.T) {
 	}
 }
 
-// TestContractNoSchedules refuses to serve what nobody would start.
-func TestContractNoSchedules(t *testing.T) {
+// TestPGFlowNoSchedules refuses to serve what nobody would start.
+func TestPGFlowNoSchedules(t *testing.T) {
 	t.Parallel()
 	unscheduled := newTicking("sweep", "")
 	ctx, pool, _ := contract(t, unscheduled.Service)

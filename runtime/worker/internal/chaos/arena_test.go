@@ -44,7 +44,7 @@ type arena struct {
 const observe = `
 CREATE SCHEMA chaos;
 CREATE TABLE chaos.effects (run_id uuid, step_slug text, task_index int);
-CREATE TABLE chaos.takeovers (run_id uuid, step_slug text, task_index int, worker_id uuid, at timestamptz);
+CREATE TABLE chaos.reclaims (run_id uuid, step_slug text, task_index int, worker_id uuid, at timestamptz);
 CREATE FUNCTION chaos.completed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO chaos.effects VALUES (new.run_id, new.step_slug, new.task_index);
@@ -52,7 +52,7 @@ BEGIN
 END $$;
 CREATE FUNCTION chaos.taken() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO chaos.takeovers VALUES (new.run_id, new.step_slug, new.task_index, old.last_worker_id, clock_timestamp());
+  INSERT INTO chaos.reclaims VALUES (new.run_id, new.step_slug, new.task_index, old.last_worker_id, clock_timestamp());
   RETURN NULL;
 END $$;
 CREATE TRIGGER completed AFTER UPDATE ON pgflow.step_tasks FOR EACH ROW
@@ -220,7 +220,7 @@ func (a *arena) recoveries(f *fleet) (all []time.Duration) {
 		died[p.name] = p.died
 	}
 	rows, err := a.pool.Query(a.ctx, `
-SELECT w.function_name, t.at FROM chaos.takeovers t JOIN pgflow.workers w ON w.worker_id = t.worker_id`)
+SELECT w.function_name, t.at FROM chaos.reclaims t JOIN pgflow.workers w ON w.worker_id = t.worker_id`)
 	require.NoError(a.t, err)
 	var name string
 	var at time.Time

@@ -20,7 +20,7 @@ func (a *arena) audit(runs int) {
 	a.t.Helper()
 	a.auditTables()
 
-	// Each run that was started has ended, and with what it had to give.
+	// Each run that was started has ended, and with the right output.
 	require.Equal(a.t, runs, ask[int](a, `SELECT count(*) FROM pgflow.runs WHERE status = 'completed'`), "completed runs")
 	require.Equal(a.t, runs, ask[int](a, `SELECT count(*) FROM pgflow.runs`), "runs")
 	rows, err := a.pool.Query(a.ctx, `SELECT (input ->> 'n')::int, (output ->> 'total')::int FROM pgflow.runs`)
@@ -38,10 +38,10 @@ func (a *arena) audit(runs int) {
 
 	a.auditEffects(runs * sumTasks)
 
-	// Tries are attempts less takeovers, and exactly those that failed are more than one.
+	// What counts is attempts less reclaims, and exactly those that failed are more than one.
 	require.Zero(a.t, ask[int](a, `
 SELECT count(*) FROM pgflow.step_tasks t JOIN pgflow.runs r USING (run_id)
-WHERE t.attempts_count - t.requeued_count <> CASE WHEN t.step_slug = 'side' AND ((r.input ->> 'n')::int + 1) % $1 = 0 THEN 2 ELSE 1 END`, sumFlakes), "tasks with another number of tries")
+WHERE t.attempts_count - t.requeued_count <> CASE WHEN t.step_slug = 'side' AND ((r.input ->> 'n')::int + 1) % $1 = 0 THEN 2 ELSE 1 END`, sumFlakes), "tasks with another number of attempts")
 }
 
 // auditEffects sees that each task was completed once.

@@ -119,10 +119,10 @@ func TestChaosClock(t *testing.T) {
 			took := time.Since(began)
 			for _, f := range fleets {
 				f.stop()
-				require.Zero(t, f.repeated(), "tries begun more than once")
+				require.Zero(t, f.repeated(), "attempts begun more than once")
 			}
 			a.auditTables()
-			require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.takeovers`), "leases that were lost")
+			require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.reclaims`), "leases that were lost")
 			require.Equal(t, runs, ask[int](a, `SELECT count(*) FROM pgflow.runs WHERE flow_slug = 'sum' AND status = 'completed'`))
 			a.auditEffects(ask[int](a, `SELECT count(*) FROM pgflow.step_tasks`))
 			rows, err := a.pool.Query(a.ctx, `SELECT (input ->> 'n')::int, (output ->> 'total')::int FROM pgflow.runs WHERE flow_slug = 'sum'`)

@@ -31,7 +31,7 @@ var flows = map[string]struct {
 	"tick": {tick, tickService},
 }
 
-var errFirst = errors.New("the first try fails")
+var errFirst = errors.New("the first attempt fails")
 
 // hands does the work of a worker process.
 type hands struct {
@@ -39,7 +39,7 @@ type hands struct {
 	ledger *os.File
 }
 
-// begin writes down that a try began, and works a while.
+// begin writes down that an attempt began, and works a while.
 func (h *hands) begin(ctx context.Context) (handler.Task, error) {
 	task, _ := handler.TaskFromContext(ctx)
 	// One write, so that it is there whole or not at all, and stays when the
@@ -74,7 +74,7 @@ type number struct {
 
 // sum is a flow of five steps and seven tasks, whose output says whether all of
 // them did what they had to: a root, two steps behind it, one of which is mapped
-// over, and one that joins. The first try of some of its tasks fails.
+// over, and one that joins. The first attempt at some of its tasks fails.
 var sum = runtime.NewFlow[number](spec.Flow{Slug: "sum",
 	BaseDelay: spec.Set(time.Duration(0)),
 	Steps: []spec.Step{
@@ -88,7 +88,7 @@ var sum = runtime.NewFlow[number](spec.Flow{Slug: "sum",
 
 const (
 	sumTasks  = 7
-	sumFlakes = 10 // one in so many runs needs two tries for its step side
+	sumFlakes = 10 // one in so many runs needs two attempts at its step side
 )
 
 // wantSum is the output of sum for a number.
@@ -194,8 +194,8 @@ func jobService(h *hands) handler.Service {
 	})
 }
 
-// odd is a flow of one step, whose first try may go wrong in ways that no handler
-// should. A try may take a second.
+// odd is a flow of one step, whose first attempt may go wrong in ways that no handler
+// should. An attempt may take a second.
 var odd = runtime.NewFlow[number](spec.Flow{Slug: "odd",
 	BaseDelay: spec.Set(time.Duration(0)),
 	Timeout:   time.Second,
@@ -225,7 +225,7 @@ func oddService(h *hands) handler.Service {
 	})
 }
 
-// echo is a flow that gives what it takes.
+// echo is a flow that returns its input.
 var echo = runtime.NewFlow[json.RawMessage](spec.Flow{Slug: "echo",
 	Steps: []spec.Step{{Slug: "echo"}},
 }, handler.Output[json.RawMessage]("echo"))

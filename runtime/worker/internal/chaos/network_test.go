@@ -37,7 +37,7 @@ func TestChaosRefusals(t *testing.T) {
 		require.NoError(t, proxy.Accept())
 		return time.Now()
 	})
-	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.takeovers`))
+	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.reclaims`))
 }
 
 // All connections of the workers become half-open, at once. Those who start runs
@@ -50,7 +50,7 @@ func TestChaosHalfOpen(t *testing.T) {
 		proxy.Freeze()
 		return time.Now()
 	})
-	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.takeovers`))
+	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.reclaims`))
 }
 
 // The network is slow, a quarter of a second for a round trip and 64 kB/s.
@@ -67,7 +67,7 @@ func TestChaosSlowNetwork(t *testing.T) {
 	f.stop()
 	a.audit(runs)
 	require.Zero(t, f.repeated())
-	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.takeovers`))
+	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.reclaims`))
 }
 
 // A pooler in transaction mode stands before the server, and nobody knows.

@@ -39,7 +39,7 @@ func TestChaosPoison(t *testing.T) {
 	require.Equal(t, bad, ask[int](a, `SELECT count(*) FROM pgflow.runs WHERE status = 'failed'`))
 	require.Equal(t, bad, ask[int](a, `
 SELECT count(*) FROM pgflow.step_states WHERE status = 'failed' AND error_message LIKE 'flowc: input of step prepare: the run''s input is not a %'`))
-	require.Equal(t, bad, ask[int](a, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'failed' AND attempts_count = 1`), "no second try")
+	require.Equal(t, bad, ask[int](a, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'failed' AND attempts_count = 1`), "no second attempt")
 	require.Equal(t, bad, ask[int](a, `SELECT count(*) FROM flowc.queue`), "what somebody else sent stays")
 	f.stop()
 	_, err := a.pool.Exec(a.ctx, `
@@ -75,7 +75,7 @@ func TestChaosPoisonousProcess(t *testing.T) {
 	require.ErrorContains(t, err, "the worker died 3 times while it ran nothing but task 0 of step job")
 	require.Equal(t, innocent, ask[int](a, `SELECT count(*) FROM pgflow.runs WHERE status = 'completed'`))
 	require.Equal(t, innocent, ask[int](a, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'completed' AND attempts_count - requeued_count = 1`))
-	for one := range f.tries() {
+	for one := range f.attempts() {
 		require.Equal(t, "1", one.attempt, "handlers are told the same attempt again")
 	}
 }

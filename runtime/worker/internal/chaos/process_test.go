@@ -32,7 +32,7 @@ type errand struct {
 	URL         string
 	Flow        string // one of flows
 	Name        string
-	Ledger      string        // the file where it writes down each try that it begins
+	Ledger      string        // the file where it writes down each attempt that it begins
 	Concurrency int           // 8 if it is 0
 	Grace       time.Duration // 10 s if it is 0
 	Least, Most time.Duration // how long a handler works, between the two
@@ -152,7 +152,7 @@ func (p *process) ended(limit time.Duration) {
 	}
 }
 
-// lines are what it has logged, without the tries that had to fail.
+// lines are what it has logged, without the attempts that had to fail.
 func (p *process) lines() string {
 	var b strings.Builder
 	for line := range strings.Lines(p.log.String()) {
@@ -239,32 +239,32 @@ func (f *fleet) stop() {
 	}
 }
 
-// A try is one that a worker began.
-type try struct {
+// An attempt is one that a worker began.
+type attempt struct {
 	run, step      string
 	index, attempt string
 }
 
-// tries are all that the fleet began, as often as it did.
-func (f *fleet) tries() map[try]int {
+// attempts returns all that the fleet began, as often as it did.
+func (f *fleet) attempts() map[attempt]int {
 	f.t.Helper()
 	text, err := os.ReadFile(f.errand.Ledger)
 	if !os.IsNotExist(err) {
 		require.NoError(f.t, err)
 	}
-	all := map[try]int{}
+	all := map[attempt]int{}
 	for line := range strings.Lines(string(text)) {
 		words := strings.Fields(line)
 		require.Len(f.t, words, 4, line)
-		all[try{words[0], words[1], words[2], words[3]}]++
+		all[attempt{words[0], words[1], words[2], words[3]}]++
 	}
 	return all
 }
 
-// repeated is how many tries were begun more than once.
+// repeated returns how many attempts were begun more than once.
 func (f *fleet) repeated() (n int) {
 	f.t.Helper()
-	for _, times := range f.tries() {
+	for _, times := range f.attempts() {
 		n += times - 1
 	}
 	return n

@@ -57,5 +57,5 @@ WHERE (st.output #>> '{}')::timestamptz IS DISTINCT FROM k.tick_at`), "handlers 
 	require.NoError(t, err)
 	require.Empty(t, schedules[0].Error)
 	require.True(t, schedules[0].LastAt.Equal(ticks[len(ticks)-1]))
-	t.Logf("%d ticks, %d more were missed, %d kills, %d crashes, %d tries repeated", len(ticks), missed, kills, crashes, f.repeated())
+	t.Logf("%d ticks, %d more were missed, %d kills, %d crashes, %d attempts repeated", len(ticks), missed, kills, crashes, f.repeated())
 }

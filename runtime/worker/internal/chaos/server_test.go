@@ -30,8 +30,8 @@ func (a *arena) storm(workers, starters string, runs int, over, least, most time
 	took := time.Since(began)
 	require.Len(a.t, f.running(), 4, "no worker gave up")
 	gaps := a.gapsAfter(whole)
-	a.t.Logf("%d faults, %d starts repeated, %d tries repeated, %d takeovers, next claim after %s",
-		len(whole), l.errors.Load(), f.repeated(), ask[int](a, `SELECT count(*) FROM chaos.takeovers`), summary(gaps))
+	a.t.Logf("%d faults, %d starts repeated, %d attempts repeated, %d reclaims, next claim after %s",
+		len(whole), l.errors.Load(), f.repeated(), ask[int](a, `SELECT count(*) FROM chaos.reclaims`), summary(gaps))
 	lines := 0
 	for _, p := range f.all {
 		lines = max(lines, strings.Count(p.lines(), "\n"))

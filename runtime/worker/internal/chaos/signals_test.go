@@ -14,7 +14,7 @@ import (
 )
 
 // A second signal ends a worker that drains at once, whatever its handlers do. It
-// gives back what it has, and no try is counted.
+// releases what it has in flight, and no attempt is counted.
 func TestChaosSecondSignal(t *testing.T) {
 	a := newArena(t, nil, "job", "odd")
 	f := newFleet(t, errand{URL: a.url, Flow: "job", Grace: time.Hour}, 1)
@@ -22,7 +22,7 @@ func TestChaosSecondSignal(t *testing.T) {
 	deaf := newFleet(t, errand{URL: a.url, Flow: "odd", Grace: time.Hour}, 1)
 	f.all = append(f.all, deaf.all...)
 	stones := a.startAll(a.url, odd, []number{{N: 2, Do: "stone deaf"}}, 0)
-	require.Eventually(t, func() bool { return len(f.tries())+len(deaf.tries()) == 2 }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(f.attempts())+len(deaf.attempts()) == 2 }, patience, 10*time.Millisecond)
 	<-heeding.done
 	<-stones.done
 
@@ -51,7 +51,7 @@ func TestChaosSecondSignalWithoutDatabase(t *testing.T) {
 	a := newArena(t, nil, "job")
 	f := newFleet(t, errand{URL: a.url, Flow: "job", Grace: time.Hour}, 1)
 	l := a.startAll(a.url, job, []number{{N: 1, Millis: 3_600_000}}, 0)
-	require.Eventually(t, func() bool { return len(f.tries()) == 1 }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(f.attempts()) == 1 }, patience, 10*time.Millisecond)
 	<-l.done
 	require.NoError(t, a.server.Stop(devdb.Immediate))
 	p := f.all[0]

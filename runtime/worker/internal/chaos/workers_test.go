@@ -34,7 +34,7 @@ func TestChaosKilledWorkers(t *testing.T) {
 	f.stop()
 	a.audit(runs)
 	times := a.recoveries(f)
-	t.Logf("%d kills, %d tries repeated, recovery %s", kills, f.repeated(), summary(times))
+	t.Logf("%d kills, %d attempts repeated, recovery %s", kills, f.repeated(), summary(times))
 	require.LessOrEqual(t, f.repeated(), kills*atRisk(f.errand.Concurrency))
 	require.LessOrEqual(t, quantile(times, 0.99), goal(recoveryTime))
 }
@@ -55,12 +55,12 @@ func TestChaosRollingRestarts(t *testing.T) {
 	a.settled(l)
 	f.stop()
 	a.audit(runs)
-	require.Zero(t, f.repeated(), "tries begun more than once")
-	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.takeovers`))
+	require.Zero(t, f.repeated(), "attempts begun more than once")
+	require.Zero(t, ask[int](a, `SELECT count(*) FROM chaos.reclaims`))
 	require.Zero(t, ask[int](a, `SELECT count(*) FROM pgflow.step_tasks WHERE requeued_count > 0`))
 }
 
-// atRisk is how many tries a worker's death can undo: those that run, and as many
+// atRisk is how many attempts a worker's death can undo: those that run, and as many
 // again that wait to be reported and are in each of the two reports under way.
 func atRisk(concurrency int) int { return 4 * concurrency }
 
@@ -88,7 +88,7 @@ func TestChaosKilledFan(t *testing.T) {
 	require.Equal(t, tasks*(tasks-1), ask[int](a, `SELECT (output ->> 'gather')::int FROM pgflow.runs WHERE status = 'completed'`))
 	require.Zero(t, ask[int](a, `SELECT count(*) FROM pgflow.step_tasks WHERE attempts_count - requeued_count <> 1`))
 	times := a.recoveries(f)
-	t.Logf("%d tasks in %s, %d kills, %d tries repeated, recovery %s", tasks, took.Round(time.Millisecond), kills, f.repeated(), summary(times))
+	t.Logf("%d tasks in %s, %d kills, %d attempts repeated, recovery %s", tasks, took.Round(time.Millisecond), kills, f.repeated(), summary(times))
 	// As many again wait while another worker reports tasks of the same run, as all are.
 	require.LessOrEqual(t, f.repeated(), kills*2*atRisk(f.errand.Concurrency))
 	require.LessOrEqual(t, quantile(times, 0.99), goal(recoveryTime))
@@ -110,7 +110,7 @@ func TestChaosFrozenWorker(t *testing.T) {
 	}
 	f := newFleet(t, errand{URL: a.url, Flow: "job", Concurrency: done + goesOn}, 1)
 	l := a.startAll(a.url, job, inputs, 0)
-	require.Eventually(t, func() bool { return len(f.tries()) == done+goesOn }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(f.attempts()) == done+goesOn }, patience, 10*time.Millisecond)
 	victim := f.all[0]
 	victim.signal(syscall.SIGSTOP)
 	stopped := time.Now()
@@ -128,7 +128,7 @@ func TestChaosFrozenWorker(t *testing.T) {
 	f.stop()
 	a.auditTables()
 	a.auditEffects(done + goesOn)
-	last := ask[time.Time](a, `SELECT max(at) FROM chaos.takeovers`)
+	last := ask[time.Time](a, `SELECT max(at) FROM chaos.reclaims`)
 	t.Logf("taken over %s after it was frozen for %s", last.Sub(stopped).Round(time.Millisecond), frozen)
 	require.LessOrEqual(t, last.Sub(stopped), goal(recoveryTime))
 }

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
@@ -97,4 +99,101 @@ CREATE TRIGGER wait BEFORE UPDATE ON pgflow.step_tasks FOR EACH ROW WHEN (new.fl
 	}
 	require.EqualValues(t, few+many, calls.Load())
 	w.counted(worker.Stats{Claimed: few + smalls + many, Completed: few + smalls + many, FailedCalls: w.Stats().FailedCalls})
+}
+
+// An output that cannot be stored affects no other result, although it is reported
+// together with others.
+func TestPoisonInABatch(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	const runs = 16
+	var together = make(chan struct{})
+	var arrived atomic.Int64
+	flow := job[int, json.RawMessage]("maybe", atOnce)
+	service := serve(flow, func(_ context.Context, n int) (json.RawMessage, error) {
+		if arrived.Add(1) == runs {
+			close(together)
+		}
+		<-together
+		if n%4 == 3 {
+			return json.RawMessage(`"\ud800"`), nil
+		}
+		return json.RawMessage(`"fine"`), nil
+	})
+	pool := database(t, service)
+	var ins []int
+	for n := range runs {
+		ins = append(ins, n)
+	}
+	started, err := flow.StartMany(ctx, pool, ins)
+	require.NoError(t, err)
+	w := run(t, pool, worker.Config{Concurrency: runs}, service)
+	for n, run := range started {
+		out, err := run.Wait(ctx)
+		if n%4 == 3 {
+			require.Contains(t, failure(t, err).Message, "the output cannot be stored")
+		} else {
+			require.NoError(t, err)
+			require.JSONEq(t, `"fine"`, string(out))
+		}
+	}
+	w.counted(worker.Stats{Claimed: runs, Completed: 12, Failed: 4})
+}
+
+// TestReportsBesideALockedRun: a transaction that steers a run and stays open holds up no
+// other run. The result of the run's own handler is kept, and reported when the transaction
+// has ended, even if the worker is told to stop meanwhile.
+func TestReportsBesideALockedRun(t *testing.T) {
+	t.Parallel()
+	for _, stopping := range []bool{false, true} {
+		t.Run(map[bool]string{false: "working", true: "stopping"}[stopping], func(t *testing.T) {
+			t.Parallel()
+			ctx := testContext(t)
+			const held = 0
+			var attempts atomic.Int64
+			begun, goOn := make(chan int, 100), make(chan struct{})
+			flow := job[int, int]("job", spec.Flow{})
+			service := serve(flow, func(_ context.Context, n int) (int, error) {
+				if n == held {
+					attempts.Add(1)
+				}
+				begun <- n
+				<-goOn
+				return n, nil
+			})
+			pool := database(t, service)
+			r := run(t, pool, worker.Config{Concurrency: 20}, service)
+			runs, err := flow.StartMany(ctx, pool, []int{held, 1, 2, 3, 4, 5, 6, 7, 8, 9})
+			require.NoError(t, err)
+			for range runs {
+				receive(t, begun)
+			}
+			tx, err := pool.Begin(ctx)
+			require.NoError(t, err)
+			defer func() { _ = tx.Rollback(context.Background()) }()
+			require.NoError(t, runtime.CancelRun(ctx, tx, runs[held].ID(), "perhaps"))
+			close(goOn)
+
+			for n, one := range runs[1:] {
+				out, err := one.Wait(ctx)
+				require.NoError(t, err)
+				require.Equal(t, n+1, out)
+			}
+			more, err := flow.Start(ctx, pool, 10) // and it goes on
+			require.NoError(t, err)
+			_, err = more.Wait(ctx)
+			require.NoError(t, err)
+
+			if stopping {
+				r.stop()
+				require.Eventually(t, func() bool { return r.Health().State == worker.StateStopping }, patience, time.Millisecond)
+			}
+			require.NoError(t, tx.Rollback(ctx))
+			out, err := runs[held].Wait(ctx)
+			require.NoError(t, err)
+			require.Equal(t, held, out)
+			require.EqualValues(t, 1, attempts.Load())
+			require.NoError(t, r.stopped())
+		})
+	}
 }

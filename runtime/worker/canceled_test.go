@@ -61,8 +61,8 @@ func requireOnce(t *testing.T, pool *pgxpool.Pool, tasks int) {
 	require.Equal(t, tasks, count(t, pool, `SELECT count(*) FROM pgflow.step_tasks`))
 }
 
-// The timeouts of roles and databases do not count for a worker, behind a pooler either.
-func TestImpatientDatabase(t *testing.T) {
+// The timeouts of roles and databases do not apply to a worker, nor behind a pooler.
+func TestTimeoutsOfRoles(t *testing.T) {
 	t.Parallel()
 	for name, through := range map[string]func(t *testing.T, direct *pgxpool.Pool) *pgxpool.Pool{
 		"direct": func(t *testing.T, direct *pgxpool.Pool) *pgxpool.Pool { return dbtest.With(t, direct, nil) },
@@ -95,8 +95,8 @@ func TestImpatientDatabase(t *testing.T) {
 	}
 }
 
-// Whatever statements somebody cancels, no result is lost and none counts as a failure.
-func TestCancelledStatements(t *testing.T) {
+// Whatever statements are canceled, no result is lost and none counts as a failure.
+func TestCanceledStatements(t *testing.T) {
 	t.Parallel()
 	const jobs = 3000
 	ctx := context.Background()
@@ -108,28 +108,28 @@ func TestCancelledStatements(t *testing.T) {
 	_, err := flow.StartMany(ctx, direct, make([]int, jobs))
 	require.NoError(t, err)
 	w := run(t, pool, worker.Config{Concurrency: 64}, service)
-	cancelled := 0
-	for done.Load() < jobs || cancelled < 20 {
+	canceled := 0
+	for done.Load() < jobs || canceled < 20 {
 		// Each of the worker's statements may be hit, and one that has been is repeated.
 		var n int
 		require.NoError(t, direct.QueryRow(ctx, `
 SELECT count(*) FILTER (WHERE pg_cancel_backend(pid)) FROM pg_stat_activity
 WHERE application_name = 'victim' AND datname = current_database() AND state = 'active' AND query LIKE '%flowc.%' AND query NOT LIKE '%claim%'`).Scan(&n))
-		cancelled += n
+		canceled += n
 		if done.Load() >= jobs && count(t, direct, `SELECT count(*) FROM pgflow.runs WHERE status = 'started'`) == 0 {
 			break
 		}
 	}
-	t.Logf("%d statements were cancelled", cancelled)
-	require.Positive(t, cancelled)
+	t.Logf("%d statements were canceled", canceled)
+	require.Positive(t, canceled)
 	requireOnce(t, direct, jobs)
 	require.EqualValues(t, jobs, done.Load())
 	require.NotContains(t, w.log.String(), "cannot be recorded")
 }
 
-// A result whose report is cancelled again and again keeps no other from being reported,
+// A result whose report is canceled again and again keeps no other from being reported,
 // and is reported when that ends.
-func TestReportThatIsAlwaysCancelled(t *testing.T) {
+func TestReportThatIsAlwaysCanceled(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	var done atomic.Int64

@@ -43,7 +43,7 @@ BEGIN
   PERFORM pgmq.set_vt($1, m, 1) FROM unnest($2) m;
 END $$`
 
-func TestContractDiamond(t *testing.T) {
+func TestPGFlowDiamond(t *testing.T) {
 	t.Parallel()
 	service := ordersService(box)
 	ctx, pool, direct := contract(t, service)
@@ -63,7 +63,7 @@ SELECT count(*) FROM pgflow.workers WHERE queue_name = 'orders' AND function_nam
 }
 
 // Two workers share the work of two flows, and nothing is done twice.
-func TestContractManyRuns(t *testing.T) {
+func TestPGFlowManyRuns(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
 	add := func(n int) func(context.Context, int) (int, error) {
@@ -92,9 +92,9 @@ func TestContractManyRuns(t *testing.T) {
 	require.EqualValues(t, 2*runs, calls.Load())
 }
 
-// A try may take its whole timeout, although the message that was read comes back
+// An attempt may take its whole timeout, although the message that was read comes back
 // sooner by itself.
-func TestContractHidesWhatItDoes(t *testing.T) {
+func TestPGFlowHidesWhatItDoes(t *testing.T) {
 	t.Parallel()
 	began, finish := make(chan struct{}), make(chan struct{})
 	flow := job[int, int]("slow", spec.Flow{Timeout: time.Hour})
@@ -116,24 +116,24 @@ func TestContractHidesWhatItDoes(t *testing.T) {
 	require.Equal(t, 59, minutes)
 }
 
-// What handlers return means what it means with the engine.
-func TestContractOutcomes(t *testing.T) {
+// What handlers return means the same as with the engine.
+func TestPGFlowOutcomes(t *testing.T) {
 	t.Parallel()
 	var attempts sync.Map
 	flow := runtime.NewFlow[string](spec.Flow{Slug: "outcomes",
 		BaseDelay: spec.Set(time.Duration(0)), MaxAttempts: 4,
 		Steps: []spec.Step{
-			{Slug: "try"},
-			{Slug: "optional", Deps: []string{"try"}, WhenExhausted: spec.ModeSkip},
-			{Slug: "last", Deps: []string{"try", "optional"}},
+			{Slug: "work"},
+			{Slug: "optional", Deps: []string{"work"}, WhenExhausted: spec.ModeSkip},
+			{Slug: "last", Deps: []string{"work", "optional"}},
 		},
 	}, handler.Output[string]("last"))
 	type both struct {
-		Try      string  `json:"try"`
+		Work     string  `json:"work"`
 		Optional *string `json:"optional"`
 	}
 	service := handler.Serve(flow.Definition(), []handler.Handler{
-		handler.Handle("try", handler.Input[string](), func(ctx context.Context, in string) (string, error) {
+		handler.Handle("work", handler.Input[string](), func(ctx context.Context, in string) (string, error) {
 			task, _ := handler.TaskFromContext(ctx)
 			attempts.Store(in, task.Attempt)
 			switch {
@@ -142,21 +142,21 @@ func TestContractOutcomes(t *testing.T) {
 			case in == "later" && task.Attempt == 1:
 				return "", handler.RetryAfter(1500*time.Millisecond, errors.New("not yet"))
 			case in == "again" && task.Attempt < task.MaxAttempts:
-				return "", fmt.Errorf("try %d", task.Attempt)
+				return "", fmt.Errorf("attempt %d", task.Attempt)
 			}
 			return in, nil
 		}),
-		handler.Handle("optional", handler.Output[string]("try"), func(_ context.Context, in string) (string, error) {
+		handler.Handle("optional", handler.Output[string]("work"), func(_ context.Context, in string) (string, error) {
 			if in == "skip" {
 				return "", handler.Skip("not today")
 			}
 			return in, nil
 		}),
-		handler.Handle("last", handler.Join(func(b both) both { return b }, "try", "optional"), func(_ context.Context, b both) (string, error) {
+		handler.Handle("last", handler.Join(func(b both) both { return b }, "work", "optional"), func(_ context.Context, b both) (string, error) {
 			if b.Optional == nil {
-				return b.Try + " alone", nil
+				return b.Work + " alone", nil
 			}
-			return b.Try + " and " + *b.Optional, nil
+			return b.Work + " and " + *b.Optional, nil
 		}),
 	})
 	ctx, pool, direct := contract(t, service)
@@ -184,12 +184,12 @@ SELECT count(*) FROM pgflow.step_states WHERE step_slug = 'optional' AND status 
 	failed := failure(t, err)
 	require.Equal(t, "never", failed.Message)
 	attempt, _ := attempts.Load("permanent")
-	require.Equal(t, 1, attempt, "it is not tried again")
+	require.Equal(t, 1, attempt, "it is not attempted again")
 	require.Zero(t, count(t, direct, `SELECT count(*) FROM pgmq.q_outcomes`))
 }
 
 // The context of a handler ends when its run does.
-func TestContractLostTask(t *testing.T) {
+func TestPGFlowLostTask(t *testing.T) {
 	t.Parallel()
 	began, causes := make(chan struct{}, 1), make(chan error, 1)
 	flow := job[int, int]("long", spec.Flow{})
@@ -209,9 +209,9 @@ func TestContractLostTask(t *testing.T) {
 	w.counted(worker.Stats{Claimed: 1, Lost: 1})
 }
 
-// A worker that the database calls deprecated stops, and one that is not listed any
-// more is again.
-func TestContractWorkerRows(t *testing.T) {
+// A worker that is deprecated in the database stops, and one whose row is gone
+// registers again.
+func TestPGFlowWorkerRows(t *testing.T) {
 	t.Parallel()
 	flow := job[int, int]("work", spec.Flow{})
 	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
@@ -230,8 +230,8 @@ func TestContractWorkerRows(t *testing.T) {
 	close(w.done)
 }
 
-// A worker that dies leaves tasks that others do after a while.
-func TestContractStalledTasks(t *testing.T) {
+// The tasks of a worker that dies are run by others after a while.
+func TestPGFlowStalledTasks(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
 	flow := job[int, int]("work", spec.Flow{Timeout: 10 * time.Second})
@@ -248,7 +248,7 @@ func TestContractStalledTasks(t *testing.T) {
 	require.NoError(t, err)
 	eventually(t, func() bool { return calls.Load() == 1 }, "it is begun")
 	require.NoError(t, first.stopped())
-	require.Equal(t, 1, count(t, direct, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'started'`), "no way to give it back")
+	require.Equal(t, 1, count(t, direct, `SELECT count(*) FROM pgflow.step_tasks WHERE status = 'started'`), "it cannot be released")
 	_, err = direct.Exec(ctx, `UPDATE pgflow.step_tasks SET started_at = started_at - interval '41 seconds', queued_at = queued_at - interval '41 seconds'`)
 	require.NoError(t, err)
 	run(t, pool, worker.Config{}, service)
@@ -257,8 +257,8 @@ func TestContractStalledTasks(t *testing.T) {
 	require.Equal(t, 7, out)
 }
 
-// Reports whose replies are lost have happened, and are not made twice.
-func TestContractLostReports(t *testing.T) {
+// Reports whose replies are lost have been recorded, and are not recorded twice.
+func TestPGFlowLostReports(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
 	flow := job[int, int]("work", spec.Flow{BaseDelay: spec.Set(time.Duration(0))})
@@ -286,7 +286,7 @@ func TestContractLostReports(t *testing.T) {
 }
 
 // Steps without a handler are left to others, wherever they stand in the queue.
-func TestContractWithout(t *testing.T) {
+func TestPGFlowWithout(t *testing.T) {
 	t.Parallel()
 	service := ordersService(box)
 	ctx, pool, direct := contract(t, service)
@@ -309,7 +309,7 @@ func TestContractWithout(t *testing.T) {
 }
 
 // Limits hold there, too: a step with one is read by itself.
-func TestContractLimits(t *testing.T) {
+func TestPGFlowLimits(t *testing.T) {
 	t.Parallel()
 	var busy, most atomic.Int64
 	service := ordersService(func(_ context.Context, line string) (string, error) {
@@ -337,7 +337,7 @@ func TestContractLimits(t *testing.T) {
 	require.EqualValues(t, 2, most.Load())
 }
 
-func TestContractRefusesWhatItWasNotBuiltFor(t *testing.T) {
+func TestPGFlowRefusesWhatItWasNotBuiltFor(t *testing.T) {
 	t.Parallel()
 	service := ordersService(box)
 	ctx, pool, _ := contract(t)

@@ -1,0 +1,78 @@
+package worker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/dsl"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/internal/faultnet"
+	"github.com/flowc-dev/flowc/runtime/spec"
+	"github.com/flowc-dev/flowc/runtime/worker"
+)
+
+// An idle worker is notified by those who start runs, and need not poll for them.
+func TestIdleWorkerIsWoken(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	echo := job[int, int]("echo", spec.Flow{})
+	service := serve(echo, func(_ context.Context, n int) (int, error) { return n, nil })
+	pool := database(t, service)
+	seen := newRecords()
+	run(t, pool, worker.Config{Metrics: seen}, service)
+	other := dbtest.With(t, pool, nil) // starts through the worker's own pool claim as well
+	idle := func() bool { return count(t, pool, `SELECT count(*) FROM flowc.idle_workers`) == 1 }
+	eventually(t, idle, "the worker is idle")
+	const runs = 60
+	polls := seen.wokenBy(worker.WakeReasonPoll)
+	for n := range runs {
+		eventually(t, idle, "the worker is idle again")
+		out, err := echo.StartSync(ctx, other, n)
+		require.NoError(t, err)
+		require.Equal(t, n, out)
+	}
+	require.Less(t, seen.wokenBy(worker.WakeReasonPoll)-polls, runs, "otherwise each run would have been found by a poll")
+	require.Greater(t, seen.wokenBy(worker.WakeReasonNotification), runs/2)
+}
+
+func TestScheduledRunStartsInTime(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	now := job[dsl.None, time.Time]("now", spec.Flow{})
+	service := handler.Serve(now.Definition(), []handler.Handler{
+		handler.Handle("now", handler.Nothing(), handler.NoInput(func(context.Context) (time.Time, error) { return time.Now(), nil })),
+	})
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+	scheduled, err := now.StartIn(ctx, pool, dsl.None{}, 700*time.Millisecond)
+	require.NoError(t, err)
+	at, err := scheduled.Wait(ctx)
+	require.NoError(t, err)
+	require.False(t, at.Before(scheduled.ScheduledAt()), "never early")
+	require.Less(t, at.Sub(scheduled.ScheduledAt()), time.Second)
+}
+
+// A worker that has nothing to do leaves the database alone, but for a heartbeat
+// and a poll now and then.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	flow := job[int, int]("work", spec.Flow{})
+	service := serve(flow, func(_ context.Context, n int) (int, error) { return n, nil })
+	direct := database(t, service)
+	var network faultnet.Network
+	run(t, through(t, &network, direct), worker.Config{}, service)
+	_, err := flow.StartSync(ctx, direct, 1)
+	require.NoError(t, err)
+	eventually(t, func() bool { return count(t, direct, `SELECT count(*) FROM flowc.idle_workers`) == 1 }, "it is idle")
+	const window = 4 * time.Second
+	before := network.Sent()
+	time.Sleep(window)
+	// A claim a second, a listener's ping every two, and every 1.5 seconds a
+	// heartbeat and two statements for all; each may need a ping before.
+	require.Less(t, network.Sent()-before, 40)
+}
