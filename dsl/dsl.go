@@ -1,4 +1,4 @@
-// Package dsl holds the words that a flow is declared with.
+// Package dsl has the types that flows are declared with.
 //
 // A flow is a struct that embeds [Flow] and has a field for each step; a job is
 // a struct that embeds [Job]. The types of the steps are the graph: a step runs
@@ -46,5 +46,5 @@ type Step[In, Out any] struct{ _ [0]func(In) Out }
 // or another step gives, and gives an []Out in the same order.
 type Map[Item, Out any] struct{ _ [0]func(Item) Out }
 
-// None stands for no value. It is never where another step's input comes from.
+// None stands for no value. No step can take it from another.
 type None struct{}

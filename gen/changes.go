@@ -14,7 +14,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// changes are what has to be done to the files of a tree.
+// changes are the files to write and to remove.
 type changes struct {
 	dir    string
 	check  bool // nothing will be written
@@ -28,7 +28,7 @@ type changes struct {
 	replaced   []Replaced
 }
 
-// evolve notes what a new file means for a database that has the flow.
+// evolve notes what a new file means to a database that has the flow.
 func (c *changes) evolve(flow *model.Flow, path string, before, after []byte) {
 	e := evolve(before, after, flow.Declaring.Path())
 	if e.optionsOnly {
@@ -52,7 +52,7 @@ func (c *changes) evolve(flow *model.Flow, path string, before, after []byte) {
 	}
 }
 
-// strictly is what Options.Strict refuses; nil if there is nothing.
+// strictly returns what Options.Strict refuses; nil if there is nothing.
 func (c *changes) strictly() error {
 	if len(c.newShapes)+len(c.lostForms) == 0 {
 		return nil
@@ -60,14 +60,14 @@ func (c *changes) strictly() error {
 	return &NewShapesError{Shapes: c.newShapes, Forms: c.lostForms}
 }
 
-// A change is a file whose contents are to be different.
+// A change is a file with its old and new contents.
 type change struct {
 	path     string
 	old, new []byte
 	exists   bool
 }
 
-// carryOut writes and removes. What is written appears whole or not at all, and
+// carryOut writes and removes files. Each is written as a whole or not at all, and
 // nothing is removed before everything is written.
 func (c *changes) carryOut() (result Result, err error) {
 	result.NewOptions, result.NewShapes, result.Kept = c.newOptions, c.newShapes, c.kept
@@ -143,7 +143,7 @@ func (e *OutdatedError) Error() string {
 	return b.String()
 }
 
-// outdated is what would change, as an error.
+// outdated returns what would change, as an error.
 func (c *changes) outdated() error {
 	e := &OutdatedError{}
 	for _, file := range c.write {

@@ -34,7 +34,7 @@ func compiles(t *testing.T, files map[string]string) (sources string) {
 	return sources
 }
 
-// usedNames are names that a generated file uses for itself, or that mean
+// usedNames returns names that a generated file uses for itself, or that mean
 // something in every file.
 func usedNames() []string {
 	names := []string{

@@ -59,7 +59,7 @@ func TestCommentsStayComments(t *testing.T) {
 	}
 }
 
-// declared are the names that a file declares, and how often.
+// declared returns the names that a file declares, and how often.
 func declared(t *testing.T, source string) (names []string) {
 	file, err := parser.ParseFile(token.NewFileSet(), "", source, parser.ParseComments)
 	require.NoError(t, err)

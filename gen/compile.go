@@ -16,24 +16,23 @@ import (
 
 // Options configures the generator.
 type Options struct {
-	// Dir is the folder from which patterns are seen; the current one if empty.
+	// Dir is the folder that patterns are relative to; the current one if empty.
 	Dir string
 	// Patterns are packages as the go command names them; the package in Dir
-	// if there are none. A Go file stands for the package that it is a part of.
-	// Of a pattern with dots, only packages that import package dsl are read.
+	// if there are none. A Go file stands for its package. Of a pattern with dots,
+	// only packages that import package dsl are read.
 	Patterns []string
 	// Tags are build tags, with commas between them, as the go command takes them.
 	Tags string
 	// Check makes Generate write nothing and report what it would write.
 	Check bool
-	// SQL is a folder, relative to Dir, for two files of SQL for each flow: one
-	// that puts it into the database and one that removes it. None are written
-	// if it is empty. What is there for other flows stays, since a database may
-	// still hold them.
+	// SQL is a folder, relative to Dir, for two SQL files per flow: one puts it into
+	// the database, the other removes it. If it is empty, none are written. Files of
+	// other flows stay, since a database may still have them.
 	SQL string
-	// Strict makes Generate refuse to write a new shape of a flow under its old slug, or
-	// types that cannot read all that those before have written, instead of saying so in
-	// the result. With Check, such files are not only stale.
+	// Strict makes Generate refuse, rather than report, a new shape of a flow under its
+	// old slug, and types that cannot read all that the previous ones have written.
+	// With Check, such files are an error of their own besides being stale.
 	Strict bool
 }
 
@@ -47,7 +46,7 @@ func Vet(ctx context.Context, opts Options) error {
 	return err
 }
 
-// A compilation is what the patterns of some options stand for.
+// A compilation is the result of loading and checking packages.
 type compilation struct {
 	dir       string
 	patterns  string
@@ -56,8 +55,8 @@ type compilation struct {
 	hints     []load.Hint      // why there may be no flow
 }
 
-// resolveLinks returns a path without the links in it, as far as it exists: the rest may
-// be of a pattern.
+// resolveLinks resolves the links in a path as far as it exists: the rest may be that of
+// a pattern.
 func resolveLinks(path string) string {
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
 		return resolved
@@ -74,7 +73,7 @@ func compile(ctx context.Context, opts Options) (*compilation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("flowc: %w", err)
 	}
-	// A link has the go command name packages after it, which are others then.
+	// The go command would name packages after the link, as if they were others.
 	dir = resolveLinks(dir)
 	patterns := slices.Clone(opts.Patterns)
 	if len(patterns) == 0 {
@@ -114,7 +113,7 @@ func (c *compilation) noFlow() error {
 	return fmt.Errorf("%w\n\tfix: name a package with a struct that embeds dsl.Flow or dsl.Job", err)
 }
 
-// packagePattern is a folder as the go command wants it to be named.
+// packagePattern returns the pattern by which the go command finds the package in a folder.
 func packagePattern(folder, dir string) string {
 	relative := diag.Relative(folder, dir)
 	if filepath.IsAbs(relative) || strings.HasPrefix(relative, ".") {

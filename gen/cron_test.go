@@ -13,7 +13,7 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/loadtest"
 )
 
-// oddCron is a cron expression, often one that cannot be.
+// oddCron returns a cron expression, often one that cannot be.
 func oddCron(r *rand.Rand) string {
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
 	item := func() string {

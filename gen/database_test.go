@@ -34,7 +34,7 @@ import (
 	"github.com/flowc-dev/flowc/testdata/golden/zoo/zoo"
 )
 
-// database is a PostgreSQL of the test's own, with the engine.
+// database returns a PostgreSQL of the test's own, with the engine.
 func database(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	ctx := t.Context()

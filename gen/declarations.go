@@ -18,7 +18,7 @@ type Declaration struct {
 }
 
 // Declarations returns the flows that some packages declare, jobs included. Mistakes
-// are a [*MistakesError]. Generated packages are not looked at.
+// are a [*MistakesError]. Generated packages are not read.
 func Declarations(ctx context.Context, opts Options) ([]Declaration, error) {
 	c, err := compile(ctx, opts)
 	if err != nil {

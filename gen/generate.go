@@ -1,10 +1,9 @@
 // Package gen is the compiler of flowc: it reads declarations that are written
-// with package dsl and writes the packages that start and work them.
+// with package dsl and writes the packages that start and serve them.
 //
-// The way goes through the packages below internal: load reads the declaring
+// It works in stages, each a package below internal: load reads the declaring
 // packages, check turns declarations into the model or into mistakes, and emit
-// writes the model as Go. Nothing is written before everything is known to be
-// right.
+// writes the model as Go. Nothing is written unless everything is right.
 package gen
 
 import (
@@ -157,8 +156,8 @@ func outputsOf(flow *model.Flow, sqlDir string) ([]output, error) {
 
 // plan compares what should be with what is there.
 //
-// To check whether files are up to date, fields that are only new make no difference:
-// whoever adds one need not generate.
+// When it only checks, fields that are new and nothing else make no difference: adding
+// one does not require generating again.
 func plan(c *compilation, sqlDir string, check bool) (*changes, error) {
 	wanted, err := outputs(c, sqlDir)
 	if err != nil {
@@ -220,7 +219,7 @@ func (c *changes) add(out output) error {
 	return nil
 }
 
-// unixLines is a text with the line ends of Unix.
+// unixLines returns a text with the line ends of Unix.
 func unixLines(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")) }
 
 // isFile reports whether there is something that is not a folder.
@@ -236,7 +235,7 @@ func leadsNowhere(path string) bool {
 	return err == nil && errors.Is(target, os.ErrNotExist)
 }
 
-// otherPackage is a Go file beside path that belongs to another package, or "".
+// otherPackage returns a Go file beside path that belongs to another package, or "".
 func otherPackage(path, name string) string {
 	if filepath.Ext(path) != ".go" {
 		return ""

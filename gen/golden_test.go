@@ -41,7 +41,7 @@ func TestGoldenVet(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 }
 
-// goldenFiles are the declarations of the golden packages.
+// goldenFiles returns the declarations of the golden packages.
 func goldenFiles(t *testing.T) map[string]string {
 	files := map[string]string{}
 	err := filepath.WalkDir(golden, func(path string, entry fs.DirEntry, err error) error {
@@ -99,7 +99,7 @@ func TestOutputSaysNothingOfItsMaking(t *testing.T) {
 	}
 }
 
-// shopFiles are the declarations of the golden shop.
+// shopFiles returns the declarations of the golden shop.
 func shopFiles(t *testing.T) map[string]string {
 	return map[string]string{"shop/shop.go": goldenFiles(t)["shop/shop.go"]}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// A Graph is a declared flow as it is drawn.
+// A Graph is the drawing of a declared flow.
 type Graph struct {
 	// Flow is the name of the declaration, Slug that in the database.
 	Flow, Slug string
@@ -87,7 +87,7 @@ func stepNode(flow *model.Flow, s *model.Step) dag.Node {
 // shortCondition is how long a condition may be to stand in one line.
 const shortCondition = 40
 
-// terms are the lines of a condition: one, or one for each term of a long one.
+// terms returns the lines of a condition: one, or one for each term of a long one.
 func terms(condition string) (lines []string) {
 	if utf8.RuneCountInString(condition) <= shortCondition {
 		return []string{condition}
@@ -105,7 +105,7 @@ func terms(condition string) (lines []string) {
 	return append(lines, condition[start:])
 }
 
-// keys are the producers that a source reads, or that a map runs over.
+// keys returns the producers that a source reads, or that a map runs over.
 func keys(s model.Source, over string) (list []string) {
 	switch s.Kind {
 	case model.Input:
@@ -122,7 +122,7 @@ func keys(s model.Source, over string) (list []string) {
 	return list
 }
 
-// typeName is a type as the declaring package writes it.
+// typeName returns a type as the declaring package writes it.
 func typeName(flow *model.Flow, t types.Type) string {
 	return types.TypeString(t, func(p *types.Package) string {
 		if p == flow.Declaring {

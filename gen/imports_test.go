@@ -10,7 +10,7 @@ import (
 
 const module = "github.com/flowc-dev/flowc/"
 
-// deps are the packages that some packages are built from, themselves included.
+// deps returns the packages that some packages are built from, themselves included.
 func deps(t *testing.T, patterns ...string) []string {
 	t.Helper()
 	list := exec.Command("go", append([]string{"list", "-deps"}, patterns...)...)

@@ -24,9 +24,9 @@ const (
 	root     = "/house" // where the files of a case pretend to be
 )
 
-// TestMistakes checks what is told about each mistake, word for word, that each
-// mechanical fix mends what it is for and nothing else, and that following them
-// all leaves nothing to tell.
+// TestMistakes checks what is printed for each mistake, word for word, that each
+// mechanical fix removes that mistake and no other, and that applying all of them
+// leaves none.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	cases, err := filepath.Glob(mistakes + "/*.txtar")
@@ -41,7 +41,7 @@ func TestMistakes(t *testing.T) {
 			tree, err := loadtest.Load(root, files)
 			require.NoError(t, err)
 			flows, found := check.Packages(tree.Fset, tree.Packages)
-			require.NotEmpty(t, found, "nothing is told")
+			require.NotEmpty(t, found, "nothing is reported")
 			require.Empty(t, flows)
 			got := texts(found, files)
 			if *update {
@@ -74,7 +74,7 @@ func split(archive *txtar.Archive) (files map[string]string, want string) {
 	return files, want
 }
 
-// texts are mistakes as they are printed.
+// texts returns mistakes as they are printed.
 func texts(found []diag.Diagnostic, files map[string]string) string {
 	source := func(filename string) []byte { return []byte(files[strings.TrimPrefix(filename, root+"/")]) }
 	var b strings.Builder

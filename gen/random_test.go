@@ -51,7 +51,7 @@ func (r *random) oneOf(label string, of ...string) string {
 	return rapid.SampledFrom(of).Draw(r.t, label)
 }
 
-// rarely is true in one of n cases.
+// rarely reports true in one of n cases.
 func (r *random) rarely(label string, n int) bool { return rapid.IntRange(1, n).Draw(r.t, label) == 1 }
 
 func (r *random) typ() string {
@@ -62,7 +62,7 @@ func (r *random) typ() string {
 	return t
 }
 
-// earlier is a producer that is declared before.
+// earlier returns a producer that is declared before.
 func (r *random) earlier() int { return rapid.IntRange(0, len(r.names)-1).Draw(r.t, "earlier") }
 
 func (r *random) condition(from int) string {
@@ -142,7 +142,7 @@ func (r *random) step(i int) string {
 	return fmt.Sprintf("\t%s %s `%s`\n", name, field, strings.Join(tags, " "))
 }
 
-// source is a package that declares a flow.
+// source returns a package that declares a flow.
 func (r *random) source() string {
 	in := r.typ()
 	r.names, r.outs = []string{"Input"}, []string{in}
@@ -160,7 +160,7 @@ func (r *random) source() string {
 		r.joins.String() + randomTypes + "\ntype hidden struct{ X int }\n"
 }
 
-// TestRandom declares flows at random: each has mistakes that are told, or what
+// TestRandom declares flows at random: each has mistakes that are reported, or what
 // is generated compiles.
 func TestRandom(t *testing.T) {
 	t.Parallel()
@@ -183,7 +183,7 @@ func FuzzDeclarations(f *testing.F) {
 }
 
 // tryRandom declares a flow. It returns how many were generated, and how many
-// mistakes told.
+// mistakes reported.
 func tryRandom(rt *rapid.T) (generated, told int) {
 	r := &random{t: rt, strange: rapid.Bool().Draw(rt, "strange")}
 	source := r.source()

@@ -10,8 +10,7 @@ import (
 	"strings"
 )
 
-// A Replaced is a flow of which a new version takes the place, whose runs may not have
-// ended.
+// A Replaced is a version of a flow that a new one replaces. Runs of it may not have ended.
 type Replaced struct {
 	// Path is the generated file, Flow the name of the declaration.
 	Path string `json:"path"`
@@ -19,20 +18,20 @@ type Replaced struct {
 	// Old is the slug of the version before, Slug that of the new one.
 	Old  string `json:"old"`
 	Slug string `json:"slug"`
-	// Declaration is that of the old version, on a line, under a name and a slug of its
-	// own. Package is what is generated for it.
+	// Declaration declares the old version, on one line, under a name and a slug of its
+	// own. Package is the name of the package that is generated for it.
 	Declaration string `json:"declaration"`
 	Package     string `json:"package"`
 }
 
-// String returns what it takes for runs of the old version to go on.
+// String returns what to do so that runs of the old version can end.
 func (r Replaced) String() string {
 	return fmt.Sprintf("%s: %s takes the place of %s, whose runs are stuck unless a worker serves it\n\tfix: keep the old shape declared until its runs have ended, with the line below, and give a worker %s.Serve(h), too\n\t%s",
 		r.Path, r.Slug, r.Old, r.Package, r.Declaration)
 }
 
-// oldDeclaration makes of the guard in a generated file the declaration of the same flow
-// under a name of its own, on one line. home is the import path of the declaring package.
+// oldDeclaration turns the guard in a generated file into a declaration of the same flow
+// under another name, on one line. home is the import path of the declaring package.
 func oldDeclaration(source []byte, home, slug string, version int) string {
 	file, err := parser.ParseFile(token.NewFileSet(), "", source, parser.SkipObjectResolution)
 	if err != nil {
@@ -102,7 +101,7 @@ func oldDeclaration(source []byte, home, slug string, version int) string {
 	return fmt.Sprintf("type %s struct { %s }", oldName(name, version), strings.Join(fields, "; "))
 }
 
-// headTag is the tag of an old version's head: without its own name, version and
+// headTag returns the tag of an old version's head: without its own name, version and
 // package, which are given anew, and without a schedule, which is the new version's.
 func headTag(tag, slug, pkg string) string {
 	for _, key := range []string{"slug", "version", "package", "cron"} {
@@ -123,7 +122,7 @@ func quoteTag(tag string) string {
 	return strconv.Quote(tag)
 }
 
-// unqualify takes the name of a package away wherever something of it is named.
+// unqualify removes the name of a package wherever it qualifies another.
 func unqualify(n ast.Node, pkg string) {
 	take := func(e *ast.Expr) {
 		if s, ok := (*e).(*ast.SelectorExpr); ok {

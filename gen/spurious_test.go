@@ -25,11 +25,11 @@ type spoiled struct {
 	what     string
 	from, to int
 	by       string
-	// lines are those in which a mistake may be told; there is at least one
+	// lines are those in which a mistake may be reported; there is at least one
 	// mistake, and only one if one is set.
 	lines []int
 	one   bool
-	// harmless is set if the change may leave nothing to tell.
+	// harmless is set if the change may cause no mistake.
 	harmless bool
 }
 
@@ -45,7 +45,7 @@ type spoiler struct {
 func (s *spoiler) offset(pos token.Pos) int { return s.fset.Position(pos).Offset }
 func (s *spoiler) line(pos token.Pos) int   { return s.fset.Position(pos).Line }
 
-// lines are those of a node.
+// lines returns those of a node.
 func (s *spoiler) lines(n ast.Node) (lines []int) {
 	for i := s.line(n.Pos()); i <= s.line(n.End()); i++ {
 		lines = append(lines, i)
@@ -137,7 +137,7 @@ func (s *spoiler) spoilTypes(f *ast.Field) {
 }
 
 // spoilStep removes a step, renames it, and gives it another type, which are
-// mistakes for those who take from it and for nobody else.
+// mistakes for those who take from it and for no others.
 func (s *spoiler) spoilStep(flow *model.Flow, fields *ast.StructType, f *ast.Field) {
 	name := f.Names[0]
 	users := spoiled{lines: append(s.users(flow, fields, name.Name), s.lines(f)...), harmless: true}
@@ -193,7 +193,7 @@ func (s *spoiler) spoilJoin(name string, fields *ast.StructType) {
 	}
 }
 
-// users are the lines of those who take what a step gives, or look at it: steps
+// users returns the lines of those who take what a step gives, or look at it: steps
 // with the structs that they take, and the flow's output.
 func (s *spoiler) users(flow *model.Flow, fields *ast.StructType, name string) (lines []int) {
 	slug := ""
@@ -215,7 +215,7 @@ func (s *spoiler) users(flow *model.Flow, fields *ast.StructType, name string) (
 	return append(append(lines, s.lines(fields.Fields.List[0])...), s.linesOf(flow.Result)...)
 }
 
-// linesOf are the lines of the struct that a source fills.
+// linesOf returns the lines of the struct that a source fills.
 func (s *spoiler) linesOf(source model.Source) (lines []int) {
 	if source.Type == nil {
 		return nil
@@ -294,7 +294,7 @@ func TestOneMistakeIsOne(t *testing.T) {
 	require.Greater(t, pairs, 2000)
 }
 
-// places are the lines that a mistake is about.
+// places returns the lines that a mistake is about.
 func places(d diag.Diagnostic) []int {
 	lines := []int{d.At.Line}
 	for _, n := range d.Notes {

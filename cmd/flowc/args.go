@@ -37,12 +37,12 @@ func noMore(cmd *cobra.Command, rest []string) error {
 	return nil
 }
 
-// wrongUse is the error of a command that was called in a wrong way.
+// wrongUse returns the error of a command that was called in a wrong way.
 func wrongUse(cmd *cobra.Command, format string, args ...any) error {
 	return fmt.Errorf("%s: %s\n\tfix: %s\n\tmore: %s --help", cmd.CommandPath(), fmt.Sprintf(format, args...), cmd.UseLine(), cmd.CommandPath())
 }
 
-// newGroup is a command that only holds others.
+// newGroup returns a command that only holds others.
 func newGroup(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 	group := &cobra.Command{
 		Use:   use,

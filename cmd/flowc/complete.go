@@ -20,7 +20,7 @@ func completeWords(cmd *cobra.Command, flag string, words []string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 }
 
-// newestRuns are the ids of the runs that started last, each with what it is.
+// newestRuns returns the ids of the runs that started last, each with what it is.
 func newestRuns(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var ids []string
 	complete(cmd, func(ctx context.Context, db runtime.DB) error {
@@ -33,7 +33,7 @@ func newestRuns(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.Shell
 	return ids, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
-// flowSlugs are the flows of the database.
+// flowSlugs returns the flows of the database.
 func flowSlugs(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var slugs []string
 	complete(cmd, func(ctx context.Context, db runtime.DB) error {

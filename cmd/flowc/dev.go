@@ -154,7 +154,7 @@ func (e *devEnv) print(cmd *cobra.Command) {
 		e.url, e.db.URL(), quoted(e.db.URL()))
 }
 
-// quoted is a text as a shell takes it.
+// quoted returns a text as a shell takes it.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // run runs a program with the database, until it ends.

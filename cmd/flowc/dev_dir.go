@@ -13,7 +13,7 @@ import (
 // rootsData is where the data of root's projects are that no other user reaches.
 const rootsData = "/var/lib/flowc"
 
-// projectDir is where the database of the project in the current folder is kept.
+// projectDir returns where the database of the project in the current folder is kept.
 func projectDir() (string, error) {
 	project, err := projectRoot()
 	if err != nil {
@@ -34,7 +34,7 @@ func projectDir() (string, error) {
 	return filepath.Join(dir, "postgres"), nil
 }
 
-// projectRoot is the folder of the module that the current folder is in, or the
+// projectRoot returns the folder of the module that the current folder is in, or the
 // current folder if it is in none.
 func projectRoot() (string, error) {
 	current, err := os.Getwd()

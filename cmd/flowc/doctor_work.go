@@ -228,7 +228,7 @@ func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
 	return []finding{{Severity: fine, What: "deleted the rows of " + count(deleted, "run that does", "runs that do") + " not exist"}}, nil
 }
 
-// abridged is some ids out of so many.
+// abridged returns some ids out of so many.
 func abridged(list string, n int) string {
 	if n > some {
 		return list + " …"

@@ -142,7 +142,7 @@ func compiles(parameters string) func(*testing.T, block) {
 	}
 }
 
-// imports are the packages that a snippet names.
+// imports returns the packages that a snippet names.
 func imports(text string) string {
 	list := "\t\"context\"\n"
 	for name, path := range map[string]string{
@@ -269,7 +269,7 @@ func databaseURL(t *testing.T) string {
 	return url
 }
 
-// command is a program that runs at the root of the repository.
+// command returns a program that runs at the root of the repository.
 func command(t *testing.T, env []string, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)

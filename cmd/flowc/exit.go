@@ -30,7 +30,7 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// statusOf is the exit status for the error of a command.
+// statusOf returns the exit status for the error of a command.
 func statusOf(ctx context.Context, err error) int {
 	var exit *exitError
 	switch {

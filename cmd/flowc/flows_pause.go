@@ -41,7 +41,7 @@ func newFlowsResume() *cobra.Command {
 		"resumed", "was not paused", noSuchFlow, runtime.ResumeFlow)
 }
 
-// newSwitch is a command that changes something about each of some flows, or finds
+// newSwitch returns a command that changes something about each of some flows, or finds
 // that it was so already.
 func newSwitch(use, short, long, done, already string, fault func(ctx context.Context, db runtime.DB, slug string, err error) error, do func(context.Context, runtime.DB, string) (bool, error)) *cobra.Command {
 	cmd := &cobra.Command{

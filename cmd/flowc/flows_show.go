@@ -63,7 +63,7 @@ func showFlow(w io.Writer, def spec.Flow, schedules []runtime.ScheduleInfo) erro
 	return t.print(w)
 }
 
-// stepOptions are the options that a step sets itself.
+// stepOptions returns the options that a step sets itself.
 func stepOptions(s spec.Step) (list []string) {
 	if s.MaxAttempts != 0 {
 		list = append(list, "max_attempts "+strconv.Itoa(s.MaxAttempts))

@@ -82,7 +82,7 @@ var formats = map[string]func(io.Writer, dag.Graph, dag.Direction) error{
 
 var directions = map[string]dag.Direction{"down": dag.Down, "right": dag.Right}
 
-// suitable is the direction in which a graph is easy to read: down, unless so
+// suitable returns the direction in which a graph is easy to read: down, unless so
 // many steps stand side by side that the picture would be wider than a page.
 func suitable(g dag.Graph) (dag.Direction, error) {
 	const page = 1200

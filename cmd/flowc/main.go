@@ -23,7 +23,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the command with its arguments; it returns the exit status.
+// run runs the command with its arguments and returns the exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if calledByGoVet(args) {
 		unitchecker.Main(telling(vet.Analyzer)) // does not return
@@ -58,7 +58,7 @@ func twoDashes(args []string) []string {
 	return args
 }
 
-// message is an error as it is printed. Those of cobra do not say whose they are.
+// message returns an error as it is printed. Those of cobra do not say whose they are.
 func message(err error) string {
 	text := err.Error()
 	if strings.HasPrefix(text, "unknown command") {
@@ -100,7 +100,7 @@ Commands that need a database use that of DATABASE_URL; "flowc dev" starts one.`
 	return root
 }
 
-// usageTemplate is cobra's, with the topics of help where commands are listed at the top.
+// usageTemplate returns cobra's usage template, with the topics of help where commands are listed at the top.
 func usageTemplate() string {
 	const hint = "{{if .HasAvailableSubCommands}}\n\nUse \"{{.CommandPath}} [command] --help\""
 	template := (&cobra.Command{}).UsageTemplate()

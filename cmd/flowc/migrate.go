@@ -152,7 +152,7 @@ func printStatus(out io.Writer, s engine.Status) {
 	}
 }
 
-// engineState is what is installed, in words.
+// engineState returns what is installed, in words.
 func engineState(s engine.Status) string {
 	switch {
 	case s.Upstream:

@@ -67,7 +67,7 @@ func (t *table) print(w io.Writer) error {
 	return tw.Flush()
 }
 
-// printable is a text on one line. What comes out of a database must not steer
+// printable returns a text on one line. What comes out of a database must not steer
 // the terminal that shows it.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
@@ -78,7 +78,7 @@ func printable(s string) string {
 	}, s)
 }
 
-// printableLines is a text of several lines, which may be indented.
+// printableLines returns a text of several lines, which may be indented.
 func printableLines(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' {
@@ -88,7 +88,7 @@ func printableLines(s string) string {
 	}, s)
 }
 
-// printableRune is a letter, or what stands for one that would steer the terminal.
+// printableRune returns a letter, or what stands for one that would steer the terminal.
 func printableRune(r rune) rune {
 	if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 		return unicode.ReplacementChar
@@ -96,7 +96,7 @@ func printableRune(r rune) rune {
 	return r
 }
 
-// escaped is JSON in which nothing steers the terminal, and which is the same value.
+// escaped returns JSON in which nothing steers the terminal, and which is the same value.
 func escaped(raw []byte) []byte {
 	var b []byte
 	for _, r := range string(raw) {
@@ -122,7 +122,7 @@ func shorten(s string, most int) string {
 	return printable(s)
 }
 
-// ago is a time as seen from now; the zero time is nothing.
+// ago returns a time as seen from now; the zero time is nothing.
 func ago(t time.Time) string {
 	switch d := time.Since(t); {
 	case t.IsZero():
@@ -136,7 +136,7 @@ func ago(t time.Time) string {
 	}
 }
 
-// rough is a time span with one unit, as people say it.
+// rough returns a time span with one unit, as people say it.
 func rough(d time.Duration) string {
 	for _, unit := range []struct {
 		length time.Duration
@@ -149,7 +149,7 @@ func rough(d time.Duration) string {
 	return fmt.Sprintf("%ds", d/time.Second)
 }
 
-// took is how long something lasted, with three digits or so.
+// took returns how long something lasted, with three digits or so.
 func took(from, to time.Time) string {
 	if from.IsZero() || to.IsZero() {
 		return ""
@@ -169,7 +169,7 @@ func lasting(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// count is a number with its noun.
+// count returns a number with its noun.
 func count(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -177,5 +177,5 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// clock is a moment to the second, in the time zone of whoever looks.
+// clock returns a moment to the second, in the time zone of whoever looks.
 func clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

@@ -27,7 +27,7 @@ type steered struct {
 	Error string `json:"error,omitempty"`
 }
 
-// newSteer is a command that does something to each of some runs.
+// newSteer returns a command that does something to each of some runs.
 func newSteer(use, short, long, done string, do func(cmd *cobra.Command, db *pgxpool.Pool, id string) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use + " ID... | -", Short: short, Long: long, Args: atLeastOne("the id of a run, or - to read ids"), ValidArgsFunction: newestRuns}
 	json := asJSON(cmd)
@@ -66,7 +66,7 @@ func newSteer(use, short, long, done string, do func(cmd *cobra.Command, db *pgx
 	return cmd
 }
 
-// runIDs are the ids among the arguments, or those in standard input.
+// runIDs returns the ids among the arguments, or those in standard input.
 func runIDs(cmd *cobra.Command, args []string) ([]string, error) {
 	if len(args) != 1 || args[0] != "-" {
 		return args, nil

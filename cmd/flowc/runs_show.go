@@ -90,7 +90,7 @@ func readRun(cmd *cobra.Command, db runtime.DB, id string, tasks bool) (shownRun
 	return shown, err
 }
 
-// replacedBy is the newest version of a flow, if it is not this one.
+// replacedBy returns the newest version of a flow, if it is not this one.
 func replacedBy(ctx context.Context, db runtime.DB, slug string) (string, error) {
 	flows, err := runtime.ListFlows(ctx, db, time.Now())
 	for _, f := range flows {
@@ -201,7 +201,7 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 	return printTasks(w, r.Tasks)
 }
 
-// outcome is the status with what there is to say about it.
+// outcome returns the status with what there is to say about it.
 func (r shownRun) outcome() string {
 	switch {
 	case r.Status == runtime.RunCancelled && r.CancelReason != "":
@@ -256,7 +256,7 @@ func printTasks(w io.Writer, tasks []runtime.TaskInfo) error {
 	return t.print(w)
 }
 
-// payload is JSON on one line.
+// payload returns JSON on one line.
 func payload(raw json.RawMessage, whole bool) string {
 	var line bytes.Buffer
 	if json.Compact(&line, raw) != nil {

@@ -101,7 +101,7 @@ func (w *watcher) watch(ctx context.Context, db runtime.DB, id string, interval 
 	}
 }
 
-// ended is the error for a run that did not complete.
+// ended returns the error for a run that did not complete.
 func ended(info *runtime.RunInfo) error {
 	if info.Status == runtime.RunCompleted {
 		return nil
@@ -165,7 +165,7 @@ func (w *watcher) explain(info *runtime.RunInfo, reasons []runtime.Reason) error
 	return nil
 }
 
-// because is what the run waited for when it was last looked at.
+// because returns what the run waited for when it was last looked at.
 func (w *watcher) because() string {
 	text := ""
 	for _, r := range w.why {

@@ -46,7 +46,7 @@ func newSchedulesList() *cobra.Command {
 	return cmd
 }
 
-// nextTick is when a schedule starts its next run.
+// nextTick returns when a schedule starts its next run.
 func nextTick(s runtime.ScheduleInfo) string {
 	if !s.PausedAt.IsZero() {
 		return "paused"
@@ -54,7 +54,7 @@ func nextTick(s runtime.ScheduleInfo) string {
 	return clock(s.NextAt) + ", " + ago(s.NextAt)
 }
 
-// scheduleNote is what is odd about a schedule.
+// scheduleNote returns what is odd about a schedule.
 func scheduleNote(s runtime.ScheduleInfo) string {
 	switch {
 	case !s.PausedAt.IsZero() && s.PauseReason != "":

@@ -10,7 +10,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 )
 
-// noSuchFlow is what is said of a slug that is none.
+// noSuchFlow returns what is said of a slug that is none.
 func noSuchFlow(ctx context.Context, db runtime.DB, slug string, err error) error {
 	if !errors.Is(err, runtime.ErrFlowNotFound) {
 		return err
@@ -22,7 +22,7 @@ func noSuchFlow(ctx context.Context, db runtime.DB, slug string, err error) erro
 	return fmt.Errorf("flowc: flow %q is not in the database\n\tfix: %s", slug, fix)
 }
 
-// noSuchSchedule is what is said of a flow that has no schedule.
+// noSuchSchedule returns what is said of a flow that has no schedule.
 func noSuchSchedule(ctx context.Context, db runtime.DB, slug string, err error) error {
 	if !errors.Is(err, runtime.ErrNoSchedule) {
 		return err
@@ -39,7 +39,7 @@ func noSuchSchedule(ctx context.Context, db runtime.DB, slug string, err error) 
 	return fmt.Errorf("flowc: flow %q has no schedule\n\tfix: %s", slug, fix)
 }
 
-// nearFlow is the flow of the database that was probably meant by a slug, or "".
+// nearFlow returns the flow of the database that was probably meant by a slug, or "".
 func nearFlow(ctx context.Context, db runtime.DB, slug string) string {
 	flows, _ := runtime.ListFlows(ctx, db, time.Now()) // without them, there is less to say
 	var slugs []string

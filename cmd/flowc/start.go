@@ -86,7 +86,7 @@ of --timeout.`,
 	return cmd
 }
 
-// readInput is the input as an argument, or in a file; nil if there is none.
+// readInput returns the input as an argument, or in a file; nil if there is none.
 func readInput(cmd *cobra.Command, args []string, file string) (any, error) {
 	var raw []byte
 	var err error

@@ -59,7 +59,7 @@ func newWorkers() *cobra.Command {
 	return cmd
 }
 
-// someOf are the first of some names, and how many more there are.
+// someOf returns the first of some names, and how many more there are.
 func someOf(names []string, most int) string {
 	if len(names) > most+1 {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)

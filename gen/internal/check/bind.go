@@ -145,7 +145,7 @@ func (c *checker) noProducer(w want, producers []*producer) {
 	}
 }
 
-// whole is the source of all that a producer gives.
+// whole returns the source of all that a producer gives.
 func whole(p *producer, t types.Type) model.Source {
 	if p.step == nil {
 		return model.Source{Kind: model.Input, Type: t}

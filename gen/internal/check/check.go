@@ -55,7 +55,7 @@ func (c *checker) check() []*declaration {
 	return declared
 }
 
-// reportFatal tells what makes the package unreadable. A cycle of imports that
+// reportFatal reports what makes the package unreadable. A cycle of imports that
 // has been explained needs no second explanation.
 func (c *checker) reportFatal() {
 	for _, p := range c.pkg.Fatal {

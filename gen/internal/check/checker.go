@@ -18,7 +18,7 @@ type checker struct {
 	// broken is set if the compiler rejects a type that a declaration reaches.
 	broken bool
 	// reached are the types of the package that declarations name, directly or
-	// not: their problems are told, others are not ours.
+	// not: their problems are reported, others are not ours.
 	reached map[*types.TypeName]bool
 	fields  map[token.Pos]*ast.Field // by the position of a name
 	// suspects may be meant as flows, but the compiler rejects what says so.
@@ -27,13 +27,13 @@ type checker struct {
 	nameless []ast.Node
 	// importsGenerated is set if the package imports what is generated from it.
 	importsGenerated bool
-	// storedSeen are the faults of types in JSON that were told.
+	// storedSeen are the faults of types in JSON that were reported.
 	storedSeen map[string]bool
-	// hiddenSeen are the names that were said to be hidden from the generated package.
+	// hiddenSeen are the names that were reported as hidden from the generated package.
 	hiddenSeen map[string]bool
 }
 
-// where is the source of a node.
+// where returns where a node stands in the source.
 func where(n ast.Node) (pos, end token.Pos) { return n.Pos(), n.End() }
 
 // name writes a type as its package would.
@@ -57,7 +57,7 @@ func fieldName(f *ast.Field) string {
 	return strings.TrimPrefix(types.ExprString(f.Type), "*")
 }
 
-// typeName is the name of a type, or of nothing.
+// typeName returns the name of a type, or of nothing.
 func (c *checker) typeName(t types.Type) string {
 	if t == nil {
 		return "dsl.None"

@@ -71,7 +71,7 @@ func isMarker(name string) bool {
 	return isHead(name) || name == "Step" || name == "Map" || name == "None"
 }
 
-// selectedAt is what is selected of the package whose name stands at a place: Job
+// selectedAt returns what is selected of the package whose name stands at a place: Job
 // of dsl.Job. It is "" if no such name stands there.
 func selectedAt(file *ast.File, pos token.Pos) (name string) {
 	ast.Inspect(file, func(n ast.Node) bool {
@@ -126,7 +126,7 @@ func (c *checker) explainUndefined(b *diag.Builder, pos token.Pos, name string) 
 	}
 }
 
-// importsAt are the packages that the file of a place imports, by their names there.
+// importsAt returns the packages that the file of a place imports, by their names there.
 func (c *checker) importsAt(pos token.Pos) map[string]*types.Package {
 	imports := map[string]*types.Package{}
 	if file := c.fileAt(pos); file != nil {
@@ -139,7 +139,7 @@ func (c *checker) importsAt(pos token.Pos) map[string]*types.Package {
 	return imports
 }
 
-// fileAt is the file of a place, or nil.
+// fileAt returns the file of a place, or nil.
 func (c *checker) fileAt(pos token.Pos) *ast.File {
 	for _, file := range c.pkg.Files {
 		if file.FileStart <= pos && pos <= file.FileEnd {
@@ -149,7 +149,7 @@ func (c *checker) fileAt(pos token.Pos) *ast.File {
 	return nil
 }
 
-// typeNames are the types of a package.
+// typeNames returns the types of a package.
 func typeNames(p *types.Package, hidden bool) (names []string) {
 	for _, name := range p.Scope().Names() {
 		if t, ok := p.Scope().Lookup(name).(*types.TypeName); ok && (hidden || t.Exported()) {
@@ -159,9 +159,9 @@ func typeNames(p *types.Package, hidden bool) (names []string) {
 	return names
 }
 
-// reportProblems tells, in the compiler's words, what is wrong where a
+// reportProblems reports, in the compiler's words, what is wrong where a
 // declaration stands or a type that it reaches. What is broken elsewhere in the
-// package is for go build to tell, unless a declaration is broken for no other
+// package is for go build to report, unless a declaration is broken for no other
 // reason.
 func (c *checker) reportProblems(declared []*declaration) {
 	ranges := c.suspects
@@ -198,7 +198,7 @@ func (c *checker) reportProblems(declared []*declaration) {
 		switch {
 		case continued && last != nil:
 			last.NoteAt(p.Pos, "%s", more)
-		case continued: // a note on what is not told
+		case continued: // a note on what is not reported
 		case strings.HasSuffix(p.Message, " redeclared") && within(c.nameless, p.Pos):
 			last = nil
 		case c.lacksDSL(p, noDSL):
@@ -213,7 +213,7 @@ func (c *checker) reportProblems(declared []*declaration) {
 }
 
 // missesDSL reports whether package dsl, or what is meant as it, is imported but
-// cannot be, so that no declaration can be recognised, and tells why.
+// cannot be, so that no declaration can be recognised, and reports why.
 func (c *checker) missesDSL() bool {
 	for _, file := range c.pkg.Files {
 		for _, spec := range file.Imports {

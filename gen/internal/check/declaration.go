@@ -28,7 +28,7 @@ type declaration struct {
 	partial  bool // a field that may be meant as a step is refused
 }
 
-// slugPlace is where the slug is decided.
+// slugPlace returns where the slug is decided.
 func (d *declaration) slugPlace() (pos, end token.Pos) {
 	if d.settings.Slug != nil {
 		return d.settings.Slug.Pos(0), d.settings.Slug.End()
@@ -61,7 +61,7 @@ type step struct {
 	bound    bool // its inputs are known, so deps are complete
 }
 
-// slugPlace is where the slug is decided.
+// slugPlace returns where the slug is decided.
 func (s *step) slugPlace() (pos, end token.Pos) {
 	if s.settings.Slug != nil {
 		return s.settings.Slug.Pos(0), s.settings.Slug.End()
@@ -145,8 +145,8 @@ func (s *step) unclearBefore(seen map[*step]bool) bool {
 	return !s.bound || slices.ContainsFunc(s.deps, func(dep *step) bool { return dep.settings.Unclear || dep.unclearBefore(seen) })
 }
 
-// skippedBy returns the tags that can leave a step without an output where somebody
-// still looks for one. A step behind a cascade is gone together with it, so
+// skippedBy returns the tags that can leave a step without an output where
+// something still takes it. A step behind a cascade is gone together with it, so
 // that only the flow's result can miss it.
 func (s *step) skippedBy(result bool) (causes []*cause) {
 	set := s.settings

@@ -223,7 +223,7 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 	d.steps = append(d.steps, s)
 }
 
-// jobStep is the only step of a job. Its options are those of the flow; what
+// jobStep returns the only step of a job. Its options are those of the flow; what
 // only steps have stands in the same tag.
 func (c *checker) jobStep(d *declaration, head *ast.Field) *step {
 	own := *d.settings
@@ -239,7 +239,7 @@ func (c *checker) jobStep(d *declaration, head *ast.Field) *step {
 	}
 }
 
-// text is a doc comment without slashes and directives. A build constraint of
+// text returns a doc comment without slashes and directives. A build constraint of
 // the old form is left out too: a comment in another place would make it one.
 func text(doc *ast.CommentGroup) string {
 	lines := strings.Split(strings.TrimSpace(doc.Text()), "\n")

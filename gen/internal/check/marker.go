@@ -23,7 +23,7 @@ type marker struct {
 func (m *marker) head() bool { return m.name == "Flow" || m.name == "Job" }
 func (m *marker) step() bool { return m.name == "Step" || m.name == "Map" }
 
-// arg is the expression of a type argument, or the whole marker.
+// arg returns the expression of a type argument, or the whole marker.
 func (m *marker) arg(i int, whole ast.Expr) ast.Expr {
 	if i < len(m.exprs) {
 		return m.exprs[i]
@@ -76,7 +76,7 @@ func markerOf(info *types.Info, expr ast.Expr) *marker {
 	return nil
 }
 
-// declared is the type of a struct of markers, with the type arguments as they are
+// declared returns the type of a struct of markers, with the type arguments as they are
 // written.
 func (c *checker) declared(fields *ast.StructType, t *types.Struct) *types.Struct {
 	var list []*types.Var
@@ -110,7 +110,7 @@ func (m *marker) sound(info *types.Info) {
 	}
 }
 
-// used is what a name or a qualified name refers to.
+// used returns what a name or a qualified name refers to.
 func used(info *types.Info, expr ast.Expr) types.Object {
 	switch x := ast.Unparen(expr).(type) {
 	case *ast.Ident:
@@ -131,7 +131,7 @@ func isNone(t types.Type) bool {
 	return ok && isDSL(named.Obj()) && named.Obj().Name() == "None"
 }
 
-// headsAndSteps are the fields of a struct whose types are markers.
+// headsAndSteps returns the fields of a struct whose types are markers.
 func (c *checker) headsAndSteps(fields *ast.StructType) (heads, steps []*ast.Field) {
 	for _, f := range fields.Fields.List {
 		switch m := markerOf(c.pkg.Info, f.Type); {

@@ -16,7 +16,7 @@ var (
 	packageForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]*$`)
 )
 
-// snake is a Go name in snake_case. It splits before an upper letter that
+// snake returns a Go name in snake_case. It splits before an upper letter that
 // follows a lower letter or digit, or that precedes a lower letter.
 func snake(name string) string {
 	runes := []rune(name)
@@ -36,7 +36,7 @@ func snake(name string) string {
 	return b.String()
 }
 
-// base is the name of a flow without a trailing Flow or Job.
+// base returns the name of a flow without a trailing Flow or Job.
 func base(name string) string {
 	for _, suffix := range []string{"Flow", "Job"} {
 		if short, ok := strings.CutSuffix(name, suffix); ok && short != "" {
@@ -58,7 +58,7 @@ func exported(name string, taken func(name string) bool) string {
 	return "give it a name that begins with an upper case letter"
 }
 
-// asSlug is a name with what cannot be in a slug replaced, or "" if it is not
+// asSlug returns a name with what cannot be in a slug replaced, or "" if it is not
 // written in ASCII at all.
 func asSlug(name string) string {
 	slug := strings.Map(func(r rune) rune {

@@ -95,7 +95,7 @@ func (c *checker) fitMap(s *step, p *producer) *producer {
 	return p
 }
 
-// element is the type of the elements of a list, or nil.
+// element returns the type of the elements of a list, or nil.
 func element(t types.Type) types.Type {
 	if t == nil {
 		return nil
@@ -106,7 +106,7 @@ func element(t types.Type) types.Type {
 	return nil
 }
 
-// listsIn are the fields of what a producer gives that are lists of elem.
+// listsIn returns the fields of what a producer gives that are lists of elem.
 func listsIn(p *producer, elem types.Type) (paths []string) {
 	if p.typ == nil {
 		return nil

@@ -111,7 +111,7 @@ func (c *checker) checkSlug(who, slug, instead string, tag *tags.Pair, field *as
 	return false
 }
 
-// instead is a slug for a name that is not the one that is reserved.
+// instead returns a slug for a name that is not the one that is reserved.
 func instead(name, kind string) string {
 	if slug := snake(name); slug != spec.RunKey {
 		return slug
@@ -134,7 +134,7 @@ func (c *checker) suggest(b *diag.Builder, key, value string, tag *tags.Pair, fi
 	}
 }
 
-// free is a name that is not taken yet.
+// free returns a name that is not taken yet.
 func free(name string, taken func(string) bool) string {
 	for i := 2; ; i++ {
 		if candidate := fmt.Sprintf("%s_%d", name, i); !taken(candidate) {

@@ -42,7 +42,7 @@ func (c *checker) checkNameableAt(who string, t types.Type, pos, end token.Pos) 
 	if h == nil {
 		return true
 	}
-	if c.hiddenSeen[h.Name] { // told where it is used first
+	if c.hiddenSeen[h.Name] { // reported where it is used first
 		return false
 	}
 	c.hiddenSeen[h.Name] = true
@@ -55,7 +55,7 @@ func (c *checker) checkNameableAt(who string, t types.Type, pos, end token.Pos) 
 }
 
 // valid reports whether the compiler accepts a type and all that it is made of.
-// It remembers the types on the way, so that their problems can be told.
+// It remembers the types on the way, so that their problems can be reported.
 func (c *checker) valid(t types.Type) bool {
 	w := validWalk{c: c, seen: map[types.Type]bool{}}
 	w.walk(t)

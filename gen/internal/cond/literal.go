@@ -116,7 +116,7 @@ func fitsFloat(s string, t *types.Basic) bool {
 	return okWant && okHave && want.Cmp(have) == 0
 }
 
-// round is a number as a float of a type is written.
+// round returns a number as a float of a type is written.
 func round(s string, t *types.Basic) string {
 	bits := 64
 	if t.Kind() == types.Float32 {

@@ -53,7 +53,7 @@ func (o *object) json() []byte {
 	return b.Bytes()
 }
 
-// quote is a text as JSON.
+// quote returns a text as JSON.
 func quote(s string) json.RawMessage {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -191,7 +191,7 @@ func isNumber(s string) bool {
 	return err == nil
 }
 
-// joins is what stands at the start of a text for &&, or "".
+// joins returns what stands at the start of a text for &&, or "".
 func joins(s string) string {
 	for _, word := range []string{",", ";", "and ", "AND ", "& "} {
 		if strings.HasPrefix(s, word) {

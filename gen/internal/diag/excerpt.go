@@ -13,7 +13,7 @@ type Source func(filename string) []byte
 // Excerpts are longer than this only if what is wrong is.
 const excerptWidth = 100
 
-// excerpt is the line that a mistake stands in, with the offending word marked
+// excerpt returns the line that a mistake stands in, with the offending word marked
 // below it:
 //
 //	| Charge dsl.Step[Order, Receipt]
@@ -50,7 +50,7 @@ func (d Diagnostic) excerpt(source Source) string {
 		"\n\t| " + strings.Repeat(" ", len(b)) + strings.Repeat("^", max(len(w), 1))
 }
 
-// lineOf is a line of a file, counted from 1.
+// lineOf returns a line of a file, counted from 1.
 func lineOf(contents []byte, n int) (line []byte, ok bool) {
 	for ; n > 1; n-- {
 		i := bytes.IndexByte(contents, '\n')
@@ -63,7 +63,7 @@ func lineOf(contents []byte, n int) (line []byte, ok bool) {
 	return bytes.TrimRight(line, "\r"), len(line) > 0
 }
 
-// wordLength is how long the name is that a text begins with, of which a
+// wordLength returns how long the name is that a text begins with, of which a
 // compiler gives only the start.
 func wordLength(text []byte) (n int) {
 	for n < len(text) {
@@ -76,7 +76,7 @@ func wordLength(text []byte) (n int) {
 	return n
 }
 
-// show is a part of a line with a cell for each rune.
+// show returns a part of a line with a cell for each rune.
 func show(part []byte) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -32,17 +32,17 @@ func (f *file) function(fn function) {
 	f.Line()
 }
 
-// run is the type of a started run.
+// run returns the type of a started run.
 func (f *file) run() *jen.Statement {
 	return jen.Op("*").Add(f.runtime("Run")).Types(f.none(f.flow.Out))
 }
 
-// startOptions are the last parameter and argument of what starts runs.
+// startOptions returns the last parameter and argument of what starts runs.
 func (f *file) startOptions() (param, arg jen.Code) {
 	return jen.Id("opts").Op("...").Add(f.runtime("StartOption")), jen.Id("opts").Op("...")
 }
 
-// input are the parameter and the argument of the input of a run.
+// input returns the parameter and the argument of the input of a run.
 func (f *file) input() (params, args []jen.Code) {
 	if f.flow.In == nil {
 		return nil, []jen.Code{jen.Qual(model.DSL, "None").Values()}
@@ -50,7 +50,7 @@ func (f *file) input() (params, args []jen.Code) {
 	return []jen.Code{jen.Id("in").Add(f.typ(f.flow.In))}, []jen.Code{jen.Id("in")}
 }
 
-// inputs are the parameter and the argument of the inputs of many runs.
+// inputs returns the parameter and the argument of the inputs of many runs.
 func (f *file) inputs() (param, arg jen.Code) {
 	if f.flow.In == nil {
 		return jen.Id("n").Int(), jen.Make(jen.Index().Add(jen.Qual(model.DSL, "None")), jen.Id("n"))
@@ -72,10 +72,10 @@ func (f *file) start() {
 		args:    append(args, spread),
 	})
 	results := []jen.Code{jen.Error()}
-	what := "starts a run and waits for its end."
+	what := "starts a run and waits for it to end."
 	if f.flow.Out != nil {
 		results = []jen.Code{f.typ(f.flow.Out), jen.Error()}
-		what = "starts a run, waits for its end and returns what it gave."
+		what = "starts a run, waits for it to end and returns its output."
 	}
 	f.function(function{
 		doc:     "Start" + name + "Sync " + what,
@@ -144,7 +144,7 @@ func (f *file) enqueue() {
 func (f *file) manage() {
 	name := f.flow.Base
 	f.function(function{
-		doc:     "Get" + name + " finds a run that was started before, by this version of the " + f.kind() + " or another. A run of another flow is [runtime.ErrRunNotFound].",
+		doc:     "Get" + name + " returns a run that was started earlier, by any version of the " + f.kind() + ". The run of another flow is [runtime.ErrRunNotFound].",
 		name:    "Get" + name,
 		params:  []jen.Code{jen.Id("id").String()},
 		results: []jen.Code{f.run(), jen.Error()},
@@ -152,7 +152,7 @@ func (f *file) manage() {
 		args:    []jen.Code{jen.Id("id")},
 	})
 	f.function(function{
-		doc:     "Upsert" + name + " puts the definition into the database. One of another shape, with its runs, is replaced only if [runtime.AllowDataLoss] is given, and otherwise left as it is, with a [runtime.MismatchError].",
+		doc:     "Upsert" + name + " puts the definition into the database. If another shape of the " + f.kind() + " is there, it returns a [runtime.MismatchError] and changes nothing; with [runtime.AllowDataLoss] it replaces that shape and deletes its runs.",
 		name:    "Upsert" + name,
 		params:  []jen.Code{jen.Id("opts").Op("...").Add(f.runtime("UpsertOption"))},
 		results: []jen.Code{f.runtime("UpsertResult"), jen.Error()},
@@ -160,7 +160,7 @@ func (f *file) manage() {
 		args:    []jen.Code{jen.Id("opts").Op("...")},
 	})
 	f.function(function{
-		doc:     "Delete" + name + " removes the " + f.kind() + " with all its runs from the database. While some have not ended it is left as it is, with a [runtime.ActiveRunsError], unless [runtime.AllowDataLoss] is given.",
+		doc:     "Delete" + name + " deletes the " + f.kind() + " and all its runs from the database. If runs have not ended, it returns a [runtime.ActiveRunsError] and deletes nothing, unless [runtime.AllowDataLoss] is given.",
 		name:    "Delete" + name,
 		params:  []jen.Code{jen.Id("opts").Op("...").Add(f.runtime("DeleteOption"))},
 		results: []jen.Code{f.runtime("Deleted"), jen.Error()},
@@ -180,7 +180,7 @@ func (f *file) flowVar() {
 	output := ""
 	if f.flow.Result.Kind == model.Join {
 		output = "output"
-		f.comment("output is what the flow gives, from where it comes.")
+		f.comment("output is the source of the flow's output.")
 		f.Var().Id(output).Op("=").Add(f.join(f.flow.Result))
 		f.Line()
 	}

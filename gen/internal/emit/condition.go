@@ -31,7 +31,7 @@ func (f *file) conditionCheck(function string, s *model.Step, c *model.Condition
 	return f.spec(function).Call(f.slug(s.Slug), meet)
 }
 
-// subject is the type of what a condition looks at: the run's input, or a
+// subject returns the type of what a condition looks at: the run's input, or a
 // struct with the outputs of steps.
 func (f *file) subject(c *model.Condition) *jen.Statement {
 	var fields []model.Field

@@ -169,12 +169,12 @@ func pattern(name string, json json.RawMessage) jen.Code {
 	return jen.Id(name).Op(":").Qual("encoding/json", "RawMessage").Call(jen.Op(tagLiteral(string(json))))
 }
 
-// lines is a literal with a line for each element.
+// lines returns a literal with a line for each element.
 func lines(elements ...jen.Code) *jen.Statement {
 	return jen.Custom(jen.Options{Open: "{", Close: "}", Separator: ",", Multi: true}, elements...)
 }
 
-// kind is what the declaration is, in words.
+// kind returns what the declaration is, in words.
 func (f *file) kind() string {
 	if f.flow.Job {
 		return "job"

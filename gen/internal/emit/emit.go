@@ -12,7 +12,7 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
-// File is the source of the package that is generated for a flow. It depends on
+// File returns the source of the package that is generated for a flow. It depends on
 // nothing but the flow.
 func File(flow *model.Flow) ([]byte, error) {
 	f := &file{

@@ -48,7 +48,7 @@ func (f *file) comments(lines ...string) {
 	}
 }
 
-// comment is a line of a comment. jennifer leaves alone what begins with slashes.
+// comment returns a line of a comment. jennifer leaves alone what begins with slashes.
 func comment(line string) string {
 	if line == "" {
 		return "//"

@@ -23,7 +23,7 @@ func (f *file) handlers() {
 	f.Type().Id("Handlers").Interface(methods...)
 	f.Line()
 
-	f.comment("Serve does the work of the flow with h. It is what a worker is given.")
+	f.comment("Serve returns the service that runs h, for a worker to serve.")
 	f.serve(jen.Id("h").Id("Handlers"), handlers)
 	f.serveAs("h", "Handlers")
 }
@@ -33,7 +33,7 @@ func (f *file) handlers() {
 func (f *file) stepInputs() {
 	for _, s := range f.flow.Steps {
 		if name := f.joins[s]; name != "" {
-			f.comment(name + " is what " + s.Slug + " takes, from where it comes.")
+			f.comment(name + " is the source of the input of " + s.Slug + ".")
 			f.Var().Id(name).Op("=").Add(f.join(s.Source))
 			f.Line()
 		}
@@ -47,7 +47,7 @@ func (f *file) handler() {
 	f.Type().Id("Handler").Func().Add(f.handlerSignature(s))
 	f.Line()
 
-	f.comment("Serve does the work of the job with fn. It is what a worker is given.")
+	f.comment("Serve returns the service that runs fn, for a worker to serve.")
 	f.serve(jen.Id("fn").Id("Handler"), []jen.Code{f.handle(s, jen.Id("fn"))})
 	f.serveAs("fn", "Handler")
 }
@@ -63,7 +63,7 @@ func (f *file) serve(param jen.Code, handlers []jen.Code) {
 }
 
 func (f *file) serveAs(param, typ string) {
-	f.comment("ServeAs does the work of the same " + f.kind() + " under another slug, which has to have the same steps.")
+	f.comment("ServeAs is Serve for a " + f.kind() + " of another slug that has the same steps.")
 	f.Func().Id("ServeAs").Params(jen.Id("slug").String(), jen.Id(param).Id(typ), f.serveOptions()).
 		Add(f.handlerPkg("Service")).
 		Block(jen.Return(jen.Id("Serve").Call(jen.Id(param), jen.Id("opts").Op("...")).Dot("As").Call(jen.Id("slug"))))
@@ -74,7 +74,7 @@ func (f *file) serveOptions() jen.Code {
 	return jen.Id("opts").Op("...").Add(f.handlerPkg("ServeOption"))
 }
 
-// handlerSignature is what a handler takes and gives. What is nothing is left out.
+// handlerSignature returns what a handler takes and gives. What is nothing is left out.
 func (f *file) handlerSignature(s *model.Step) *jen.Statement {
 	params := []jen.Code{f.ctx()}
 	if s.In != nil {

@@ -77,7 +77,7 @@ func (f *file) importPackage(p *types.Package) {
 	f.imports[p.Path()] = name
 }
 
-// unique is a name that is not taken yet, and takes it.
+// unique returns a name that is not taken yet, and takes it.
 func (f *file) unique(name string) string {
 	free := name
 	for i := 2; f.taken[free]; i++ {
@@ -87,7 +87,7 @@ func (f *file) unique(name string) string {
 	return free
 }
 
-// identifier is what of a path element can begin an identifier.
+// identifier returns what of a path element can begin an identifier.
 func identifier(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) {
@@ -98,7 +98,7 @@ func identifier(s string) string {
 	return strings.TrimLeftFunc(s, unicode.IsDigit)
 }
 
-// lowerFirst is a name that begins with a lower letter: charge, urlCheck.
+// lowerFirst returns a name that begins with a lower letter: charge, urlCheck.
 func lowerFirst(name string) string {
 	runes := []rune(name)
 	for i, r := range runes {

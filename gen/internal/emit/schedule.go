@@ -37,7 +37,8 @@ var (
 	aStep   = regexp.MustCompile(`^\*/([0-9]{1,2})$`)
 )
 
-// fieldWords is empty for what has no short words.
+// fieldWords returns the words for the five fields of an expression, "" if it has no
+// short ones.
 func fieldWords(f []string) string {
 	if len(f) != 5 {
 		return ""
@@ -74,7 +75,7 @@ func fieldWords(f []string) string {
 
 var weekdays = []string{"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"}
 
-// weekdayWords are the words for one day of the week or a range of them.
+// weekdayWords returns the words for one day of the week or a range of them.
 func weekdayWords(field string) string {
 	name := func(text string) string {
 		if n, err := strconv.Atoi(text); err == nil && n >= 0 && n < len(weekdays) {

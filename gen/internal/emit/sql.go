@@ -10,7 +10,7 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
-// Migration is the SQL that puts a flow into the database, and that removes it.
+// Migration returns the SQL that puts a flow into the database, and that removes it.
 // Both can be run again.
 func Migration(flow *model.Flow) (up, down []byte, err error) {
 	payload, err := Definition(flow).Payload()
@@ -64,11 +64,11 @@ func Migration(flow *model.Flow) (up, down []byte, err error) {
 // dollar are the quotes around a DO block.
 const dollar = "$flowc$"
 
-// literal is a text as SQL, in a database with standard_conforming_strings,
+// literal returns a text as SQL, in a database with standard_conforming_strings,
 // which has been the default since PostgreSQL 9.1.
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// readable is a payload with a line for each step.
+// readable returns a payload with a line for each step.
 func readable(payload []byte) (string, error) {
 	var doc struct {
 		Steps   []json.RawMessage `json:"steps"`

@@ -117,7 +117,7 @@ func (f *file) field(name string, embedded bool, t types.Type) *jen.Statement {
 	return jen.Id(name).Add(f.typ(t))
 }
 
-// tagLiteral is a tag as a string of the source, in backquotes if it can be.
+// tagLiteral returns a tag as a string of the source, in backquotes if it can be.
 func tagLiteral(tag string) string {
 	if strconv.CanBackquote(tag) {
 		return "`" + tag + "`"
@@ -125,7 +125,7 @@ func tagLiteral(tag string) string {
 	return strconv.Quote(tag)
 }
 
-// wire is the struct that a join is read into: a field for each of the user's
+// wire returns the struct that a join is read into: a field for each of the user's
 // struct, under the name that it has on the wire. All of them are named: an
 // embedded one would lend the struct its methods, of which UnmarshalJSON would
 // read the whole.
@@ -154,7 +154,7 @@ func (f *file) joined(s model.Source) *jen.Statement {
 	return f.typ(s.Type).Call(jen.Struct(fields...).Values(values...))
 }
 
-// none is the type argument that stands for t, or for nothing.
+// none returns the type argument that stands for t, or for nothing.
 func (f *file) none(t types.Type) *jen.Statement {
 	if t == nil {
 		return jen.Qual(model.DSL, "None")

@@ -10,11 +10,11 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// packageDoc is the package comment: what the flow is for, and its graph.
+// packageDoc returns the package comment: what the flow is for, and its graph.
 func (f *file) packageDoc() []string {
-	verb := "starts and works"
+	verb := "starts and serves"
 	if f.flow.Job {
-		verb = "enqueues and works"
+		verb = "enqueues and serves"
 	}
 	doc := []string{fmt.Sprintf("Package %s %s the %s %s.", f.flow.Package, verb, f.kind(), f.flow.Slug)}
 	if f.flow.Doc != "" {
@@ -23,8 +23,8 @@ func (f *file) packageDoc() []string {
 	}
 	if f.flow.Cron != "" {
 		doc = append(doc, "")
-		doc = append(doc, wrap("A worker that serves it starts it "+scheduleWords(f.flow.Cron)+", once it is in the database (Upsert"+f.flow.Base+
-			"). Handlers find the time that a run is for with handler.ScheduledAt.")...)
+		doc = append(doc, wrap("Workers that serve it start a run "+scheduleWords(f.flow.Cron)+", once it is in the database (Upsert"+f.flow.Base+
+			"). In a handler, handler.ScheduledAt returns the time that the run is for.")...)
 	}
 	if f.flow.Job {
 		return doc
@@ -75,7 +75,7 @@ func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
 }
 
-// needs are what a step waits for and reads: the input, and the slugs of steps.
+// needs returns what a step waits for and reads: the input, and the slugs of steps.
 func needs(s *model.Step) (names []string) {
 	reads := s.Source.Kind == model.Input || s.Over == spec.RunKey
 	for _, field := range s.Source.Fields {
@@ -87,20 +87,30 @@ func needs(s *model.Step) (names []string) {
 	return append(names, s.Deps...)
 }
 
-// handlersDoc is the doc comment of the interface.
+// handlersDoc returns the doc comment of the interface.
 func (f *file) handlersDoc() []string {
-	return wrap("Handlers does the work of the flow, a method per step. Unless a step says otherwise, it is " +
-		tries(f.flow.Options) + ", and a try may take " + model.Span(cmp.Or(f.flow.Timeout, spec.DefaultTimeout)) + ".")
+	return wrap("Handlers does the work of the flow, a method per step. Unless a step says otherwise, a task gets " +
+		attempts(f.flow.Options) + ", " + each(f.flow.Options) + " limited to " + f.timeout() + ".")
 }
 
-// handlerDoc is the doc comment of the handler of a job.
+// handlerDoc returns the doc comment of the handler of a job.
 func (f *file) handlerDoc(s *model.Step) []string {
-	words := "Handler does the work of the job. It is " + tries(f.flow.Options) + ", and a try may take " +
-		model.Span(cmp.Or(f.flow.Timeout, spec.DefaultTimeout)) + "."
+	words := "Handler does the work of the job. A task gets " + attempts(f.flow.Options) + ", " + each(f.flow.Options) + " limited to " + f.timeout() + "."
 	return wrap(strings.Join(append([]string{words}, fate(s)...), " "))
 }
 
-// stepDoc is the doc comment of a handler: the user's, then what the tags mean.
+// timeout returns how long an attempt may take unless a step says otherwise.
+func (f *file) timeout() string { return model.Span(cmp.Or(f.flow.Timeout, spec.DefaultTimeout)) }
+
+// each returns the word for one of the attempts.
+func each(o model.Options) string {
+	if o.MaxAttempts == 1 {
+		return "which is"
+	}
+	return "each"
+}
+
+// stepDoc returns the doc comment of a handler: the user's, then what the tags mean.
 func (f *file) stepDoc(s *model.Step) []string {
 	doc := strings.Split(s.Doc, "\n")
 	if s.Doc == "" {
@@ -111,10 +121,14 @@ func (f *file) stepDoc(s *model.Step) []string {
 		words = append(words, "It is called once for each element that "+over(s)+".")
 	}
 	if s.MaxAttempts != 0 || s.BaseDelay != nil {
-		words = append(words, "It is "+tries(inherit(s.Options, f.flow.Options))+".")
-	}
-	if s.Timeout != 0 {
-		words = append(words, "A try may take "+model.Span(s.Timeout)+".")
+		options := inherit(s.Options, f.flow.Options)
+		limit := ""
+		if s.Timeout != 0 {
+			limit = ", " + each(options) + " limited to " + model.Span(s.Timeout)
+		}
+		words = append(words, "A task gets "+attempts(options)+limit+".")
+	} else if s.Timeout != 0 {
+		words = append(words, "Each attempt is limited to "+model.Span(s.Timeout)+".")
 	}
 	if s.StartDelay > 0 {
 		words = append(words, "It starts "+model.Span(s.StartDelay)+" after it is ready.")
@@ -153,12 +167,12 @@ func fate(s *model.Step) (words []string) {
 		words = append(words, "If "+s.IfNot.Text+", it does not run: "+unmet+".")
 	}
 	if s.WhenExhausted == spec.ModeSkip || s.WhenExhausted == spec.ModeSkipCascade {
-		words = append(words, "If its last try fails, "+outcome(s.WhenExhausted)+".")
+		words = append(words, "If its last attempt fails, "+outcome(s.WhenExhausted)+".")
 	}
 	return words
 }
 
-// inherit are the options of a step with those of its flow.
+// inherit returns the options of a step with those of its flow.
 func inherit(step, flow model.Options) model.Options {
 	if step.MaxAttempts == 0 {
 		step.MaxAttempts = flow.MaxAttempts
@@ -169,15 +183,15 @@ func inherit(step, flow model.Options) model.Options {
 	return step
 }
 
-// tries says how often a task is tried, and how long it waits in between: the
-// n-th retry waits base × 2^n.
-func tries(o model.Options) string {
-	attempts, base := cmp.Or(o.MaxAttempts, spec.DefaultMaxAttempts), spec.DefaultBaseDelay
+// attempts says how many attempts a task gets, and how long it waits before each retry:
+// the n-th waits base × 2^n.
+func attempts(o model.Options) string {
+	most, base := cmp.Or(o.MaxAttempts, spec.DefaultMaxAttempts), spec.DefaultBaseDelay
 	if o.BaseDelay != nil {
 		base = *o.BaseDelay
 	}
-	if attempts == 1 {
-		return "tried once"
+	if most == 1 {
+		return "one attempt"
 	}
 	limit := max(spec.MaxRetryDelay, base)
 	delay := func(n int) string {
@@ -189,21 +203,21 @@ func tries(o model.Options) string {
 		}
 		return model.Span(d)
 	}
-	last := attempts - 1
+	last := most - 1
 	var waits string
 	switch {
 	case base == 0:
-		waits = "without a wait in between"
+		waits = "without a backoff"
 	case last == 1:
-		waits = "after a wait of " + delay(1)
+		waits = "with a backoff of " + delay(1)
 	case last <= 4:
 		var all []string
 		for n := 1; n < last; n++ {
 			all = append(all, delay(n))
 		}
-		waits = "after waits of " + strings.Join(all, ", ") + " and " + delay(last)
+		waits = "with a backoff of " + strings.Join(all, ", ") + " and " + delay(last)
 	default:
-		waits = fmt.Sprintf("after waits of %s, %s, %s and so on up to %s", delay(1), delay(2), delay(3), delay(last))
+		waits = fmt.Sprintf("with a backoff of %s, %s, %s and so on up to %s", delay(1), delay(2), delay(3), delay(last))
 	}
-	return fmt.Sprintf("tried up to %d times, %s", attempts, waits)
+	return fmt.Sprintf("up to %d attempts, %s", most, waits)
 }

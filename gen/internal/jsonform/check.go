@@ -161,7 +161,7 @@ func (w *walk) methods(t types.Type, path string, addressable bool) bool {
 	return true
 }
 
-// unread says why a method for reading surely keeps nothing of what it is given.
+// unread says why a method for reading cannot keep what it is given.
 func (w *walk) unread(t types.Type, method string) (why, fix string) {
 	obj, index, _ := types.LookupFieldOrMethod(address(t), false, nil, method)
 	f, ok := obj.(*types.Func)

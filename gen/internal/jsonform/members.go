@@ -18,7 +18,7 @@ type member struct {
 	depth  int // how many embedded structs are around it
 }
 
-// members are the fields of a struct and, as if they were its own, those of the
+// members returns the fields of a struct and, as if they were its own, those of the
 // structs that it embeds. lost are those of the struct itself that are not
 // written though they may hold something.
 func (w *walk) members(t types.Type, u *types.Struct, path string, addressable bool) (members []member, lost []*types.Var) {
@@ -84,7 +84,7 @@ func holds(f *types.Var) bool {
 	return f.Name() != "_" && keeps(f.Type())
 }
 
-// sameNames tells of fields that have one name in JSON: the one that is embedded
+// sameNames reports fields that have one name in JSON: the one that is embedded
 // least is written, and of several the one that has its name from a tag.
 func (w *walk) sameNames(t types.Type, path string, members []member) {
 	byName := map[string][]member{}

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Constraint is what a build has to meet for a file to be part of it: its build
+// Constraint returns what a build has to meet for a file to be part of it: its build
 // constraint, the system in its name, and cgo if it needs that. It is nil if
 // every build has the file.
 func Constraint(fset *token.FileSet, file *ast.File) constraint.Expr {
@@ -36,7 +36,7 @@ func Constraint(fset *token.FileSet, file *ast.File) constraint.Expr {
 	return whole
 }
 
-// written are the constraints that stand above the package clause. A line of the
+// written returns the constraints that stand above the package clause. A line of the
 // new form replaces those of the old one.
 func written(file *ast.File) (all []constraint.Expr) {
 	for _, group := range file.Comments {
@@ -57,7 +57,7 @@ func written(file *ast.File) (all []constraint.Expr) {
 	return all
 }
 
-// systems are the GOOS and GOARCH that the name of a file stands for, which the
+// systems returns the GOOS and GOARCH that the name of a file stands for, which the
 // go command reads out of it.
 func systems(name string) (tags []string) {
 	base, _, _ := strings.Cut(name, ".")
@@ -113,7 +113,7 @@ func whyLeftOut(path string) (why, fix string) {
 	return "build constraints leave it out: it needs " + x.String(), fix
 }
 
-// wanted are the tags that together meet a constraint, if it is no more than a
+// wanted returns the tags that together meet a constraint, if it is no more than a
 // list of tags of the user's own.
 func wanted(x constraint.Expr) []string {
 	switch x := x.(type) {

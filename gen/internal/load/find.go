@@ -99,7 +99,7 @@ func (f *folder) declares() bool {
 	})
 }
 
-// imports are the import paths of a file, as far as it can be read.
+// imports returns the import paths of a file, as far as it can be read.
 func imports(path string) (paths []string) {
 	file, _ := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly|parser.SkipObjectResolution)
 	if file == nil {
@@ -113,7 +113,7 @@ func imports(path string) (paths []string) {
 	return paths
 }
 
-// leftOut are the files that build constraints leave out and that may declare
+// leftOut returns the files that build constraints leave out and that may declare
 // flows.
 func (f *folder) leftOut() (paths []string) {
 	for _, name := range f.IgnoredGoFiles {
@@ -124,7 +124,7 @@ func (f *folder) leftOut() (paths []string) {
 	return paths
 }
 
-// inTests are the test files that mention dsl.
+// inTests returns the test files that mention dsl.
 func (f *folder) inTests() (paths []string) {
 	for _, name := range slices.Concat(f.TestGoFiles, f.XTestGoFiles) {
 		if path := filepath.Join(f.Dir, name); mentionsDSL(path) {
@@ -134,7 +134,7 @@ func (f *folder) inTests() (paths []string) {
 	return paths
 }
 
-// own are the files of the package that flowc wrote.
+// own returns the files of the package that flowc wrote.
 func (f *folder) own() (paths []string) {
 	for _, name := range f.GoFiles {
 		if path := filepath.Join(f.Dir, name); isOurs(path) {
@@ -158,7 +158,7 @@ func mentionsDSL(path string) bool {
 		(bytes.Contains(source, []byte(`"`+model.DSL+`"`)) || bytes.Contains(source, []byte("`"+model.DSL+"`")))
 }
 
-// sources are the Go files of a folder that the go command looks at and flowc
+// sources returns the Go files of a folder that the go command looks at and flowc
 // has not written, tests aside.
 func sources(dir string) (paths []string) {
 	entries, _ := os.ReadDir(dir) // what cannot be read has no flow
@@ -176,7 +176,7 @@ func IsGo(dir string, entry fs.DirEntry) bool {
 	return strings.HasSuffix(name, ".go") && name[0] != '.' && name[0] != '_' && isFile(filepath.Join(dir, name))
 }
 
-// below are the generated files of the packages beneath one declaring package.
+// below returns the generated files of the packages beneath one declaring package.
 // Links are left to where they lead.
 func below(dir string) (generated []string) {
 	folders, _ := os.ReadDir(dir) // without one there is nothing

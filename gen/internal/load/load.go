@@ -40,7 +40,7 @@ type Problem struct {
 	Fix     string // if there is more to do than the message says
 }
 
-// ImportCycle is how the go command begins to tell of a cycle of imports.
+// ImportCycle begins the go command's message about a cycle of imports.
 const ImportCycle = "import cycle"
 
 // A Query is what to load.
@@ -61,7 +61,7 @@ func (q Query) buildFlags() []string {
 	return []string{"-tags=" + q.Tags}
 }
 
-// twoPackages is how it begins to tell of a folder that is no package, though it
+// twoPackages begins its message about a folder that is no package, though it
 // lists the files of one of them.
 const twoPackages = "found packages "
 
@@ -301,7 +301,7 @@ func convert(p *packages.Package) *Package {
 	return converted
 }
 
-// reason is a message of the type checker, or, if that is about a package that
+// reason returns a message of the type checker, or, if that is about a package that
 // could not be imported, what the go command says of it.
 func reason(p *packages.Package, message string) string {
 	rest, missing := strings.CutPrefix(message, "could not import ")

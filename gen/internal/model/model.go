@@ -46,7 +46,7 @@ type Flow struct {
 	Declared *types.Struct
 }
 
-// Path is the import path of the generated package.
+// Path returns the import path of the generated package.
 func (f *Flow) Path() string { return f.Declaring.Path() + "/" + f.Package }
 
 // A Step is a step or a map step of a flow, or the only one of a job.

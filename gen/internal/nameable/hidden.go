@@ -92,7 +92,7 @@ func (c Checker) HiddenNamed(t *types.Named) *HiddenName {
 	return h
 }
 
-// exportedAlias is a name for a type that the generated package can use, or nil.
+// exportedAlias returns a name for a type that the generated package can use, or nil.
 func (c Checker) exportedAlias(t *types.Named) *types.TypeName {
 	for _, p := range append([]*types.Package{t.Obj().Pkg(), c.Home}, c.Home.Imports()...) {
 		for _, name := range p.Scope().Names() {

@@ -126,7 +126,7 @@ func positions(pos token.Pos, n int) []token.Pos {
 	return at
 }
 
-// unquote is strconv.Unquote that keeps the position of every byte. at holds
+// unquote works like strconv.Unquote, but keeps the position of every byte. at holds
 // one for each byte of text.
 func unquote(text string, at []token.Pos) (value string, valueAt []token.Pos, ok bool) {
 	if len(text) < 2 {
