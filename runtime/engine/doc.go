@@ -6,7 +6,7 @@
 //
 // `flowc migrate up` does the same from a shell, and [Script] returns the SQL for
 // migration tools. [GetStatus] tells what is installed, and [GrantRoles] lets roles
-// that are not the owner start, work, view or steer.
+// that are not the owner start, work, view or operate.
 //
 // Three schemas belong to the engine. pgflow and pgmq are the contract of pgflow,
 // which workers and clients in other languages use too; flowc holds what the packages
@@ -16,7 +16,7 @@
 // # Rights
 //
 // PUBLIC has no rights in the three schemas. The owner may do everything; programs
-// that only start, work, view or steer log in as roles with fewer rights, which
+// that only start, work, view or operate log in as roles with fewer rights, which
 // [GrantRoles] and `flowc migrate roles` set up. They can call functions, which run
 // with the owner's rights, and nothing else:
 //

@@ -27,8 +27,8 @@ const Version = 1
 // MinServer is the oldest major version of PostgreSQL that the engine runs on.
 const MinServer = 15
 
-// lockSQL serialises migrations. Before the first there is no table to lock. After it,
-// no advisory lock is waited for, which anybody may hold who may connect.
+// lockSQL serializes migrations. The first takes an advisory lock, since there is no table
+// to lock yet. Later ones do not, since anybody who may connect can hold such a lock.
 const lockSQL = `
 do $$ begin
   if to_regclass('flowc.installation') is null then
@@ -39,7 +39,7 @@ do $$ begin
   end if;
 end $$`
 
-// lock waits until no other migration is under way.
+// lock waits until no other migration is running.
 func lock(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, lockSQL)
 	return err
@@ -74,20 +74,20 @@ type migration struct {
 	checksum string
 }
 
-// migrating is what a migration needs whatever the defaults of the database are:
-// after the wait for the lock it has to see what was committed meanwhile.
+// migrating sets what a migration needs, whatever the database's defaults: after waiting for
+// the lock, it has to see what was committed meanwhile.
 var migrating = pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
 
-// preparation comes before the SQL in its transaction.
+// preparation precedes the SQL in its transaction.
 const preparation = `set local check_function_bodies = off; set local client_min_messages = warning; set local search_path = pg_catalog, pg_temp`
 
-// Migrate installs the engine or brings it up to this program's version. It is
-// one transaction under an advisory lock, so that it happens entirely or not at
-// all and any number of programs may call it at once; when nothing is to do,
-// nothing is written. It returns [ErrNewer] if the database is newer than the
-// program, [ErrUpstream] if another pgflow is installed there, [ErrPgmq] if
-// the pgmq extension is, and [ErrEncoding] if the database is to get the engine, is not
-// in UTF8, and no option names its encoding.
+// Migrate installs the engine or brings it up to this program's version. It runs in one
+// transaction under a lock, so that it happens entirely or not at all, and any number of
+// programs may call it at once; if there is nothing to do, nothing is written. It returns
+// [ErrNewer] if the database is newer than the program, [ErrUpstream] if another pgflow is
+// installed there, [ErrPgmq] if the pgmq extension is, [ErrOldServer] if the server is too
+// old, and [ErrEncoding] if the database does not have the engine yet, is not in UTF8, and
+// no option names its encoding.
 func Migrate(ctx context.Context, db DB, opts ...Option) error {
 	_, err := Up(ctx, db, opts...)
 	return err
@@ -99,8 +99,8 @@ type Option func(*options)
 type options struct{ encoding string }
 
 // InEncoding allows a database whose encoding has this name, as in SHOW server_encoding.
-// What its encoding has no letters for cannot be stored there: runs with such inputs are
-// refused, tasks with such outputs fail.
+// Text that the encoding cannot represent cannot be stored there: runs with such inputs
+// are refused, tasks with such outputs fail.
 func InEncoding(name string) Option { return func(o *options) { o.encoding = name } }
 
 func (o options) checkEncoding(ctx context.Context, tx pgx.Tx) error {
@@ -183,12 +183,12 @@ func GetStatus(ctx context.Context, db DB) (Status, error) {
 	return s, nil
 }
 
-// Errors of [Migrate]: what is in the database is not ours to change.
+// Errors of [Migrate]: the engine cannot be installed in this database.
 var (
 	ErrNewer     = errors.New("the database's engine is newer than this program; upgrade the program")
 	ErrUpstream  = errors.New("another pgflow is installed in this database; it is left alone, and client and worker use only what it offers")
 	ErrPgmq      = errors.New("the pgmq extension is installed in this database without pgflow, and its schema would be in the way; use another database, or drop the extension if nothing uses it")
-	ErrEncoding  = errors.New("the database is not in UTF8, so that it cannot store every text; make one with ENCODING 'UTF8', or name its encoding (--encoding of flowc migrate up) if all texts will fit it")
+	ErrEncoding  = errors.New("the database is not in UTF8, so that it cannot store every text; create one with ENCODING 'UTF8', or name its encoding (--encoding of flowc migrate up) if all texts will fit it")
 	ErrOldServer = fmt.Errorf("the server is older than PostgreSQL %d, which the engine needs", MinServer)
 )
 
@@ -247,7 +247,7 @@ func status(ctx context.Context, tx pgx.Tx) (Status, error) {
 		case !ok:
 			s.Pending = append(s.Pending, m.name)
 		case checksum != m.checksum && s.Installed <= Version:
-			return s, fmt.Errorf("migration %s was applied with other contents: this program is not of the line that made the database", m.name)
+			return s, fmt.Errorf("migration %s was applied with other contents: this program is no later version of the one that created the database", m.name)
 		}
 	}
 	s.Upstream = !ours && pgflow

@@ -77,10 +77,10 @@ func RevokeRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
 // PostgreSQL would truncate it. It needs the owner of the engine, and CREATEROLE to
 // create roles.
 func GrantRoles(ctx context.Context, db DB, roles Roles) ([]string, error) {
-	return changeRoles(ctx, db, roles, "grant", `select flowc.grant_role($1, $2)`, func(kind, name string, made bool) []string {
+	return changeRoles(ctx, db, roles, "grant", `select flowc.grant_role($1, $2)`, func(kind, name string, created bool) []string {
 		done := fmt.Sprintf("%s has the rights of %s", name, article(kind))
-		if made {
-			return []string{"made the role " + name, done}
+		if created {
+			return []string{"created the role " + name, done}
 		}
 		return []string{done}
 	})
