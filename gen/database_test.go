@@ -91,7 +91,7 @@ func TestMigrations(t *testing.T) {
 		require.NoError(t, migration(t, pool, slug+".up.sql"))
 		result, err := upsert(t.Context(), pool)
 		require.NoError(t, err)
-		require.Equal(t, runtime.FlowVerified, result.Status, slug)
+		require.Equal(t, runtime.UpsertVerified, result.Status, slug)
 	}
 	for slug := range flows {
 		require.NoError(t, migration(t, pool, slug+".down.sql"))
@@ -103,7 +103,7 @@ func TestMigrations(t *testing.T) {
 	for slug, upsert := range flows {
 		result, err := upsert(t.Context(), pool)
 		require.NoError(t, err)
-		require.Equal(t, runtime.FlowCompiled, result.Status, slug)
+		require.Equal(t, runtime.UpsertCompiled, result.Status, slug)
 	}
 }
 
@@ -137,9 +137,9 @@ func TestMigrationKeepsRuns(t *testing.T) {
 	options.MaxAttempts = 9
 	result, err := runtime.UpsertFlow(ctx, pool, options)
 	require.NoError(t, err)
-	require.Equal(t, runtime.FlowOptionsUpdated, result.Status)
+	require.Equal(t, runtime.UpsertOptionsUpdated, result.Status)
 	require.NoError(t, migration(t, pool, "process_order.up.sql"))
 	result, err = processorder.UpsertProcessOrder(ctx, pool)
 	require.NoError(t, err)
-	require.Equal(t, runtime.FlowVerified, result.Status)
+	require.Equal(t, runtime.UpsertVerified, result.Status)
 }

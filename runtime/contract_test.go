@@ -12,6 +12,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -25,7 +26,7 @@ func openUpstream(t *testing.T) (ctx context.Context, pool, direct *pgxpool.Pool
 	pool, direct = dbtest.Upstream(t)
 	result, err := typed.Upsert(ctx, pool)
 	require.NoError(t, err)
-	require.Equal(t, runtime.FlowCompiled, result.Status)
+	require.Equal(t, runtime.UpsertCompiled, result.Status)
 	return ctx, pool, direct
 }
 
@@ -67,7 +68,7 @@ func TestContractStartAndWait(t *testing.T) {
 	wait := waiting(ctx, run, runtime.WithPollInterval(10*time.Millisecond))
 	handOver(t, pool, completeTask, `"hello"`)
 
-	info, err := runtime.GetRunWithStates(ctx, pool, run.ID())
+	info, err := runtime.GetRun(ctx, pool, run.ID(), runtime.WithStates())
 	require.NoError(t, err)
 	require.Equal(t, runtime.RunRunning, info.Status)
 	require.JSONEq(t, `{"name": "Ada"}`, string(info.Input))
@@ -157,7 +158,7 @@ func TestContractIdempotency(t *testing.T) {
 	require.Equal(t, 1, fresh)
 	require.Equal(t, 1+callers/2, count(t, direct, `SELECT count(*) FROM pgflow.runs`))
 
-	runs, err := typed.StartMany(ctx, pool, []greet{{"a"}, {"b"}, {"a"}}, runtime.WithKeys("a", "k", "a"))
+	runs, err := typed.StartMany(ctx, pool, []greet{{Name: "a"}, {Name: "b"}, {Name: "a"}}, runtime.WithKeys("a", "k", "a"))
 	require.NoError(t, err)
 	require.Equal(t, []bool{false, true, true}, []bool{runs[0].Existed(), runs[1].Existed(), runs[2].Existed()})
 
@@ -234,27 +235,30 @@ func TestContractNeedsEngine(t *testing.T) {
 		"RetryRun":      func() error { return runtime.RetryRun(ctx, pool, run.ID()) },
 		"RetryStep":     func() error { return runtime.RetryStep(ctx, pool, run.ID(), "greet") },
 		"RescheduleRun": func() error { return runtime.RescheduleRun(ctx, pool, run.ID(), time.Now()) },
-		"RunNow":        func() error { _, err := runtime.RunNow(ctx, pool, run.ID(), ""); return err },
+		"RunNow":        func() error { _, err := ops.RunNow(ctx, pool, run.ID(), ""); return err },
 		"DeleteRun":     func() error { _, err := runtime.DeleteRun(ctx, pool, run.ID()); return err },
 		"Prune": func() error {
-			_, err := runtime.Prune(ctx, pool, runtime.PruneOptions{OlderThan: time.Hour})
+			_, err := ops.Prune(ctx, pool, ops.PruneOptions{OlderThan: time.Hour})
 			return err
 		},
-		"ListRuns":        func() error { _, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{}); return err },
-		"ListTasks":       func() error { _, err := runtime.ListTasks(ctx, pool, run.ID()); return err },
-		"ListFlows":       func() error { _, err := runtime.ListFlows(ctx, pool, time.Now()); return err },
-		"ListWorkers":     func() error { _, err := runtime.ListWorkers(ctx, pool, time.Now()); return err },
-		"PauseFlow":       func() error { _, err := runtime.PauseFlow(ctx, pool, "greeting"); return err },
-		"ListTasksInHand": func() error { _, err := runtime.ListTasksInHand(ctx, pool, 1); return err },
+		"ListRuns": func() error { _, err := ops.ListRuns(ctx, pool, ops.RunFilter{}); return err },
+		"ListTasks": func() error {
+			_, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{OutputBytes: ops.AllOutputs})
+			return err
+		},
+		"ListFlows":       func() error { _, err := ops.ListFlows(ctx, pool, time.Now()); return err },
+		"ListWorkers":     func() error { _, err := ops.ListWorkers(ctx, pool, time.Now()); return err },
+		"PauseFlow":       func() error { _, err := ops.PauseFlow(ctx, pool, "greeting", ""); return err },
+		"ListTasksInFlight": func() error { _, err := ops.ListTasksInFlight(ctx, pool, 1); return err },
 		"UpsertFlow with a schedule": func() error {
-			_, err := runtime.UpsertFlow(ctx, pool, nightly("@daily").As("nightly"))
+			_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "nightly", Cron: "@daily", Steps: []spec.Step{{Slug: "report"}}})
 			return err
 		},
-		"ListSchedules":  func() error { _, err := runtime.ListSchedules(ctx, pool); return err },
-		"PauseSchedule":  func() error { _, err := runtime.PauseSchedule(ctx, pool, "greeting", ""); return err },
-		"ResumeSchedule": func() error { _, err := runtime.ResumeSchedule(ctx, pool, "greeting"); return err },
+		"ListSchedules":  func() error { _, err := ops.ListSchedules(ctx, pool); return err },
+		"PauseSchedule":  func() error { _, err := ops.PauseSchedule(ctx, pool, "greeting", ""); return err },
+		"ResumeSchedule": func() error { _, err := ops.ResumeSchedule(ctx, pool, "greeting"); return err },
 		"RunSchedule":    func() error { _, err := runtime.RunSchedule(ctx, pool, "greeting"); return err },
-		"NextTicks":      func() error { _, err := runtime.NextTicks(ctx, pool, "@daily", 1); return err },
+		"NextTicks":      func() error { _, err := ops.NextTicks(ctx, pool, "@daily", 1); return err },
 	} {
 		err := call()
 		require.ErrorIs(t, err, runtime.ErrNeedsEngine, name)
@@ -267,7 +271,7 @@ func TestContractUpsertAndDelete(t *testing.T) {
 	ctx, pool, direct := openUpstream(t)
 	result, err := typed.Upsert(ctx, pool)
 	require.NoError(t, err)
-	require.Equal(t, runtime.UpsertResult{Status: runtime.FlowVerified, Differences: []string{}}, result)
+	require.Equal(t, runtime.UpsertResult{Status: runtime.UpsertVerified, Differences: []string{}}, result)
 	run, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
 
@@ -284,7 +288,7 @@ func TestContractUpsertAndDelete(t *testing.T) {
 
 	result, err = runtime.UpsertFlow(ctx, pool, shorter.As("greeting"), runtime.AllowDataLoss())
 	require.NoError(t, err)
-	require.Equal(t, runtime.FlowRecompiled, result.Status)
+	require.Equal(t, runtime.UpsertRecompiled, result.Status)
 	require.Equal(t, 1, result.DeletedRuns)
 
 	_, err = runtime.StartFlow(ctx, pool, "greeting", nil)
@@ -325,7 +329,7 @@ LANGUAGE sql AS 'INSERT INTO pgflow.runs VALUES (gen_random_uuid()) RETURNING *'
 			"upsert": second(typed.Upsert(ctx, db)),
 			"get":    second(runtime.GetRun(ctx, db, uuid.NewString())),
 			"delete": second(typed.Delete(ctx, db)),
-			"list":   second(runtime.ListRuns(ctx, db, runtime.RunFilter{})),
+			"list":   second(ops.ListRuns(ctx, db, ops.RunFilter{})),
 		} {
 			require.ErrorIs(t, err, runtime.ErrOtherPgflow, name+" "+call)
 		}

@@ -12,8 +12,10 @@
 // Flows are usually declared in Go and called through the package that is
 // generated for them, whose types are checked by the compiler. The functions
 // here that take a slug do the same for flows that are known only at run time.
+// Package spec has their definitions.
 //
-// Tasks are run by workers, see package worker. Programs that use database/sql
+// Tasks are run by workers, see package worker, and what handlers use is in package
+// handler. Lists, pauses and pruning are in package ops. Programs that use database/sql
 // wrap it with package sqldb.
 //
 // # Schedules

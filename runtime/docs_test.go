@@ -124,10 +124,20 @@ func TestEverythingIsDocumented(t *testing.T) {
 // is in some example, unless it is there for generated code and workers.
 func TestEverythingIsShown(t *testing.T) {
 	t.Parallel()
-	funcs, _ := declarations(t, ".", false)
-	examples, _ := declarations(t, ".", true)
 	shown := inExamples(t)
 	odd := allCalls(t.Context(), nil, "")
+	for _, dir := range []string{".", "ops"} {
+		t.Run(dir, func(t *testing.T) {
+			t.Parallel()
+			testShown(t, dir, shown, odd)
+		})
+	}
+}
+
+func testShown(t *testing.T, dir string, shown map[string]bool, odd map[string]func() error) {
+	t.Helper()
+	funcs, _ := declarations(t, dir, false)
+	examples, _ := declarations(t, dir, true)
 	var unshown, untested []string
 	for _, name := range slices.Sorted(maps.Keys(funcs)) {
 		function := funcs[name]
@@ -166,12 +176,17 @@ func ours(doc string) bool {
 	return false
 }
 
-// inExamples are the names that are used in the files of the examples.
+// inExamples are the names that are used in the files of the examples, those of packages
+// ops and handler among them.
 func inExamples(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
-	files, err := filepath.Glob("*example*_test.go")
-	require.NoError(t, err)
+	var files []string
+	for _, dir := range []string{".", "ops", "handler"} {
+		found, err := filepath.Glob(filepath.Join(dir, "*example*_test.go"))
+		require.NoError(t, err)
+		files = append(files, found...)
+	}
 	for _, name := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		require.NoError(t, err)
@@ -197,6 +212,9 @@ func hasExample(examples map[string]*ast.FuncDecl, name string) bool {
 func takesDB(function *ast.FuncDecl) bool {
 	return slices.ContainsFunc(function.Type.Params.List, func(f *ast.Field) bool {
 		name, ok := f.Type.(*ast.Ident)
+		if selector, qualified := f.Type.(*ast.SelectorExpr); qualified { // runtime.DB
+			name, ok = selector.Sel, true
+		}
 		return ok && name.Name == "DB" && function.Name.Name != "Via"
 	})
 }

@@ -32,7 +32,7 @@ func TestMapOverNothing(t *testing.T) {
 	list := handler.HandleValues("list", func(context.Context, handler.Values) (any, error) { return []string(nil), nil })
 	output, err := list.Work(ctx, handler.Values{})
 	require.NoError(t, err)
-	newHand(t, pool).finish("over_step", "completed", string(output))
+	newHand(t, pool).Finish("over_step", "completed", string(output))
 	got, err := run.Wait(ctx)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"each": []}`, string(got))

@@ -14,15 +14,15 @@ func Enqueue(ctx context.Context, db DB, slug string, input any, opts ...StartOp
 
 // EnqueueIn starts a job after a delay, see [WithDelay].
 func EnqueueIn(ctx context.Context, db DB, slug string, input any, delay time.Duration, opts ...StartOption) (*Run[json.RawMessage], error) {
-	return StartFlow(ctx, db, slug, input, with(opts, WithDelay(delay))...)
+	return StartFlow(ctx, db, slug, input, withOption(opts, WithDelay(delay))...)
 }
 
 // EnqueueAt starts a job at a time, see [WithStartAt].
 func EnqueueAt(ctx context.Context, db DB, slug string, input any, at time.Time, opts ...StartOption) (*Run[json.RawMessage], error) {
-	return StartFlow(ctx, db, slug, input, with(opts, WithStartAt(at))...)
+	return StartFlow(ctx, db, slug, input, withOption(opts, WithStartAt(at))...)
 }
 
-// with is opts and one more, in a slice of its own.
-func with(opts []StartOption, opt StartOption) []StartOption {
+// withOption returns opts and one more, in a slice of its own.
+func withOption(opts []StartOption, opt StartOption) []StartOption {
 	return append(opts[:len(opts):len(opts)], opt)
 }

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
+	"github.com/flowc-dev/flowc/runtime/internal/words"
 )
 
 // Errors that [errors.Is] finds in what this package returns. The text of what
@@ -13,12 +17,12 @@ var (
 	// ErrFlowNotFound says that the database does not have the flow.
 	ErrFlowNotFound = errors.New("flow is not in the database")
 	// ErrInvalidSlug says that a slug can name no flow.
-	ErrInvalidSlug = errors.New("not a flow slug")
+	ErrInvalidSlug = valid.ErrInvalidSlug
 	// ErrRunNotFound says that the database does not have the run, or that it
 	// is a run of another flow than the one asked for.
 	ErrRunNotFound = errors.New("run not found")
 	// ErrInvalidRunID says that a text is not the id of a run: a UUID.
-	ErrInvalidRunID = errors.New("not a run id")
+	ErrInvalidRunID = valid.ErrInvalidRunID
 	// ErrRunIDTaken says that a run of another flow has the id of [WithRunID].
 	ErrRunIDTaken = errors.New("run id is taken by a run of another flow")
 	// ErrWrongStatus says that a run is not in a status in which it could be
@@ -33,20 +37,33 @@ var (
 	// ErrWaitInTx says that a run cannot be waited for in a transaction. The run
 	// starts when the transaction commits: wait through [Run.Via] after that.
 	ErrWaitInTx = errors.New("cannot wait for a run in a transaction, it starts when the transaction commits: commit, then call run.Via(pool).Wait(ctx)")
-	// ErrEngineMissing says that the database does not have what flowc needs.
-	ErrEngineMissing = errors.New("the database has no flowc engine, or an older one: run `flowc migrate up`")
-	// ErrNeedsEngine says that the database has pgflow without the engine, which
-	// is enough for much but not for what was asked for: see the package's
-	// comment.
-	ErrNeedsEngine = errors.New("this needs flowc's engine, and the database has only the functions of pgflow (or this role may not use the schema flowc): use a database of its own and run `flowc migrate up` there")
-	// ErrOtherPgflow says that the database has a pgflow, without the engine, that is
-	// older than the one whose functions this program knows, or newer.
-	ErrOtherPgflow = errors.New("the database has a pgflow whose functions are not those of version 0.14: bring it to that version, or use a database of its own and run `flowc migrate up` there")
 	// ErrNoDB says that a call got no [DB]: nil, or a nil pool or connection.
-	ErrNoDB = errors.New("there is no database: db is nil")
+	ErrNoDB = pgcall.ErrNoDB
 	// ErrInvalidOption says that an option has a value it cannot have, or does
 	// not go with another one, or not with the function it was given to.
-	ErrInvalidOption = errors.New("invalid option")
+	ErrInvalidOption = valid.ErrInvalidOption
+)
+
+// An EngineError says that a database is not one that a call can use. [errors.As] finds
+// it, and [errors.Is] the constants.
+type EngineError = pgcall.EngineError
+
+// What may be wrong with a database.
+const (
+	// ErrEngineMissing says that the database does not have what flowc needs.
+	ErrEngineMissing = pgcall.ErrEngineMissing
+	// ErrEngineOlder says that the engine in the database is older than this program,
+	// ErrEngineNewer that it is newer.
+	ErrEngineOlder EngineError = "the database's engine is older than this program: run `flowc migrate up`"
+	ErrEngineNewer EngineError = "the database's engine is newer than this program: upgrade the program"
+	// ErrNeedsEngine says that the [Backend] cannot do what was asked for: the database
+	// has pgflow without the engine, see the package's comment, or it is no PostgreSQL.
+	ErrNeedsEngine = pgcall.ErrNeedsEngine
+	// ErrOtherPgflow says that the database has a pgflow, without the engine, that is
+	// older than the one whose functions this program knows, or newer.
+	ErrOtherPgflow = pgcall.ErrOtherPgflow
+	// ErrServerTooOld says that the PostgreSQL is older than the engine needs.
+	ErrServerTooOld EngineError = "the PostgreSQL is older than flowc's engine needs"
 )
 
 // A FlowNotFoundError is an [ErrFlowNotFound] with the slug of the flow.
@@ -122,7 +139,7 @@ func (e *RunFailedError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "flowc: run %s of flow %s %s", e.RunID, e.Flow, e.Status)
 	if e.Step != "" {
-		fmt.Fprintf(&b, " in step %s", element(e.Step, e.Index))
+		fmt.Fprintf(&b, " in step %s", words.Element(e.Step, e.Index))
 	}
 	if e.Message != "" {
 		b.WriteString(": " + e.Message)
@@ -177,8 +194,3 @@ func (e *OutputError) Error() string {
 }
 
 func (e *OutputError) Unwrap() error { return e.Err }
-
-// optionError is an [ErrInvalidOption] that says which.
-func optionError(format string, args ...any) error {
-	return fmt.Errorf("flowc: %w: %s", ErrInvalidOption, fmt.Sprintf(format, args...))
-}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -40,13 +40,13 @@ func ExampleCancelRun() {
 // A run that failed is taken up where it stopped, when what made it fail is mended.
 func ExampleRetryRun() {
 	ctx, pool := context.Background(), connect()
-	till.lock()
+	till.Lock()
 	run, err := processOrder.Start(ctx, pool, Order{ID: 31, Cents: 500})
 	must(err)
 	_, err = run.Wait(ctx)
 	fmt.Println(errors.As(err, new(*runtime.RunFailedError)))
 
-	till.open()
+	till.Open()
 	if err := runtime.RetryRun(ctx, pool, run.ID()); err != nil {
 		panic(err)
 	}
@@ -70,7 +70,7 @@ func ExampleRetryStep() {
 	}
 	parcel, err := run.Wait(ctx)
 	fmt.Println(parcel, err)
-	tasks, err := runtime.ListTasks(ctx, pool, run.ID())
+	tasks, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{OutputBytes: ops.AllOutputs})
 	fmt.Println(len(tasks), err)
 	// Output:
 	// parcel for receipt 32 <nil>
@@ -90,16 +90,6 @@ func ExampleRescheduleRun() {
 	// Output: scheduled 2999-07-01 08:00:00 +0000 UTC <nil>
 }
 
-// The step count has a start delay of an hour, which nobody has to wait for.
-func ExampleRunNow() {
-	ctx, pool := context.Background(), connect()
-	id := start("stocktaking")
-
-	tasks, err := runtime.RunNow(ctx, pool, id, "count")
-	fmt.Println(tasks, err)
-	// Output: 1 <nil>
-}
-
 func ExampleDeleteRun() {
 	ctx, pool := context.Background(), connect()
 	id := start("stocktaking")
@@ -115,51 +105,6 @@ func ExampleDeleteRun() {
 	// true
 	// true <nil>
 	// false <nil>
-}
-
-// A service that prunes once a day needs no more than this.
-func ExamplePrune() {
-	ctx, pool := context.Background(), connect()
-
-	runs, err := runtime.Prune(ctx, pool, runtime.PruneOptions{
-		OlderThan: 30 * 24 * time.Hour,
-		Flows:     []string{"process_order"},
-		Progress:  func(deleted int) { fmt.Println(deleted, "so far") },
-	})
-	fmt.Println(runs, err)
-	// Output: 0 <nil>
-}
-
-// Nothing of a paused flow is handed to workers, though runs of it can be started.
-func ExamplePauseFlow() {
-	ctx, pool := context.Background(), connect()
-
-	paused, err := runtime.PauseFlow(ctx, pool, "process_order", runtime.PausedBy("ann"))
-	fmt.Println(paused, err)
-	run, err := processOrder.Start(ctx, pool, Order{ID: 33})
-	if err != nil {
-		panic(err)
-	}
-	_, err = run.Wait(ctx, runtime.WithTimeout(50*time.Millisecond))
-	fmt.Println(errors.Is(err, runtime.ErrTimeout), strings.Contains(err.Error(), "paused 0 s ago by ann"))
-
-	resumed, err := runtime.ResumeFlow(ctx, pool, "process_order")
-	fmt.Println(resumed, err)
-	parcel, err := run.Wait(ctx)
-	fmt.Println(parcel, err)
-	// Output:
-	// true <nil>
-	// true true
-	// true <nil>
-	// parcel for receipt 33 <nil>
-}
-
-func ExampleResumeFlow() {
-	ctx, pool := context.Background(), connect()
-
-	resumed, err := runtime.ResumeFlow(ctx, pool, "process_order")
-	fmt.Println(resumed, err) // it was not paused
-	// Output: false <nil>
 }
 
 // A flow is left alone while it has runs that have not ended.

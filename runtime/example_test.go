@@ -227,7 +227,7 @@ func ExampleGetRun() {
 	// true
 }
 
-func ExampleGetRunWithStates() {
+func ExampleGetRun_states() {
 	ctx, pool := context.Background(), connect()
 	run, err := processOrder.Start(ctx, pool, Order{ID: 10})
 	if err != nil {
@@ -237,7 +237,7 @@ func ExampleGetRunWithStates() {
 		panic(err)
 	}
 
-	info, err := runtime.GetRunWithStates(ctx, pool, run.ID())
+	info, err := runtime.GetRun(ctx, pool, run.ID(), runtime.WithStates())
 	if err != nil {
 		panic(err)
 	}

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
+	"github.com/flowc-dev/flowc/runtime/internal/words"
 )
 
 // A ReasonKind is what a run waits for.
@@ -71,32 +72,21 @@ type Reason struct {
 //
 // Errors: [ErrInvalidRunID]; [ErrNeedsEngine].
 func ExplainRun(ctx context.Context, db DB, id string) ([]Reason, error) {
-	parsed, err := parseRunID(id)
+	parsed, err := valid.RunID(id)
 	if err != nil {
 		return nil, err
 	}
-	reasons, err := collect(ctx, db, scanReason, `
-		SELECT kind, flow_slug, step_slug, task_index, tasks, attempt, max_attempts, worker, since_at, until_at, who, message, now_at
-		FROM flowc.explain_run($1::text::uuid)`, parsed.String())
+	reasons, err := withSome(ctx, db, func(b Explainer) ([]Reason, error) { return b.ExplainRun(ctx, parsed.String()) })
 	if err != nil {
 		return nil, fmt.Errorf("flowc: explaining run %s: %w", id, err)
 	}
 	return reasons, nil
 }
 
-func scanReason(row pgx.CollectableRow) (r Reason, err error) {
-	var step, worker, by, message *string
-	var since, until *time.Time
-	err = row.Scan(&r.Kind, &r.Flow, &step, &r.Index, &r.Tasks, &r.Attempt, &r.MaxAttempts, &worker, &since, &until, &by, &message, &r.At)
-	r.Step, r.Worker, r.By, r.Message = orZero(step), orZero(worker), orZero(by), orZero(message)
-	r.Since, r.Until = orZero(since), orZero(until)
-	return r, err
-}
-
 // String returns the reason in words: "no worker serves import_v2", "paused 3 minutes ago by ann",
 // "scheduled for 14:30 (in 2 hours)", "charge retries in 40 s: 503 from the bank".
 func (r Reason) String() string {
-	what := element(r.Step, r.Index)
+	what := words.Element(r.Step, r.Index)
 	if r.Tasks > 1 {
 		what += fmt.Sprintf(" and %d more", r.Tasks-1)
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
 	"github.com/flowc-dev/flowc/runtime/spec"
-	"github.com/jackc/pgx/v5"
 )
 
 // A Flow is a definition with the types of its input and output. Generated
@@ -38,12 +38,12 @@ func (f *Flow[In, Out]) Start(ctx context.Context, db DB, in In, opts ...StartOp
 
 // StartIn starts a run after a delay, see [WithDelay].
 func (f *Flow[In, Out]) StartIn(ctx context.Context, db DB, in In, delay time.Duration, opts ...StartOption) (*Run[Out], error) {
-	return f.Start(ctx, db, in, with(opts, WithDelay(delay))...)
+	return f.Start(ctx, db, in, withOption(opts, WithDelay(delay))...)
 }
 
 // StartAt starts a run at a time, see [WithStartAt].
 func (f *Flow[In, Out]) StartAt(ctx context.Context, db DB, in In, at time.Time, opts ...StartOption) (*Run[Out], error) {
-	return f.Start(ctx, db, in, with(opts, WithStartAt(at))...)
+	return f.Start(ctx, db, in, withOption(opts, WithStartAt(at))...)
 }
 
 // StartSync starts a run, waits for its end and returns what it gave. It waits
@@ -75,36 +75,31 @@ func typed[In any](in In) any {
 	return in
 }
 
-const findRunSQL = `SELECT flow_slug, CASE status WHEN 'scheduled' THEN scheduled_at END FROM flowc.get_run($1::text::uuid)`
-
 // Get finds a run that was started before, by this version of the flow or by another,
 // which [Run.Flow] tells. A run of another flow is an [ErrRunNotFound].
 //
 // What a run of another version gave is read as an Out as far as it is one: [Run.Wait]
 // is an [OutputError] for a run that gave something else.
 func (f *Flow[In, Out]) Get(ctx context.Context, db DB, id string) (*Run[Out], error) {
-	parsed, err := parseRunID(id)
+	parsed, err := valid.RunID(id)
 	if err != nil {
 		return nil, err
 	}
-	type found struct {
-		Flow        string
-		ScheduledAt *time.Time
-	}
-	row, ok, err := collectOne(ctx, db, pgx.RowToStructByPos[found], findRunSQL, parsed.String())
+	info, err := getRun(ctx, db, parsed, RunDetail{})
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("flowc: reading run %s: %w", id, err)
-	case !ok:
-		return nil, fmt.Errorf("flowc: %w: %s", ErrRunNotFound, id)
-	case !sameFlow(row.Flow, f.definition.Slug):
-		return nil, fmt.Errorf("flowc: %w: %s is a run of flow %s, not of %s", ErrRunNotFound, id, row.Flow, f.definition.Slug)
+		return nil, err
+	case !sameFlow(info.Flow, f.definition.Slug):
+		return nil, fmt.Errorf("flowc: %w: %s is a run of flow %s, not of %s", ErrRunNotFound, id, info.Flow, f.definition.Slug)
 	}
 	run := &Run[Out]{
-		db: db, id: parsed, flow: row.Flow, existed: true, scheduledAt: orZero(row.ScheduledAt), output: typedOutput(f.output),
+		db: db, id: parsed, flow: info.Flow, existed: true, output: typedOutput(f.output),
 	}
-	if row.Flow != f.definition.Slug {
-		run.output = run.output.ofVersion(row.Flow)
+	if info.Status == RunScheduled {
+		run.scheduledAt = info.ScheduledAt
+	}
+	if info.Flow != f.definition.Slug {
+		run.output = run.output.ofVersion(info.Flow)
 	}
 	return run, nil
 }

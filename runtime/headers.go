@@ -1,16 +1,12 @@
 package runtime
 
 import (
+	"encoding/json"
 	"maps"
 
 	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
 )
-
-// headers are what runs carry besides their input.
-type headers struct {
-	text  string // JSON
-	asked bool   // whether the caller gave some, and not only a tracer
-}
 
 // MaxHeaderBytes is how much the headers of a run may have together, as JSON in bytes:
 // each of its tasks is claimed with them.
@@ -27,46 +23,36 @@ func WithHeaders(values map[string]string) StartOption {
 		}
 		maps.Copy(all, values)
 		if _, unnamed := all[""]; unnamed {
-			return optionError("a header has no name")
+			return valid.Option("a header has no name")
 		}
 		switch raw, err := jsontext.Encode(all); {
 		case err != nil:
-			return optionError("the headers cannot be stored: %v", err)
+			return valid.Option("the headers cannot be stored: %v", err)
 		case len(raw) > MaxHeaderBytes:
-			return optionError("the headers have %d bytes as JSON, at most %d fit: what is longer belongs into the input", len(raw), MaxHeaderBytes)
+			return valid.Option("the headers have %d bytes as JSON, at most %d fit: what is longer belongs into the input", len(raw), MaxHeaderBytes)
 		}
 		o.headers = all
 		return nil
 	})
 }
 
-// carry settles what the runs carry: what the caller gave, and what a tracer did
-// where that says nothing else.
-func (o *startOptions) carry(traced map[string]string) {
+// carried returns what the runs carry as JSON, nil if nothing: what the caller gave, and
+// what a tracer did where that says nothing else. ofTracer reports whether it is only
+// that.
+func (o *startOptions) carried(traced map[string]string) (headers json.RawMessage, ofTracer bool) {
 	if len(traced) == 0 && len(o.headers) == 0 {
-		return
+		return nil, false
 	}
 	all := maps.Clone(traced)
 	if all == nil {
 		all = map[string]string{}
 	}
 	maps.Copy(all, o.headers)
-	if raw, err := jsontext.Encode(all); err == nil && len(raw) <= MaxHeaderBytes { // else they are a tracer's
-		o.carried = &headers{text: string(raw), asked: len(o.headers) > 0}
-	}
-}
-
-// headerTexts are headers as the database takes them, nil if nobody has any.
-func headerTexts(all []*headers) (texts []*string, asked bool) {
-	for i, h := range all {
-		if h == nil {
-			continue
+	raw, err := jsontext.Encode(all)
+	if err != nil || len(raw) > MaxHeaderBytes { // those of the tracer are too many
+		if raw, err = jsontext.Encode(o.headers); err != nil || len(o.headers) == 0 {
+			return nil, false
 		}
-		if texts == nil {
-			texts = make([]*string, len(all))
-		}
-		texts[i] = &h.text
-		asked = asked || h.asked
 	}
-	return texts, asked
+	return raw, len(o.headers) == 0
 }

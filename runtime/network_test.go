@@ -151,8 +151,8 @@ func TestWaitSurvivesHalfOpenConnections(t *testing.T) {
 	pool.Reset() // what listens is not the pool's
 	network.Freeze()
 	h := newHand(t, direct)
-	h.finish("greeting", "completed", `"x"`)
-	h.finish("greeting", "completed", `"y"`)
+	h.Finish("greeting", "completed", `"x"`)
+	h.Finish("greeting", "completed", `"y"`)
 	got := receive(t, wait)
 	require.NoError(t, got.err)
 	require.Equal(t, "y", got.out)
@@ -189,10 +189,10 @@ func TestPooler(t *testing.T) {
 	wait := waiting(ctx, run, runtime.WithPollInterval(20*time.Millisecond))
 	h := newHand(t, direct)
 	for range 11 {
-		h.finish("greeting", "completed", `"x"`)
+		h.Finish("greeting", "completed", `"x"`)
 	}
 	for range 11 {
-		h.finish("greeting", "completed", `"y"`)
+		h.Finish("greeting", "completed", `"y"`)
 	}
 	got := receive(t, wait)
 	require.NoError(t, got.err)

@@ -20,6 +20,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -28,62 +29,59 @@ import (
 func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() error {
 	var none []runtime.StartOption
 	return map[string]func() error{
-		"StartFlow":        func() error { return second(runtime.StartFlow(ctx, db, "greeting", greet{}, none...)) },
-		"StartMany":        func() error { return second(runtime.StartMany(ctx, db, "greeting", []any{greet{}, greet{}})) },
-		"Enqueue":          func() error { return second(runtime.Enqueue(ctx, db, "greeting", greet{})) },
-		"EnqueueIn":        func() error { return second(runtime.EnqueueIn(ctx, db, "greeting", greet{}, time.Hour)) },
-		"EnqueueAt":        func() error { return second(runtime.EnqueueAt(ctx, db, "greeting", greet{}, time.Now())) },
-		"Flow.Start":       func() error { return second(typed.Start(ctx, db, greet{})) },
-		"Flow.StartMany":   func() error { return second(typed.StartMany(ctx, db, []greet{{}})) },
-		"Flow.Get":         func() error { return second(typed.Get(ctx, db, id)) },
-		"Flow.Upsert":      func() error { return second(typed.Upsert(ctx, db)) },
-		"Flow.Delete":      func() error { return second(typed.Delete(ctx, db)) },
-		"Flow.Exists":      func() error { return second(typed.Exists(ctx, db)) },
-		"UpsertFlow":       func() error { return second(runtime.UpsertFlow(ctx, db, greeting.As("more"))) },
-		"DeleteFlow":       func() error { return second(runtime.DeleteFlow(ctx, db, "greeting")) },
-		"FlowExists":       func() error { return second(runtime.FlowExists(ctx, db, "greeting")) },
-		"GetRun":           func() error { return second(runtime.GetRun(ctx, db, id)) },
-		"GetRunWithStates": func() error { return second(runtime.GetRunWithStates(ctx, db, id)) },
-		"GetRunProgress":   func() error { return second(runtime.GetRunProgress(ctx, db, id)) },
-		"CancelRun":        func() error { return runtime.CancelRun(ctx, db, id, "") },
-		"RetryRun":         func() error { return runtime.RetryRun(ctx, db, id) },
-		"RescheduleRun":    func() error { return runtime.RescheduleRun(ctx, db, id, time.Now()) },
-		"RetryStep":        func() error { return runtime.RetryStep(ctx, db, id, "greet") },
-		"UpsertServed":     func() error { return runtime.UpsertServed(ctx, db, handler.Serve(typed.Definition(), nil)) },
-		"ExplainRun":       func() error { return second(runtime.ExplainRun(ctx, db, id)) },
-		"PauseFlow":        func() error { return second(runtime.PauseFlow(ctx, db, "greeting")) },
-		"ResumeFlow":       func() error { return second(runtime.ResumeFlow(ctx, db, "greeting")) },
-		"ListTasksInHand":  func() error { return second(runtime.ListTasksInHand(ctx, db, 1)) },
-		"Flow.StartIn":     func() error { return second(typed.StartIn(ctx, db, greet{}, time.Hour)) },
-		"Flow.StartAt":     func() error { return second(typed.StartAt(ctx, db, greet{}, time.Now())) },
-		"RunNow":           func() error { return second(runtime.RunNow(ctx, db, id, "")) },
-		"DeleteRun":        func() error { return second(runtime.DeleteRun(ctx, db, id)) },
-		"Prune":            func() error { return second(runtime.Prune(ctx, db, runtime.PruneOptions{OlderThan: time.Hour})) },
-		"ListRuns":         func() error { return second(runtime.ListRuns(ctx, db, runtime.RunFilter{})) },
-		"ListTasks":        func() error { return second(runtime.ListTasks(ctx, db, id)) },
-		"ListFlows":        func() error { return second(runtime.ListFlows(ctx, db, time.Now())) },
-		"ListWorkers":      func() error { return second(runtime.ListWorkers(ctx, db, time.Now())) },
-		"ListFailures":     func() error { return second(runtime.ListFailures(ctx, db, time.Now(), 10)) },
-		"Throughput":       func() error { return second(runtime.Throughput(ctx, db, time.Now(), time.Hour)) },
-		"FindTasks":        func() error { return second(runtime.FindTasks(ctx, db, id, runtime.TaskFilter{})) },
-		"ListPayloads":     func() error { return second(runtime.ListPayloads(ctx, db, id, 1)) },
+		"StartFlow":         func() error { return second(runtime.StartFlow(ctx, db, "greeting", greet{}, none...)) },
+		"StartMany":         func() error { return second(runtime.StartMany(ctx, db, "greeting", []any{greet{}, greet{}})) },
+		"Enqueue":           func() error { return second(runtime.Enqueue(ctx, db, "greeting", greet{})) },
+		"EnqueueIn":         func() error { return second(runtime.EnqueueIn(ctx, db, "greeting", greet{}, time.Hour)) },
+		"EnqueueAt":         func() error { return second(runtime.EnqueueAt(ctx, db, "greeting", greet{}, time.Now())) },
+		"Flow.Start":        func() error { return second(typed.Start(ctx, db, greet{})) },
+		"Flow.StartMany":    func() error { return second(typed.StartMany(ctx, db, []greet{{}})) },
+		"Flow.Get":          func() error { return second(typed.Get(ctx, db, id)) },
+		"Flow.Upsert":       func() error { return second(typed.Upsert(ctx, db)) },
+		"Flow.Delete":       func() error { return second(typed.Delete(ctx, db)) },
+		"Flow.Exists":       func() error { return second(typed.Exists(ctx, db)) },
+		"UpsertFlow":        func() error { return second(runtime.UpsertFlow(ctx, db, greeting.As("more"))) },
+		"DeleteFlow":        func() error { return second(runtime.DeleteFlow(ctx, db, "greeting")) },
+		"FlowExists":        func() error { return second(runtime.FlowExists(ctx, db, "greeting")) },
+		"GetRun":            func() error { return second(runtime.GetRun(ctx, db, id)) },
+		"CancelRun":         func() error { return runtime.CancelRun(ctx, db, id, "") },
+		"RetryRun":          func() error { return runtime.RetryRun(ctx, db, id) },
+		"RescheduleRun":     func() error { return runtime.RescheduleRun(ctx, db, id, time.Now()) },
+		"RetryStep":         func() error { return runtime.RetryStep(ctx, db, id, "greet") },
+		"UpsertServed":      func() error { return runtime.UpsertServed(ctx, db, handler.Serve(typed.Definition(), nil)) },
+		"ExplainRun":        func() error { return second(runtime.ExplainRun(ctx, db, id)) },
+		"PauseFlow":         func() error { return second(ops.PauseFlow(ctx, db, "greeting", "")) },
+		"ResumeFlow":        func() error { return second(ops.ResumeFlow(ctx, db, "greeting")) },
+		"ListTasksInFlight": func() error { return second(ops.ListTasksInFlight(ctx, db, 1)) },
+		"Flow.StartIn":      func() error { return second(typed.StartIn(ctx, db, greet{}, time.Hour)) },
+		"Flow.StartAt":      func() error { return second(typed.StartAt(ctx, db, greet{}, time.Now())) },
+		"RunNow":            func() error { return second(ops.RunNow(ctx, db, id, "")) },
+		"DeleteRun":         func() error { return second(runtime.DeleteRun(ctx, db, id)) },
+		"Prune":             func() error { return second(ops.Prune(ctx, db, ops.PruneOptions{OlderThan: time.Hour})) },
+		"ListRuns":          func() error { return second(ops.ListRuns(ctx, db, ops.RunFilter{})) },
+		"ListTasks":         func() error { return second(ops.ListTasks(ctx, db, id, ops.TaskFilter{OutputBytes: ops.AllOutputs})) },
+		"ListFlows":         func() error { return second(ops.ListFlows(ctx, db, time.Now())) },
+		"ListWorkers":       func() error { return second(ops.ListWorkers(ctx, db, time.Now())) },
+		"ListFailures":      func() error { return second(ops.ListFailures(ctx, db, time.Now(), 10)) },
+		"Throughput":        func() error { return second(ops.Throughput(ctx, db, time.Now(), time.Hour)) },
+		"ListPayloads":      func() error { return second(ops.ListPayloads(ctx, db, id, 1)) },
 		"GetPayload": func() error {
-			return second(runtime.GetPayload(ctx, db, id, runtime.PayloadFilter{Kind: runtime.RunInputPayload}))
+			return second(ops.GetPayload(ctx, db, id, ops.PayloadFilter{Kind: ops.PayloadRunInput}))
 		},
-		"GetDefinition":  func() error { return second(runtime.GetDefinition(ctx, db, "greeting")) },
-		"ListSchedules":  func() error { return second(runtime.ListSchedules(ctx, db)) },
-		"PauseSchedule":  func() error { return second(runtime.PauseSchedule(ctx, db, "nightly", "")) },
-		"ResumeSchedule": func() error { return second(runtime.ResumeSchedule(ctx, db, "nightly")) },
+		"GetDefinition":  func() error { return second(ops.GetDefinition(ctx, db, "greeting")) },
+		"ListSchedules":  func() error { return second(ops.ListSchedules(ctx, db)) },
+		"PauseSchedule":  func() error { return second(ops.PauseSchedule(ctx, db, "nightly", "")) },
+		"ResumeSchedule": func() error { return second(ops.ResumeSchedule(ctx, db, "nightly")) },
 		"RunSchedule":    func() error { return second(runtime.RunSchedule(ctx, db, "nightly")) },
-		"NextTicks":      func() error { return second(runtime.NextTicks(ctx, db, "@daily", 1)) },
-		"Neighbours":     func() error { _, _, err := runtime.Neighbours(ctx, db, id); return err },
+		"NextTicks":      func() error { return second(ops.NextTicks(ctx, db, "@daily", 1)) },
+		"AdjacentRuns":   func() error { _, _, err := ops.AdjacentRuns(ctx, db, id); return err },
 	}
 }
 
 // reads are the calls that change nothing.
 var reads = []string{"ExplainRun",
-	"Flow.Get", "Flow.Exists", "FlowExists", "GetRun", "GetRunWithStates", "GetRunProgress", "ListRuns", "ListTasks", "ListFlows",
-	"ListWorkers", "ListFailures", "Throughput", "FindTasks", "ListPayloads", "GetPayload", "GetDefinition", "Neighbours", "ListSchedules", "NextTicks", "ListTasksInHand",
+	"Flow.Get", "Flow.Exists", "FlowExists", "GetRun", "ListRuns", "ListTasks", "ListFlows",
+	"ListWorkers", "ListFailures", "Throughput", "ListPayloads", "GetPayload", "GetDefinition", "AdjacentRuns", "ListSchedules", "NextTicks", "ListTasksInFlight",
 }
 
 // Whatever is wrong with the database or the context, each call says what, in an
@@ -227,8 +225,8 @@ func TestOddArguments(t *testing.T) {
 	}
 
 	id, now, never := uuid.NewString(), time.Now(), time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
-	filter := func(f runtime.RunFilter) error { return second(runtime.ListRuns(ctx, db, f)) }
-	tasks := func(f runtime.TaskFilter) error { return second(runtime.FindTasks(ctx, db, id, f)) }
+	filter := func(f ops.RunFilter) error { return second(ops.ListRuns(ctx, db, f)) }
+	tasks := func(f ops.TaskFilter) error { return second(ops.ListTasks(ctx, db, id, f)) }
 	enqueueIn := func(d time.Duration, opts ...runtime.StartOption) error {
 		return second(runtime.EnqueueIn(ctx, db, "greeting", nil, d, opts...))
 	}
@@ -250,35 +248,35 @@ func TestOddArguments(t *testing.T) {
 		"CancelRun, NUL":               runtime.CancelRun(ctx, db, id, "a\x00"),
 		"CancelRun, not UTF-8":         runtime.CancelRun(ctx, db, id, "\xff"),
 		"RetryStep, NUL":               runtime.RetryStep(ctx, db, id, "\x00"),
-		"ListTasksInHand, limit":       second(runtime.ListTasksInHand(ctx, db, 1001)),
-		"RunNow, NUL":                  second(runtime.RunNow(ctx, db, id, "\x00")),
-		"PauseSchedule, NUL":           second(runtime.PauseSchedule(ctx, db, "nightly", "\x00")),
-		"ListSchedules, NUL":           second(runtime.ListSchedules(ctx, db, "\x00")),
-		"NextTicks, none":              second(runtime.NextTicks(ctx, db, "@daily", 0)),
-		"NextTicks, NUL":               second(runtime.NextTicks(ctx, db, "\x00", 1)),
-		"Prune, nothing said":          second(runtime.Prune(ctx, db, runtime.PruneOptions{})),
-		"Prune, negative":              second(runtime.Prune(ctx, db, runtime.PruneOptions{OlderThan: -time.Hour})),
-		"Prune, NUL":                   second(runtime.Prune(ctx, db, runtime.PruneOptions{OlderThan: time.Hour, Flows: []string{"\x00"}})),
-		"ListRuns, limit":              filter(runtime.RunFilter{Limit: -1}),
-		"ListRuns, large limit":        filter(runtime.RunFilter{Limit: math.MaxInt}),
-		"ListRuns, status":             filter(runtime.RunFilter{Statuses: []runtime.RunStatus{"pending"}}),
-		"ListRuns, not JSON":           filter(runtime.RunFilter{InputContains: raw(`{`)}),
-		"ListRuns, no JSON":            filter(runtime.RunFilter{InputContains: raw(``)}),
-		"ListRuns, flow":               filter(runtime.RunFilter{Flows: []string{"a\x00"}}),
-		"ListRuns, from":               filter(runtime.RunFilter{StartedFrom: never}),
-		"ListRuns, before":             filter(runtime.RunFilter{StartedBefore: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}),
-		"FindTasks, per step":          tasks(runtime.TaskFilter{PerStep: 1001}),
-		"FindTasks, status":            tasks(runtime.TaskFilter{Statuses: []runtime.TaskStatus{"done"}}),
-		"FindTasks, step":              tasks(runtime.TaskFilter{Step: "\x00"}),
-		"GetPayload, step":             second(runtime.GetPayload(ctx, db, id, runtime.PayloadFilter{Kind: runtime.StepOutputPayload, Step: "\xff"})),
-		"GetPayload, AtMost":           second(runtime.GetPayload(ctx, db, id, runtime.PayloadFilter{Kind: runtime.RunInputPayload, AtMost: -1})),
-		"ListFailures, limit":          second(runtime.ListFailures(ctx, db, now, 0)),
-		"ListFailures, since":          second(runtime.ListFailures(ctx, db, never, 1)),
-		"ListFlows, since":             second(runtime.ListFlows(ctx, db, never)),
-		"ListWorkers, since":           second(runtime.ListWorkers(ctx, db, never)),
-		"Throughput, stretch":          second(runtime.Throughput(ctx, db, now, time.Millisecond)),
-		"Throughput, many":             second(runtime.Throughput(ctx, db, time.Time{}, time.Second)),
-		"Throughput, since":            second(runtime.Throughput(ctx, db, never, time.Hour)),
+		"ListTasksInHand, limit":       second(ops.ListTasksInFlight(ctx, db, 1001)),
+		"RunNow, NUL":                  second(ops.RunNow(ctx, db, id, "\x00")),
+		"PauseSchedule, NUL":           second(ops.PauseSchedule(ctx, db, "nightly", "\x00")),
+		"ListSchedules, NUL":           second(ops.ListSchedules(ctx, db, "\x00")),
+		"NextTicks, none":              second(ops.NextTicks(ctx, db, "@daily", 0)),
+		"NextTicks, NUL":               second(ops.NextTicks(ctx, db, "\x00", 1)),
+		"Prune, nothing said":          second(ops.Prune(ctx, db, ops.PruneOptions{})),
+		"Prune, negative":              second(ops.Prune(ctx, db, ops.PruneOptions{OlderThan: -time.Hour})),
+		"Prune, NUL":                   second(ops.Prune(ctx, db, ops.PruneOptions{OlderThan: time.Hour, Flows: []string{"\x00"}})),
+		"ListRuns, limit":              filter(ops.RunFilter{Limit: -1}),
+		"ListRuns, large limit":        filter(ops.RunFilter{Limit: math.MaxInt}),
+		"ListRuns, status":             filter(ops.RunFilter{Statuses: []runtime.RunStatus{"pending"}}),
+		"ListRuns, not JSON":           filter(ops.RunFilter{InputContains: raw(`{`)}),
+		"ListRuns, no JSON":            filter(ops.RunFilter{InputContains: raw(``)}),
+		"ListRuns, flow":               filter(ops.RunFilter{Flows: []string{"a\x00"}}),
+		"ListRuns, from":               filter(ops.RunFilter{StartedFrom: never}),
+		"ListRuns, before":             filter(ops.RunFilter{StartedBefore: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}),
+		"ListTasks, per step":          tasks(ops.TaskFilter{PerStep: -1}),
+		"ListTasks, status":            tasks(ops.TaskFilter{Statuses: []ops.TaskStatus{"done"}}),
+		"ListTasks, step":              tasks(ops.TaskFilter{Step: "\x00"}),
+		"GetPayload, step":             second(ops.GetPayload(ctx, db, id, ops.PayloadFilter{Kind: ops.PayloadStepOutput, Step: "\xff"})),
+		"GetPayload, AtMost":           second(ops.GetPayload(ctx, db, id, ops.PayloadFilter{Kind: ops.PayloadRunInput, AtMost: -1})),
+		"ListFailures, limit":          second(ops.ListFailures(ctx, db, now, 0)),
+		"ListFailures, since":          second(ops.ListFailures(ctx, db, never, 1)),
+		"ListFlows, since":             second(ops.ListFlows(ctx, db, never)),
+		"ListWorkers, since":           second(ops.ListWorkers(ctx, db, never)),
+		"Throughput, stretch":          second(ops.Throughput(ctx, db, now, time.Millisecond)),
+		"Throughput, many":             second(ops.Throughput(ctx, db, time.Time{}, time.Second)),
+		"Throughput, since":            second(ops.Throughput(ctx, db, never, time.Hour)),
 		"UpsertFlow, nil":              second(runtime.UpsertFlow(ctx, db, greeting.As("greeting"), nil)),
 		"DeleteFlow, nil":              second(runtime.DeleteFlow(ctx, db, "greeting", nil)),
 	} {
@@ -295,13 +293,13 @@ func TestOddArguments(t *testing.T) {
 			"Enqueue":       second(runtime.Enqueue(ctx, db, slug, nil)),
 			"DeleteFlow":    second(runtime.DeleteFlow(ctx, db, slug)),
 			"FlowExists":    second(runtime.FlowExists(ctx, db, slug)),
-			"PauseFlow":     second(runtime.PauseFlow(ctx, db, slug)),
-			"PauseSchedule": second(runtime.PauseSchedule(ctx, db, slug, "")),
+			"PauseFlow":     second(ops.PauseFlow(ctx, db, slug, "")),
+			"PauseSchedule": second(ops.PauseSchedule(ctx, db, slug, "")),
 			"RunSchedule":   second(runtime.RunSchedule(ctx, db, slug)),
 		} {
 			require.ErrorIs(t, err, runtime.ErrInvalidSlug, "%s %q", name, slug)
 		}
-		_, err := runtime.GetDefinition(ctx, db, slug)
+		_, err := ops.GetDefinition(ctx, db, slug)
 		require.ErrorIs(t, err, runtime.ErrFlowNotFound, slug)
 		_, err = runtime.UpsertFlow(ctx, db, greeting.As(slug))
 		require.ErrorAs(t, err, new(*spec.InvalidFlowError), slug)
@@ -310,13 +308,13 @@ func TestOddArguments(t *testing.T) {
 	for _, id := range []string{"", "7", "nonsense", "{" + id + "}", strings.ReplaceAll(id, "-", ""), id + "\x00", id + " ", string(make([]byte, 16)), strings.Repeat("g", 36)} {
 		for name, do := range allCalls(ctx, db, id) {
 			err := do()
-			if strings.Contains(name, "Run") && name != "ListRuns" && name != "RunSchedule" || slices.Contains([]string{"Flow.Get", "ListTasks", "FindTasks", "ListPayloads", "GetPayload", "Neighbours"}, name) {
+			if strings.Contains(name, "Run") && name != "ListRuns" && name != "RunSchedule" || slices.Contains([]string{"Flow.Get", "ListTasks", "ListPayloads", "GetPayload", "AdjacentRuns"}, name) {
 				require.ErrorIs(t, err, runtime.ErrInvalidRunID, "%s %q", name, id)
 			}
 		}
 		_, err := runtime.StartFlow(ctx, db, "greeting", nil, runtime.WithRunID(id))
 		require.ErrorIs(t, err, runtime.ErrInvalidRunID, id)
-		err = filter(runtime.RunFilter{After: &runtime.RunSummary{ID: id}})
+		err = filter(ops.RunFilter{After: &ops.RunSummary{ID: id}})
 		require.ErrorIs(t, err, runtime.ErrInvalidRunID, id)
 	}
 }
@@ -413,17 +411,17 @@ func TestOddOptions(t *testing.T) {
 
 	// Numbers that are larger than the database's are as large as those can be.
 	after := math.MaxInt
-	tasks, err := runtime.FindTasks(ctx, pool, run.ID(), runtime.TaskFilter{After: &after, OutputBytes: math.MaxInt})
+	tasks, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{After: &after, OutputBytes: math.MaxInt})
 	require.NoError(t, err)
 	require.Empty(t, tasks)
-	_, err = runtime.ListPayloads(ctx, pool, run.ID(), math.MaxInt)
+	_, err = ops.ListPayloads(ctx, pool, run.ID(), math.MaxInt)
 	require.NoError(t, err)
-	_, err = runtime.ListPayloads(ctx, pool, run.ID(), math.MinInt)
+	_, err = ops.ListPayloads(ctx, pool, run.ID(), math.MinInt)
 	require.NoError(t, err)
-	payload, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: runtime.TaskOutputPayload, Step: "greet", Index: math.MaxInt, AtMost: math.MaxInt})
+	payload, err := ops.GetPayload(ctx, pool, run.ID(), ops.PayloadFilter{Kind: ops.PayloadTaskOutput, Step: "greet", Index: math.MaxInt, AtMost: math.MaxInt})
 	require.NoError(t, err)
 	require.Nil(t, payload)
-	payload, err = runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: "everything"})
+	payload, err = ops.GetPayload(ctx, pool, run.ID(), ops.PayloadFilter{Kind: "everything"})
 	require.NoError(t, err)
 	require.Nil(t, payload)
 }

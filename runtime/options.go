@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"math"
-	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/google/uuid"
 )
@@ -32,7 +32,6 @@ type startOptions struct {
 	wait []WaitOption
 
 	headers map[string]string // of WithHeaders
-	carried *headers
 }
 
 type startOption func(*startOptions) error
@@ -44,7 +43,7 @@ func (f startOption) start(o *startOptions) error { return f(o) }
 // input, and [Run.Existed] is true.
 func WithRunID(id string) StartOption {
 	return startOption(func(o *startOptions) error {
-		parsed, err := parseRunID(id)
+		parsed, err := valid.RunID(id)
 		o.id = &parsed
 		return err
 	})
@@ -57,7 +56,7 @@ func WithRunID(id string) StartOption {
 func WithIdempotencyKey(key string) StartOption {
 	return startOption(func(o *startOptions) error {
 		if key == "" {
-			return optionError("the key of WithIdempotencyKey is empty")
+			return valid.Option("the key of WithIdempotencyKey is empty")
 		}
 		o.key = &key
 		return nil
@@ -70,7 +69,7 @@ func WithKeys(keys ...string) StartOption {
 	return startOption(func(o *startOptions) error {
 		for i, key := range keys {
 			if key == "" {
-				return optionError("key %d of WithKeys is empty", i)
+				return valid.Option("key %d of WithKeys is empty", i)
 			}
 		}
 		o.keys = append([]string{}, keys...)
@@ -84,7 +83,7 @@ func WithKeys(keys ...string) StartOption {
 func WithDelay(delay time.Duration) StartOption {
 	return startOption(func(o *startOptions) error {
 		if delay < 0 {
-			return optionError("the delay is negative: %s", delay)
+			return valid.Option("the delay is negative: %s", delay)
 		}
 		o.in = spec.Set(upToMicroseconds(delay))
 		return nil
@@ -106,14 +105,14 @@ func WithStartAt(at time.Time) StartOption {
 func startTime(at time.Time) (time.Time, error) {
 	switch {
 	case at.IsZero():
-		return at, optionError("the time to start at is the zero time; leave it out to start now")
+		return at, valid.Option("the time to start at is the zero time; leave it out to start now")
 	case at.Before(time.Unix(0, 0)):
 		return time.Unix(0, 0), nil // as past as any
 	}
 	if up := at.Truncate(time.Microsecond); up.Before(at) {
 		at = up.Add(time.Microsecond)
 	}
-	return at, checkTime("the time to start at", at)
+	return at, valid.Time("the time to start at", at)
 }
 
 func upToMicroseconds(d time.Duration) time.Duration {
@@ -123,37 +122,11 @@ func upToMicroseconds(d time.Duration) time.Duration {
 	return d
 }
 
-// checkTime refuses a time that JSON, or the database, has no year for.
-func checkTime(what string, t time.Time) error {
-	if year := t.UTC().Year(); year < 0 || year > 9999 {
-		return optionError("%s is in the year %d, it must be in one with four digits", what, year)
-	}
-	return nil
-}
-
-// checkText refuses a text that the database cannot take.
-func checkText(what, text string) error {
-	switch {
-	case !utf8.ValidString(text):
-		return optionError("%s is not valid UTF-8: %q", what, text)
-	case strings.Contains(text, "\x00"):
-		return optionError("%s has a NUL: %q", what, text)
-	}
-	return nil
-}
-
-func checkFlowSlug(slug string) error {
-	if problem := spec.SlugProblem(slug); problem != "" {
-		return fmt.Errorf("flowc: %w: %s", ErrInvalidSlug, problem)
-	}
-	return nil
-}
-
 func startOptionsOf(opts []StartOption) (*startOptions, error) {
 	o := new(startOptions)
 	for _, opt := range opts {
 		if opt == nil {
-			return nil, optionError("an option is nil")
+			return nil, valid.Option("an option is nil")
 		}
 		if err := opt.start(o); err != nil {
 			return nil, err
@@ -161,9 +134,9 @@ func startOptionsOf(opts []StartOption) (*startOptions, error) {
 	}
 	switch {
 	case o.in != nil && o.at != nil:
-		return nil, optionError("both a delay and a time to start at are given")
+		return nil, valid.Option("both a delay and a time to start at are given")
 	case o.id != nil && o.key != nil:
-		return nil, optionError("both WithRunID and WithIdempotencyKey are given")
+		return nil, valid.Option("both WithRunID and WithIdempotencyKey are given")
 	}
 	return o, nil
 }
@@ -182,43 +155,36 @@ func keyed(slug, key string) uuid.UUID {
 // made are new, even if the run was there because a broken call was repeated.
 func (o *startOptions) chosen() bool { return o.id != nil || o.key != nil || o.keys != nil }
 
-func (o *startOptions) runID(slug string) (uuid.UUID, error) {
+// runIDs returns the ids of n runs that are started together.
+func (o *startOptions) runIDs(slug string, n int) ([]uuid.UUID, error) {
+	ids := make([]uuid.UUID, n)
 	switch {
 	case o.id != nil:
-		return *o.id, nil
+		ids[0] = *o.id
 	case o.key != nil:
-		return keyed(slug, *o.key), nil
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return id, fmt.Errorf("flowc: making a run id: %w", err)
-	}
-	return id, nil
-}
-
-// manyIDs are the ids of n runs that are started together.
-func (o *startOptions) manyIDs(slug string, n int) ([]uuid.UUID, error) {
-	ids := make([]uuid.UUID, n)
-	random := bufio.NewReader(rand.Reader) // which is asked once for many of them
-	for i := range ids {
-		if o.keys != nil {
-			ids[i] = keyed(slug, o.keys[i])
-			continue
+		ids[0] = keyed(slug, *o.key)
+	case o.keys != nil:
+		for i, key := range o.keys {
+			ids[i] = keyed(slug, key)
 		}
-		var err error
-		if ids[i], err = uuid.NewV7FromReader(random); err != nil {
-			return nil, fmt.Errorf("flowc: making a run id: %w", err)
+	case n == 1:
+		return ids, newID(&ids[0], rand.Reader)
+	default:
+		random := bufio.NewReader(rand.Reader) // which is asked once for many of them
+		for i := range ids {
+			if err := newID(&ids[i], random); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return ids, nil
 }
 
-func parseRunID(id string) (uuid.UUID, error) {
-	parsed, err := uuid.Parse(id)
-	if err != nil || len(id) != 36 {
-		return uuid.UUID{}, fmt.Errorf("flowc: %q: %w, which is a UUID like 01890a5d-ac96-774b-bcce-b302099a8057", id, ErrInvalidRunID)
+func newID(id *uuid.UUID, random io.Reader) (err error) {
+	if *id, err = uuid.NewV7FromReader(random); err != nil {
+		return fmt.Errorf("flowc: making a run id: %w", err)
 	}
-	return parsed, nil
+	return nil
 }
 
 // DefaultPollInterval is how often a run is looked at while notifications do not
@@ -244,7 +210,7 @@ func (f waitOption) start(o *startOptions) error {
 func WithTimeout(timeout time.Duration) WaitOption {
 	return waitOption(func(o *waitOptions) error {
 		if timeout < 0 {
-			return optionError("the timeout is negative: %s", timeout)
+			return valid.Option("the timeout is negative: %s", timeout)
 		}
 		o.timeout = &timeout
 		return nil
@@ -257,7 +223,7 @@ func WithTimeout(timeout time.Duration) WaitOption {
 func WithPollInterval(interval time.Duration) WaitOption {
 	return waitOption(func(o *waitOptions) error {
 		if interval <= 0 {
-			return optionError("the poll interval is not positive: %s", interval)
+			return valid.Option("the poll interval is not positive: %s", interval)
 		}
 		o.poll = interval
 		return nil
@@ -268,7 +234,7 @@ func waitOptionsOf(opts []WaitOption) (*waitOptions, error) {
 	o := &waitOptions{poll: DefaultPollInterval}
 	for _, opt := range opts {
 		if opt == nil {
-			return nil, optionError("an option is nil")
+			return nil, valid.Option("an option is nil")
 		}
 		if err := opt.wait(o); err != nil {
 			return nil, err

@@ -19,6 +19,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/devdb"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/internal/pgbouncer"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -64,7 +65,7 @@ func everyCall(ctx context.Context, pool *pgxpool.Pool, key string) error {
 	if err != nil {
 		return err
 	}
-	_, err = typed.StartMany(ctx, pool, []greet{{"a"}, {"b"}}, runtime.WithKeys(key+"a", key+"b"), runtime.WithDelay(time.Hour))
+	_, err = typed.StartMany(ctx, pool, []greet{{Name: "a"}, {Name: "b"}}, runtime.WithKeys(key+"a", key+"b"), runtime.WithDelay(time.Hour))
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func everyCall(ctx context.Context, pool *pgxpool.Pool, key string) error {
 	if err != nil {
 		return fmt.Errorf("in a transaction: %w", err)
 	}
-	if _, err := runtime.GetRunWithStates(ctx, pool, run.ID()); err != nil {
+	if _, err := runtime.GetRun(ctx, pool, run.ID(), runtime.WithStates()); err != nil {
 		return err
 	}
 	if _, err := typed.Get(ctx, pool, run.ID()); err != nil {
@@ -84,10 +85,10 @@ func everyCall(ctx context.Context, pool *pgxpool.Pool, key string) error {
 	if err := runtime.CancelRun(ctx, pool, run.ID(), "enough"); err != nil {
 		return err
 	}
-	if _, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{Flows: []string{"greeting"}}); err != nil {
+	if _, err := ops.ListRuns(ctx, pool, ops.RunFilter{Flows: []string{"greeting"}}); err != nil {
 		return err
 	}
-	if _, err := runtime.ListTasks(ctx, pool, run.ID()); err != nil {
+	if _, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{OutputBytes: ops.AllOutputs}); err != nil {
 		return err
 	}
 	_, err = typed.Exists(ctx, pool)

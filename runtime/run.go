@@ -3,12 +3,12 @@ package runtime
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
+	"github.com/flowc-dev/flowc/runtime/internal/words"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 )
 
 // A Run is one execution of a flow that gives an Out.
@@ -59,7 +59,7 @@ func (r *Run[Out]) Via(db DB) *Run[Out] {
 
 // Info reads the run as it is now, without the states of its steps.
 func (r *Run[Out]) Info(ctx context.Context) (*RunInfo, error) {
-	return getRun(ctx, r.db, r.id, false)
+	return getRun(ctx, r.db, r.id, RunDetail{Payloads: true})
 }
 
 // A RunStatus is the state of a run.
@@ -136,11 +136,11 @@ func (r *RunInfo) Skips() (skipped, gaveUp int) {
 // "6/8, 1 skipped, 1 gave up". It needs [RunInfo.States].
 func (r *RunInfo) Progress() string {
 	skipped, gaveUp := r.Skips()
-	return progress(len(r.States)-r.RemainingSteps-skipped-gaveUp, len(r.States), skipped, gaveUp)
+	return words.Progress(len(r.States)-r.RemainingSteps-skipped-gaveUp, len(r.States), skipped, gaveUp)
 }
 
 // Failed returns the step that made the run fail, of a map with its element: "pack[3]".
-func (r *RunInfo) Failed() string { return element(r.FailedStep, r.FailedIndex) }
+func (r *RunInfo) Failed() string { return words.Element(r.FailedStep, r.FailedIndex) }
 
 // A StepStatus is the state of a step of a run.
 type StepStatus string
@@ -217,78 +217,43 @@ func (s StepState) Word() string {
 }
 
 // Failed returns the step, of a map with the element that failed: "pack[3]".
-func (s StepState) Failed() string { return element(s.Step, s.FailedIndex) }
+func (s StepState) Failed() string { return words.Element(s.Step, s.FailedIndex) }
 
-// GetRun reads a run by its id.
+// A GetOption says how much of a run [GetRun] reads.
+type GetOption interface{ applyGet(*RunDetail) }
+
+type getOption func(*RunDetail)
+
+func (f getOption) applyGet(d *RunDetail) { f(d) }
+
+// WithStates reads the states of the steps, too: [RunInfo.States].
+func WithStates() GetOption { return getOption(func(d *RunDetail) { d.States = true }) }
+
+// WithoutPayloads leaves out [RunInfo.Input], [RunInfo.Result], [RunInfo.Output] and
+// [StepState.Output]; [StepState.Attempts] is then counted for steps with up to 100 tasks
+// and is 0 for others. That is cheap enough to be called every second.
+func WithoutPayloads() GetOption { return getOption(func(d *RunDetail) { d.Payloads = false }) }
+
+// GetRun reads a run by its id, in one statement.
 //
-// Errors: [ErrInvalidRunID], before the database is touched; [ErrRunNotFound].
-func GetRun(ctx context.Context, db DB, id string) (*RunInfo, error) {
-	parsed, err := parseRunID(id)
+// Errors: [ErrInvalidRunID], before the database is touched; [ErrInvalidOption];
+// [ErrRunNotFound].
+func GetRun(ctx context.Context, db DB, id string, opts ...GetOption) (*RunInfo, error) {
+	parsed, err := valid.RunID(id)
 	if err != nil {
 		return nil, err
 	}
-	return getRun(ctx, db, parsed, false)
-}
-
-// GetRunWithStates reads a run with [RunInfo.States], in one statement; see [GetRun].
-func GetRunWithStates(ctx context.Context, db DB, id string) (*RunInfo, error) {
-	parsed, err := parseRunID(id)
-	if err != nil {
-		return nil, err
-	}
-	return getRun(ctx, db, parsed, true)
-}
-
-const getRunSQL = `
-SELECT run_id::text, flow_slug, status, input, output, remaining_steps, scheduled_at, started_at,
-       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, result
-FROM flowc.get_run($1::text::uuid, $2)`
-
-func getRun(ctx context.Context, db DB, id uuid.UUID, states bool) (*RunInfo, error) {
-	info, found, err := collectOne(ctx, db, scanRun, getRunSQL, id.String(), states)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("flowc: reading run %s: %w", id, err)
-	case !found:
-		return nil, fmt.Errorf("flowc: %w: %s", ErrRunNotFound, id)
-	}
-	return info, nil
-}
-
-func scanRun(row pgx.CollectableRow) (*RunInfo, error) {
-	var (
-		info                                         RunInfo
-		scheduled, started, completed, failed, ended *time.Time
-		reason, step, message                        *string
-		states                                       []byte
-	)
-	err := row.Scan(&info.ID, &info.Flow, &info.Status, (*[]byte)(&info.Input), (*[]byte)(&info.Output),
-		&info.RemainingSteps, &scheduled, &started, &completed, &failed, &ended, &reason, &step,
-		&info.FailedIndex, &message, &states, (*[]byte)(&info.Result))
-	if err != nil {
-		return nil, err
-	}
-	info.ScheduledAt, info.StartedAt, info.CompletedAt = orZero(scheduled), orZero(started), orZero(completed)
-	info.FailedAt, info.CancelledAt = orZero(failed), orZero(ended)
-	info.CancelReason, info.FailedStep, info.Error = orZero(reason), orZero(step), orZero(message)
-	if states != nil {
-		info.States = []StepState{}
-		if err := json.Unmarshal(states, &info.States); err != nil {
-			return nil, fmt.Errorf("states of the steps: %w", err)
+	detail := RunDetail{Payloads: true}
+	for _, opt := range opts {
+		if opt == nil {
+			return nil, valid.Option("an option is nil")
 		}
-		for i := range info.States {
-			// In the database's answer no output and the output null look the same.
-			if s := &info.States[i]; s.Status != StepCompleted {
-				s.Output = nil
-			}
-		}
+		opt.applyGet(&detail)
 	}
-	return &info, nil
+	return getRun(ctx, db, parsed, detail)
 }
 
-func orZero[T any](p *T) T {
-	if p == nil {
-		return *new(T)
-	}
-	return *p
+func getRun(ctx context.Context, db DB, id uuid.UUID, detail RunDetail) (*RunInfo, error) {
+	info, err := with(ctx, db, func(b Backend) (*RunInfo, error) { return b.Run(ctx, id.String(), detail) })
+	return info, doing(err, "reading run %s", id)
 }

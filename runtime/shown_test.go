@@ -14,6 +14,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -81,10 +82,10 @@ func TestResult(t *testing.T) {
 			}
 			given, err := run.Wait(ctx)
 			require.NoError(t, err)
-			info, err := runtime.GetRunWithStates(ctx, pool, run.ID())
+			info, err := runtime.GetRun(ctx, pool, run.ID(), runtime.WithStates())
 			require.NoError(t, err)
 			require.JSONEq(t, `{"notify": null}`, string(info.Output), "the contract's is there as well")
-			payload, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: runtime.RunResultPayload})
+			payload, err := ops.GetPayload(ctx, pool, run.ID(), ops.PayloadFilter{Kind: ops.PayloadRunResult})
 			require.NoError(t, err)
 			if c.want == "" {
 				require.Nil(t, info.Result)
@@ -96,7 +97,7 @@ func TestResult(t *testing.T) {
 				require.JSONEq(t, c.want, string(given))
 			}
 			require.Equal(t, "4/5, 1 skipped", info.Progress())
-			stored, err := runtime.GetDefinition(ctx, pool, def.Slug)
+			stored, err := ops.GetDefinition(ctx, pool, def.Slug)
 			require.NoError(t, err)
 			require.Equal(t, c.result, stored.Result)
 		})
@@ -143,40 +144,40 @@ func TestExplainRun(t *testing.T) {
 	_, err = runtime.UpsertFlow(ctx, pool, greeting.As("greeting_v2"))
 	require.NoError(t, err)
 	h := newHand(t, pool)
-	exec(`UPDATE flowc.worker_flows SET flow_slug = 'greeting_v2' WHERE worker_id = $1`, h.id)
+	exec(`UPDATE flowc.worker_flows SET flow_slug = 'greeting_v2' WHERE worker_id = $1`, h.ID)
 	require.Equal(t, []string{"no worker serves greeting, only greeting_v2"}, explained(ctx, t, pool, run.ID()))
-	exec(`UPDATE flowc.worker_flows SET flow_slug = 'greeting' WHERE worker_id = $1`, h.id)
+	exec(`UPDATE flowc.worker_flows SET flow_slug = 'greeting' WHERE worker_id = $1`, h.ID)
 	reasons := explained(ctx, t, pool, run.ID())
 	require.Len(t, reasons, 1)
 	require.Regexp(t, `^greet waits for a free worker, for \d+ s$`, reasons[0])
 
 	// A worker that gave no sign of life, or stops, serves nothing.
-	exec(`UPDATE pgflow.workers SET last_heartbeat_at = now() - interval '1 min' WHERE worker_id = $1`, h.id)
+	exec(`UPDATE pgflow.workers SET last_heartbeat_at = now() - interval '1 min' WHERE worker_id = $1`, h.ID)
 	require.Equal(t, []string{"no worker serves greeting"}, explained(ctx, t, pool, run.ID()))
-	exec(`UPDATE pgflow.workers SET last_heartbeat_at = now() + interval '1 hour', deprecated_at = now() WHERE worker_id = $1`, h.id)
+	exec(`UPDATE pgflow.workers SET last_heartbeat_at = now() + interval '1 hour', deprecated_at = now() WHERE worker_id = $1`, h.ID)
 	require.Equal(t, []string{"no worker serves greeting"}, explained(ctx, t, pool, run.ID()))
-	exec(`UPDATE pgflow.workers SET deprecated_at = null WHERE worker_id = $1`, h.id)
+	exec(`UPDATE pgflow.workers SET deprecated_at = null WHERE worker_id = $1`, h.ID)
 
 	// A pause says since when, and by whom.
-	_, err = runtime.PauseFlow(ctx, pool, "greeting", runtime.PausedBy("ann"))
+	_, err = ops.PauseFlow(ctx, pool, "greeting", "ann")
 	require.NoError(t, err)
 	exec(`UPDATE flowc.paused_flows SET paused_at = clock_timestamp() - interval '3.5 min'`)
 	require.Equal(t, []string{"paused 3 minutes ago by ann"}, explained(ctx, t, pool, run.ID()))
-	flows, err := runtime.ListFlows(ctx, pool, time.Now())
+	flows, err := ops.ListFlows(ctx, pool, time.Now())
 	require.NoError(t, err)
 	require.Equal(t, "ann", flows[0].PausedBy)
 	require.Equal(t, "greeting_v2", flows[0].ReplacedBy)
 	require.Empty(t, flows[1].ReplacedBy)
-	_, err = runtime.ResumeFlow(ctx, pool, "greeting")
+	_, err = ops.ResumeFlow(ctx, pool, "greeting")
 	require.NoError(t, err)
-	_, err = runtime.PauseFlow(ctx, pool, "greeting")
+	_, err = ops.PauseFlow(ctx, pool, "greeting", "")
 	require.NoError(t, err)
 	require.Regexp(t, `^paused \d+ s ago by \w+$`, explained(ctx, t, pool, run.ID())[0], "the database's user")
-	_, err = runtime.ResumeFlow(ctx, pool, "greeting")
+	_, err = ops.ResumeFlow(ctx, pool, "greeting")
 	require.NoError(t, err)
 
 	// A retry says when, and why.
-	h.finish("greeting", "failed", "503 from the bank\nand a stack")
+	h.Finish("greeting", "failed", "503 from the bank\nand a stack")
 	exec(`UPDATE pgflow.step_tasks SET visible_at = clock_timestamp() + interval '40.5 min' WHERE run_id = $1`, run.ID())
 	require.Equal(t, []string{"greet retries in 40 minutes: 503 from the bank (1 of 3 attempts failed)"}, explained(ctx, t, pool, run.ID()))
 	exec(`UPDATE pgflow.step_tasks SET attempts_count = 0 WHERE run_id = $1`, run.ID())
@@ -184,13 +185,13 @@ func TestExplainRun(t *testing.T) {
 
 	// A worker that is at it, and one that is not any more.
 	exec(`UPDATE pgflow.step_tasks SET visible_at = clock_timestamp() - interval '1 s', due_at = clock_timestamp() - interval '1 s' WHERE run_id = $1`, run.ID())
-	exec(`SELECT flowc.claim($1::uuid, '{greeting}', '{1}')`, h.id)
+	exec(`SELECT flowc.claim($1::uuid, '{greeting}', '{1}')`, h.ID)
 	require.Regexp(t, `^greet runs, for \d+ s, on hand [0-9a-f]{12}$`, explained(ctx, t, pool, run.ID())[0])
-	exec(`UPDATE pgflow.workers SET last_heartbeat_at = clock_timestamp() - interval '12.5 min' WHERE worker_id = $1`, h.id)
+	exec(`UPDATE pgflow.workers SET last_heartbeat_at = clock_timestamp() - interval '12.5 min' WHERE worker_id = $1`, h.ID)
 	require.Regexp(t, `^greet is with worker hand [0-9a-f]{12}, last seen 12 minutes ago$`, explained(ctx, t, pool, run.ID())[1])
 
 	// Nothing to be done in a run that has not ended.
-	exec(`UPDATE pgflow.workers SET last_heartbeat_at = now() + interval '1 hour' WHERE worker_id = $1`, h.id)
+	exec(`UPDATE pgflow.workers SET last_heartbeat_at = now() + interval '1 hour' WHERE worker_id = $1`, h.ID)
 	exec(`UPDATE pgflow.step_tasks SET in_queue = false WHERE run_id = $1`, run.ID())
 	require.Equal(t, []string{"nothing of it is queued: `flowc doctor` says more"}, explained(ctx, t, pool, run.ID()))
 
@@ -214,11 +215,11 @@ func TestExplainMap(t *testing.T) {
 	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "many", Steps: []spec.Step{{Slug: "each", Type: spec.TypeMap}}})
 	require.NoError(t, err)
 	h := newHand(t, pool)
-	_, err = pool.Exec(ctx, `UPDATE flowc.worker_flows SET flow_slug = 'many' WHERE worker_id = $1`, h.id)
+	_, err = pool.Exec(ctx, `UPDATE flowc.worker_flows SET flow_slug = 'many' WHERE worker_id = $1`, h.ID)
 	require.NoError(t, err)
 	run, err := runtime.StartFlow(ctx, pool, "many", []int{1, 2, 3})
 	require.NoError(t, err)
-	h.finish("many", "failed", "no box")
+	h.Finish("many", "failed", "no box")
 	_, err = pool.Exec(ctx, `UPDATE pgflow.step_tasks SET visible_at = clock_timestamp() + interval '40.5 min' WHERE attempts_count > 0`)
 	require.NoError(t, err)
 	reasons := explained(ctx, t, pool, run.ID())
@@ -245,7 +246,7 @@ func TestExplainSuspects(t *testing.T) {
 		_, err = pool.Exec(ctx, `SELECT flowc.recover()`)
 		require.NoError(t, err)
 	}
-	_, err = pool.Exec(ctx, `UPDATE flowc.worker_flows SET flow_slug = 'many' WHERE worker_id = $1`, h.id)
+	_, err = pool.Exec(ctx, `UPDATE flowc.worker_flows SET flow_slug = 'many' WHERE worker_id = $1`, h.ID)
 	require.NoError(t, err)
 	run, err := runtime.StartFlow(ctx, pool, "many", []int{1, 2})
 	require.NoError(t, err)
@@ -292,10 +293,10 @@ func TestMarks(t *testing.T) {
 		}
 		ids[name] = run.ID()
 	}
-	find := func(filter runtime.RunFilter) map[string]string {
+	find := func(filter ops.RunFilter) map[string]string {
 		t.Helper()
 		filter.Flows = []string{def.Slug}
-		runs, err := runtime.ListRuns(ctx, pool, filter)
+		runs, err := ops.ListRuns(ctx, pool, filter)
 		require.NoError(t, err)
 		found := map[string]string{}
 		for _, r := range runs {
@@ -307,33 +308,33 @@ func TestMarks(t *testing.T) {
 		}
 		return found
 	}
-	completed := runtime.RunFilter{Statuses: []runtime.RunStatus{runtime.RunCompleted}}
+	completed := ops.RunFilter{Statuses: []runtime.RunStatus{runtime.RunCompleted}}
 	require.Equal(t, map[string]string{
 		"clean": "4/4", "skipped": "3/4, 1 skipped", "both": "2/4, 1 skipped, 1 gave up", "gave up": "3/4, 1 gave up",
 	}, find(completed))
-	marked := func(marks ...runtime.RunMark) map[string]string {
+	marked := func(marks ...ops.RunMark) map[string]string {
 		filter := completed
 		filter.Marks = marks
 		return find(filter)
 	}
-	require.Equal(t, map[string]string{"skipped": "3/4, 1 skipped", "both": "2/4, 1 skipped, 1 gave up"}, marked(runtime.MarkSkipped))
-	require.Equal(t, map[string]string{"gave up": "3/4, 1 gave up", "both": "2/4, 1 skipped, 1 gave up"}, marked(runtime.MarkGaveUp))
-	require.Equal(t, map[string]string{"clean": "4/4"}, marked(runtime.MarkClean))
-	require.Len(t, marked(runtime.MarkClean, runtime.MarkSkipped, runtime.MarkGaveUp), 4)
-	_, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{Marks: []runtime.RunMark{"dirty"}})
+	require.Equal(t, map[string]string{"skipped": "3/4, 1 skipped", "both": "2/4, 1 skipped, 1 gave up"}, marked(ops.MarkSkipped))
+	require.Equal(t, map[string]string{"gave up": "3/4, 1 gave up", "both": "2/4, 1 skipped, 1 gave up"}, marked(ops.MarkGaveUp))
+	require.Equal(t, map[string]string{"clean": "4/4"}, marked(ops.MarkClean))
+	require.Len(t, marked(ops.MarkClean, ops.MarkSkipped, ops.MarkGaveUp), 4)
+	_, err := ops.ListRuns(ctx, pool, ops.RunFilter{Marks: []ops.RunMark{"dirty"}})
 	require.ErrorIs(t, err, runtime.ErrInvalidOption)
 	require.ErrorContains(t, err, "only skipped, gave_up, clean")
 
-	require.Contains(t, find(runtime.RunFilter{Statuses: []runtime.RunStatus{runtime.RunFailed}})["failed"], "must[2]")
-	failures, err := runtime.ListFailures(ctx, pool, time.Now().Add(-time.Hour), 1)
+	require.Contains(t, find(ops.RunFilter{Statuses: []runtime.RunStatus{runtime.RunFailed}})["failed"], "must[2]")
+	failures, err := ops.ListFailures(ctx, pool, time.Now().Add(-time.Hour), 1)
 	require.NoError(t, err)
 	require.Equal(t, "must[2]", failures[0].Failed())
-	for _, read := range []func(context.Context, runtime.DB, string) (*runtime.RunInfo, error){runtime.GetRunWithStates, runtime.GetRunProgress} {
-		info, err := read(ctx, pool, ids["failed"])
+	for _, read := range [][]runtime.GetOption{{runtime.WithStates()}, {runtime.WithStates(), runtime.WithoutPayloads()}} {
+		info, err := runtime.GetRun(ctx, pool, ids["failed"], read...)
 		require.NoError(t, err)
 		require.Equal(t, "must[2]", info.Failed())
 		require.Equal(t, "must[2]", info.States[3].Failed())
-		info, err = read(ctx, pool, ids["both"])
+		info, err = runtime.GetRun(ctx, pool, ids["both"], read...)
 		require.NoError(t, err)
 		require.Equal(t, "2/4, 1 skipped, 1 gave up", info.Progress())
 		require.Equal(t, "each[1] gave up", info.States[1].Failed()+" "+info.States[1].Word())
@@ -345,20 +346,20 @@ func TestMarks(t *testing.T) {
 	for _, search := range []string{
 		id, strings.ToUpper(id), id[:24], id[24:], id[30:], strings.ReplaceAll(id, "-", ""), "no box FOR it",
 	} {
-		require.Contains(t, find(runtime.RunFilter{Search: search}), "failed", search)
+		require.Contains(t, find(ops.RunFilter{Search: search}), "failed", search)
 	}
-	require.Len(t, find(runtime.RunFilter{Search: id[24:]}), 1)
-	require.Len(t, find(runtime.RunFilter{Search: "No box"}), 3, "those that gave up have errors, too")
+	require.Len(t, find(ops.RunFilter{Search: id[24:]}), 1)
+	require.Len(t, find(ops.RunFilter{Search: "No box"}), 3, "those that gave up have errors, too")
 	for _, search := range []string{id[3:20], "no such error", "%", "_", `\`, "-"} {
-		require.Empty(t, find(runtime.RunFilter{Search: search}), search)
+		require.Empty(t, find(ops.RunFilter{Search: search}), search)
 	}
 	later, err := runtime.StartFlow(ctx, pool, def.Slug, []string{}, runtime.WithDelay(time.Hour))
 	require.NoError(t, err)
 	require.NoError(t, runtime.CancelRun(ctx, pool, later.ID(), "Not Wanted"))
-	runs, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{Search: "not wanted"})
+	runs, err := ops.ListRuns(ctx, pool, ops.RunFilter{Search: "not wanted"})
 	require.NoError(t, err)
 	require.Equal(t, later.ID(), runs[0].ID)
-	_, err = runtime.ListRuns(ctx, pool, runtime.RunFilter{Search: "a\x00b"})
+	_, err = ops.ListRuns(ctx, pool, ops.RunFilter{Search: "a\x00b"})
 	require.ErrorIs(t, err, runtime.ErrInvalidOption)
 }
 

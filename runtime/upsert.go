@@ -2,14 +2,10 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
-	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -18,57 +14,67 @@ type UpsertStatus string
 
 // What UpsertFlow may have done.
 const (
-	// FlowCompiled says that the flow was not there and is now.
-	FlowCompiled UpsertStatus = "compiled"
-	// FlowVerified says that the flow was there as it should be.
-	FlowVerified UpsertStatus = "verified"
-	// FlowOptionsUpdated says that attempts, delays, timeouts or the schedule were changed.
-	FlowOptionsUpdated UpsertStatus = "options_updated"
-	// FlowRecompiled says that the flow had another shape: it was deleted with
+	// UpsertCompiled says that the flow was not there and is now.
+	UpsertCompiled UpsertStatus = "compiled"
+	// UpsertVerified says that the flow was there as it should be.
+	UpsertVerified UpsertStatus = "verified"
+	// UpsertOptionsUpdated says that attempts, delays, timeouts or the schedule were changed.
+	UpsertOptionsUpdated UpsertStatus = "options_updated"
+	// UpsertRecompiled says that the flow had another shape: it was deleted with
 	// all its runs, and is there anew.
-	FlowRecompiled UpsertStatus = "recompiled"
-	// FlowMismatch says that the flow has another shape and was left as it is.
-	FlowMismatch UpsertStatus = "mismatch"
+	UpsertRecompiled UpsertStatus = "recompiled"
+	// UpsertMismatch says that the flow has another shape and was left as it is.
+	UpsertMismatch UpsertStatus = "mismatch"
 )
 
 // UpsertResult reports what [UpsertFlow] did.
 type UpsertResult struct {
 	Status UpsertStatus `json:"status"`
 	// Differences are those of the given shape, called first, and the one that
-	// was stored, for [FlowRecompiled] and [FlowMismatch].
+	// was stored, for [UpsertRecompiled] and [UpsertMismatch].
 	Differences []string `json:"differences"`
-	// DeletedRuns is how many runs were deleted by [FlowRecompiled].
+	// DeletedRuns is how many runs were deleted by [UpsertRecompiled].
 	DeletedRuns int `json:"deleted_runs"`
 }
 
-// An UpsertOption says what happens if the database has another shape of a flow:
-// there is [AllowDataLoss].
-type UpsertOption func(*upsertOptions)
+// An UpsertOption configures [UpsertFlow]: there is [AllowDataLoss].
+type UpsertOption interface{ applyUpsert(*UpsertOptions) }
 
-type upsertOptions struct{ allowDataLoss bool }
+// A DeleteOption configures [DeleteFlow] and [DeleteRun]: there is [AllowDataLoss].
+type DeleteOption interface{ applyDelete(*DeleteOptions) }
+
+// A DataLossOption goes with all functions that may lose runs.
+type DataLossOption interface {
+	UpsertOption
+	DeleteOption
+}
+
+// UpsertOptions are what a [Backend] is told of the options of [UpsertFlow].
+type UpsertOptions struct{ AllowDataLoss bool }
+
+// DeleteOptions are what a [Backend] is told of the options of [DeleteFlow] and [DeleteRun].
+type DeleteOptions struct{ AllowDataLoss bool }
+
+type allowDataLoss struct{}
+
+func (allowDataLoss) applyUpsert(o *UpsertOptions) { o.AllowDataLoss = true }
+func (allowDataLoss) applyDelete(o *DeleteOptions) { o.AllowDataLoss = true }
 
 // AllowDataLoss allows what loses runs, and nothing else does: [UpsertFlow] deletes a
 // flow of another shape with all its runs and puts the new one in its place, and
 // [DeleteFlow] and [DeleteRun] delete runs that have not ended, too. This is what the
 // reference implementation of pgflow does in development, and when a flow is deleted.
-func AllowDataLoss() UpsertOption { return func(o *upsertOptions) { o.allowDataLoss = true } }
+func AllowDataLoss() DataLossOption { return allowDataLoss{} }
 
-func upsertOptionsOf(opts []UpsertOption) (upsertOptions, error) {
-	var o upsertOptions
+func deleteOptionsOf(opts []DeleteOption) (o DeleteOptions, _ error) {
 	for _, opt := range opts {
 		if opt == nil {
-			return o, optionError("an option is nil")
+			return o, valid.Option("an option is nil")
 		}
-		opt(&o)
+		opt.applyDelete(&o)
 	}
 	return o, nil
 }
-
-const upsertSQL = `SELECT flowc.upsert_flow($1, $2::text::jsonb, $3)`
-
-// upsertScheduledSQL is the same for a definition that has a schedule, which
-// pgflow's contract does not know.
-const upsertScheduledSQL = upsertSQL + ` AS scheduled`
 
 // UpsertFlow puts a flow into the database. Options are changed in place. If the
 // flow is there with another shape, it is left as it is, unless [AllowDataLoss] is
@@ -81,35 +87,21 @@ const upsertScheduledSQL = upsertSQL + ` AS scheduled`
 // database is touched, or after the database could not read Cron; a
 // [MismatchError], with the result. Nothing was written then.
 func UpsertFlow(ctx context.Context, db DB, flow spec.Flow, opts ...UpsertOption) (UpsertResult, error) {
-	o, err := upsertOptionsOf(opts)
-	if err != nil {
+	var o UpsertOptions
+	for _, opt := range opts {
+		if opt == nil {
+			return UpsertResult{}, valid.Option("an option is nil")
+		}
+		opt.applyUpsert(&o)
+	}
+	if err := flow.Validate(); err != nil {
 		return UpsertResult{}, err
 	}
-	payload, err := flow.Payload()
-	if err != nil {
-		return UpsertResult{}, err
+	result, err := with(ctx, db, func(b Backend) (UpsertResult, error) { return b.UpsertFlow(ctx, flow, o) })
+	if err == nil && result.Status == UpsertMismatch {
+		err = &MismatchError{Flow: flow.Slug, Differences: result.Differences}
 	}
-	sql := upsertSQL
-	if flow.Cron != "" {
-		sql = upsertScheduledSQL
-	}
-	row, _, err := collectOne(ctx, db, pgx.RowTo[[]byte], sql, flow.Slug, string(payload), o.allowDataLoss)
-	switch {
-	case isCronError(err):
-		return UpsertResult{}, &spec.InvalidFlowError{Flow: flow.Slug, Faults: []spec.Fault{{Problem: cronProblem(flow.Cron, err)}}}
-	case pgerr.Unstorable(err):
-		return UpsertResult{}, &spec.InvalidFlowError{Flow: flow.Slug, Faults: []spec.Fault{{Problem: fmt.Sprintf("the database cannot store it: %v", err)}}}
-	case err != nil:
-		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: %w", flow.Slug, err)
-	}
-	var result UpsertResult
-	if err := json.Unmarshal(row, &result); err != nil {
-		return UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: what the database answered: %w", flow.Slug, err)
-	}
-	if result.Status == FlowMismatch {
-		return result, &MismatchError{Flow: flow.Slug, Differences: result.Differences}
-	}
-	return result, nil
+	return result, doing(err, "upserting flow %s", flow.Slug)
 }
 
 // UpsertServed puts the flows of all services into the database, as their generated

@@ -21,14 +21,14 @@ func TestUpsert(t *testing.T) {
 		require.NoError(t, err)
 		return result
 	}
-	require.Equal(t, runtime.UpsertResult{Status: runtime.FlowCompiled, Differences: []string{}}, upsert(greeting))
-	require.Equal(t, runtime.FlowVerified, upsert(greeting).Status)
+	require.Equal(t, runtime.UpsertResult{Status: runtime.UpsertCompiled, Differences: []string{}}, upsert(greeting))
+	require.Equal(t, runtime.UpsertVerified, upsert(greeting).Status)
 
 	patient := greeting
 	patient.MaxAttempts, patient.Timeout = 9, time.Hour
 	run, err := runtime.StartFlow(ctx, pool, "dynamic", nil)
 	require.NoError(t, err)
-	require.Equal(t, runtime.FlowOptionsUpdated, upsert(patient).Status)
+	require.Equal(t, runtime.UpsertOptionsUpdated, upsert(patient).Status)
 	require.Equal(t, 9, count(t, pool, `SELECT opt_max_attempts FROM pgflow.flows WHERE flow_slug = 'dynamic'`))
 	require.Equal(t, 3600, count(t, pool, `SELECT opt_timeout FROM pgflow.flows WHERE flow_slug = 'dynamic'`))
 	require.Equal(t, 1, count(t, pool, `SELECT opt_base_delay FROM pgflow.flows WHERE flow_slug = 'dynamic'`))
@@ -36,14 +36,14 @@ func TestUpsert(t *testing.T) {
 	result, err := runtime.UpsertFlow(ctx, pool, longer.As("dynamic"))
 	var mismatch *runtime.MismatchError
 	require.ErrorAs(t, err, &mismatch)
-	require.Equal(t, runtime.FlowMismatch, result.Status)
+	require.Equal(t, runtime.UpsertMismatch, result.Status)
 	require.NotEmpty(t, mismatch.Differences)
 	require.Equal(t, mismatch.Differences, result.Differences)
 	_, err = run.Info(ctx)
 	require.NoError(t, err)
 
 	result = upsert(longer, runtime.AllowDataLoss())
-	require.Equal(t, runtime.FlowRecompiled, result.Status)
+	require.Equal(t, runtime.UpsertRecompiled, result.Status)
 	require.Equal(t, 1, result.DeletedRuns)
 	require.Equal(t, mismatch.Differences, result.Differences)
 	_, err = run.Info(ctx)
@@ -64,7 +64,7 @@ func TestTypedUpsertKeepsRuns(t *testing.T) {
 	require.NoError(t, err)
 	result, err := changed.Upsert(ctx, pool, runtime.AllowDataLoss())
 	require.NoError(t, err)
-	require.Equal(t, runtime.FlowRecompiled, result.Status)
+	require.Equal(t, runtime.UpsertRecompiled, result.Status)
 	require.Equal(t, 1, result.DeletedRuns)
 }
 
@@ -97,7 +97,7 @@ func TestUpsertTogether(t *testing.T) {
 	for range callers {
 		statuses[receive(t, results)]++
 	}
-	require.Equal(t, map[runtime.UpsertStatus]int{runtime.FlowCompiled: 1, runtime.FlowVerified: callers - 1}, statuses)
+	require.Equal(t, map[runtime.UpsertStatus]int{runtime.UpsertCompiled: 1, runtime.UpsertVerified: callers - 1}, statuses)
 }
 
 func TestDeleteAndExists(t *testing.T) {
@@ -130,7 +130,7 @@ func TestDeleteWithActiveRuns(t *testing.T) {
 	h := newHand(t, pool)
 	failed, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
-	h.finish("greeting", "permanent", "no voice")
+	h.Finish("greeting", "permanent", "no voice")
 	_, err = failed.Wait(ctx)
 	require.ErrorAs(t, err, new(*runtime.RunFailedError))
 	later, err := typed.Start(ctx, pool, greet{}, runtime.WithDelay(time.Hour))

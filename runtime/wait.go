@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -13,8 +12,8 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/listen"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
-	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 )
 
 const (
@@ -45,7 +44,7 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 	if err != nil {
 		return none, err
 	}
-	if inTx(r.db) {
+	if pgcall.InTx(r.db) {
 		return none, fmt.Errorf("flowc: %w", ErrWaitInTx)
 	}
 	ctx, end := traceWait(ctx, r.flow, r.ID())
@@ -74,7 +73,7 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 			limit = min(2*limit, maxLookWait)
 		case err != nil && !r.outlasts(err):
 			return none, &WaitError{RunID: r.ID(), Err: err}
-		case err == nil && result.status.Ended():
+		case err == nil && result.Status.Ended():
 			return r.end(result)
 		}
 		if o.timeout != nil && *o.timeout == 0 {
@@ -94,7 +93,7 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 			return none, r.interrupted(ctx)
 		case <-timeUp:
 			poll.Stop()
-			if result, err := r.look(ctx, lastLook); err == nil && result.status.Ended() {
+			if result, err := r.look(ctx, lastLook); err == nil && result.Status.Ended() {
 				return r.end(result)
 			}
 			return none, r.waited()
@@ -110,7 +109,7 @@ var never <-chan time.Time
 
 // outlasts reports whether waiting goes on after an error.
 func (r *Run[Out]) outlasts(err error) bool {
-	return pooled(r.db) && pgerr.Transient(err)
+	return pgcall.Pooled(r.db) && pgerr.Transient(err)
 }
 
 // waited is the error of a wait whose time is up: it says what the run waits for.
@@ -139,70 +138,30 @@ func (r *Run[Out]) waitError(cause error) error {
 	return e
 }
 
-const resultSQL = `
-SELECT flow_slug, status, input, outputs, failed_step, failed_index, error_message
-FROM flowc.result($1::text::uuid, $2, $3)`
-
-type result struct {
-	status  RunStatus
-	values  handler.Values
-	result  json.RawMessage // if the output is read as a whole, that and
-	output  json.RawMessage // the output as the database keeps it
-	step    string
-	index   *int
-	message string
-}
-
 // look reads how far the run is, and what it gave if it is completed.
-func (r *Run[Out]) look(ctx context.Context, limit time.Duration) (result, error) {
+func (r *Run[Out]) look(ctx context.Context, limit time.Duration) (Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	steps := r.output.source.Steps
-	if steps == nil {
-		steps = []string{}
-	}
-	res, found, err := collectOne(ctx, r.db, scanResult, resultSQL, r.ID(), steps, r.output.source.Input)
-	if err == nil && !found {
-		err = ErrRunNotFound
-	}
-	if err != nil || res.status != RunCompleted || r.output.whole == nil {
-		return res, err
-	}
-	info, err := r.Info(ctx)
-	if err != nil {
-		return res, err
-	}
-	res.result, res.output = info.Result, info.Output
-	return res, nil
-}
-
-func scanResult(row pgx.CollectableRow) (result, error) {
-	var (
-		res           result
-		flow          string
-		step, message *string
-	)
-	err := row.Scan(&flow, &res.status, (*[]byte)(&res.values.Input), (*[]byte)(&res.values.Outputs), &step, &res.index, &message)
-	res.step, res.message = orZero(step), orZero(message)
-	return res, err
+	want := Want{Steps: r.output.source.Steps, Input: r.output.source.Input, Whole: r.output.whole != nil}
+	return with(ctx, r.db, func(b Backend) (Outcome, error) { return b.Outcome(ctx, r.ID(), want) })
 }
 
 // end is what Wait returns for a run that has ended.
-func (r *Run[Out]) end(res result) (Out, error) {
-	if res.status != RunCompleted {
+func (r *Run[Out]) end(o Outcome) (Out, error) {
+	if o.Status != RunCompleted {
 		return *new(Out), &RunFailedError{
-			RunID: r.ID(), Flow: r.flow, Status: res.status, Step: res.step, Index: res.index, Message: res.message,
+			RunID: r.ID(), Flow: r.flow, Status: o.Status, Step: o.FailedStep, Index: o.FailedIndex, Message: o.Message,
 		}
 	}
-	read, raw := r.output.source.Read, res.values.Outputs
+	read, raw := r.output.source.Read, o.Values.Outputs
 	if whole := r.output.whole; whole != nil {
-		read = func(handler.Values) (Out, error) { return whole(res.result, res.output) }
-		raw = res.output
-		if res.result != nil {
-			raw = res.result
+		read = func(handler.Values) (Out, error) { return whole(o.Result, o.Output) }
+		raw = o.Output
+		if o.Result != nil {
+			raw = o.Result
 		}
 	}
-	out, err := read(res.values)
+	out, err := read(o.Values)
 	if err != nil {
 		return *new(Out), &OutputError{RunID: r.ID(), Flow: r.flow, Output: raw, Err: err}
 	}
@@ -224,7 +183,7 @@ type bell struct {
 // now: what happened before is not rung for.
 func (b *bell) arm(ctx context.Context, limit time.Duration) bool {
 	pool, ok := b.db.(*pgxpool.Pool)
-	if !ok || b.refused || upstream.Of(pool).Kind() == upstream.Contract { // nobody would ring
+	if !ok || b.refused || pgcall.KindOf(ctx, pool) == pgcall.HasContract { // nobody would ring
 		return false
 	}
 	id, err := uuid.Parse(b.id)
@@ -241,7 +200,7 @@ func (b *bell) arm(ctx context.Context, limit time.Duration) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	_, err = collect(ctx, b.db, pgx.RowTo[*string], `SELECT flowc.await_run($1::text::uuid)::text`, b.id)
+	_, err = pgcall.Engine(ctx, b.db, pgx.RowTo[*string], `SELECT flowc.await_run($1::text::uuid)::text`, b.id)
 	b.refused = pgerr.Code(err) == "42501" // a role that only views does not wait for locks
 	if err != nil {
 		return false

@@ -20,8 +20,8 @@ func TestWait(t *testing.T) {
 	require.NoError(t, err)
 	wait := waiting(ctx, run)
 	h := newHand(t, pool)
-	h.finish("greeting", "completed", `"hello"`)
-	h.finish("greeting", "completed", `"HELLO"`)
+	h.Finish("greeting", "completed", `"hello"`)
+	h.Finish("greeting", "completed", `"HELLO"`)
 	got := receive(t, wait)
 	require.NoError(t, got.err)
 	require.Equal(t, "HELLO", got.out)
@@ -55,7 +55,7 @@ func TestWaitIsWoken(t *testing.T) {
 	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`))
 	h := newHand(t, pool)
 	for range 2 * runs {
-		h.finish("greeting", "completed", `"x"`)
+		h.Finish("greeting", "completed", `"x"`)
 	}
 	for _, wait := range waits {
 		got := receive(t, wait)
@@ -72,7 +72,7 @@ func TestWaitSurvivesBrokenConnections(t *testing.T) {
 	require.NoError(t, err)
 	wait := waiting(ctx, run, runtime.WithPollInterval(time.Hour))
 	h := newHand(t, pool)
-	h.finish("greeting", "completed", `"x"`)
+	h.Finish("greeting", "completed", `"x"`)
 	for range 5 {
 		require.Eventually(t, func() bool {
 			return count(t, pool, `
@@ -80,7 +80,7 @@ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'`) == 1
 		}, patience, 10*time.Millisecond)
 	}
-	h.finish("greeting", "completed", `"y"`)
+	h.Finish("greeting", "completed", `"y"`)
 	got := receive(t, wait)
 	require.NoError(t, got.err)
 	require.Equal(t, "y", got.out)
@@ -96,8 +96,8 @@ func TestWaitPolls(t *testing.T) {
 	require.NoError(t, err)
 	wait := waiting(ctx, run.Via(conn), runtime.WithPollInterval(10*time.Millisecond))
 	h := newHand(t, pool)
-	h.finish("greeting", "completed", `"x"`)
-	h.finish("greeting", "completed", `"x"`)
+	h.Finish("greeting", "completed", `"x"`)
+	h.Finish("greeting", "completed", `"x"`)
 	require.NoError(t, receive(t, wait).err)
 }
 
@@ -147,7 +147,7 @@ func TestWaitForAFailedRun(t *testing.T) {
 	ctx, pool := open(t)
 	run, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
-	newHand(t, pool).finish("greeting", "permanent", "no voice")
+	newHand(t, pool).Finish("greeting", "permanent", "no voice")
 	_, err = run.Wait(ctx)
 	var failed *runtime.RunFailedError
 	require.ErrorAs(t, err, &failed)
@@ -182,8 +182,8 @@ func TestOutputOfAnotherType(t *testing.T) {
 	run, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
 	h := newHand(t, pool)
-	h.finish("greeting", "completed", `"x"`)
-	h.finish("greeting", "completed", `7`)
+	h.Finish("greeting", "completed", `"x"`)
+	h.Finish("greeting", "completed", `7`)
 	_, err = run.Wait(ctx)
 	var output *runtime.OutputError
 	require.ErrorAs(t, err, &output)
@@ -204,8 +204,8 @@ func TestStartSync(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool { return count(t, pool, `SELECT count(*) FROM pgflow.runs`) == 1 }, patience, time.Millisecond)
 	h := newHand(t, pool)
-	h.finish("greeting", "completed", `"hello"`)
-	h.finish("greeting", "completed", `"HELLO"`)
+	h.Finish("greeting", "completed", `"hello"`)
+	h.Finish("greeting", "completed", `"HELLO"`)
 	require.NoError(t, receive(t, done))
 
 	tx, err := pool.Begin(ctx)

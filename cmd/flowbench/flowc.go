@@ -17,6 +17,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -516,7 +517,7 @@ func withHistory(runs, n int) func(context.Context, *server) (func(context.Conte
 				return sample{}, err
 			}
 			for range 20 {
-				if _, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{}); err != nil {
+				if _, err := ops.ListRuns(ctx, pool, ops.RunFilter{}); err != nil {
 					return sample{}, err
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // completeFlows lets the shell complete the slugs of flows for a flag.
@@ -24,7 +25,7 @@ func completeWords(cmd *cobra.Command, flag string, words []string) {
 func newestRuns(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var ids []string
 	complete(cmd, func(ctx context.Context, db runtime.DB) error {
-		runs, err := runtime.ListRuns(ctx, db, runtime.RunFilter{Limit: 30})
+		runs, err := ops.ListRuns(ctx, db, ops.RunFilter{Limit: 30})
 		for _, r := range runs {
 			ids = append(ids, fmt.Sprintf("%s\t%s %s, %s", r.ID, r.Flow, r.Status, ago(r.StartedAt)))
 		}
@@ -37,7 +38,7 @@ func newestRuns(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.Shell
 func flowSlugs(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var slugs []string
 	complete(cmd, func(ctx context.Context, db runtime.DB) error {
-		flows, err := runtime.ListFlows(ctx, db, time.Now())
+		flows, err := ops.ListFlows(ctx, db, time.Now())
 		for _, f := range flows {
 			slugs = append(slugs, f.Slug)
 		}

@@ -18,10 +18,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
 	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -121,7 +121,7 @@ func startWorker(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	var services []handler.Service
 	for _, slug := range args {
-		def, err := runtime.GetDefinition(ctx, pool, slug)
+		def, err := ops.GetDefinition(ctx, pool, slug)
 		ts.Check(err)
 		var handlers []handler.Handler
 		for _, step := range def.Steps {

@@ -7,9 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/jackc/pgx/v5"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 // settled is how long something has to be odd before it is said to be: what a
@@ -20,7 +19,7 @@ const settled = time.Minute
 const some = 3
 
 func checkWorkers(ctx context.Context, d *doctor) ([]finding, error) {
-	workers, err := runtime.ListWorkers(ctx, d.db, time.Now())
+	workers, err := ops.ListWorkers(ctx, d.db, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -28,11 +27,11 @@ func checkWorkers(ctx context.Context, d *doctor) ([]finding, error) {
 	var found []finding
 	for _, w := range workers {
 		switch {
-		case w.Status == runtime.WorkerWorking || w.Status == runtime.WorkerDraining:
+		case w.Status == ops.WorkerWorking || w.Status == ops.WorkerDraining:
 			living++
-		case w.Status == runtime.WorkerSilent && w.Queue == "*" && time.Since(w.LastHeartbeatAt) > settled:
+		case w.Status == ops.WorkerSilent && w.Queue == "*" && time.Since(w.LastHeartbeatAt) > settled:
 			found = append(found, finding{Severity: warning,
-				What: fmt.Sprintf("worker %s (%s) was last seen %s with %s in flight", w.Name, w.ID, ago(w.LastHeartbeatAt), count(w.InHand, "task", "tasks")),
+				What: fmt.Sprintf("worker %s (%s) was last seen %s with %s in flight", w.Name, w.ID, ago(w.LastHeartbeatAt), count(w.InFlight, "task", "tasks")),
 				Do:   "start a worker: any will release what this one held"})
 		}
 	}
@@ -44,7 +43,7 @@ func checkWorkers(ctx context.Context, d *doctor) ([]finding, error) {
 
 // checkWaiting looks for tasks that a worker could have started long ago.
 func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
-	flows, err := runtime.ListFlows(ctx, d.db, time.Now())
+	flows, err := ops.ListFlows(ctx, d.db, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +60,8 @@ func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
 		case f.Workers == 0:
 			found = append(found, finding{Severity: problem, What: what + ", and none serves it",
 				Do: "start a worker that serves " + f.Slug + "; `flowc workers` lists those that are alive, and what they serve"})
-		case f.InHand > 0:
-			found = append(found, finding{Severity: warning, What: fmt.Sprintf("%s; the workers have %d in flight", what, f.InHand),
+		case f.InFlight > 0:
+			found = append(found, finding{Severity: warning, What: fmt.Sprintf("%s; the workers have %d in flight", what, f.InFlight),
 				Do: "start more workers, or raise Concurrency in worker.Config"})
 		default:
 			found = append(found, finding{Severity: problem, What: fmt.Sprintf("%s, and the workers that serve it have none in flight", what),
@@ -75,7 +74,7 @@ func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
 // checkSchedules looks for schedules that are behind or cannot start anything, and
 // for runs whose time to start is past.
 func checkSchedules(ctx context.Context, d *doctor) ([]finding, error) {
-	schedules, err := runtime.ListSchedules(ctx, d.db)
+	schedules, err := ops.ListSchedules(ctx, d.db)
 	if err != nil {
 		return nil, err
 	}

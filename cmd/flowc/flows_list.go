@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -23,10 +24,10 @@ type listedFlow struct {
 	Running   int     `json:"running"`
 	Mean      float64 `json:"mean_seconds"`
 	P95       float64 `json:"p95_seconds"`
-	// Waiting, Delayed and InHand are tasks.
+	// Waiting, Delayed and InFlight are tasks.
 	Waiting       int       `json:"waiting"`
 	Delayed       int       `json:"delayed"`
-	InHand        int       `json:"in_hand"`
+	InFlight        int       `json:"in_flight"`
 	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
 	// Cron is when the clock starts it, if it does.
 	Cron string `json:"cron,omitempty"`
@@ -70,7 +71,7 @@ those whose tasks no worker takes.`,
 func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listedFlow, error) {
 	p := startProgress(cmd.ErrOrStderr(), "counting runs")
 	defer p.done()
-	infos, err := runtime.ListFlows(cmd.Context(), db, time.Now().Add(-since))
+	infos, err := ops.ListFlows(cmd.Context(), db, time.Now().Add(-since))
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listed
 			Slug: f.Slug, Steps: len(def.Steps),
 			Started: f.Started, Completed: f.Completed, Failed: f.Failed, Running: f.Running,
 			Mean: f.MeanTime.Seconds(), P95: f.P95Time.Seconds(),
-			Waiting: f.Waiting, Delayed: f.Delayed, InHand: f.InHand, OldestWaiting: f.OldestWaiting, Cron: def.Cron,
+			Waiting: f.Waiting, Delayed: f.Delayed, InFlight: f.InFlight, OldestWaiting: f.OldestWaiting, Cron: def.Cron,
 			Workers: f.Workers, PausedAt: f.PausedAt, PausedBy: f.PausedBy, ReplacedBy: f.ReplacedBy,
 		}
 		if f.ReplacedBy != "" {
@@ -101,7 +102,7 @@ func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listed
 
 // unfinished counts the runs of a flow that have not ended, up to 1000.
 func unfinished(cmd *cobra.Command, db runtime.DB, slug string) (int, error) {
-	runs, err := runtime.ListRuns(cmd.Context(), db, runtime.RunFilter{
+	runs, err := ops.ListRuns(cmd.Context(), db, ops.RunFilter{
 		Flows: []string{slug}, Statuses: []runtime.RunStatus{runtime.RunRunning, runtime.RunScheduled}, Limit: page,
 	})
 	return len(runs), err
@@ -115,7 +116,7 @@ func printFlows(cmd *cobra.Command, flows []listedFlow) error {
 	t := table{header: []string{"FLOW", "STEPS", "STARTED", "COMPLETED", "FAILED", "RUNNING", "P95", "WAITING", "DELAYED", "IN HAND", "OLDEST", "REPLACED BY"}}
 	for _, f := range flows {
 		t.add(f.Slug, strconv.Itoa(f.Steps), strconv.Itoa(f.Started), strconv.Itoa(f.Completed), strconv.Itoa(f.Failed), strconv.Itoa(f.Running),
-			lasting(time.Duration(f.P95*float64(time.Second))), strconv.Itoa(f.Waiting), strconv.Itoa(f.Delayed), strconv.Itoa(f.InHand), ago(f.OldestWaiting), f.ReplacedBy)
+			lasting(time.Duration(f.P95*float64(time.Second))), strconv.Itoa(f.Waiting), strconv.Itoa(f.Delayed), strconv.Itoa(f.InFlight), ago(f.OldestWaiting), f.ReplacedBy)
 	}
 	if err := t.print(cmd.OutOrStdout()); err != nil {
 		return err

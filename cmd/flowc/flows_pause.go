@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // switched is what pause and resume did, as JSON.
@@ -25,7 +26,7 @@ func newFlowsPause() *cobra.Command {
 		`Pause hands no more tasks of flows to workers, in whatever language, until they are
 resumed. Runs can be started meanwhile, and what workers have in flight goes on.`,
 		"paused", "was paused already", noSuchFlow, func(ctx context.Context, db runtime.DB, slug string) (bool, error) {
-			return runtime.PauseFlow(ctx, db, slug, runtime.PausedBy(by))
+			return ops.PauseFlow(ctx, db, slug, by)
 		})
 	name := ""
 	if u, err := user.Current(); err == nil {
@@ -38,7 +39,7 @@ resumed. Runs can be started meanwhile, and what workers have in flight goes on.
 func newFlowsResume() *cobra.Command {
 	return newSwitch("resume", "Hand tasks of paused flows to workers again",
 		`Resume hands tasks of paused flows to workers again.`,
-		"resumed", "was not paused", noSuchFlow, runtime.ResumeFlow)
+		"resumed", "was not paused", noSuchFlow, ops.ResumeFlow)
 }
 
 // newSwitch returns a command that changes something about each of some flows, or finds

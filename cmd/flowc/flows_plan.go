@@ -12,15 +12,16 @@ import (
 
 	"github.com/flowc-dev/flowc/gen"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // planWords say what an upsert would do.
 var planWords = map[runtime.UpsertStatus]string{
-	runtime.FlowCompiled:       "create",
-	runtime.FlowVerified:       "up to date",
-	runtime.FlowOptionsUpdated: "change options",
-	runtime.FlowMismatch:       "refuse: it is there with other steps",
+	runtime.UpsertCompiled:       "create",
+	runtime.UpsertVerified:       "up to date",
+	runtime.UpsertOptionsUpdated: "change options",
+	runtime.UpsertMismatch:       "refuse: it is there with other steps",
 }
 
 func newFlowsPlan() *cobra.Command {
@@ -52,7 +53,7 @@ The exit status is 0 if that is nothing, 2 if it is something.`,
 				err = printPlan(cmd.OutOrStdout(), flows, plan)
 			}
 			for _, flow := range plan {
-				if err == nil && (flow.Status != runtime.FlowVerified || len(flow.LostForms) > 0) {
+				if err == nil && (flow.Status != runtime.UpsertVerified || len(flow.LostForms) > 0) {
 					return &exitError{status: exitFound}
 				}
 			}
@@ -86,7 +87,7 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def spec.Flow) (upsertedFlo
 		return one, fmt.Errorf("flowc: %w", err)
 	}
 	defer tx.Rollback(ctx)
-	stored, err := runtime.GetDefinition(ctx, tx, def.Slug)
+	stored, err := ops.GetDefinition(ctx, tx, def.Slug)
 	if err != nil && !errors.Is(err, runtime.ErrFlowNotFound) {
 		return one, err
 	}
@@ -97,8 +98,8 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def spec.Flow) (upsertedFlo
 	}
 	one.Status, one.Differences = result.Status, result.Differences
 	one.LostForms = spec.CompareForms(stored.Forms, def.Forms)
-	if result.Status == runtime.FlowOptionsUpdated {
-		changed, err := runtime.GetDefinition(ctx, tx, def.Slug)
+	if result.Status == runtime.UpsertOptionsUpdated {
+		changed, err := ops.GetDefinition(ctx, tx, def.Slug)
 		if err != nil {
 			return one, err
 		}
@@ -125,7 +126,7 @@ func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error 
 		what := planWords[p.Status]
 		switch {
 		case len(p.LostForms) == 0:
-		case p.Status == runtime.FlowVerified:
+		case p.Status == runtime.UpsertVerified:
 			what = "read less: what runs in flight have is lost in part"
 		default:
 			what += "; read less: what runs in flight have is lost in part"
@@ -146,10 +147,10 @@ func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error 
 		for _, d := range p.LostForms {
 			fmt.Fprintf(w, "\t%s\n", printable(d))
 		}
-		if len(p.LostForms) > 0 && p.Status != runtime.FlowMismatch {
+		if len(p.LostForms) > 0 && p.Status != runtime.UpsertMismatch {
 			fmt.Fprintf(w, "\tfix: keep the old name with a json tag, or tag %s version:\"%d\"; or leave it, if no run is in flight\n", flows[i].Flow, flows[i].Version+1)
 		}
-		if p.Status == runtime.FlowMismatch {
+		if p.Status == runtime.UpsertMismatch {
 			fmt.Fprintf(w, "\tfix: tag %s version:\"%d\", so that runs of the old steps can finish; or, if nobody needs them, flowc flows upsert --allow-data-loss\n",
 				flows[i].Flow, flows[i].Version+1)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -25,14 +25,14 @@ that flows upsert takes.`,
 	}
 	asJSON := asJSON(cmd)
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
-		def, err := runtime.GetDefinition(cmd.Context(), db, args[0])
+		def, err := ops.GetDefinition(cmd.Context(), db, args[0])
 		if err != nil {
 			return err
 		}
 		if *asJSON {
 			return printDefinition(cmd.OutOrStdout(), def)
 		}
-		schedules, err := runtime.ListSchedules(cmd.Context(), db, def.Slug)
+		schedules, err := ops.ListSchedules(cmd.Context(), db, def.Slug)
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func printDefinition(w io.Writer, def spec.Flow) error {
 	return printJSON(w, json.RawMessage(doc))
 }
 
-func showFlow(w io.Writer, def spec.Flow, schedules []runtime.ScheduleInfo) error {
+func showFlow(w io.Writer, def spec.Flow, schedules []ops.ScheduleInfo) error {
 	fmt.Fprintf(w, "%s, unless a step says otherwise: %s, base delay %s, timeout %s\n", def.Slug,
 		count(def.MaxAttempts, "attempt", "attempts"), def.BaseDelay, def.Timeout)
 	for _, s := range schedules {

@@ -22,11 +22,11 @@ type upsertedFlow struct {
 
 // statusWords say what an upsert did.
 var statusWords = map[runtime.UpsertStatus]string{
-	runtime.FlowCompiled:       "created",
-	runtime.FlowVerified:       "up to date",
-	runtime.FlowOptionsUpdated: "options updated",
-	runtime.FlowRecompiled:     "recreated",
-	runtime.FlowMismatch:       "refused",
+	runtime.UpsertCompiled:       "created",
+	runtime.UpsertVerified:       "up to date",
+	runtime.UpsertOptionsUpdated: "options updated",
+	runtime.UpsertRecompiled:     "recreated",
+	runtime.UpsertMismatch:       "refused",
 }
 
 func newFlowsUpsert() *cobra.Command {

@@ -30,7 +30,8 @@ func newMigrateUp() *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
 		p := startProgress(cmd.ErrOrStderr(), "migrating")
-		done, err := engine.Up(cmd.Context(), db, engine.InEncoding(encoding))
+		var done []string
+		err := engine.Migrate(cmd.Context(), db, engine.WithEncoding(encoding), engine.WithReport(func(change string) { done = append(done, change) }))
 		p.done()
 		if *asJSON {
 			if err != nil {

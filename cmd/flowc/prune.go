@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 func newPrune() *cobra.Command {
@@ -39,7 +38,7 @@ batches and can be interrupted and repeated.`,
 				return err
 			}
 			p := startProgress(cmd.ErrOrStderr(), "pruning")
-			n, err := runtime.Prune(cmd.Context(), db, runtime.PruneOptions{
+			n, err := ops.Prune(cmd.Context(), db, ops.PruneOptions{
 				OlderThan: time.Duration(olderThan), Flows: flows, DryRun: dryRun,
 				Progress: func(n int) { p.set("%d runs so far", n) },
 			})

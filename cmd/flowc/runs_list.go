@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // page is how many runs are read at once, which is as many as there may be.
@@ -18,14 +19,14 @@ var runStatuses = []runtime.RunStatus{
 	runtime.RunScheduled, runtime.RunRunning, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled,
 }
 
-var runMarks = []runtime.RunMark{runtime.MarkSkipped, runtime.MarkGaveUp, runtime.MarkClean}
+var runMarks = []ops.RunMark{ops.MarkSkipped, ops.MarkGaveUp, ops.MarkClean}
 
 func newRunsList() *cobra.Command {
 	var (
 		flows    []string
 		statuses = choice[runtime.RunStatus]{words: runStatuses}
 		since    span
-		marks    = choice[runtime.RunMark]{words: runMarks}
+		marks    = choice[ops.RunMark]{words: runMarks}
 		input    string
 		search   string
 		limit    int
@@ -55,7 +56,7 @@ func newRunsList() *cobra.Command {
 	completeWords(cmd, "status", texts(runStatuses))
 	completeWords(cmd, "with", texts(runMarks))
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
-		filter := runtime.RunFilter{Flows: flows, Statuses: statuses.chosen, Marks: marks.chosen, Search: search}
+		filter := ops.RunFilter{Flows: flows, Statuses: statuses.chosen, Marks: marks.chosen, Search: search}
 		if since > 0 {
 			filter.StartedFrom = time.Now().Add(-time.Duration(since))
 		}
@@ -83,19 +84,19 @@ func newRunsList() *cobra.Command {
 }
 
 // findRuns reads as many runs as wanted, page by page; 0 means all.
-func findRuns(cmd *cobra.Command, db runtime.DB, filter runtime.RunFilter, limit int) ([]runtime.RunSummary, error) {
+func findRuns(cmd *cobra.Command, db runtime.DB, filter ops.RunFilter, limit int) ([]ops.RunSummary, error) {
 	if limit < 0 {
 		return nil, wrongUse(cmd, "--limit is %d, it cannot be negative", limit)
 	}
 	p := startProgress(cmd.ErrOrStderr(), "reading runs")
 	defer p.done()
-	all := []runtime.RunSummary{}
+	all := []ops.RunSummary{}
 	for {
 		filter.Limit = page
 		if limit > 0 {
 			filter.Limit = min(page, limit-len(all))
 		}
-		runs, err := runtime.ListRuns(cmd.Context(), db, filter)
+		runs, err := ops.ListRuns(cmd.Context(), db, filter)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +109,7 @@ func findRuns(cmd *cobra.Command, db runtime.DB, filter runtime.RunFilter, limit
 	}
 }
 
-func printRuns(cmd *cobra.Command, runs []runtime.RunSummary, limit int) error {
+func printRuns(cmd *cobra.Command, runs []ops.RunSummary, limit int) error {
 	if len(runs) == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "there are no such runs")
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 const (
@@ -64,13 +65,13 @@ type shownRun struct {
 	ReplacedBy string `json:"replaced_by,omitempty"`
 	// Declared is whether the definition of its flow says what Result is.
 	declared bool
-	Tasks    []runtime.TaskInfo `json:"tasks,omitempty"`
+	Tasks    []ops.TaskInfo `json:"tasks,omitempty"`
 }
 
 func readRun(cmd *cobra.Command, db runtime.DB, id string, tasks bool) (shownRun, error) {
 	p := startProgress(cmd.ErrOrStderr(), "reading the run")
 	defer p.done()
-	info, err := runtime.GetRunWithStates(cmd.Context(), db, id)
+	info, err := runtime.GetRun(cmd.Context(), db, id, runtime.WithStates())
 	if err != nil {
 		return shownRun{}, err
 	}
@@ -80,19 +81,19 @@ func readRun(cmd *cobra.Command, db runtime.DB, id string, tasks bool) (shownRun
 			return shown, err
 		}
 	}
-	if def, err := runtime.GetDefinition(cmd.Context(), db, info.Flow); err == nil {
+	if def, err := ops.GetDefinition(cmd.Context(), db, info.Flow); err == nil {
 		shown.declared = def.Result != nil
 	}
 	if shown.ReplacedBy, err = replacedBy(cmd.Context(), db, info.Flow); err != nil || !tasks {
 		return shown, err
 	}
-	shown.Tasks, err = runtime.ListTasks(cmd.Context(), db, id)
+	shown.Tasks, err = ops.ListTasks(cmd.Context(), db, id, ops.TaskFilter{OutputBytes: ops.AllOutputs})
 	return shown, err
 }
 
 // replacedBy returns the newest version of a flow, if it is not this one.
 func replacedBy(ctx context.Context, db runtime.DB, slug string) (string, error) {
-	flows, err := runtime.ListFlows(ctx, db, time.Now())
+	flows, err := ops.ListFlows(ctx, db, time.Now())
 	for _, f := range flows {
 		if f.Slug == slug {
 			return f.ReplacedBy, nil
@@ -106,7 +107,7 @@ func wholeID(ctx context.Context, db runtime.DB, id string) (string, error) {
 	if len(id) == 36 || !partOfID.MatchString(id) {
 		return id, nil
 	}
-	runs, err := runtime.ListRuns(ctx, db, runtime.RunFilter{Search: id})
+	runs, err := ops.ListRuns(ctx, db, ops.RunFilter{Search: id})
 	if err != nil {
 		return "", err
 	}
@@ -234,21 +235,21 @@ func tasksOf(s runtime.StepState) string {
 	return fmt.Sprintf("%d/%d", *s.InitialTasks-remaining, *s.InitialTasks)
 }
 
-func printTasks(w io.Writer, tasks []runtime.TaskInfo) error {
+func printTasks(w io.Writer, tasks []ops.TaskInfo) error {
 	fmt.Fprintln(w)
 	t := table{header: []string{"TASK", "STATUS", "TRIES", "WORKER", "TOOK", "ERROR"}}
 	for _, task := range tasks {
 		name := task.Step + "[" + strconv.Itoa(task.Index) + "]"
-		for _, try := range task.FailedTries {
+		for _, try := range task.FailedAttempts {
 			t.add(name, fmt.Sprintf("try %d failed", try.Attempt), "", try.Worker, took(try.StartedAt, try.FailedAt), shorten(try.Error, 60))
 		}
 		status, ended, message := task.Status.Word(), task.CompletedAt, task.Error
 		switch task.Status {
-		case runtime.TaskQueued:
+		case ops.TaskQueued:
 			status += ", " + ago(task.VisibleAt)
-		case runtime.TaskFailed:
+		case ops.TaskFailed:
 			ended = task.FailedAt
-		case runtime.TaskCompleted:
+		case ops.TaskCompleted:
 			message = "" // it is that of an earlier try
 		}
 		t.add(name, status, strconv.Itoa(task.Attempts), task.Worker, took(task.StartedAt, ended), shorten(message, 60))

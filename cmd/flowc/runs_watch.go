@@ -72,7 +72,7 @@ func (w *watcher) watch(ctx context.Context, db runtime.DB, id string, interval 
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
-		info, err := runtime.GetRunProgress(ctx, db, id)
+		info, err := runtime.GetRun(ctx, db, id, runtime.WithStates(), runtime.WithoutPayloads())
 		if err == nil {
 			if err := w.look(info); err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 func newSchedules() *cobra.Command {
@@ -27,12 +28,12 @@ func newSchedulesList() *cobra.Command {
 	}
 	asJSON := asJSON(cmd)
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
-		schedules, err := runtime.ListSchedules(cmd.Context(), db)
+		schedules, err := ops.ListSchedules(cmd.Context(), db)
 		switch {
 		case err != nil:
 			return err
 		case *asJSON:
-			return printJSON(cmd.OutOrStdout(), append([]runtime.ScheduleInfo{}, schedules...))
+			return printJSON(cmd.OutOrStdout(), append([]ops.ScheduleInfo{}, schedules...))
 		case len(schedules) == 0:
 			fmt.Fprintln(cmd.ErrOrStderr(), "no flow has a schedule; the tag cron gives it one")
 			return nil
@@ -47,7 +48,7 @@ func newSchedulesList() *cobra.Command {
 }
 
 // nextTick returns when a schedule starts its next run.
-func nextTick(s runtime.ScheduleInfo) string {
+func nextTick(s ops.ScheduleInfo) string {
 	if !s.PausedAt.IsZero() {
 		return "paused"
 	}
@@ -55,7 +56,7 @@ func nextTick(s runtime.ScheduleInfo) string {
 }
 
 // scheduleNote returns what is odd about a schedule.
-func scheduleNote(s runtime.ScheduleInfo) string {
+func scheduleNote(s ops.ScheduleInfo) string {
 	switch {
 	case !s.PausedAt.IsZero() && s.PauseReason != "":
 		return "paused " + ago(s.PausedAt) + ": " + s.PauseReason
@@ -80,7 +81,7 @@ func newSchedulesNext() *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.Flags().IntVar(&n, "limit", n, "how many, at most 1000")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
-		ticks, err := runtime.NextTicks(cmd.Context(), db, args[0], n)
+		ticks, err := ops.NextTicks(cmd.Context(), db, args[0], n)
 		if err != nil {
 			return err
 		}
@@ -102,7 +103,7 @@ func newSchedulesPause() *cobra.Command {
 flow into the database again changes nothing about that.`,
 		"paused", "was paused already", noSuchSchedule,
 		func(ctx context.Context, db runtime.DB, slug string) (bool, error) {
-			return runtime.PauseSchedule(ctx, db, slug, reason)
+			return ops.PauseSchedule(ctx, db, slug, reason)
 		})
 	cmd.Flags().StringVar(&reason, "reason", "", "what is said about it in lists")
 	return cmd
@@ -112,7 +113,7 @@ func newSchedulesResume() *cobra.Command {
 	return newSwitch("resume", "Go on with paused schedules at their next ticks",
 		`Resume goes on with paused schedules at their next ticks. Those that passed
 meanwhile are not made up for; schedules run starts one run by hand.`,
-		"resumed", "was not paused", noSuchSchedule, runtime.ResumeSchedule)
+		"resumed", "was not paused", noSuchSchedule, ops.ResumeSchedule)
 }
 
 // scheduledRun is what schedules run did, as JSON.

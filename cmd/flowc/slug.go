@@ -8,6 +8,7 @@ import (
 
 	"github.com/flowc-dev/flowc/gen/nearest"
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // noSuchFlow returns what is said of a slug that is none.
@@ -28,7 +29,7 @@ func noSuchSchedule(ctx context.Context, db runtime.DB, slug string, err error) 
 		return err
 	}
 	fix := "`flowc schedules list` shows those that have one"
-	schedules, _ := runtime.ListSchedules(ctx, db) // without them, there is less to say
+	schedules, _ := ops.ListSchedules(ctx, db) // without them, there is less to say
 	var slugs []string
 	for _, s := range schedules {
 		slugs = append(slugs, s.Flow)
@@ -41,7 +42,7 @@ func noSuchSchedule(ctx context.Context, db runtime.DB, slug string, err error) 
 
 // nearFlow returns the flow of the database that was probably meant by a slug, or "".
 func nearFlow(ctx context.Context, db runtime.DB, slug string) string {
-	flows, _ := runtime.ListFlows(ctx, db, time.Now()) // without them, there is less to say
+	flows, _ := ops.ListFlows(ctx, db, time.Now()) // without them, there is less to say
 	var slugs []string
 	for _, f := range flows {
 		slugs = append(slugs, f.Slug)

@@ -6,20 +6,19 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 // listedWorker is a worker as workers prints it.
 type listedWorker struct {
-	ID     string               `json:"id"`
-	Name   string               `json:"name"`
-	Flows  []string             `json:"flows"`
-	Status runtime.WorkerStatus `json:"status"`
-	// InHand is how many tasks it has.
-	InHand          int       `json:"in_hand"`
+	ID     string           `json:"id"`
+	Name   string           `json:"name"`
+	Flows  []string         `json:"flows"`
+	Status ops.WorkerStatus `json:"status"`
+	// InFlight is how many tasks it has.
+	InFlight          int       `json:"in_flight"`
 	StartedAt       time.Time `json:"started_at"`
 	LastHeartbeatAt time.Time `json:"last_heartbeat_at"`
 	StoppedAt       time.Time `json:"stopped_at,omitzero"`
@@ -35,13 +34,13 @@ func newWorkers() *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.Flags().Var(&since, "since", "list workers that have stopped, too, if they were last seen within this time")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
-		found, err := runtime.ListWorkers(cmd.Context(), db, time.Now().Add(-time.Duration(since)))
+		found, err := ops.ListWorkers(cmd.Context(), db, time.Now().Add(-time.Duration(since)))
 		if err != nil {
 			return err
 		}
 		list := []listedWorker{}
 		for _, w := range found {
-			list = append(list, listedWorker{w.ID, w.Name, w.Flows, w.Status, w.InHand, w.StartedAt, w.LastHeartbeatAt, w.StoppedAt})
+			list = append(list, listedWorker{w.ID, w.Name, w.Flows, w.Status, w.InFlight, w.StartedAt, w.LastHeartbeatAt, w.StoppedAt})
 		}
 		switch {
 		case *asJSON:
@@ -52,7 +51,7 @@ func newWorkers() *cobra.Command {
 		}
 		t := table{header: []string{"WORKER", "NAME", "STATUS", "IN HAND", "STARTED", "HEARD OF", "FLOWS"}}
 		for _, w := range list {
-			t.add(w.ID, w.Name, string(w.Status), strconv.Itoa(w.InHand), ago(w.StartedAt), ago(w.LastHeartbeatAt), someOf(w.Flows, 3))
+			t.add(w.ID, w.Name, string(w.Status), strconv.Itoa(w.InFlight), ago(w.StartedAt), ago(w.LastHeartbeatAt), someOf(w.Flows, 3))
 		}
 		return t.print(cmd.OutOrStdout())
 	})

@@ -104,7 +104,7 @@ func follow(ctx context.Context, out io.Writer, db runtime.DB, id string) {
 			return
 		case <-ticks.C:
 		}
-		info, err := runtime.GetRunProgress(ctx, db, id)
+		info, err := runtime.GetRun(ctx, db, id, runtime.WithStates(), runtime.WithoutPayloads())
 		if err != nil {
 			continue // whoever waits for the run is told
 		}

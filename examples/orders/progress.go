@@ -53,7 +53,7 @@ func follow(ctx context.Context, pool *pgxpool.Pool, runs []*runtime.Run[shop.Sh
 				p.add(info)
 				continue
 			}
-			info, err := runtime.GetRunWithStates(ctx, pool, run.ID())
+			info, err := runtime.GetRun(ctx, pool, run.ID(), runtime.WithStates())
 			if err != nil {
 				return nil, err
 			}

@@ -22,8 +22,8 @@ import (
 
 	"github.com/flowc-dev/flowc/examples/report/sales"
 	"github.com/flowc-dev/flowc/examples/report/sales/report"
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -54,11 +54,11 @@ func run(ctx context.Context, out io.Writer, pool *pgxpool.Pool, reports int) (e
 		return err
 	}
 	// In a database that stays, an earlier call of the program has paused it.
-	if _, err := runtime.ResumeSchedule(ctx, pool, report.Slug); err != nil {
+	if _, err := ops.ResumeSchedule(ctx, pool, report.Slug); err != nil {
 		return err
 	}
 	defer func() {
-		_, pauseErr := runtime.PauseSchedule(context.WithoutCancel(ctx), pool, report.Slug, "the example has ended")
+		_, pauseErr := ops.PauseSchedule(context.WithoutCancel(ctx), pool, report.Slug, "the example has ended")
 		err = errors.Join(err, pauseErr)
 	}()
 

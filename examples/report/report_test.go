@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/examples/report/sales/report"
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // TestReport runs the example twice on one database: each order is in one report.
@@ -26,7 +26,7 @@ func TestReport(t *testing.T) {
 		for _, line := range lines[1:] {
 			require.Regexp(t, regexp.MustCompile(`^\d\d:\d\d:\d\d +\d+ +\d+\.\d\d € +\w+ +\w+$`), line)
 		}
-		schedules, err := runtime.ListSchedules(t.Context(), pool, report.Slug)
+		schedules, err := ops.ListSchedules(t.Context(), pool, report.Slug)
 		require.NoError(t, err)
 		require.Equal(t, "the example has ended", schedules[0].PauseReason)
 	}

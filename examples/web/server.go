@@ -163,7 +163,7 @@ func (s *service) events(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *service) look(ctx context.Context, run string, photo int64) (state, error) {
-	info, err := runtime.GetRunProgress(ctx, s.db, run)
+	info, err := runtime.GetRun(ctx, s.db, run, runtime.WithStates(), runtime.WithoutPayloads())
 	if err != nil {
 		return state{}, err
 	}

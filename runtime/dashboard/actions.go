@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 const (
@@ -36,7 +37,7 @@ func (h *Handler) act(ctx context.Context, action, id, step, reason string) (don
 		err = runtime.RetryStep(ctx, h.db, id, step)
 	case ActionRunNow:
 		var hurried int
-		if hurried, err = runtime.RunNow(ctx, h.db, id, step); err == nil {
+		if hurried, err = ops.RunNow(ctx, h.db, id, step); err == nil {
 			return hurried > 0, nil
 		}
 	case ActionDelete:
@@ -150,9 +151,9 @@ func (h *Handler) actOnFlow(w http.ResponseWriter, r *http.Request) error {
 		var changed bool
 		var err error
 		if action == ActionPause {
-			changed, err = runtime.PauseFlow(ctx, h.db, slug, runtime.PausedBy(userOf(r)))
+			changed, err = ops.PauseFlow(ctx, h.db, slug, userOf(r))
 		} else {
-			changed, err = runtime.ResumeFlow(ctx, h.db, slug)
+			changed, err = ops.ResumeFlow(ctx, h.db, slug)
 		}
 		if err != nil {
 			return err
@@ -190,7 +191,7 @@ func (h *Handler) actOnFlow(w http.ResponseWriter, r *http.Request) error {
 func (h *Handler) start(ctx context.Context, slug string, form url.Values) (id string, err error) {
 	input := json.RawMessage(form.Get("input"))
 	if like := form.Get("like"); like != "" {
-		found, err := runtime.GetPayload(ctx, h.db, like, runtime.PayloadFilter{Kind: runtime.RunInputPayload})
+		found, err := ops.GetPayload(ctx, h.db, like, ops.PayloadFilter{Kind: ops.PayloadRunInput})
 		switch {
 		case err != nil:
 			return "", err
@@ -219,7 +220,7 @@ func (h *Handler) matching(ctx context.Context, query runsQuery) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	runs, err := runtime.ListRuns(ctx, h.db, filter)
+	runs, err := ops.ListRuns(ctx, h.db, filter)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 func TestActionsOnARun(t *testing.T) {
@@ -119,7 +120,7 @@ func TestStartAction(t *testing.T) {
 	require.Contains(t, page, "The run was started.")
 	require.Contains(t, page, "12345678901234567890")
 	require.Contains(t, s.get("/flows/shop"), "&#34;order&#34;: 12345678901234567890", "the newest input is one to begin with")
-	runs, err := runtime.ListRuns(s.ctx, s.pool, runtime.RunFilter{})
+	runs, err := ops.ListRuns(s.ctx, s.pool, ops.RunFilter{})
 	require.NoError(t, err)
 	require.Contains(t, s.post("/flows/shop/start", url.Values{"like": {runs[0].ID}}), "12345678901234567890", "with the input of another run")
 
@@ -130,7 +131,7 @@ func TestStartAction(t *testing.T) {
 	}
 	require.Equal(t, http.StatusNotFound, s.do(s.request(http.MethodPost, "/flows/nothing/start", url.Values{"input": {"{}"}})).status)
 	require.Equal(t, http.StatusNotFound, s.do(s.request(http.MethodPost, "/flows/shop/delete", nil)).status)
-	runs, err = runtime.ListRuns(s.ctx, s.pool, runtime.RunFilter{})
+	runs, err = ops.ListRuns(s.ctx, s.pool, ops.RunFilter{})
 	require.NoError(t, err)
 	require.Len(t, runs, 2)
 

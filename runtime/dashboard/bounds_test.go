@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -128,12 +129,12 @@ func TestLongTextsAreCut(t *testing.T) {
 		Cron: "@yearly", Steps: []spec.Step{{Slug: "a", If: json.RawMessage(`{"a": "` + strings.Repeat("<", 500_000) + `"}`)}},
 	})
 	require.NoError(t, err)
-	_, err = runtime.PauseSchedule(s.ctx, s.pool, "ticking", long)
+	_, err = ops.PauseSchedule(s.ctx, s.pool, "ticking", long)
 	require.NoError(t, err)
 	failed := s.start(`{}`)
 	for range 4 {
 		s.work("failed", long)
-		_, err := runtime.RunNow(s.ctx, s.pool, failed, "")
+		_, err := ops.RunNow(s.ctx, s.pool, failed, "")
 		require.NoError(t, err)
 	}
 	_, err = s.pool.Exec(s.ctx, `

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -164,7 +165,7 @@ func TestBrowserShowsPages(t *testing.T) {
 	require.NoError(t, err)
 	_, err = runtime.UpsertFlow(s.ctx, s.pool, spec.Flow{Slug: "tidy", Cron: "@every 1h", Steps: []spec.Step{{Slug: "tidy"}}})
 	require.NoError(t, err)
-	_, err = runtime.PauseSchedule(s.ctx, s.pool, "tidy", "until we know what "+strings.Repeat("tidies ", 20))
+	_, err = ops.PauseSchedule(s.ctx, s.pool, "tidy", "until we know what "+strings.Repeat("tidies ", 20))
 	require.NoError(t, err)
 	failed := s.start(`{}`)
 	s.work("permanent", strings.Repeat("a long word of an error ", 20)+strings.Repeat("x", 300))
@@ -278,7 +279,7 @@ func TestBrowserStartsARun(t *testing.T) {
 	require.NoError(t, chromedp.Do(b.ctx, chromedp.SendKeys(chromedp.CSS("#start textarea"), `7}`)))
 	b.submit(`#start button[type=submit]`)
 	require.Contains(t, js[string](b, `document.querySelector(".notice").textContent`), "The run was started.")
-	runs, err := runtime.ListRuns(s.ctx, s.pool, runtime.RunFilter{})
+	runs, err := ops.ListRuns(s.ctx, s.pool, ops.RunFilter{})
 	require.NoError(t, err)
 	require.Len(t, runs, 1)
 	require.Equal(t, "/runs/"+runs[0].ID, js[string](b, `location.pathname`))
@@ -354,7 +355,7 @@ func TestBrowserIgnoresHostilePayloads(t *testing.T) {
 	require.NoError(t, err)
 	id := s.start(`{` + string(text) + `: [` + string(text) + `]}`)
 	s.work("failed", evil)
-	_, err = runtime.RunNow(s.ctx, s.pool, id, "")
+	_, err = ops.RunNow(s.ctx, s.pool, id, "")
 	require.NoError(t, err)
 	s.work("completed", string(text))
 	_, err = s.pool.Exec(s.ctx, `SELECT flowc.register_worker(gen_random_uuid(), $1, '{}')`, evil)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // Heights in the chart, in pixels. Widths are in percent, so that text keeps its
@@ -20,7 +20,7 @@ const (
 
 // chart draws what happened to runs over time: bars of those that ended, and a
 // line of those that started.
-func chart(points []runtime.ThroughputPoint, stretch time.Duration) template.HTML {
+func chart(points []ops.ThroughputPoint, stretch time.Duration) template.HTML {
 	most, started, completed, failed := 0, 0, 0, 0
 	for _, p := range points {
 		most = max(most, p.Started, p.Completed+p.Failed)
@@ -94,7 +94,7 @@ func niceTop(most int) int {
 func gridLines(top int) []int { return []int{0, top / 2, top} }
 
 // labelled are the points that have their time below: about six, at round times.
-func labelled(points []runtime.ThroughputPoint, stretch time.Duration) []int {
+func labelled(points []ops.ThroughputPoint, stretch time.Duration) []int {
 	total := stretch * time.Duration(len(points))
 	every := niceStep(total / 6)
 	var all []int

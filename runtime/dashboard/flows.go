@@ -8,13 +8,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // flowCard is a flow in the list.
 type flowCard struct {
-	runtime.FlowInfo
+	ops.FlowInfo
 	Steps   int
 	Picture template.HTML
 	Drift   []string
@@ -46,7 +46,7 @@ func (h *Handler) listFlows(w http.ResponseWriter, r *http.Request) error {
 		page.Flows = append(page.Flows, card)
 	}
 	for _, def := range h.config.Definitions {
-		if !slices.ContainsFunc(flows, func(f runtime.FlowInfo) bool { return f.Slug == def.Slug }) {
+		if !slices.ContainsFunc(flows, func(f ops.FlowInfo) bool { return f.Slug == def.Slug }) {
 			page.Missing = append(page.Missing, def.Slug)
 		}
 	}
@@ -57,7 +57,7 @@ func (h *Handler) listFlows(w http.ResponseWriter, r *http.Request) error {
 
 // flowPage is one flow.
 type flowPage struct {
-	runtime.FlowInfo
+	ops.FlowInfo
 	Steps []stepOptions
 	Graph *drawing
 	Drift []string
@@ -65,7 +65,7 @@ type flowPage struct {
 	HiddenSteps, HiddenDrift int
 
 	Known bool
-	Runs  []runtime.RunSummary
+	Runs  []ops.RunSummary
 	State string // of its queue
 	Like  string // an input to begin with
 
@@ -108,7 +108,7 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(flows, func(f runtime.FlowInfo) bool { return f.Slug == r.PathValue("slug") })
+	i := slices.IndexFunc(flows, func(f ops.FlowInfo) bool { return f.Slug == r.PathValue("slug") })
 	if i < 0 {
 		return errNoFlow
 	}
@@ -123,7 +123,7 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
 	defer cancel()
-	runs, err := runtime.ListRuns(ctx, h.db, runtime.RunFilter{Flows: []string{info.Slug}, Limit: 10})
+	runs, err := ops.ListRuns(ctx, h.db, ops.RunFilter{Flows: []string{info.Slug}, Limit: 10})
 	if err != nil {
 		return err
 	}
@@ -144,16 +144,16 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 }
 
 // exampleInput is the input of the newest run, as something to begin with.
-func (h *Handler) exampleInput(ctx context.Context, runs []runtime.RunSummary) (string, error) {
+func (h *Handler) exampleInput(ctx context.Context, runs []ops.RunSummary) (string, error) {
 	if len(runs) == 0 || h.config.Redact != nil {
 		return "{}", nil
 	}
-	payloads, err := runtime.ListPayloads(ctx, h.db, runs[0].ID, inlineBytes)
+	payloads, err := ops.ListPayloads(ctx, h.db, runs[0].ID, inlineBytes)
 	if err != nil {
 		return "", err
 	}
 	for _, p := range payloads {
-		if p.Kind == runtime.RunInputPayload && p.JSON != nil {
+		if p.Kind == ops.PayloadRunInput && p.JSON != nil {
 			return string(indented(p.JSON)), nil
 		}
 	}

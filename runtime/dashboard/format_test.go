@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -105,11 +106,11 @@ func TestTimelineHasABarForEachTry(t *testing.T) {
 		Status: runtime.RunCompleted, CompletedAt: at(100), StartedAt: at(0),
 		States: []runtime.StepState{{Step: "a", Status: runtime.StepCompleted, InitialTasks: spec.Set(1)}, {Step: "b", Status: runtime.StepSkipped, SkipReason: "condition_unmet"}},
 	}
-	task := runtime.FoundTask{TaskInfo: runtime.TaskInfo{
-		Step: "a", Status: runtime.TaskCompleted, Attempts: 3, QueuedAt: at(0), StartedAt: at(60), CompletedAt: at(100),
-		FailedTries: []runtime.FailedTry{{Attempt: 1, StartedAt: at(10), FailedAt: at(20), Error: "one"}, {Attempt: 2, FailedAt: at(50)}},
-	}}
-	line := newTimeline(run, []runtime.FoundTask{task}, at(500))
+	task := ops.TaskInfo{
+		Step: "a", Status: ops.TaskCompleted, Attempts: 3, QueuedAt: at(0), StartedAt: at(60), CompletedAt: at(100),
+		FailedAttempts: []ops.FailedAttempt{{Attempt: 1, StartedAt: at(10), FailedAt: at(20), Error: "one"}, {Attempt: 2, FailedAt: at(50)}},
+	}
+	line := newTimeline(run, []ops.TaskInfo{task}, at(500))
 	require.Equal(t, 100*time.Second, line.Total)
 	require.Len(t, line.Lanes, 2)
 	var got []string
@@ -127,9 +128,9 @@ func TestTimelineHasABarForEachTry(t *testing.T) {
 func TestChart(t *testing.T) {
 	t.Parallel()
 	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	var points []runtime.ThroughputPoint
+	var points []ops.ThroughputPoint
 	for i := range 72 {
-		points = append(points, runtime.ThroughputPoint{From: from.Add(time.Duration(i) * 20 * time.Minute), Started: i, Completed: i / 2, Failed: i % 3})
+		points = append(points, ops.ThroughputPoint{From: from.Add(time.Duration(i) * 20 * time.Minute), Started: i, Completed: i / 2, Failed: i % 3})
 	}
 	svg := string(chart(points, 20*time.Minute))
 	require.Contains(t, svg, "2,556 started, 1,260 completed, 72 failed")

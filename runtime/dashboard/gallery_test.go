@@ -16,6 +16,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -244,7 +245,7 @@ func newGallery(s *site) *gallery {
 	require.Eventually(s, func() bool {
 		waiting := 0
 		for _, run := range runs {
-			n, err := runtime.RunNow(s.ctx, s.pool, run.ID(), "")
+			n, err := ops.RunNow(s.ctx, s.pool, run.ID(), "")
 			require.NoError(s, err)
 			waiting += n
 			if s.status(run.ID()) == runtime.RunRunning {
@@ -280,9 +281,9 @@ func newGallery(s *site) *gallery {
 	time.Sleep(time.Second)
 	require.NoError(s, runtime.CancelRun(s.ctx, s.pool, g.cancelled, "the customer changed her mind"))
 	require.Eventually(s, func() bool {
-		_, err := runtime.RunNow(s.ctx, s.pool, g.running, "")
+		_, err := ops.RunNow(s.ctx, s.pool, g.running, "")
 		require.NoError(s, err)
-		info, err := runtime.GetRunProgress(s.ctx, s.pool, g.running)
+		info, err := runtime.GetRun(s.ctx, s.pool, g.running, runtime.WithStates(), runtime.WithoutPayloads())
 		require.NoError(s, err)
 		for _, st := range info.States {
 			if st.Step == "hand_to_carrier" && st.Status == runtime.StepStarted {

@@ -19,6 +19,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -193,7 +194,7 @@ func TestRedact(t *testing.T) {
 	// Errors and reasons may repeat what is hidden.
 	failed := s.start(`{}`)
 	s.work("failed", "no 4111111111111111 here")
-	_, err := runtime.RunNow(s.ctx, s.pool, failed, "")
+	_, err := ops.RunNow(s.ctx, s.pool, failed, "")
 	require.NoError(t, err)
 	require.NotContains(t, s.get("/runs/"+failed), "4111111111111111")
 	s.work("permanent", "no 4111111111111111 there")
@@ -222,7 +223,7 @@ func TestHostile(t *testing.T) {
 	require.NoError(t, err)
 	id := s.start(`{` + string(text) + `: ` + string(text) + `}`)
 	s.work("failed", evil)
-	_, err = runtime.RunNow(s.ctx, s.pool, id, "")
+	_, err = ops.RunNow(s.ctx, s.pool, id, "")
 	require.NoError(t, err)
 	s.work("completed", string(text))
 	s.work("permanent", evil+"\n"+evil)

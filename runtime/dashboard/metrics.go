@@ -9,9 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/flowc-dev/flowc/runtime"
 )
 
 // stats counts what the dashboard itself does.
@@ -45,7 +44,7 @@ func (h *Handler) metrics(w http.ResponseWriter, r *http.Request) error {
 	flows, err := h.flows(r.Context(), metricsSpan)
 	if err == nil {
 		m.flows(flows, began)
-		var workers []runtime.WorkerInfo
+		var workers []ops.WorkerInfo
 		if workers, err = h.workers(r.Context()); err == nil {
 			m.workers(workers, began)
 		}
@@ -106,7 +105,7 @@ func (m *exposition) sample(name string, value float64, labels ...string) {
 	fmt.Fprintf(m, " %v\n", value)
 }
 
-func (m *exposition) flows(flows []runtime.FlowInfo, now time.Time) {
+func (m *exposition) flows(flows []ops.FlowInfo, now time.Time) {
 	m.one("flowc_flows", "gauge", "Flows in the database.", float64(len(flows)))
 	m.family("flowc_runs", "gauge", "Runs that started in the last hour, by what became of them.")
 	for _, f := range flows {
@@ -114,25 +113,25 @@ func (m *exposition) flows(flows []runtime.FlowInfo, now time.Time) {
 		m.sample("flowc_runs", float64(f.Failed), "flow", f.Slug, "status", "failed")
 		m.sample("flowc_runs", float64(f.Running), "flow", f.Slug, "status", "running")
 	}
-	each := func(name, help string, value func(runtime.FlowInfo) float64) {
+	each := func(name, help string, value func(ops.FlowInfo) float64) {
 		m.family(name, "gauge", help)
 		for _, f := range flows {
 			m.sample(name, value(f), "flow", f.Slug)
 		}
 	}
-	each("flowc_run_duration_mean_seconds", "How long runs of the last hour took on average.", func(f runtime.FlowInfo) float64 { return f.MeanTime.Seconds() })
-	each("flowc_run_duration_p95_seconds", "How long runs of the last hour took but for the slowest twentieth.", func(f runtime.FlowInfo) float64 { return f.P95Time.Seconds() })
-	each("flowc_tasks_waiting", "Tasks that a worker could start now.", func(f runtime.FlowInfo) float64 { return float64(f.Waiting) })
-	each("flowc_flow_workers", "Workers that serve the flow.", func(f runtime.FlowInfo) float64 { return float64(f.Workers) })
-	each("flowc_flow_paused", "Whether the flow is paused.", func(f runtime.FlowInfo) float64 {
+	each("flowc_run_duration_mean_seconds", "How long runs of the last hour took on average.", func(f ops.FlowInfo) float64 { return f.MeanTime.Seconds() })
+	each("flowc_run_duration_p95_seconds", "How long runs of the last hour took but for the slowest twentieth.", func(f ops.FlowInfo) float64 { return f.P95Time.Seconds() })
+	each("flowc_tasks_waiting", "Tasks that a worker could start now.", func(f ops.FlowInfo) float64 { return float64(f.Waiting) })
+	each("flowc_flow_workers", "Workers that serve the flow.", func(f ops.FlowInfo) float64 { return float64(f.Workers) })
+	each("flowc_flow_paused", "Whether the flow is paused.", func(f ops.FlowInfo) float64 {
 		if f.PausedAt.IsZero() {
 			return 0
 		}
 		return 1
 	})
-	each("flowc_tasks_delayed", "Tasks that wait for their time.", func(f runtime.FlowInfo) float64 { return float64(f.Delayed) })
-	each("flowc_tasks_in_hand", "Tasks that a worker has.", func(f runtime.FlowInfo) float64 { return float64(f.InHand) })
-	each("flowc_oldest_waiting_seconds", "How long the oldest waiting task has been there.", func(f runtime.FlowInfo) float64 {
+	each("flowc_tasks_delayed", "Tasks that wait for their time.", func(f ops.FlowInfo) float64 { return float64(f.Delayed) })
+	each("flowc_tasks_in_flight", "Tasks that a worker has.", func(f ops.FlowInfo) float64 { return float64(f.InFlight) })
+	each("flowc_oldest_waiting_seconds", "How long the oldest waiting task has been there.", func(f ops.FlowInfo) float64 {
 		if f.OldestWaiting.IsZero() {
 			return 0
 		}
@@ -140,21 +139,21 @@ func (m *exposition) flows(flows []runtime.FlowInfo, now time.Time) {
 	})
 }
 
-func (m *exposition) workers(workers []runtime.WorkerInfo, now time.Time) {
-	byStatus := map[runtime.WorkerStatus]int{}
-	inHand, silence := 0, 0.0
+func (m *exposition) workers(workers []ops.WorkerInfo, now time.Time) {
+	byStatus := map[ops.WorkerStatus]int{}
+	inFlight, silence := 0, 0.0
 	for _, w := range workers {
 		byStatus[w.Status]++
-		inHand += w.InHand
-		if w.Status != runtime.WorkerStopped {
+		inFlight += w.InFlight
+		if w.Status != ops.WorkerStopped {
 			silence = max(silence, now.Sub(w.LastHeartbeatAt).Seconds())
 		}
 	}
 	m.family("flowc_workers", "gauge", "Workers of the last hour.")
-	for _, status := range []runtime.WorkerStatus{runtime.WorkerWorking, runtime.WorkerDraining, runtime.WorkerSilent, runtime.WorkerStopped} {
+	for _, status := range []ops.WorkerStatus{ops.WorkerWorking, ops.WorkerDraining, ops.WorkerSilent, ops.WorkerStopped} {
 		m.sample("flowc_workers", float64(byStatus[status]), "status", string(status))
 	}
-	m.one("flowc_workers_tasks_in_hand", "gauge", "Tasks that workers have.", float64(inHand))
+	m.one("flowc_workers_tasks_in_flight", "gauge", "Tasks that workers have.", float64(inFlight))
 	m.one("flowc_workers_longest_silence_seconds", "gauge", "How long ago the worker that has been silent longest was last seen.", silence)
 }
 

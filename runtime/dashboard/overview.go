@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // timeRange is a choice of how far back figures go.
@@ -43,23 +43,23 @@ func chosenRange(r *http.Request) timeRange {
 }
 
 // flows are all flows with the figures of a range.
-func (h *Handler) flows(ctx context.Context, span time.Duration) ([]runtime.FlowInfo, error) {
-	return cached(ctx, &h.cache, "flows "+span.String(), func(ctx context.Context) ([]runtime.FlowInfo, error) {
-		return runtime.ListFlows(ctx, h.db, time.Now().Add(-span))
+func (h *Handler) flows(ctx context.Context, span time.Duration) ([]ops.FlowInfo, error) {
+	return cached(ctx, &h.cache, "flows "+span.String(), func(ctx context.Context) ([]ops.FlowInfo, error) {
+		return ops.ListFlows(ctx, h.db, time.Now().Add(-span))
 	})
 }
 
 // workers are those that live and those that were there in the last hour.
-func (h *Handler) workers(ctx context.Context) ([]runtime.WorkerInfo, error) {
-	return cached(ctx, &h.cache, "workers", func(ctx context.Context) ([]runtime.WorkerInfo, error) {
-		return runtime.ListWorkers(ctx, h.db, time.Now().Add(-time.Hour))
+func (h *Handler) workers(ctx context.Context) ([]ops.WorkerInfo, error) {
+	return cached(ctx, &h.cache, "workers", func(ctx context.Context) ([]ops.WorkerInfo, error) {
+		return ops.ListWorkers(ctx, h.db, time.Now().Add(-time.Hour))
 	})
 }
 
 // failures are the runs that failed last.
-func (h *Handler) failures(ctx context.Context) ([]runtime.RunSummary, error) {
-	return cached(ctx, &h.cache, "failures", func(ctx context.Context) ([]runtime.RunSummary, error) {
-		runs, err := runtime.ListFailures(ctx, h.db, time.Now().Add(-7*24*time.Hour), 6)
+func (h *Handler) failures(ctx context.Context) ([]ops.RunSummary, error) {
+	return cached(ctx, &h.cache, "failures", func(ctx context.Context) ([]ops.RunSummary, error) {
+		runs, err := ops.ListFailures(ctx, h.db, time.Now().Add(-7*24*time.Hour), 6)
 		h.redactRuns(runs)
 		return runs, err
 	})
@@ -68,15 +68,15 @@ func (h *Handler) failures(ctx context.Context) ([]runtime.RunSummary, error) {
 // totals are the figures of all flows together.
 type totals struct {
 	Started, Completed, Failed, Running int
-	Waiting, Delayed, InHand            int
+	Waiting, Delayed, InFlight          int
 	OldestWaiting                       time.Time
 }
 
-func total(flows []runtime.FlowInfo) totals {
+func total(flows []ops.FlowInfo) totals {
 	var t totals
 	for _, f := range flows {
 		t.Started, t.Completed, t.Failed, t.Running = t.Started+f.Started, t.Completed+f.Completed, t.Failed+f.Failed, t.Running+f.Running
-		t.Waiting, t.Delayed, t.InHand = t.Waiting+f.Waiting, t.Delayed+f.Delayed, t.InHand+f.InHand
+		t.Waiting, t.Delayed, t.InFlight = t.Waiting+f.Waiting, t.Delayed+f.Delayed, t.InFlight+f.InFlight
 		if !f.OldestWaiting.IsZero() && (t.OldestWaiting.IsZero() || f.OldestWaiting.Before(t.OldestWaiting)) {
 			t.OldestWaiting = f.OldestWaiting
 		}
@@ -92,9 +92,9 @@ type overviewPage struct {
 	Alive    int // workers
 	Silent   int
 	Chart    template.HTML
-	Worst    []runtime.FlowInfo
-	Failures []runtime.RunSummary
-	Workers  []runtime.WorkerInfo
+	Worst    []ops.FlowInfo
+	Failures []ops.RunSummary
+	Workers  []ops.WorkerInfo
 	Flows    int
 	Warnings []warning
 }
@@ -106,10 +106,10 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	points, err := cached(ctx, &h.cache, "throughput "+choice.Key, func(ctx context.Context) ([]runtime.ThroughputPoint, error) {
+	points, err := cached(ctx, &h.cache, "throughput "+choice.Key, func(ctx context.Context) ([]ops.ThroughputPoint, error) {
 		// Bars begin at round times, so that they stay the same as time goes by.
 		from := time.Now().Add(-choice.Span).Truncate(choice.stretch).Add(choice.stretch)
-		return runtime.Throughput(ctx, h.db, from, choice.stretch)
+		return ops.Throughput(ctx, h.db, from, choice.stretch)
 	})
 	if err != nil {
 		return err
@@ -132,11 +132,11 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, worker := range workers {
 		switch worker.Status {
-		case runtime.WorkerWorking, runtime.WorkerDraining:
+		case ops.WorkerWorking, ops.WorkerDraining:
 			page.Alive++
-		case runtime.WorkerSilent:
+		case ops.WorkerSilent:
 			page.Silent++
-		case runtime.WorkerStopped:
+		case ops.WorkerStopped:
 			continue
 		}
 		page.Workers = append(page.Workers, worker)
@@ -150,9 +150,9 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 
 // worst are the flows that need a look: those with the most failures, then those
 // whose tasks wait longest, then the busiest.
-func worst(flows []runtime.FlowInfo) []runtime.FlowInfo {
+func worst(flows []ops.FlowInfo) []ops.FlowInfo {
 	sorted := slices.Clone(flows)
-	slices.SortStableFunc(sorted, func(a, b runtime.FlowInfo) int {
+	slices.SortStableFunc(sorted, func(a, b ops.FlowInfo) int {
 		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(b.Waiting, a.Waiting), cmp.Compare(b.Started, a.Started))
 	})
 	return sorted[:min(len(sorted), 6)]

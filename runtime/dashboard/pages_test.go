@@ -17,6 +17,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -103,7 +104,7 @@ func TestRunPage(t *testing.T) {
 	require.Contains(t, page, "Run now")
 	require.Contains(t, page, "next try")
 
-	_, err := runtime.RunNow(s.ctx, s.pool, id, "")
+	_, err := ops.RunNow(s.ctx, s.pool, id, "")
 	require.NoError(t, err)
 	s.complete()
 	page = s.get("/runs/" + id)
@@ -315,7 +316,7 @@ func TestRunsByFields(t *testing.T) {
 	require.Contains(t, page, id)
 }
 
-func TestWorkersPageShowsTasksInHand(t *testing.T) {
+func TestWorkersPageShowsTasksInFlight(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Config{})
 	id := s.start(`{}`)
@@ -347,10 +348,10 @@ func TestRunsAreTold(t *testing.T) {
 	require.Contains(t, page, "no worker serves marked")
 	_, err = s.pool.Exec(s.ctx, `INSERT INTO flowc.worker_flows VALUES ($1, 'marked')`, s.hand)
 	require.NoError(t, err)
-	_, err = runtime.PauseFlow(s.ctx, s.pool, def.Slug, runtime.PausedBy("ann <b>"))
+	_, err = ops.PauseFlow(s.ctx, s.pool, def.Slug, "ann <b>")
 	require.NoError(t, err)
 	require.Contains(t, s.get("/runs/"+id), "ago by ann &lt;b&gt;</li>")
-	_, err = runtime.ResumeFlow(s.ctx, s.pool, def.Slug)
+	_, err = ops.ResumeFlow(s.ctx, s.pool, def.Slug)
 	require.NoError(t, err)
 	for _, outcome := range []string{"completed", "failed"} {
 		_, err = s.pool.Exec(s.ctx, `

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/jsonlayout"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // value is a payload on a page.
@@ -29,12 +30,12 @@ const pageBytes = 1 << 20
 type values struct {
 	h    *Handler
 	run  *runtime.RunInfo
-	all  []runtime.Payload
+	all  []ops.Payload
 	path string
 	room int // bytes of the page that are left
 }
 
-func (h *Handler) values(run *runtime.RunInfo, payloads []runtime.Payload) *values {
+func (h *Handler) values(run *runtime.RunInfo, payloads []ops.Payload) *values {
 	return &values{h, run, payloads, h.config.Prefix + "/runs/" + url.PathEscape(run.ID) + "/payload", pageBytes}
 }
 
@@ -47,7 +48,7 @@ func (v *values) errorText(s string) string {
 }
 
 // find shows a payload; nil if it is not there.
-func (v *values) find(label string, kind runtime.PayloadKind, step string) *value {
+func (v *values) find(label string, kind ops.PayloadKind, step string) *value {
 	for _, p := range v.all {
 		if p.Kind == kind && p.Step == step {
 			where := url.Values{"of": {string(kind)}}
@@ -71,13 +72,13 @@ func (v *values) made(label, step string, raw json.RawMessage, size int, where u
 }
 
 func (v *values) input() value {
-	if in := v.find("Input", runtime.RunInputPayload, ""); in != nil {
+	if in := v.find("Input", ops.PayloadRunInput, ""); in != nil {
 		return *in
 	}
 	return value{Label: "Input"} // the run was deleted meanwhile
 }
 
-func (v *values) result() *value { return v.find("Result", runtime.RunResultPayload, "") }
+func (v *values) result() *value { return v.find("Result", ops.PayloadRunResult, "") }
 
 // output is what the last steps gave, which is not the result if the flow declares one.
 func (v *values) output(declared bool) *value {
@@ -85,11 +86,11 @@ func (v *values) output(declared bool) *value {
 	if declared {
 		label = "Outputs of the last steps"
 	}
-	return v.find(label, runtime.RunOutputPayload, "")
+	return v.find(label, ops.PayloadRunOutput, "")
 }
-func (v *values) step(slug string) *value { return v.find("Output", runtime.StepOutputPayload, slug) }
+func (v *values) step(slug string) *value { return v.find("Output", ops.PayloadStepOutput, slug) }
 func (v *values) from(slug string) *value {
-	return v.find("Input from "+slug, runtime.StepOutputPayload, slug)
+	return v.find("Input from "+slug, ops.PayloadStepOutput, slug)
 }
 func (v *values) inputs(o stepOptions) (all []value) {
 	if len(o.Deps) == 0 {
@@ -113,16 +114,16 @@ func (h *Handler) payload(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
 	defer cancel()
 	id, query := r.PathValue("id"), r.URL.Query()
-	kind, step := runtime.PayloadKind(query.Get("of")), query.Get("step")
+	kind, step := ops.PayloadKind(query.Get("of")), query.Get("step")
 	index, err := strconv.Atoi(query.Get("index"))
 	if err != nil && query.Has("index") {
 		return badRequest("The index of a task is a number.")
 	}
-	run, err := runtime.GetRunProgress(ctx, h.db, id)
+	run, err := runtime.GetRun(ctx, h.db, id, runtime.WithStates(), runtime.WithoutPayloads())
 	if err != nil {
 		return err
 	}
-	found, err := runtime.GetPayload(ctx, h.db, id, runtime.PayloadFilter{Kind: kind, Step: step, Index: index, AtMost: mostAlone})
+	found, err := ops.GetPayload(ctx, h.db, id, ops.PayloadFilter{Kind: kind, Step: step, Index: index, AtMost: mostAlone})
 	switch {
 	case err != nil:
 		return err

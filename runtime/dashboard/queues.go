@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // behindAfter is how long a task may wait before its queue is said to be behind.
@@ -13,7 +13,7 @@ const behindAfter = time.Minute
 
 // queueView is the queue of a flow.
 type queueView struct {
-	runtime.FlowInfo
+	ops.FlowInfo
 	State string
 }
 
@@ -26,7 +26,7 @@ const (
 	queueIdle     = "idle"
 )
 
-func queueState(f runtime.FlowInfo, now time.Time) string {
+func queueState(f ops.FlowInfo, now time.Time) string {
 	switch {
 	case !f.PausedAt.IsZero():
 		return queuePaused
@@ -34,7 +34,7 @@ func queueState(f runtime.FlowInfo, now time.Time) string {
 		return queueUnserved
 	case !f.OldestWaiting.IsZero() && now.Sub(f.OldestWaiting) > behindAfter:
 		return queueBehind
-	case f.Waiting+f.InHand > 0:
+	case f.Waiting+f.InFlight > 0:
 		return queueWorking
 	}
 	return queueIdle
@@ -73,7 +73,7 @@ type warning struct {
 }
 
 // warnings are what is wrong with the queues of flows.
-func warnings(flows []runtime.FlowInfo) []warning {
+func warnings(flows []ops.FlowInfo) []warning {
 	var all []warning
 	for _, f := range flows {
 		tasks := plural(f.Waiting, "task waits", "tasks wait")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // redacted is what may be shown of a payload.
@@ -39,18 +40,18 @@ func (h *Handler) redactRun(run *runtime.RunInfo) {
 	}
 }
 
-func (h *Handler) redactRuns(runs []runtime.RunSummary) {
+func (h *Handler) redactRuns(runs []ops.RunSummary) {
 	for i := range runs {
 		runs[i].Error = h.redactedText(runs[i].Flow, runs[i].FailedStep, runs[i].Error)
 	}
 }
 
-func (h *Handler) redactTasks(flow string, tasks []runtime.FoundTask) {
+func (h *Handler) redactTasks(flow string, tasks []ops.TaskInfo) {
 	for i := range tasks {
 		t := &tasks[i]
 		t.Error = h.redactedText(flow, t.Step, t.Error)
-		for j := range t.FailedTries {
-			t.FailedTries[j].Error = h.redactedText(flow, t.Step, t.FailedTries[j].Error)
+		for j := range t.FailedAttempts {
+			t.FailedAttempts[j].Error = h.redactedText(flow, t.Step, t.FailedAttempts[j].Error)
 		}
 	}
 }

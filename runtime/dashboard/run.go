@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -66,7 +67,7 @@ func (s stepView) Hidden() int { return s.Total - len(s.Tasks) }
 
 // taskView is a task of a step.
 type taskView struct {
-	runtime.FoundTask
+	ops.TaskInfo
 	Took   string
 	Result *value
 	Next   time.Time // when it is due, if it waits
@@ -80,16 +81,16 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	tasks, err := runtime.FindTasks(ctx, h.db, id, runtime.TaskFilter{PerStep: tasksShown, OutputBytes: inlineBytes})
+	tasks, err := ops.ListTasks(ctx, h.db, id, ops.TaskFilter{PerStep: tasksShown, OutputBytes: inlineBytes})
 	if err != nil {
 		return err
 	}
 	h.redactTasks(run.Flow, tasks)
-	payloads, err := runtime.ListPayloads(ctx, h.db, id, inlineBytes)
+	payloads, err := ops.ListPayloads(ctx, h.db, id, inlineBytes)
 	if err != nil {
 		return err
 	}
-	newer, older, err := runtime.Neighbours(ctx, h.db, id)
+	newer, older, err := ops.AdjacentRuns(ctx, h.db, id)
 	if err != nil {
 		return err
 	}
@@ -142,16 +143,16 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 
 // readRun reads a run as it stands and the definition of its flow.
 func (h *Handler) readRun(ctx context.Context, id string) (*runtime.RunInfo, spec.Flow, error) {
-	run, err := runtime.GetRunProgress(ctx, h.db, id)
+	run, err := runtime.GetRun(ctx, h.db, id, runtime.WithStates(), runtime.WithoutPayloads())
 	if err != nil {
 		return nil, spec.Flow{}, err
 	}
 	h.redactRun(run)
-	def, err := runtime.GetDefinition(ctx, h.db, run.Flow)
+	def, err := ops.GetDefinition(ctx, h.db, run.Flow)
 	return run, def, err
 }
 
-func (h *Handler) stepView(run *runtime.RunInfo, def spec.Flow, state runtime.StepState, tasks []runtime.FoundTask, values *values, now time.Time) stepView {
+func (h *Handler) stepView(run *runtime.RunInfo, def spec.Flow, state runtime.StepState, tasks []ops.TaskInfo, values *values, now time.Time) stepView {
 	v := stepView{StepState: state, Look: lookOf(run, state), Total: number(state.InitialTasks)}
 	v.Done = v.Total - number(state.RemainingTasks)
 	v.Error = values.errorText(state.Error)
@@ -166,7 +167,7 @@ func (h *Handler) stepView(run *runtime.RunInfo, def spec.Flow, state runtime.St
 	for _, task := range tasks {
 		if task.Step == state.Step {
 			t := h.taskView(run, task, v.Options, values, now)
-			v.Failed += len(task.FailedTries)
+			v.Failed += len(task.FailedAttempts)
 			if !t.Next.IsZero() && (v.Next.IsZero() || t.Next.Before(v.Next)) {
 				v.Next = t.Next
 			}
@@ -182,20 +183,20 @@ func (h *Handler) stepView(run *runtime.RunInfo, def spec.Flow, state runtime.St
 	return v
 }
 
-func (h *Handler) taskView(run *runtime.RunInfo, task runtime.FoundTask, step stepOptions, values *values, now time.Time) taskView {
-	t := taskView{FoundTask: task}
-	for i, try := range task.FailedTries {
-		t.FailedTries[i].Error = values.errorText(try.Error)
+func (h *Handler) taskView(run *runtime.RunInfo, task ops.TaskInfo, step stepOptions, values *values, now time.Time) taskView {
+	t := taskView{TaskInfo: task}
+	for i, try := range task.FailedAttempts {
+		t.FailedAttempts[i].Error = values.errorText(try.Error)
 	}
 	if begin, end := worked(task, now, run); !begin.IsZero() {
 		t.Took = took(since(begin, end))
 	}
-	if task.Status == runtime.TaskQueued && task.VisibleAt.After(now) && !run.Status.Ended() {
+	if task.Status == ops.TaskQueued && task.VisibleAt.After(now) && !run.Status.Ended() {
 		t.Next = task.VisibleAt
 	}
 	if step.Map && task.OutputBytes > 0 {
 		result := values.made("Output of task "+strconv.Itoa(task.Index), step.Slug, task.Output, task.OutputBytes, url.Values{
-			"of": {string(runtime.TaskOutputPayload)}, "step": {step.Slug}, "index": {strconv.Itoa(task.Index)},
+			"of": {string(ops.PayloadTaskOutput)}, "step": {step.Slug}, "index": {strconv.Itoa(task.Index)},
 		})
 		t.Result = &result
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 const runsPerPage = 50
@@ -25,7 +26,7 @@ var statuses = []runtime.RunStatus{
 }
 
 // marks tell runs whose steps all completed from others.
-var marks = []runtime.RunMark{runtime.MarkSkipped, runtime.MarkGaveUp, runtime.MarkClean}
+var marks = []ops.RunMark{ops.MarkSkipped, ops.MarkGaveUp, ops.MarkClean}
 
 // windows are the times that runs can be looked for in. A list that has to look
 // at every run of a large table for the few that it wants takes for ever, so
@@ -51,9 +52,9 @@ type runsQuery struct {
 	Statuses []runtime.RunStatus
 	Window   string
 	Contains string
-	Marks    []runtime.RunMark
+	Marks    []ops.RunMark
 	Search   string
-	after    *runtime.RunSummary
+	after    *ops.RunSummary
 }
 
 // parseRunsQuery reads an address. What it does not understand is an error: a
@@ -80,11 +81,11 @@ func parseRunsQuery(values url.Values) (runsQuery, error) {
 		q.Statuses = append(q.Statuses, runtime.RunStatus(s))
 	}
 	for _, m := range values["with"] {
-		if !slices.Contains(marks, runtime.RunMark(m)) {
+		if !slices.Contains(marks, ops.RunMark(m)) {
 			fault = badRequest("Runs cannot be told by " + strconv.Quote(m) + ".")
 			continue
 		}
-		q.Marks = append(q.Marks, runtime.RunMark(m))
+		q.Marks = append(q.Marks, ops.RunMark(m))
 	}
 	if cursor := values.Get("after"); cursor != "" {
 		micros, id, _ := strings.Cut(cursor, "_")
@@ -92,7 +93,7 @@ func parseRunsQuery(values url.Values) (runsQuery, error) {
 		if err != nil || uuid.Validate(id) != nil {
 			return q, badRequest("The address of this page is not whole: begin again at the first page of runs.")
 		}
-		q.after = &runtime.RunSummary{ID: id, StartedAt: time.UnixMicro(n)}
+		q.after = &ops.RunSummary{ID: id, StartedAt: time.UnixMicro(n)}
 	}
 	return q, fault
 }
@@ -125,7 +126,7 @@ func (q runsQuery) values() url.Values {
 func (q runsQuery) Has(s runtime.RunStatus) bool { return slices.Contains(q.Statuses, s) }
 
 // Marked reports whether a mark is looked for.
-func (q runsQuery) Marked(m runtime.RunMark) bool { return slices.Contains(q.Marks, m) }
+func (q runsQuery) Marked(m ops.RunMark) bool { return slices.Contains(q.Marks, m) }
 
 // partOfID is what may be the beginning or the end of a run's id, rather than a word.
 var partOfID = regexp.MustCompile(`^[0-9a-fA-F-]{6,36}$`)
@@ -136,8 +137,8 @@ func (q runsQuery) Narrow() bool {
 }
 
 // filter is a query as the database takes it.
-func (h *Handler) filter(q runsQuery, limit int, now time.Time) (runtime.RunFilter, error) {
-	f := runtime.RunFilter{Statuses: q.Statuses, Marks: q.Marks, Search: q.Search, After: q.after, Limit: limit}
+func (h *Handler) filter(q runsQuery, limit int, now time.Time) (ops.RunFilter, error) {
+	f := ops.RunFilter{Statuses: q.Statuses, Marks: q.Marks, Search: q.Search, After: q.after, Limit: limit}
 	if q.Flow != "" {
 		f.Flows = []string{q.Flow}
 	}
@@ -198,10 +199,10 @@ type runsPage struct {
 	Flows     []string
 	Replaced  map[string]string // newer versions of flows
 	Statuses  []runtime.RunStatus
-	Marks     []runtime.RunMark
+	Marks     []ops.RunMark
 	Problem   string // what is wrong with the filters
 	Windows   []window
-	Runs      []runtime.RunSummary
+	Runs      []ops.RunSummary
 	CanSearch bool
 	First     bool
 	Newest    string // address of the first page
@@ -266,7 +267,7 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 
 // queryRuns reads a page of runs, one more than it has room for. With an error, the
 // query is what was understood of it.
-func (h *Handler) queryRuns(ctx context.Context, values url.Values) (runsQuery, []runtime.RunSummary, error) {
+func (h *Handler) queryRuns(ctx context.Context, values url.Values) (runsQuery, []ops.RunSummary, error) {
 	query, err := parseRunsQuery(values)
 	if err != nil {
 		return query, nil, err
@@ -275,7 +276,7 @@ func (h *Handler) queryRuns(ctx context.Context, values url.Values) (runsQuery, 
 	if err != nil {
 		return query, nil, err
 	}
-	runs, err := runtime.ListRuns(ctx, h.db, filter)
+	runs, err := ops.ListRuns(ctx, h.db, filter)
 	h.redactRuns(runs)
 	return query, runs, err
 }

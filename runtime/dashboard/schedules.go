@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // overdueAfter is how late a schedule may be before that is said.
@@ -13,7 +14,7 @@ const overdueAfter = time.Minute
 
 // scheduleView is the schedule of a flow.
 type scheduleView struct {
-	runtime.ScheduleInfo
+	ops.ScheduleInfo
 	State string
 }
 
@@ -25,7 +26,7 @@ const (
 	scheduleOverdue = "overdue"
 )
 
-func scheduleState(s runtime.ScheduleInfo) string {
+func scheduleState(s ops.ScheduleInfo) string {
 	switch {
 	case !s.PausedAt.IsZero():
 		return schedulePaused
@@ -40,7 +41,7 @@ func scheduleState(s runtime.ScheduleInfo) string {
 // schedules are those of all flows.
 func (h *Handler) schedules(ctx context.Context) ([]scheduleView, error) {
 	return cached(ctx, &h.cache, "schedules", func(ctx context.Context) ([]scheduleView, error) {
-		schedules, err := runtime.ListSchedules(ctx, h.db)
+		schedules, err := ops.ListSchedules(ctx, h.db)
 		views := []scheduleView{}
 		for _, s := range schedules {
 			views = append(views, scheduleView{s, scheduleState(s)})
@@ -98,9 +99,9 @@ func (h *Handler) actOnSchedule(ctx context.Context, action, slug, reason string
 	defer h.cache.clear()
 	switch action {
 	case ActionPauseSchedule:
-		changed, err = runtime.PauseSchedule(ctx, h.db, slug, reason)
+		changed, err = ops.PauseSchedule(ctx, h.db, slug, reason)
 	case ActionResumeSchedule:
-		changed, err = runtime.ResumeSchedule(ctx, h.db, slug)
+		changed, err = ops.ResumeSchedule(ctx, h.db, slug)
 	case ActionRunSchedule:
 		started, err := runtime.RunSchedule(ctx, h.db, slug)
 		if err != nil {

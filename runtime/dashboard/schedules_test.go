@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -21,9 +22,9 @@ func (s *site) tidy() {
 }
 
 // schedule is the schedule of tidy.
-func (s *site) schedule() runtime.ScheduleInfo {
+func (s *site) schedule() ops.ScheduleInfo {
 	s.Helper()
-	schedules, err := runtime.ListSchedules(s.ctx, s.pool, "tidy")
+	schedules, err := ops.ListSchedules(s.ctx, s.pool, "tidy")
 	require.NoError(s, err)
 	require.Len(s, schedules, 1)
 	return schedules[0]

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // tasksPerPage is how many tasks are on the page of a step.
@@ -18,13 +19,13 @@ const tasksPerPage = 100
 type stepPage struct {
 	Run    *runtime.RunInfo
 	Step   stepView
-	Status runtime.TaskStatus
-	All    []runtime.TaskStatus
+	Status ops.TaskStatus
+	All    []ops.TaskStatus
 	Next   string // address of the next page
 	First  bool
 }
 
-var taskStatuses = []runtime.TaskStatus{runtime.TaskQueued, runtime.TaskStarted, runtime.TaskCompleted, runtime.TaskFailed}
+var taskStatuses = []ops.TaskStatus{ops.TaskQueued, ops.TaskStarted, ops.TaskCompleted, ops.TaskFailed}
 
 func (h *Handler) showStep(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
@@ -38,13 +39,13 @@ func (h *Handler) showStep(w http.ResponseWriter, r *http.Request) error {
 	if i < 0 {
 		return errNoStep
 	}
-	filter := runtime.TaskFilter{Step: slug, PerStep: tasksPerPage + 1, OutputBytes: inlineBytes}
+	filter := ops.TaskFilter{Step: slug, PerStep: tasksPerPage + 1, OutputBytes: inlineBytes}
 	page := stepPage{Run: run, All: taskStatuses, First: !query.Has("after")}
-	if s := runtime.TaskStatus(query.Get("status")); s != "" {
+	if s := ops.TaskStatus(query.Get("status")); s != "" {
 		if !slices.Contains(taskStatuses, s) {
 			return badRequest("There is no status " + strconv.Quote(string(s)) + ".")
 		}
-		page.Status, filter.Statuses = s, []runtime.TaskStatus{s}
+		page.Status, filter.Statuses = s, []ops.TaskStatus{s}
 	}
 	if after := query.Get("after"); after != "" {
 		n, err := strconv.Atoi(after)
@@ -53,12 +54,12 @@ func (h *Handler) showStep(w http.ResponseWriter, r *http.Request) error {
 		}
 		filter.After = &n
 	}
-	tasks, err := runtime.FindTasks(ctx, h.db, id, filter)
+	tasks, err := ops.ListTasks(ctx, h.db, id, filter)
 	if err != nil {
 		return err
 	}
 	h.redactTasks(run.Flow, tasks)
-	payloads, err := runtime.ListPayloads(ctx, h.db, id, inlineBytes)
+	payloads, err := ops.ListPayloads(ctx, h.db, id, inlineBytes)
 	if err != nil {
 		return err
 	}

@@ -153,7 +153,7 @@ func (s *streams) follow(ctx context.Context, w *watch) {
 func (s *streams) look(ctx context.Context, id string) (runState, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTime)
 	defer cancel()
-	run, err := runtime.GetRunProgress(ctx, s.db, id)
+	run, err := runtime.GetRun(ctx, s.db, id, runtime.WithStates(), runtime.WithoutPayloads())
 	if err != nil {
 		return runState{}, err
 	}
@@ -186,7 +186,7 @@ func (w *watch) now() (state []byte, over bool, changed <-chan struct{}) {
 // events streams a run: a state at once, another whenever it changes, and "end".
 func (h *Handler) events(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
-	if _, err := runtime.GetRunProgress(r.Context(), h.db, id); err != nil {
+	if _, err := runtime.GetRun(r.Context(), h.db, id, runtime.WithStates(), runtime.WithoutPayloads()); err != nil {
 		return err
 	}
 	watched, leave, ok := h.streams.join(r.Context(), id)

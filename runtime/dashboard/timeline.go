@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -72,13 +73,13 @@ func (a axis) bar(from, to time.Time, class, title string) bar {
 
 // newTimeline makes the timeline of a run from its tasks. It is nil as long as
 // nothing has happened.
-func newTimeline(run *runtime.RunInfo, tasks []runtime.FoundTask, now time.Time) *timeline {
+func newTimeline(run *runtime.RunInfo, tasks []ops.TaskInfo, now time.Time) *timeline {
 	if len(tasks) == 0 {
 		return nil
 	}
 	a := span(run, tasks, now)
 	t := &timeline{Total: a.to.Sub(a.from), Ticks: ticks(a)}
-	byStep := map[string][]runtime.FoundTask{}
+	byStep := map[string][]ops.TaskInfo{}
 	for _, task := range tasks {
 		byStep[task.Step] = append(byStep[task.Step], task)
 	}
@@ -110,7 +111,7 @@ func newTimeline(run *runtime.RunInfo, tasks []runtime.FoundTask, now time.Time)
 
 // span is the time that a timeline is about: from when the first task could be
 // done to the end of the run, or now.
-func span(run *runtime.RunInfo, tasks []runtime.FoundTask, now time.Time) axis {
+func span(run *runtime.RunInfo, tasks []ops.TaskInfo, now time.Time) axis {
 	a := axis{from: tasks[0].QueuedAt, to: runEnd(run)}
 	if a.to.IsZero() {
 		a.to = now
@@ -119,7 +120,7 @@ func span(run *runtime.RunInfo, tasks []runtime.FoundTask, now time.Time) axis {
 		for _, at := range []time.Time{t.QueuedAt, t.StartedAt, t.CompletedAt, t.FailedAt} {
 			a.include(at)
 		}
-		for _, try := range t.FailedTries {
+		for _, try := range t.FailedAttempts {
 			a.include(try.StartedAt)
 			a.include(try.FailedAt)
 		}
@@ -150,9 +151,9 @@ func runEnd(run *runtime.RunInfo) time.Time {
 }
 
 // worked is when the first try of a task began and the last one ended.
-func worked(t runtime.FoundTask, now time.Time, run *runtime.RunInfo) (begin, end time.Time) {
+func worked(t ops.TaskInfo, now time.Time, run *runtime.RunInfo) (begin, end time.Time) {
 	begin = t.StartedAt
-	for _, try := range t.FailedTries {
+	for _, try := range t.FailedAttempts {
 		if !try.StartedAt.IsZero() && (begin.IsZero() || try.StartedAt.Before(begin)) {
 			begin = try.StartedAt
 		}
@@ -163,16 +164,16 @@ func worked(t runtime.FoundTask, now time.Time, run *runtime.RunInfo) (begin, en
 		end = t.CompletedAt
 	case !t.FailedAt.IsZero():
 		end = t.FailedAt
-	case t.Status == runtime.TaskStarted && run.Status.Ended():
+	case t.Status == ops.TaskStarted && run.Status.Ended():
 		end = runEnd(run)
-	case t.Status == runtime.TaskStarted:
+	case t.Status == ops.TaskStarted:
 		end = now
 	}
 	return begin, end
 }
 
 // bars are the tries of a task and the waits before them.
-func bars(a axis, run *runtime.RunInfo, t runtime.FoundTask, now time.Time) []bar {
+func bars(a axis, run *runtime.RunInfo, t ops.TaskInfo, now time.Time) []bar {
 	var all []bar
 	ready := t.QueuedAt
 	wait := func(until time.Time, what string) {
@@ -180,7 +181,7 @@ func bars(a axis, run *runtime.RunInfo, t runtime.FoundTask, now time.Time) []ba
 			all = append(all, a.bar(ready, until, "wait", fmt.Sprintf("%s for %s", what, took(until.Sub(ready)))))
 		}
 	}
-	for _, try := range t.FailedTries {
+	for _, try := range t.FailedAttempts {
 		begin := try.StartedAt
 		if begin.IsZero() {
 			begin = try.FailedAt
@@ -191,17 +192,17 @@ func bars(a axis, run *runtime.RunInfo, t runtime.FoundTask, now time.Time) []ba
 		ready = try.FailedAt
 	}
 	switch {
-	case t.Status == runtime.TaskCompleted:
+	case t.Status == ops.TaskCompleted:
 		wait(t.StartedAt, "waited")
 		all = append(all, a.bar(t.StartedAt, t.CompletedAt, "completed",
 			fmt.Sprintf("try %d took %s", t.Attempts, took(since(t.StartedAt, t.CompletedAt)))))
-	case t.Status == runtime.TaskStarted && run.Status.Ended():
+	case t.Status == ops.TaskStarted && run.Status.Ended():
 		wait(t.StartedAt, "waited")
 		all = append(all, a.bar(t.StartedAt, runEnd(run), "stopped", fmt.Sprintf("try %d was given up when the run ended", t.Attempts)))
-	case t.Status == runtime.TaskStarted:
+	case t.Status == ops.TaskStarted:
 		wait(t.StartedAt, "waited")
 		all = append(all, a.bar(t.StartedAt, now, "started", fmt.Sprintf("try %d is running", t.Attempts)))
-	case t.Status == runtime.TaskQueued && !run.Status.Ended():
+	case t.Status == ops.TaskQueued && !run.Status.Ended():
 		wait(now, "has waited")
 	}
 	return all

@@ -4,11 +4,11 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
-// mostInHand is how many tasks in hand are read for the page of workers.
-const mostInHand = 500
+// mostInFlight is how many tasks in flight are read for the page of workers.
+const mostInFlight = 500
 
 // workersPage is the list of workers.
 type workersPage struct {
@@ -18,8 +18,8 @@ type workersPage struct {
 
 // workerView is a worker with what it does.
 type workerView struct {
-	runtime.WorkerInfo
-	Tasks []runtime.TaskInHand
+	ops.WorkerInfo
+	Tasks []ops.TaskInFlight
 }
 
 // flowsNamed is how many flows of a worker are named.
@@ -29,15 +29,15 @@ const flowsNamed = 50
 func (w workerView) Named() []string { return w.Flows[:min(len(w.Flows), flowsNamed)] }
 
 // Hidden returns how many of its tasks are not shown.
-func (w workerView) Hidden() int { return max(w.InHand-len(w.Tasks), 0) }
+func (w workerView) Hidden() int { return max(w.InFlight-len(w.Tasks), 0) }
 
 func (h *Handler) listWorkers(w http.ResponseWriter, r *http.Request) error {
 	workers, err := h.workers(r.Context())
 	if err != nil {
 		return err
 	}
-	tasks, err := cached(r.Context(), &h.cache, "tasks in flight", func(ctx context.Context) ([]runtime.TaskInHand, error) {
-		return runtime.ListTasksInHand(ctx, h.db, mostInHand)
+	tasks, err := cached(r.Context(), &h.cache, "tasks in flight", func(ctx context.Context) ([]ops.TaskInFlight, error) {
+		return ops.ListTasksInFlight(ctx, h.db, mostInFlight)
 	})
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -23,7 +24,7 @@ func TestOpen(t *testing.T) {
 	t.Setenv("DATABASE_URL", pool.Config().ConnString())
 	same, closeSame, err := Open(ctx, Config{})
 	require.NoError(t, err)
-	_, err = runtime.GetDefinition(ctx, same, "one")
+	_, err = ops.GetDefinition(ctx, same, "one")
 	require.NoError(t, err)
 	closeSame()
 	require.NoError(t, pool.Ping(ctx), "a database that Open did not start lives on")

@@ -8,15 +8,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 )
-
-// ErrOlder says that the engine in the database is older than this program.
-var ErrOlder = errors.New("the database's engine is older than this program: run `flowc migrate up`")
 
 // Check reports whether this program can work with the engine in a database. It
 // needs no rights but those of a worker. Errors: [runtime.ErrEngineMissing],
-// [runtime.ErrNeedsEngine] where another pgflow is installed, [ErrOlder] and
-// [ErrNewer].
+// [runtime.ErrNeedsEngine] where another pgflow is installed, [runtime.ErrEngineOlder] and
+// [runtime.ErrEngineNewer].
 func Check(ctx context.Context, db runtime.DB) error {
 	var version int
 	err := db.QueryRow(ctx, `select flowc.version()`).Scan(&version)
@@ -28,15 +26,15 @@ func Check(ctx context.Context, db runtime.DB) error {
 			return fmt.Errorf("flowc: check of the engine: %w", err)
 		}
 		if upstream {
-			return fmt.Errorf("flowc: %w", runtime.ErrNeedsEngine)
+			return fmt.Errorf("flowc: %w", pgcall.ErrContractOnly)
 		}
 		return fmt.Errorf("flowc: %w", runtime.ErrEngineMissing)
 	case err != nil:
 		return fmt.Errorf("flowc: check of the engine: %w", err)
 	case version < Version:
-		return fmt.Errorf("flowc: %w (version %d, this program has %d)", ErrOlder, version, Version)
+		return fmt.Errorf("flowc: %w (version %d, this program has %d)", runtime.ErrEngineOlder, version, Version)
 	case version > Version:
-		return fmt.Errorf("flowc: %w (version %d, this program has %d)", ErrNewer, version, Version)
+		return fmt.Errorf("flowc: %w (version %d, this program has %d)", runtime.ErrEngineNewer, version, Version)
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func (s *session) operations() map[string]int {
 		do("get_run", `select * from flowc.get_run($1::text::uuid, true)`, run)
 		do("get_run_with_states", `select pgflow.get_run_with_states($1)`, run)
 		do("result", `select * from flowc.result($1, '{a, b}', true)`, run)
-		do("list_tasks", `select * from flowc.list_tasks($1::text::uuid)`, run)
+		do("list_tasks", `select * from flowc.list_tasks($1::text::uuid, null, null, null, 50, 100)`, run)
 		do("list_runs", `select * from flowc.list_runs(null, null, null, null, null, null, null, 10)`)
 		do("list_runs marks", `select * from flowc.list_runs(null, null, null, null, null, null, null, 10, '{clean}')`)
 		do("run_matches", `select flowc.run_matches($1, 'no such error')`, run)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -83,39 +84,12 @@ const preparation = `set local check_function_bodies = off; set local client_min
 
 // Migrate installs the engine or brings it up to this program's version. It runs in one
 // transaction under a lock, so that it happens entirely or not at all, and any number of
-// programs may call it at once; if there is nothing to do, nothing is written. It returns
-// [ErrNewer] if the database is newer than the program, [ErrUpstream] if another pgflow is
-// installed there, [ErrPgmq] if the pgmq extension is, [ErrOldServer] if the server is too
-// old, and [ErrEncoding] if the database does not have the engine yet, is not in UTF8, and
-// no option names its encoding.
+// programs may call it at once; if there is nothing to do, nothing is written.
+//
+// Errors: a [runtime.EngineError] if the database is not one that this program may
+// change: [runtime.ErrEngineNewer], [runtime.ErrServerTooOld], [ErrUpstream], [ErrPgmq]
+// and [ErrEncoding].
 func Migrate(ctx context.Context, db DB, opts ...Option) error {
-	_, err := Up(ctx, db, opts...)
-	return err
-}
-
-// An Option lets [Migrate] accept what it otherwise refuses.
-type Option func(*options)
-
-type options struct{ encoding string }
-
-// InEncoding allows a database whose encoding has this name, as in SHOW server_encoding.
-// Text that the encoding cannot represent cannot be stored there: runs with such inputs
-// are refused, tasks with such outputs fail.
-func InEncoding(name string) Option { return func(o *options) { o.encoding = name } }
-
-func (o options) checkEncoding(ctx context.Context, tx pgx.Tx) error {
-	var encoding string
-	if err := tx.QueryRow(ctx, `select current_setting('server_encoding')`).Scan(&encoding); err != nil {
-		return err
-	}
-	if encoding != "UTF8" && !strings.EqualFold(encoding, o.encoding) {
-		return fmt.Errorf("%w: it is in %s", ErrEncoding, encoding)
-	}
-	return nil
-}
-
-// Up does what [Migrate] does and returns what it did, a line for each step.
-func Up(ctx context.Context, db DB, opts ...Option) ([]string, error) {
 	var o options
 	for _, opt := range opts {
 		opt(&o)
@@ -137,15 +111,47 @@ func Up(ctx context.Context, db DB, opts ...Option) ([]string, error) {
 				return err
 			}
 		}
-		if done, err = s.apply(ctx, tx); err != nil {
-			return err
-		}
-		return nil
+		done, err = s.apply(ctx, tx)
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("flowc: migrate: %w", err)
+		return fmt.Errorf("flowc: migrate: %w", err)
 	}
-	return done, nil
+	for _, change := range done {
+		if o.report != nil {
+			o.report(change)
+		}
+	}
+	return nil
+}
+
+// An Option configures [Migrate].
+type Option func(*options)
+
+type options struct {
+	encoding string
+	report   func(string)
+}
+
+// WithReport has a function told of each change, in words, once all are committed.
+func WithReport(report func(change string)) Option {
+	return func(o *options) { o.report = report }
+}
+
+// WithEncoding allows a database whose encoding has this name, as in SHOW server_encoding.
+// Text that the encoding cannot represent cannot be stored there: runs with such inputs
+// are refused, tasks with such outputs fail.
+func WithEncoding(name string) Option { return func(o *options) { o.encoding = name } }
+
+func (o options) checkEncoding(ctx context.Context, tx pgx.Tx) error {
+	var encoding string
+	if err := tx.QueryRow(ctx, `select current_setting('server_encoding')`).Scan(&encoding); err != nil {
+		return err
+	}
+	if encoding != "UTF8" && !strings.EqualFold(encoding, o.encoding) {
+		return fmt.Errorf("%w: it is in %s", ErrEncoding, encoding)
+	}
+	return nil
 }
 
 // Status reports what is installed in a database, compared with this program.
@@ -184,20 +190,22 @@ func GetStatus(ctx context.Context, db DB) (Status, error) {
 }
 
 // Errors of [Migrate]: the engine cannot be installed in this database.
-var (
-	ErrNewer     = errors.New("the database's engine is newer than this program; upgrade the program")
-	ErrUpstream  = errors.New("another pgflow is installed in this database; it is left alone, and client and worker use only what it offers")
-	ErrPgmq      = errors.New("the pgmq extension is installed in this database without pgflow, and its schema would be in the way; use another database, or drop the extension if nothing uses it")
-	ErrEncoding  = errors.New("the database is not in UTF8, so that it cannot store every text; create one with ENCODING 'UTF8', or name its encoding (--encoding of flowc migrate up) if all texts will fit it")
-	ErrOldServer = fmt.Errorf("the server is older than PostgreSQL %d, which the engine needs", MinServer)
+const (
+	// ErrUpstream says that another pgflow is installed there.
+	ErrUpstream runtime.EngineError = "another pgflow is installed in this database; it is left alone, and client and worker use only what it offers"
+	// ErrPgmq says that the pgmq extension is installed there without pgflow.
+	ErrPgmq runtime.EngineError = "the pgmq extension is installed in this database without pgflow, and its schema would be in the way; use another database, or drop the extension if nothing uses it"
+	// ErrEncoding says that the database is to get the engine, is not in UTF8, and no
+	// option names its encoding.
+	ErrEncoding runtime.EngineError = "the database is not in UTF8, so that it cannot store every text; create one with ENCODING 'UTF8', or name its encoding (--encoding of flowc migrate up) if all texts will fit it"
 )
 
 func (s Status) refusal() error {
 	switch {
 	case s.Server < MinServer*10000:
-		return ErrOldServer
+		return fmt.Errorf("%w: it is %d, and %d is needed", runtime.ErrServerTooOld, s.Server/10000, MinServer)
 	case s.Installed > Version:
-		return fmt.Errorf("%w (version %d, this program has %d)", ErrNewer, s.Installed, Version)
+		return fmt.Errorf("%w (version %d, this program has %d)", runtime.ErrEngineNewer, s.Installed, Version)
 	case s.Upstream:
 		return ErrUpstream
 	case s.Pgmq:

@@ -49,7 +49,7 @@ func TestMigrate(t *testing.T) {
 	require.Equal(t, engine.Status{Server: status.Server, Pending: []string{"001_tables.sql"}}, status)
 	require.False(t, status.Current())
 
-	done, err := engine.Up(t.Context(), d.pool)
+	done, err := migrated(t.Context(), d.pool)
 	require.NoError(t, err)
 	require.Equal(t, []string{"applied 001_tables.sql", "installed the functions of version 1"}, done)
 	require.NoError(t, engine.Check(t.Context(), d.pool))
@@ -58,7 +58,7 @@ func TestMigrate(t *testing.T) {
 	require.True(t, status.Current())
 
 	before := d.catalog()
-	done, err = engine.Up(t.Context(), d.pool)
+	done, err = migrated(t.Context(), d.pool)
 	require.NoError(t, err)
 	require.Empty(t, done)
 	require.Equal(t, before, d.catalog(), "nothing is written when nothing is to do")
@@ -77,7 +77,7 @@ func TestMigrateFunctions(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, status.Changed)
 	require.False(t, status.Current())
-	done, err := engine.Up(t.Context(), d.pool)
+	done, err := migrated(t.Context(), d.pool)
 	require.NoError(t, err)
 	require.Equal(t, []string{"installed the functions of version 1"}, done)
 	r.complete("a", `1`).complete("b", `2`)
@@ -93,9 +93,9 @@ func TestMigrateRefusesNewer(t *testing.T) {
 	d.exec(`update flowc.installation set version = $1`, engine.Version+1)
 	d.exec(`insert into flowc.migrations (version, name, checksum) values (2, '002_later.sql', 'x')`)
 	before := d.catalog()
-	require.ErrorIs(t, engine.Migrate(t.Context(), d.pool), engine.ErrNewer)
+	require.ErrorIs(t, engine.Migrate(t.Context(), d.pool), runtime.ErrEngineNewer)
 	require.Equal(t, before, d.catalog())
-	require.ErrorIs(t, engine.Check(t.Context(), d.pool), engine.ErrNewer)
+	require.ErrorIs(t, engine.Check(t.Context(), d.pool), runtime.ErrEngineNewer)
 	status, err := engine.GetStatus(t.Context(), d.pool)
 	require.NoError(t, err)
 	require.Equal(t, engine.Version+1, status.Installed)
@@ -105,7 +105,7 @@ func TestMigrateOlder(t *testing.T) {
 	t.Parallel()
 	d := newDB(t)
 	d.exec(`update flowc.installation set version = $1`, engine.Version-1)
-	require.ErrorIs(t, engine.Check(t.Context(), d.pool), engine.ErrOlder)
+	require.ErrorIs(t, engine.Check(t.Context(), d.pool), runtime.ErrEngineOlder)
 	require.NoError(t, engine.Migrate(t.Context(), d.pool))
 	require.NoError(t, engine.Check(t.Context(), d.pool))
 }
@@ -133,7 +133,7 @@ func TestMigrateTogether(t *testing.T) {
 			"default_transaction_isolation": []string{"read committed", "repeatable read", "serializable"}[i%3],
 			"default_transaction_read_only": []string{"off", "on"}[i%2],
 		})
-		group.Go(func() { results[i], errs[i] = engine.Up(context.Background(), pool) })
+		group.Go(func() { results[i], errs[i] = migrated(context.Background(), pool) })
 	}
 	group.Wait()
 	var did int
@@ -281,13 +281,20 @@ func TestEncoding(t *testing.T) {
 				_, err := d.pool.Exec(context.Background(), `drop database `+quoted)
 				require.NoError(t, err)
 			})
-			for _, opts := range [][]engine.Option{nil, {engine.InEncoding("LATIN9")}, {engine.InEncoding("")}} {
+			for _, opts := range [][]engine.Option{nil, {engine.WithEncoding("LATIN9")}, {engine.WithEncoding("")}} {
 				err = engine.Migrate(t.Context(), pool, opts...)
 				require.ErrorIs(t, err, engine.ErrEncoding)
 				require.ErrorContains(t, err, "it is in "+encoding)
 			}
-			require.NoError(t, engine.Migrate(t.Context(), pool, engine.InEncoding(strings.ToLower(encoding))))
+			require.NoError(t, engine.Migrate(t.Context(), pool, engine.WithEncoding(strings.ToLower(encoding))))
 			require.NoError(t, engine.Migrate(t.Context(), pool), "once it is there, it is brought up to date")
 		})
 	}
+}
+
+// migrated migrates a database and returns what was changed.
+func migrated(ctx context.Context, db engine.DB) ([]string, error) {
+	var done []string
+	err := engine.Migrate(ctx, db, engine.WithReport(func(change string) { done = append(done, change) }))
+	return done, err
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	flowcworker "github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -100,7 +101,7 @@ func TestRolesDoTheirJob(t *testing.T) {
 	output, err := run.Wait(t.Context(), runtime.WithTimeout(time.Minute))
 	require.NoError(t, err)
 	require.JSONEq(t, `{"ship": 300}`, string(output))
-	info, err := runtime.GetRunWithStates(t.Context(), starter, run.ID())
+	info, err := runtime.GetRun(t.Context(), starter, run.ID(), runtime.WithStates())
 	require.NoError(t, err)
 	require.Len(t, info.States, 3)
 	failed, err := runtime.StartFlow(t.Context(), starter, "shop", 7, runtime.WithDelay(time.Millisecond))
@@ -165,29 +166,33 @@ func TestRolesAreRefusedTheRest(t *testing.T) {
 		{"starter operator", "reschedule", func(db db) error {
 			return runtime.RescheduleRun(ctx, db, start(runtime.WithDelay(time.Hour)), time.Now().Add(2*time.Hour))
 		}},
-		{"starter viewer operator", "get", func(db db) error { return only(runtime.GetRunWithStates(ctx, db, start())) }},
+		{"starter viewer operator", "get", func(db db) error { return only(runtime.GetRun(ctx, db, start(), runtime.WithStates())) }},
 		{"starter worker viewer operator", "exists", func(db db) error { return only(runtime.FlowExists(ctx, db, "shop")) }},
-		{"viewer operator", "list runs", func(db db) error { return only(runtime.ListRuns(ctx, db, runtime.RunFilter{})) }},
-		{"viewer operator", "list tasks", func(db db) error { return only(runtime.ListTasks(ctx, db, start())) }},
-		{"viewer operator", "list flows", func(db db) error { return only(runtime.ListFlows(ctx, db, time.Now())) }},
-		{"viewer operator", "list workers", func(db db) error { return only(runtime.ListWorkers(ctx, db, time.Now())) }},
-		{"viewer operator", "list schedules", func(db db) error { return only(runtime.ListSchedules(ctx, db)) }},
-		{"viewer operator", "list failures", func(db db) error { return only(runtime.ListFailures(ctx, db, time.Now(), 9)) }},
-		{"viewer operator", "list payloads", func(db db) error { return only(runtime.ListPayloads(ctx, db, start(), 9)) }},
-		{"viewer operator", "progress", func(db db) error { return only(runtime.GetRunProgress(ctx, db, start())) }},
-		{"viewer operator", "definition", func(db db) error { return only(runtime.GetDefinition(ctx, db, "shop")) }},
-		{"viewer operator", "throughput", func(db db) error {
-			return only(runtime.Throughput(ctx, db, time.Now().Add(-time.Hour), time.Minute))
+		{"viewer operator", "list runs", func(db db) error { return only(ops.ListRuns(ctx, db, ops.RunFilter{})) }},
+		{"viewer operator", "list tasks", func(db db) error {
+			return only(ops.ListTasks(ctx, db, start(), ops.TaskFilter{OutputBytes: ops.AllOutputs}))
 		}},
-		{"viewer operator", "next ticks", func(db db) error { return only(runtime.NextTicks(ctx, db, "0 4 * * *", 2)) }},
+		{"viewer operator", "list flows", func(db db) error { return only(ops.ListFlows(ctx, db, time.Now())) }},
+		{"viewer operator", "list workers", func(db db) error { return only(ops.ListWorkers(ctx, db, time.Now())) }},
+		{"viewer operator", "list schedules", func(db db) error { return only(ops.ListSchedules(ctx, db)) }},
+		{"viewer operator", "list failures", func(db db) error { return only(ops.ListFailures(ctx, db, time.Now(), 9)) }},
+		{"viewer operator", "list payloads", func(db db) error { return only(ops.ListPayloads(ctx, db, start(), 9)) }},
+		{"viewer operator", "progress", func(db db) error {
+			return only(runtime.GetRun(ctx, db, start(), runtime.WithStates(), runtime.WithoutPayloads()))
+		}},
+		{"viewer operator", "definition", func(db db) error { return only(ops.GetDefinition(ctx, db, "shop")) }},
+		{"viewer operator", "throughput", func(db db) error {
+			return only(ops.Throughput(ctx, db, time.Now().Add(-time.Hour), time.Minute))
+		}},
+		{"viewer operator", "next ticks", func(db db) error { return only(ops.NextTicks(ctx, db, "0 4 * * *", 2)) }},
 		{"operator", "retry", func(db db) error { return runtime.RetryRun(ctx, db, cancelled()) }},
-		{"operator", "run now", func(db db) error { return only(runtime.RunNow(ctx, db, start(), "")) }},
-		{"operator", "pause", func(db db) error { return only(runtime.PauseFlow(ctx, db, "shop")) }},
-		{"operator", "resume", func(db db) error { return only(runtime.ResumeFlow(ctx, db, "shop")) }},
-		{"operator", "pause schedule", func(db db) error { return only(runtime.PauseSchedule(ctx, db, "shop", "test")) }},
+		{"operator", "run now", func(db db) error { return only(ops.RunNow(ctx, db, start(), "")) }},
+		{"operator", "pause", func(db db) error { return only(ops.PauseFlow(ctx, db, "shop", "")) }},
+		{"operator", "resume", func(db db) error { return only(ops.ResumeFlow(ctx, db, "shop")) }},
+		{"operator", "pause schedule", func(db db) error { return only(ops.PauseSchedule(ctx, db, "shop", "test")) }},
 		{"operator", "run schedule", func(db db) error { return only(runtime.RunSchedule(ctx, db, "shop")) }},
 		{"operator", "delete run", func(db db) error { return only(runtime.DeleteRun(ctx, db, cancelled())) }},
-		{"operator", "prune", func(db db) error { return only(runtime.Prune(ctx, db, runtime.PruneOptions{OlderThan: time.Hour})) }},
+		{"operator", "prune", func(db db) error { return only(ops.Prune(ctx, db, ops.PruneOptions{OlderThan: time.Hour})) }},
 		{"", "upsert", func(db db) error { return only(runtime.UpsertFlow(ctx, db, shop)) }},
 		{"", "delete flow", func(db db) error { return only(runtime.DeleteFlow(ctx, db, "shop")) }},
 		{"", "migrate", func(db db) error { return engine.Migrate(ctx, db.(*pgxpool.Pool)) }},

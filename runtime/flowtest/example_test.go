@@ -91,7 +91,7 @@ func ExampleInline_states() {
 		fmt.Println(err)
 		return
 	}
-	info, err := runtime.GetRunWithStates(ctx, db, run.ID())
+	info, err := runtime.GetRun(ctx, db, run.ID(), runtime.WithStates())
 	if err != nil {
 		fmt.Println(err)
 		return

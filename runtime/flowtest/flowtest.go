@@ -13,6 +13,7 @@ import (
 // DB is an inline database: a [runtime.DB] in which the runs of some flows are done
 // when they are started. It may be used by several goroutines, and by handlers.
 type DB struct {
+	runtime.NoTables
 	flows map[string]*flow
 
 	mu    sync.Mutex
@@ -20,13 +21,16 @@ type DB struct {
 	tries []Try
 }
 
-var _ runtime.DB = (*DB)(nil)
+var _ runtime.Engine = (*DB)(nil)
 
 // Inline returns an inline database that has the flows of some services and does their
 // tasks. A flow may have several services, for steps that one leaves to another. It
 // panics if a service could not be given to a worker.
 func Inline(services ...handler.Service) *DB {
-	db := &DB{flows: map[string]*flow{}, runs: map[string]*run{}}
+	db := &DB{
+		NoTables: runtime.NoTables{Instead: "an inline database has no tables, use flowtest.Database"},
+		flows:    map[string]*flow{}, runs: map[string]*run{},
+	}
 	for _, s := range services {
 		if err := db.add(s); err != nil {
 			panic(err)

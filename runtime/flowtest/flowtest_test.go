@@ -15,6 +15,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/flowtest"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -35,7 +36,7 @@ func TestGeneratedFlow(t *testing.T) {
 			require.True(t, exists)
 			result, err := processorder.UpsertProcessOrder(ctx, db)
 			require.NoError(t, err)
-			require.Equal(t, runtime.FlowVerified, result.Status)
+			require.Equal(t, runtime.UpsertVerified, result.Status)
 
 			order := shop.Order{ID: "7", Lines: []shop.Line{{SKU: "TEA", Quantity: 2}}}
 			run, err := processorder.StartProcessOrder(ctx, db, order, runtime.WithIdempotencyKey("7"))
@@ -172,7 +173,7 @@ func TestInlineMistakes(t *testing.T) {
 	require.ErrorContains(t, err, "waits for step pack, for which no service has a handler")
 	_, err = runtime.StartFlow(ctx, db, "two", 1)
 	require.ErrorContains(t, err, `flow "two" is not inline: give the service that its package makes to Inline`)
-	_, err = runtime.ListRuns(ctx, db, runtime.RunFilter{})
+	_, err = ops.ListRuns(ctx, db, ops.RunFilter{})
 	require.ErrorContains(t, err, "use flowtest.Database")
 	require.ErrorContains(t, runtime.CancelRun(ctx, db, "01890a5d-ac96-774b-bcce-b302099a8057", ""), "use flowtest.Database")
 	_, err = db.Exec(ctx, `INSERT INTO orders VALUES (1)`)

@@ -178,9 +178,9 @@ func TestRandomFlows(t *testing.T) {
 	for i, f := range all {
 		_, _ = runs[i].real.Wait(ctx)
 		require.NoError(t, ctx.Err())
-		want, err := runtime.GetRunWithStates(ctx, pool, runs[i].real.ID())
+		want, err := runtime.GetRun(ctx, pool, runs[i].real.ID(), runtime.WithStates())
 		require.NoError(t, err)
-		got, err := runtime.GetRunWithStates(ctx, inline, runs[i].inline.ID())
+		got, err := runtime.GetRun(ctx, inline, runs[i].inline.ID(), runtime.WithStates())
 		require.NoError(t, err)
 		compare(t, f, want, got)
 		ends[want.Status]++

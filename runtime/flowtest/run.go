@@ -15,18 +15,17 @@ import (
 // are those of the engine's SQL, see there for why. The database's lock is held
 // whenever it is touched.
 type run struct {
-	id          string
-	flow        *flow
-	input       json.RawMessage
-	headers     map[string]string
-	status      runtime.RunStatus
-	startedAt   time.Time
-	scheduledAt *time.Time
-	tick        *time.Time // if its schedule started it
-	endedAt     time.Time
-	output      json.RawMessage
-	states      []*state // of the flow's steps
-	queue       []*task
+	id        string
+	flow      *flow
+	input     json.RawMessage
+	headers   map[string]string
+	status    runtime.RunStatus
+	startedAt time.Time
+	tick      *time.Time // if its schedule started it
+	endedAt   time.Time
+	output    json.RawMessage
+	states    []*state // of the flow's steps
+	queue     []*task
 }
 
 type state struct {

@@ -26,7 +26,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/flowc-dev/flowc/runtime"
-	"github.com/flowc-dev/flowc/runtime/internal/upstream"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 )
 
 // Querier is implemented by *sql.DB, *sql.Conn and *sql.Tx, and
@@ -57,11 +57,11 @@ func Wrap(q Querier) runtime.DB {
 
 type db struct {
 	q      Querier
-	memory upstream.Memory
+	memory pgcall.Memory
 }
 
 // Memory keeps what the database was found to have.
-func (d *db) Memory() *upstream.Memory { return &d.memory }
+func (d *db) Memory() *pgcall.Memory { return &d.memory }
 
 // IsPool reports whether each statement gets a connection that works. What has
 // statistics of its connections has more than one.

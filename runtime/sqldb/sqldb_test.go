@@ -18,6 +18,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/sqldb"
 )
@@ -130,20 +131,22 @@ func TestReadsAreTheSame(t *testing.T) {
 
 		for name, read := range map[string]func(runtime.DB) (any, error){
 			"GetRun":           func(db runtime.DB) (any, error) { return runtime.GetRun(ctx, db, later.ID()) },
-			"GetRunWithStates": func(db runtime.DB) (any, error) { return runtime.GetRunWithStates(ctx, db, runs[0].ID()) },
+			"GetRunWithStates": func(db runtime.DB) (any, error) { return runtime.GetRun(ctx, db, runs[0].ID(), runtime.WithStates()) },
 			"ListRuns": func(db runtime.DB) (any, error) {
-				return runtime.ListRuns(ctx, db, runtime.RunFilter{
+				return ops.ListRuns(ctx, db, ops.RunFilter{
 					Flows: []string{"mail"}, Statuses: []runtime.RunStatus{runtime.RunRunning, runtime.RunCompleted},
 					StartedFrom: time.Now().Add(-time.Hour), InputContains: []byte(`{}`), Limit: 2,
 				})
 			},
-			"ListTasks":   func(db runtime.DB) (any, error) { return runtime.ListTasks(ctx, db, runs[0].ID()) },
-			"ListFlows":   func(db runtime.DB) (any, error) { return runtime.ListFlows(ctx, db, time.Now().Add(-time.Hour)) },
-			"ListWorkers": func(db runtime.DB) (any, error) { return runtime.ListWorkers(ctx, db, time.Now().Add(-time.Hour)) },
+			"ListTasks": func(db runtime.DB) (any, error) {
+				return ops.ListTasks(ctx, db, runs[0].ID(), ops.TaskFilter{OutputBytes: ops.AllOutputs})
+			},
+			"ListFlows":   func(db runtime.DB) (any, error) { return ops.ListFlows(ctx, db, time.Now().Add(-time.Hour)) },
+			"ListWorkers": func(db runtime.DB) (any, error) { return ops.ListWorkers(ctx, db, time.Now().Add(-time.Hour)) },
 			"FlowExists":  func(db runtime.DB) (any, error) { return mail.Exists(ctx, db) },
 			"Upsert":      func(db runtime.DB) (any, error) { return mail.Upsert(ctx, db) },
 			"Prune": func(db runtime.DB) (any, error) {
-				return runtime.Prune(ctx, db, runtime.PruneOptions{OlderThan: time.Hour})
+				return ops.Prune(ctx, db, ops.PruneOptions{OlderThan: time.Hour})
 			},
 			"Get":           func(db runtime.DB) (any, error) { r, err := mail.Get(ctx, db, later.ID()); return r.ScheduledAt(), err },
 			"a failed wait": func(db runtime.DB) (any, error) { _, err := failed.Via(db).Wait(ctx); return err.Error(), nil },

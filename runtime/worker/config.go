@@ -41,7 +41,7 @@ type Config struct {
 	// Retention is how long runs of the worker's flows are kept after they have
 	// ended. What is older is deleted with all that belongs to it, its idempotency
 	// key included, in small portions and by one worker at a time. 0, the default,
-	// keeps them forever; [runtime.Prune] deletes runs when it is called.
+	// keeps them forever; [ops.Prune] deletes runs when it is called.
 	Retention time.Duration
 	// MaxCrashes is how often the worker may die while a task is all that it has in
 	// flight before the task fails for good, or its step is skipped, as when_exhausted

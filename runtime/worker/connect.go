@@ -11,8 +11,8 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/listen"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
-	"github.com/flowc-dev/flowc/runtime/internal/upstream"
 	"github.com/flowc-dev/flowc/runtime/worker/internal/backend"
 	"github.com/flowc-dev/flowc/runtime/worker/internal/dbconn"
 )
@@ -62,11 +62,11 @@ func connect(ctx context.Context, s *settings, listener *listen.Listener, w *bac
 	if err := open(prepared); err != nil {
 		return c, err
 	}
-	var kind upstream.Kind
+	var kind pgcall.Kind
 	err := c.db.Retry(ctx, func() (err error) {
 		kind, err = detect(ctx, c.db)
 		switch {
-		case err == nil && kind == upstream.Other:
+		case err == nil && kind == pgcall.HasOtherPgflow:
 			err = fmt.Errorf("flowc: worker: %w", runtime.ErrOtherPgflow)
 		case err == nil:
 			c.backend = newBackend(kind, c.db, w)
@@ -96,17 +96,17 @@ func connect(ctx context.Context, s *settings, listener *listen.Listener, w *bac
 }
 
 // detect returns what is installed in the database.
-func detect(ctx context.Context, db *dbconn.DB) (kind upstream.Kind, err error) {
+func detect(ctx context.Context, db *dbconn.DB) (kind pgcall.Kind, err error) {
 	err = db.Do(ctx, detectCall, func(ctx context.Context, pool *pgxpool.Pool) error {
-		kind, err = upstream.Look(ctx, pool)
+		kind, err = pgcall.Detect(ctx, pool)
 		return err
 	})
 	return kind, err
 }
 
 // newBackend returns the backend for what is installed in the database.
-func newBackend(kind upstream.Kind, db *dbconn.DB, w *backend.Worker) backend.Backend {
-	if kind == upstream.Contract {
+func newBackend(kind pgcall.Kind, db *dbconn.DB, w *backend.Worker) backend.Backend {
+	if kind == pgcall.HasContract {
 		return backend.NewPGFlow(db, w)
 	}
 	return backend.NewEngine(db, w)

@@ -188,7 +188,7 @@ func TestWithout(t *testing.T) {
 	started, err := orders.Start(ctx, pool, order{Lines: []string{"tea"}, Buyer: "Ada"})
 	require.NoError(t, err)
 	eventually(t, func() bool {
-		info, err := runtime.GetRunWithStates(ctx, pool, started.ID())
+		info, err := runtime.GetRun(ctx, pool, started.ID(), runtime.WithStates())
 		require.NoError(t, err)
 		return info.States[2].Status == runtime.StepCompleted && info.States[3].Status == runtime.StepStarted
 	}, "all that can be done is done")

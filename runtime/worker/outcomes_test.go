@@ -170,7 +170,7 @@ func TestSkip(t *testing.T) {
 	out, err := started.Wait(ctx)
 	require.NoError(t, err)
 	require.Equal(t, "paper: <nil>", out)
-	info, err := runtime.GetRunWithStates(ctx, pool, started.ID())
+	info, err := runtime.GetRun(ctx, pool, started.ID(), runtime.WithStates())
 	require.NoError(t, err)
 	require.Equal(t, runtime.StepSkipped, info.States[0].Status)
 	require.Equal(t, "no paper", info.States[0].Error)

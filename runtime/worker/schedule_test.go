@@ -14,6 +14,7 @@ import (
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -56,7 +57,7 @@ func TestTicks(t *testing.T) {
 	// However long it took to be started, no tick was started twice.
 	require.Equal(t, 0, count(t, pool, `SELECT count(*) - count(DISTINCT tick_at) FROM flowc.ticks`))
 
-	schedules, err := runtime.ListSchedules(ctx, pool)
+	schedules, err := ops.ListSchedules(ctx, pool)
 	require.NoError(t, err)
 	require.Len(t, schedules, 1)
 	require.Equal(t, "sweep", schedules[0].Flow)

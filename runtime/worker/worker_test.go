@@ -61,7 +61,7 @@ func TestRunRefusesWhatItWasNotBuiltFor(t *testing.T) {
 	require.ErrorContains(t, err, "slug differs 'play' vs 'other'")
 	require.NotContains(t, err.Error(), "flow work")
 
-	for version, want := range map[int]error{engine.Version - 1: engine.ErrOlder, engine.Version + 1: engine.ErrNewer} {
+	for version, want := range map[int]error{engine.Version - 1: runtime.ErrEngineOlder, engine.Version + 1: runtime.ErrEngineNewer} {
 		_, err = pool.Exec(ctx, `UPDATE flowc.installation SET version = $1`, version)
 		require.NoError(t, err)
 		w, err = worker.New(pool, worker.Config{}, serve(work, echo))

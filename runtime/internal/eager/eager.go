@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/internal/perpool"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -34,49 +35,49 @@ type Claim struct {
 	Done func(error)
 }
 
-type key struct {
-	pool *pgxpool.Pool
-	flow string
-}
-
-var (
+// A registry has the workers of a pool, by flow.
+type registry struct {
 	mu      sync.Mutex
-	workers = map[key][]Worker{}
-	inUse   atomic.Bool // whether there are workers: most programs that start have none
-)
+	workers map[string][]Worker
+	any     atomic.Bool // most programs that start have none
+}
 
 // Register has starts of flows through a pool claim for a worker until unregister is
 // called.
 func Register(pool *pgxpool.Pool, flows []string, w Worker) (unregister func()) {
-	mu.Lock()
-	defer mu.Unlock()
-	for _, flow := range flows {
-		workers[key{pool, flow}] = append(workers[key{pool, flow}], w)
+	r := perpool.Of[registry](pool)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.workers == nil {
+		r.workers = map[string][]Worker{}
 	}
-	inUse.Store(true)
+	for _, flow := range flows {
+		r.workers[flow] = append(r.workers[flow], w)
+	}
+	r.any.Store(true)
 	return func() {
-		mu.Lock()
-		defer mu.Unlock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		for _, flow := range flows {
-			k := key{pool, flow}
 			// The slice may be in use.
-			left := slices.DeleteFunc(slices.Clone(workers[k]), func(other Worker) bool { return other == w })
-			if workers[k] = left; len(left) == 0 {
-				delete(workers, k)
+			left := slices.DeleteFunc(slices.Clone(r.workers[flow]), func(other Worker) bool { return other == w })
+			if r.workers[flow] = left; len(left) == 0 {
+				delete(r.workers, flow)
 			}
 		}
-		inUse.Store(len(workers) > 0)
+		r.any.Store(len(r.workers) > 0)
 	}
 }
 
 // FindIdle returns an idle worker that serves a flow, nil if there is none.
 func FindIdle(pool *pgxpool.Pool, flow string) Worker {
-	if !inUse.Load() {
+	r := perpool.Of[registry](pool)
+	if !r.any.Load() {
 		return nil
 	}
-	mu.Lock()
-	all := workers[key{pool, flow}]
-	mu.Unlock()
+	r.mu.Lock()
+	all := r.workers[flow]
+	r.mu.Unlock()
 	for _, w := range all {
 		if w.Idle() {
 			return w

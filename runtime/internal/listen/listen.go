@@ -23,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/internal/hosts"
+	"github.com/flowc-dev/flowc/runtime/internal/perpool"
 )
 
 // The channels that the engine notifies.
@@ -54,20 +55,22 @@ const (
 
 var errPooler = errors.New("no notification arrives: there is a pooler in transaction mode")
 
-var (
-	mu        sync.Mutex
-	listeners = map[*pgxpool.Pool]*Listener{}
-)
+// A slot holds the listener of a pool, if there is one.
+type slot struct {
+	mu       sync.Mutex
+	listener *Listener
+}
 
 // A Listener receives notifications for the users of one pool.
 type Listener struct {
 	pool   *pgxpool.Pool
+	slot   *slot
 	cancel context.CancelFunc
 	live   atomic.Uint64
 	proved chan struct{} // closed when the first proof succeeded, or found a pooler
 	once   sync.Once
 
-	// Under the package's mu.
+	// Under the mu of the pool's slot.
 	users  int
 	unused time.Time   // since when it has no users
 	idle   *time.Timer // until the next look at whether to end
@@ -78,20 +81,21 @@ type Listener struct {
 
 type key struct{ channel, payload string }
 
-// Acquire is the listener of a pool, which is started if there is none. Its
+// Acquire returns the listener of a pool and starts it if there is none. Its
 // [Listener.Release] must be called once.
 func Acquire(pool *pgxpool.Pool) *Listener {
-	mu.Lock()
-	defer mu.Unlock()
-	l := listeners[pool]
+	slot := perpool.Of[slot](pool)
+	slot.mu.Lock()
+	defer slot.mu.Unlock()
+	l := slot.listener
 	if l == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		l = &Listener{
-			pool: pool, cancel: cancel,
+			pool: pool, slot: slot, cancel: cancel,
 			proved: make(chan struct{}),
 			subs:   map[key]map[*Subscription]struct{}{},
 		}
-		listeners[pool] = l
+		slot.listener = l
 		go l.run(ctx)
 	}
 	l.users++
@@ -100,8 +104,8 @@ func Acquire(pool *pgxpool.Pool) *Listener {
 
 // Release gives the listener back.
 func (l *Listener) Release() {
-	mu.Lock()
-	defer mu.Unlock()
+	l.slot.mu.Lock()
+	defer l.slot.mu.Unlock()
 	if l.users--; l.users == 0 {
 		l.unused = time.Now()
 		l.idle = time.AfterFunc(lingerCheck, l.closeIfUnused)
@@ -111,8 +115,8 @@ func (l *Listener) Release() {
 // closeIfUnused ends the listener when nobody has used it for a while, or the
 // pool has no connections: then it is closed, or nobody uses that either.
 func (l *Listener) closeIfUnused() {
-	mu.Lock()
-	defer mu.Unlock()
+	l.slot.mu.Lock()
+	defer l.slot.mu.Unlock()
 	if l.users > 0 {
 		return
 	}
@@ -120,8 +124,8 @@ func (l *Listener) closeIfUnused() {
 		l.idle.Reset(lingerCheck)
 		return
 	}
-	if listeners[l.pool] == l {
-		delete(listeners, l.pool)
+	if l.slot.listener == l {
+		l.slot.listener = nil
 		l.cancel()
 	}
 }

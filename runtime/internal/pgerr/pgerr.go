@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 
@@ -127,4 +128,12 @@ func broken(err error) bool {
 		return true
 	}
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// InvalidCron reports whether the database could not read a cron expression.
+func InvalidCron(err error) bool { return Constraint(err) == "schedules_cron_check" }
+
+// CronProblem says what is wrong with a cron expression that the database could not read.
+func CronProblem(cron string, err error) string {
+	return fmt.Sprintf("cron %q: %s", cron, Detail(err))
 }

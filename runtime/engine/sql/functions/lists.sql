@@ -123,30 +123,10 @@ begin
       where c.run_id = run_matches.run_id and strpos(lower(c.reason), lower(search)) > 0);
 end $$;
 
--- Returns the tasks of a run with their failed attempts, in the order of the steps.
-create or replace function flowc.list_tasks(run_id uuid)
-returns table (
-  step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
-  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output jsonb, failed_attempts jsonb)
-language plpgsql stable as $$
-#variable_conflict use_column
-begin
-  return query
-    select t.step_slug, t.task_index, t.status, t.attempts_count - t.requeued_count, t.error_message, t.queued_at, t.started_at, t.completed_at, t.failed_at,
-           t.last_worker_id, case when t.in_queue then t.visible_at end, t.output,
-           (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
-                                                         'failed_at', f.failed_at, 'error_message', f.error_message) order by f.failed_at), '[]')
-            from flowc.failed_attempts f where f.run_id = t.run_id and f.step_slug = t.step_slug and f.task_index = t.task_index)
-    from pgflow.step_tasks t
-    join pgflow.steps s on s.flow_slug = t.flow_slug and s.step_slug = t.step_slug
-    where t.run_id = list_tasks.run_id
-    order by s.step_index, t.task_index;
-end $$;
-
 -- Returns the first tasks of each step of a run after an index, with the beginnings of their
 -- last failed attempts, and with outputs that take at most output_bytes in the table and
 -- four times as many as text.
-create or replace function flowc.find_tasks(run_id uuid, step text, statuses text[], after_index int, per_step int, output_bytes int)
+create or replace function flowc.list_tasks(run_id uuid, step text, statuses text[], after_index int, per_step int, output_bytes int)
 returns table (
   step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
   completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output text, failed_attempts jsonb, bytes int)
@@ -155,7 +135,7 @@ language plpgsql stable as $$
 begin
   return query
     select t.step_slug, t.task_index, t.status, t.attempts_count - t.requeued_count, left(t.error_message, 17000), t.queued_at, t.started_at, t.completed_at, t.failed_at,
-           t.last_worker_id, case when t.in_queue then t.visible_at end, flowc.text_up_to(t.output, find_tasks.output_bytes, 4 * find_tasks.output_bytes::bigint),
+           t.last_worker_id, case when t.in_queue then t.visible_at end, flowc.text_up_to(t.output, list_tasks.output_bytes, 4 * list_tasks.output_bytes::bigint),
            (select coalesce(jsonb_agg(jsonb_build_object('attempt', f.attempt, 'worker_id', f.worker_id, 'started_at', f.started_at,
                                                          'failed_at', f.failed_at, 'error_message', left(f.error_message, 4000)) order by f.failed_at), '[]')
             from (
@@ -163,13 +143,13 @@ begin
               order by o.failed_at desc limit 20) f),
            coalesce(pg_column_size(t.output), 0)
     from pgflow.runs r
-    join pgflow.steps s on s.flow_slug = r.flow_slug and (find_tasks.step is null or s.step_slug = find_tasks.step)
+    join pgflow.steps s on s.flow_slug = r.flow_slug and (list_tasks.step is null or s.step_slug = list_tasks.step)
     cross join lateral (
       select o.* from pgflow.step_tasks o
-      where o.run_id = r.run_id and o.step_slug = s.step_slug and (find_tasks.after_index is null or o.task_index > find_tasks.after_index)
-        and (find_tasks.statuses is null or o.status = any (find_tasks.statuses))
-      order by o.task_index limit find_tasks.per_step) t
-    where r.run_id = find_tasks.run_id
+      where o.run_id = r.run_id and o.step_slug = s.step_slug and (list_tasks.after_index is null or o.task_index > list_tasks.after_index)
+        and (list_tasks.statuses is null or o.status = any (list_tasks.statuses))
+      order by o.task_index limit list_tasks.per_step) t
+    where r.run_id = list_tasks.run_id
     order by s.step_index, t.task_index;
 end $$;
 

@@ -16,7 +16,7 @@ declare
     pgflow.start_tasks, pgflow.complete_task, pgflow.fail_task, pgflow.set_vt_batch, pgflow.mark_worker_stopped, pgflow.track_worker_function,
     pgmq.read, pgmq.read_with_poll, pgmq.set_vt}';
   viewing text[] := '{
-    flowc.list_runs, flowc.list_tasks, flowc.list_flows, flowc.list_workers, flowc.list_schedules, flowc.next_ticks, flowc.find_tasks,
+    flowc.list_runs, flowc.list_tasks, flowc.list_flows, flowc.list_workers, flowc.list_schedules, flowc.next_ticks,
     flowc.get_definition, flowc.compare_flow, flowc.adjacent_runs, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
     flowc.run_progress, flowc.tasks_in_flight, flowc.throughput}';
   operating text[] := '{

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // Among many runs, some have inputs that their handlers cannot read, and the
@@ -96,7 +97,7 @@ func TestChaosLargeValues(t *testing.T) {
 		took := time.Since(began)
 		require.Equal(t, len(in), len(out))
 		began = time.Now()
-		_, err = runtime.ListRuns(a.ctx, a.pool, runtime.RunFilter{})
+		_, err = ops.ListRuns(a.ctx, a.pool, ops.RunFilter{})
 		require.NoError(t, err)
 		listed := time.Since(began)
 		most := peak(t, f.all[0].cmd.Process.Pid)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // The clock starts a run every second while worker processes are killed and the
@@ -53,7 +53,7 @@ func TestChaosSchedule(t *testing.T) {
 	require.Zero(t, ask[int](a, `
 SELECT count(*) FROM pgflow.step_states st JOIN flowc.ticks k USING (run_id)
 WHERE (st.output #>> '{}')::timestamptz IS DISTINCT FROM k.tick_at`), "handlers that saw another tick")
-	schedules, err := runtime.ListSchedules(a.ctx, a.pool, "tick")
+	schedules, err := ops.ListSchedules(a.ctx, a.pool, "tick")
 	require.NoError(t, err)
 	require.Empty(t, schedules[0].Error)
 	require.True(t, schedules[0].LastAt.Equal(ticks[len(ticks)-1]))

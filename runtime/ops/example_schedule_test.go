@@ -1,4 +1,4 @@
-package runtime_test
+package ops_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -20,7 +21,7 @@ func ExampleListSchedules() {
 		panic(err)
 	}
 
-	schedules, err := runtime.ListSchedules(ctx, pool, "acct_7_digest")
+	schedules, err := ops.ListSchedules(ctx, pool, "acct_7_digest")
 	if err != nil {
 		panic(err)
 	}
@@ -39,11 +40,11 @@ func ExamplePauseSchedule() {
 		panic(err)
 	}
 
-	paused, err := runtime.PauseSchedule(ctx, pool, "nightly_cleanup", "the disk is being moved")
+	paused, err := ops.PauseSchedule(ctx, pool, "nightly_cleanup", "the disk is being moved")
 	fmt.Println(paused, err)
-	resumed, err := runtime.ResumeSchedule(ctx, pool, "nightly_cleanup")
+	resumed, err := ops.ResumeSchedule(ctx, pool, "nightly_cleanup")
 	fmt.Println(resumed, err)
-	_, err = runtime.PauseSchedule(ctx, pool, "process_order", "")
+	_, err = ops.PauseSchedule(ctx, pool, "process_order", "")
 	fmt.Println(errors.Is(err, runtime.ErrNoSchedule))
 	// Output:
 	// true <nil>
@@ -60,41 +61,20 @@ func ExampleResumeSchedule() {
 		panic(err)
 	}
 
-	resumed, err := runtime.ResumeSchedule(ctx, pool, "weekly_report")
+	resumed, err := ops.ResumeSchedule(ctx, pool, "weekly_report")
 	fmt.Println(resumed, err) // it was not paused
 	// Output: false <nil>
-}
-
-func ExampleRunSchedule() {
-	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "weekly_invoice",
-		Cron: "@weekly", Steps: []spec.Step{{Slug: "invoice"}},
-	})
-	if err != nil {
-		panic(err)
-	}
-
-	run, err := runtime.RunSchedule(ctx, pool, "weekly_invoice")
-	if err != nil {
-		panic(err)
-	}
-	info, err := run.Info(ctx)
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(info.Status, info.ScheduledAt.IsZero())
-	// Output: running false
 }
 
 func ExampleNextTicks() {
 	ctx, pool := context.Background(), connect()
 
-	ticks, err := runtime.NextTicks(ctx, pool, "CRON_TZ=Asia/Tokyo 0 9 1 1 *", 1)
+	ticks, err := ops.NextTicks(ctx, pool, "CRON_TZ=Asia/Tokyo 0 9 1 1 *", 1)
 	if err != nil {
 		panic(err)
 	}
 	fmt.Println(ticks[0].UTC().Format("2 January 15:04"))
-	_, err = runtime.NextTicks(ctx, pool, "0 25 * * *", 1)
+	_, err = ops.NextTicks(ctx, pool, "0 25 * * *", 1)
 	fmt.Println(err)
 	// Output:
 	// 1 January 00:00

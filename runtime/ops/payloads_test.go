@@ -1,4 +1,4 @@
-package runtime_test
+package ops_test
 
 import (
 	"encoding/json"
@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -19,12 +20,12 @@ func TestGetRunProgress(t *testing.T) {
 	h := newHand(t, pool)
 	run, err := typed.Start(ctx, pool, greet{Name: "you"})
 	require.NoError(t, err)
-	h.finish("greeting", "completed", `"hello"`)
-	h.finish("greeting", "permanent", "hoarse")
+	h.Finish("greeting", "completed", `"hello"`)
+	h.Finish("greeting", "permanent", "hoarse")
 
-	whole, err := runtime.GetRunWithStates(ctx, pool, run.ID())
+	whole, err := runtime.GetRun(ctx, pool, run.ID(), runtime.WithStates())
 	require.NoError(t, err)
-	progress, err := runtime.GetRunProgress(ctx, pool, run.ID())
+	progress, err := runtime.GetRun(ctx, pool, run.ID(), runtime.WithStates(), runtime.WithoutPayloads())
 	require.NoError(t, err)
 	require.Equal(t, "hoarse", progress.Error)
 	require.Equal(t, 1, progress.States[1].Attempts)
@@ -33,13 +34,13 @@ func TestGetRunProgress(t *testing.T) {
 	whole.Input, whole.States[0].Output = nil, nil
 	require.Equal(t, whole, progress, "it is the same but for payloads")
 
-	_, err = runtime.GetRunProgress(ctx, pool, uuid.NewString())
+	_, err = runtime.GetRun(ctx, pool, uuid.NewString(), runtime.WithStates(), runtime.WithoutPayloads())
 	require.ErrorIs(t, err, runtime.ErrRunNotFound)
-	_, err = runtime.GetRunProgress(ctx, pool, "nonsense")
+	_, err = runtime.GetRun(ctx, pool, "nonsense", runtime.WithStates(), runtime.WithoutPayloads())
 	require.ErrorIs(t, err, runtime.ErrInvalidRunID)
 }
 
-func TestFindTasks(t *testing.T) {
+func TestListTasks(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
 	h := newHand(t, pool)
@@ -49,19 +50,19 @@ func TestFindTasks(t *testing.T) {
 	require.NoError(t, err)
 	run, err := runtime.StartFlow(ctx, pool, "many", []int{1, 2, 3, 4})
 	require.NoError(t, err)
-	h.finish("many", "failed", "once")
-	_, err = runtime.RunNow(ctx, pool, run.ID(), "")
+	h.Finish("many", "failed", "once")
+	_, err = ops.RunNow(ctx, pool, run.ID(), "")
 	require.NoError(t, err)
 	// The hand takes what is next: tell the tasks apart by what they became.
-	h.finish("many", "completed", `"short"`)
-	h.finish("many", "completed", `"`+strings.Repeat("long", 20)+`"`)
+	h.Finish("many", "completed", `"short"`)
+	h.Finish("many", "completed", `"`+strings.Repeat("long", 20)+`"`)
 
-	all, err := runtime.FindTasks(ctx, pool, run.ID(), runtime.TaskFilter{OutputBytes: 40})
+	all, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{OutputBytes: 40})
 	require.NoError(t, err)
-	whole, err := runtime.ListTasks(ctx, pool, run.ID())
+	whole, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{OutputBytes: ops.AllOutputs})
 	require.NoError(t, err)
 	require.Len(t, all, 4)
-	shown, tries := 0, 0
+	shown, failed := 0, 0
 	for i, task := range all {
 		if task.OutputBytes > 40 {
 			require.Nil(t, task.Output)
@@ -72,15 +73,15 @@ func TestFindTasks(t *testing.T) {
 			shown++
 			require.Equal(t, `"short"`, string(task.Output))
 		}
-		tries += len(task.FailedTries)
-		require.Equal(t, whole[i], task.TaskInfo)
+		failed += len(task.FailedAttempts)
+		require.Equal(t, whole[i], task)
 	}
 	require.Equal(t, 1, shown)
-	require.Equal(t, 1, tries)
+	require.Equal(t, 1, failed)
 
-	indexes := func(f runtime.TaskFilter) []int {
+	indexes := func(f ops.TaskFilter) []int {
 		t.Helper()
-		tasks, err := runtime.FindTasks(ctx, pool, run.ID(), f)
+		tasks, err := ops.ListTasks(ctx, pool, run.ID(), f)
 		require.NoError(t, err)
 		got := []int{}
 		for _, task := range tasks {
@@ -89,13 +90,13 @@ func TestFindTasks(t *testing.T) {
 		}
 		return got
 	}
-	require.Equal(t, []int{0, 1}, indexes(runtime.TaskFilter{PerStep: 2}))
-	require.Equal(t, []int{2, 3}, indexes(runtime.TaskFilter{PerStep: 2, After: spec.Set(1)}))
-	require.Len(t, indexes(runtime.TaskFilter{Statuses: []runtime.TaskStatus{runtime.TaskCompleted}}), 2)
-	require.Empty(t, indexes(runtime.TaskFilter{Step: "other"}))
-	_, err = runtime.FindTasks(ctx, pool, run.ID(), runtime.TaskFilter{PerStep: 1001})
+	require.Equal(t, []int{0, 1}, indexes(ops.TaskFilter{PerStep: 2}))
+	require.Equal(t, []int{2, 3}, indexes(ops.TaskFilter{PerStep: 2, After: spec.Set(1)}))
+	require.Len(t, indexes(ops.TaskFilter{Statuses: []ops.TaskStatus{ops.TaskCompleted}}), 2)
+	require.Empty(t, indexes(ops.TaskFilter{Step: "other"}))
+	_, err = ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{PerStep: -1})
 	require.ErrorIs(t, err, runtime.ErrInvalidOption)
-	_, err = runtime.FindTasks(ctx, pool, "nonsense", runtime.TaskFilter{})
+	_, err = ops.ListTasks(ctx, pool, "nonsense", ops.TaskFilter{})
 	require.ErrorIs(t, err, runtime.ErrInvalidRunID)
 }
 
@@ -106,12 +107,12 @@ func TestPayloads(t *testing.T) {
 	long := `"` + strings.Repeat("x", 500) + `"`
 	run, err := runtime.StartFlow(ctx, pool, "greeting", json.RawMessage(`{"big": 12345678901234567890123}`))
 	require.NoError(t, err)
-	h.finish("greeting", "completed", long)
-	h.finish("greeting", "completed", `"loud"`)
+	h.Finish("greeting", "completed", long)
+	h.Finish("greeting", "completed", `"loud"`)
 
-	payloads, err := runtime.ListPayloads(ctx, pool, run.ID(), 100)
+	payloads, err := ops.ListPayloads(ctx, pool, run.ID(), 100)
 	require.NoError(t, err)
-	byName := map[string]runtime.Payload{}
+	byName := map[string]ops.Payload{}
 	for _, p := range payloads {
 		byName[string(p.Kind)+p.Step] = p
 	}
@@ -123,26 +124,26 @@ func TestPayloads(t *testing.T) {
 	require.Nil(t, byName["step_outputgreet"].JSON)
 	require.Greater(t, byName["step_outputgreet"].Bytes, 100)
 
-	for kind, want := range map[runtime.PayloadKind]string{
-		runtime.RunInputPayload: `{"big": 12345678901234567890123}`, runtime.RunOutputPayload: `{"shout": "loud"}`,
-		runtime.StepOutputPayload: long, runtime.TaskOutputPayload: long,
+	for kind, want := range map[ops.PayloadKind]string{
+		ops.PayloadRunInput: `{"big": 12345678901234567890123}`, ops.PayloadRunOutput: `{"shout": "loud"}`,
+		ops.PayloadStepOutput: long, ops.PayloadTaskOutput: long,
 	} {
-		got, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: kind, Step: "greet"})
+		got, err := ops.GetPayload(ctx, pool, run.ID(), ops.PayloadFilter{Kind: kind, Step: "greet"})
 		require.NoError(t, err)
 		require.JSONEq(t, want, string(got.JSON))
 	}
 	for atMost, there := range map[int]bool{501: false, 502: true} {
-		got, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: runtime.StepOutputPayload, Step: "greet", AtMost: atMost})
+		got, err := ops.GetPayload(ctx, pool, run.ID(), ops.PayloadFilter{Kind: ops.PayloadStepOutput, Step: "greet", AtMost: atMost})
 		require.NoError(t, err)
 		require.Equal(t, there, got.JSON != nil)
 		require.Positive(t, got.Bytes)
 	}
-	none, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: runtime.TaskOutputPayload, Step: "greet", Index: 7})
+	none, err := ops.GetPayload(ctx, pool, run.ID(), ops.PayloadFilter{Kind: ops.PayloadTaskOutput, Step: "greet", Index: 7})
 	require.NoError(t, err)
 	require.Nil(t, none)
 }
 
-func TestNeighbours(t *testing.T) {
+func TestAdjacentRuns(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
 	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "other", Steps: []spec.Step{{Slug: "only"}}})
@@ -155,13 +156,13 @@ func TestNeighbours(t *testing.T) {
 		_, err = runtime.StartFlow(ctx, pool, "other", nil)
 		require.NoError(t, err)
 	}
-	newer, older, err := runtime.Neighbours(ctx, pool, ids[1])
+	newer, older, err := ops.AdjacentRuns(ctx, pool, ids[1])
 	require.NoError(t, err)
 	require.Equal(t, []string{ids[2], ids[0]}, []string{newer, older})
-	newer, older, err = runtime.Neighbours(ctx, pool, ids[2])
+	newer, older, err = ops.AdjacentRuns(ctx, pool, ids[2])
 	require.NoError(t, err)
 	require.Equal(t, []string{"", ids[1]}, []string{newer, older})
-	newer, older, err = runtime.Neighbours(ctx, pool, uuid.NewString())
+	newer, older, err = ops.AdjacentRuns(ctx, pool, uuid.NewString())
 	require.NoError(t, err)
 	require.Empty(t, newer+older)
 }
@@ -172,24 +173,24 @@ func TestListFailures(t *testing.T) {
 	h := newHand(t, pool)
 	runs, err := typed.StartMany(ctx, pool, make([]greet, 3))
 	require.NoError(t, err)
-	first, _ := h.finish("greeting", "permanent", "one")
-	second, _ := h.finish("greeting", "permanent", "two")
+	first, _ := h.Finish("greeting", "permanent", "one")
+	second, _ := h.Finish("greeting", "permanent", "two")
 	for _, run := range runs {
 		if run.ID() != first && run.ID() != second {
 			require.NoError(t, runtime.CancelRun(ctx, pool, run.ID(), ""))
 		}
 	}
-	failures, err := runtime.ListFailures(ctx, pool, time.Now().Add(-time.Hour), 10)
+	failures, err := ops.ListFailures(ctx, pool, time.Now().Add(-time.Hour), 10)
 	require.NoError(t, err)
 	require.Len(t, failures, 2, "a cancelled run is no failure")
 	require.Equal(t, second, failures[0].ID)
 	require.Equal(t, "two", failures[0].Error)
 	require.Equal(t, "greet", failures[0].FailedStep)
 	require.NotZero(t, failures[0].EndedAt)
-	failures, err = runtime.ListFailures(ctx, pool, time.Now().Add(time.Hour), 10)
+	failures, err = ops.ListFailures(ctx, pool, time.Now().Add(time.Hour), 10)
 	require.NoError(t, err)
 	require.Empty(t, failures)
-	_, err = runtime.ListFailures(ctx, pool, time.Now(), 0)
+	_, err = ops.ListFailures(ctx, pool, time.Now(), 0)
 	require.ErrorIs(t, err, runtime.ErrInvalidOption)
 }
 
@@ -208,13 +209,13 @@ func TestGetDefinition(t *testing.T) {
 	}
 	_, err := runtime.UpsertFlow(ctx, pool, def)
 	require.NoError(t, err)
-	got, err := runtime.GetDefinition(ctx, pool, "rich")
+	got, err := ops.GetDefinition(ctx, pool, "rich")
 	require.NoError(t, err)
 	require.JSONEq(t, string(def.Steps[0].If), string(got.Steps[0].If))
 	got.Steps[0].If = def.Steps[0].If
 	require.Equal(t, def, got)
 	require.NoError(t, got.Validate())
-	_, err = runtime.GetDefinition(ctx, pool, "nowhere")
+	_, err = ops.GetDefinition(ctx, pool, "nowhere")
 	require.ErrorIs(t, err, runtime.ErrFlowNotFound)
 	_, err = spec.Parse("x", []byte("{"))
 	require.Error(t, err)

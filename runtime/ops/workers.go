@@ -1,4 +1,4 @@
-package runtime
+package ops
 
 import (
 	"context"
@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -25,8 +28,8 @@ type WorkerInfo struct {
 	// zero if it does not and is not.
 	DeprecatedAt time.Time `json:"deprecated_at,omitzero"`
 	StoppedAt    time.Time `json:"stopped_at,omitzero"`
-	// InHand is how many tasks it has; 0 for a worker of another language.
-	InHand int `json:"in_hand"`
+	// InFlight is how many tasks it has; 0 for a worker of another language.
+	InFlight int `json:"in_flight"`
 }
 
 // A WorkerStatus is the state of a worker.
@@ -47,12 +50,12 @@ const (
 // ListWorkers returns the workers that have not stopped and those that were last
 // seen since a time, newest first.
 //
-// Errors: [ErrInvalidOption] for a time that is in no year with four digits.
-func ListWorkers(ctx context.Context, db DB, since time.Time) ([]WorkerInfo, error) {
-	if err := checkTime("since", since); err != nil {
+// Errors: [runtime.ErrInvalidOption] for a time that is in no year with four digits.
+func ListWorkers(ctx context.Context, db runtime.DB, since time.Time) ([]WorkerInfo, error) {
+	if err := valid.Time("since", since); err != nil {
 		return nil, err
 	}
-	workers, err := collect(ctx, db, scanWorker, `
+	workers, err := pgcall.Engine(ctx, db, scanWorker, `
 		SELECT worker_id::text, name, queue_name, status, started_at, last_heartbeat_at, deprecated_at, stopped_at, in_flight, to_jsonb(flow_slugs)
 		FROM flowc.list_workers($1)`, since)
 	if err != nil {
@@ -65,16 +68,16 @@ func scanWorker(row pgx.CollectableRow) (WorkerInfo, error) {
 	var w WorkerInfo
 	var deprecated, stopped *time.Time
 	var flows []byte // as JSON, since drivers of database/sql differ in what they make of an array
-	err := row.Scan(&w.ID, &w.Name, &w.Queue, &w.Status, &w.StartedAt, &w.LastHeartbeatAt, &deprecated, &stopped, &w.InHand, &flows)
+	err := row.Scan(&w.ID, &w.Name, &w.Queue, &w.Status, &w.StartedAt, &w.LastHeartbeatAt, &deprecated, &stopped, &w.InFlight, &flows)
 	if err == nil && flows != nil {
 		err = json.Unmarshal(flows, &w.Flows)
 	}
-	w.DeprecatedAt, w.StoppedAt = orZero(deprecated), orZero(stopped)
+	w.DeprecatedAt, w.StoppedAt = pgcall.OrZero(deprecated), pgcall.OrZero(stopped)
 	return w, err
 }
 
-// TaskInHand is a task in flight: a worker is running it.
-type TaskInHand struct {
+// TaskInFlight is a task in flight: a worker is running it.
+type TaskInFlight struct {
 	Worker    string    `json:"worker"` // its id
 	Flow      string    `json:"flow"`
 	RunID     string    `json:"run_id"`
@@ -86,15 +89,15 @@ type TaskInHand struct {
 	DueAt time.Time `json:"due_at"`
 }
 
-// ListTasksInHand returns the tasks that workers of this project have in flight, those
+// ListTasksInFlight returns the tasks that workers of this project have in flight, those
 // begun first before others. It reads the whole queue.
 //
-// Errors: [ErrInvalidOption] unless limit is 1 to 1000.
-func ListTasksInHand(ctx context.Context, db DB, limit int) ([]TaskInHand, error) {
+// Errors: [runtime.ErrInvalidOption] unless limit is 1 to 1000.
+func ListTasksInFlight(ctx context.Context, db runtime.DB, limit int) ([]TaskInFlight, error) {
 	if limit < 1 || limit > 1000 {
-		return nil, optionError("the limit of ListTasksInHand is %d, it must be 1 to 1000", limit)
+		return nil, valid.Option("the limit of ListTasksInFlight is %d, it must be 1 to 1000", limit)
 	}
-	tasks, err := collect(ctx, db, pgx.RowToStructByPos[TaskInHand], `
+	tasks, err := pgcall.Engine(ctx, db, pgx.RowToStructByPos[TaskInFlight], `
 		SELECT worker_id::text, flow_slug, run_id::text, step_slug, task_index, attempt, started_at, due_at
 		FROM flowc.tasks_in_flight($1)`, limit)
 	if err != nil {

@@ -1,4 +1,4 @@
-package runtime_test
+package ops_test
 
 import (
 	"testing"
@@ -9,6 +9,7 @@ import (
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -20,17 +21,17 @@ func nightly(cron string) spec.Flow {
 func TestSchedules(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	schedules, err := runtime.ListSchedules(ctx, pool)
+	schedules, err := ops.ListSchedules(ctx, pool)
 	require.NoError(t, err)
 	require.Empty(t, schedules)
 
 	result, err := runtime.UpsertFlow(ctx, pool, nightly("CRON_TZ=Asia/Tokyo 30 4 * * *").As("nightly"))
 	require.NoError(t, err)
-	require.Equal(t, runtime.FlowCompiled, result.Status)
+	require.Equal(t, runtime.UpsertCompiled, result.Status)
 	_, err = runtime.UpsertFlow(ctx, pool, nightly("@every 1h").As("often"))
 	require.NoError(t, err)
 
-	schedules, err = runtime.ListSchedules(ctx, pool)
+	schedules, err = ops.ListSchedules(ctx, pool)
 	require.NoError(t, err)
 	require.Len(t, schedules, 2)
 	s := schedules[0]
@@ -40,26 +41,26 @@ func TestSchedules(t *testing.T) {
 	require.Zero(t, s.LastAt)
 	require.Zero(t, s.Overdue)
 
-	def, err := runtime.GetDefinition(ctx, pool, "nightly")
+	def, err := ops.GetDefinition(ctx, pool, "nightly")
 	require.NoError(t, err)
 	require.Equal(t, s.Cron, def.Cron)
 	result, err = runtime.UpsertFlow(ctx, pool, def)
 	require.NoError(t, err)
-	require.Equal(t, runtime.FlowVerified, result.Status)
+	require.Equal(t, runtime.UpsertVerified, result.Status)
 
 	// Pausing and resuming say whether they did something.
 	for _, step := range []struct {
 		do   func() (bool, error)
 		want bool
 	}{
-		{func() (bool, error) { return runtime.PauseSchedule(ctx, pool, "often", "too often") }, true},
-		{func() (bool, error) { return runtime.PauseSchedule(ctx, pool, "often", "") }, false},
+		{func() (bool, error) { return ops.PauseSchedule(ctx, pool, "often", "too often") }, true},
+		{func() (bool, error) { return ops.PauseSchedule(ctx, pool, "often", "") }, false},
 	} {
 		did, err := step.do()
 		require.NoError(t, err)
 		require.Equal(t, step.want, did)
 	}
-	schedules, err = runtime.ListSchedules(ctx, pool, "often")
+	schedules, err = ops.ListSchedules(ctx, pool, "often")
 	require.NoError(t, err)
 	require.Len(t, schedules, 1)
 	require.Equal(t, "too often", schedules[0].PauseReason)
@@ -69,10 +70,10 @@ func TestSchedules(t *testing.T) {
 	// It runs by hand nevertheless.
 	run, err := runtime.RunSchedule(ctx, pool, "often")
 	require.NoError(t, err)
-	newHand(t, pool).finish("often", "completed", `"done"`)
+	newHand(t, pool).Finish("often", "completed", `"done"`)
 	_, err = run.Wait(ctx)
 	require.NoError(t, err)
-	runs, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{Flows: []string{"often"}})
+	runs, err := ops.ListRuns(ctx, pool, ops.RunFilter{Flows: []string{"often"}})
 	require.NoError(t, err)
 	require.Len(t, runs, 1)
 	require.WithinDuration(t, runs[0].StartedAt, runs[0].ScheduledAt, time.Minute)
@@ -80,17 +81,17 @@ func TestSchedules(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, got.ScheduledAt(), "a run that was started is not scheduled any more")
 
-	did, err := runtime.ResumeSchedule(ctx, pool, "often")
+	did, err := ops.ResumeSchedule(ctx, pool, "often")
 	require.NoError(t, err)
 	require.True(t, did)
-	did, err = runtime.ResumeSchedule(ctx, pool, "often")
+	did, err = ops.ResumeSchedule(ctx, pool, "often")
 	require.NoError(t, err)
 	require.False(t, did)
 
 	// A flow without one.
-	_, err = runtime.PauseSchedule(ctx, pool, "greeting", "")
+	_, err = ops.PauseSchedule(ctx, pool, "greeting", "")
 	require.ErrorIs(t, err, runtime.ErrNoSchedule)
-	_, err = runtime.ResumeSchedule(ctx, pool, "nobody")
+	_, err = ops.ResumeSchedule(ctx, pool, "nobody")
 	require.ErrorIs(t, err, runtime.ErrNoSchedule)
 	_, err = runtime.RunSchedule(ctx, pool, "greeting")
 	require.ErrorIs(t, err, runtime.ErrNoSchedule)
@@ -99,8 +100,8 @@ func TestSchedules(t *testing.T) {
 
 	result, err = runtime.UpsertFlow(ctx, pool, nightly("").As("often"))
 	require.NoError(t, err)
-	require.Equal(t, runtime.FlowOptionsUpdated, result.Status)
-	schedules, err = runtime.ListSchedules(ctx, pool, "often")
+	require.Equal(t, runtime.UpsertOptionsUpdated, result.Status)
+	schedules, err = ops.ListSchedules(ctx, pool, "often")
 	require.NoError(t, err)
 	require.Empty(t, schedules)
 }
@@ -126,16 +127,16 @@ func TestInvalidSchedules(t *testing.T) {
 func TestNextTicks(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)
-	ticks, err := runtime.NextTicks(ctx, pool, "CRON_TZ=Asia/Tokyo 0 9 * * *", 3)
+	ticks, err := ops.NextTicks(ctx, pool, "CRON_TZ=Asia/Tokyo 0 9 * * *", 3)
 	require.NoError(t, err)
 	require.Len(t, ticks, 3)
 	for i, tick := range ticks {
 		require.Equal(t, "00:00", tick.UTC().Format("15:04"))
 		require.Equal(t, time.Duration(i)*24*time.Hour, tick.Sub(ticks[0]))
 	}
-	_, err = runtime.NextTicks(ctx, pool, "CRON_TZ=Asia/Tokio 0 9 * * *", 3)
+	_, err = ops.NextTicks(ctx, pool, "CRON_TZ=Asia/Tokio 0 9 * * *", 3)
 	require.ErrorIs(t, err, runtime.ErrInvalidOption)
 	require.ErrorContains(t, err, `cron "CRON_TZ=Asia/Tokio 0 9 * * *": time zone "Asia/Tokio" not recognized`)
-	_, err = runtime.NextTicks(ctx, pool, "@daily", 0)
+	_, err = ops.NextTicks(ctx, pool, "@daily", 0)
 	require.ErrorIs(t, err, runtime.ErrInvalidOption)
 }

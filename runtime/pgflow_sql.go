@@ -1,51 +1,51 @@
-package upstream
+package runtime
 
-// The client's calls, in the functions of the contract and in plain reads. Each
-// takes the arguments, and gives the columns, that the engine's call does.
+// The statements of [pgflowBackend], in the functions of the contract and in plain
+// reads. Each takes the arguments, and gives the columns, that that of the engine does.
 
-// Start starts runs, unless they exist already. It gives no row for what is to
+// pgflowStartSQL starts runs, unless they exist already. It gives no row for what is to
 // start later, which the contract does not know.
 //
 // A run that exists but is of another flow is started nevertheless, and so is one
 // that somebody else starts just now: that fails with a unique violation.
-const Start = start + `
-FROM unnest($2::text[]::jsonb[], $3::text[]::uuid[]) WITH ORDINALITY u(input, run_id, n)` + unlessStarted
+const pgflowStartSQL = pgflowStarting + `
+FROM unnest($2::text[]::jsonb[], $3::text[]::uuid[]) WITH ORDINALITY u(input, run_id, n)` + pgflowUnlessStarted
 
-// StartChosen is [Start] for ids that somebody else may use as well.
-const StartChosen = start + `
-FROM (` + lock + `$3` + inOrder + `) l
-JOIN unnest($2::text[]::jsonb[], $3::text[]::uuid[]) WITH ORDINALITY u(input, run_id, n) ON l.taken` + unlessStarted
+// pgflowStartChosenSQL is [pgflowStartSQL] for ids that somebody else may use as well.
+const pgflowStartChosenSQL = pgflowStarting + `
+FROM (` + pgflowLock + `$3` + pgflowInOrder + `) l
+JOIN unnest($2::text[]::jsonb[], $3::text[]::uuid[]) WITH ORDINALITY u(input, run_id, n) ON l.taken` + pgflowUnlessStarted
 
-// LockChosen waits until nobody else is about to start runs of the ids, and keeps
+// pgflowLockSQL waits until nobody else is about to start runs of the ids, and keeps
 // it so until the transaction ends: in one, a duplicate must not be met while it
 // is being made.
-const LockChosen = lock + `$1` + inOrder
+const pgflowLockSQL = pgflowLock + `$1` + pgflowInOrder
 
-const start = `
+const pgflowStarting = `
 SELECT u.n::int,
        CASE WHEN r.flow_slug = $1 THEN true
             ELSE (SELECT false FROM pgflow.start_flow(flow_slug => $1, input => u.input, run_id => u.run_id)) END,
        NULL::timestamptz, $1::text`
 
-const unlessStarted = `
+const pgflowUnlessStarted = `
 LEFT JOIN pgflow.runs r ON r.run_id = u.run_id
 WHERE coalesce($4::timestamptz, clock_timestamp() + coalesce($5::interval, '0')) <= clock_timestamp()
 ORDER BY u.n`
 
-// lock takes one of a thousand locks for each id, in their order. The server has
+// pgflowLock takes one of a thousand locks for each id, in their order. The server has
 // no room for one each.
 const (
-	lock = `
+	pgflowLock = `
 SELECT count(pg_catalog.pg_advisory_xact_lock(72057594, k.key)) >= 0 AS taken
 FROM (SELECT DISTINCT pg_catalog.uuid_hash(i.id::uuid) & 1023 AS key FROM unnest(`
-	inOrder = `::text[]) i(id) ORDER BY 1 OFFSET 0) k`
+	pgflowInOrder = `::text[]) i(id) ORDER BY 1 OFFSET 0) k`
 )
 
-// status is what a run's status is called.
-const status = `CASE r.status WHEN 'started' THEN 'running' ELSE r.status END`
+// pgflowStatus is what a run's status is called.
+const pgflowStatus = `CASE r.status WHEN 'started' THEN 'running' ELSE r.status END`
 
-// failedStep is the step that made a run r fail.
-const failedStep = `
+// pgflowFailedStep is the step that made a run r fail.
+const pgflowFailedStep = `
 LEFT JOIN LATERAL (
   SELECT st.step_slug, st.error_message, (
     SELECT t.task_index FROM pgflow.step_tasks t JOIN pgflow.steps s ON s.flow_slug = t.flow_slug AND s.step_slug = t.step_slug
@@ -55,21 +55,21 @@ LEFT JOIN LATERAL (
   WHERE r.status = 'failed' AND st.run_id = r.run_id AND st.status = 'failed'
   ORDER BY st.failed_at, st.step_slug LIMIT 1) f ON true`
 
-// Result reads what a waiter needs.
-const Result = `
-SELECT r.flow_slug, ` + status + `,
+// pgflowOutcomeSQL reads what a waiter needs.
+const pgflowOutcomeSQL = `
+SELECT r.flow_slug, ` + pgflowStatus + `,
        CASE WHEN $3::boolean AND r.status = 'completed' THEN r.input END,
        CASE WHEN r.status = 'completed' THEN (
          SELECT coalesce(jsonb_object_agg(st.step_slug, coalesce(st.output, 'null')), '{}')
          FROM pgflow.step_states st
          WHERE st.run_id = r.run_id AND st.step_slug = ANY ($2::text[]) AND st.status = 'completed') END,
        f.step_slug, f.task_index, f.error_message
-FROM pgflow.runs r` + failedStep + `
+FROM pgflow.runs r` + pgflowFailedStep + `
 WHERE r.run_id = $1::text::uuid`
 
-// GetRun reads a run, with the states of its steps if $2.
-const GetRun = `
-SELECT r.run_id::text, r.flow_slug, ` + status + `, r.input, r.output, r.remaining_steps, NULL::timestamptz, r.started_at,
+// pgflowGetRunSQL reads a run, with the states of its steps if $2.
+const pgflowGetRunSQL = `
+SELECT r.run_id::text, r.flow_slug, ` + pgflowStatus + `, r.input, r.output, r.remaining_steps, NULL::timestamptz, r.started_at,
        r.completed_at, r.failed_at, NULL::timestamptz, NULL::text, f.step_slug, f.task_index, f.error_message,
        CASE WHEN $2::boolean THEN (
          SELECT coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
@@ -80,16 +80,13 @@ SELECT r.run_id::text, r.flow_slug, ` + status + `, r.input, r.output, r.remaini
          JOIN pgflow.steps s ON s.flow_slug = st.flow_slug AND s.step_slug = st.step_slug
          WHERE st.run_id = r.run_id) END,
        NULL::jsonb
-FROM pgflow.runs r` + failedStep + `
+FROM pgflow.runs r` + pgflowFailedStep + `
 WHERE r.run_id = $1::text::uuid`
 
-// FindRun reads of which flow a run is, and when it starts if that is later.
-const FindRun = `SELECT flow_slug, NULL::timestamptz FROM pgflow.runs WHERE run_id = $1::text::uuid`
-
-// Upsert puts a flow into the database. Unless $3, a flow of another shape is
+// pgflowUpsertSQL puts a flow into the database. Unless $3, a flow of another shape is
 // left alone: ensure_flow_compiled itself would delete it where it believes that
 // the database is somebody's local one.
-const Upsert = `
+const pgflowUpsertSQL = `
 SELECT CASE
   WHEN NOT $3::boolean AND f.known AND f.differences <> '{}' THEN
     jsonb_build_object('status', 'mismatch', 'differences', f.differences, 'deleted_runs', 0)
@@ -102,10 +99,10 @@ FROM (
          (SELECT count(*) FROM pgflow.runs WHERE flow_slug = $1) AS runs
   OFFSET 0) f`
 
-// Delete deletes a flow with all its runs, but unless $2 not if some have not ended.
+// pgflowDeleteSQL deletes a flow with all its runs, but unless $2 not if some have not ended.
 // One that is not there is not asked for: its queue would go, which may be
 // somebody else's.
-const Delete = `
+const pgflowDeleteSQL = `
 SELECT jsonb_build_object(
   'existed', f.known, 'runs', f.runs, 'steps', f.steps, 'active', CASE WHEN $2::boolean THEN 0 ELSE f.active END,
   'done', CASE WHEN f.known AND ($2 OR f.active = 0) THEN pgflow.delete_flow_and_data(p_flow_slug => $1)::text END)
@@ -116,5 +113,5 @@ FROM (
          (SELECT count(*) FROM pgflow.steps WHERE flow_slug = $1) AS steps
   OFFSET 0) f`
 
-// Exists reports whether there is a flow.
-const Exists = `SELECT EXISTS (SELECT FROM pgflow.flows WHERE flow_slug = $1)`
+// pgflowExistsSQL reports whether there is a flow.
+const pgflowExistsSQL = `SELECT EXISTS (SELECT FROM pgflow.flows WHERE flow_slug = $1)`

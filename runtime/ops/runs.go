@@ -1,4 +1,4 @@
-package runtime
+package ops
 
 import (
 	"context"
@@ -10,8 +10,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
+	"github.com/flowc-dev/flowc/runtime/internal/words"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -19,7 +23,7 @@ import (
 type RunFilter struct {
 	// Flows are slugs of flows, Statuses statuses; empty means any.
 	Flows    []string
-	Statuses []RunStatus
+	Statuses []runtime.RunStatus
 	// StartedFrom and StartedBefore bound the time the run started at. Zero
 	// means no bound.
 	StartedFrom, StartedBefore time.Time
@@ -59,9 +63,9 @@ var runMarks = []RunMark{MarkSkipped, MarkGaveUp, MarkClean}
 // RunSummary is a run in a list: without its input and output. Times that have
 // not come are zero.
 type RunSummary struct {
-	ID     string    `json:"id"`
-	Flow   string    `json:"flow"`
-	Status RunStatus `json:"status"`
+	ID     string            `json:"id"`
+	Flow   string            `json:"flow"`
+	Status runtime.RunStatus `json:"status"`
 	// Steps is how many steps the flow has, RemainingSteps how many of them are
 	// neither completed nor skipped.
 	Steps          int `json:"steps"`
@@ -87,61 +91,44 @@ func (s RunSummary) Completed() int { return s.Steps - s.RemainingSteps - s.Skip
 
 // Progress returns how many steps completed, and how many were skipped or gave up:
 // "6/8, 1 skipped, 1 gave up".
-func (s RunSummary) Progress() string { return progress(s.Completed(), s.Steps, s.Skipped, s.GaveUp) }
+func (s RunSummary) Progress() string {
+	return words.Progress(s.Completed(), s.Steps, s.Skipped, s.GaveUp)
+}
 
 // Failed returns the step that made the run fail, of a map with its element: "pack[3]".
-func (s RunSummary) Failed() string { return element(s.FailedStep, s.FailedIndex) }
-
-func progress(completed, steps, skipped, gaveUp int) string {
-	text := fmt.Sprintf("%d/%d", completed, steps)
-	if skipped > 0 {
-		text += fmt.Sprintf(", %d skipped", skipped)
-	}
-	if gaveUp > 0 {
-		text += fmt.Sprintf(", %d gave up", gaveUp)
-	}
-	return text
-}
-
-// element is a step, and which element of it if it is a map.
-func element(step string, index *int) string {
-	if index == nil {
-		return step
-	}
-	return fmt.Sprintf("%s[%d]", step, *index)
-}
+func (s RunSummary) Failed() string { return words.Element(s.FailedStep, s.FailedIndex) }
 
 // ListRuns returns a page of runs, newest first.
 //
-// Errors: [ErrInvalidOption]; [ErrInvalidRunID] for that of [RunFilter.After].
-func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error) {
+// Errors: [runtime.ErrInvalidOption]; [runtime.ErrInvalidRunID] for that of [RunFilter.After].
+func ListRuns(ctx context.Context, db runtime.DB, filter RunFilter) ([]RunSummary, error) {
 	if filter.Limit == 0 {
 		filter.Limit = 50
 	}
 	if filter.Limit < 1 || filter.Limit > 1000 {
-		return nil, optionError("Limit of a RunFilter is %d, it must be 1 to 1000", filter.Limit)
+		return nil, valid.Option("Limit of a RunFilter is %d, it must be 1 to 1000", filter.Limit)
 	}
 	for _, flow := range filter.Flows {
-		if err := checkText("a flow of a RunFilter", flow); err != nil {
+		if err := valid.Text("a flow of a RunFilter", flow); err != nil {
 			return nil, err
 		}
 	}
 	for what, t := range map[string]time.Time{"StartedFrom": filter.StartedFrom, "StartedBefore": filter.StartedBefore} {
-		if err := checkTime(what+" of a RunFilter", t); err != nil {
+		if err := valid.Time(what+" of a RunFilter", t); err != nil {
 			return nil, err
 		}
 	}
 	for _, status := range filter.Statuses {
 		if !slices.Contains(runStatuses, status) {
-			return nil, optionError("there is no status %q of runs, only %s", status, words(runStatuses))
+			return nil, valid.Option("there is no status %q of runs, only %s", status, joined(runStatuses))
 		}
 	}
 	for _, mark := range filter.Marks {
 		if !slices.Contains(runMarks, mark) {
-			return nil, optionError("there is no mark %q of runs, only %s", mark, words(runMarks))
+			return nil, valid.Option("there is no mark %q of runs, only %s", mark, joined(runMarks))
 		}
 	}
-	if err := checkText("Search of a RunFilter", filter.Search); err != nil {
+	if err := valid.Text("Search of a RunFilter", filter.Search); err != nil {
 		return nil, err
 	}
 	var contains, search *string
@@ -150,40 +137,40 @@ func ListRuns(ctx context.Context, db DB, filter RunFilter) ([]RunSummary, error
 	}
 	if filter.InputContains != nil {
 		if !json.Valid(filter.InputContains) {
-			return nil, optionError("InputContains of a RunFilter is not JSON: %s", filter.InputContains)
+			return nil, valid.Option("InputContains of a RunFilter is not JSON: %s", filter.InputContains)
 		}
 		if err := jsontext.Check(filter.InputContains); err != nil {
-			return nil, optionError("InputContains of a RunFilter is nothing that an input can contain: %v", err)
+			return nil, valid.Option("InputContains of a RunFilter is nothing that an input can contain: %v", err)
 		}
 		contains = spec.Set(string(filter.InputContains))
 	}
 	var afterTime *time.Time
 	var afterID *string
 	if filter.After != nil {
-		parsed, err := parseRunID(filter.After.ID)
+		parsed, err := valid.RunID(filter.After.ID)
 		if err != nil {
 			return nil, err
 		}
 		afterTime, afterID = &filter.After.StartedAt, spec.Set(parsed.String())
 	}
-	runs, err := collect(ctx, db, scanSummary, `
+	runs, err := pgcall.Engine(ctx, db, scanSummary, `
 		SELECT `+summaryColumns+`
 		FROM flowc.list_runs($1, $2, $3, $4, $5::text::jsonb, $6, $7::text::uuid, $8, $9, $10)`,
-		nilIfEmpty(filter.Flows), nilIfEmpty(filter.Statuses), nilIfZero(filter.StartedFrom), nilIfZero(filter.StartedBefore),
-		contains, afterTime, afterID, filter.Limit, nilIfEmpty(filter.Marks), search)
+		pgcall.NilIfEmpty(filter.Flows), pgcall.NilIfEmpty(filter.Statuses), pgcall.NilIfZero(filter.StartedFrom), pgcall.NilIfZero(filter.StartedBefore),
+		contains, afterTime, afterID, filter.Limit, pgcall.NilIfEmpty(filter.Marks), search)
 	switch {
 	case contains != nil && pgerr.Unstorable(err):
-		return nil, optionError("InputContains of a RunFilter is nothing that an input can contain: %v", err)
+		return nil, valid.Option("InputContains of a RunFilter is nothing that an input can contain: %v", err)
 	case err != nil:
 		return nil, fmt.Errorf("flowc: listing runs: %w", err)
 	}
 	return runs, nil
 }
 
-var runStatuses = []RunStatus{RunScheduled, RunRunning, RunCompleted, RunFailed, RunCancelled}
+var runStatuses = []runtime.RunStatus{runtime.RunScheduled, runtime.RunRunning, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled}
 
 // words are the texts of a list, for people.
-func words[T ~string](list []T) string { return strings.Join(nilIfEmpty(list), ", ") }
+func joined[T ~string](list []T) string { return strings.Join(pgcall.NilIfEmpty(list), ", ") }
 
 const summaryColumns = `run_id::text, flow_slug, status, steps, remaining_steps, skipped, gave_up, started_at, ended_at, scheduled_at,
 		       failed_step, failed_index, error_message`
@@ -194,7 +181,7 @@ func scanSummary(row pgx.CollectableRow) (RunSummary, error) {
 	var step, message *string
 	err := row.Scan(&s.ID, &s.Flow, &s.Status, &s.Steps, &s.RemainingSteps, &s.Skipped, &s.GaveUp, &s.StartedAt, &ended, &scheduled,
 		&step, &s.FailedIndex, &message)
-	s.EndedAt, s.ScheduledAt, s.FailedStep, s.Error = orZero(ended), orZero(scheduled), orZero(step), orZero(message)
+	s.EndedAt, s.ScheduledAt, s.FailedStep, s.Error = pgcall.OrZero(ended), pgcall.OrZero(scheduled), pgcall.OrZero(step), pgcall.OrZero(message)
 	return s, err
 }
 
@@ -202,38 +189,20 @@ func scanSummary(row pgx.CollectableRow) (RunSummary, error) {
 // failed after a time. Cancelled runs are not among them. Unlike [ListRuns] with
 // a status, it is quick however rare failures are.
 //
-// Errors: [ErrInvalidOption] unless limit is 1 to 1000, and since in a year with four
+// Errors: [runtime.ErrInvalidOption] unless limit is 1 to 1000, and since in a year with four
 // digits.
-func ListFailures(ctx context.Context, db DB, since time.Time, limit int) ([]RunSummary, error) {
+func ListFailures(ctx context.Context, db runtime.DB, since time.Time, limit int) ([]RunSummary, error) {
 	if limit < 1 || limit > 1000 {
-		return nil, optionError("the limit of ListFailures is %d, it must be 1 to 1000", limit)
+		return nil, valid.Option("the limit of ListFailures is %d, it must be 1 to 1000", limit)
 	}
-	if err := checkTime("since", since); err != nil {
+	if err := valid.Time("since", since); err != nil {
 		return nil, err
 	}
-	runs, err := collect(ctx, db, scanSummary, `
+	runs, err := pgcall.Engine(ctx, db, scanSummary, `
 		SELECT `+summaryColumns+`
 		FROM flowc.recent_failures($1, $2)`, since, limit)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: listing failures: %w", err)
 	}
 	return runs, nil
-}
-
-func nilIfEmpty[S ~[]T, T ~string](s S) []string {
-	if len(s) == 0 {
-		return nil
-	}
-	texts := make([]string, len(s))
-	for i, v := range s {
-		texts[i] = string(v)
-	}
-	return texts
-}
-
-func nilIfZero(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
 }

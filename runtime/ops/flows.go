@@ -1,4 +1,4 @@
-package runtime
+package ops
 
 import (
 	"context"
@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/jackc/pgx/v5"
 )
@@ -26,10 +29,10 @@ type FlowInfo struct {
 	MeanTime time.Duration `json:"mean_time"`
 	P95Time  time.Duration `json:"p95_time"`
 	// Waiting are tasks that a worker could start now, Delayed those that wait
-	// for their time, InHand those that a worker of this project has.
-	Waiting int `json:"waiting"`
-	Delayed int `json:"delayed"`
-	InHand  int `json:"in_hand"`
+	// for their time, InFlight those that a worker of this project has.
+	Waiting  int `json:"waiting"`
+	Delayed  int `json:"delayed"`
+	InFlight int `json:"in_flight"`
 	// OldestWaiting is since when the oldest task of Waiting exists; zero if none.
 	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
 	// Workers is how many workers serve it now.
@@ -46,12 +49,12 @@ type FlowInfo struct {
 // ListFlows returns all flows by slug, with the figures of runs that started
 // since a time. It reads every such run: ask for a day rather than for ever.
 //
-// Errors: [ErrInvalidOption] for a time that is in no year with four digits.
-func ListFlows(ctx context.Context, db DB, since time.Time) ([]FlowInfo, error) {
-	if err := checkTime("since", since); err != nil {
+// Errors: [runtime.ErrInvalidOption] for a time that is in no year with four digits.
+func ListFlows(ctx context.Context, db runtime.DB, since time.Time) ([]FlowInfo, error) {
+	if err := valid.Time("since", since); err != nil {
 		return nil, err
 	}
-	flows, err := collect(ctx, db, scanFlow, `
+	flows, err := pgcall.Engine(ctx, db, scanFlow, `
 		SELECT flow_slug, definition, created_at, started, completed, failed, running, mean_seconds, p95_seconds,
 		       waiting, delayed, in_flight, oldest_waiting, workers, paused_at, paused_by
 		FROM flowc.list_flows($1)`, since)
@@ -77,10 +80,10 @@ func scanFlow(row pgx.CollectableRow) (FlowInfo, error) {
 	var oldest, paused *time.Time
 	var by *string
 	err := row.Scan(&f.Slug, (*[]byte)(&f.Definition), &f.CreatedAt, &f.Started, &f.Completed, &f.Failed, &f.Running, &mean, &p95,
-		&f.Waiting, &f.Delayed, &f.InHand, &oldest, &f.Workers, &paused, &by)
-	f.MeanTime = time.Duration(orZero(mean) * float64(time.Second))
-	f.P95Time = time.Duration(orZero(p95) * float64(time.Second))
-	f.OldestWaiting, f.PausedAt, f.PausedBy = orZero(oldest), orZero(paused), orZero(by)
+		&f.Waiting, &f.Delayed, &f.InFlight, &oldest, &f.Workers, &paused, &by)
+	f.MeanTime = time.Duration(pgcall.OrZero(mean) * float64(time.Second))
+	f.P95Time = time.Duration(pgcall.OrZero(p95) * float64(time.Second))
+	f.OldestWaiting, f.PausedAt, f.PausedBy = pgcall.OrZero(oldest), pgcall.OrZero(paused), pgcall.OrZero(by)
 	return f, err
 }
 
@@ -98,19 +101,19 @@ const maxPoints = 10_000
 // Throughput counts, for each stretch of time since a time until now, the runs
 // that started, completed and failed in it, of those that started since then.
 //
-// Errors: [ErrInvalidOption] if the stretch is less than a second, or there were
+// Errors: [runtime.ErrInvalidOption] if the stretch is less than a second, or there were
 // more than 10 000 of them.
-func Throughput(ctx context.Context, db DB, since time.Time, stretch time.Duration) ([]ThroughputPoint, error) {
+func Throughput(ctx context.Context, db runtime.DB, since time.Time, stretch time.Duration) ([]ThroughputPoint, error) {
 	if stretch < time.Second {
-		return nil, optionError("the stretch of Throughput is %s, it must be at least a second", stretch)
+		return nil, valid.Option("the stretch of Throughput is %s, it must be at least a second", stretch)
 	}
-	if err := checkTime("since", since); err != nil {
+	if err := valid.Time("since", since); err != nil {
 		return nil, err
 	}
 	if time.Since(since)/stretch > maxPoints {
-		return nil, optionError("since %s there were more than %d stretches of %s", since.Format(time.RFC3339), maxPoints, stretch)
+		return nil, valid.Option("since %s there were more than %d stretches of %s", since.Format(time.RFC3339), maxPoints, stretch)
 	}
-	points, err := collect(ctx, db, pgx.RowToStructByPos[ThroughputPoint],
+	points, err := pgcall.Engine(ctx, db, pgx.RowToStructByPos[ThroughputPoint],
 		`SELECT from_time, started, completed, failed FROM flowc.throughput($1, $2::interval)`, since, stretch)
 	if err != nil {
 		return nil, fmt.Errorf("flowc: counting runs: %w", err)

@@ -1,4 +1,4 @@
-package runtime_test
+package ops_test
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
-	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -20,13 +20,13 @@ func ExampleListRuns() {
 		must(err)
 	}
 
-	filter := runtime.RunFilter{
+	filter := ops.RunFilter{
 		Flows:    []string{"inventory"},
 		Statuses: []runtime.RunStatus{runtime.RunRunning},
 		Limit:    2,
 	}
 	for {
-		page, err := runtime.ListRuns(ctx, pool, filter)
+		page, err := ops.ListRuns(ctx, pool, filter)
 		if err != nil {
 			panic(err)
 		}
@@ -36,7 +36,7 @@ func ExampleListRuns() {
 		}
 		filter.After = &page[len(page)-1]
 	}
-	odd, err := runtime.ListRuns(ctx, pool, runtime.RunFilter{
+	odd, err := ops.ListRuns(ctx, pool, ops.RunFilter{
 		Flows: []string{"inventory"}, StartedFrom: time.Now().Add(-time.Hour), InputContains: []byte(`{"odd": true}`),
 	})
 	fmt.Println(len(odd), "odd ones", err)
@@ -52,7 +52,7 @@ func ExampleListFailures() {
 	_, err := processOrder.StartSync(ctx, pool, Order{ID: 41, Cents: -5})
 	fmt.Println(err != nil)
 
-	failures, err := runtime.ListFailures(ctx, pool, time.Now().Add(-time.Hour), 1)
+	failures, err := ops.ListFailures(ctx, pool, time.Now().Add(-time.Hour), 1)
 	fmt.Println(failures[0].Flow, failures[0].FailedStep+":", failures[0].Error, err)
 	// Output:
 	// true
@@ -66,7 +66,7 @@ func ExampleListTasks() {
 	_, err = run.Wait(ctx)
 	must(err)
 
-	tasks, err := runtime.ListTasks(ctx, pool, run.ID())
+	tasks, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{OutputBytes: ops.AllOutputs})
 	if err != nil {
 		panic(err)
 	}
@@ -78,9 +78,9 @@ func ExampleListTasks() {
 	// ship[0] completed after 1: "parcel for receipt 42"
 }
 
-// Of a map over many elements FindTasks reads those that matter, here those that
+// Of a map over many elements a filter picks those that matter, here those that
 // have not been done, without the outputs of the others.
-func ExampleFindTasks() {
+func ExampleListTasks_filter() {
 	ctx, pool := context.Background(), connect()
 	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "labels",
 		Steps: []spec.Step{{Slug: "label", Type: spec.TypeMap}},
@@ -89,9 +89,9 @@ func ExampleFindTasks() {
 	run, err := runtime.StartFlow(ctx, pool, "labels", []string{"a", "b", "c", "d"})
 	must(err)
 
-	tasks, err := runtime.FindTasks(ctx, pool, run.ID(), runtime.TaskFilter{
+	tasks, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{
 		Step:     "label",
-		Statuses: []runtime.TaskStatus{runtime.TaskQueued, runtime.TaskStarted},
+		Statuses: []ops.TaskStatus{ops.TaskQueued, ops.TaskStarted},
 		After:    spec.Set(0),
 		PerStep:  2,
 	})
@@ -105,19 +105,19 @@ func ExampleFindTasks() {
 	// <nil>
 }
 
-func ExampleListTasksInHand() {
+func ExampleListTasksInFlight() {
 	ctx, pool := context.Background(), connect()
-	till.jam() // so that something is in hand
+	till.Jam() // so that something is in hand
 	run, err := processOrder.Start(ctx, pool, Order{ID: 43})
 	must(err)
-	till.awaitJam()
+	till.AwaitJam()
 
-	tasks, err := runtime.ListTasksInHand(ctx, pool, 10)
+	tasks, err := ops.ListTasksInFlight(ctx, pool, 10)
 	for _, task := range tasks {
 		fmt.Println(task.Flow, task.Step, task.Attempt, task.DueAt.After(task.StartedAt))
 	}
 	fmt.Println(err)
-	till.open()
+	till.Open()
 	_, err = run.Wait(ctx)
 	must(err)
 	// Output:
@@ -130,7 +130,7 @@ func ExampleListFlows() {
 	_, err := processOrder.StartSync(ctx, pool, Order{ID: 44})
 	must(err)
 
-	flows, err := runtime.ListFlows(ctx, pool, time.Now().Add(-24*time.Hour))
+	flows, err := ops.ListFlows(ctx, pool, time.Now().Add(-24*time.Hour))
 	if err != nil {
 		panic(err)
 	}
@@ -147,7 +147,7 @@ func ExampleThroughput() {
 	_, err := processOrder.StartSync(ctx, pool, Order{ID: 45})
 	must(err)
 
-	points, err := runtime.Throughput(ctx, pool, time.Now().Add(-2*time.Hour), time.Hour)
+	points, err := ops.Throughput(ctx, pool, time.Now().Add(-2*time.Hour), time.Hour)
 	if err != nil {
 		panic(err)
 	}
@@ -162,7 +162,7 @@ func ExampleThroughput() {
 func ExampleListWorkers() {
 	ctx, pool := context.Background(), connect()
 
-	workers, err := runtime.ListWorkers(ctx, pool, time.Now().Add(-time.Hour))
+	workers, err := ops.ListWorkers(ctx, pool, time.Now().Add(-time.Hour))
 	for _, w := range workers {
 		if w.Name == "shop" {
 			fmt.Println(w.Name, w.Status)
@@ -174,27 +174,6 @@ func ExampleListWorkers() {
 	// <nil>
 }
 
-func ExampleGetRunProgress() {
-	ctx, pool := context.Background(), connect()
-	run, err := processOrder.Start(ctx, pool, Order{ID: 46})
-	must(err)
-	_, err = run.Wait(ctx)
-	must(err)
-
-	info, err := runtime.GetRunProgress(ctx, pool, run.ID())
-	if err != nil {
-		panic(err)
-	}
-	for _, state := range info.States {
-		fmt.Println(state.Step, state.Status, state.Attempts)
-	}
-	fmt.Println(info.Status, info.Input == nil)
-	// Output:
-	// charge completed 1
-	// ship completed 1
-	// completed true
-}
-
 func ExampleListPayloads() {
 	ctx, pool := context.Background(), connect()
 	run, err := processOrder.Start(ctx, pool, Order{ID: 47, Cents: 5})
@@ -202,7 +181,7 @@ func ExampleListPayloads() {
 	_, err = run.Wait(ctx)
 	must(err)
 
-	payloads, err := runtime.ListPayloads(ctx, pool, run.ID(), 1000)
+	payloads, err := ops.ListPayloads(ctx, pool, run.ID(), 1000)
 	if err != nil {
 		panic(err)
 	}
@@ -223,7 +202,7 @@ func ExampleGetPayload() {
 	_, err = run.Wait(ctx)
 	must(err)
 
-	receipt, err := runtime.GetPayload(ctx, pool, run.ID(), runtime.PayloadFilter{Kind: runtime.StepOutputPayload, Step: "charge"})
+	receipt, err := ops.GetPayload(ctx, pool, run.ID(), ops.PayloadFilter{Kind: ops.PayloadStepOutput, Step: "charge"})
 	if err != nil {
 		panic(err)
 	}
@@ -231,13 +210,13 @@ func ExampleGetPayload() {
 	// Output: "receipt 48"
 }
 
-func ExampleNeighbours() {
+func ExampleAdjacentRuns() {
 	ctx, pool := context.Background(), connect()
 	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "neighbours", Steps: []spec.Step{{Slug: "only"}}})
 	must(err)
 	first, second, third := start("neighbours"), start("neighbours"), start("neighbours")
 
-	newer, older, err := runtime.Neighbours(ctx, pool, second)
+	newer, older, err := ops.AdjacentRuns(ctx, pool, second)
 	fmt.Println(newer == third, older == first, err)
 	// Output: true true <nil>
 }
@@ -245,7 +224,7 @@ func ExampleNeighbours() {
 func ExampleGetDefinition() {
 	ctx, pool := context.Background(), connect()
 
-	def, err := runtime.GetDefinition(ctx, pool, "process_order")
+	def, err := ops.GetDefinition(ctx, pool, "process_order")
 	if err != nil {
 		panic(err)
 	}
@@ -257,41 +236,4 @@ func ExampleGetDefinition() {
 	// charge []
 	// ship [charge]
 	// <nil> 0
-}
-
-// A run that nobody works says so.
-func ExampleExplainRun() {
-	ctx, pool := context.Background(), connect()
-	_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "stocktaking_v2", Steps: []spec.Step{{Slug: "count"}}})
-	must(err)
-	id := start("stocktaking_v2")
-
-	reasons, err := runtime.ExplainRun(ctx, pool, id)
-	fmt.Println(reasons, err)
-	// Output: [no worker serves stocktaking_v2] <nil>
-}
-
-// A handle can be part of what a service answers with.
-func ExampleRun_MarshalJSON() {
-	ctx, pool := context.Background(), connect()
-	run, err := processOrder.Start(ctx, pool, Order{ID: 55}, runtime.WithRunID("018f0a5d-ac96-774b-bcce-b302099a8057"))
-	must(err)
-	text, err := run.MarshalJSON() // as json.Marshal does
-	fmt.Println(string(text), err)
-	fmt.Println(run.String()) // as logs do
-	// Output:
-	// {"id":"018f0a5d-ac96-774b-bcce-b302099a8057","flow":"process_order","existed":false} <nil>
-	// process_order 018f0a5d-ac96-774b-bcce-b302099a8057
-}
-
-// A program puts all flows that it serves into the database, then works them.
-func ExampleUpsertServed() {
-	ctx, pool := context.Background(), connect()
-	def := spec.Flow{Slug: "sweeping", Steps: []spec.Step{{Slug: "sweep"}}}
-	sweep := handler.HandleValues("sweep", func(context.Context, handler.Values) (any, error) { return "clean", nil })
-	// Strict loses no field that is unknown here, and NoDelays is for tests.
-	services := []handler.Service{handler.Serve(def, []handler.Handler{sweep}, handler.Strict(), handler.NoDelays())}
-
-	fmt.Println(runtime.UpsertServed(ctx, pool, services...))
-	// Output: <nil>
 }

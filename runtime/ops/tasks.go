@@ -1,12 +1,17 @@
-package runtime
+package ops
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/jackc/pgx/v5"
 )
@@ -30,12 +35,16 @@ type TaskInfo struct {
 	// VisibleAt is when a worker may start it next, if it is queued.
 	VisibleAt time.Time       `json:"visible_at,omitzero"`
 	Output    json.RawMessage `json:"output,omitempty"`
-	// FailedTries are the tries that failed, oldest first.
-	FailedTries []FailedTry `json:"failed_tries,omitempty"`
+	// OutputBytes is what the output takes in the table, compressed if it is long; 0 if
+	// there is none.
+	OutputBytes int `json:"output_bytes,omitempty"`
+	// FailedAttempts are the last 20 attempts that failed, oldest first, with up to
+	// 4,000 characters of the error of each.
+	FailedAttempts []FailedAttempt `json:"failed_attempts,omitempty"`
 }
 
-// FailedTry is a failed attempt of a task.
-type FailedTry struct {
+// FailedAttempt is a failed attempt of a task.
+type FailedAttempt struct {
 	Attempt   int       `json:"attempt"`
 	Worker    string    `json:"worker_id,omitempty"`
 	StartedAt time.Time `json:"started_at,omitzero"`
@@ -54,7 +63,7 @@ const (
 	TaskStarted TaskStatus = "started"
 	// TaskCompleted is a task with an output.
 	TaskCompleted TaskStatus = "completed"
-	// TaskFailed is a task without tries left.
+	// TaskFailed is a task without attempts left.
 	TaskFailed TaskStatus = "failed"
 )
 
@@ -69,45 +78,26 @@ func (s TaskStatus) Word() string {
 
 var taskStatuses = []TaskStatus{TaskQueued, TaskStarted, TaskCompleted, TaskFailed}
 
-// ListTasks returns all tasks of a run with their outputs, in the order of the
-// steps, then of the elements. A run that is not there has none. Of a map over
-// many elements that is much: [FindTasks] returns portions.
-//
-// Errors: [ErrInvalidRunID].
-func ListTasks(ctx context.Context, db DB, id string) ([]TaskInfo, error) {
-	parsed, err := parseRunID(id)
-	if err != nil {
-		return nil, err
-	}
-	tasks, err := collect(ctx, db, scanTask, `
-		SELECT step_slug, task_index, status, attempts, error_message, queued_at, started_at, completed_at, failed_at,
-		       worker_id::text, visible_at, output, failed_attempts
-		FROM flowc.list_tasks($1::text::uuid)`, parsed.String())
-	if err != nil {
-		return nil, fmt.Errorf("flowc: listing the tasks of run %s: %w", id, err)
-	}
-	return tasks, nil
-}
-
 func scanTask(row pgx.CollectableRow) (TaskInfo, error) {
 	var t TaskInfo
 	var message, worker *string
 	var queued, started, completed, failed, visible *time.Time
-	var tries []byte
+	var attempts []byte
 	err := row.Scan(&t.Step, &t.Index, &t.Status, &t.Attempts, &message, &queued, &started, &completed, &failed,
-		&worker, &visible, (*[]byte)(&t.Output), &tries)
+		&worker, &visible, (*[]byte)(&t.Output), &attempts, &t.OutputBytes)
 	if err != nil {
 		return t, err
 	}
-	t.Error, t.Worker = orZero(message), orZero(worker)
-	t.QueuedAt, t.StartedAt, t.CompletedAt, t.FailedAt = orZero(queued), orZero(started), orZero(completed), orZero(failed)
+	t.Error, t.Worker = pgcall.OrZero(message), pgcall.OrZero(worker)
+	t.QueuedAt, t.StartedAt, t.CompletedAt, t.FailedAt = pgcall.OrZero(queued), pgcall.OrZero(started), pgcall.OrZero(completed), pgcall.OrZero(failed)
 	if t.Status == TaskQueued {
-		t.VisibleAt = orZero(visible)
+		t.VisibleAt = pgcall.OrZero(visible)
 	}
-	return t, json.Unmarshal(tries, &t.FailedTries)
+	return t, json.Unmarshal(attempts, &t.FailedAttempts)
 }
 
-// TaskFilter selects the tasks of a run that [FindTasks] returns.
+// TaskFilter selects the tasks of a run that [ListTasks] returns. The zero value means
+// all, without their outputs.
 type TaskFilter struct {
 	// Step limits it to the tasks of one step. Empty means those of all.
 	Step string
@@ -115,44 +105,35 @@ type TaskFilter struct {
 	Statuses []TaskStatus
 	// After leaves out tasks up to this index; nil means none.
 	After *int
-	// PerStep is how many tasks of each step there are at most, 1 to 1000.
-	// Defaults to 50.
+	// PerStep is how many tasks of each step there are at most. Zero means all, which of
+	// a map over many elements is much.
 	PerStep int
 	// OutputBytes is how many bytes of the table an output may take, and four times
-	// as many as text; longer ones are left out. 0 leaves all out.
+	// as many as text; longer ones are left out. Zero leaves all out, [AllOutputs] none.
 	OutputBytes int
 }
 
-// FoundTask is a task with the size of its output. It has its last 20 failed tries, and
-// of the error of each up to 4,000 letters.
-type FoundTask struct {
-	TaskInfo
-	// OutputBytes is what the output takes in the table, compressed if it is
-	// long; 0 if there is none.
-	OutputBytes int
-}
+// AllOutputs is the [TaskFilter].OutputBytes that leaves no output out.
+const AllOutputs = math.MaxInt32
 
-// FindTasks returns some of the tasks of a run in the order of the steps, then of
-// the elements. A run that is not there has none.
+// ListTasks returns tasks of a run in the order of the steps, then of the elements. A
+// run that is not there has none.
 //
-// Errors: [ErrInvalidRunID]; [ErrInvalidOption].
-func FindTasks(ctx context.Context, db DB, id string, filter TaskFilter) ([]FoundTask, error) {
-	parsed, err := parseRunID(id)
+// Errors: [runtime.ErrInvalidRunID]; [runtime.ErrInvalidOption].
+func ListTasks(ctx context.Context, db runtime.DB, id string, filter TaskFilter) ([]TaskInfo, error) {
+	parsed, err := valid.RunID(id)
 	if err != nil {
 		return nil, err
 	}
-	if filter.PerStep == 0 {
-		filter.PerStep = 50
+	if filter.PerStep < 0 {
+		return nil, valid.Option("PerStep of a TaskFilter is %d, it must not be negative", filter.PerStep)
 	}
-	if filter.PerStep < 1 || filter.PerStep > 1000 {
-		return nil, optionError("PerStep of a TaskFilter is %d, it must be 1 to 1000", filter.PerStep)
-	}
-	if err := checkText("Step of a TaskFilter", filter.Step); err != nil {
+	if err := valid.Text("Step of a TaskFilter", filter.Step); err != nil {
 		return nil, err
 	}
 	for _, status := range filter.Statuses {
 		if !slices.Contains(taskStatuses, status) {
-			return nil, optionError("there is no status %q of tasks", status)
+			return nil, valid.Option("there is no status %q of tasks", status)
 		}
 	}
 	var step *string
@@ -163,27 +144,13 @@ func FindTasks(ctx context.Context, db DB, id string, filter TaskFilter) ([]Foun
 	if after != nil {
 		after = spec.Set(int(asInt4(*after)))
 	}
-	scan := func(row pgx.CollectableRow) (FoundTask, error) {
-		var found FoundTask
-		task, err := scanTask(withLast{row, &found.OutputBytes})
-		found.TaskInfo = task
-		return found, err
-	}
-	tasks, err := collect(ctx, db, scan, `
+	tasks, err := pgcall.Engine(ctx, db, scanTask, `
 		SELECT step_slug, task_index, status, attempts, error_message, queued_at, started_at, completed_at, failed_at,
 		       worker_id::text, visible_at, output, failed_attempts, bytes
-		FROM flowc.find_tasks($1::text::uuid, $2, $3, $4, $5, $6)`,
-		parsed.String(), step, nilIfEmpty(filter.Statuses), after, filter.PerStep, asInt4(filter.OutputBytes))
+		FROM flowc.list_tasks($1::text::uuid, $2, $3, $4, $5, $6)`,
+		parsed.String(), step, pgcall.NilIfEmpty(filter.Statuses), after, asInt4(cmp.Or(filter.PerStep, math.MaxInt32)), asInt4(filter.OutputBytes))
 	if err != nil {
-		return nil, fmt.Errorf("flowc: finding tasks of run %s: %w", id, err)
+		return nil, fmt.Errorf("flowc: listing the tasks of run %s: %w", id, err)
 	}
 	return tasks, nil
 }
-
-// withLast is a row whose last column goes to a place of its own.
-type withLast struct {
-	pgx.CollectableRow
-	last any
-}
-
-func (r withLast) Scan(dest ...any) error { return r.CollectableRow.Scan(append(dest, r.last)...) }

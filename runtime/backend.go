@@ -1,0 +1,220 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
+	"github.com/flowc-dev/flowc/runtime/spec"
+)
+
+// A Backend is where runs live. There is one for PostgreSQL with flowc's engine, one for
+// PostgreSQL with pgflow alone, and that of package flowtest.
+//
+// Arguments have been checked when a Backend gets them. Its errors are those that the
+// functions of this package document.
+type Backend interface {
+	// Start starts runs, all or none, and says of each in their order what became of it.
+	Start(ctx context.Context, r StartRequest) ([]StartedRun, error)
+	// Run reads a run. Without a run of that id it returns [ErrRunNotFound].
+	Run(ctx context.Context, id string, detail RunDetail) (*RunInfo, error)
+	// Outcome reads how far a run is and, once it has completed, what it gave.
+	// Without a run of that id it returns [ErrRunNotFound].
+	Outcome(ctx context.Context, id string, want Want) (Outcome, error)
+	// UpsertFlow puts a valid flow into the backend. One of another shape is left as it
+	// is, with [UpsertMismatch], unless data may be lost.
+	UpsertFlow(ctx context.Context, flow spec.Flow, o UpsertOptions) (UpsertResult, error)
+	// DeleteFlow removes a flow with its runs. Unless data may be lost, one with runs
+	// that have not ended is left as it is, with an [ActiveRunsError].
+	DeleteFlow(ctx context.Context, slug string, o DeleteOptions) (Deleted, error)
+	// FlowExists reports whether there is a flow.
+	FlowExists(ctx context.Context, slug string) (bool, error)
+}
+
+// A Steerer is a [Backend] whose runs can be steered from outside. One that cannot
+// answers [CancelRun] and the like with [ErrNeedsEngine].
+type Steerer interface {
+	// CancelRun ends a run that has not ended.
+	CancelRun(ctx context.Context, id, reason string) (Steered, error)
+	// RetryRun resumes a failed or cancelled run; with a step it re-runs that of an
+	// ended run, and what is downstream of it.
+	RetryRun(ctx context.Context, id, step string) (Steered, error)
+	// RescheduleRun moves the start of a scheduled run.
+	RescheduleRun(ctx context.Context, id string, at time.Time) (Steered, error)
+	// DeleteRun deletes a run that has ended or, if data may be lost, any.
+	DeleteRun(ctx context.Context, id string, o DeleteOptions) (Steered, error)
+}
+
+// A Scheduler is a [Backend] that starts flows on schedule.
+type Scheduler interface {
+	// RunSchedule starts a run with an id as the schedule of the flow would. ok is
+	// false if the flow has none.
+	RunSchedule(ctx context.Context, flow, id string) (ok bool, _ error)
+}
+
+// An Explainer is a [Backend] that can say what a run waits for.
+type Explainer interface {
+	// ExplainRun returns what a run that has not ended waits for, the most telling
+	// first.
+	ExplainRun(ctx context.Context, id string) ([]Reason, error)
+}
+
+// An Engine is a [DB] that is no PostgreSQL: it embeds [NoTables] and has a [Backend].
+type Engine interface {
+	DB
+	Backend() Backend
+	// NeedsEngine returns an [ErrNeedsEngine] that says what to use for what this engine
+	// cannot do.
+	NeedsEngine() error
+}
+
+// A StartRequest is runs of one flow that start together.
+type StartRequest struct {
+	Flow string
+	Runs []NewRun
+	// At, or In by the clock of the backend, is when their steps start. Zero means now.
+	At time.Time
+	In time.Duration
+}
+
+// A NewRun is a run to be started.
+type NewRun struct {
+	ID    string
+	Input json.RawMessage
+	// Headers are those of [WithHeaders], as a JSON object; nil if there are none.
+	Headers json.RawMessage
+	// Traced says that all of the headers come from a [Tracer]: a backend that has no
+	// headers drops them, where it refuses others.
+	Traced bool
+	// Chosen says that others may use the same id, as that of a key: there may be such
+	// a run already. An id that is not chosen is new.
+	Chosen bool
+}
+
+// A StartedRun is what became of a [NewRun].
+type StartedRun struct {
+	// Existed reports whether there was a run of that id, and Flow of which version of
+	// the flow it is, empty if of this one.
+	Existed bool
+	Flow    string
+	// ScheduledAt is when it starts, if that is later.
+	ScheduledAt time.Time
+}
+
+// RunDetail says how much of a run to read.
+type RunDetail struct {
+	// States asks for the states of the steps.
+	States bool
+	// Payloads asks for the input, the outputs and the result.
+	Payloads bool
+}
+
+// Want is what to read of a completed run.
+type Want struct {
+	// Steps are the steps whose outputs are wanted, Input says whether the input is.
+	Steps []string
+	Input bool
+	// Whole asks for the result and the output of the run.
+	Whole bool
+}
+
+// An Outcome is how far a run is.
+type Outcome struct {
+	Flow   string
+	Status RunStatus
+	// Values are what was wanted of a completed run: its input and outputs of steps.
+	Values handler.Values
+	// Result and Output are those of [RunInfo], if they were wanted.
+	Result, Output json.RawMessage
+	// FailedStep, FailedIndex and Message say why the run failed or was cancelled.
+	FailedStep  string
+	FailedIndex *int
+	Message     string
+}
+
+// Steered is what steering a run did.
+type Steered struct {
+	// Found reports whether there is such a run, Done whether it was in a status in
+	// which that could be done.
+	Found, Done bool
+	// Repeated reports that the call may have been executed twice, because its reply
+	// was lost, so that the first execution may have done it.
+	Repeated bool
+}
+
+// NoTables is embedded by an [Engine], which has no tables to ask. What asks for them
+// is an [ErrNeedsEngine].
+type NoTables struct {
+	// Instead says what to use for that.
+	Instead string
+}
+
+// NeedsEngine returns an [ErrNeedsEngine] that says what to use.
+func (n NoTables) NeedsEngine() error {
+	if n.Instead == "" {
+		return ErrNeedsEngine
+	}
+	return fmt.Errorf("%w: %s", ErrNeedsEngine, n.Instead)
+}
+
+// Exec returns an [ErrNeedsEngine].
+func (n NoTables) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
+	return pgconn.CommandTag{}, n.NeedsEngine()
+}
+
+// Query returns an [ErrNeedsEngine].
+func (n NoTables) Query(context.Context, string, ...any) (pgx.Rows, error) {
+	return nil, n.NeedsEngine()
+}
+
+// QueryRow returns a row whose Scan returns an [ErrNeedsEngine].
+func (n NoTables) QueryRow(context.Context, string, ...any) pgx.Row { return noRow{n.NeedsEngine()} }
+
+type noRow struct{ err error }
+
+func (r noRow) Scan(...any) error { return r.err }
+
+// with does something on the backend of a db.
+func with[T any](ctx context.Context, db DB, do func(Backend) (T, error)) (T, error) {
+	if pgcall.IsNil(db) {
+		return *new(T), ErrNoDB
+	}
+	if e, ok := db.(Engine); ok {
+		return do(e.Backend())
+	}
+	if pgcall.KindOf(ctx, db) != pgcall.HasContract {
+		v, err := do(engineBackend{db})
+		if !errors.Is(err, ErrNeedsEngine) {
+			return v, err
+		} // as is known now
+	}
+	return do(pgflowBackend{db})
+}
+
+// doing says what a call without a database was about; other errors say it already.
+func doing(err error, format string, args ...any) error {
+	if err == ErrNoDB {
+		return fmt.Errorf("flowc: %s: %w", fmt.Sprintf(format, args...), err)
+	}
+	return err
+}
+
+// withSome is [with] for what some backends cannot do.
+func withSome[B, T any](ctx context.Context, db DB, do func(B) (T, error)) (T, error) {
+	return with(ctx, db, func(b Backend) (T, error) {
+		if some, ok := b.(B); ok {
+			return do(some)
+		}
+		if e, ok := db.(Engine); ok {
+			return *new(T), e.NeedsEngine()
+		}
+		return *new(T), pgcall.ErrContractOnly
+	})
+}

@@ -1,0 +1,164 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/internal/perpool"
+)
+
+// Starts of one flow through one pool coalesce: those that come while others are in
+// flight are sent together, in one statement and one commit. Most of what a single start
+// costs, it then costs only once for all of them. A start that finds none in flight is
+// sent at once and alone.
+const (
+	// maxStartsInFlight is how many statements may be in flight before starts wait.
+	maxStartsInFlight = 2
+	// maxBatchBytes is how much one statement carries; a longer input goes alone.
+	maxBatchBytes = 1 << 20
+	// batchTimeout bounds a statement that has no caller's context.
+	batchTimeout = 30 * time.Second
+)
+
+// errSendAlone says that a batch failed, and that each of its starts has to be sent
+// alone to learn why.
+var errSendAlone = errors.New("flowc: sent together with others")
+
+// pendingStarts are the starts through a pool that are in flight or wait, by flow.
+type pendingStarts struct {
+	mu    sync.Mutex
+	flows map[string]*startGroup
+	spare *startGroup // one that has ended
+}
+
+// A startGroup is the starts of a flow through a pool. Its fields are under the mu of
+// its pendingStarts.
+type startGroup struct {
+	pending  *pendingStarts
+	pool     *pgxpool.Pool
+	flow     string
+	inFlight int
+	waiting  []waitingStart
+}
+
+type waitingStart struct {
+	NewRun
+	reply chan startReply
+}
+
+type startReply struct {
+	StartedRun
+	err error
+}
+
+// coalesceStart starts a run, perhaps together with others.
+func coalesceStart(ctx context.Context, pool *pgxpool.Pool, flow string, run NewRun) (StartedRun, error) {
+	p := perpool.Of[pendingStarts](pool)
+	p.mu.Lock()
+	g := p.group(pool, flow)
+	if g.inFlight < maxStartsInFlight || len(run.Input) > maxBatchBytes {
+		g.inFlight++
+		p.mu.Unlock()
+		defer g.next()
+		return startAlone(ctx, pool, flow, run)
+	}
+	w := waitingStart{NewRun: run, reply: make(chan startReply, 1)}
+	g.waiting = append(g.waiting, w)
+	p.mu.Unlock()
+
+	select {
+	case r := <-w.reply:
+		if r.err == errSendAlone {
+			return startAlone(ctx, pool, flow, run)
+		}
+		return r.StartedRun, r.err
+	case <-ctx.Done():
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		g.waiting = slices.DeleteFunc(g.waiting, func(other waitingStart) bool { return other.reply == w.reply })
+		return StartedRun{}, context.Cause(ctx)
+	}
+}
+
+// group returns the group of a flow.
+func (p *pendingStarts) group(pool *pgxpool.Pool, flow string) *startGroup {
+	g := p.flows[flow]
+	if g == nil {
+		if g, p.spare = p.spare, nil; g == nil {
+			g = new(startGroup)
+		}
+		*g = startGroup{pending: p, pool: pool, flow: flow}
+		if p.flows == nil {
+			p.flows = map[string]*startGroup{}
+		}
+		p.flows[flow] = g
+	}
+	return g
+}
+
+// startAlone starts one run, and claims what it makes for an idle worker of this
+// process, if there is one.
+func startAlone(ctx context.Context, pool *pgxpool.Pool, flow string, run NewRun) (StartedRun, error) {
+	r := StartRequest{Flow: flow, Runs: []NewRun{run}}
+	started, ok := startEagerly(ctx, pool, r)
+	if !ok {
+		var err error
+		if started, err = sendNow(ctx, pool, r); err != nil {
+			return StartedRun{}, err
+		}
+	}
+	return started[0], nil
+}
+
+// next follows a statement that has ended with one for those that wait.
+func (g *startGroup) next() {
+	p := g.pending
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(g.waiting) > 0 && g.inFlight <= maxStartsInFlight {
+		batch := g.batch()
+		go g.send(batch)
+		return
+	}
+	if g.inFlight--; g.inFlight == 0 {
+		delete(p.flows, g.flow)
+		*g = startGroup{} // which must not keep the pool
+		p.spare = g
+	}
+}
+
+// batch takes as many of those that wait as one statement carries.
+func (g *startGroup) batch() []waitingStart {
+	n, size := 0, 0
+	for n < len(g.waiting) && (n == 0 || size+len(g.waiting[n].Input) <= maxBatchBytes) {
+		size += len(g.waiting[n].Input)
+		n++
+	}
+	batch := g.waiting[:n]
+	g.waiting = g.waiting[n:]
+	return batch
+}
+
+// send starts a batch and tells everybody in it.
+func (g *startGroup) send(batch []waitingStart) {
+	defer g.next()
+	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
+	defer cancel()
+	all := StartRequest{Flow: g.flow}
+	for _, w := range batch {
+		all.Runs = append(all.Runs, w.NewRun)
+	}
+	started, err := sendNow(ctx, g.pool, all)
+	for i, w := range batch {
+		if err != nil {
+			w.reply <- startReply{err: errSendAlone}
+			continue
+		}
+		w.reply <- startReply{StartedRun: started[i]}
+	}
+}

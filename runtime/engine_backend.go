@@ -1,0 +1,368 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime/internal/eager"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/spec"
+)
+
+// An engineBackend is a PostgreSQL with flowc's engine: each method is one call of a
+// function of the schema flowc.
+type engineBackend struct{ db DB }
+
+var (
+	_ Steerer   = engineBackend{}
+	_ Scheduler = engineBackend{}
+	_ Explainer = engineBackend{}
+)
+
+// startSQL starts runs. It tells of the first, which says that it was done, and of
+// those that did not simply start.
+const (
+	startSQL = `
+SELECT n, existed, scheduled_at, of_flow
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5)` + worthTelling
+
+	startWithHeadersSQL = `
+SELECT n, existed, scheduled_at, of_flow
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, headers => $6)` + worthTelling
+
+	// startQuietlySQL is for runs that a claim follows.
+	startQuietlySQL = `
+SELECT n, existed, scheduled_at, of_flow
+FROM flowc.start($1, $2, $3::text[]::uuid[], headers => $4, suppress_notify => true)` + worthTelling
+
+	worthTelling = `
+WHERE n = 1 OR existed OR scheduled_at IS NOT NULL`
+)
+
+func (b engineBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun, error) {
+	args, sql := r.args(), startSQL
+	if headers := r.headers(); headers != nil {
+		args, sql = append(args, headers), startWithHeadersSQL
+	}
+	rows, err := pgcall.Engine(ctx, b.db, scanStarted, sql, args...)
+	if isTaken(err) && pgcall.Pooled(b.db) {
+		rows, err = pgcall.Engine(ctx, b.db, scanStarted, sql, args...)
+	}
+	return r.started(rows), startError(r, err)
+}
+
+// startEagerly starts runs and claims the tasks they begin with for an idle worker of
+// this process. ok is false if there is none, or the runs have to be started alone.
+func startEagerly(ctx context.Context, pool *pgxpool.Pool, r StartRequest) (_ []StartedRun, ok bool) {
+	worker := eager.FindIdle(pool, r.Flow)
+	if worker == nil {
+		return nil, false
+	}
+	var rows []startedRow
+	read := func(result pgx.Rows) (err error) {
+		rows, err = pgx.CollectRows(result, scanStarted)
+		return err
+	}
+	args := r.args()
+	ok = eager.Start(ctx, pool, r.Flow, worker, read, startQuietlySQL, args[0], args[1], args[2], r.headers())
+	return r.started(rows), ok
+}
+
+// args returns the arguments of a statement that starts the runs.
+func (r StartRequest) args() []any {
+	inputs, ids := make([]string, len(r.Runs)), make([]string, len(r.Runs))
+	for i, run := range r.Runs {
+		inputs[i], ids[i] = string(run.Input), run.ID
+	}
+	var in *time.Duration
+	if r.In != 0 {
+		in = &r.In
+	}
+	return []any{r.Flow, inputs, ids, pgcall.NilIfZero(r.At), in}
+}
+
+// headers returns the headers of the runs, nil if none has any.
+func (r StartRequest) headers() (texts []*string) {
+	for i, run := range r.Runs {
+		if run.Headers == nil {
+			continue
+		}
+		if texts == nil {
+			texts = make([]*string, len(r.Runs))
+		}
+		text := string(run.Headers)
+		texts[i] = &text
+	}
+	return texts
+}
+
+type startedRow struct {
+	N           int
+	Existed     bool
+	ScheduledAt *time.Time
+	Flow        *string // of which the run is: perhaps another version
+}
+
+func scanStarted(row pgx.CollectableRow) (s startedRow, err error) {
+	err = row.Scan(&s.N, &s.Existed, &s.ScheduledAt, &s.Flow)
+	return s, err
+}
+
+// started returns what became of each run, of which the database told only what is
+// worth it.
+func (r StartRequest) started(rows []startedRow) []StartedRun {
+	all := make([]StartedRun, len(r.Runs))
+	for _, row := range rows {
+		all[row.N-1] = StartedRun{Existed: row.Existed, ScheduledAt: pgcall.OrZero(row.ScheduledAt), Flow: pgcall.OrZero(row.Flow)}
+	}
+	return all
+}
+
+// isTaken reports whether an error says that there is a run with the id.
+func isTaken(err error) bool {
+	return pgerr.Code(err) == "23505" && pgerr.Constraint(err) == "runs_pkey"
+}
+
+// startError says what an error of a start means.
+func startError(r StartRequest, err error) error {
+	index := 0
+	if len(r.Runs) > 1 {
+		index = -1
+	}
+	switch {
+	case err == nil:
+		return nil
+	case pgerr.Code(err) == "23503" && pgerr.Constraint(err) == "runs_flow_slug_fkey":
+		return &FlowNotFoundError{Flow: r.Flow}
+	case isTaken(err):
+		return fmt.Errorf("flowc: starting flow %s: %w", r.Flow, ErrRunIDTaken)
+	case pgerr.Code(err) == "P0001", pgerr.Unstorable(err):
+		return &InputError{Flow: r.Flow, Index: index, Err: err}
+	}
+	return fmt.Errorf("flowc: starting flow %s: %w", r.Flow, err)
+}
+
+const (
+	getRunSQL = `
+SELECT run_id::text, flow_slug, status, input, output, remaining_steps, scheduled_at, started_at,
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, result
+FROM flowc.get_run($1::text::uuid, $2)`
+
+	runProgressSQL = `
+SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, started_at,
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, NULL::jsonb
+FROM flowc.run_progress($1::text::uuid)`
+
+	findRunSQL = `
+SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, started_at,
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, NULL::jsonb, NULL::jsonb
+FROM flowc.get_run($1::text::uuid)`
+)
+
+func (b engineBackend) Run(ctx context.Context, id string, detail RunDetail) (*RunInfo, error) {
+	args, sql := []any{id}, findRunSQL
+	switch {
+	case detail.Payloads:
+		args, sql = append(args, detail.States), getRunSQL
+	case detail.States:
+		sql = runProgressSQL
+	}
+	return foundRun(id)(pgcall.EngineOne(ctx, b.db, scanRun, sql, args...))
+}
+
+// foundRun returns a function that says what is wrong when a run was read.
+func foundRun(id string) func(*RunInfo, bool, error) (*RunInfo, error) {
+	return func(info *RunInfo, found bool, err error) (*RunInfo, error) {
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("flowc: reading run %s: %w", id, err)
+		case !found:
+			return nil, fmt.Errorf("flowc: %w: %s", ErrRunNotFound, id)
+		}
+		return info, nil
+	}
+}
+
+func scanRun(row pgx.CollectableRow) (*RunInfo, error) {
+	var (
+		info                                         RunInfo
+		scheduled, started, completed, failed, ended *time.Time
+		reason, step, message                        *string
+		states                                       []byte
+	)
+	err := row.Scan(&info.ID, &info.Flow, &info.Status, (*[]byte)(&info.Input), (*[]byte)(&info.Output),
+		&info.RemainingSteps, &scheduled, &started, &completed, &failed, &ended, &reason, &step,
+		&info.FailedIndex, &message, &states, (*[]byte)(&info.Result))
+	if err != nil {
+		return nil, err
+	}
+	info.ScheduledAt, info.StartedAt, info.CompletedAt = pgcall.OrZero(scheduled), pgcall.OrZero(started), pgcall.OrZero(completed)
+	info.FailedAt, info.CancelledAt = pgcall.OrZero(failed), pgcall.OrZero(ended)
+	info.CancelReason, info.FailedStep, info.Error = pgcall.OrZero(reason), pgcall.OrZero(step), pgcall.OrZero(message)
+	if states != nil {
+		info.States = []StepState{}
+		if err := json.Unmarshal(states, &info.States); err != nil {
+			return nil, fmt.Errorf("states of the steps: %w", err)
+		}
+		for i := range info.States {
+			// In the database's answer no output and the output null look the same.
+			if s := &info.States[i]; s.Status != StepCompleted {
+				s.Output = nil
+			}
+		}
+	}
+	return &info, nil
+}
+
+const outcomeSQL = `
+SELECT flow_slug, status, input, outputs, failed_step, failed_index, error_message
+FROM flowc.result($1::text::uuid, $2, $3)`
+
+func (b engineBackend) Outcome(ctx context.Context, id string, want Want) (Outcome, error) {
+	o, found, err := pgcall.EngineOne(ctx, b.db, scanOutcome, outcomeSQL, id, want.steps(), want.Input)
+	return readOutcome(ctx, b, id, want, o, found, err)
+}
+
+// steps returns the steps, which the database wants to be no NULL.
+func (w Want) steps() []string {
+	if w.Steps == nil {
+		return []string{}
+	}
+	return w.Steps
+}
+
+// readOutcome adds to what a statement gave what the run gave as a whole.
+func readOutcome(ctx context.Context, b Backend, id string, want Want, o Outcome, found bool, err error) (Outcome, error) {
+	if err == nil && !found {
+		err = ErrRunNotFound
+	}
+	if err != nil || o.Status != RunCompleted || !want.Whole {
+		return o, err
+	}
+	info, err := b.Run(ctx, id, RunDetail{Payloads: true})
+	if err == nil {
+		o.Result, o.Output = info.Result, info.Output
+	}
+	return o, err
+}
+
+func scanOutcome(row pgx.CollectableRow) (o Outcome, err error) {
+	var step, message *string
+	err = row.Scan(&o.Flow, &o.Status, (*[]byte)(&o.Values.Input), (*[]byte)(&o.Values.Outputs), &step, &o.FailedIndex, &message)
+	o.FailedStep, o.Message = pgcall.OrZero(step), pgcall.OrZero(message)
+	return o, err
+}
+
+func (b engineBackend) UpsertFlow(ctx context.Context, flow spec.Flow, o UpsertOptions) (UpsertResult, error) {
+	payload, err := flow.Payload()
+	if err != nil {
+		return UpsertResult{}, err
+	}
+	row, _, err := pgcall.EngineOne(ctx, b.db, pgx.RowTo[[]byte],
+		`SELECT flowc.upsert_flow($1, $2::text::jsonb, $3)`, flow.Slug, string(payload), o.AllowDataLoss)
+	return readUpsert(flow, row, err)
+}
+
+// readUpsert reads the answer to an upsert.
+func readUpsert(flow spec.Flow, row []byte, err error) (result UpsertResult, _ error) {
+	invalid := func(problem string) error {
+		return &spec.InvalidFlowError{Flow: flow.Slug, Faults: []spec.Fault{{Problem: problem}}}
+	}
+	if err == nil {
+		err = json.Unmarshal(row, &result)
+	}
+	switch {
+	case pgerr.InvalidCron(err):
+		return result, invalid(pgerr.CronProblem(flow.Cron, err))
+	case pgerr.Unstorable(err):
+		return result, invalid(fmt.Sprintf("the database cannot store it: %v", err))
+	case err != nil:
+		return result, fmt.Errorf("flowc: upserting flow %s: %w", flow.Slug, err)
+	}
+	return result, nil
+}
+
+func (b engineBackend) DeleteFlow(ctx context.Context, slug string, o DeleteOptions) (Deleted, error) {
+	row, _, err := pgcall.EngineOne(ctx, b.db, pgx.RowTo[[]byte], `SELECT flowc.delete_flow($1, $2)`, slug, o.AllowDataLoss)
+	return readDelete(slug, row, err)
+}
+
+// readDelete reads the answer to a delete.
+func readDelete(slug string, row []byte, err error) (Deleted, error) {
+	var answer struct {
+		Deleted
+		Active int `json:"active"`
+	}
+	if err == nil {
+		err = json.Unmarshal(row, &answer)
+	}
+	switch {
+	case err != nil:
+		return Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w", slug, err)
+	case answer.Active > 0:
+		return Deleted{}, &ActiveRunsError{Flow: slug, Active: answer.Active}
+	}
+	return answer.Deleted, nil
+}
+
+func (b engineBackend) FlowExists(ctx context.Context, slug string) (bool, error) {
+	exists, _, err := pgcall.EngineOne(ctx, b.db, pgx.RowTo[bool], `SELECT flowc.flow_exists($1)`, slug)
+	return exists, err
+}
+
+func (b engineBackend) CancelRun(ctx context.Context, id, reason string) (Steered, error) {
+	return b.steer(ctx, `SELECT flowc.cancel_run($1::text::uuid, nullif($2, ''))`, id, reason)
+}
+
+func (b engineBackend) RetryRun(ctx context.Context, id, step string) (Steered, error) {
+	if step == "" {
+		return b.steer(ctx, `SELECT flowc.retry_run($1::text::uuid)`, id)
+	}
+	return b.steer(ctx, `SELECT flowc.retry_step($1::text::uuid, $2)`, id, step)
+}
+
+func (b engineBackend) RescheduleRun(ctx context.Context, id string, at time.Time) (Steered, error) {
+	return b.steer(ctx, `
+		SELECT CASE WHEN flowc.reschedule_run($1::text::uuid, $2) THEN true
+		            WHEN EXISTS (SELECT FROM flowc.get_run($1::text::uuid)) THEN false END`, id, at)
+}
+
+func (b engineBackend) DeleteRun(ctx context.Context, id string, o DeleteOptions) (Steered, error) {
+	return b.steer(ctx, `SELECT flowc.delete_run($1::text::uuid, $2)`, id, o.AllowDataLoss)
+}
+
+// steer calls a function that answers with true, with false if the run is not in
+// the right status, and with NULL if there is no such run.
+func (b engineBackend) steer(ctx context.Context, sql string, args ...any) (Steered, error) {
+	rows, again, err := pgcall.EngineAgain(ctx, b.db, pgx.RowTo[*bool], sql, args...)
+	if err != nil {
+		return Steered{Repeated: again}, err
+	}
+	return Steered{Found: rows[0] != nil, Done: pgcall.OrZero(rows[0]), Repeated: again}, nil
+}
+
+func (b engineBackend) RunSchedule(ctx context.Context, flow, id string) (ok bool, _ error) {
+	tick, _, err := pgcall.EngineOne(ctx, b.db, pgx.RowTo[*time.Time], `SELECT flowc.run_schedule($1, $2::text::uuid)`, flow, id)
+	return tick != nil, err
+}
+
+func (b engineBackend) ExplainRun(ctx context.Context, id string) ([]Reason, error) {
+	return pgcall.Engine(ctx, b.db, scanReason, `
+		SELECT kind, flow_slug, step_slug, task_index, tasks, attempt, max_attempts, worker, since_at, until_at, who, message, now_at
+		FROM flowc.explain_run($1::text::uuid)`, id)
+}
+
+func scanReason(row pgx.CollectableRow) (r Reason, err error) {
+	var step, worker, by, message *string
+	var since, until *time.Time
+	err = row.Scan(&r.Kind, &r.Flow, &step, &r.Index, &r.Tasks, &r.Attempt, &r.MaxAttempts, &worker, &since, &until, &by, &message, &r.At)
+	r.Step, r.Worker, r.By, r.Message = pgcall.OrZero(step), pgcall.OrZero(worker), pgcall.OrZero(by), pgcall.OrZero(message)
+	r.Since, r.Until = pgcall.OrZero(since), pgcall.OrZero(until)
+	return r, err
+}

@@ -1,0 +1,263 @@
+package flowtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
+)
+
+// Backend returns what package runtime calls. Programs have no use for it.
+func (db *DB) Backend() runtime.Backend { return backend{db} }
+
+// A backend has the methods that package runtime calls.
+type backend struct{ db *DB }
+
+var _ runtime.Scheduler = backend{}
+
+// Start starts runs, and does all that is to be done for them.
+func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.StartedRun, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	db := b.db
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	f := db.flows[r.Flow]
+	if f == nil {
+		return nil, db.unknown(r.Flow)
+	}
+	due := r.At
+	if r.In > 0 {
+		due = time.Now().Add(r.In)
+	}
+	if !due.After(time.Now()) {
+		due = time.Time{}
+	}
+	for i, n := range r.Runs {
+		if known := db.runs[n.ID]; known != nil && base(known.flow.slug) != base(r.Flow) {
+			return nil, fmt.Errorf("flowc: starting flow %s: %w", r.Flow, runtime.ErrRunIDTaken)
+		}
+		if _, list := elements(n.Input); f.hasRootMap() && !list {
+			return nil, &runtime.InputError{Flow: r.Flow, Index: i, Err: fmt.Errorf(
+				"Flow %s has root map steps but input is not an array (got %s)", r.Flow, typeOf(n.Input))}
+		}
+	}
+	started := make([]runtime.StartedRun, len(r.Runs))
+	var fresh []*run
+	for i, n := range r.Runs {
+		if known := db.runs[n.ID]; known != nil {
+			started[i] = runtime.StartedRun{Existed: true, Flow: known.flow.slug, ScheduledAt: due}
+			continue
+		}
+		started[i].ScheduledAt = due
+		run := newRun(n.ID, f, n.Input)
+		if n.Headers != nil {
+			if err := json.Unmarshal(n.Headers, &run.headers); err != nil {
+				return nil, err
+			}
+		}
+		db.runs[n.ID] = run
+		fresh = append(fresh, run)
+	}
+	for _, run := range fresh {
+		db.work(run)
+	}
+	return started, nil
+}
+
+func (db *DB) unknown(slug string) error {
+	return fmt.Errorf("flowc: flowtest: flow %q is not inline: give the service that its package makes to Inline", slug)
+}
+
+func base(slug string) string {
+	b, _ := spec.VersionOf(slug)
+	return b
+}
+
+// tickKey is the key of the tick in the context of [DB.Tick].
+type tickKey struct{}
+
+// Tick starts a run of a flow as its schedule would at a time, which the handlers
+// find with [handler.ScheduledAt]. Without a schedule that is [runtime.ErrNoSchedule].
+// The Get function of the flow's package gives the run typed.
+func (db *DB) Tick(ctx context.Context, slug string, at time.Time) (*runtime.Run[json.RawMessage], error) {
+	return runtime.RunSchedule(context.WithValue(ctx, tickKey{}, at), db, slug)
+}
+
+// RunSchedule starts a run for the tick that [DB.Tick] is called with, else for now.
+func (b backend) RunSchedule(ctx context.Context, slug, id string) (ok bool, _ error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	db := b.db
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	f := db.flows[slug]
+	if f == nil || f.cron == "" {
+		return false, nil
+	}
+	tick, ok := ctx.Value(tickKey{}).(time.Time)
+	if !ok {
+		tick = time.Now()
+	}
+	r := newRun(id, f, json.RawMessage("{}"))
+	r.tick = &tick
+	db.runs[id] = r
+	db.work(r)
+	return true, nil
+}
+
+// Outcome returns an error for a run that stands still, which would be waited for in vain.
+func (b backend) Outcome(ctx context.Context, id string, want runtime.Want) (o runtime.Outcome, _ error) {
+	r, unlock, err := b.run(ctx, id)
+	if err != nil {
+		return o, err
+	}
+	defer unlock()
+	if stuck := r.stuckAt(); r.status == runtime.RunRunning && stuck != nil {
+		return o, fmt.Errorf("flowc: flowtest: run %s of flow %s waits for step %s, for which no service has a handler", id, r.flow.slug, stuck.slug)
+	}
+	o.Flow, o.Status = r.flow.slug, r.status
+	o.FailedStep, o.FailedIndex, o.Message = r.failure()
+	if r.status != runtime.RunCompleted {
+		return o, nil
+	}
+	outputs := map[string]json.RawMessage{}
+	for _, st := range r.states {
+		if slices.Contains(want.Steps, st.slug) && st.status == runtime.StepCompleted {
+			outputs[st.slug] = st.output
+		}
+	}
+	o.Values.Outputs = object(outputs)
+	if want.Input {
+		o.Values.Input = r.input
+	}
+	if want.Whole {
+		o.Result, o.Output = r.result(), r.output
+	}
+	return o, nil
+}
+
+// run returns a run, and locks the database until unlock is called.
+func (b backend) run(ctx context.Context, id string) (_ *run, unlock func(), _ error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	b.db.mu.Lock()
+	r := b.db.runs[id]
+	if r == nil {
+		b.db.mu.Unlock()
+		return nil, nil, fmt.Errorf("flowc: %w: %s", runtime.ErrRunNotFound, id)
+	}
+	return r, b.db.mu.Unlock, nil
+}
+
+// failure returns the step that made the run fail, if one did.
+func (r *run) failure() (step string, index *int, message string) {
+	for _, st := range r.states {
+		if st.status == runtime.StepFailed {
+			return st.slug, st.failedIndex, st.err
+		}
+	}
+	return "", nil, ""
+}
+
+// Run reads a run.
+func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (*runtime.RunInfo, error) {
+	r, unlock, err := b.run(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	info := &runtime.RunInfo{
+		ID: r.id, Flow: r.flow.slug, Status: r.status, RemainingSteps: r.remainingSteps(), StartedAt: r.startedAt,
+	}
+	if r.tick != nil {
+		info.ScheduledAt = *r.tick
+	}
+	switch r.status {
+	case runtime.RunCompleted:
+		info.CompletedAt = r.endedAt
+	case runtime.RunFailed:
+		info.FailedAt = r.endedAt
+	}
+	info.FailedStep, info.FailedIndex, info.Error = r.failure()
+	if detail.Payloads {
+		info.Input, info.Output = r.input, r.output
+		if r.status == runtime.RunCompleted {
+			info.Result = r.result()
+		}
+	}
+	if detail.States {
+		info.States = r.stepStates(detail.Payloads)
+	}
+	return info, nil
+}
+
+// stepStates returns the states of the steps.
+func (r *run) stepStates(payloads bool) []runtime.StepState {
+	all := make([]runtime.StepState, len(r.states))
+	for i, st := range r.states {
+		s := runtime.StepState{
+			Step: st.slug, Index: i, Type: spec.TypeSingle, Status: st.status, RemainingTasks: st.left, InitialTasks: st.tasks,
+			RemainingDeps: st.remainingDeps, Attempts: st.attempts, Output: st.output, Error: st.err, FailedIndex: st.failedIndex, SkipReason: st.skipReason,
+			CreatedAt: st.created, StartedAt: st.started,
+		}
+		if st.isMap {
+			s.Type = spec.TypeMap
+		}
+		switch st.status {
+		case runtime.StepCompleted:
+			s.CompletedAt = st.ended
+		case runtime.StepFailed:
+			s.FailedAt = st.ended
+		case runtime.StepSkipped:
+			s.SkippedAt = st.ended
+		}
+		if !payloads || s.Status != runtime.StepCompleted {
+			s.Output = nil
+		}
+		all[i] = s
+	}
+	return all
+}
+
+// UpsertFlow finds that the flow is there as its service has it.
+func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, _ runtime.UpsertOptions) (runtime.UpsertResult, error) {
+	if err := ctx.Err(); err != nil {
+		return runtime.UpsertResult{}, err
+	}
+	if b.db.flows[flow.Slug] == nil {
+		return runtime.UpsertResult{}, b.db.unknown(flow.Slug)
+	}
+	return runtime.UpsertResult{Status: runtime.UpsertVerified, Differences: []string{}}, nil
+}
+
+// DeleteFlow is an error: the flows of an inline database are those of its services.
+func (b backend) DeleteFlow(_ context.Context, slug string, _ runtime.DeleteOptions) (runtime.Deleted, error) {
+	return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w", slug, b.db.NeedsEngine())
+}
+
+// FlowExists reports whether there is a service of the flow.
+func (b backend) FlowExists(ctx context.Context, slug string) (bool, error) {
+	return b.db.flows[slug] != nil, ctx.Err()
+}
+
+// InTx reports false: nothing here is part of a transaction. Package runtime asks.
+func (db *DB) InTx() bool { return false }
+
+// String returns the names of the flows.
+func (db *DB) String() string {
+	var slugs []string
+	for slug := range db.flows {
+		slugs = append(slugs, slug)
+	}
+	slices.Sort(slugs)
+	return "inline database of " + strings.Join(slugs, ", ")
+}

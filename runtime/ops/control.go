@@ -1,0 +1,132 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
+	"github.com/flowc-dev/flowc/runtime/internal/valid"
+	"github.com/jackc/pgx/v5"
+)
+
+// RunNow makes the waiting tasks of a run visible to workers at once: those with
+// a start delay, and those between two attempts. step limits it to one step; empty
+// means all. It returns how many tasks there were; a run that is not there has
+// none. It does not affect scheduled runs; use
+// [runtime.RescheduleRun].
+//
+// Errors: [runtime.ErrInvalidRunID]; [runtime.ErrInvalidOption] for a step that is no text.
+func RunNow(ctx context.Context, db runtime.DB, id, step string) (int, error) {
+	parsed, err := valid.RunID(id)
+	if err != nil {
+		return 0, err
+	}
+	if err := valid.Text("the step", step); err != nil {
+		return 0, err
+	}
+	shown, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[int],
+		`SELECT flowc.run_now($1::text::uuid, nullif($2, ''))`, parsed.String(), step)
+	if err != nil {
+		return 0, fmt.Errorf("flowc: hurrying run %s: %w", id, err)
+	}
+	return shown, nil
+}
+
+// PauseFlow stops handing tasks of a flow to workers, in whatever language, until
+// [ResumeFlow]. Runs can be started meanwhile, and tasks in flight go on. It reports
+// whether the flow was not paused before. by says who pauses it, for those who ask why
+// their runs do not move; empty means the user of the database.
+//
+// Errors: [runtime.ErrInvalidSlug]; [runtime.ErrFlowNotFound]; [runtime.ErrInvalidOption]
+// for a name that is no text.
+func PauseFlow(ctx context.Context, db runtime.DB, flow, by string) (bool, error) {
+	if err := valid.Text("the name of who pauses", by); err != nil {
+		return false, err
+	}
+	return pause(ctx, db, flow, "pausing", `SELECT flowc.pause_flow($1, true, $2)`, by)
+}
+
+// ResumeFlow hands tasks of a flow to workers again. It reports whether the flow
+// was paused.
+//
+// Errors: [runtime.ErrInvalidSlug]; [runtime.ErrFlowNotFound].
+func ResumeFlow(ctx context.Context, db runtime.DB, flow string) (bool, error) {
+	return pause(ctx, db, flow, "resuming", `SELECT flowc.pause_flow($1, false)`)
+}
+
+func pause(ctx context.Context, db runtime.DB, flow, doing, sql string, args ...any) (bool, error) {
+	if err := valid.FlowSlug(flow); err != nil {
+		return false, err
+	}
+	changed, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[*bool], sql, append([]any{flow}, args...)...)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("flowc: %s flow %s: %w", doing, flow, err)
+	case changed == nil:
+		return false, &runtime.FlowNotFoundError{Flow: flow}
+	}
+	return *changed, nil
+}
+
+// PruneOptions configures [Prune].
+type PruneOptions struct {
+	// OlderThan is how long ago a run must have ended, by the database's clock.
+	// It must be positive.
+	OlderThan time.Duration
+	// Flows limits it to runs of these flows. Empty means all.
+	Flows []string
+	// DryRun deletes nothing.
+	DryRun bool
+	// Progress, if set, is called after each batch with the number so far.
+	Progress func(deleted int)
+}
+
+// pruneBatch is how many runs one statement of Prune deletes, so that none
+// holds locks for long.
+const pruneBatch = 1000
+
+// Prune deletes runs that ended long ago, in batches, and the rows of workers
+// that have been silent for as long. It returns how many runs it deleted, also if
+// it ends with an error, or, in a dry run, would delete, of which it counts a
+// million at most.
+//
+// Errors: [runtime.ErrInvalidOption].
+func Prune(ctx context.Context, db runtime.DB, opts PruneOptions) (int, error) {
+	if opts.OlderThan <= 0 {
+		return 0, valid.Option("OlderThan of Prune must be positive, not %s", opts.OlderThan)
+	}
+	for _, flow := range opts.Flows {
+		if err := valid.Text("a flow of Prune", flow); err != nil {
+			return 0, err
+		}
+	}
+	batch := pruneBatch
+	if opts.DryRun {
+		batch = 1_000_000
+	}
+	for total := 0; ; {
+		deleted, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[int],
+			`SELECT flowc.prune(clock_timestamp() - $1::interval, $2, $3, $4)`,
+			opts.OlderThan, pgcall.NilIfEmpty(opts.Flows), batch, opts.DryRun)
+		if pgerr.Cancelled(err) && pgcall.Pooled(db) && batch > 1 && !opts.DryRun {
+			batch /= 2 // it takes too long, as runs with many tasks may
+			continue
+		}
+		if err != nil {
+			return total, fmt.Errorf("flowc: pruning: %w", err)
+		}
+		if deleted == 0 { // fewer than a batch may only mean that somebody else prunes as well
+			return total, nil
+		}
+		total += deleted
+		if opts.Progress != nil {
+			opts.Progress(total)
+		}
+		if opts.DryRun {
+			return total, nil
+		}
+	}
+}
