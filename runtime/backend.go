@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
-	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -180,41 +178,3 @@ func (n NoTables) QueryRow(context.Context, string, ...any) pgx.Row { return noR
 type noRow struct{ err error }
 
 func (r noRow) Scan(...any) error { return r.err }
-
-// with does something on the backend of a db.
-func with[T any](ctx context.Context, db DB, do func(Backend) (T, error)) (T, error) {
-	if pgcall.IsNil(db) {
-		return *new(T), ErrNoDB
-	}
-	if e, ok := db.(Engine); ok {
-		return do(e.Backend())
-	}
-	if pgcall.KindOf(ctx, db) != pgcall.HasContract {
-		v, err := do(engineBackend{db})
-		if !errors.Is(err, ErrNeedsEngine) {
-			return v, err
-		} // as is known now
-	}
-	return do(pgflowBackend{db})
-}
-
-// doing says what a call without a database was about; other errors say it already.
-func doing(err error, format string, args ...any) error {
-	if err == ErrNoDB {
-		return fmt.Errorf("flowc: %s: %w", fmt.Sprintf(format, args...), err)
-	}
-	return err
-}
-
-// withSome is [with] for what some backends cannot do.
-func withSome[B, T any](ctx context.Context, db DB, do func(B) (T, error)) (T, error) {
-	return with(ctx, db, func(b Backend) (T, error) {
-		if some, ok := b.(B); ok {
-			return do(some)
-		}
-		if e, ok := db.(Engine); ok {
-			return *new(T), e.NeedsEngine()
-		}
-		return *new(T), pgcall.ErrContractOnly
-	})
-}

@@ -246,9 +246,9 @@ func TestContractNeedsEngine(t *testing.T) {
 			_, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{OutputBytes: ops.AllOutputs})
 			return err
 		},
-		"ListFlows":       func() error { _, err := ops.ListFlows(ctx, pool, time.Now()); return err },
-		"ListWorkers":     func() error { _, err := ops.ListWorkers(ctx, pool, time.Now()); return err },
-		"PauseFlow":       func() error { _, err := ops.PauseFlow(ctx, pool, "greeting", ""); return err },
+		"ListFlows":         func() error { _, err := ops.ListFlows(ctx, pool, time.Now()); return err },
+		"ListWorkers":       func() error { _, err := ops.ListWorkers(ctx, pool, time.Now()); return err },
+		"PauseFlow":         func() error { _, err := ops.PauseFlow(ctx, pool, "greeting", ""); return err },
 		"ListTasksInFlight": func() error { _, err := ops.ListTasksInFlight(ctx, pool, 1); return err },
 		"UpsertFlow with a schedule": func() error {
 			_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "nightly", Cron: "@daily", Steps: []spec.Step{{Slug: "report"}}})

@@ -7,15 +7,6 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/valid"
 )
 
-// Deleted reports what [DeleteFlow] removed.
-type Deleted struct {
-	// Existed reports whether there was anything to delete.
-	Existed bool `json:"existed"`
-	// Runs is how many runs went with the flow, Steps how many steps it had.
-	Runs  int `json:"runs"`
-	Steps int `json:"steps"`
-}
-
 // DeleteFlow removes a flow with all its runs. While some have not ended (scheduled
 // ones included), it is left as it is, unless [AllowDataLoss] is given. Deleting
 // a flow that does not exist is no error.

@@ -242,3 +242,42 @@ func waitOptionsOf(opts []WaitOption) (*waitOptions, error) {
 	}
 	return o, nil
 }
+
+// An UpsertOption configures [UpsertFlow]: there is [AllowDataLoss].
+type UpsertOption interface{ applyUpsert(*UpsertOptions) }
+
+// A DeleteOption configures [DeleteFlow] and [DeleteRun]: there is [AllowDataLoss].
+type DeleteOption interface{ applyDelete(*DeleteOptions) }
+
+// A DataLossOption goes with all functions that may lose runs.
+type DataLossOption interface {
+	UpsertOption
+	DeleteOption
+}
+
+// UpsertOptions are what a [Backend] is told of the options of [UpsertFlow].
+type UpsertOptions struct{ AllowDataLoss bool }
+
+// DeleteOptions are what a [Backend] is told of the options of [DeleteFlow] and [DeleteRun].
+type DeleteOptions struct{ AllowDataLoss bool }
+
+type allowDataLoss struct{}
+
+func (allowDataLoss) applyUpsert(o *UpsertOptions) { o.AllowDataLoss = true }
+func (allowDataLoss) applyDelete(o *DeleteOptions) { o.AllowDataLoss = true }
+
+// AllowDataLoss allows what loses runs, and nothing else does: [UpsertFlow] deletes a
+// flow of another shape with all its runs and puts the new one in its place, and
+// [DeleteFlow] and [DeleteRun] delete runs that have not ended, too. This is what the
+// reference implementation of pgflow does in development, and when a flow is deleted.
+func AllowDataLoss() DataLossOption { return allowDataLoss{} }
+
+func deleteOptionsOf(opts []DeleteOption) (o DeleteOptions, _ error) {
+	for _, opt := range opts {
+		if opt == nil {
+			return o, valid.Option("an option is nil")
+		}
+		opt.applyDelete(&o)
+	}
+	return o, nil
+}

@@ -203,8 +203,3 @@ func send(ctx context.Context, db DB, r StartRequest) ([]StartedRun, error) {
 	}
 	return sendNow(ctx, db, r)
 }
-
-func sendNow(ctx context.Context, db DB, r StartRequest) ([]StartedRun, error) {
-	started, err := with(ctx, db, func(b Backend) ([]StartedRun, error) { return b.Start(ctx, r) })
-	return started, doing(err, "starting flow %s", r.Flow)
-}

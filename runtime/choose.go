@@ -1,0 +1,53 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
+)
+
+// with does something on the backend of a db.
+func with[T any](ctx context.Context, db DB, do func(Backend) (T, error)) (T, error) {
+	if pgcall.IsNil(db) {
+		return *new(T), ErrNoDB
+	}
+	if e, ok := db.(Engine); ok {
+		return do(e.Backend())
+	}
+	if pgcall.KindOf(ctx, db) != pgcall.HasContract {
+		v, err := do(engineBackend{db})
+		if !errors.Is(err, ErrNeedsEngine) {
+			return v, err
+		} // as is known now
+	}
+	return do(pgflowBackend{db})
+}
+
+// doing says what a call without a database was about; other errors say it already.
+func doing(err error, format string, args ...any) error {
+	if err == ErrNoDB {
+		return fmt.Errorf("flowc: %s: %w", fmt.Sprintf(format, args...), err)
+	}
+	return err
+}
+
+// withSome is [with] for what some backends cannot do.
+func withSome[B, T any](ctx context.Context, db DB, do func(B) (T, error)) (T, error) {
+	return with(ctx, db, func(b Backend) (T, error) {
+		if some, ok := b.(B); ok {
+			return do(some)
+		}
+		if e, ok := db.(Engine); ok {
+			return *new(T), e.NeedsEngine()
+		}
+		return *new(T), pgcall.ErrContractOnly
+	})
+}
+
+// sendNow starts runs in a statement of their own.
+func sendNow(ctx context.Context, db DB, r StartRequest) ([]StartedRun, error) {
+	started, err := with(ctx, db, func(b Backend) ([]StartedRun, error) { return b.Start(ctx, r) })
+	return started, doing(err, "starting flow %s", r.Flow)
+}

@@ -1,0 +1,162 @@
+package runtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime/internal/words"
+)
+
+// A ReasonKind is what a run waits for.
+type ReasonKind string
+
+// The kinds of reasons, as [ExplainRun] orders them.
+const (
+	// ReasonScheduled is that the time of the run has not come: Until.
+	ReasonScheduled ReasonKind = "scheduled"
+	// ReasonPaused is that its flow is paused: Since, By.
+	ReasonPaused ReasonKind = "paused"
+	// ReasonNoWorker is that no worker serves its flow. Message names the other versions
+	// of the flow that are served, if any.
+	ReasonNoWorker ReasonKind = "no_worker"
+	// ReasonSilent is that the worker that has tasks of a step has not been heard of: Since.
+	ReasonSilent ReasonKind = "silent"
+	// ReasonRetry is that tasks of a step wait for their next attempt: Until, Attempt,
+	// MaxAttempts, and in Message the error of the last one.
+	ReasonRetry ReasonKind = "retry"
+	// ReasonDelayed is that tasks of a step wait for its start delay: Until.
+	ReasonDelayed ReasonKind = "delayed"
+	// ReasonSuspect is that a worker died with tasks of a step in flight, and they wait to
+	// run apart from others: Attempt is how often it died with nothing else.
+	ReasonSuspect ReasonKind = "suspect"
+	// ReasonQueued is that tasks of a step wait for a worker that has room: Since.
+	ReasonQueued ReasonKind = "queued"
+	// ReasonRunning is that workers are at tasks of a step: Since, Worker.
+	ReasonRunning ReasonKind = "running"
+	// ReasonStuck is that there is nothing that a worker could do.
+	ReasonStuck ReasonKind = "stuck"
+)
+
+// A Reason is something that a run which has not ended waits for. What is zero does not
+// belong to its kind.
+type Reason struct {
+	Kind ReasonKind `json:"kind"`
+	Flow string     `json:"flow"`
+	// Step is the step whose tasks wait, and Index the element of the first of them if
+	// it is a map. Tasks is how many there are, counted up to a thousand.
+	Step  string `json:"step,omitempty"`
+	Index *int   `json:"index,omitempty"`
+	Tasks int    `json:"tasks,omitempty"`
+	// Attempt is how many attempts failed, of MaxAttempts, or how often a worker died.
+	Attempt     int `json:"attempt,omitempty"`
+	MaxAttempts int `json:"max_attempts,omitempty"`
+	// Worker is the name and the end of the id of a worker.
+	Worker string    `json:"worker,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	Until  time.Time `json:"until,omitzero"`
+	// By is who paused the flow.
+	By      string `json:"by,omitempty"`
+	Message string `json:"message,omitempty"`
+	// At is when this was so, by the database's clock.
+	At time.Time `json:"at"`
+}
+
+// String returns the reason in words: "no worker serves import_v2", "paused 3 minutes ago by ann",
+// "scheduled for 14:30 (in 2 hours)", "charge retries in 40 s: 503 from the bank".
+func (r Reason) String() string {
+	what := words.Element(r.Step, r.Index)
+	if r.Tasks > 1 {
+		what += fmt.Sprintf(" and %d more", r.Tasks-1)
+	}
+	do := func(one, many string) string {
+		if r.Tasks > 1 {
+			return what + " " + many
+		}
+		return what + " " + one
+	}
+	switch r.Kind {
+	case ReasonScheduled:
+		return "scheduled for " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
+	case ReasonPaused:
+		text := "paused " + span(r.At.Sub(r.Since)) + " ago"
+		if r.By != "" {
+			text += " by " + r.By
+		}
+		return text
+	case ReasonNoWorker:
+		text := "no worker serves " + r.Flow
+		if r.Message != "" {
+			text += ", only " + r.Message
+		}
+		return text
+	case ReasonSilent:
+		return fmt.Sprintf("%s with worker %s, last seen %s ago", do("is", "are"), r.Worker, span(r.At.Sub(r.Since)))
+	case ReasonRetry:
+		line, _, _ := strings.Cut(strings.TrimSpace(r.Message), "\n")
+		return fmt.Sprintf("%s %s: %s (%d of %d attempts failed)", do("retries", "retry"), r.in(r.Until), line, r.Attempt, r.MaxAttempts)
+	case ReasonDelayed:
+		return do("waits", "wait") + " for the start delay, " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
+	case ReasonSuspect:
+		text := do("waits", "wait") + " to run apart from others: a worker died with " + map[bool]string{true: "them", false: "it"}[r.Tasks > 1] + " in flight"
+		switch {
+		case r.Attempt == 1:
+			text += ", once with nothing else"
+		case r.Attempt > 1:
+			text += fmt.Sprintf(", %d times with nothing else", r.Attempt)
+		}
+		return text
+	case ReasonQueued:
+		return do("waits", "wait") + " for a free worker, for " + span(r.At.Sub(r.Since))
+	case ReasonRunning:
+		return do("runs", "run") + ", for " + span(r.At.Sub(r.Since)) + ", on " + r.Worker
+	case ReasonStuck:
+		return "nothing of it is queued: `flowc doctor` says more"
+	}
+	return string(r.Kind)
+}
+
+// MarshalJSON encodes the reason together with its [Reason.String], as text.
+func (r Reason) MarshalJSON() ([]byte, error) {
+	type plain Reason
+	return json.Marshal(struct {
+		plain
+		Text string `json:"text"`
+	}{plain(r), r.String()})
+}
+
+// moment is a time of the day, with the date if it is another day.
+func (r Reason) moment(t time.Time) string {
+	local, now := t.Local(), r.At.Local()
+	if local.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return local.Format("15:04")
+	}
+	return local.Format("2006-01-02 15:04")
+}
+
+// in says how long it is until a time.
+func (r Reason) in(t time.Time) string {
+	if d := t.Sub(r.At); d >= time.Second/2 {
+		return "in " + span(d)
+	}
+	return "now"
+}
+
+// span is a time span in one unit.
+func span(d time.Duration) string {
+	d = max(d.Round(time.Second), 0)
+	for _, unit := range []struct {
+		length    time.Duration
+		one, many string
+	}{{24 * time.Hour, "day", "days"}, {time.Hour, "hour", "hours"}, {time.Minute, "minute", "minutes"}} {
+		if d < unit.length {
+			continue
+		}
+		if n := int(d / unit.length); n > 1 {
+			return fmt.Sprintf("%d %s", n, unit.many)
+		}
+		return "1 " + unit.one
+	}
+	return fmt.Sprintf("%d s", d/time.Second)
+}

@@ -1,0 +1,166 @@
+package runtime
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime/internal/words"
+	"github.com/flowc-dev/flowc/runtime/spec"
+)
+
+// A RunStatus is the state of a run.
+type RunStatus string
+
+// The statuses of a run.
+const (
+	// RunScheduled is a run whose time to start has not come.
+	RunScheduled RunStatus = "scheduled"
+	// RunRunning is a run that has steps to do. In the tables of pgflow it is "started".
+	RunRunning RunStatus = "running"
+	// RunCompleted is a run whose steps are all completed or skipped.
+	RunCompleted RunStatus = "completed"
+	// RunFailed is a run that ended because a step failed.
+	RunFailed RunStatus = "failed"
+	// RunCancelled is a run that was ended from outside.
+	RunCancelled RunStatus = "cancelled"
+)
+
+// Ended reports whether the run is over.
+func (s RunStatus) Ended() bool {
+	return s == RunCompleted || s == RunFailed || s == RunCancelled
+}
+
+// RunInfo is a run as the database keeps it. Times that have not come are zero.
+type RunInfo struct {
+	ID     string          `json:"id"`
+	Flow   string          `json:"flow"`
+	Status RunStatus       `json:"status"`
+	Input  json.RawMessage `json:"input"`
+	// Result is what the run gave, as its definition says it is made of the outputs of
+	// steps: the Out of the declaration. It is nil unless the run is completed, and if
+	// the definition does not say it ([spec.Flow.Result]) or says that it gives nothing.
+	Result json.RawMessage `json:"result,omitempty"`
+	// Output is what pgflow's contract calls the output: an object with the outputs of
+	// the steps that completed and that no other step waits for, by slug. It is nil
+	// unless the run is completed.
+	Output json.RawMessage `json:"output,omitempty"`
+	// RemainingSteps is how many steps are neither completed nor skipped.
+	RemainingSteps int `json:"remaining_steps"`
+	// ScheduledAt is when a run that waits for its start will start, and of a run
+	// that a schedule started its tick.
+	ScheduledAt  time.Time `json:"scheduled_at,omitzero"`
+	StartedAt    time.Time `json:"started_at,omitzero"`
+	CompletedAt  time.Time `json:"completed_at,omitzero"`
+	FailedAt     time.Time `json:"failed_at,omitzero"`
+	CancelledAt  time.Time `json:"cancelled_at,omitzero"`
+	CancelReason string    `json:"cancel_reason,omitempty"`
+	// FailedStep is the slug of the step that made the run fail, and Error its
+	// last error. FailedIndex is the element that failed, if the step is a map.
+	FailedStep  string `json:"failed_step,omitempty"`
+	FailedIndex *int   `json:"failed_index,omitempty"`
+	Error       string `json:"error,omitempty"`
+	// States are the states of the steps in the order of the definition, nil
+	// unless they were asked for.
+	States []StepState `json:"states,omitempty"`
+}
+
+// Skips counts the steps among [RunInfo.States] that were skipped: gaveUp those whose
+// last try failed, skipped the others.
+func (r *RunInfo) Skips() (skipped, gaveUp int) {
+	for _, s := range r.States {
+		switch {
+		case s.GaveUp():
+			gaveUp++
+		case s.Status == StepSkipped:
+			skipped++
+		}
+	}
+	return skipped, gaveUp
+}
+
+// Progress returns how many steps completed, and how many were skipped or gave up:
+// "6/8, 1 skipped, 1 gave up". It needs [RunInfo.States].
+func (r *RunInfo) Progress() string {
+	skipped, gaveUp := r.Skips()
+	return words.Progress(len(r.States)-r.RemainingSteps-skipped-gaveUp, len(r.States), skipped, gaveUp)
+}
+
+// Failed returns the step that made the run fail, of a map with its element: "pack[3]".
+func (r *RunInfo) Failed() string { return words.Element(r.FailedStep, r.FailedIndex) }
+
+// A StepStatus is the state of a step of a run.
+type StepStatus string
+
+// The statuses of a step.
+const (
+	// StepCreated is a step that waits for others.
+	StepCreated StepStatus = "created"
+	// StepStarted is a step whose tasks are queued; a worker may be at it.
+	StepStarted StepStatus = "started"
+	// StepCompleted is a step whose tasks are all completed.
+	StepCompleted StepStatus = "completed"
+	// StepFailed is a step that made its run fail.
+	StepFailed StepStatus = "failed"
+	// StepSkipped is a step that ended without an output, see [StepState.SkipReason].
+	StepSkipped StepStatus = "skipped"
+)
+
+// Word returns the status in words: waiting, running, completed, failed or skipped.
+// The values are those of the tables.
+func (s StepStatus) Word() string {
+	switch s {
+	case StepCreated:
+		return "waiting"
+	case StepStarted:
+		return "running"
+	}
+	return string(s)
+}
+
+// StepState is a step of a run as the database keeps it. Times that have not
+// come are zero.
+type StepState struct {
+	Step   string        `json:"step_slug"`
+	Index  int           `json:"step_index"`
+	Type   spec.StepType `json:"step_type"`
+	Status StepStatus    `json:"status"`
+	// RemainingTasks is how many tasks are not completed, nil before they exist.
+	RemainingTasks *int `json:"remaining_tasks"`
+	// InitialTasks is how many tasks the step has, nil before it is known.
+	InitialTasks *int `json:"initial_tasks"`
+	// RemainingDeps is how many steps it still waits for.
+	RemainingDeps int `json:"remaining_deps"`
+	// Attempts is how often its tasks were started, all together.
+	Attempts int `json:"attempts"`
+	// Output is what the step gave, of a map step an array in the order of its
+	// tasks. It is nil unless the step is completed.
+	Output json.RawMessage `json:"output,omitempty"`
+	Error  string          `json:"error_message,omitempty"`
+	// FailedIndex is the element of a map step whose last try failed.
+	FailedIndex *int `json:"failed_index,omitempty"`
+	// SkipReason is condition_unmet, handler_failed or dependency_skipped, or
+	// what a handler said.
+	SkipReason  string    `json:"skip_reason,omitempty"`
+	CreatedAt   time.Time `json:"created_at,omitzero"`
+	StartedAt   time.Time `json:"started_at,omitzero"`
+	CompletedAt time.Time `json:"completed_at,omitzero"`
+	FailedAt    time.Time `json:"failed_at,omitzero"`
+	SkippedAt   time.Time `json:"skipped_at,omitzero"`
+}
+
+// GaveUp reports whether the step was skipped because its last attempt failed.
+func (s StepState) GaveUp() bool { return s.Status == StepSkipped && s.SkipReason == gaveUpReason }
+
+// gaveUpReason is the reason for which the engine skips a step that is out of tries.
+const gaveUpReason = "handler_failed"
+
+// Word returns the state in words: the word of its status, or "gave up".
+func (s StepState) Word() string {
+	if s.GaveUp() {
+		return "gave up"
+	}
+	return s.Status.Word()
+}
+
+// Failed returns the step, of a map with the element that failed: "pack[3]".
+func (s StepState) Failed() string { return words.Element(s.Step, s.FailedIndex) }
