@@ -101,7 +101,7 @@ func newMigrateRoles() *cobra.Command {
 those that its work takes, and no rights on tables. A role that does not exist is
 made, without a right to log in: grant it to the roles that your programs log in as.
 
-Without flags it is the roles ` + strings.Join(roleNames(engine.DefaultRoles), ", ") + `.
+Without flags it is the roles ` + strings.Join(roleNames(engine.DefaultRoles()), ", ") + `.
 With flags it is only those that they name. Migrations keep the rights up to date.
 With --revoke, the roles lose what they were given, and stay.`,
 		Example: `  flowc migrate roles
@@ -119,7 +119,7 @@ With --revoke, the roles lose what they were given, and stay.`,
 	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the rights from the roles")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
 		if roles == (engine.Roles{}) {
-			roles = engine.DefaultRoles
+			roles = engine.DefaultRoles()
 		}
 		if err := engine.Check(cmd.Context(), db); err != nil {
 			return err

@@ -10,11 +10,12 @@ import (
 	"strings"
 )
 
-// CSS is the style of the pictures. Its colours are custom properties, each with
-// a default, so that a page can give the pictures colours of its own.
-//
 //go:embed dag.css
-var CSS string
+var css string
+
+// CSS returns the style of the pictures. Its colours are custom properties, each with
+// a default, so that a page can give the pictures colours of its own.
+func CSS() string { return css }
 
 // SVGOptions configures how a layout is written.
 type SVGOptions struct {
@@ -56,7 +57,7 @@ func (l *Layout) WriteSVG(w io.Writer, opts SVGOptions) error {
 	p.printf(`<svg xmlns="http://www.w3.org/2000/svg" class="%s" width="%s" height="%s" viewBox="0 %s %s %s" role="img" aria-label="%s">`,
 		escape(class), length(wide*scale), length(high*scale), length(top), length(wide), length(high), escape(l.graph.Title))
 	if opts.Style {
-		p.printf("<style>%s</style>", CSS)
+		p.printf("<style>%s</style>", css)
 	}
 	if opts.Heading {
 		p.printf(`<text class="heading" x="%s" y="%s">%s</text>`, length(padding), length(padding-heading/2), escape(l.graph.Title))

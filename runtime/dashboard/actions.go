@@ -27,7 +27,7 @@ const (
 
 // act does one thing to one run. done is false if the run was not in the right
 // state for it any more.
-func (h *Handler) act(ctx context.Context, action, id, step, reason string) (done bool, err error) {
+func (h *Handler) act(ctx context.Context, action Action, id, step, reason string) (done bool, err error) {
 	switch action {
 	case ActionCancel:
 		err = runtime.CancelRun(ctx, h.db, id, reason)
@@ -57,7 +57,7 @@ func (h *Handler) actOnOne(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(w, r); err != nil {
 		return err
 	}
-	action, id := r.PathValue("action"), r.PathValue("id")
+	action, id := Action(r.PathValue("action")), r.PathValue("id")
 	if err := h.authorizeAction(r, action); err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(w, r); err != nil {
 		return err
 	}
-	action := r.PostForm.Get("action")
+	action := Action(r.PostForm.Get("action"))
 	if err := h.authorizeAction(r, action); err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), bulkTime)
 	defer cancel()
 	ids := r.PostForm["id"]
-	if r.PostForm.Get("scope-"+action) == "all" {
+	if r.PostForm.Get("scope-"+string(action)) == "all" {
 		if ids, err = h.matching(ctx, query); err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (h *Handler) actOnFlow(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(w, r); err != nil {
 		return err
 	}
-	action, slug := r.PathValue("action"), r.PathValue("slug")
+	action, slug := Action(r.PathValue("action")), r.PathValue("slug")
 	if err := h.authorizeAction(r, action); err != nil {
 		return err
 	}
@@ -243,8 +243,8 @@ func readForm(w http.ResponseWriter, r *http.Request) error {
 }
 
 // authorizeAction asks whether an action is allowed to somebody who may look.
-func (h *Handler) authorizeAction(r *http.Request, action string) error {
-	if _, known := deeds[action]; !known {
+func (h *Handler) authorizeAction(r *http.Request, action Action) error {
+	if _, known := notices[action]; !known {
 		return errNoPage
 	}
 	if err := h.authorize(r, ActionView); err != nil {
@@ -254,14 +254,14 @@ func (h *Handler) authorizeAction(r *http.Request, action string) error {
 }
 
 // note leaves a trace of who did what in the log.
-func (h *Handler) note(r *http.Request, action, what string) {
+func (h *Handler) note(r *http.Request, action Action, what string) {
 	h.stats.actions.Add(1)
 	h.log.InfoContext(r.Context(), "flowc: dashboard: action", "action", action, "on", what, "from", r.RemoteAddr)
 }
 
-// deeds are what is said when an action is done, with one run, with more, and if
+// notices are the texts shown when an action is done, with one run, with more, and if
 // there was none for it.
-var deeds = map[string]struct{ one, many, none string }{
+var notices = map[Action]struct{ one, many, none string }{
 	ActionCancel:    {"The run was cancelled.", "%s were cancelled.", "Nothing was cancelled: what has ended stays as it is."},
 	ActionRetry:     {"The run goes on.", "%s go on.", "Nothing was retried: only runs that failed or were cancelled can be."},
 	ActionRetryStep: {"The run goes on from that step.", "%s go on.", "Nothing was retried: the run has not ended, or the step stays skipped because of another."},
@@ -278,8 +278,8 @@ var deeds = map[string]struct{ one, many, none string }{
 
 // redirect goes on to a page that says what was done. The address holds numbers
 // and a known word, no text: nobody can make the page say something else.
-func redirect(w http.ResponseWriter, r *http.Request, path string, values url.Values, action string, done, of int) {
-	values.Set("did", action)
+func redirect(w http.ResponseWriter, r *http.Request, path string, values url.Values, action Action, done, of int) {
+	values.Set("did", string(action))
 	values.Set("n", strconv.Itoa(done))
 	values.Set("of", strconv.Itoa(of))
 	http.Redirect(w, r, address(path, values), http.StatusSeeOther)
@@ -287,7 +287,7 @@ func redirect(w http.ResponseWriter, r *http.Request, path string, values url.Va
 
 // notice is what an address says was done.
 func notice(values url.Values) (text string, fault bool) {
-	deed, ok := deeds[values.Get("did")]
+	texts, ok := notices[Action(values.Get("did"))]
 	if !ok {
 		return "", false
 	}
@@ -295,11 +295,11 @@ func notice(values url.Values) (text string, fault bool) {
 	of, _ := strconv.Atoi(values.Get("of"))
 	switch {
 	case done <= 0:
-		return deed.none, true
+		return texts.none, true
 	case done == 1:
-		text = deed.one
+		text = texts.one
 	default:
-		text = fmt.Sprintf(deed.many, count(done)+" runs")
+		text = fmt.Sprintf(texts.many, count(done)+" runs")
 	}
 	if of > done {
 		text += " " + plural(of-done, "other was", "others were") + " not in the right state for it."

@@ -162,7 +162,7 @@ func TestPauseAction(t *testing.T) {
 	require.Contains(t, s.post("/flows/shop/resume", nil), "It was not paused.")
 	require.Equal(t, "check", s.work("completed", `{}`))
 	require.Equal(t, http.StatusNotFound, s.do(s.request(http.MethodPost, "/flows/nothing/pause", nil)).status)
-	s.serve(Config{Authorize: func(_ *http.Request, action string) error {
+	s.serve(Config{Authorize: func(_ *http.Request, action Action) error {
 		if action == ActionPause {
 			return errors.New("ask the shop")
 		}

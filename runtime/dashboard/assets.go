@@ -37,7 +37,7 @@ func newAssets() *assets {
 			panic(err)
 		}
 		if file.Name() == "app.css" {
-			content = append([]byte(dag.CSS+"\n"), content...)
+			content = append([]byte(dag.CSS()+"\n"), content...)
 		}
 		a.files[file.Name()] = content
 		sum.Write(content)

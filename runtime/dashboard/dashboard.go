@@ -42,7 +42,7 @@ type Config struct {
 	// Authorize is called before anything is shown or done, with one of the
 	// Action constants; an error refuses, and its text is shown. Nil allows
 	// everything. It is not asked for /healthz and for scripts and styles.
-	Authorize func(r *http.Request, action string) error
+	Authorize func(r *http.Request, action Action) error
 	// Hosts are the names that browsers may know the dashboard by, without
 	// ports. localhost and IP addresses always are, so that none are needed on
 	// the own machine; "*" allows all, where a proxy checks them already. It
@@ -62,34 +62,37 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// What [Config.Authorize] is asked for.
+// An Action is what [Config.Authorize] is asked for.
+type Action string
+
+// The actions.
 const (
 	// ActionView is looking at anything.
-	ActionView = "view"
+	ActionView Action = "view"
 	// ActionMetrics is reading /metrics.
-	ActionMetrics = "metrics"
+	ActionMetrics Action = "metrics"
 	// ActionCancel is cancelling a run.
-	ActionCancel = "cancel"
+	ActionCancel Action = "cancel"
 	// ActionRetry is taking a run up again.
-	ActionRetry = "retry"
+	ActionRetry Action = "retry"
 	// ActionRetryStep is doing a step again, and all that comes after it.
-	ActionRetryStep = "retry_step"
+	ActionRetryStep Action = "retry_step"
 	// ActionRunNow is starting at once what waits in a run for its time.
-	ActionRunNow = "run_now"
+	ActionRunNow Action = "run_now"
 	// ActionDelete is deleting a run.
-	ActionDelete = "delete"
+	ActionDelete Action = "delete"
 	// ActionStart is starting a run.
-	ActionStart = "start"
+	ActionStart Action = "start"
 	// ActionPause is handing no more tasks of a flow to workers.
-	ActionPause = "pause"
+	ActionPause Action = "pause"
 	// ActionResume is handing them to workers again.
-	ActionResume = "resume"
+	ActionResume Action = "resume"
 	// ActionPauseSchedule is letting the clock start no more runs of a flow.
-	ActionPauseSchedule = "pause_schedule"
+	ActionPauseSchedule Action = "pause_schedule"
 	// ActionResumeSchedule is letting it start runs again.
-	ActionResumeSchedule = "resume_schedule"
+	ActionResumeSchedule Action = "resume_schedule"
 	// ActionRunSchedule is starting a run as a schedule would.
-	ActionRunSchedule = "run_schedule"
+	ActionRunSchedule Action = "run_schedule"
 )
 
 // A Handler is a dashboard. [New] makes one.
@@ -171,7 +174,7 @@ func (h *Handler) route() {
 }
 
 // show adds a route that needs a permission.
-func (h *Handler) show(pattern, action string, serve func(http.ResponseWriter, *http.Request) error) {
+func (h *Handler) show(pattern string, action Action, serve func(http.ResponseWriter, *http.Request) error) {
 	h.routes.HandleFunc(pattern, h.reporting(func(w http.ResponseWriter, r *http.Request) error {
 		if err := h.authorize(r, action); err != nil {
 			return err

@@ -16,7 +16,7 @@ func ExampleNew() {
 	pool := dbtest.ForExamples()
 	d, err := dashboard.New(pool, dashboard.Config{
 		Prefix: "/admin/flowc",
-		Authorize: func(r *http.Request, action string) error {
+		Authorize: func(r *http.Request, action dashboard.Action) error {
 			_, password, _ := r.BasicAuth()
 			switch {
 			case password == "admin":

@@ -14,7 +14,7 @@ var functions = template.FuncMap{
 	"ago": ago, "took": took, "count": count, "bytes": byteCount, "percent": percent,
 	"stamp": stamp, "moment": moment, "firstLine": firstLine, "moreLines": moreLines,
 	"word": statusWord, "plural": plural, "shortID": shortID, "since": since, "tell": tell,
-	"minus": func(a, b int) int { return a - b }, "plus": func(a, b int) int { return a + b }, "share": share, "actions": func() []string { return bulkActions },
+	"minus": func(a, b int) int { return a - b }, "plus": func(a, b int) int { return a + b }, "share": share, "actions": bulkActionNames,
 	"moreWord":   moreWord,
 	"shorten":    func(s string) string { return shorten(s, mostText) },
 	"queueClass": func(state string) string { return strings.ReplaceAll(state, " ", "-") },
@@ -139,7 +139,14 @@ func percent(part, whole int) string {
 }
 
 // bulkActions are those that a list offers.
-var bulkActions = []string{ActionRetry, ActionCancel, ActionDelete}
+var bulkActions = []Action{ActionRetry, ActionCancel, ActionDelete}
+
+func bulkActionNames() (names []string) {
+	for _, action := range bulkActions {
+		names = append(names, string(action))
+	}
+	return names
+}
 
 // longestLine is how much of the first line of an error stands in a list.
 const longestLine = 300

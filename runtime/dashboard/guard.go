@@ -110,7 +110,7 @@ func (h *Handler) knownHost(hostport string) bool {
 }
 
 // authorize reports whether a request may do something.
-func (h *Handler) authorize(r *http.Request, action string) error {
+func (h *Handler) authorize(r *http.Request, action Action) error {
 	if h.config.ReadOnly && action != ActionView && action != ActionMetrics {
 		return &statusError{http.StatusForbidden, "Read only", "This dashboard is for looking only."}
 	}
@@ -126,8 +126,8 @@ func (h *Handler) authorize(r *http.Request, action string) error {
 // allowed are the actions that a request may take.
 func (h *Handler) allowed(r *http.Request) map[string]bool {
 	all := map[string]bool{}
-	for action := range deeds {
-		all[action] = h.authorize(r, action) == nil
+	for action := range notices {
+		all[string(action)] = h.authorize(r, action) == nil
 	}
 	return all
 }

@@ -139,10 +139,10 @@ func TestReadOnly(t *testing.T) {
 
 func TestAuthorize(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, Config{Authorize: func(r *http.Request, action string) error {
+	s := newSite(t, Config{Authorize: func(r *http.Request, action Action) error {
 		if may := strings.Split(r.Header.Get("May"), ","); r.Header.Get("May") != "" {
 			for _, a := range may {
-				if a == action {
+				if a == string(action) {
 					return nil
 				}
 			}

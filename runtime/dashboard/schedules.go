@@ -95,7 +95,7 @@ func scheduleWarnings(schedules []scheduleView) []warning {
 
 // actOnSchedule pauses, resumes or runs the schedule of a flow. run is the run that
 // was started, if one was.
-func (h *Handler) actOnSchedule(ctx context.Context, action, slug, reason string) (run string, changed bool, err error) {
+func (h *Handler) actOnSchedule(ctx context.Context, action Action, slug, reason string) (run string, changed bool, err error) {
 	defer h.cache.clear()
 	switch action {
 	case ActionPauseSchedule:

@@ -25,8 +25,10 @@ type Roles struct {
 	Operator string
 }
 
-// DefaultRoles are the names that `flowc migrate roles` uses.
-var DefaultRoles = Roles{Starter: "flowc_starter", Worker: "flowc_worker", Viewer: "flowc_viewer", Operator: "flowc_operator"}
+// DefaultRoles returns the names that `flowc migrate roles` uses.
+func DefaultRoles() Roles {
+	return Roles{Starter: "flowc_starter", Worker: "flowc_worker", Viewer: "flowc_viewer", Operator: "flowc_operator"}
+}
 
 // roleMost is how many bytes PostgreSQL keeps of a name.
 const roleMost = 63
