@@ -354,16 +354,14 @@ declare
   causes    text[];
   modes     text[];
 begin
-  with again as (
+  with requeued as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, failed_at = null, error_message = u.error, subqueue = 'd',
-        visible_at = clock_timestamp() + make_interval(
-          secs => coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count))),
-        due_at = clock_timestamp() + make_interval(
-          secs => coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)))
+        visible_at = clock_timestamp() + make_interval(secs => u.retry_in), due_at = clock_timestamp() + make_interval(secs => u.retry_in)
     from (
       select u.*, o.started_at, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
-             coalesce(s.opt_base_delay, f.opt_base_delay) as base_delay
+             case when u.outcome = 'failed' then coalesce(u.delay, pgflow.calculate_retry_delay(
+               coalesce(s.opt_base_delay, f.opt_base_delay), o.attempts_count - o.requeued_count)) end as retry_in
       from unnest(run_ids, step_slugs, task_indexes, outcomes, errors, delays, message_ids, claim_numbers)
         with ordinality u(run_id, step_slug, task_index, outcome, error, delay, message_id, claim_number, n)
       join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status <> 'failed'
@@ -371,18 +369,18 @@ begin
       cross join lateral (select * from pgflow.steps o where o.flow_slug = st.flow_slug and o.step_slug = st.step_slug offset 0) s
       join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
       cross join lateral (
-        select t.started_at from pgflow.step_tasks t
+        select t.started_at, t.attempts_count, t.requeued_count from pgflow.step_tasks t
         where t.run_id = u.run_id and t.step_slug = u.step_slug and t.task_index = u.task_index offset 0) o
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
       and flowc.is_owned(t, u.message_id, u.claim_number, fail_tasks.worker_id)
       and u.outcome = 'failed' and t.attempts_count - t.requeued_count < u.max_attempts
     returning u.n::int, t.run_id, t.step_slug, t.task_index, t.attempts_count - t.requeued_count as attempt, t.last_worker_id, u.started_at, u.error,
-              coalesce(u.delay, pgflow.calculate_retry_delay(u.base_delay, t.attempts_count - t.requeued_count)) as delay),
+              u.retry_in),
   recorded as (
     insert into flowc.failed_attempts (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
-    select a.run_id, a.step_slug, a.task_index, a.attempt, a.last_worker_id, a.started_at, a.error from again a)
-  select array_agg(a.n), array_agg(a.delay) into retried, waits from again a;
+    select q.run_id, q.step_slug, q.task_index, q.attempt, q.last_worker_id, q.started_at, q.error from requeued q)
+  select array_agg(q.n), array_agg(q.retry_in) into retried, waits from requeued q;
   return query select u.n, 'queued', u.wait from unnest(retried, waits) u(n, wait);
 
   for slice in

@@ -461,14 +461,14 @@ begin
       and t.started_at < now() - make_interval(secs => coalesce(s.opt_timeout, f.opt_timeout) + 30.0::double precision)
       and not flowc.lease_extended(t.last_worker_id, t.message_id)
     for update of t skip locked),
-  again as (
+  requeued as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, last_worker_id = null, requeued_count = t.requeued_count + 1, last_requeued_at = clock_timestamp(),
         visible_at = clock_timestamp(), due_at = flowc.due_now(t.subqueue)
     from stalled s
     where t.ctid = s.tid
     returning t.flow_slug)
-  select array_agg(a.flow_slug) into flows from again a;
+  select array_agg(q.flow_slug) into flows from requeued q;
   if flows is null then
     return 0;
   end if;
