@@ -27,7 +27,7 @@ type listedFlow struct {
 	// Waiting, Delayed and InFlight are tasks.
 	Waiting       int       `json:"waiting"`
 	Delayed       int       `json:"delayed"`
-	InFlight        int       `json:"in_flight"`
+	InFlight      int       `json:"in_flight"`
 	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
 	// Cron is when the clock starts it, if it does.
 	Cron string `json:"cron,omitempty"`

@@ -37,7 +37,7 @@ the dashboard show it, if that means one run only.`,
 		Args:    exactly("the id of a run"), ValidArgsFunction: newestRuns,
 	}
 	asJSON := asJSON(cmd)
-	cmd.Flags().BoolVar(&tasks, "tasks", false, "list the tasks and the tries that failed, too")
+	cmd.Flags().BoolVar(&tasks, "tasks", false, "list the tasks and the attempts that failed, too")
 	cmd.Flags().BoolVar(&payloads, "payloads", false, "print inputs and outputs whole")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
 		id, err := wholeID(cmd.Context(), db, args[0])
@@ -175,7 +175,7 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 	}
 
 	fmt.Fprintln(w)
-	t := table{header: []string{"STEP", "STATUS", "TASKS", "TRIES", "TOOK", "OUTPUT OR ERROR"}}
+	t := table{header: []string{"STEP", "STATUS", "TASKS", "ATTEMPTS", "TOOK", "OUTPUT OR ERROR"}}
 	for _, s := range r.States {
 		ended := s.CompletedAt
 		if ended.IsZero() {
@@ -237,11 +237,11 @@ func tasksOf(s runtime.StepState) string {
 
 func printTasks(w io.Writer, tasks []ops.TaskInfo) error {
 	fmt.Fprintln(w)
-	t := table{header: []string{"TASK", "STATUS", "TRIES", "WORKER", "TOOK", "ERROR"}}
+	t := table{header: []string{"TASK", "STATUS", "ATTEMPTS", "WORKER", "TOOK", "ERROR"}}
 	for _, task := range tasks {
 		name := task.Step + "[" + strconv.Itoa(task.Index) + "]"
-		for _, try := range task.FailedAttempts {
-			t.add(name, fmt.Sprintf("try %d failed", try.Attempt), "", try.Worker, took(try.StartedAt, try.FailedAt), shorten(try.Error, 60))
+		for _, attempt := range task.FailedAttempts {
+			t.add(name, fmt.Sprintf("attempt %d failed", attempt.Attempt), "", attempt.Worker, took(attempt.StartedAt, attempt.FailedAt), shorten(attempt.Error, 60))
 		}
 		status, ended, message := task.Status.Word(), task.CompletedAt, task.Error
 		switch task.Status {
@@ -250,7 +250,7 @@ func printTasks(w io.Writer, tasks []ops.TaskInfo) error {
 		case ops.TaskFailed:
 			ended = task.FailedAt
 		case ops.TaskCompleted:
-			message = "" // it is that of an earlier try
+			message = "" // it is that of an earlier attempt
 		}
 		t.add(name, status, strconv.Itoa(task.Attempts), task.Worker, took(task.StartedAt, ended), shorten(message, 60))
 	}

@@ -26,7 +26,7 @@ func newRunsRetry() *cobra.Command {
 	var step string
 	cmd := newSteer("retry", "Take up runs that failed or were cancelled, or do steps again",
 		`Retry takes up runs that failed or were cancelled where they stopped: what
-completed is kept, and every other task gets all its tries again. With --from it
+completed is kept, and every other task gets all its attempts again. With --from it
 does a step again, and all that comes after it, also in runs that completed.`,
 		"retried", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
 			if step != "" {

@@ -18,7 +18,7 @@ type listedWorker struct {
 	Flows  []string         `json:"flows"`
 	Status ops.WorkerStatus `json:"status"`
 	// InFlight is how many tasks it has.
-	InFlight          int       `json:"in_flight"`
+	InFlight        int       `json:"in_flight"`
 	StartedAt       time.Time `json:"started_at"`
 	LastHeartbeatAt time.Time `json:"last_heartbeat_at"`
 	StoppedAt       time.Time `json:"stopped_at,omitzero"`

@@ -74,10 +74,10 @@ func TestReport(t *testing.T) {
 	var out bytes.Buffer
 	report(&out, today, results, 1, 2*time.Second)
 	require.Equal(t, `
-ORDER  LINES  STATUS     STEPS            TRIES  TIME  RESULT
-1      2      completed  1/2 (1 skipped)  3      1.5s  TRK-1, 1.5 kg
-2      0      failed     0/2              1      20ms  validate: no lines
+ORDER  LINES  STATUS     STEPS            ATTEMPTS  TIME  RESULT
+1      2      completed  1/2 (1 skipped)  3         1.5s  TRK-1, 1.5 kg
+2      0      failed     0/2              1         20ms  validate: no lines
 
-2 orders in 2.0 s: 1 shipped in 2 parcels, 1 rejected; 4 tries in all, 1 receipts mailed
+2 orders in 2.0 s: 1 shipped in 2 parcels, 1 rejected; 4 attempts in all, 1 receipts mailed
 `, out.String())
 }

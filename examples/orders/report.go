@@ -14,12 +14,12 @@ import (
 func report(out io.Writer, today day, results []result, mailed int, took time.Duration) {
 	fmt.Fprintln(out)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ORDER\tLINES\tSTATUS\tSTEPS\tTRIES\tTIME\tRESULT")
-	var shipped, rejected, parcels, tries int
+	fmt.Fprintln(table, "ORDER\tLINES\tSTATUS\tSTEPS\tATTEMPTS\tTIME\tRESULT")
+	var shipped, rejected, parcels, attempts int
 	for i, r := range results {
 		lines := len(today.Orders[i].Order.Lines)
-		steps, tried := count(r.info)
-		tries += tried
+		steps, made := count(r.info)
+		attempts += made
 		what := ""
 		var failed *runtime.RunFailedError
 		if errors.As(r.err, &failed) {
@@ -31,19 +31,19 @@ func report(out io.Writer, today day, results []result, mailed int, took time.Du
 			what = fmt.Sprintf("%s, %.1f kg", r.shipment.Tracking, float64(r.shipment.Weight)/1000)
 		}
 		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%d\t%s\t%s\n",
-			today.Orders[i].Order.ID, lines, r.info.Status, steps, tried, duration(r.info), what)
+			today.Orders[i].Order.ID, lines, r.info.Status, steps, made, duration(r.info), what)
 	}
 	table.Flush()
-	fmt.Fprintf(out, "\n%d orders in %.1f s: %d shipped in %d parcels, %d rejected; %d tries in all, %d receipts mailed\n",
-		len(results), took.Seconds(), shipped, parcels, rejected, tries, mailed)
+	fmt.Fprintf(out, "\n%d orders in %.1f s: %d shipped in %d parcels, %d rejected; %d attempts in all, %d receipts mailed\n",
+		len(results), took.Seconds(), shipped, parcels, rejected, attempts, mailed)
 }
 
-// count is how many steps of a run are done, of how many, and how many tries
+// count is how many steps of a run are done, of how many, and how many attempts
 // its tasks took.
-func count(info *runtime.RunInfo) (steps string, tries int) {
+func count(info *runtime.RunInfo) (steps string, attempts int) {
 	done, skipped := 0, 0
 	for _, s := range info.States {
-		tries += s.Attempts
+		attempts += s.Attempts
 		switch s.Status {
 		case runtime.StepCompleted:
 			done++
@@ -55,7 +55,7 @@ func count(info *runtime.RunInfo) (steps string, tries int) {
 	if skipped > 0 {
 		steps += fmt.Sprintf(" (%d skipped)", skipped)
 	}
-	return steps, tries
+	return steps, attempts
 }
 
 func duration(info *runtime.RunInfo) string {

@@ -90,7 +90,7 @@ type handlers struct{ db *pgxpool.Pool }
 
 // Typeset has the article typeset by the other program.
 func (h handlers) Typeset(ctx context.Context, in press.Article) (press.Page, error) {
-	// A second try of this step finds the run that the first one started.
+	// A second attempt at this step finds the run that the first one started.
 	task, _ := handler.TaskFromContext(ctx)
 	run, err := typeset.StartTypeset(ctx, h.db, in, runtime.WithIdempotencyKey(task.RunID))
 	if err != nil {

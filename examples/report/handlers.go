@@ -35,7 +35,7 @@ type handlers struct {
 	filed chan<- sales.Summary // gets each report
 }
 
-// Window reserves the window with a row, so that another try of the same run finds
+// Window reserves the window with a row, so that another attempt in the same run finds
 // the same one.
 func (h handlers) Window(ctx context.Context) (w sales.Window, err error) {
 	until := handler.ScheduledAt(ctx)

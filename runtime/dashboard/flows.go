@@ -77,7 +77,7 @@ type stepOptions struct {
 	Slug                  string
 	Map                   bool
 	Deps                  []string
-	Tries                 int
+	Attempts              int
 	Delay, Timeout, After time.Duration
 	If, IfNot             string
 	WhenUnmet             spec.Mode
@@ -89,11 +89,11 @@ func effective(def spec.Flow) []stepOptions {
 	for _, s := range def.Steps {
 		o := stepOptions{
 			Slug: s.Slug, Map: s.Type == spec.TypeMap, Deps: s.Deps,
-			Tries:   cmp.Or(s.MaxAttempts, def.MaxAttempts, spec.DefaultMaxAttempts),
-			Delay:   *cmp.Or(s.BaseDelay, def.BaseDelay, spec.Set(spec.DefaultBaseDelay)),
-			Timeout: cmp.Or(s.Timeout, def.Timeout, spec.DefaultTimeout),
-			After:   s.StartDelay,
-			If:      shorten(string(s.If), mostText), IfNot: shorten(string(s.IfNot), mostText), WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
+			Attempts: cmp.Or(s.MaxAttempts, def.MaxAttempts, spec.DefaultMaxAttempts),
+			Delay:    *cmp.Or(s.BaseDelay, def.BaseDelay, spec.Set(spec.DefaultBaseDelay)),
+			Timeout:  cmp.Or(s.Timeout, def.Timeout, spec.DefaultTimeout),
+			After:    s.StartDelay,
+			If:       shorten(string(s.If), mostText), IfNot: shorten(string(s.IfNot), mostText), WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 		}
 		if o.WhenExhausted == "" {
 			o.WhenExhausted = spec.ModeFail

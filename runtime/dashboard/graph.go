@@ -177,7 +177,7 @@ func lookOf(run *runtime.RunInfo, s runtime.StepState) stepLook {
 		case s.Attempts == 0:
 			return stepLook{"started", "queued"}
 		case s.Attempts > 1:
-			return stepLook{"started", fmt.Sprintf("try %d", s.Attempts)}
+			return stepLook{"started", fmt.Sprintf("attempt %d", s.Attempts)}
 		}
 		return stepLook{"started", "running"}
 	}

@@ -97,12 +97,12 @@ func TestRunPage(t *testing.T) {
 
 	s.work("failed", "the first line\nand a stack\n\tmain.go:1")
 	page = s.get("/runs/" + id)
-	require.Contains(t, page, "try 1 failed")
+	require.Contains(t, page, "attempt 1 failed")
 	require.Contains(t, page, `class="bar failed"`)
 	require.Contains(t, page, "the first line")
 	require.Contains(t, page, "main.go:1")
 	require.Contains(t, page, "Run now")
-	require.Contains(t, page, "next try")
+	require.Contains(t, page, "next attempt")
 
 	_, err := ops.RunNow(s.ctx, s.pool, id, "")
 	require.NoError(t, err)
@@ -362,7 +362,7 @@ SELECT count(f.n) FROM task t, flowc.report($1::uuid, ARRAY[t.run_id], ARRAY[t.s
 	}
 	page = s.get("/runs/" + id)
 	require.Contains(t, page, "1/3, 1 skipped, 1 gave up")
-	require.Contains(t, page, "Gave up after its last try, at element 0")
+	require.Contains(t, page, "Gave up after its last attempt, at element 0")
 	require.Contains(t, page, "<span>Result</span>")
 	require.Contains(t, page, "of=run_result")
 	require.NotContains(t, page, `class="waits"`)

@@ -18,7 +18,7 @@ const (
 	// tasksShown is how many tasks of a step are on the page of the run.
 	tasksShown = 20
 	// triesCounted is up to how many tasks of a step runtime.GetRunProgress counts
-	// their tries.
+	// their attempts.
 	triesCounted = 100
 	// stepsShown is how many steps are on the page of the run with all there is about
 	// them. The others have pages of their own.
@@ -37,7 +37,7 @@ type runPage struct {
 	Output       *value           // what its last steps gave
 	Reasons      []runtime.Reason // what it waits for
 	ReplacedBy   string           // a newer version of its flow
-	Tries        int              // 0 if there are too many to be counted
+	Attempts     int              // 0 if there are too many to be counted
 	Newer, Older string
 	CanCancel    bool
 	CanRetry     bool
@@ -57,7 +57,7 @@ type stepView struct {
 	Tasks   []taskView
 	Total   int // tasks, shown or not
 	Done    int
-	Failed  int       // tries that failed, of the tasks shown
+	Failed  int       // attempts that failed, of the tasks shown
 	Next    time.Time // when the first of its delayed tasks is due; zero if there is none
 	Brief   bool      // whether there is no more on the page than what it is called and how it is
 }
@@ -127,14 +127,14 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 		step := h.stepView(run, def, state, tasks, values, now)
 		step.Brief = len(page.Steps) >= stepsShown
 		page.Steps = append(page.Steps, step)
-		page.Tries += state.Attempts
+		page.Attempts += state.Attempts
 		counted = counted && step.Total <= triesCounted
 		if !step.Next.IsZero() {
 			page.Delayed++
 		}
 	}
 	if !counted {
-		page.Tries = 0
+		page.Attempts = 0
 	}
 	f := h.frame(r, "runs", run.Flow+" "+shortID(run.ID), page)
 	f.Refresh = !run.Status.Ended()

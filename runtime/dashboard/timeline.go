@@ -17,7 +17,7 @@ const lanesPerStep = 8
 const mostLanes = 400
 
 // timeline is what happened in a run, by time: a lane for each task, with a bar
-// for each of its tries.
+// for each of its attempts.
 type timeline struct {
 	Ticks []tick
 	Lanes []lane
@@ -44,7 +44,7 @@ type lane struct {
 	Hidden int    // tasks that have no lane, behind this one
 }
 
-// bar is a stretch of time: a try, or the wait for one.
+// bar is a stretch of time: an attempt, or the wait for one.
 type bar struct {
 	X, Width string // in percent
 	Class    string
@@ -63,7 +63,7 @@ func (a axis) at(t time.Time) float64 {
 
 func percentText(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) + "%" }
 
-// shortestBar is how much of the axis a try takes at least: what has no width is
+// shortestBar is how much of the axis an attempt takes at least: what has no width is
 // not drawn.
 const shortestBar = 0.1
 
@@ -120,9 +120,9 @@ func span(run *runtime.RunInfo, tasks []ops.TaskInfo, now time.Time) axis {
 		for _, at := range []time.Time{t.QueuedAt, t.StartedAt, t.CompletedAt, t.FailedAt} {
 			a.include(at)
 		}
-		for _, try := range t.FailedAttempts {
-			a.include(try.StartedAt)
-			a.include(try.FailedAt)
+		for _, attempt := range t.FailedAttempts {
+			a.include(attempt.StartedAt)
+			a.include(attempt.FailedAt)
 		}
 	}
 	if a.to.Sub(a.from) < time.Millisecond {
@@ -150,14 +150,14 @@ func runEnd(run *runtime.RunInfo) time.Time {
 	return time.Time{}
 }
 
-// worked is when the first try of a task began and the last one ended.
+// worked is when the first attempt at a task began and the last one ended.
 func worked(t ops.TaskInfo, now time.Time, run *runtime.RunInfo) (begin, end time.Time) {
 	begin = t.StartedAt
-	for _, try := range t.FailedAttempts {
-		if !try.StartedAt.IsZero() && (begin.IsZero() || try.StartedAt.Before(begin)) {
-			begin = try.StartedAt
+	for _, attempt := range t.FailedAttempts {
+		if !attempt.StartedAt.IsZero() && (begin.IsZero() || attempt.StartedAt.Before(begin)) {
+			begin = attempt.StartedAt
 		}
-		end = try.FailedAt
+		end = attempt.FailedAt
 	}
 	switch {
 	case !t.CompletedAt.IsZero():
@@ -172,7 +172,7 @@ func worked(t ops.TaskInfo, now time.Time, run *runtime.RunInfo) (begin, end tim
 	return begin, end
 }
 
-// bars are the tries of a task and the waits before them.
+// bars returns the attempts at a task and the waits before them.
 func bars(a axis, run *runtime.RunInfo, t ops.TaskInfo, now time.Time) []bar {
 	var all []bar
 	ready := t.QueuedAt
@@ -181,27 +181,27 @@ func bars(a axis, run *runtime.RunInfo, t ops.TaskInfo, now time.Time) []bar {
 			all = append(all, a.bar(ready, until, "wait", fmt.Sprintf("%s for %s", what, took(until.Sub(ready)))))
 		}
 	}
-	for _, try := range t.FailedAttempts {
-		begin := try.StartedAt
+	for _, attempt := range t.FailedAttempts {
+		begin := attempt.StartedAt
 		if begin.IsZero() {
-			begin = try.FailedAt
+			begin = attempt.FailedAt
 		}
 		wait(begin, "waited")
-		all = append(all, a.bar(begin, try.FailedAt, "failed",
-			fmt.Sprintf("try %d failed after %s: %s", try.Attempt, took(since(begin, try.FailedAt)), firstLine(try.Error))))
-		ready = try.FailedAt
+		all = append(all, a.bar(begin, attempt.FailedAt, "failed",
+			fmt.Sprintf("attempt %d failed after %s: %s", attempt.Attempt, took(since(begin, attempt.FailedAt)), firstLine(attempt.Error))))
+		ready = attempt.FailedAt
 	}
 	switch {
 	case t.Status == ops.TaskCompleted:
 		wait(t.StartedAt, "waited")
 		all = append(all, a.bar(t.StartedAt, t.CompletedAt, "completed",
-			fmt.Sprintf("try %d took %s", t.Attempts, took(since(t.StartedAt, t.CompletedAt)))))
+			fmt.Sprintf("attempt %d took %s", t.Attempts, took(since(t.StartedAt, t.CompletedAt)))))
 	case t.Status == ops.TaskStarted && run.Status.Ended():
 		wait(t.StartedAt, "waited")
-		all = append(all, a.bar(t.StartedAt, runEnd(run), "stopped", fmt.Sprintf("try %d was given up when the run ended", t.Attempts)))
+		all = append(all, a.bar(t.StartedAt, runEnd(run), "stopped", fmt.Sprintf("attempt %d was given up when the run ended", t.Attempts)))
 	case t.Status == ops.TaskStarted:
 		wait(t.StartedAt, "waited")
-		all = append(all, a.bar(t.StartedAt, now, "started", fmt.Sprintf("try %d is running", t.Attempts)))
+		all = append(all, a.bar(t.StartedAt, now, "started", fmt.Sprintf("attempt %d is running", t.Attempts)))
 	case t.Status == ops.TaskQueued && !run.Status.Ended():
 		wait(now, "has waited")
 	}

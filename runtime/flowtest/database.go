@@ -34,7 +34,7 @@ const (
 // The database is on a server that is started for it, see package devdb, or, where
 // DATABASE_URL is set, on the one that it names, whose role has to be allowed to
 // create databases. Without services there is no worker. A service that was made with
-// [handler.NoDelays] has no delays between tries and before steps.
+// [handler.NoDelays] has no delays between attempts and before steps.
 func Database(t testing.TB, services ...handler.Service) *pgxpool.Pool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), setUp)

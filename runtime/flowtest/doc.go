@@ -9,8 +9,8 @@
 //	shipment, err := processorder.StartProcessOrderSync(ctx, db, order)
 //
 // Conditions, skips, maps, joins, retries, timeouts and middleware do what they do
-// in a database. Nothing is waited for, though: neither the delays between tries,
-// which [DB.Tries] has, nor those of scheduled runs, nor the clock, for which
+// in a database. Nothing is waited for, though: neither the delays between attempts,
+// which [DB.Attempts] has, nor those of scheduled runs, nor the clock, for which
 // [DB.Tick] stands in. What needs a database, as
 // listing or cancelling runs, is an error.
 //

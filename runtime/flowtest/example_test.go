@@ -70,8 +70,8 @@ func ExampleInline() {
 		fmt.Printf("%s: %s\n", failed.Step, failed.Message)
 	}
 
-	for _, try := range db.Tries("process_order", "charge") {
-		fmt.Println(try.Attempt, try.Outcome, try.Err, try.RetryIn)
+	for _, attempt := range db.Attempts("process_order", "charge") {
+		fmt.Println(attempt.Attempt, attempt.Outcome, attempt.Err, attempt.RetryIn)
 	}
 	// Output:
 	// mail to ada@example.com

@@ -101,8 +101,8 @@ func (f *flow) hasRootMap() bool {
 	return slices.ContainsFunc(f.steps, func(s *step) bool { return s.isMap && len(s.deps) == 0 })
 }
 
-// retryDelay is how long to wait after the n-th try: the base doubled with each
-// try, at most six hours or the base if that is more.
+// retryDelay is how long to wait after the n-th attempt: the base doubled with each
+// attempt, at most six hours or the base if that is more.
 func (s *step) retryDelay(n int) time.Duration {
 	most := max(float64(s.baseDelay), spec.MaxRetryDelay.Seconds())
 	return time.Duration(min(float64(s.baseDelay)*math.Pow(2, float64(min(n, 40))), most)) * time.Second

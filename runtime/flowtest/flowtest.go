@@ -16,9 +16,9 @@ type DB struct {
 	runtime.NoTables
 	flows map[string]*flow
 
-	mu    sync.Mutex
-	runs  map[string]*run
-	tries []Try
+	mu       sync.Mutex
+	runs     map[string]*run
+	attempts []Attempt
 }
 
 var _ runtime.Engine = (*DB)(nil)
@@ -61,31 +61,31 @@ func (db *DB) add(s handler.Service) error {
 	return nil
 }
 
-// A Try is one attempt of a task, and how it ended.
-type Try struct {
+// An Attempt is one attempt at a task, and how it ended.
+type Attempt struct {
 	handler.Task
 	Outcome worker.Outcome
 	// Err is why it did not complete.
 	Err string
-	// RetryIn is how long the next try would have waited, if there was one.
+	// RetryIn is how long the next attempt would have waited, if there was one.
 	RetryIn time.Duration
 }
 
-// Tries returns all attempts so far of the tasks of a step of a flow, in their order:
+// Attempts returns all attempts so far at the tasks of a step of a flow, in their order:
 //
-//	db.Tries(processorder.Slug, processorder.StepCharge)
+//	db.Attempts(processorder.Slug, processorder.StepCharge)
 //
 // It panics if there is no such step.
-func (db *DB) Tries(flow, step string) (tries []Try) {
+func (db *DB) Attempts(flow, step string) (attempts []Attempt) {
 	if f := db.flows[flow]; f == nil || f.step(step) == nil {
-		panic(fmt.Sprintf("flowc: flowtest: Tries(%q, %q): the flows of %s have no such step", flow, step, db))
+		panic(fmt.Sprintf("flowc: flowtest: Attempts(%q, %q): the flows of %s have no such step", flow, step, db))
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	for _, t := range db.tries {
+	for _, t := range db.attempts {
 		if t.Flow == flow && t.Step == step {
-			tries = append(tries, t)
+			attempts = append(attempts, t)
 		}
 	}
-	return tries
+	return attempts
 }

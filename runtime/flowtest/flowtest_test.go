@@ -123,9 +123,9 @@ func TestInlineOutcomes(t *testing.T) {
 			require.Contains(t, failed.Message, tt.message)
 			var outcomes []worker.Outcome
 			var retryIn []time.Duration
-			for i, try := range db.Tries("one", "one") {
-				require.Equal(t, i+1, try.Attempt)
-				outcomes, retryIn = append(outcomes, try.Outcome), append(retryIn, try.RetryIn)
+			for i, attempt := range db.Attempts("one", "one") {
+				require.Equal(t, i+1, attempt.Attempt)
+				outcomes, retryIn = append(outcomes, attempt.Outcome), append(retryIn, attempt.RetryIn)
 			}
 			require.Equal(t, tt.outcomes, outcomes)
 			if tt.retryIn != nil {
@@ -190,7 +190,7 @@ func TestInlineMistakes(t *testing.T) {
 	require.PanicsWithError(t, `flowc: flowtest: there is a handler for step "two", which flow one does not have`, func() {
 		flowtest.Inline(handler.Serve(one.Definition(), []handler.Handler{handler.HandleValues("two", nil)}))
 	})
-	require.Panics(t, func() { db.Tries("one", "two") })
+	require.Panics(t, func() { db.Attempts("one", "two") })
 
 	list := spec.Flow{Slug: "list", Steps: []spec.Step{{Slug: "m", Type: spec.TypeMap}}}
 	db = flowtest.Inline(handler.Serve(list, nil))

@@ -37,7 +37,7 @@ type behaviour struct {
 func (b behaviour) work(ctx context.Context, _ handler.Values) (any, error) {
 	task, _ := handler.TaskFromContext(ctx)
 	if task.Attempt <= b.failures[task.Index%len(b.failures)] {
-		return nil, fmt.Errorf("%s %d broke in try %d", task.Step, task.Index, task.Attempt)
+		return nil, fmt.Errorf("%s %d broke in attempt %d", task.Step, task.Index, task.Attempt)
 	}
 	switch end := b.ends[task.Index%len(b.ends)]; end {
 	case "skip":
@@ -72,7 +72,7 @@ var (
 // most runs to be reached.
 var randomFlows = rapid.Custom(func(t *rapid.T) randomFlow {
 	f := randomFlow{does: map[string]behaviour{}}
-	f.def.MaxAttempts = rapid.IntRange(1, 3).Draw(t, "tries")
+	f.def.MaxAttempts = rapid.IntRange(1, 3).Draw(t, "attempts")
 	f.def.BaseDelay = spec.Set(time.Duration(0))
 	rootMap, mapped := false, map[string]bool{}
 	for i := range rapid.IntRange(1, 8).Draw(t, "steps") {
@@ -95,8 +95,8 @@ var randomFlows = rapid.Custom(func(t *rapid.T) randomFlow {
 		case s.Type == spec.TypeMap:
 			mapped[s.Deps[0]] = true
 		}
-		if rapid.Bool().Draw(t, "own tries") {
-			s.MaxAttempts = rapid.IntRange(1, 3).Draw(t, "step tries")
+		if rapid.Bool().Draw(t, "own attempts") {
+			s.MaxAttempts = rapid.IntRange(1, 3).Draw(t, "step attempts")
 		}
 		overInput := s.Type == spec.TypeMap && len(s.Deps) == 0 // takes no condition
 		if rapid.IntRange(0, 2).Draw(t, "condition") == 0 && !overInput {

@@ -45,11 +45,11 @@ type state struct {
 	ended         time.Time
 }
 
-// A task is one that waits for a try.
+// A task is one that waits for an attempt.
 type task struct {
-	state *state
-	index int
-	tries int
+	state    *state
+	index    int
+	attempts int
 }
 
 func newRun(id string, f *flow, input json.RawMessage) *run {

@@ -27,23 +27,23 @@ func (db *DB) work(r *run) {
 			return
 		}
 		t := r.queue[at]
-		t.tries++
+		t.attempts++
 		t.state.attempts++
 		info := handler.Task{
 			RunID: r.id, Flow: r.flow.slug, Step: t.state.slug, Index: t.index,
-			Attempt: t.tries, MaxAttempts: t.state.maxAttempts, Headers: r.headers,
+			Attempt: t.attempts, MaxAttempts: t.state.maxAttempts, Headers: r.headers,
 		}
 		if r.tick != nil {
 			info.ScheduledAt = *r.tick
 		}
-		result := db.attempt(t, info, r.values(t))
+		result := db.call(t, info, r.values(t))
 		db.settle(r, t, at, info, result)
 	}
 }
 
-// attempt calls the handler. Its context has nothing of the caller's: in production
+// call calls the handler. Its context has nothing of the caller's: in production
 // it would not have that either.
-func (db *DB) attempt(t *task, info handler.Task, v handler.Values) attempt.Result {
+func (db *DB) call(t *task, info handler.Task, v handler.Values) attempt.Result {
 	db.mu.Unlock()
 	defer db.mu.Lock()
 	ctx, cancel := context.WithTimeoutCause(handler.WithTask(context.Background(), info), t.state.timeout, handler.ErrTaskTimeout)
@@ -52,15 +52,15 @@ func (db *DB) attempt(t *task, info handler.Task, v handler.Values) attempt.Resu
 	return attempt.Classify(context.Cause(ctx), t.state.timeout, output, err)
 }
 
-// settle records a try and does what follows from it.
+// settle records an attempt and does what follows from it.
 func (db *DB) settle(r *run, t *task, at int, info handler.Task, result attempt.Result) {
-	record := Try{Task: info, Err: result.Err}
+	record := Attempt{Task: info, Err: result.Err}
 	st := t.state
 	switch {
 	case result.Outcome == attempt.Completed:
 		record.Outcome = worker.OutcomeCompleted
-	case result.Outcome == attempt.Failed && t.tries < st.maxAttempts:
-		record.Outcome, record.RetryIn = worker.OutcomeRetried, st.retryDelay(t.tries)
+	case result.Outcome == attempt.Failed && t.attempts < st.maxAttempts:
+		record.Outcome, record.RetryIn = worker.OutcomeRetried, st.retryDelay(t.attempts)
 		if result.Delay != nil {
 			record.RetryIn = *result.Delay
 		}
@@ -73,7 +73,7 @@ func (db *DB) settle(r *run, t *task, at int, info handler.Task, result attempt.
 	default:
 		record.Outcome = worker.OutcomeFailed
 	}
-	db.tries = append(db.tries, record)
+	db.attempts = append(db.attempts, record)
 	if record.Outcome == worker.OutcomeRetried {
 		return // it keeps its place
 	}

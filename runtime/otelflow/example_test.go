@@ -35,7 +35,7 @@ func Example() {
 	}
 	defer pool.Close()
 	w, err := worker.New(pool, worker.Config{
-		Middleware: []handler.Middleware{telemetry.Try}, // tries
+		Middleware: []handler.Middleware{telemetry.Attempt}, // attempts
 		Metrics:    metrics,
 	}, service)
 	if err != nil {

@@ -1,15 +1,15 @@
 // Package otelflow traces flows with OpenTelemetry. Spans of what starts a run, of
-// each try at its tasks and of what waits for it are joined, whatever processes they
+// each attempt at its tasks and of what waits for it are joined, whatever processes they
 // are made in: the context of the trace travels with the run, in its headers.
 //
 //	telemetry := otelflow.New(otelflow.Config{})
 //	runtime.SetTracer(telemetry)
-//	w, err := worker.New(pool, worker.Config{Middleware: []handler.Middleware{telemetry.Try}}, ...)
+//	w, err := worker.New(pool, worker.Config{Middleware: []handler.Middleware{telemetry.Attempt}}, ...)
 //
 // The span of a start is a child of that of the caller, and so is that of a wait. A
-// try is a child of the start, and its handler finds it in its context, so that what
+// attempt is a child of the start, and its handler finds it in its context, so that what
 // it starts itself is a child again. A run that nobody traced has a trace for each
-// try. All spans have the attribute flowc.run_id.
+// attempt. All spans have the attribute flowc.run_id.
 //
 // Package otelworker counts and measures what a worker does. It is apart so that
 // programs that only start flows do not link the worker.
@@ -53,7 +53,7 @@ type Config struct {
 	Propagator propagation.TextMapPropagator
 }
 
-// Telemetry makes the spans. It is a [runtime.Tracer], and its method Try a
+// Telemetry makes the spans. It is a [runtime.Tracer], and its method Attempt a
 // [handler.Middleware].
 type Telemetry struct {
 	tracer     trace.Tracer
@@ -62,7 +62,7 @@ type Telemetry struct {
 
 var (
 	_ runtime.Tracer     = (*Telemetry)(nil)
-	_ handler.Middleware = (*Telemetry)(nil).Try
+	_ handler.Middleware = (*Telemetry)(nil).Attempt
 )
 
 // New returns a Telemetry.
@@ -99,8 +99,8 @@ func (t *Telemetry) Wait(ctx context.Context, flow, id string) (_ context.Contex
 	return ctx, func(err error) { finish(span, err) }
 }
 
-// Try is middleware that records a span for each attempt.
-func (t *Telemetry) Try(ctx context.Context, task handler.Task, next func(context.Context) error) error {
+// Attempt is middleware that records a span for each attempt.
+func (t *Telemetry) Attempt(ctx context.Context, task handler.Task, next func(context.Context) error) error {
 	ctx = t.propagator.Extract(ctx, propagation.MapCarrier(task.Headers))
 	ctx, span := t.tracer.Start(ctx, task.Flow+"."+task.Step, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 		flowKey.String(task.Flow), runKey.String(task.RunID), stepKey.String(task.Step), indexKey.Int(task.Index),

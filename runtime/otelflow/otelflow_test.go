@@ -121,7 +121,7 @@ func TestTrace(t *testing.T) {
 		first:  {handler.Serve(outer.Definition(), handlers, handler.Without("two"))},
 		second: {handler.Serve(outer.Definition(), handlers, handler.Without("one")), mayPanic},
 	} {
-		w, err := worker.New(pool, worker.Config{Middleware: []handler.Middleware{p.Try}, Metrics: metrics}, services...)
+		w, err := worker.New(pool, worker.Config{Middleware: []handler.Middleware{p.Attempt}, Metrics: metrics}, services...)
 		require.NoError(t, err)
 		work(t, pool, w)
 	}
@@ -146,9 +146,9 @@ func TestTrace(t *testing.T) {
 		require.Equal(t, "flowc.flow=outer,flowc.run_id="+run.ID(), attributes(s))
 	}
 	require.Equal(t, trace.SpanKindProducer, start.SpanKind)
-	tries := first.exporter.GetSpans()
-	require.Len(t, tries, 2)
-	for i, s := range tries {
+	attempts := first.exporter.GetSpans()
+	require.Len(t, attempts, 2)
+	for i, s := range attempts {
 		require.Equal(t, "outer.one", s.Name)
 		require.Equal(t, trace.SpanKindConsumer, s.SpanKind)
 		require.Equal(t, trace7, s.SpanContext.TraceID())
@@ -156,10 +156,10 @@ func TestTrace(t *testing.T) {
 		require.True(t, s.Parent.IsRemote())
 		require.Equal(t, fmt.Sprintf("flowc.attempt=%d,flowc.flow=outer,flowc.index=0,flowc.max_attempts=3,flowc.run_id=%s,flowc.step=one", i+1, run.ID()), attributes(s))
 	}
-	require.Equal(t, codes.Error, tries[0].Status.Code)
-	require.Equal(t, "not yet", tries[0].Status.Description)
-	require.Equal(t, "exception", tries[0].Events[0].Name)
-	require.Equal(t, codes.Unset, tries[1].Status.Code)
+	require.Equal(t, codes.Error, attempts[0].Status.Code)
+	require.Equal(t, "not yet", attempts[0].Status.Description)
+	require.Equal(t, "exception", attempts[0].Events[0].Name)
+	require.Equal(t, codes.Unset, attempts[1].Status.Code)
 
 	// What a handler starts goes on in the trace, and the end of a panic is told.
 	two, nested := second.span(t, "outer.two"), starter.span(t, "start inner")
@@ -170,7 +170,7 @@ func TestTrace(t *testing.T) {
 	require.Equal(t, nested.SpanContext.SpanID(), panicked.Parent.SpanID())
 	require.Equal(t, codes.Error, panicked.Status.Code)
 
-	// A try is counted after its report, so a moment later than the run may end.
+	// An attempt is counted after its report, so a moment later than the run may end.
 	want := map[string]uint64{
 		"flowc.task.wait outer.one ": 2, "flowc.task.wait outer.two ": 1, "flowc.task.wait inner.inner ": 1,
 		"flowc.attempt.duration outer.one retried": 1, "flowc.attempt.duration outer.one completed": 1,
@@ -184,7 +184,7 @@ func TestTrace(t *testing.T) {
 	require.NotZero(t, got["flowc.database.duration claim false"])
 }
 
-// A run that nobody traced carries nothing, and each try has a trace of its own.
+// A run that nobody traced carries nothing, and each attempt has a trace of its own.
 func TestUntraced(t *testing.T) {
 	ctx := t.Context()
 	pool := dbtest.Pool(t)
@@ -194,7 +194,7 @@ func TestUntraced(t *testing.T) {
 	service := handler.Serve(inner.Definition(), []handler.Handler{
 		handler.Handle("inner", handler.Input[int](), func(context.Context, int) (string, error) { return "done", nil }),
 	})
-	w, err := worker.New(pool, worker.Config{Middleware: []handler.Middleware{p.Try}}, service)
+	w, err := worker.New(pool, worker.Config{Middleware: []handler.Middleware{p.Attempt}}, service)
 	require.NoError(t, err)
 	work(t, pool, w)
 	_, err = inner.StartSync(ctx, pool, 1)

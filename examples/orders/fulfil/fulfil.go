@@ -35,7 +35,7 @@ type Handlers struct {
 var _ processorder.Handlers = (*Handlers)(nil)
 
 // Validate checks the stock and the total. An order that cannot be delivered
-// fails for good: no further try would mend it.
+// fails for good: another attempt would not fix it.
 func (h *Handlers) Validate(ctx context.Context, in shop.Order) (shop.Checked, error) {
 	if len(in.Lines) == 0 {
 		return shop.Checked{}, handler.Permanent(errors.New("the order has no lines"))
@@ -58,7 +58,7 @@ func (h *Handlers) Lines(ctx context.Context, in shop.Checked) ([]shop.Line, err
 	return in.Lines, nil
 }
 
-// Charge takes the payment. A terminal that is busy is tried again later.
+// Charge takes the payment. A busy terminal is tried again later.
 func (h *Handlers) Charge(ctx context.Context, in shop.Checked) (shop.Receipt, error) {
 	return h.Terminal.Charge(ctx, in.OrderID, in.Card, in.Total)
 }
