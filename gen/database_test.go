@@ -122,7 +122,7 @@ func TestMigrationKeepsRuns(t *testing.T) {
 	require.Equal(t, run.ID(), again.ID())
 
 	// Another shape under the slug is left as it is.
-	options := processorder.Definition
+	options := processorder.Definition()
 	options.Steps, options.Result = options.Steps[:2], nil
 	_, err = runtime.UpsertFlow(ctx, pool, options, runtime.AllowDataLoss())
 	require.NoError(t, err)
@@ -133,7 +133,7 @@ func TestMigrationKeepsRuns(t *testing.T) {
 	// Other options are brought up to date.
 	_, err = processorder.UpsertProcessOrder(ctx, pool, runtime.AllowDataLoss())
 	require.NoError(t, err)
-	options = processorder.Definition
+	options = processorder.Definition()
 	options.MaxAttempts = 9
 	result, err := runtime.UpsertFlow(ctx, pool, options)
 	require.NoError(t, err)

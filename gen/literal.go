@@ -22,17 +22,34 @@ func readDefinition(source []byte) (def spec.Flow, ok bool) {
 		return def, false
 	}
 	values := literals{}
+	var definition ast.Expr
 	for _, decl := range file.Decls {
-		if gen, ok := decl.(*ast.GenDecl); ok {
-			for _, s := range gen.Specs {
+		switch d := decl.(type) {
+		case *ast.GenDecl:
+			for _, s := range d.Specs {
 				if v, ok := s.(*ast.ValueSpec); ok && len(v.Names) == 1 && len(v.Values) == 1 {
 					values[v.Names[0].Name] = v.Values[0]
 				}
 			}
+		case *ast.FuncDecl:
+			if d.Recv == nil && d.Name.Name == "Definition" {
+				definition = returned(d)
+			}
 		}
 	}
-	ok = values.read(values["Definition"], reflect.ValueOf(&def).Elem()) && def.Slug != ""
+	ok = values.read(definition, reflect.ValueOf(&def).Elem()) && def.Slug != ""
 	return def, ok
+}
+
+// returned returns what a function returns that does nothing else, nil if it does more.
+func returned(f *ast.FuncDecl) ast.Expr {
+	if f.Body == nil || len(f.Body.List) != 1 {
+		return nil
+	}
+	if r, ok := f.Body.List[0].(*ast.ReturnStmt); ok && len(r.Results) == 1 {
+		return r.Results[0]
+	}
+	return nil
 }
 
 // literals are the constants and variables of a file. They read what is written in it

@@ -54,16 +54,16 @@ func TestReadDefinitionOfOther(t *testing.T) {
 	for name, source := range map[string]string{
 		"no Go":            "{",
 		"nothing":          "package a",
-		"another value":    "package a\n\nvar Definition = 3",
-		"itself":           "package a\n\nvar Definition = Definition",
-		"a slug of itself": "package a\n\nconst Slug = Slug\n\nvar Definition = spec.Flow{Slug: Slug}",
-		"numbers":          "package a\n\nconst n = n * n\n\nvar Definition = spec.Flow{Slug: \"a\", MaxAttempts: n}",
-		"a call":           "package a\n\nvar Definition = spec.Flow{Slug: slug()}",
-		"an unknown field": "package a\n\nvar Definition = spec.Flow{Slug: \"a\", Colour: 3}",
-		"no keys":          "package a\n\nvar Definition = spec.Flow{\"a\"}",
-		"the old form":     "package a\n\nvar Definition = runtime.Definition{Slug: \"a\", FlowOptions: runtime.FlowOptions{}}",
-		"a text for a map": "package a\n\nvar Definition = spec.Flow{Slug: \"a\", Forms: &spec.Forms{Steps: \"x\"}}",
-		"a unit":           "package a\n\nvar Definition = spec.Flow{Slug: time.Second}",
+		"another value":    "package a\n\nfunc Definition() spec.Flow { return 3 }",
+		"itself":           "package a\n\nfunc Definition() spec.Flow { return Definition }",
+		"a slug of itself": "package a\n\nconst Slug = Slug\n\nfunc Definition() spec.Flow { return spec.Flow{Slug: Slug} }",
+		"numbers":          "package a\n\nconst n = n * n\n\nfunc Definition() spec.Flow { return spec.Flow{Slug: \"a\", MaxAttempts: n} }",
+		"a call":           "package a\n\nfunc Definition() spec.Flow { return spec.Flow{Slug: slug()} }",
+		"an unknown field": "package a\n\nfunc Definition() spec.Flow { return spec.Flow{Slug: \"a\", Colour: 3} }",
+		"no keys":          "package a\n\nfunc Definition() spec.Flow { return spec.Flow{\"a\"} }",
+		"the old form":     "package a\n\nfunc Definition() spec.Flow { return runtime.Definition{Slug: \"a\", FlowOptions: runtime.FlowOptions{}} }",
+		"a text for a map": "package a\n\nfunc Definition() spec.Flow { return spec.Flow{Slug: \"a\", Forms: &spec.Forms{Steps: \"x\"}} }",
+		"a unit":           "package a\n\nfunc Definition() spec.Flow { return spec.Flow{Slug: time.Second} }",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

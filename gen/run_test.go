@@ -85,7 +85,7 @@ func TestRunGenerated(t *testing.T) {
 	defer stop()
 
 	// A delay of a minute is too long for a test; it changes in place.
-	options := review.Definition
+	options := review.Definition()
 	options.Steps = append([]spec.Step{}, options.Steps...)
 	for i := range options.Steps {
 		options.Steps[i].StartDelay = 0

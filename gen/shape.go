@@ -117,7 +117,7 @@ func evolve(before, after []byte, home string) (e evolution) {
 }
 
 // formsBlock is where the forms stand in a generated file, in Go and in SQL.
-var formsBlock = regexp.MustCompile(`(?ms)^\tForms:\s+&spec\.Forms\{.*?^\t\},\r?\n|^  "forms": [^\n]*\n`)
+var formsBlock = regexp.MustCompile(`(?ms)^\t\tForms:\s+&spec\.Forms\{.*?^\t\t\},\r?\n|^  "forms": [^\n]*\n`)
 
 // onlyMoreForms reports whether two files differ in nothing but the forms, and nothing
 // is lost from the one to the other.

@@ -184,7 +184,7 @@ func (f *file) flowVar() {
 		f.Var().Id(output).Op("=").Add(f.join(f.flow.Result))
 		f.Line()
 	}
-	args := jen.Id("Definition").Op(",").Add(f.source(f.flow.Result, output))
+	args := jen.Id("Definition").Call().Op(",").Add(f.source(f.flow.Result, output))
 	f.Var().Id("flow").Op("=").Add(f.runtime("NewFlow")).Types(f.none(f.flow.In)).Op("(").Add(args).Op(")")
 	f.Line()
 }

@@ -31,8 +31,8 @@ func (f *file) definition() {
 	if checks := f.conditionChecks(); len(checks) > 0 {
 		fields = append(fields, jen.Id("Conditions").Op(":").Index().Add(f.spec("Condition")).Add(lines(checks...)))
 	}
-	f.comment("Definition is the " + f.kind() + " as the database keeps it.")
-	f.Var().Id("Definition").Op("=").Add(f.spec("Flow")).Add(lines(fields...))
+	f.comment("Definition returns the " + f.kind() + " as the database keeps it.")
+	f.Func().Id("Definition").Params().Add(f.spec("Flow")).Block(jen.Return(f.spec("Flow").Add(lines(fields...))))
 	f.Line()
 }
 

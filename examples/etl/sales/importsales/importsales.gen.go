@@ -32,30 +32,32 @@ const (
 	StepSummarise = "summarise"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:    Slug,
-	Timeout: time.Minute,
-	Result:  &spec.Result{From: "summarise"},
-	Forms: &spec.Forms{
-		Input: "File",
-		Steps: map[string]string{
-			"extract":   "[]Line",
-			"load":      "Loaded",
-			"summarise": "Summary",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:    Slug,
+		Timeout: time.Minute,
+		Result:  &spec.Result{From: "summarise"},
+		Forms: &spec.Forms{
+			Input: "File",
+			Steps: map[string]string{
+				"extract":   "[]Line",
+				"load":      "Loaded",
+				"summarise": "Summary",
+			},
+			Types: map[string]map[string]string{
+				"File":    {"path": "string"},
+				"Line":    {"f": "[]string", "n": "int"},
+				"Loaded":  {"cents": "int64", "country": "string", "n": "int", "wrong": "string"},
+				"Summary": {"by_country": "map[string]int64", "cents": "int64", "lines": "int", "loaded": "int", "wrong": "[]Loaded"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"File":    {"path": "string"},
-			"Line":    {"f": "[]string", "n": "int"},
-			"Loaded":  {"cents": "int64", "country": "string", "n": "int", "wrong": "string"},
-			"Summary": {"by_country": "map[string]int64", "cents": "int64", "lines": "int", "loaded": "int", "wrong": "[]Loaded"},
+		Steps: []spec.Step{
+			{Slug: "extract"},
+			{Slug: "load", Type: spec.TypeMap, Deps: []string{"extract"}},
+			{Slug: "summarise", Deps: []string{"load"}},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "extract"},
-		{Slug: "load", Type: spec.TypeMap, Deps: []string{"extract"}},
-		{Slug: "summarise", Deps: []string{"load"}},
-	},
+	}
 }
 
 // StartImportSales starts a run. In a transaction, it starts when the transaction commits.
@@ -128,7 +130,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[sales.File](Definition, handler.Output[sales.Summary]("summarise"))
+var flow = runtime.NewFlow[sales.File](Definition(), handler.Output[sales.Summary]("summarise"))
 
 // goGenerateIsDue is ImportSales as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -32,31 +32,33 @@ const (
 	StepToast  = "toast"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:        Slug,
-	MaxAttempts: 3,
-	BaseDelay:   spec.Set(time.Second),
-	Result:      &spec.Result{From: "toast"},
-	Forms: &spec.Forms{
-		Input: "List",
-		Steps: map[string]string{
-			"guests": "[]Guest",
-			"hello":  "Greeting",
-			"toast":  "Toast",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:        Slug,
+		MaxAttempts: 3,
+		BaseDelay:   spec.Set(time.Second),
+		Result:      &spec.Result{From: "toast"},
+		Forms: &spec.Forms{
+			Input: "List",
+			Steps: map[string]string{
+				"guests": "[]Guest",
+				"hello":  "Greeting",
+				"toast":  "Toast",
+			},
+			Types: map[string]map[string]string{
+				"Greeting": {"Text": "string"},
+				"Guest":    {"Name": "string"},
+				"List":     {"Names": "string"},
+				"Toast":    {"Lines": "[]string"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Greeting": {"Text": "string"},
-			"Guest":    {"Name": "string"},
-			"List":     {"Names": "string"},
-			"Toast":    {"Lines": "[]string"},
+		Steps: []spec.Step{
+			{Slug: "guests"},
+			{Slug: "hello", Type: spec.TypeMap, Deps: []string{"guests"}},
+			{Slug: "toast", Deps: []string{"hello"}},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "guests"},
-		{Slug: "hello", Type: spec.TypeMap, Deps: []string{"guests"}},
-		{Slug: "toast", Deps: []string{"hello"}},
-	},
+	}
 }
 
 // StartGreet starts a run. In a transaction, it starts when the transaction commits.
@@ -128,7 +130,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[party.List](Definition, handler.Output[party.Toast]("toast"))
+var flow = runtime.NewFlow[party.List](Definition(), handler.Output[party.Toast]("toast"))
 
 // goGenerateIsDue is Greet as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

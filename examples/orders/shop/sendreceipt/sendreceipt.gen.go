@@ -19,21 +19,23 @@ import (
 // Slug is the name of the job in the database.
 const Slug = "send_receipt"
 
-// Definition is the job as the database keeps it.
-var Definition = spec.Flow{
-	Slug:        Slug,
-	MaxAttempts: 10,
-	BaseDelay:   spec.Set(time.Minute),
-	Result:      &spec.Result{},
-	Forms: &spec.Forms{
-		Input: "ReceiptMail",
-		Types: map[string]map[string]string{
-			"ReceiptMail": {"amount": "int64", "number": "string", "to": "string", "tracking": "string"},
+// Definition returns the job as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:        Slug,
+		MaxAttempts: 10,
+		BaseDelay:   spec.Set(time.Minute),
+		Result:      &spec.Result{},
+		Forms: &spec.Forms{
+			Input: "ReceiptMail",
+			Types: map[string]map[string]string{
+				"ReceiptMail": {"amount": "int64", "number": "string", "to": "string", "tracking": "string"},
+			},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: Slug},
-	},
+		Steps: []spec.Step{
+			{Slug: Slug},
+		},
+	}
 }
 
 // EnqueueSendReceipt enqueues a run. In a transaction, it is enqueued when the transaction
@@ -99,7 +101,7 @@ func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Servi
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[shop.ReceiptMail](Definition, handler.Nothing())
+var flow = runtime.NewFlow[shop.ReceiptMail](Definition(), handler.Nothing())
 
 // goGenerateIsDue is SendReceipt as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

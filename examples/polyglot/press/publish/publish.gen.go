@@ -29,26 +29,28 @@ const (
 	StepPrint   = "print"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:   Slug,
-	Result: &spec.Result{From: "print"},
-	Forms: &spec.Forms{
-		Input: "Article",
-		Steps: map[string]string{
-			"print":   "Issue",
-			"typeset": "Page",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:   Slug,
+		Result: &spec.Result{From: "print"},
+		Forms: &spec.Forms{
+			Input: "Article",
+			Steps: map[string]string{
+				"print":   "Issue",
+				"typeset": "Page",
+			},
+			Types: map[string]map[string]string{
+				"Article": {"text": "string", "title": "string"},
+				"Issue":   {"bytes": "int", "page": "Page"},
+				"Page":    {"headings": "[]string", "html": "string", "words": "int"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Article": {"text": "string", "title": "string"},
-			"Issue":   {"bytes": "int", "page": "Page"},
-			"Page":    {"headings": "[]string", "html": "string", "words": "int"},
+		Steps: []spec.Step{
+			{Slug: "typeset"},
+			{Slug: "print", Deps: []string{"typeset"}},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "typeset"},
-		{Slug: "print", Deps: []string{"typeset"}},
-	},
+	}
 }
 
 // StartPublish starts a run. In a transaction, it starts when the transaction commits.
@@ -114,7 +116,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[press.Article](Definition, handler.Output[press.Issue]("print"))
+var flow = runtime.NewFlow[press.Article](Definition(), handler.Output[press.Issue]("print"))
 
 // goGenerateIsDue is Publish as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

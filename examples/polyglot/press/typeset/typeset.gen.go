@@ -32,30 +32,32 @@ const (
 	StepPage    = "page"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:        Slug,
-	MaxAttempts: 2,
-	BaseDelay:   spec.Set(time.Duration(0)),
-	Result:      &spec.Result{From: "page"},
-	Forms: &spec.Forms{
-		Input: "Article",
-		Steps: map[string]string{
-			"outline": "[]string",
-			"page":    "Page",
-			"render":  "HTML",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:        Slug,
+		MaxAttempts: 2,
+		BaseDelay:   spec.Set(time.Duration(0)),
+		Result:      &spec.Result{From: "page"},
+		Forms: &spec.Forms{
+			Input: "Article",
+			Steps: map[string]string{
+				"outline": "[]string",
+				"page":    "Page",
+				"render":  "HTML",
+			},
+			Types: map[string]map[string]string{
+				"Article": {"text": "string", "title": "string"},
+				"HTML":    {"body": "string", "words": "int"},
+				"Page":    {"headings": "[]string", "html": "string", "words": "int"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Article": {"text": "string", "title": "string"},
-			"HTML":    {"body": "string", "words": "int"},
-			"Page":    {"headings": "[]string", "html": "string", "words": "int"},
+		Steps: []spec.Step{
+			{Slug: "render"},
+			{Slug: "outline"},
+			{Slug: "page", Deps: []string{"render", "outline"}},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "render"},
-		{Slug: "outline"},
-		{Slug: "page", Deps: []string{"render", "outline"}},
-	},
+	}
 }
 
 // StartTypeset starts a run. In a transaction, it starts when the transaction commits.
@@ -125,7 +127,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[press.Article](Definition, handler.Output[press.Page]("page"))
+var flow = runtime.NewFlow[press.Article](Definition(), handler.Output[press.Page]("page"))
 
 // pageInput is the source of the input of page.
 var pageInput = handler.Join(func(w struct {

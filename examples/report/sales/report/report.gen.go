@@ -38,32 +38,34 @@ const (
 	StepFile      = "file"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:    Slug,
-	Timeout: 30 * time.Second,
-	Cron:    "@every 2s",
-	Result:  &spec.Result{From: "file"},
-	Forms: &spec.Forms{
-		Steps: map[string]string{
-			"customers": "[]Customer",
-			"file":      "Summary",
-			"products":  "[]Product",
-			"window":    "Window",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:    Slug,
+		Timeout: 30 * time.Second,
+		Cron:    "@every 2s",
+		Result:  &spec.Result{From: "file"},
+		Forms: &spec.Forms{
+			Steps: map[string]string{
+				"customers": "[]Customer",
+				"file":      "Summary",
+				"products":  "[]Product",
+				"window":    "Window",
+			},
+			Types: map[string]map[string]string{
+				"Customer": {"Cents": "int64", "Name": "string"},
+				"Product":  {"Cents": "int64", "Name": "string", "Sold": "int"},
+				"Summary":  {"BestCustomer": "string", "BestProduct": "string", "Cents": "int64", "Orders": "int", "Until": "time.Time"},
+				"Window":   {"From": "time.Time", "Until": "time.Time"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Customer": {"Cents": "int64", "Name": "string"},
-			"Product":  {"Cents": "int64", "Name": "string", "Sold": "int"},
-			"Summary":  {"BestCustomer": "string", "BestProduct": "string", "Cents": "int64", "Orders": "int", "Until": "time.Time"},
-			"Window":   {"From": "time.Time", "Until": "time.Time"},
+		Steps: []spec.Step{
+			{Slug: "window"},
+			{Slug: "products", Deps: []string{"window"}},
+			{Slug: "customers", Deps: []string{"window"}},
+			{Slug: "file", Deps: []string{"window", "products", "customers"}},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "window"},
-		{Slug: "products", Deps: []string{"window"}},
-		{Slug: "customers", Deps: []string{"window"}},
-		{Slug: "file", Deps: []string{"window", "products", "customers"}},
-	},
+	}
 }
 
 // StartReport starts a run. In a transaction, it starts when the transaction commits.
@@ -138,7 +140,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[dsl.None](Definition, handler.Output[sales.Summary]("file"))
+var flow = runtime.NewFlow[dsl.None](Definition(), handler.Output[sales.Summary]("file"))
 
 // fileInput is the source of the input of file.
 var fileInput = handler.Join(func(w struct {

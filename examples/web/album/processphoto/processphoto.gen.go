@@ -32,30 +32,32 @@ const (
 	StepPublish = "publish"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:    Slug,
-	Timeout: 30 * time.Second,
-	Result:  &spec.Result{From: "publish"},
-	Forms: &spec.Forms{
-		Input: "Photo",
-		Steps: map[string]string{
-			"inspect": "[]Thumbnail",
-			"publish": "Gallery",
-			"resize":  "Stored",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:    Slug,
+		Timeout: 30 * time.Second,
+		Result:  &spec.Result{From: "publish"},
+		Forms: &spec.Forms{
+			Input: "Photo",
+			Steps: map[string]string{
+				"inspect": "[]Thumbnail",
+				"publish": "Gallery",
+				"resize":  "Stored",
+			},
+			Types: map[string]map[string]string{
+				"Gallery":   {"bytes": "int", "thumbnails": "int"},
+				"Photo":     {"id": "int64"},
+				"Stored":    {"bytes": "int", "width": "int"},
+				"Thumbnail": {"height": "int", "photo": "int64", "width": "int"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Gallery":   {"bytes": "int", "thumbnails": "int"},
-			"Photo":     {"id": "int64"},
-			"Stored":    {"bytes": "int", "width": "int"},
-			"Thumbnail": {"height": "int", "photo": "int64", "width": "int"},
+		Steps: []spec.Step{
+			{Slug: "inspect"},
+			{Slug: "resize", Type: spec.TypeMap, Deps: []string{"inspect"}},
+			{Slug: "publish", Deps: []string{"resize"}},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "inspect"},
-		{Slug: "resize", Type: spec.TypeMap, Deps: []string{"inspect"}},
-		{Slug: "publish", Deps: []string{"resize"}},
-	},
+	}
 }
 
 // StartProcessPhoto starts a run. In a transaction, it starts when the transaction
@@ -129,7 +131,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[album.Photo](Definition, handler.Output[album.Gallery]("publish"))
+var flow = runtime.NewFlow[album.Photo](Definition(), handler.Output[album.Gallery]("publish"))
 
 // publishInput is the source of the input of publish.
 var publishInput = handler.Join(func(w struct {

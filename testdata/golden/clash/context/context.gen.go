@@ -21,23 +21,25 @@ import (
 // Slug is the name of the job in the database.
 const Slug = "context"
 
-// Definition is the job as the database keeps it.
-var Definition = spec.Flow{
-	Slug:   Slug,
-	Result: &spec.Result{From: "context"},
-	Forms: &spec.Forms{
-		Input: "flow.Value",
-		Steps: map[string]string{
-			"context": "json.Value",
+// Definition returns the job as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:   Slug,
+		Result: &spec.Result{From: "context"},
+		Forms: &spec.Forms{
+			Input: "flow.Value",
+			Steps: map[string]string{
+				"context": "json.Value",
+			},
+			Types: map[string]map[string]string{
+				"flow.Value": {"A": "int"},
+				"json.Value": {"A": "int"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"flow.Value": {"A": "int"},
-			"json.Value": {"A": "int"},
+		Steps: []spec.Step{
+			{Slug: Slug},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: Slug},
-	},
+	}
 }
 
 // EnqueueContext enqueues a run. In a transaction, it is enqueued when the transaction
@@ -103,7 +105,7 @@ func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Servi
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[clashflow.Value](Definition, handler.Output[clashjson.Value](Slug))
+var flow = runtime.NewFlow[clashflow.Value](Definition(), handler.Output[clashjson.Value](Slug))
 
 // goGenerateIsDue is Context as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

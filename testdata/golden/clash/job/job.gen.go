@@ -21,23 +21,25 @@ import (
 // Slug is the name of the job in the database.
 const Slug = "job"
 
-// Definition is the job as the database keeps it.
-var Definition = spec.Flow{
-	Slug:   Slug,
-	Result: &spec.Result{From: "job"},
-	Forms: &spec.Forms{
-		Input: "in.Value",
-		Steps: map[string]string{
-			"job": "runtime.Value",
+// Definition returns the job as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:   Slug,
+		Result: &spec.Result{From: "job"},
+		Forms: &spec.Forms{
+			Input: "in.Value",
+			Steps: map[string]string{
+				"job": "runtime.Value",
+			},
+			Types: map[string]map[string]string{
+				"in.Value":      {"A": "int"},
+				"runtime.Value": {"A": "int"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"in.Value":      {"A": "int"},
-			"runtime.Value": {"A": "int"},
+		Steps: []spec.Step{
+			{Slug: Slug},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: Slug},
-	},
+	}
 }
 
 // EnqueueJob enqueues a run. In a transaction, it is enqueued when the transaction
@@ -102,7 +104,7 @@ func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Servi
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[clashin.Value](Definition, handler.Output[clashruntime.Value](Slug))
+var flow = runtime.NewFlow[clashin.Value](Definition(), handler.Output[clashruntime.Value](Slug))
 
 // goGenerateIsDue is Job as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

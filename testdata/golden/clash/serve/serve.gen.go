@@ -40,47 +40,49 @@ const (
 	StepOutput   = "output"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug: Slug,
-	Result: &spec.Result{
-		Fields: []spec.ResultField{
-			{Name: "Handlers", From: "handlers"},
-			{Name: "URL", From: "url"},
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug: Slug,
+		Result: &spec.Result{
+			Fields: []spec.ResultField{
+				{Name: "Handlers", From: "handlers"},
+				{Name: "URL", From: "url"},
+			},
 		},
-	},
-	Forms: &spec.Forms{
-		Input: "in.Value",
-		Steps: map[string]string{
-			"handlers": "flow.Value",
-			"serve":    "runtime.Value",
-			"url":      "json.Value",
+		Forms: &spec.Forms{
+			Input: "in.Value",
+			Steps: map[string]string{
+				"handlers": "flow.Value",
+				"serve":    "runtime.Value",
+				"url":      "json.Value",
+			},
+			Types: map[string]map[string]string{
+				"flow.Value":    {"A": "int"},
+				"in.Value":      {"A": "int"},
+				"json.Value":    {"A": "int"},
+				"runtime.Value": {"A": "int"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"flow.Value":    {"A": "int"},
-			"in.Value":      {"A": "int"},
-			"json.Value":    {"A": "int"},
-			"runtime.Value": {"A": "int"},
+		Steps: []spec.Step{
+			{Slug: "handlers"},
+			{
+				Slug: "serve",
+				Deps: []string{"handlers"},
+				If:   json.RawMessage(`{"handlers":{"A":1}}`),
+			},
+			{Slug: "url", Deps: []string{"serve"}},
+			{Slug: "type", Deps: []string{"url"}},
+			{Slug: "output", Deps: []string{"handlers"}},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "handlers"},
-		{
-			Slug: "serve",
-			Deps: []string{"handlers"},
-			If:   json.RawMessage(`{"handlers":{"A":1}}`),
+		Conditions: []spec.Condition{
+			spec.If("serve", func(v *struct {
+				Handlers clashflow.Value `json:"handlers"`
+			}) {
+				v.Handlers.A = 1
+			}),
 		},
-		{Slug: "url", Deps: []string{"serve"}},
-		{Slug: "type", Deps: []string{"url"}},
-		{Slug: "output", Deps: []string{"handlers"}},
-	},
-	Conditions: []spec.Condition{
-		spec.If("serve", func(v *struct {
-			Handlers clashflow.Value `json:"handlers"`
-		}) {
-			v.Handlers.A = 1
-		}),
-	},
+	}
 }
 
 // StartFlow starts a run. In a transaction, it starts when the transaction commits.
@@ -168,7 +170,7 @@ var output = handler.Join(func(w struct {
 	return clash.Output(w)
 }, "handlers", "url")
 
-var flow = runtime.NewFlow[clashin.Value](Definition, output)
+var flow = runtime.NewFlow[clashin.Value](Definition(), output)
 
 // urlInput is the source of the input of url.
 var urlInput = handler.Join(func(w struct {

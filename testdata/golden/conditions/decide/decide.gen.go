@@ -37,90 +37,92 @@ const (
 	StepPromote = "promote"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:   Slug,
-	Result: &spec.Result{From: "far"},
-	Forms: &spec.Forms{
-		Input: "Request",
-		Steps: map[string]string{
-			"far":     "Decision",
-			"near":    "bool",
-			"promote": "Answer",
-			"quoted":  "Answer",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:   Slug,
+		Result: &spec.Result{From: "far"},
+		Forms: &spec.Forms{
+			Input: "Request",
+			Steps: map[string]string{
+				"far":     "Decision",
+				"near":    "bool",
+				"promote": "Answer",
+				"quoted":  "Answer",
+			},
+			Types: map[string]map[string]string{
+				"Answer":        {"Sure": "bool", "Yes": "bool", "note": "string"},
+				"Decision":      {"Score": "float64"},
+				"Request":       {"Owner": "owner", "URGENT": "bool", "plan": "string", "rate": "float32", "seats": "int8"},
+				"owner":         {"Age": "quoted uint16", "Member": "bool", "address": "owner.address", "trusted": "quoted bool"},
+				"owner.address": {"the city": "string"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Answer":        {"Sure": "bool", "Yes": "bool", "note": "string"},
-			"Decision":      {"Score": "float64"},
-			"Request":       {"Owner": "owner", "URGENT": "bool", "plan": "string", "rate": "float32", "seats": "int8"},
-			"owner":         {"Age": "quoted uint16", "Member": "bool", "address": "owner.address", "trusted": "quoted bool"},
-			"owner.address": {"the city": "string"},
+		Steps: []spec.Step{
+			{
+				Slug:  "near",
+				If:    json.RawMessage(`{"plan":"it's <pro>","seats":-3,"rate":1.50}`),
+				IfNot: json.RawMessage(`{"URGENT":true}`),
+			},
+			{
+				Slug:      "far",
+				If:        json.RawMessage(`{"Owner":{"address":{"the city":"Köln"},"trusted":"false"}}`),
+				WhenUnmet: spec.ModeSkipCascade,
+			},
+			{
+				Slug: "quoted",
+				If:   json.RawMessage(`{"Owner":{"Age":"18","Member":true}}`),
+			},
+			{
+				Slug:  "both",
+				Deps:  []string{"near", "far", "quoted"},
+				If:    json.RawMessage(`{"near":true,"quoted":{"Yes":true,"Sure":true}}`),
+				IfNot: json.RawMessage(`{"far":{"Score":0.25}}`),
+			},
+			{
+				Slug: "promote",
+				Deps: []string{"quoted"},
+				If:   json.RawMessage(`{"quoted":{"Sure":false,"note":""}}`),
+			},
 		},
-	},
-	Steps: []spec.Step{
-		{
-			Slug:  "near",
-			If:    json.RawMessage(`{"plan":"it's <pro>","seats":-3,"rate":1.50}`),
-			IfNot: json.RawMessage(`{"URGENT":true}`),
+		Conditions: []spec.Condition{
+			spec.If("near", func(v *conditions.Request) {
+				v.Plan = "it's <pro>"
+				v.Seats = -3
+				*spec.At(&v.Rate) = 1.50
+			}),
+			spec.IfNot("near", func(v *conditions.Request) {
+				*spec.At(&v.Urgent) = true
+			}),
+			spec.If("far", func(v *conditions.Request) {
+				spec.At(&spec.At(&v.Owner).Address).City = "Köln"
+				spec.At(&v.Owner).Trusted = false
+			}),
+			spec.If("quoted", func(v *conditions.Request) {
+				spec.At(&v.Owner).Age = 18
+				spec.At(&v.Owner).Member = true
+			}),
+			spec.If("both", func(v *struct {
+				Near   bool              `json:"near"`
+				Quoted conditions.Answer `json:"quoted"`
+			}) {
+				v.Near = true
+				v.Quoted.Yes = true
+				spec.At(&v.Quoted.Deep).Sure = true
+			}),
+			spec.IfNot("both", func(v *struct {
+				Far conditions.Decision `json:"far"`
+			}) {
+				v.Far.Score = 0.25
+			}),
+			spec.If("promote", func(v *struct {
+				Quoted conditions.Answer `json:"quoted"`
+			}) {
+				spec.At(&v.Quoted.Deep).Sure = false
+				spec.At(&v.Quoted.Deep).Note = ""
+			}),
 		},
-		{
-			Slug:      "far",
-			If:        json.RawMessage(`{"Owner":{"address":{"the city":"Köln"},"trusted":"false"}}`),
-			WhenUnmet: spec.ModeSkipCascade,
-		},
-		{
-			Slug: "quoted",
-			If:   json.RawMessage(`{"Owner":{"Age":"18","Member":true}}`),
-		},
-		{
-			Slug:  "both",
-			Deps:  []string{"near", "far", "quoted"},
-			If:    json.RawMessage(`{"near":true,"quoted":{"Yes":true,"Sure":true}}`),
-			IfNot: json.RawMessage(`{"far":{"Score":0.25}}`),
-		},
-		{
-			Slug: "promote",
-			Deps: []string{"quoted"},
-			If:   json.RawMessage(`{"quoted":{"Sure":false,"note":""}}`),
-		},
-	},
-	Conditions: []spec.Condition{
-		spec.If("near", func(v *conditions.Request) {
-			v.Plan = "it's <pro>"
-			v.Seats = -3
-			*spec.At(&v.Rate) = 1.50
-		}),
-		spec.IfNot("near", func(v *conditions.Request) {
-			*spec.At(&v.Urgent) = true
-		}),
-		spec.If("far", func(v *conditions.Request) {
-			spec.At(&spec.At(&v.Owner).Address).City = "Köln"
-			spec.At(&v.Owner).Trusted = false
-		}),
-		spec.If("quoted", func(v *conditions.Request) {
-			spec.At(&v.Owner).Age = 18
-			spec.At(&v.Owner).Member = true
-		}),
-		spec.If("both", func(v *struct {
-			Near   bool              `json:"near"`
-			Quoted conditions.Answer `json:"quoted"`
-		}) {
-			v.Near = true
-			v.Quoted.Yes = true
-			spec.At(&v.Quoted.Deep).Sure = true
-		}),
-		spec.IfNot("both", func(v *struct {
-			Far conditions.Decision `json:"far"`
-		}) {
-			v.Far.Score = 0.25
-		}),
-		spec.If("promote", func(v *struct {
-			Quoted conditions.Answer `json:"quoted"`
-		}) {
-			spec.At(&v.Quoted.Deep).Sure = false
-			spec.At(&v.Quoted.Deep).Note = ""
-		}),
-	},
+	}
 }
 
 // StartDecide starts a run. In a transaction, it starts when the transaction commits.
@@ -212,7 +214,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[*conditions.Request](Definition, handler.Output[*conditions.Decision]("far"))
+var flow = runtime.NewFlow[*conditions.Request](Definition(), handler.Output[*conditions.Decision]("far"))
 
 // bothInput is the source of the input of both.
 var bothInput = handler.Join(func(w struct {

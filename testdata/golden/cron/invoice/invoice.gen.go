@@ -23,15 +23,17 @@ import (
 // Slug is the name of the job in the database.
 const Slug = "invoice"
 
-// Definition is the job as the database keeps it.
-var Definition = spec.Flow{
-	Slug:   Slug,
-	Cron:   "0 6,18 28/2 * *",
-	Result: &spec.Result{},
-	Forms:  &spec.Forms{},
-	Steps: []spec.Step{
-		{Slug: Slug},
-	},
+// Definition returns the job as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:   Slug,
+		Cron:   "0 6,18 28/2 * *",
+		Result: &spec.Result{},
+		Forms:  &spec.Forms{},
+		Steps: []spec.Step{
+			{Slug: Slug},
+		},
+	}
 }
 
 // EnqueueInvoice enqueues a run. In a transaction, it is enqueued when the transaction
@@ -96,7 +98,7 @@ func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Servi
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[dsl.None](Definition, handler.Nothing())
+var flow = runtime.NewFlow[dsl.None](Definition(), handler.Nothing())
 
 // goGenerateIsDue is Invoice as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

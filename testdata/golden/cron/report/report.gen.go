@@ -33,26 +33,28 @@ const (
 	StepSum     = "sum"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:        Slug,
-	MaxAttempts: 5,
-	Cron:        "CRON_TZ=Europe/Berlin 30 4 * * mon-fri",
-	Result:      &spec.Result{From: "sum"},
-	Forms: &spec.Forms{
-		Steps: map[string]string{
-			"collect": "[]Amount",
-			"sum":     "Total",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:        Slug,
+		MaxAttempts: 5,
+		Cron:        "CRON_TZ=Europe/Berlin 30 4 * * mon-fri",
+		Result:      &spec.Result{From: "sum"},
+		Forms: &spec.Forms{
+			Steps: map[string]string{
+				"collect": "[]Amount",
+				"sum":     "Total",
+			},
+			Types: map[string]map[string]string{
+				"Amount": {"Cents": "int"},
+				"Total":  {"Cents": "int"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Amount": {"Cents": "int"},
-			"Total":  {"Cents": "int"},
+		Steps: []spec.Step{
+			{Slug: "collect"},
+			{Slug: "sum", Deps: []string{"collect"}},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "collect"},
-		{Slug: "sum", Deps: []string{"collect"}},
-	},
+	}
 }
 
 // StartReport starts a run. In a transaction, it starts when the transaction commits.
@@ -118,7 +120,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[dsl.None](Definition, handler.Output[cron.Total]("sum"))
+var flow = runtime.NewFlow[dsl.None](Definition(), handler.Output[cron.Total]("sum"))
 
 // goGenerateIsDue is Report as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

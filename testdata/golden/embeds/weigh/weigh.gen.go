@@ -36,40 +36,42 @@ const (
 	StepStamp  = "stamp"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:        Slug,
-	MaxAttempts: 1,
-	Result: &spec.Result{
-		Fields: []spec.ResultField{
-			{Name: "Receipt", From: "charge"},
-			{From: "print"},
-			{Name: "Stamp", From: "stamp"},
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:        Slug,
+		MaxAttempts: 1,
+		Result: &spec.Result{
+			Fields: []spec.ResultField{
+				{Name: "Receipt", From: "charge"},
+				{From: "print"},
+				{Name: "Stamp", From: "stamp"},
+			},
 		},
-	},
-	Forms: &spec.Forms{
-		Input: "int",
-		Steps: map[string]string{
-			"charge": "Receipt",
-			"now":    "time.Time",
-			"print":  "Label",
-			"scale":  "Weight",
-			"stamp":  "string",
+		Forms: &spec.Forms{
+			Input: "int",
+			Steps: map[string]string{
+				"charge": "Receipt",
+				"now":    "time.Time",
+				"print":  "Label",
+				"scale":  "Weight",
+				"stamp":  "string",
+			},
+			Types: map[string]map[string]string{
+				"Label": {"Text": "string"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Label": {"Text": "string"},
+		Steps: []spec.Step{
+			{
+				Slug:          "scale",
+				WhenExhausted: spec.ModeSkip,
+			},
+			{Slug: "charge"},
+			{Slug: "now"},
+			{Slug: "print", Deps: []string{"scale", "charge"}},
+			{Slug: "stamp", Deps: []string{"now", "print"}},
 		},
-	},
-	Steps: []spec.Step{
-		{
-			Slug:          "scale",
-			WhenExhausted: spec.ModeSkip,
-		},
-		{Slug: "charge"},
-		{Slug: "now"},
-		{Slug: "print", Deps: []string{"scale", "charge"}},
-		{Slug: "stamp", Deps: []string{"now", "print"}},
-	},
+	}
 }
 
 // StartWeigh starts a run. In a transaction, it starts when the transaction commits.
@@ -162,7 +164,7 @@ var output = handler.Join(func(w struct {
 	}{w.Receipt, w.Label, w.Stamp})
 }, "charge", "print", "stamp")
 
-var flow = runtime.NewFlow[int](Definition, output)
+var flow = runtime.NewFlow[int](Definition(), output)
 
 // printInput is the source of the input of print.
 var printInput = handler.Join(func(w struct {

@@ -19,18 +19,20 @@ import (
 // Slug is the name of the job in the database.
 const Slug = "count"
 
-// Definition is the job as the database keeps it.
-var Definition = spec.Flow{
-	Slug:   Slug,
-	Result: &spec.Result{From: "count"},
-	Forms: &spec.Forms{
-		Steps: map[string]string{
-			"count": "int",
+// Definition returns the job as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:   Slug,
+		Result: &spec.Result{From: "count"},
+		Forms: &spec.Forms{
+			Steps: map[string]string{
+				"count": "int",
+			},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: Slug},
-	},
+		Steps: []spec.Step{
+			{Slug: Slug},
+		},
+	}
 }
 
 // EnqueueCount enqueues a run. In a transaction, it is enqueued when the transaction
@@ -95,7 +97,7 @@ func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Servi
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[dsl.None](Definition, handler.Output[int](Slug))
+var flow = runtime.NewFlow[dsl.None](Definition(), handler.Output[int](Slug))
 
 // goGenerateIsDue is Count as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -31,20 +31,22 @@ const (
 	StepReport = "report"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:   Slug,
-	Result: &spec.Result{},
-	Forms: &spec.Forms{
-		Steps: map[string]string{
-			"list": "[]string",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:   Slug,
+		Result: &spec.Result{},
+		Forms: &spec.Forms{
+			Steps: map[string]string{
+				"list": "[]string",
+			},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "list"},
-		{Slug: "remove", Type: spec.TypeMap, Deps: []string{"list"}},
-		{Slug: "report", Deps: []string{"remove"}},
-	},
+		Steps: []spec.Step{
+			{Slug: "list"},
+			{Slug: "remove", Type: spec.TypeMap, Deps: []string{"list"}},
+			{Slug: "report", Deps: []string{"remove"}},
+		},
+	}
 }
 
 // StartSweep starts a run. In a transaction, it starts when the transaction commits.
@@ -117,7 +119,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[dsl.None](Definition, handler.Nothing())
+var flow = runtime.NewFlow[dsl.None](Definition(), handler.Nothing())
 
 // goGenerateIsDue is Sweep as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

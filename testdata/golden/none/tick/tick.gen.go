@@ -19,14 +19,16 @@ import (
 // Slug is the name of the job in the database.
 const Slug = "tick"
 
-// Definition is the job as the database keeps it.
-var Definition = spec.Flow{
-	Slug:   Slug,
-	Result: &spec.Result{},
-	Forms:  &spec.Forms{},
-	Steps: []spec.Step{
-		{Slug: Slug},
-	},
+// Definition returns the job as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:   Slug,
+		Result: &spec.Result{},
+		Forms:  &spec.Forms{},
+		Steps: []spec.Step{
+			{Slug: Slug},
+		},
+	}
 }
 
 // EnqueueTick enqueues a run. In a transaction, it is enqueued when the transaction
@@ -91,7 +93,7 @@ func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Servi
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[dsl.None](Definition, handler.Nothing())
+var flow = runtime.NewFlow[dsl.None](Definition(), handler.Nothing())
 
 // goGenerateIsDue is Tick as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

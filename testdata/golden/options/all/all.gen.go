@@ -44,47 +44,49 @@ const (
 	StepEnd    = "end"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:        Slug,
-	MaxAttempts: 1,
-	BaseDelay:   spec.Set(time.Duration(0)),
-	Timeout:     90 * time.Minute,
-	Result:      &spec.Result{From: "last"},
-	Forms: &spec.Forms{
-		Input: "int",
-		Steps: map[string]string{
-			"_1st":   "[]float64",
-			"again":  "string",
-			"each":   "string",
-			"last":   "string",
-			"middle": "string",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:        Slug,
+		MaxAttempts: 1,
+		BaseDelay:   spec.Set(time.Duration(0)),
+		Timeout:     90 * time.Minute,
+		Result:      &spec.Result{From: "last"},
+		Forms: &spec.Forms{
+			Input: "int",
+			Steps: map[string]string{
+				"_1st":   "[]float64",
+				"again":  "string",
+				"each":   "string",
+				"last":   "string",
+				"middle": "string",
+			},
 		},
-	},
-	Steps: []spec.Step{
-		{
-			Slug:        "_1st",
-			MaxAttempts: 2,
-			BaseDelay:   spec.Set(4 * time.Hour),
-			Timeout:     90 * time.Second,
-			StartDelay:  24 * time.Hour,
+		Steps: []spec.Step{
+			{
+				Slug:        "_1st",
+				MaxAttempts: 2,
+				BaseDelay:   spec.Set(4 * time.Hour),
+				Timeout:     90 * time.Second,
+				StartDelay:  24 * time.Hour,
+			},
+			{
+				Slug:        "each",
+				Type:        spec.TypeMap,
+				Deps:        []string{"_1st"},
+				MaxAttempts: 12,
+				Timeout:     time.Minute,
+			},
+			{Slug: "middle", Deps: []string{"each"}},
+			{Slug: "last", Deps: []string{"_1st", "each", "middle"}},
+			{
+				Slug:      "again",
+				Deps:      []string{"last"},
+				BaseDelay: spec.Set(10 * time.Minute),
+			},
+			{Slug: "end", Deps: []string{"again"}},
 		},
-		{
-			Slug:        "each",
-			Type:        spec.TypeMap,
-			Deps:        []string{"_1st"},
-			MaxAttempts: 12,
-			Timeout:     time.Minute,
-		},
-		{Slug: "middle", Deps: []string{"each"}},
-		{Slug: "last", Deps: []string{"_1st", "each", "middle"}},
-		{
-			Slug:      "again",
-			Deps:      []string{"last"},
-			BaseDelay: spec.Set(10 * time.Minute),
-		},
-		{Slug: "end", Deps: []string{"again"}},
-	},
+	}
 }
 
 // StartEverything starts a run. In a transaction, it starts when the transaction commits.
@@ -178,7 +180,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[int](Definition, handler.Output[string]("last"))
+var flow = runtime.NewFlow[int](Definition(), handler.Output[string]("last"))
 
 // middleInput is the source of the input of middle.
 var middleInput = handler.Join(func(w struct {

@@ -19,19 +19,21 @@ import (
 // Slug is the name of the job in the database.
 const Slug = "bare"
 
-// Definition is the job as the database keeps it.
-var Definition = spec.Flow{
-	Slug:   Slug,
-	Result: &spec.Result{From: "bare"},
-	Forms: &spec.Forms{
-		Input: "string",
-		Steps: map[string]string{
-			"bare": "string",
+// Definition returns the job as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:   Slug,
+		Result: &spec.Result{From: "bare"},
+		Forms: &spec.Forms{
+			Input: "string",
+			Steps: map[string]string{
+				"bare": "string",
+			},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: Slug},
-	},
+		Steps: []spec.Step{
+			{Slug: Slug},
+		},
+	}
 }
 
 // EnqueueBare enqueues a run. In a transaction, it is enqueued when the transaction
@@ -96,7 +98,7 @@ func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Servi
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[string](Definition, handler.Output[string](Slug))
+var flow = runtime.NewFlow[string](Definition(), handler.Output[string](Slug))
 
 // goGenerateIsDue is Bare as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

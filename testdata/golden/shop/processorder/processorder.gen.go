@@ -39,56 +39,58 @@ const (
 	StepNotify   = "notify"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug:        Slug,
-	MaxAttempts: 3,
-	BaseDelay:   spec.Set(time.Second),
-	Timeout:     time.Minute,
-	Result:      &spec.Result{From: "ship"},
-	Forms: &spec.Forms{
-		Input: "Order",
-		Steps: map[string]string{
-			"charge":   "Receipt",
-			"lines":    "[]Line",
-			"pack":     "Parcel",
-			"ship":     "Shipment",
-			"validate": "Checked",
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:        Slug,
+		MaxAttempts: 3,
+		BaseDelay:   spec.Set(time.Second),
+		Timeout:     time.Minute,
+		Result:      &spec.Result{From: "ship"},
+		Forms: &spec.Forms{
+			Input: "Order",
+			Steps: map[string]string{
+				"charge":   "Receipt",
+				"lines":    "[]Line",
+				"pack":     "Parcel",
+				"ship":     "Shipment",
+				"validate": "Checked",
+			},
+			Types: map[string]map[string]string{
+				"Checked":  {"notify_by_mail": "bool"},
+				"Line":     {"SKU": "string"},
+				"Order":    {"id": "string"},
+				"Parcel":   {"ID": "string"},
+				"Receipt":  {"ID": "string"},
+				"Shipment": {"ID": "string"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Checked":  {"notify_by_mail": "bool"},
-			"Line":     {"SKU": "string"},
-			"Order":    {"id": "string"},
-			"Parcel":   {"ID": "string"},
-			"Receipt":  {"ID": "string"},
-			"Shipment": {"ID": "string"},
+		Steps: []spec.Step{
+			{Slug: "validate"},
+			{Slug: "lines", Deps: []string{"validate"}},
+			{
+				Slug:        "charge",
+				Deps:        []string{"validate"},
+				MaxAttempts: 5,
+				BaseDelay:   spec.Set(time.Second),
+			},
+			{Slug: "pack", Type: spec.TypeMap, Deps: []string{"lines"}},
+			{Slug: "ship", Deps: []string{"charge", "pack"}},
+			{
+				Slug:          "notify",
+				Deps:          []string{"validate", "ship"},
+				If:            json.RawMessage(`{"validate":{"notify_by_mail":true}}`),
+				WhenExhausted: spec.ModeSkip,
+			},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "validate"},
-		{Slug: "lines", Deps: []string{"validate"}},
-		{
-			Slug:        "charge",
-			Deps:        []string{"validate"},
-			MaxAttempts: 5,
-			BaseDelay:   spec.Set(time.Second),
+		Conditions: []spec.Condition{
+			spec.If("notify", func(v *struct {
+				Validate shop.Checked `json:"validate"`
+			}) {
+				v.Validate.NotifyByMail = true
+			}),
 		},
-		{Slug: "pack", Type: spec.TypeMap, Deps: []string{"lines"}},
-		{Slug: "ship", Deps: []string{"charge", "pack"}},
-		{
-			Slug:          "notify",
-			Deps:          []string{"validate", "ship"},
-			If:            json.RawMessage(`{"validate":{"notify_by_mail":true}}`),
-			WhenExhausted: spec.ModeSkip,
-		},
-	},
-	Conditions: []spec.Condition{
-		spec.If("notify", func(v *struct {
-			Validate shop.Checked `json:"validate"`
-		}) {
-			v.Validate.NotifyByMail = true
-		}),
-	},
+	}
 }
 
 // StartProcessOrder starts a run. In a transaction, it starts when the transaction
@@ -179,7 +181,7 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[shop.Order](Definition, handler.Output[shop.Shipment]("ship"))
+var flow = runtime.NewFlow[shop.Order](Definition(), handler.Output[shop.Shipment]("ship"))
 
 // shipInput is the source of the input of ship.
 var shipInput = handler.Join(func(w struct {

@@ -20,32 +20,34 @@ import (
 // Slug is the name of the job in the database.
 const Slug = "prune_job"
 
-// Definition is the job as the database keeps it.
-var Definition = spec.Flow{
-	Slug:   Slug,
-	Result: &spec.Result{From: "prune_job"},
-	Forms: &spec.Forms{
-		Input: "Prune",
-		Steps: map[string]string{
-			"prune_job": "Pruned",
+// Definition returns the job as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug:   Slug,
+		Result: &spec.Result{From: "prune_job"},
+		Forms: &spec.Forms{
+			Input: "Prune",
+			Steps: map[string]string{
+				"prune_job": "Pruned",
+			},
+			Types: map[string]map[string]string{
+				"Prune":  {"DryRun": "bool"},
+				"Pruned": {"Files": "int"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Prune":  {"DryRun": "bool"},
-			"Pruned": {"Files": "int"},
+		Steps: []spec.Step{
+			{
+				Slug:          Slug,
+				IfNot:         json.RawMessage(`{"DryRun":true}`),
+				WhenExhausted: spec.ModeSkip,
+			},
 		},
-	},
-	Steps: []spec.Step{
-		{
-			Slug:          Slug,
-			IfNot:         json.RawMessage(`{"DryRun":true}`),
-			WhenExhausted: spec.ModeSkip,
+		Conditions: []spec.Condition{
+			spec.IfNot(Slug, func(v *skips.Prune) {
+				v.DryRun = true
+			}),
 		},
-	},
-	Conditions: []spec.Condition{
-		spec.IfNot(Slug, func(v *skips.Prune) {
-			v.DryRun = true
-		}),
-	},
+	}
 }
 
 // EnqueuePrune enqueues a run. In a transaction, it is enqueued when the transaction
@@ -111,7 +113,7 @@ func ServeAs(slug string, fn Handler, opts ...handler.ServeOption) handler.Servi
 	return Serve(fn, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[skips.Prune](Definition, handler.Output[*skips.Pruned](Slug))
+var flow = runtime.NewFlow[skips.Prune](Definition(), handler.Output[*skips.Pruned](Slug))
 
 // goGenerateIsDue is PruneJob as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.

@@ -41,84 +41,86 @@ const (
 	StepArchive   = "archive"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug: Slug,
-	Result: &spec.Result{
-		Fields: []spec.ResultField{
-			{Name: "Input", From: "run"},
-			{Name: "Scan", From: "scan"},
-			{Name: "Signature", From: "sign"},
-			{Name: "Archive", From: "archive"},
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug: Slug,
+		Result: &spec.Result{
+			Fields: []spec.ResultField{
+				{Name: "Input", From: "run"},
+				{Name: "Scan", From: "scan"},
+				{Name: "Signature", From: "sign"},
+				{Name: "Archive", From: "archive"},
+			},
 		},
-	},
-	Forms: &spec.Forms{
-		Input: "Document",
-		Steps: map[string]string{
-			"archive":   "any",
-			"read":      "Verdict",
-			"scan":      "Verdict",
-			"sign":      "Signature",
-			"spell":     "Finding",
-			"translate": "[]Page",
+		Forms: &spec.Forms{
+			Input: "Document",
+			Steps: map[string]string{
+				"archive":   "any",
+				"read":      "Verdict",
+				"scan":      "Verdict",
+				"sign":      "Signature",
+				"spell":     "Finding",
+				"translate": "[]Page",
+			},
+			Types: map[string]map[string]string{
+				"Document":  {"kind": "string", "language": "string", "scan": "bool", "size": "int64"},
+				"Finding":   {"Word": "string"},
+				"Page":      {"Text": "string"},
+				"Signature": {"By": "string"},
+				"Verdict":   {"Bad": "bool"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Document":  {"kind": "string", "language": "string", "scan": "bool", "size": "int64"},
-			"Finding":   {"Word": "string"},
-			"Page":      {"Text": "string"},
-			"Signature": {"By": "string"},
-			"Verdict":   {"Bad": "bool"},
+		Steps: []spec.Step{
+			{
+				Slug:          "scan",
+				If:            json.RawMessage(`{"scan":true,"kind":"pdf"}`),
+				WhenExhausted: spec.ModeSkip,
+			},
+			{
+				Slug:  "translate",
+				IfNot: json.RawMessage(`{"language":"en"}`),
+			},
+			{Slug: "spell", Type: spec.TypeMap, Deps: []string{"translate"}},
+			{
+				Slug:          "read",
+				Deps:          []string{"scan", "translate", "spell"},
+				MaxAttempts:   8,
+				BaseDelay:     spec.Set(30 * time.Minute),
+				WhenExhausted: spec.ModeSkipCascade,
+			},
+			{Slug: "sign", Deps: []string{"read"}},
+			{
+				Slug:      "alarm",
+				Deps:      []string{"scan"},
+				If:        json.RawMessage(`{"scan":{"Bad":true}}`),
+				WhenUnmet: spec.ModeSkipCascade,
+			},
+			{
+				Slug:       "archive",
+				StartDelay: time.Minute,
+				If:         json.RawMessage(`{"size":0}`),
+				WhenUnmet:  spec.ModeFail,
+			},
 		},
-	},
-	Steps: []spec.Step{
-		{
-			Slug:          "scan",
-			If:            json.RawMessage(`{"scan":true,"kind":"pdf"}`),
-			WhenExhausted: spec.ModeSkip,
+		Conditions: []spec.Condition{
+			spec.If("scan", func(v *skips.Document) {
+				v.Scan = true
+				v.Kind = "pdf"
+			}),
+			spec.IfNot("translate", func(v *skips.Document) {
+				v.Language = "en"
+			}),
+			spec.If("alarm", func(v *struct {
+				Scan skips.Verdict `json:"scan"`
+			}) {
+				v.Scan.Bad = true
+			}),
+			spec.If("archive", func(v *skips.Document) {
+				v.Size = 0
+			}),
 		},
-		{
-			Slug:  "translate",
-			IfNot: json.RawMessage(`{"language":"en"}`),
-		},
-		{Slug: "spell", Type: spec.TypeMap, Deps: []string{"translate"}},
-		{
-			Slug:          "read",
-			Deps:          []string{"scan", "translate", "spell"},
-			MaxAttempts:   8,
-			BaseDelay:     spec.Set(30 * time.Minute),
-			WhenExhausted: spec.ModeSkipCascade,
-		},
-		{Slug: "sign", Deps: []string{"read"}},
-		{
-			Slug:      "alarm",
-			Deps:      []string{"scan"},
-			If:        json.RawMessage(`{"scan":{"Bad":true}}`),
-			WhenUnmet: spec.ModeSkipCascade,
-		},
-		{
-			Slug:       "archive",
-			StartDelay: time.Minute,
-			If:         json.RawMessage(`{"size":0}`),
-			WhenUnmet:  spec.ModeFail,
-		},
-	},
-	Conditions: []spec.Condition{
-		spec.If("scan", func(v *skips.Document) {
-			v.Scan = true
-			v.Kind = "pdf"
-		}),
-		spec.IfNot("translate", func(v *skips.Document) {
-			v.Language = "en"
-		}),
-		spec.If("alarm", func(v *struct {
-			Scan skips.Verdict `json:"scan"`
-		}) {
-			v.Scan.Bad = true
-		}),
-		spec.If("archive", func(v *skips.Document) {
-			v.Size = 0
-		}),
-	},
+	}
 }
 
 // StartReview starts a run. In a transaction, it starts when the transaction commits.
@@ -229,7 +231,7 @@ var output = handler.Join(func(w struct {
 	return skips.Report(w)
 }, "run", "scan", "sign", "archive")
 
-var flow = runtime.NewFlow[skips.Document](Definition, output)
+var flow = runtime.NewFlow[skips.Document](Definition(), output)
 
 // readInput is the source of the input of read.
 var readInput = handler.Join(func(w struct {

@@ -58,60 +58,62 @@ const (
 	StepRoot      = "root"
 )
 
-// Definition is the flow as the database keeps it.
-var Definition = spec.Flow{
-	Slug: Slug,
-	Result: &spec.Result{
-		Fields: []spec.ResultField{
-			{From: "root"},
-			{Name: "Basic", From: "basic"},
-			{Name: "Generic", From: "generic"},
-			{Name: "Alias", From: "alias"},
-			{Name: "Array", From: "array"},
+// Definition returns the flow as the database keeps it.
+func Definition() spec.Flow {
+	return spec.Flow{
+		Slug: Slug,
+		Result: &spec.Result{
+			Fields: []spec.ResultField{
+				{From: "root"},
+				{Name: "Basic", From: "basic"},
+				{Name: "Generic", From: "generic"},
+				{Name: "Alias", From: "alias"},
+				{Name: "Array", From: "array"},
+			},
 		},
-	},
-	Forms: &spec.Forms{
-		Input: "map[string]any",
-		Steps: map[string]string{
-			"address":   "netip.Addr",
-			"alias":     "[]string",
-			"anonymous": "the output of anonymous",
-			"any":       "any",
-			"array":     "[3]map[Key]Node",
-			"basic":     "Basics",
-			"big":       "big.Int",
-			"bytes":     "bytes",
-			"foreign":   "uuid.UUID",
-			"generic":   "Page[Node]",
-			"hidden":    "map[string]Basics",
-			"raw":       "any",
-			"root":      "Node",
-			"when":      "time.Time",
+		Forms: &spec.Forms{
+			Input: "map[string]any",
+			Steps: map[string]string{
+				"address":   "netip.Addr",
+				"alias":     "[]string",
+				"anonymous": "the output of anonymous",
+				"any":       "any",
+				"array":     "[3]map[Key]Node",
+				"basic":     "Basics",
+				"big":       "big.Int",
+				"bytes":     "bytes",
+				"foreign":   "uuid.UUID",
+				"generic":   "Page[Node]",
+				"hidden":    "map[string]Basics",
+				"raw":       "any",
+				"root":      "Node",
+				"when":      "time.Time",
+			},
+			Types: map[string]map[string]string{
+				"Basics":                  {"Bool": "bool", "Byte": "uint8", "Float": "float32", "Nested": "Basics.Nested", "Rune": "int32", "Text": "string", "Uintptr": "uintptr"},
+				"Basics.Nested":           {"Deep": "[]Basics"},
+				"Node":                    {"Left": "Node", "Right": "Node", "Value": "any"},
+				"Page[Node]":              {"Items": "[]Node"},
+				"the output of anonymous": {"A": "int", "B": "int", "Items": "[]string"},
+			},
 		},
-		Types: map[string]map[string]string{
-			"Basics":                  {"Bool": "bool", "Byte": "uint8", "Float": "float32", "Nested": "Basics.Nested", "Rune": "int32", "Text": "string", "Uintptr": "uintptr"},
-			"Basics.Nested":           {"Deep": "[]Basics"},
-			"Node":                    {"Left": "Node", "Right": "Node", "Value": "any"},
-			"Page[Node]":              {"Items": "[]Node"},
-			"the output of anonymous": {"A": "int", "B": "int", "Items": "[]string"},
+		Steps: []spec.Step{
+			{Slug: "basic"},
+			{Slug: "generic"},
+			{Slug: "alias"},
+			{Slug: "hidden"},
+			{Slug: "raw"},
+			{Slug: "any"},
+			{Slug: "foreign"},
+			{Slug: "address"},
+			{Slug: "when"},
+			{Slug: "anonymous"},
+			{Slug: "array"},
+			{Slug: "big"},
+			{Slug: "bytes"},
+			{Slug: "root"},
 		},
-	},
-	Steps: []spec.Step{
-		{Slug: "basic"},
-		{Slug: "generic"},
-		{Slug: "alias"},
-		{Slug: "hidden"},
-		{Slug: "raw"},
-		{Slug: "any"},
-		{Slug: "foreign"},
-		{Slug: "address"},
-		{Slug: "when"},
-		{Slug: "anonymous"},
-		{Slug: "array"},
-		{Slug: "big"},
-		{Slug: "bytes"},
-		{Slug: "root"},
-	},
+	}
 }
 
 // StartZoo starts a run. In a transaction, it starts when the transaction commits.
@@ -252,7 +254,7 @@ var output = handler.Join(func(w struct {
 	}{w.Node, w.Basic, w.Generic, w.Alias, w.Array})
 }, "root", "basic", "generic", "alias", "array")
 
-var flow = runtime.NewFlow[map[string]any](Definition, output)
+var flow = runtime.NewFlow[map[string]any](Definition(), output)
 
 // goGenerateIsDue is Zoo as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.
