@@ -175,7 +175,9 @@ func Service() handler.Service { return processorder.Serve(handlers{}) }
 		"wrong type for method Notify": {"Notify(context.Context, shop.NotifyInput) error                     { return nil }",
 			"Notify(context.Context, shop.NotifyInput) (err1, err2 error) { return }"},
 	} {
-		require.ErrorContains(t, compile(strings.Replace(good, change[0], change[1], 1)), said)
+		t.Run(said, func(t *testing.T) {
+			require.ErrorContains(t, compile(strings.Replace(good, change[0], change[1], 1)), said)
+		})
 	}
 }
 

@@ -72,6 +72,9 @@ func TestTerms(t *testing.T) {
 		"if Input.Text == 'this && that' && Input.Other == 'it''s && so'": {"if Input.Text == 'this && that'", "&& Input.Other == 'it''s && so'"},
 		"if Input.AnExtremelyLongNameOfAField.AndAnotherOne":              {"if Input.AnExtremelyLongNameOfAField.AndAnotherOne"},
 	} {
-		require.Equal(t, want, terms(condition))
+		t.Run(condition, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, want, terms(condition))
+		})
 	}
 }

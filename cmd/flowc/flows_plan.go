@@ -21,7 +21,7 @@ var planWords = map[runtime.UpsertStatus]string{
 	runtime.UpsertCompiled:       "create",
 	runtime.UpsertVerified:       "up to date",
 	runtime.UpsertOptionsUpdated: "change options",
-	runtime.UpsertMismatch:       "refuse: it is there with other steps",
+	runtime.UpsertMismatch:       "refuse: it exists with other steps",
 }
 
 func newFlowsPlan() *cobra.Command {

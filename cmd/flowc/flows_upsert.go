@@ -36,7 +36,7 @@ func newFlowsUpsert() *cobra.Command {
 		Use:   "upsert [packages | file.json | -]...",
 		Short: "Put flows into the database, or bring their options up to date",
 		Long: `Upsert puts flows into the database. Of a flow that is there already, attempts,
-delays and timeouts are changed in place; one that is there with other steps is
+delays and timeouts are changed in place; one that exists with other steps is
 left as it is, and the exit status is 1.`,
 		Example: `  flowc flows upsert ./...
   flowc flows show report --json | sed 's/"report"/"report_v2"/' | flowc flows upsert -`,

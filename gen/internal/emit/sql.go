@@ -10,8 +10,8 @@ import (
 	"github.com/flowc-dev/flowc/gen/internal/model"
 )
 
-// Migration returns the SQL that puts a flow into the database, and that removes it.
-// Both can be run again.
+// Migration returns the SQL that puts a flow into the database, and the SQL that removes
+// it. Both can be run again.
 func Migration(flow *model.Flow) (up, down []byte, err error) {
 	payload, err := Definition(flow).Payload()
 	if err != nil {
@@ -34,12 +34,12 @@ func Migration(flow *model.Flow) (up, down []byte, err error) {
 	if flow.Doc != "" {
 		u.WriteString("--\n")
 	}
-	fmt.Fprintf(&u, "-- Puts the %s %s into the database, or brings its options up to date. If it is\n", kind, flow.Slug)
-	fmt.Fprintf(&u, "-- there with other steps, nothing is changed and the migration fails.\n")
+	fmt.Fprintf(&u, "-- Puts the %s %s into the database, or brings its options up to date. If it\n", kind, flow.Slug)
+	fmt.Fprintf(&u, "-- exists with other steps, nothing is changed and the migration fails.\n")
 	fmt.Fprintf(&u, "DO %s\n", dollar)
 	fmt.Fprintf(&u, "DECLARE\n  answer jsonb := flowc.upsert_flow(%s, %s, false);\n", literal(flow.Slug), literal(doc))
 	fmt.Fprintf(&u, "BEGIN\n  IF answer ->> 'status' = 'mismatch' THEN\n")
-	fmt.Fprintf(&u, "    RAISE EXCEPTION %s, answer ->> 'differences'\n", literal("the "+kind+" "+flow.Slug+" is there with other steps: %"))
+	fmt.Fprintf(&u, "    RAISE EXCEPTION %s, answer ->> 'differences'\n", literal("the "+kind+" "+flow.Slug+" exists with other steps: %"))
 	fmt.Fprintf(&u, "      USING HINT = %s;\n", literal(fmt.Sprintf("Give the declaration the tag version:\"%d\".", flow.Version+1)))
 	fmt.Fprintf(&u, "  END IF;\nEND\n%s;\n", dollar)
 

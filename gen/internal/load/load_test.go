@@ -130,7 +130,10 @@ func TestMeansDSL(t *testing.T) {
 		"github.com/flowc-dev/flowc/runtime": false,
 		"example.com/dsl":                    false,
 	} {
-		require.Equal(t, want, MeansDSL(path), path)
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, want, MeansDSL(path))
+		})
 	}
 }
 
@@ -144,7 +147,10 @@ func TestPosition(t *testing.T) {
 		"":            {"", 0, 0},
 		`C:\a.go:3:4`: {`C:\a.go`, 3, 4},
 	} {
-		at := position(text)
-		require.Equal(t, want, [3]any{at.Filename, at.Line, at.Column}, text)
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			at := position(text)
+			require.Equal(t, want, [3]any{at.Filename, at.Line, at.Column})
+		})
 	}
 }

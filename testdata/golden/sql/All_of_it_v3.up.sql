@@ -8,8 +8,8 @@
 --
 -- and a */ that ends nothing.
 --
--- Puts the flow All_of_it_v3 into the database, or brings its options up to date. If it is
--- there with other steps, nothing is changed and the migration fails.
+-- Puts the flow All_of_it_v3 into the database, or brings its options up to date. If it
+-- exists with other steps, nothing is changed and the migration fails.
 DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('All_of_it_v3', '{
@@ -26,7 +26,7 @@ DECLARE
   ]}', false);
 BEGIN
   IF answer ->> 'status' = 'mismatch' THEN
-    RAISE EXCEPTION 'the flow All_of_it_v3 is there with other steps: %', answer ->> 'differences'
+    RAISE EXCEPTION 'the flow All_of_it_v3 exists with other steps: %', answer ->> 'differences'
       USING HINT = 'Give the declaration the tag version:"4".';
   END IF;
 END

@@ -3,8 +3,8 @@
 -- Decide takes a pointer, and looks at fields behind pointers, in embedded
 -- structs, and under every kind of JSON name.
 --
--- Puts the flow decide into the database, or brings its options up to date. If it is
--- there with other steps, nothing is changed and the migration fails.
+-- Puts the flow decide into the database, or brings its options up to date. If it
+-- exists with other steps, nothing is changed and the migration fails.
 DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('decide', '{
@@ -20,7 +20,7 @@ DECLARE
   ]}', false);
 BEGIN
   IF answer ->> 'status' = 'mismatch' THEN
-    RAISE EXCEPTION 'the flow decide is there with other steps: %', answer ->> 'differences'
+    RAISE EXCEPTION 'the flow decide exists with other steps: %', answer ->> 'differences'
       USING HINT = 'Give the declaration the tag version:"2".';
   END IF;
 END

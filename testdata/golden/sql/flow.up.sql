@@ -2,8 +2,8 @@
 
 -- Flow is called like its head.
 --
--- Puts the flow flow into the database, or brings its options up to date. If it is
--- there with other steps, nothing is changed and the migration fails.
+-- Puts the flow flow into the database, or brings its options up to date. If it
+-- exists with other steps, nothing is changed and the migration fails.
 DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('flow', '{
@@ -19,7 +19,7 @@ DECLARE
   ]}', false);
 BEGIN
   IF answer ->> 'status' = 'mismatch' THEN
-    RAISE EXCEPTION 'the flow flow is there with other steps: %', answer ->> 'differences'
+    RAISE EXCEPTION 'the flow flow exists with other steps: %', answer ->> 'differences'
       USING HINT = 'Give the declaration the tag version:"2".';
   END IF;
 END

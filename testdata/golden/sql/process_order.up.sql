@@ -2,8 +2,8 @@
 
 -- ProcessOrder takes an order from checkout to the courier.
 --
--- Puts the flow process_order into the database, or brings its options up to date. If it is
--- there with other steps, nothing is changed and the migration fails.
+-- Puts the flow process_order into the database, or brings its options up to date. If it
+-- exists with other steps, nothing is changed and the migration fails.
 DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('process_order', '{
@@ -20,7 +20,7 @@ DECLARE
   ]}', false);
 BEGIN
   IF answer ->> 'status' = 'mismatch' THEN
-    RAISE EXCEPTION 'the flow process_order is there with other steps: %', answer ->> 'differences'
+    RAISE EXCEPTION 'the flow process_order exists with other steps: %', answer ->> 'differences'
       USING HINT = 'Give the declaration the tag version:"2".';
   END IF;
 END

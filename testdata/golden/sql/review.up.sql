@@ -2,8 +2,8 @@
 
 -- Review looks at a document in as many ways as it asks for.
 --
--- Puts the flow review into the database, or brings its options up to date. If it is
--- there with other steps, nothing is changed and the migration fails.
+-- Puts the flow review into the database, or brings its options up to date. If it
+-- exists with other steps, nothing is changed and the migration fails.
 DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('review', '{
@@ -21,7 +21,7 @@ DECLARE
   ]}', false);
 BEGIN
   IF answer ->> 'status' = 'mismatch' THEN
-    RAISE EXCEPTION 'the flow review is there with other steps: %', answer ->> 'differences'
+    RAISE EXCEPTION 'the flow review exists with other steps: %', answer ->> 'differences'
       USING HINT = 'Give the declaration the tag version:"2".';
   END IF;
 END

@@ -2,8 +2,8 @@
 
 -- Sweep takes and gives nothing.
 --
--- Puts the flow sweep into the database, or brings its options up to date. If it is
--- there with other steps, nothing is changed and the migration fails.
+-- Puts the flow sweep into the database, or brings its options up to date. If it
+-- exists with other steps, nothing is changed and the migration fails.
 DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('sweep', '{
@@ -17,7 +17,7 @@ DECLARE
   ]}', false);
 BEGIN
   IF answer ->> 'status' = 'mismatch' THEN
-    RAISE EXCEPTION 'the flow sweep is there with other steps: %', answer ->> 'differences'
+    RAISE EXCEPTION 'the flow sweep exists with other steps: %', answer ->> 'differences'
       USING HINT = 'Give the declaration the tag version:"2".';
   END IF;
 END

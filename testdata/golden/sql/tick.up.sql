@@ -2,8 +2,8 @@
 
 -- Tick takes and gives nothing.
 --
--- Puts the job tick into the database, or brings its options up to date. If it is
--- there with other steps, nothing is changed and the migration fails.
+-- Puts the job tick into the database, or brings its options up to date. If it
+-- exists with other steps, nothing is changed and the migration fails.
 DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('tick', '{
@@ -15,7 +15,7 @@ DECLARE
   ]}', false);
 BEGIN
   IF answer ->> 'status' = 'mismatch' THEN
-    RAISE EXCEPTION 'the job tick is there with other steps: %', answer ->> 'differences'
+    RAISE EXCEPTION 'the job tick exists with other steps: %', answer ->> 'differences'
       USING HINT = 'Give the declaration the tag version:"2".';
   END IF;
 END

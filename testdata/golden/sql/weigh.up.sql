@@ -2,8 +2,8 @@
 
 -- Weigh charges for a parcel, by its weight.
 --
--- Puts the flow weigh into the database, or brings its options up to date. If it is
--- there with other steps, nothing is changed and the migration fails.
+-- Puts the flow weigh into the database, or brings its options up to date. If it
+-- exists with other steps, nothing is changed and the migration fails.
 DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('weigh', '{
@@ -19,7 +19,7 @@ DECLARE
   ]}', false);
 BEGIN
   IF answer ->> 'status' = 'mismatch' THEN
-    RAISE EXCEPTION 'the flow weigh is there with other steps: %', answer ->> 'differences'
+    RAISE EXCEPTION 'the flow weigh exists with other steps: %', answer ->> 'differences'
       USING HINT = 'Give the declaration the tag version:"2".';
   END IF;
 END

@@ -2,8 +2,8 @@
 
 -- Zoo has a step for each kind of type.
 --
--- Puts the flow zoo into the database, or brings its options up to date. If it is
--- there with other steps, nothing is changed and the migration fails.
+-- Puts the flow zoo into the database, or brings its options up to date. If it
+-- exists with other steps, nothing is changed and the migration fails.
 DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('zoo', '{
@@ -28,7 +28,7 @@ DECLARE
   ]}', false);
 BEGIN
   IF answer ->> 'status' = 'mismatch' THEN
-    RAISE EXCEPTION 'the flow zoo is there with other steps: %', answer ->> 'differences'
+    RAISE EXCEPTION 'the flow zoo exists with other steps: %', answer ->> 'differences'
       USING HINT = 'Give the declaration the tag version:"2".';
   END IF;
 END

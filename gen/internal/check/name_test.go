@@ -21,7 +21,10 @@ func TestSnake(t *testing.T) {
 		"V2Go":         "v2_go",
 		"ID":           "id",
 	} {
-		require.Equal(t, want, snake(name), name)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, want, snake(name))
+		})
 	}
 }
 
@@ -30,6 +33,9 @@ func TestBase(t *testing.T) {
 	for name, want := range map[string]string{
 		"OrderFlow": "Order", "MailJob": "Mail", "Flow": "Flow", "Job": "Job", "FlowJob": "Flow", "Order": "Order", "Workflow": "Workflow",
 	} {
-		require.Equal(t, want, base(name), name)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, want, base(name))
+		})
 	}
 }

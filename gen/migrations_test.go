@@ -127,7 +127,7 @@ func TestMigrationKeepsRuns(t *testing.T) {
 	_, err = runtime.UpsertFlow(ctx, pool, options, runtime.AllowDataLoss())
 	require.NoError(t, err)
 	err = migration(t, pool, "process_order.up.sql")
-	require.ErrorContains(t, err, "the flow process_order is there with other steps: ")
+	require.ErrorContains(t, err, "the flow process_order exists with other steps: ")
 	require.True(t, strings.Contains(err.Error(), "Step count differs"), err)
 
 	// Other options are brought up to date.
