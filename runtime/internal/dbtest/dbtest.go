@@ -81,7 +81,7 @@ var atEnd []func()
 // first. It is for examples, which have no end of their own.
 func AtEnd(fn func()) { atEnd = append(atEnd, fn) }
 
-// ForExamples is a new database with the engine, for examples. It is there until
+// ForExamples returns a new database with the engine, for examples. It is there until
 // the tests of the package have run.
 func ForExamples() *pgxpool.Pool {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -114,7 +114,7 @@ func Pool(t testing.TB) *pgxpool.Pool {
 	return Connect(t, URL(t))
 }
 
-// With is a pool that connects as another does, with parameters of the session.
+// With returns a pool that connects as another does, with parameters of the session.
 func With(t testing.TB, pool *pgxpool.Pool, parameters map[string]string) *pgxpool.Pool {
 	t.Helper()
 	config := pool.Config()
@@ -127,7 +127,7 @@ func With(t testing.TB, pool *pgxpool.Pool, parameters map[string]string) *pgxpo
 	return with
 }
 
-// Connect is a pool for a URL, closed like that of [Pool].
+// Connect returns a pool for a URL, closed like that of [Pool].
 func Connect(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), url)
@@ -147,7 +147,7 @@ func Connect(t testing.TB, url string) *pgxpool.Pool {
 	return pool
 }
 
-// URL is the address of a new database with the engine. The database goes some
+// URL returns the address of a new database with the engine. The database goes some
 // time after the test ends.
 func URL(t testing.TB) string {
 	t.Helper()
@@ -155,7 +155,7 @@ func URL(t testing.TB) string {
 	return s.database(t, s.template)
 }
 
-// Empty is the address of a new database without the engine.
+// Empty returns the address of a new database without the engine.
 func Empty(t testing.TB) string {
 	t.Helper()
 	return shared(t).database(t, "template1")

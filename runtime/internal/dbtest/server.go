@@ -179,7 +179,7 @@ func (s *server) close() error {
 	return nil
 }
 
-// withDatabase is a connection string for another database of the same server.
+// withDatabase returns a connection string for another database of the same server.
 func withDatabase(connString, name string) (string, error) {
 	if !strings.Contains(connString, "://") {
 		return connString + " dbname=" + name, nil // the last one counts

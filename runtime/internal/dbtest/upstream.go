@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Upstream is a new database as another make of pgflow leaves one: the contract's
+// Upstream returns a new database as another make of pgflow leaves one: the contract's
 // tables and functions work, and there is no engine to be seen. It is the engine's
 // own, entered as a role that may not use the engine's schema; direct enters it as
 // a role that may, to look and to work from outside.

@@ -55,14 +55,14 @@ func (n *Network) CutReplies(text string, times int) {
 	n.cut, n.after = []byte(text), times
 }
 
-// Sent is how many messages the pools have sent.
+// Sent returns how many messages the pools have sent.
 func (n *Network) Sent() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.sent
 }
 
-// Cuts is how many replies were cut.
+// Cuts returns how many replies were cut.
 func (n *Network) Cuts() int { return int(n.cuts.Load()) }
 
 // Freeze makes the connections that there are half-open: nothing is refused, and

@@ -47,7 +47,7 @@ func addressOf(config *pgx.ConnConfig) (network, address string) {
 	return "tcp", net.JoinHostPort(config.Host, port)
 }
 
-// URL is the address of a database behind the proxy.
+// URL returns the address of a database behind the proxy.
 func (p *Proxy) URL(user, database string) string {
 	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", user, p.port, database)
 }
@@ -177,7 +177,7 @@ func (p *Proxy) all() []*link {
 	return links
 }
 
-// conditions are those of the network at this moment.
+// conditions returns those of the network at this moment.
 func (p *Proxy) conditions() (latency time.Duration, rate int, held chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -109,7 +109,7 @@ func growth(raw []byte) (total int) {
 	return total
 }
 
-// stringEnd is the place of the quote that ends the string which begins at a place.
+// stringEnd returns the place of the quote that ends the string which begins at a place.
 func stringEnd(raw []byte, begin int) int {
 	for i := begin + 1; ; i++ {
 		n := bytes.IndexAny(raw[min(i, len(raw)):], `"\`)

@@ -130,14 +130,14 @@ func (l *Listener) closeIfUnused() {
 	}
 }
 
-// Live is 0 while notifications cannot be relied on. Otherwise it names the
+// Live returns 0 while notifications cannot be relied on. Otherwise it names the
 // connection: if it changes, notifications may have been missed, and what was
 // asked of the database for this connection has to be asked again. Subscribers
 // are woken at each change.
 func (l *Listener) Live() uint64 { return l.live.Load() }
 
-// Proved is closed when it is known for the first time whether notifications
-// arrive, which it is not while the database is away.
+// Proved returns a channel that is closed when it is first known whether notifications
+// arrive, which it is not while the database is unreachable.
 func (l *Listener) Proved() <-chan struct{} { return l.proved }
 
 // A Subscription is signalled when something arrived that it is for.
@@ -309,7 +309,7 @@ func (l *Listener) prove(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// next is the next notification, or nil if it has been quiet and the connection
+// next returns the next notification, or nil if it has been quiet and the connection
 // still answers: a connection whose other end is gone would be quiet for ever.
 func next(ctx context.Context, conn *pgx.Conn) (*key, error) {
 	quiet, cancel := context.WithTimeout(ctx, quietWait)

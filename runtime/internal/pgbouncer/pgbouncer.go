@@ -90,7 +90,7 @@ func find(t testing.TB) string {
 	return ""
 }
 
-// settings are as few as there can be: what is not set is as on a user's server,
+// settings returns as few as there can be: what is not set is as on a user's server,
 // but for how soon it connects again after it could not, which is 15 seconds there.
 func settings(config *pgx.ConnConfig, dir string) string {
 	server := fmt.Sprintf("host=%s port=%d user=%s", quote(config.Host), config.Port, quote(config.User))
@@ -114,7 +114,7 @@ func settings(config *pgx.ConnConfig, dir string) string {
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// identity is as whom PgBouncer runs, which owns its directory then: as root has
+// identity returns as whom PgBouncer runs, which owns its directory then: as root has
 // to give it to, the owner of the server's socket, who may connect.
 func identity(host, dir string) (*syscall.SysProcAttr, error) {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Code is the SQLSTATE of an error, empty if it has none. Drivers of
+// Code returns the SQLSTATE of an error, empty if it has none. Drivers of
 // database/sql have errors of their own types, with the same method.
 func Code(err error) string {
 	if err == nil {
@@ -25,7 +25,7 @@ func Code(err error) string {
 	return ""
 }
 
-// Constraint is the name of the constraint that an error is about.
+// Constraint returns the name of the constraint that an error is about.
 func Constraint(err error) string {
 	var pg *pgconn.PgError
 	var pq interface{ Get(field byte) string } // by the letter of the field in the protocol
@@ -38,7 +38,7 @@ func Constraint(err error) string {
 	return ""
 }
 
-// Detail is the detail of an error, empty if it has none.
+// Detail returns the detail of an error, empty if it has none.
 func Detail(err error) string {
 	var pg *pgconn.PgError
 	var pq interface{ Get(field byte) string } // by the letter of the field in the protocol
@@ -51,7 +51,7 @@ func Detail(err error) string {
 	return ""
 }
 
-// Class is the first two characters of an error's SQLSTATE.
+// Class returns the first two characters of an error's SQLSTATE.
 func Class(err error) string {
 	if c := Code(err); len(c) == 5 {
 		return c[:2]
