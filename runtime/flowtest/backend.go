@@ -30,7 +30,7 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 	defer db.mu.Unlock()
 	f := db.flows[r.Flow]
 	if f == nil {
-		return nil, db.unknown(r.Flow)
+		return nil, unknownFlow(r.Flow)
 	}
 	due := r.At
 	if r.In > 0 {
@@ -40,29 +40,27 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 		due = time.Time{}
 	}
 	for i, n := range r.Runs {
-		if known := db.runs[n.ID]; known != nil && base(known.flow.slug) != base(r.Flow) {
+		if known := db.runs[n.ID]; known != nil && base(known.flow.Slug) != base(r.Flow) {
 			return nil, fmt.Errorf("flowc: starting flow %s: %w", r.Flow, runtime.ErrRunIDTaken)
 		}
-		if _, list := elements(n.Input); f.hasRootMap() && !list {
-			return nil, &runtime.InputError{Flow: r.Flow, Index: i, Err: fmt.Errorf(
-				"Flow %s has root map steps but input is not an array (got %s)", r.Flow, typeOf(n.Input))}
+		if err := f.CheckInput(n.Input); err != nil {
+			return nil, &runtime.InputError{Flow: r.Flow, Index: i, Err: err}
 		}
 	}
 	started := make([]runtime.StartedRun, len(r.Runs))
 	var fresh []*run
 	for i, n := range r.Runs {
 		if known := db.runs[n.ID]; known != nil {
-			started[i] = runtime.StartedRun{Existed: true, Flow: known.flow.slug, ScheduledAt: due}
+			started[i] = runtime.StartedRun{Existed: true, Flow: known.flow.Slug, ScheduledAt: due}
 			continue
 		}
 		started[i].ScheduledAt = due
-		run := newRun(n.ID, f, n.Input)
+		run := db.start(f, n.ID, n.Input)
 		if n.Headers != nil {
 			if err := json.Unmarshal(n.Headers, &run.headers); err != nil {
 				return nil, err
 			}
 		}
-		db.runs[n.ID] = run
 		fresh = append(fresh, run)
 	}
 	for _, run := range fresh {
@@ -71,9 +69,21 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 	return started, nil
 }
 
-func (db *DB) unknown(slug string) error {
-	return fmt.Errorf("flowc: flowtest: flow %q is not inline: give the service that its package makes to Inline", slug)
+func (db *DB) start(f *flow, id string, input json.RawMessage) *run {
+	r := &run{Run: f.Start(id, input, time.Now()), id: id, flow: f}
+	db.runs[id] = r
+	return r
 }
+
+// An unknownFlow is the slug of a flow that is not inline.
+type unknownFlow string
+
+func (slug unknownFlow) Error() string {
+	return fmt.Sprintf("flowc: flowtest: flow %q is not inline: give the service that its package makes to Inline", string(slug))
+}
+
+// Is reports whether target is [runtime.ErrFlowNotFound].
+func (unknownFlow) Is(target error) bool { return target == runtime.ErrFlowNotFound }
 
 func base(slug string) string {
 	b, _ := spec.VersionOf(slug)
@@ -106,9 +116,8 @@ func (b backend) RunSchedule(ctx context.Context, slug, id string) (ok bool, _ e
 	if !ok {
 		tick = time.Now()
 	}
-	r := newRun(id, f, json.RawMessage("{}"))
-	r.tick = &tick
-	db.runs[id] = r
+	r := db.start(f, id, json.RawMessage("{}"))
+	r.tick = tick
 	db.work(r)
 	return true, nil
 }
@@ -120,28 +129,10 @@ func (b backend) Outcome(ctx context.Context, id string, want runtime.Want) (o r
 		return o, err
 	}
 	defer unlock()
-	if stuck := r.stuckAt(); r.status == runtime.RunRunning && stuck != nil {
-		return o, fmt.Errorf("flowc: flowtest: run %s of flow %s waits for step %s, for which no service has a handler", id, r.flow.slug, stuck.slug)
+	if t, served := r.open(); t != nil && !served {
+		return o, fmt.Errorf("flowc: flowtest: run %s of flow %s waits for step %s, for which no service has a handler", id, r.flow.Slug, t.Slug)
 	}
-	o.Flow, o.Status = r.flow.slug, r.status
-	o.FailedStep, o.FailedIndex, o.Message = r.failure()
-	if r.status != runtime.RunCompleted {
-		return o, nil
-	}
-	outputs := map[string]json.RawMessage{}
-	for _, st := range r.states {
-		if slices.Contains(want.Steps, st.slug) && st.status == runtime.StepCompleted {
-			outputs[st.slug] = st.output
-		}
-	}
-	o.Values.Outputs = object(outputs)
-	if want.Input {
-		o.Values.Input = r.input
-	}
-	if want.Whole {
-		o.Result, o.Output = r.result(), r.output
-	}
-	return o, nil
+	return r.Outcome(want), nil
 }
 
 // run returns a run, and locks the database until unlock is called.
@@ -158,16 +149,6 @@ func (b backend) run(ctx context.Context, id string) (_ *run, unlock func(), _ e
 	return r, b.db.mu.Unlock, nil
 }
 
-// failure returns the step that made the run fail, if one did.
-func (r *run) failure() (step string, index *int, message string) {
-	for _, st := range r.states {
-		if st.status == runtime.StepFailed {
-			return st.slug, st.failedIndex, st.err
-		}
-	}
-	return "", nil, ""
-}
-
 // Run reads a run.
 func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (*runtime.RunInfo, error) {
 	r, unlock, err := b.run(ctx, id)
@@ -175,57 +156,9 @@ func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (
 		return nil, err
 	}
 	defer unlock()
-	info := &runtime.RunInfo{
-		ID: r.id, Flow: r.flow.slug, Status: r.status, RemainingSteps: r.remainingSteps(), StartedAt: r.startedAt,
-	}
-	if r.tick != nil {
-		info.ScheduledAt = *r.tick
-	}
-	switch r.status {
-	case runtime.RunCompleted:
-		info.CompletedAt = r.endedAt
-	case runtime.RunFailed:
-		info.FailedAt = r.endedAt
-	}
-	info.FailedStep, info.FailedIndex, info.Error = r.failure()
-	if detail.Payloads {
-		info.Input, info.Output = r.input, r.output
-		if r.status == runtime.RunCompleted {
-			info.Result = r.result()
-		}
-	}
-	if detail.States {
-		info.States = r.stepStates(detail.Payloads)
-	}
+	info := r.Info(detail)
+	info.ScheduledAt = r.tick
 	return info, nil
-}
-
-// stepStates returns the states of the steps.
-func (r *run) stepStates(payloads bool) []runtime.StepState {
-	all := make([]runtime.StepState, len(r.states))
-	for i, st := range r.states {
-		s := runtime.StepState{
-			Step: st.slug, Index: i, Type: spec.TypeSingle, Status: st.status, RemainingTasks: st.left, InitialTasks: st.tasks,
-			RemainingDeps: st.remainingDeps, Attempts: st.attempts, Output: st.output, Error: st.err, FailedIndex: st.failedIndex, SkipReason: st.skipReason,
-			CreatedAt: st.created, StartedAt: st.started,
-		}
-		if st.isMap {
-			s.Type = spec.TypeMap
-		}
-		switch st.status {
-		case runtime.StepCompleted:
-			s.CompletedAt = st.ended
-		case runtime.StepFailed:
-			s.FailedAt = st.ended
-		case runtime.StepSkipped:
-			s.SkippedAt = st.ended
-		}
-		if !payloads || s.Status != runtime.StepCompleted {
-			s.Output = nil
-		}
-		all[i] = s
-	}
-	return all
 }
 
 // UpsertFlow finds that the flow is there as its service has it.
@@ -234,7 +167,7 @@ func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, _ runtime.Upser
 		return runtime.UpsertResult{}, err
 	}
 	if b.db.flows[flow.Slug] == nil {
-		return runtime.UpsertResult{}, b.db.unknown(flow.Slug)
+		return runtime.UpsertResult{}, unknownFlow(flow.Slug)
 	}
 	return runtime.UpsertResult{Status: runtime.UpsertVerified, Differences: []string{}}, nil
 }

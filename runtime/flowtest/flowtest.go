@@ -7,6 +7,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/machine"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -40,24 +41,25 @@ func Inline(services ...handler.Service) *DB {
 }
 
 func (db *DB) add(s handler.Service) error {
-	f, err := newFlow(s.Definition())
-	if err != nil {
-		return err
-	}
-	if known := db.flows[f.slug]; known != nil {
-		f = known
+	def := s.Definition()
+	f := db.flows[def.Slug]
+	if f == nil {
+		shape, err := machine.New(def)
+		if err != nil {
+			return err
+		}
+		f = &flow{Flow: shape, cron: def.Cron, handlers: map[string]handler.Handler{}}
+		db.flows[def.Slug] = f
 	}
 	for _, h := range s.Handlers() {
-		step := f.step(h.Step())
-		switch {
-		case step == nil:
-			return fmt.Errorf("flowc: flowtest: there is a handler for step %q, which flow %s does not have", h.Step(), f.slug)
-		case step.handler != nil:
-			return fmt.Errorf("flowc: flowtest: there are two handlers for step %s of flow %s", h.Step(), f.slug)
+		if f.Step(h.Step()) == nil {
+			return fmt.Errorf("flowc: flowtest: there is a handler for step %q, which flow %s does not have", h.Step(), f.Slug)
 		}
-		step.handler = &h
+		if _, twice := f.handlers[h.Step()]; twice {
+			return fmt.Errorf("flowc: flowtest: there are two handlers for step %s of flow %s", h.Step(), f.Slug)
+		}
+		f.handlers[h.Step()] = h
 	}
-	db.flows[f.slug] = f
 	return nil
 }
 
@@ -77,7 +79,7 @@ type Attempt struct {
 //
 // It panics if there is no such step.
 func (db *DB) Attempts(flow, step string) (attempts []Attempt) {
-	if f := db.flows[flow]; f == nil || f.step(step) == nil {
+	if f := db.flows[flow]; f == nil || f.Step(step) == nil {
 		panic(fmt.Sprintf("flowc: flowtest: Attempts(%q, %q): the flows of %s have no such step", flow, step, db))
 	}
 	db.mu.Lock()

@@ -2,95 +2,82 @@ package flowtest
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
+	"slices"
+	"time"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/attempt"
-	"github.com/flowc-dev/flowc/runtime/spec"
+	"github.com/flowc-dev/flowc/runtime/internal/machine"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
-// work does the tasks of a run until none is left, or none that anybody does. The
-// lock is held by the caller, and not while a handler runs.
-func (db *DB) work(r *run) {
-	r.advance()
-	for {
-		at := -1
-		for i, t := range r.queue {
-			if t.state.handler != nil {
-				at = i
-				break
-			}
+// A flow is a definition with its handlers, by the slugs of their steps.
+type flow struct {
+	*machine.Flow
+	cron     string
+	handlers map[string]handler.Handler
+}
+
+// A run is done in the goroutine that starts it. The database's lock is held whenever it
+// is touched.
+type run struct {
+	*machine.Run
+	id      string
+	flow    *flow
+	headers map[string]string
+	tick    time.Time // if its schedule started it
+	tasks   []*machine.Task
+}
+
+// open returns the first open task for which there is a handler; if there is none, the
+// first open task, and nil if there is none of these either.
+func (r *run) open() (t *machine.Task, served bool) {
+	r.tasks = slices.DeleteFunc(append(r.tasks, r.Next()...), func(t *machine.Task) bool { return !t.Open() })
+	for _, task := range r.tasks {
+		if _, served := r.flow.handlers[task.Slug]; served {
+			return task, true
 		}
-		if at < 0 {
+	}
+	if len(r.tasks) > 0 {
+		return r.tasks[0], false
+	}
+	return nil, false
+}
+
+// work does the tasks of a run until none is left for which there is a handler. The lock
+// is held by the caller, and not while a handler runs.
+func (db *DB) work(r *run) {
+	for {
+		t, served := r.open()
+		if !served {
 			return
 		}
-		t := r.queue[at]
-		t.attempts++
-		t.state.attempts++
-		info := handler.Task{
-			RunID: r.id, Flow: r.flow.slug, Step: t.state.slug, Index: t.index,
-			Attempt: t.attempts, MaxAttempts: t.state.maxAttempts, Headers: r.headers,
+		n := r.Begin(t)
+		task := handler.Task{
+			RunID: r.id, Flow: r.flow.Slug, Step: t.Slug, Index: t.Index,
+			Attempt: n, MaxAttempts: t.MaxAttempts, Headers: r.headers, ScheduledAt: r.tick,
 		}
-		if r.tick != nil {
-			info.ScheduledAt = *r.tick
+		v := t.Judge(n, db.call(r.flow.handlers[t.Slug], task, t.Timeout, r.Values(t)))
+		db.attempts = append(db.attempts, Attempt{
+			Task: task, Outcome: worker.Outcome(v.Outcome), Err: v.Err, RetryIn: v.RetryIn,
+		})
+		switch v.Outcome {
+		case machine.Completed:
+			r.Complete(t, v.Output, time.Now())
+		case machine.Retried: // it keeps its place
+		default:
+			r.Fail(t, v.Err, time.Now())
 		}
-		result := db.call(t, info, r.values(t))
-		db.settle(r, t, at, info, result)
 	}
 }
 
-// call calls the handler. Its context has nothing of the caller's: in production
-// it would not have that either.
-func (db *DB) call(t *task, info handler.Task, v handler.Values) attempt.Result {
+// call calls a handler. Its context has nothing of the caller's: in production it would
+// not have that either.
+func (db *DB) call(h handler.Handler, task handler.Task, timeout time.Duration, v handler.Values) attempt.Result {
 	db.mu.Unlock()
 	defer db.mu.Lock()
-	ctx, cancel := context.WithTimeoutCause(handler.WithTask(context.Background(), info), t.state.timeout, handler.ErrTaskTimeout)
+	ctx, cancel := context.WithTimeoutCause(handler.WithTask(context.Background(), task), timeout, handler.ErrTaskTimeout)
 	defer cancel()
-	output, err := attempt.Call(ctx, *t.state.handler, v)
-	return attempt.Classify(context.Cause(ctx), t.state.timeout, output, err)
-}
-
-// settle records an attempt and does what follows from it.
-func (db *DB) settle(r *run, t *task, at int, info handler.Task, result attempt.Result) {
-	record := Attempt{Task: info, Err: result.Err}
-	st := t.state
-	switch {
-	case result.Outcome == attempt.Completed:
-		record.Outcome = worker.OutcomeCompleted
-	case result.Outcome == attempt.Failed && t.attempts < st.maxAttempts:
-		record.Outcome, record.RetryIn = worker.OutcomeRetried, st.retryDelay(t.attempts)
-		if result.Delay != nil {
-			record.RetryIn = *result.Delay
-		}
-		st.err = ""
-	case result.Outcome == attempt.Skipped && st.whenExhausted == spec.ModeFail:
-		record.Outcome = worker.OutcomeFailed
-		record.Err = fmt.Sprintf(`flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step`, st.slug, result.Err)
-	case result.Outcome == attempt.Skipped:
-		record.Outcome = worker.OutcomeSkipped
-	default:
-		record.Outcome = worker.OutcomeFailed
-	}
-	db.attempts = append(db.attempts, record)
-	if record.Outcome == worker.OutcomeRetried {
-		return // it keeps its place
-	}
-	r.queue = append(r.queue[:at:at], r.queue[at+1:]...)
-	if record.Outcome == worker.OutcomeCompleted {
-		r.complete(t, json.RawMessage(result.Output))
-		return
-	}
-	r.exhaust(t, record.Err)
-}
-
-// stuckAt is a step whose tasks nobody does, if the run stands still for that.
-func (r *run) stuckAt() *step {
-	for _, t := range r.queue {
-		if t.state.handler == nil {
-			return t.state.step
-		}
-	}
-	return nil
+	output, err := attempt.Call(ctx, h, v)
+	return attempt.Classify(context.Cause(ctx), timeout, output, err)
 }

@@ -1,4 +1,4 @@
-package flowtest
+package machine
 
 import (
 	"bytes"
@@ -13,13 +13,7 @@ func decode(raw json.RawMessage) any {
 	return v
 }
 
-// contains reports whether a contains b, see [jsontext.Contains].
-func contains(a, b any) bool {
-	_, ok := jsontext.Contains(a, b)
-	return ok
-}
-
-// elements are those of an array; ok is false if it is none.
+// elements returns those of an array; ok is false if it is none.
 func elements(raw json.RawMessage) (all []json.RawMessage, ok bool) {
 	if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || trimmed[0] != '[' {
 		return nil, false
@@ -27,7 +21,7 @@ func elements(raw json.RawMessage) (all []json.RawMessage, ok bool) {
 	return all, json.Unmarshal(raw, &all) == nil
 }
 
-// typeOf is what jsonb_typeof says.
+// typeOf returns what jsonb_typeof does.
 func typeOf(raw json.RawMessage) string {
 	switch decode(raw).(type) {
 	case map[string]any:
@@ -45,8 +39,9 @@ func typeOf(raw json.RawMessage) string {
 	}
 }
 
-// object is a JSON object of values, in the order of its keys.
-func object(values map[string]json.RawMessage) json.RawMessage {
+// encode writes an array or an object of values that are JSON, objects in the order of
+// their keys.
+func encode(values any) json.RawMessage {
 	raw, err := json.Marshal(values)
 	if err != nil {
 		panic(err) // they have been checked
