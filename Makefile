@@ -23,7 +23,7 @@ race: postgres ## test with the race detector, which needs a C compiler
 matrix: ## test on PostgreSQL 15 to 18, with servers from npm
 	.ci/matrix
 
-bench: postgres ## measure beside the peers, in a module of its own; about 5 minutes
+bench: postgres ## measure beside the peers, in a module of its own; up to 10 minutes
 	cd cmd/flowbench && go run .
 
 bench-gen: ## measure the generator beside others, in a module of its own; a minute

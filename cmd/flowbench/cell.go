@@ -8,6 +8,8 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"github.com/flowc-dev/flowc/cmd/flowbench/pairs"
 )
 
 // A cell is one comparison: some systems that do the same work.
@@ -16,61 +18,92 @@ type cell struct {
 	title   string
 	unit    string
 	systems []system
+	// rounds is how often each system has its turn; 0 means as often as the command says.
+	rounds int
 }
 
 // A system does the work of a cell.
 type system struct {
 	name string
-	// prepare makes what the work needs, in a database of its own that is kept
-	// for all rounds. work does it once and says how many units that was, or
+	// prepare makes what the work needs, in a database of its own that is kept for all
+	// turns. work is one turn of a second or two: it says how many units that was, or
 	// how long each took.
 	prepare func(ctx context.Context, s *server) (work func(ctx context.Context) (sample, error), tidy func(), err error)
 }
 
-// A sample is what one round of work gave.
+// A sample is what one turn gave.
 type sample struct {
 	units     int
 	latencies []time.Duration // where they are what matters
 	took      time.Duration   // 0: as long as the call
+	bytes     int64           // of memory that a unit took, where that is what matters
 
 	since, until *usage // nil: from the begin of the call to its end
 }
 
-// result is what a system needed, over all rounds.
+// A result is what a system needed, a value for each turn.
 type result struct {
-	system    string
-	unit      string
-	rates     []float64 // units a second, a round each
-	db        []float64 // µs of the server's processor a unit
-	client    []float64 // µs of this process's
-	wal       []float64 // bytes a unit
-	latencies []time.Duration
+	system   string
+	rates    []float64 // units a second
+	db       []float64 // µs of the server's processor a unit
+	client   []float64 // µs of this process's
+	total    []float64 // of both
+	wal      []float64 // bytes a unit
+	p50, p99 []float64 // ms
+	bytes    []float64 // of memory a unit
 }
 
-// measure takes the rounds of all systems in turn.
-func (c cell) measure(ctx context.Context, s *server, rounds int) ([]*result, error) {
+// measure has the systems take turns: A B A B. The first turn of each warms up and does not
+// count. host is how fast the host itself was before each turn, against its fastest.
+func (c cell) measure(ctx context.Context, s *server, rounds int) (results []*result, host []float64, _ error) {
 	var works []func(context.Context) (sample, error)
-	var results []*result
 	for _, sys := range c.systems {
 		work, tidy, err := sys.prepare(ctx, s)
 		if err != nil {
-			return nil, fmt.Errorf("preparing %s: %w", sys.name, err)
+			return nil, nil, fmt.Errorf("preparing %s: %w", sys.name, err)
 		}
 		defer tidy()
 		works = append(works, work)
-		results = append(results, &result{system: sys.name, unit: c.unit})
+		results = append(results, &result{system: sys.name})
 	}
-	for range rounds {
+	if c.rounds > 0 {
+		rounds = c.rounds
+	}
+	for round := range rounds + 1 {
 		for i, work := range works {
-			if err := results[i].round(ctx, s, work); err != nil {
-				return nil, fmt.Errorf("%s: %w", c.systems[i].name, err)
+			host = append(host, spin())
+			r := results[i]
+			if round == 0 {
+				r = new(result)
+			}
+			if err := r.turn(ctx, s, work); err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", c.systems[i].name, err)
 			}
 		}
 	}
-	return results, nil
+	fastest := slices.Max(host)
+	for i := range host {
+		host[i] /= fastest
+	}
+	return results, host, nil
 }
 
-func (r *result) round(ctx context.Context, s *server, work func(context.Context) (sample, error)) error {
+// spin returns how fast the host is just now: rounds of a loop that nothing else slows down.
+func spin() float64 {
+	const turns = 5_000_000
+	x := uint64(1)
+	began := time.Now()
+	for range turns {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+	}
+	runtime.KeepAlive(x)
+	return turns / time.Since(began).Seconds()
+}
+
+// turn measures one turn of a system.
+func (r *result) turn(ctx context.Context, s *server, work func(context.Context) (sample, error)) error {
 	runtime.GC()
 	before, err := s.usage(ctx)
 	if err != nil {
@@ -92,28 +125,17 @@ func (r *result) round(ctx context.Context, s *server, work func(context.Context
 		took = after.at.Sub(before.at)
 	}
 	n := float64(got.units)
+	db, client := float64((after.db-before.db).Microseconds())/n, float64((after.client-before.client).Microseconds())/n
 	r.rates = append(r.rates, n/took.Seconds())
-	r.db = append(r.db, float64((after.db-before.db).Microseconds())/n)
-	r.client = append(r.client, float64((after.client-before.client).Microseconds())/n)
+	r.db, r.client, r.total = append(r.db, db), append(r.client, client), append(r.total, db+client)
 	r.wal = append(r.wal, float64(after.wal-before.wal)/n)
-	r.latencies = append(r.latencies, got.latencies...)
+	if got.latencies != nil {
+		r.p50, r.p99 = append(r.p50, ms(percentile(got.latencies, 0.5))), append(r.p99, ms(percentile(got.latencies, 0.99)))
+	}
+	if got.bytes > 0 {
+		r.bytes = append(r.bytes, float64(got.bytes)/n)
+	}
 	return nil
-}
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	if len(sorted) == 0 {
-		return 0
-	}
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
-}
-
-// spread is how far the rounds are apart, as a part of their median.
-func spread(values []float64) float64 {
-	if m := median(values); m > 0 {
-		return (slices.Max(values) - slices.Min(values)) / m
-	}
-	return 0
 }
 
 func percentile(latencies []time.Duration, p float64) time.Duration {
@@ -124,30 +146,38 @@ func percentile(latencies []time.Duration, p float64) time.Duration {
 	return sorted[min(int(float64(len(sorted))*p), len(sorted)-1)]
 }
 
-func printCell(out io.Writer, results []*result) {
+// printCell prints the medians of all systems, and how ours compares pair by pair.
+func printCell(out io.Writer, results []*result, host []float64) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	latencies := len(results[0].latencies) > 0
-	fmt.Fprint(table, "\trate/s\t±\tdb µs\tclient µs\tWAL B\t")
+	ours := results[0]
+	latencies, memory := ours.p50 != nil, ours.bytes != nil
+	fmt.Fprint(table, "\trate/s\tdb µs\tclient µs\tWAL B\t")
 	if latencies {
 		fmt.Fprint(table, "p50 ms\tp99 ms\t")
 	}
-	fmt.Fprintf(table, "ours is\t\n")
-	ours := results[0]
+	if memory {
+		fmt.Fprint(table, "memory B\t")
+	}
+	fmt.Fprintf(table, "ours, pair by pair\t\n")
 	for _, r := range results {
-		fmt.Fprintf(table, "%s\t%.0f\t%.0f%%\t%.1f\t%.1f\t%.0f\t", r.system, median(r.rates), 100*spread(r.rates), median(r.db), median(r.client), median(r.wal))
+		fmt.Fprintf(table, "%s\t%.0f\t%.1f\t%.1f\t%.0f\t", r.system, pairs.Median(r.rates), pairs.Median(r.db), pairs.Median(r.client), pairs.Median(r.wal))
 		if latencies {
-			fmt.Fprintf(table, "%.2f\t%.2f\t", ms(percentile(r.latencies, 0.5)), ms(percentile(r.latencies, 0.99)))
+			fmt.Fprintf(table, "%.2f\t%.2f\t", pairs.Median(r.p50), pairs.Median(r.p99))
+		}
+		if memory {
+			fmt.Fprintf(table, "%.0f\t", pairs.Median(r.bytes))
 		}
 		switch {
 		case r == ours:
 			fmt.Fprint(table, "\t\n")
 		case latencies:
-			fmt.Fprintf(table, "%.2fx its p50\t\n", ms(percentile(ours.latencies, 0.5))/ms(percentile(r.latencies, 0.5)))
+			fmt.Fprintf(table, "%s of its p50\t\n", pairs.Spread(pairs.Of(ours.p50, r.p50)))
 		default:
-			fmt.Fprintf(table, "%.2fx as fast\t\n", median(ours.rates)/median(r.rates))
+			fmt.Fprintf(table, "%s of its rate\t\n", pairs.Spread(pairs.Of(ours.rates, r.rates)))
 		}
 	}
 	table.Flush()
+	fmt.Fprintf(out, "  the host itself: %.0f%% of its fastest, %.0f%% at least\n", 100*pairs.Median(host), 100*slices.Min(host))
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,64 +1,76 @@
 package main
 
-// cells are the comparisons, ours first in each.
+// cells are the comparisons, ours first in each. The amounts are those of one turn, which
+// is to take a second or two.
 func cells(scale float64) []cell {
 	n := func(base int) int { return max(int(float64(base)*scale), 10) }
-	jobs := n(120_000) // some seconds: how workers begin and end must not count
 	return []cell{
-		{"jobs", "jobs of one step: started in batches of 5000, worked to the end", "job", []system{
-			{"flowc", startManyAndWork(job, jobs)},
-			{"River", riverManyAndWork(jobs)},
-			{"floor", floor(jobs)},
+		{name: "jobs", title: "jobs of one step: started in batches of 5000, worked to the end", systems: []system{
+			{"flowc", startManyAndWork(job, n(25_000))},
+			{"River", riverManyAndWork(n(25_000))},
+			{"floor", floor(n(25_000))},
 		}},
-		{"start", "jobs started one a call by 16 goroutines", "job", []system{
+		{name: "start", title: "jobs started one a call by 16 goroutines", systems: []system{
 			{"flowc", startOneACall(job, n(8_000))},
-			{"River", riverOneACall(n(8_000))},
+			{"River", riverOneACall(n(4_000))},
 		}},
-		{"diamond", "a diamond of 4 steps, started and worked at the same time", "run", []system{
-			{"flowc", startManyBesideWork(diamond, n(20_000))},
-			{"DBOS", dbosWork(n(2_400))},
-			{"one call a task", oneCallATask(diamond, n(400))},
+		{name: "diamond", title: "a diamond of 4 steps, started and worked at the same time", systems: []system{
+			{"flowc", startManyBesideWork(diamond, n(6_000))},
+			{"DBOS", dbosWork(n(800))},
+			{"one call a task", oneCallATask(diamond, n(300))},
 		}},
-		{"map", "tasks of maps", "task", []system{
+		{name: "map", title: "tasks of maps", systems: []system{
 			{"10000", mapOf(10_000, n(20_000))},
 			{"100", mapOf(100, n(20_000))},
 		}},
-		{"latency", "one run on an idle system, start to handler of the last step", "run", []system{
-			{"flowc", latency(job, n(100))},
-			{"chain of 4", latency(chain, n(60))},
-			{"River", riverLatency(n(100))},
+		{name: "latency", title: "one run on an idle system, start to handler of the last step", systems: []system{
+			{"flowc", latency(job, n(50))},
+			{"chain of 4", latency(chain, n(40))},
+			{"River", riverLatency(n(50))},
 		}},
-		{"processes", "jobs worked by 16 processes of a worker each, and by 1, with 1024 handlers in all", "job", []system{
-			{"16", workInProcesses(jobs, 16, 1024)},
-			{"1", workInProcesses(jobs, 1, 1024)},
+		{name: "processes", title: "jobs worked by 16 processes of a worker each, and by 1, with 1024 handlers in all", systems: []system{
+			{"16", workInProcesses(n(40_000), 16, 1024)},
+			{"1", workInProcesses(n(40_000), 1, 1024)},
 		}},
-		{"typed", "one start after the other", "start", []system{
-			{"StartX", typedStart(true, n(2_000))},
-			{"plain pgx", typedStart(false, n(2_000))},
+		{name: "idle-flows", title: "one run on an idle system, in a worker of many flows", systems: []system{
+			{"4000", latencyAmong(4_000, n(40))},
+			{"10", latencyAmong(10, n(40))},
 		}},
-		{"flows", "claims of 10 over many flows, of which 10 have work", "claim", []system{
+		{name: "busy-flows", title: "jobs of 10 flows, in a worker of many flows", systems: []system{
+			{"4000", jobsAmong(4_000, n(15_000))},
+			{"10", jobsAmong(10, n(15_000))},
+		}},
+		{name: "typed", title: "one start after the other", systems: []system{
+			{"StartX", typedStart(true, n(1_500))},
+			{"plain pgx", typedStart(false, n(1_500))},
+		}},
+		{name: "flows", title: "claims of 10 over many flows, of which 10 have work", systems: []system{
 			{"1000", claims(10_000, 1000, n(100))},
 			{"10", claims(10_000, 10, n(100))},
 		}},
-		{"backlog", "claims of 10 from a long queue", "claim", []system{
+		{name: "backlog", title: "claims of 10 from a long queue", systems: []system{
 			{"1000000", claims(n(1_000_000), 1, n(300))},
 			{"1000", claims(1000, 1, n(300))},
 		}},
-		{"history", "jobs beside finished runs, and lists", "job", []system{
+		{name: "history", title: "jobs beside finished runs, and lists", systems: []system{
 			{"1000000", withHistory(n(1_000_000), n(5_000))},
 			{"1000", withHistory(1000, n(5_000))},
 		}},
-		{"delayed", "jobs beside tasks that wait for their time, in the same flow and in another", "job", []system{
-			{"500000", besideDelayed(n(500_000), n(30_000))},
-			{"none", besideDelayed(0, n(30_000))},
+		{name: "delayed", title: "jobs beside tasks that wait for their time, in the same flow and in another", systems: []system{
+			{"500000", besideDelayed(n(500_000), n(20_000))},
+			{"none", besideDelayed(0, n(20_000))},
 		}},
-		{"writer", "jobs beside an idle transaction that has written", "job", []system{
-			{"beside", besideWriter(n(100_000))},
-			{"none", besideDelayed(0, n(100_000))},
+		{name: "writer", title: "jobs beside an idle transaction that has written, 100000 in all turns", systems: []system{
+			{"beside", besideWriter(n(10_000))},
+			{"none", besideDelayed(0, n(10_000))},
 		}},
-		{"idle", "a worker without work, and the server alone; a unit is a second", "second", []system{
-			{"flowc", idle(1, 10)},
-			{"no worker", idle(0, 10)},
+		{name: "idle", title: "a worker without work, and the server alone; a unit is a second", rounds: 5, systems: []system{
+			{"flowc", idle(1, 3)},
+			{"no worker", idle(0, 3)},
+		}},
+		{name: "memory", title: "memory of a worker for each task in flight", rounds: 5, systems: []system{
+			{"1000 of 1 kB", memoryInFlight(1_000, 1<<10)},
+			{"64 of 1 MB", memoryInFlight(64, 1<<20)},
 		}},
 	}
 }

@@ -404,7 +404,7 @@ func idle(workers, seconds int) func(context.Context, *server) (func(context.Con
 			if err != nil {
 				return sample{}, err
 			}
-			time.Sleep(4 * time.Second) // until they have gone to sleep
+			time.Sleep(3 * time.Second) // until they are idle
 			since, err := s.usage(ctx)
 			if err != nil {
 				return sample{}, err
@@ -430,8 +430,7 @@ func claims(waiting, flows, n int) func(context.Context, *server) (func(context.
 		}
 		var slugs []string
 		var limits []int32
-		for i := range flows {
-			def := definition(fmt.Sprintf("flow_%d", i), spec.Step{Slug: "work"})
+		for _, def := range among(flows) {
 			if _, err := runtime.UpsertFlow(ctx, pool, def); err != nil {
 				drop()
 				return nil, nil, err
@@ -524,6 +523,81 @@ func withHistory(runs, n int) func(context.Context, *server) (func(context.Conte
 			return sample{units: n}, nil
 		}
 		return work, drop, nil
+	}
+}
+
+// among returns definitions of so many flows with one step, the first of which are used.
+func among(flows int) []spec.Flow {
+	defs := make([]spec.Flow, flows)
+	for i := range defs {
+		defs[i] = definition(fmt.Sprintf("flow_%d", i), spec.Step{Slug: "work"})
+	}
+	return defs
+}
+
+// serveAmong runs a worker of so many flows.
+func serveAmong(ctx context.Context, s *server, flows, concurrency int, done func(step string)) (*pgxpool.Pool, func(), error) {
+	defs := among(flows)
+	pool, drop, err := install(ctx, s, defs...)
+	if err != nil {
+		return nil, nil, err
+	}
+	var services []handler.Service
+	for _, def := range defs {
+		services = append(services, echo(def, done))
+	}
+	stop, err := startWorkers(ctx, pool, 1, concurrency, services...)
+	if err != nil {
+		drop()
+		return nil, nil, err
+	}
+	return pool, func() { stop(); drop() }, nil
+}
+
+// latencyAmong starts one run at a time on an idle system, in a worker of so many flows.
+func latencyAmong(flows, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		reached := make(chan time.Time, 1)
+		pool, tidy, err := serveAmong(ctx, s, flows, 16, func(string) { reached <- time.Now() })
+		if err != nil {
+			return nil, nil, err
+		}
+		start := func(i int) error {
+			_, err := runtime.StartFlow(ctx, pool, fmt.Sprintf("flow_%d", i%10), payload{ID: i})
+			return err
+		}
+		if _, err := oneAtATime(ctx, 1, reached, start); err != nil { // until the worker is up
+			tidy()
+			return nil, nil, err
+		}
+		return func(ctx context.Context) (sample, error) { return oneAtATime(ctx, n, reached, start) }, tidy, nil
+	}
+}
+
+// jobsAmong works jobs of ten flows in a worker of so many.
+func jobsAmong(flows, n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		var left counter
+		pool, tidy, err := serveAmong(ctx, s, flows, 1024, left.one)
+		if err != nil {
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			left.reset(n / 10 * 10)
+			for i := range 10 {
+				def := definition(fmt.Sprintf("flow_%d", i))
+				if err := startMany(ctx, pool, def, n/10); err != nil {
+					return sample{}, err
+				}
+			}
+			for i := range 10 {
+				if err := left.awaitEnd(ctx, pool, definition(fmt.Sprintf("flow_%d", i))); err != nil {
+					return sample{}, err
+				}
+			}
+			return sample{units: n / 10 * 10}, nil
+		}
+		return work, tidy, nil
 	}
 }
 

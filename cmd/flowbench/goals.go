@@ -3,111 +3,97 @@ package main
 import (
 	"fmt"
 	"io"
+
+	"github.com/flowc-dev/flowc/cmd/flowbench/pairs"
 )
 
-// A goal is what a figure has to be.
+// A goal is what a figure has to be, against a peer or against ourselves in the same run.
 type goal struct {
-	name   string
-	atMost bool // else at least
-	target float64
-	figure func(results map[string]*result) (float64, bool)
+	pairs.Goal
+	figure func(results map[string]*result) []float64 // a value for each round; nil if it was not measured
+}
+
+func atLeast(name string, target float64, figure func(map[string]*result) []float64) goal {
+	return goal{pairs.Goal{Name: name, Target: target}, figure}
+}
+
+func atMost(name string, target float64, figure func(map[string]*result) []float64) goal {
+	return goal{pairs.Goal{Name: name, AtMost: true, Target: target}, figure}
 }
 
 var goals = []goal{
-	{"jobs-vs-river", false, 1, rates("jobs/flowc", "jobs/River")},
-	{"start-vs-river", false, 1.5, rates("start/flowc", "start/River")},
-	{"diamond-vs-dbos", false, 8, rates("diamond/flowc", "diamond/DBOS")},
-	{"diamond-vs-one-call-a-task", false, 5, rates("diamond/flowc", "diamond/one call a task")},
-	// 12 470 µs is what upstream's own SQL needs, measured elsewhere.
-	{"diamond-cpu-vs-upstream", false, 15, func(r map[string]*result) (float64, bool) {
-		ours, ok := r["diamond/flowc"]
-		if !ok {
-			return 0, false
-		}
-		return 12470 / median(ours.db), true
-	}},
-	{"map-vs-jobs", false, 0.8, rates("map/10000", "jobs/flowc")},
-	{"map-10000-vs-100", true, 1.2, costs("map/10000", "map/100")},
-	{"latency-p50-vs-river-p50", true, 1, latencies("latency/flowc", 0.5, "latency/River", 0.5, 1)},
-	{"latency-p99-vs-river-p50", true, 2, latencies("latency/flowc", 0.99, "latency/River", 0.5, 1)},
-	{"chain-vs-job", true, 4, latencies("latency/chain of 4", 0.5, "latency/flowc", 0.5, 1)},
-	{"backlog-1000000-vs-1000", true, 2, latencies("backlog/1000000", 0.99, "backlog/1000", 0.99, 1)},
-	{"idle-core", true, 0.005, func(r map[string]*result) (float64, bool) {
+	atMost("job-db-cpu-vs-river", 1, ratio("jobs/flowc", "jobs/River", db)),
+	atMost("job-cpu-vs-river", 0.85, ratio("jobs/flowc", "jobs/River", total)),
+	atLeast("jobs-vs-river", 1.15, ratio("jobs/flowc", "jobs/River", rate)),
+	atLeast("start-vs-river", 2, ratio("start/flowc", "start/River", rate)),
+	atLeast("diamond-vs-dbos", 10, ratio("diamond/flowc", "diamond/DBOS", rate)),
+	atLeast("diamond-vs-one-call-a-task", 5, ratio("diamond/flowc", "diamond/one call a task", rate)),
+	atMost("latency-p50-vs-river", 0.8, ratio("latency/flowc", "latency/River", p50)),
+	atMost("latency-p99-vs-river", 1, ratio("latency/flowc", "latency/River", p99)),
+	atMost("chain-of-4-vs-job", 4, ratio("latency/chain of 4", "latency/flowc", p50)),
+	atMost("map-10000-vs-100", 1.2, ratio("map/10000", "map/100", total)),
+	atMost("delayed-500000-vs-none", 1.1, ratio("delayed/500000", "delayed/none", total)),
+	atMost("writer-vs-none", 1.2, ratio("writer/beside", "writer/none", total)),
+	atLeast("processes-16-vs-1", 0.85, ratio("processes/16", "processes/1", rate)),
+	atMost("worker-of-4000-flows-latency", 3, ratio("idle-flows/4000", "idle-flows/10", p50)),
+	atLeast("worker-of-4000-flows-rate", 0.7, ratio("busy-flows/4000", "busy-flows/10", rate)),
+	atMost("claim-1000-flows-vs-10", 3, ratio("flows/1000", "flows/10", p50)),
+	atMost("backlog-1000000-vs-1000", 2, ratio("backlog/1000000", "backlog/1000", p99)),
+	atMost("history-1000000-vs-1000", 1.5, ratio("history/1000000", "history/1000", total)),
+	atMost("typed-vs-pgx", 1.03, ratio("typed/StartX", "typed/plain pgx", p50)),
+	atMost("idle-worker-cores", 0.005, func(r map[string]*result) []float64 {
 		ours, alone := r["idle/flowc"], r["idle/no worker"]
 		if ours == nil || alone == nil {
-			return 0, false
+			return nil
 		}
-		return (median(ours.db) + median(ours.client) - median(alone.db) - median(alone.client)) / 1e6, true
-	}},
-	{"job-wal-bytes", true, 2700, func(r map[string]*result) (float64, bool) {
-		ours, ok := r["jobs/flowc"]
-		if !ok {
-			return 0, false
+		cores := make([]float64, len(ours.total))
+		for i := range cores {
+			cores[i] = (ours.total[i] - alone.total[i]) / 1e6
 		}
-		return median(ours.wal), true
-	}},
-	{"job-db-us", true, 70, func(r map[string]*result) (float64, bool) {
-		ours, ok := r["jobs/flowc"]
-		if !ok {
-			return 0, false
+		return cores
+	}),
+	atMost("memory-1000-tasks-of-1kB", 40e6, func(r map[string]*result) []float64 {
+		if r["memory/1000 of 1 kB"] == nil {
+			return nil
 		}
-		return median(ours.db), true
-	}},
-	{"job-total-us", true, 106, func(r map[string]*result) (float64, bool) {
-		ours, ok := r["jobs/flowc"]
-		if !ok {
-			return 0, false
+		return scaled(r["memory/1000 of 1 kB"].bytes, 1000)
+	}),
+	atMost("memory-64-tasks-of-1MB-vs-held", 4, func(r map[string]*result) []float64 {
+		if r["memory/64 of 1 MB"] == nil {
+			return nil
 		}
-		return median(ours.db) + median(ours.client), true
-	}},
-	{"claim-1000-flows-vs-10", true, 3, latencies("flows/1000", 0.5, "flows/10", 0.5, 1)},
-	{"history-1000000-vs-1000", true, 1.5, costs("history/1000000", "history/1000")},
-	{"delayed-500000-vs-none", true, 1.1, costs("delayed/500000", "delayed/none")},
-	{"writer-vs-none", true, 1.2, costs("writer/beside", "writer/none")},
-	{"typed-vs-pgx", true, 1.03, latencies("typed/StartX", 0.5, "typed/plain pgx", 0.5, 1)},
+		return scaled(r["memory/64 of 1 MB"].bytes, 1./(1<<20))
+	}),
 }
 
-// print says how a goal was met; one that was not measured is left out.
+// What is compared of a result.
+func rate(r *result) []float64  { return r.rates }
+func db(r *result) []float64    { return r.db }
+func total(r *result) []float64 { return r.total }
+func p50(r *result) []float64   { return r.p50 }
+func p99(r *result) []float64   { return r.p99 }
+
+// ratio returns the figure of one system against that of another, pair by pair.
+func ratio(a, b string, of func(*result) []float64) func(map[string]*result) []float64 {
+	return func(r map[string]*result) []float64 {
+		if r[a] == nil || r[b] == nil {
+			return nil
+		}
+		return pairs.Of(of(r[a]), of(r[b]))
+	}
+}
+
+func scaled(values []float64, by float64) []float64 {
+	all := make([]float64, len(values))
+	for i, v := range values {
+		all[i] = v * by
+	}
+	return all
+}
+
+// print says whether a goal was met; one that was not measured is left out.
 func (g goal) print(out io.Writer, results map[string]*result) {
-	value, ok := g.figure(results)
-	if !ok {
-		return
-	}
-	sign, met := ">=", value >= g.target
-	if g.atMost {
-		sign, met = "<=", value <= g.target
-	}
-	verdict := "missed"
-	if met {
-		verdict = "met"
-	}
-	fmt.Fprintf(out, "goal %s %.4g %s%.4g %s\n", g.name, value, sign, g.target, verdict)
-}
-
-func rates(a, b string) func(map[string]*result) (float64, bool) {
-	return func(r map[string]*result) (float64, bool) {
-		if r[a] == nil || r[b] == nil {
-			return 0, false
-		}
-		return median(r[a].rates) / median(r[b].rates), true
-	}
-}
-
-// costs compares processor time of server and client a unit.
-func costs(a, b string) func(map[string]*result) (float64, bool) {
-	return func(r map[string]*result) (float64, bool) {
-		if r[a] == nil || r[b] == nil {
-			return 0, false
-		}
-		return (median(r[a].db) + median(r[a].client)) / (median(r[b].db) + median(r[b].client)), true
-	}
-}
-
-func latencies(a string, pa float64, b string, pb, times float64) func(map[string]*result) (float64, bool) {
-	return func(r map[string]*result) (float64, bool) {
-		if r[a] == nil || r[b] == nil {
-			return 0, false
-		}
-		return ms(percentile(r[a].latencies, pa)) / (times * ms(percentile(r[b].latencies, pb))), true
+	if values := g.figure(results); values != nil {
+		fmt.Fprintf(out, "%-10s %s: %s\n", g.Judge(values), g.Goal, pairs.Spread(values))
 	}
 }

@@ -1,7 +1,8 @@
-// Command flowbench measures flowc beside what else works jobs and flows on
-// PostgreSQL, on one server and in interleaved rounds, so that what the machine
-// does besides falls on all of them. Rates are this machine's: judge by the
-// ratios, and by processor time and WAL per unit.
+// Command flowbench measures flowc beside what else works jobs and flows on PostgreSQL.
+// The systems of a comparison take turns of a second or two on one server, so that what
+// the machine does besides falls on all of them. Rates are this machine's: judge by the
+// ratios, pair by pair, and by processor time and WAL per unit. A goal is met or missed if
+// the pairs leave no doubt, and undecided otherwise.
 //
 // It is a module of its own, so that the peers never enter anybody's build.
 package main
@@ -18,13 +19,17 @@ import (
 
 func main() {
 	if database := os.Getenv(workerDatabase); database != "" {
-		if err := runWorker(context.Background(), database, os.Stdin, os.Stdout); err != nil {
+		run := runWorker
+		if os.Getenv(holdTasks) != "" {
+			run = runHolder
+		}
+		if err := run(context.Background(), database, os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "flowbench worker:", err)
 			os.Exit(1)
 		}
 		return
 	}
-	rounds := flag.Int("rounds", 3, "how often each measurement is taken")
+	rounds := flag.Int("rounds", 9, "how many turns each system has")
 	only := flag.String("only", ".", "measure only the cells whose name matches this `expression`")
 	scale := flag.Float64("scale", 1, "multiply the amounts of work by this")
 	dir := flag.String("dir", "", "keep the server's data in this `folder` instead of a temporary one")
@@ -56,14 +61,14 @@ func run(ctx context.Context, rounds int, only string, scale float64, dir string
 			continue
 		}
 		fmt.Printf("\n%s\n", c.title)
-		measured, err := c.measure(ctx, srv, rounds)
+		measured, host, err := c.measure(ctx, srv, rounds)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		for _, r := range measured {
 			results[c.name+"/"+r.system] = r
 		}
-		printCell(os.Stdout, measured)
+		printCell(os.Stdout, measured, host)
 	}
 	fmt.Println()
 	for _, g := range goals {

@@ -71,13 +71,12 @@ func (p *workerProcesses) spawn(ctx context.Context, pool *pgxpool.Pool, concurr
 	if err != nil {
 		return err
 	}
-	database, err := url.Parse(pool.Config().ConnString())
+	database, err := databaseOf(pool)
 	if err != nil {
 		return err
 	}
-	database.Path = "/" + pool.Config().ConnConfig.Database
 	c := exec.CommandContext(ctx, program)
-	c.Env = append(os.Environ(), workerDatabase+"="+database.String(), workerConcurrency+"="+strconv.Itoa(concurrency))
+	c.Env = append(os.Environ(), workerDatabase+"="+database, workerConcurrency+"="+strconv.Itoa(concurrency))
 	c.Stderr = os.Stderr
 	in, err := c.StdinPipe()
 	if err != nil {
@@ -109,6 +108,16 @@ func (p *workerProcesses) spawn(ctx context.Context, pool *pgxpool.Pool, concurr
 		}
 	}()
 	return nil
+}
+
+// databaseOf returns the address of the database of a pool.
+func databaseOf(pool *pgxpool.Pool) (string, error) {
+	database, err := url.Parse(pool.Config().ConnString())
+	if err != nil {
+		return "", err
+	}
+	database.Path = "/" + pool.Config().ConnConfig.Database
+	return database.String(), nil
 }
 
 // begin has the workers run.

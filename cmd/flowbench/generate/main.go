@@ -4,7 +4,7 @@
 //
 // Every system has a module of its own in a temporary folder, over the same
 // payload types. The systems take turns, so that what the machine does besides
-// falls on all of them; judge by the ratios. The least of all rounds counts.
+// falls on all of them; judge by the ratios, pair by pair.
 package main
 
 import (
@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/tools/go/packages"
+
+	"github.com/flowc-dev/flowc/cmd/flowbench/pairs"
 )
 
 func main() {
@@ -125,26 +127,22 @@ func build(ctx context.Context, root, bin string) error {
 
 // print prints what was measured, and what the goals say.
 func print(out io.Writer, list []system, edited bool) {
-	ours := list[0].least[edited]
+	ours := list[0].costs[edited]
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "system\twall\tCPU\tours / its wall\tours / its CPU\t")
+	fmt.Fprintln(w, "system\twall ms\tCPU ms\tours / its wall\tours / its CPU\t")
 	for _, s := range list {
-		l := s.least[edited]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.2f\t%.2f\t\n", s.name, ms(l.wall), ms(l.cpu), ratio(ours.wall, l.wall), ratio(ours.cpu, l.cpu))
+		c := s.costs[edited]
+		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%s\t%s\t\n", s.name, pairs.Median(c.wall), pairs.Median(c.cpu),
+			pairs.Spread(pairs.Of(ours.wall, c.wall)), pairs.Spread(pairs.Of(ours.cpu, c.cpu)))
 	}
 	w.Flush()
 	for _, s := range list[1:] {
 		if s.atMost > 0 {
-			r := ratio(ours.wall, s.least[edited].wall)
-			verdict := "met"
-			if r > s.atMost {
-				verdict = "MISSED"
-			}
-			fmt.Fprintf(out, "goal flowc-vs-%s: %.2f, at most %.1f: %s\n", s.name, r, s.atMost, verdict)
+			r := pairs.Of(ours.wall, s.costs[edited].wall)
+			g := pairs.Goal{Name: "flowc-vs-" + s.name, AtMost: true, Target: s.atMost}
+			fmt.Fprintf(out, "%-10s %s: %s\n", g.Judge(r), g, pairs.Spread(r))
 		}
 	}
 }
 
-func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
-
-func ms(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

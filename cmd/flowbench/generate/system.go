@@ -17,10 +17,11 @@ type system struct {
 	files  map[string]string // of the module, by path
 	args   []string          // the command
 	atMost float64           // how many times as long ours may take; 0 for any
-	least  map[bool]cost     // of all rounds, by whether a package was edited
+	costs  map[bool]*costs   // by whether a package was edited
 }
 
-type cost struct{ wall, cpu time.Duration }
+// costs are what each round took, in milliseconds.
+type costs struct{ wall, cpu []float64 }
 
 // systems are ours first, and what it is compared with.
 func systems(root, bin string, units int) []system {
@@ -44,7 +45,7 @@ func systems(root, bin string, units int) []system {
 
 // prepare writes the module and runs the command once.
 func (s *system) prepare(ctx context.Context) error {
-	s.least = map[bool]cost{}
+	s.costs = map[bool]*costs{false: {}, true: {}}
 	for name, contents := range s.files {
 		path := filepath.Join(s.dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -54,7 +55,7 @@ func (s *system) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := s.run(ctx)
+	_, _, err := s.run(ctx)
 	return err
 }
 
@@ -65,20 +66,17 @@ func (s *system) edit(round int) error {
 }
 
 func (s *system) measure(ctx context.Context, edited bool) error {
-	c, err := s.run(ctx)
+	wall, cpu, err := s.run(ctx)
 	if err != nil {
 		return err
 	}
-	least, measured := s.least[edited]
-	if !measured {
-		least = c
-	}
-	s.least[edited] = cost{min(least.wall, c.wall), min(least.cpu, c.cpu)}
+	c := s.costs[edited]
+	c.wall, c.cpu = append(c.wall, ms(wall)), append(c.cpu, ms(cpu))
 	return nil
 }
 
 // run runs the command in a process of its own, whose children count with it.
-func (s *system) run(ctx context.Context) (cost, error) {
+func (s *system) run(ctx context.Context) (wall, cpu time.Duration, _ error) {
 	cmd := exec.CommandContext(ctx, s.args[0], s.args[1:]...)
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
@@ -86,9 +84,9 @@ func (s *system) run(ctx context.Context) (cost, error) {
 	cmd.Stderr = &said
 	began := time.Now()
 	err := cmd.Run()
-	wall := time.Since(began)
+	wall = time.Since(began)
 	if err != nil {
-		return cost{}, fmt.Errorf("%w: %s", err, said.String())
+		return 0, 0, fmt.Errorf("%w: %s", err, said.String())
 	}
-	return cost{wall, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
+	return wall, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
 }
