@@ -47,8 +47,9 @@ func TestDocuments(t *testing.T) {
 		{"A complete example", "text", isInComment("examples/hello/party/greet/greet.gen.go")},
 		{"A complete example", "go", is("examples/hello/main.go")},
 		{"A complete example", "console", answers},
-		{"In a module of your own", "sh", own.run},
-		{"In a module of your own", "sh", own.runTheRest},
+		{"A module of your own", "sh", own.runNew},
+		{"In a module that you have", "sh", own.run},
+		{"In a module that you have", "sh", own.runTheRest},
 		{"Declaring", "text", isSaidOfMistake},
 		{"Starting and waiting", "go", compiles("db *pgxpool.Pool, order shop.Order")},
 		{"Working", "go", compiles("pool *pgxpool.Pool, handlers *fulfil.Handlers")},
@@ -235,7 +236,15 @@ func newOwnModule(t *testing.T) *ownModule {
 	require.NoError(t, os.Symlink(absolute(t, root), filepath.Join(parent, "flowc")))
 	dir := filepath.Join(parent, "hello")
 	require.NoError(t, os.Mkdir(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.com/hello\n\ngo 1.25.0\n"), 0o644))
 	return &ownModule{dir}
+}
+
+// runNew runs lines that make a module beside the clone, in the clone.
+func (m *ownModule) runNew(t *testing.T, b block) {
+	b.text = strings.ReplaceAll(b.text, "../weather", filepath.Join(filepath.Dir(m.dir), "weather"))
+	clone := &ownModule{absolute(t, root)}
+	require.Contains(t, clone.output(t, b), "Lisbon is the warmest: 16 degrees\n")
 }
 
 // run runs lines of shell in the folder, and gives what they print.

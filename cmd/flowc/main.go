@@ -85,7 +85,7 @@ Commands that need a database use that of DATABASE_URL; "flowc dev" starts one.`
 		&cobra.Group{ID: "work", Title: "Flows and runs:"},
 	)
 	for id, commands := range map[string][]*cobra.Command{
-		"code":     {newGenerate(), newVet(), newGraph()},
+		"code":     {newNew(), newGenerate(), newVet(), newGraph()},
 		"database": {newDev(), newMigrate(), newDoctor(), newPrune()},
 		"work":     {newFlows(), newStart(), newRuns(), newSchedules(), newWorkers(), newDashboard()},
 	} {
