@@ -109,7 +109,7 @@ func (b backend) RunSchedule(ctx context.Context, slug, id string) (ok bool, _ e
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	f := db.flows[slug]
-	if f == nil || f.cron == "" {
+	if f == nil || f.definition.Cron == "" {
 		return false, nil
 	}
 	tick, ok := ctx.Value(tickKey{}).(time.Time)
@@ -161,13 +161,17 @@ func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (
 	return info, nil
 }
 
-// UpsertFlow finds that the flow is there as its service has it.
+// UpsertFlow finds that the flow is there as its service has it. Any other is an error.
 func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, _ runtime.UpsertOptions) (runtime.UpsertResult, error) {
 	if err := ctx.Err(); err != nil {
 		return runtime.UpsertResult{}, err
 	}
-	if b.db.flows[flow.Slug] == nil {
+	known := b.db.flows[flow.Slug]
+	switch {
+	case known == nil:
 		return runtime.UpsertResult{}, unknownFlow(flow.Slug)
+	case len(spec.Compare(known.definition, flow)) > 0:
+		return runtime.UpsertResult{}, fmt.Errorf("flowc: upserting flow %s, which its service has otherwise: %w", flow.Slug, b.db.NeedsEngine())
 	}
 	return runtime.UpsertResult{Status: runtime.UpsertVerified, Differences: []string{}}, nil
 }

@@ -48,7 +48,7 @@ func (db *DB) add(s handler.Service) error {
 		if err != nil {
 			return err
 		}
-		f = &flow{Flow: shape, cron: def.Cron, handlers: map[string]handler.Handler{}}
+		f = &flow{Flow: shape, definition: def, handlers: map[string]handler.Handler{}}
 		db.flows[def.Slug] = f
 	}
 	for _, h := range s.Handlers() {

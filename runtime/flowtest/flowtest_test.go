@@ -85,52 +85,48 @@ func serveOne(fn func(context.Context, int) (string, error), opts ...handler.Ser
 	return handler.Serve(one.Definition(), []handler.Handler{handler.Handle("one", handler.Input[int](), fn)}, opts...)
 }
 
-// What handlers can do wrong has the outcome that it has in a worker.
-func TestInlineOutcomes(t *testing.T) {
+// Attempts tells of each attempt how it ended, and how long the next one would have waited.
+func TestInlineAttempts(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		handler  func(context.Context, int) (string, error)
-		outcomes []worker.Outcome
-		retryIn  []time.Duration
-		message  string
+		err     error
+		mode    spec.Mode
+		want    []flowtest.Attempt // without their tasks
+		message string
 	}{
-		"retries": {func(context.Context, int) (string, error) { return "", errors.New("no") },
-			[]worker.Outcome{worker.OutcomeRetried, worker.OutcomeRetried, worker.OutcomeFailed}, []time.Duration{2 * time.Hour, 4 * time.Hour, 0}, "no"},
-		"retry after": {func(context.Context, int) (string, error) {
-			return "", handler.RetryAfter(time.Second, errors.New("busy"))
-		},
-			[]worker.Outcome{worker.OutcomeRetried, worker.OutcomeRetried, worker.OutcomeFailed}, []time.Duration{time.Second, time.Second, 0}, "busy"},
-		"permanent": {func(context.Context, int) (string, error) { return "", handler.Permanent(errors.New("no")) },
-			[]worker.Outcome{worker.OutcomeFailed}, []time.Duration{0}, "no"},
-		"panic": {func(context.Context, int) (string, error) { panic(handler.Permanent(errors.New("no"))) },
-			[]worker.Outcome{worker.OutcomeRetried, worker.OutcomeRetried, worker.OutcomeFailed}, nil, "flowtest_test.go:"},
-		"skip without leave": {func(context.Context, int) (string, error) { return "", handler.Skip("not today") },
-			[]worker.Outcome{worker.OutcomeFailed}, nil, `flowc: the handler asked to skip step one (not today), which does not allow it: add when_exhausted:"skip" to the step`},
-		"timeout": {func(ctx context.Context, _ int) (string, error) {
-			<-ctx.Done()
-			return "", handler.Permanent(ctx.Err())
-		},
-			[]worker.Outcome{worker.OutcomeFailed}, nil, "context deadline exceeded"},
-		"unstorable": {func(context.Context, int) (string, error) { return "\x00", nil },
-			[]worker.Outcome{worker.OutcomeFailed}, nil, "flowc: output of step one: it contains the character"},
+		"completed": {nil, "", []flowtest.Attempt{{Outcome: worker.OutcomeCompleted}}, ""},
+		"failed": {errors.New("no"), "", []flowtest.Attempt{
+			{Outcome: worker.OutcomeRetried, Err: "no", RetryIn: 2 * time.Hour}, {Outcome: worker.OutcomeRetried, Err: "no", RetryIn: 4 * time.Hour},
+			{Outcome: worker.OutcomeFailed, Err: "no"}}, "no"},
+		"retry after": {handler.RetryAfter(time.Second, errors.New("busy")), "", []flowtest.Attempt{
+			{Outcome: worker.OutcomeRetried, Err: "busy", RetryIn: time.Second}, {Outcome: worker.OutcomeRetried, Err: "busy", RetryIn: time.Second},
+			{Outcome: worker.OutcomeFailed, Err: "busy"}}, "busy"},
+		"permanent": {handler.Permanent(errors.New("no")), "", []flowtest.Attempt{{Outcome: worker.OutcomeFailed, Err: "no"}}, "no"},
+		"skipped":   {handler.Skip("not today"), spec.ModeSkip, []flowtest.Attempt{{Outcome: worker.OutcomeSkipped, Err: "not today"}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := flowtest.Inline(serveOne(tt.handler))
-			_, err := one.StartSync(t.Context(), db, 1)
-			var failed *runtime.RunFailedError
-			require.ErrorAs(t, err, &failed)
-			require.Contains(t, failed.Message, tt.message)
-			var outcomes []worker.Outcome
-			var retryIn []time.Duration
-			for i, attempt := range db.Attempts("one", "one") {
-				require.Equal(t, i+1, attempt.Attempt)
-				outcomes, retryIn = append(outcomes, attempt.Outcome), append(retryIn, attempt.RetryIn)
+			def := one.Definition()
+			def.Steps = []spec.Step{{Slug: "one", WhenExhausted: tt.mode}}
+			db := flowtest.Inline(handler.Serve(def, []handler.Handler{
+				handler.Handle("one", handler.Input[int](), func(context.Context, int) (string, error) { return "", tt.err }),
+			}))
+			run, err := one.Start(t.Context(), db, 1)
+			require.NoError(t, err)
+			_, err = run.Wait(t.Context())
+			if tt.message != "" {
+				var failed *runtime.RunFailedError
+				require.ErrorAs(t, err, &failed)
+				require.Equal(t, tt.message, failed.Message)
+			} else {
+				require.NoError(t, err)
 			}
-			require.Equal(t, tt.outcomes, outcomes)
-			if tt.retryIn != nil {
-				require.Equal(t, tt.retryIn, retryIn)
+			attempts := db.Attempts("one", "one")
+			for i := range attempts {
+				require.Equal(t, handler.Task{RunID: run.ID(), Flow: "one", Step: "one", Attempt: i + 1, MaxAttempts: 3}, attempts[i].Task)
+				attempts[i].Task = handler.Task{}
 			}
+			require.Equal(t, tt.want, attempts)
 		})
 	}
 }
@@ -173,6 +169,8 @@ func TestInlineMistakes(t *testing.T) {
 	require.ErrorContains(t, err, "waits for step pack, for which no service has a handler")
 	_, err = runtime.StartFlow(ctx, db, "two", 1)
 	require.ErrorContains(t, err, `flow "two" is not inline: give the service that its package makes to Inline`)
+	_, err = runtime.UpsertFlow(ctx, db, spec.Flow{Slug: "one", Steps: []spec.Step{{Slug: "two"}}})
+	require.ErrorContains(t, err, "upserting flow one, which its service has otherwise: ")
 	_, err = ops.ListRuns(ctx, db, ops.RunFilter{})
 	require.ErrorContains(t, err, "use flowtest.Database")
 	require.ErrorContains(t, runtime.CancelRun(ctx, db, "01890a5d-ac96-774b-bcce-b302099a8057", ""), "use flowtest.Database")
@@ -191,13 +189,6 @@ func TestInlineMistakes(t *testing.T) {
 		flowtest.Inline(handler.Serve(one.Definition(), []handler.Handler{handler.HandleValues("two", nil)}))
 	})
 	require.Panics(t, func() { db.Attempts("one", "two") })
-
-	list := spec.Flow{Slug: "list", Steps: []spec.Step{{Slug: "m", Type: spec.TypeMap}}}
-	db = flowtest.Inline(handler.Serve(list, nil))
-	_, err = runtime.StartFlow(ctx, db, "list", map[string]int{})
-	var input *runtime.InputError
-	require.ErrorAs(t, err, &input)
-	require.ErrorContains(t, err, "input is not an array (got object)")
 }
 
 // Services that each do a part of a flow do all of it together.

@@ -8,14 +8,15 @@ import (
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/attempt"
 	"github.com/flowc-dev/flowc/runtime/internal/machine"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
 // A flow is a definition with its handlers, by the slugs of their steps.
 type flow struct {
 	*machine.Flow
-	cron     string
-	handlers map[string]handler.Handler
+	definition spec.Flow
+	handlers   map[string]handler.Handler
 }
 
 // A run is done in the goroutine that starts it. The database's lock is held whenever it

@@ -1,0 +1,9 @@
+package conformance
+
+import (
+	"testing"
+
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
