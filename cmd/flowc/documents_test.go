@@ -35,10 +35,7 @@ func (b block) String() string { return fmt.Sprintf("%s:%d", b.document, b.line)
 func TestDocuments(t *testing.T) {
 	t.Parallel()
 	own := newOwnModule(t)
-	checks := []struct {
-		section, language string
-		check             func(t *testing.T, b block)
-	}{
+	checkBlocks(t, "README.md", []blockCheck{
 		{"flowc", "go", isPartOf("examples/orders/shop/shop.go")},
 		{"flowc", "go", compiles("pool *pgxpool.Pool, tx pgx.Tx, order shop.Order")},
 		{"Try it", "sh", isInMakefile},
@@ -55,18 +52,30 @@ func TestDocuments(t *testing.T) {
 		{"Working", "go", compiles("pool *pgxpool.Pool, handlers *fulfil.Handlers")},
 		{"Testing", "go", compiles("fakes processorder.Handlers, order shop.Order")},
 		{"The command", "console", answers},
+	})
+	for _, other := range []string{"CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"} {
+		require.Empty(t, readBlocks(t, other), "nothing checks the blocks of %s", other)
 	}
-	blocks := readBlocks(t, "README.md")
+}
+
+// A blockCheck checks a block, which stands in a section and is in a language.
+type blockCheck struct {
+	section, language string
+	check             func(t *testing.T, b block)
+}
+
+// checkBlocks checks the blocks of a document in the order in which they come. One that
+// nothing checks fails, and so does a check without its block.
+func checkBlocks(t *testing.T, document string, checks []blockCheck) {
+	t.Helper()
+	blocks := readBlocks(t, document)
 	for i, b := range blocks {
 		require.Less(t, i, len(checks), "%s: nothing checks this block", b)
 		c := checks[i]
 		require.Equal(t, []string{c.section, c.language}, []string{b.section, b.language}, "%s: nothing checks this block", b)
 		t.Run(fmt.Sprintf("line %d", b.line), func(t *testing.T) { c.check(t, b) })
 	}
-	require.Len(t, blocks, len(checks))
-	for _, other := range []string{"CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"} {
-		require.Empty(t, readBlocks(t, other), "nothing checks the blocks of %s", other)
-	}
+	require.Len(t, blocks, len(checks), "%s has fewer blocks than are checked", document)
 }
 
 func read(t *testing.T, path string) string {

@@ -127,11 +127,19 @@ func (p helpPage) plain() string {
 
 var link = regexp.MustCompile(`\[([^\]]+)\]\([^)]+\)`)
 
-// plain returns Markdown as text: code is indented, and links are their words.
+// plain returns Markdown as text: code is indented, tables are aligned, and links are their
+// words.
 func plain(markdown string) string {
 	var b strings.Builder
 	code := false
+	var rows []string
 	for line := range strings.Lines(strings.TrimSpace(markdown) + "\n") {
+		if !code && strings.HasPrefix(line, "|") {
+			rows = append(rows, line)
+			continue
+		}
+		b.WriteString(alignTable(rows))
+		rows = nil
 		switch {
 		case strings.HasPrefix(line, "```"):
 			code = !code
@@ -141,6 +149,7 @@ func plain(markdown string) string {
 			b.WriteString(link.ReplaceAllString(line, "$1"))
 		}
 	}
+	b.WriteString(alignTable(rows))
 	return strings.TrimLeft(b.String(), "\n")
 }
 

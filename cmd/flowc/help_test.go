@@ -38,44 +38,57 @@ func TestHelpPages(t *testing.T) {
 			require.Zero(t, run(append([]string{"help"}, strings.Fields(name)...), nil, &out, &out))
 			require.NotContains(t, out.String(), "```")
 			require.NotContains(t, out.String(), "](")
+			require.NotContains(t, out.String(), "|---|")
 			require.NotRegexp(t, `(?m)^#`, out.String())
 		}
 	}
 }
 
-// TestHelpBlocks does what the pages of help say. The examples of codes are for package
-// gen, which knows them.
+// TestHelpBlocks does what the pages of help say: every block in them is run, compiled or
+// compared. The blocks of codes are for package gen, which knows them.
 func TestHelpBlocks(t *testing.T) {
 	t.Parallel()
-	checks := map[string]func(*testing.T, block){
-		"exit-codes text": func(t *testing.T, b block) {
-			var listed []string
-			for _, m := range regexp.MustCompile(`(?m)^(\d+) `).FindAllStringSubmatch(b.text, -1) {
-				listed = append(listed, m[1])
-			}
-			var all []string
-			for _, status := range []int{exitOK, exitFailed, exitFound, exitRunFailed, exitTimeout, exitInterrupted} {
-				all = append(all, fmt.Sprint(status))
-			}
-			require.Equal(t, all, listed)
+	checks := map[string][]blockCheck{
+		"database": {
+			{"Which database commands use", "sh", func(t *testing.T, b block) {
+				url, ok := strings.CutPrefix(strings.TrimSpace(b.text), "export DATABASE_URL=")
+				require.True(t, ok)
+				config, err := pgx.ParseConfig(url)
+				require.NoError(t, err)
+				require.Equal(t, []string{"shop", "secret", "localhost", "shop"}, []string{config.User, config.Password, config.Host, config.Database})
+			}},
 		},
-		"database sh": func(t *testing.T, b block) {
-			url, ok := strings.CutPrefix(strings.TrimSpace(b.text), "export DATABASE_URL=")
-			require.True(t, ok)
-			config, err := pgx.ParseConfig(url)
-			require.NoError(t, err)
-			require.Equal(t, []string{"shop", "secret", "localhost", "shop"}, []string{config.User, config.Password, config.Host, config.Database})
+		"declare": declareChecks(),
+		"exit-codes": {
+			{"What the exit status means", "text", func(t *testing.T, b block) {
+				var listed []string
+				for _, m := range regexp.MustCompile(`(?m)^(\d+) `).FindAllStringSubmatch(b.text, -1) {
+					listed = append(listed, m[1])
+				}
+				var all []string
+				for _, status := range []int{exitOK, exitFailed, exitFound, exitRunFailed, exitTimeout, exitInterrupted} {
+					all = append(all, fmt.Sprint(status))
+				}
+				require.Equal(t, all, listed)
+			}},
 		},
-		"codes go":   func(*testing.T, block) {},
-		"codes text": func(*testing.T, block) {},
 	}
 	for _, p := range helpPages() {
-		for _, b := range readBlocks(t, "cmd/flowc/help/"+p.topic+".md") {
-			check := checks[p.topic+" "+b.language]
-			require.NotNil(t, check, "%s: nothing checks this block", b)
-			check(t, b)
+		if p.topic != "codes" {
+			t.Run(p.topic, func(t *testing.T) { checkBlocks(t, "cmd/flowc/help/"+p.topic+".md", checks[p.topic]) })
 		}
 	}
+}
+
+// TestAlignTable holds that tables are columns, whose text is folded between words.
+func TestAlignTable(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("word ", 20)
+	require.Equal(t, "a      b\n`x|y`  "+strings.TrimSpace(strings.Repeat("word ", 16))+"\n       word word word word\n",
+		alignTable([]string{"| a | b |\n", "|---|---|\n", "| `x\\|y` | " + long + "|\n"}))
+	unbroken := strings.Repeat("x", 100)
+	require.Equal(t, "a\n"+unbroken+"\n", alignTable([]string{"| a |", "|---|", "| " + unbroken + " |"}))
+	require.Empty(t, alignTable(nil))
 }
 
 // TestGlossaryIsSorted holds that words are found where one looks for them.
