@@ -36,8 +36,9 @@ func BenchmarkTypedStart(b *testing.B) {
 		var n int
 		var existed bool
 		var scheduled *time.Time
+		var of *string
 		return pool.QueryRow(ctx, runtime.StartSQL, "greeting", []string{string(input)}, []string{id.String()}, nil, nil).
-			Scan(&n, &existed, &scheduled)
+			Scan(&n, &existed, &scheduled, &of)
 	}
 	start := func() error {
 		_, err := typed.Start(ctx, pool, in)

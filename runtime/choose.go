@@ -49,5 +49,8 @@ func withSome[B, T any](ctx context.Context, db DB, do func(B) (T, error)) (T, e
 // sendNow starts runs in a statement of their own.
 func sendNow(ctx context.Context, db DB, r StartRequest) ([]StartedRun, error) {
 	started, err := with(ctx, db, func(b Backend) ([]StartedRun, error) { return b.Start(ctx, r) })
-	return started, doing(err, "starting flow %s", r.Flow)
+	if err != nil {
+		err = doing(err, "starting flow %s", r.Flow)
+	}
+	return started, err
 }

@@ -52,36 +52,36 @@ type waitingStart struct {
 }
 
 type startReply struct {
-	StartedRun
-	err error
+	started []StartedRun
+	err     error
 }
 
-// coalesceStart starts a run, perhaps together with others.
-func coalesceStart(ctx context.Context, pool *pgxpool.Pool, flow string, run NewRun) (StartedRun, error) {
+// coalesceStart starts the one run of a request, perhaps together with others.
+func coalesceStart(ctx context.Context, pool *pgxpool.Pool, r StartRequest) ([]StartedRun, error) {
 	p := perpool.Of[pendingStarts](pool)
 	p.mu.Lock()
-	g := p.group(pool, flow)
-	if g.inFlight < maxStartsInFlight || len(run.Input) > maxBatchBytes {
+	g := p.group(pool, r.Flow)
+	if g.inFlight < maxStartsInFlight || len(r.Runs[0].Input) > maxBatchBytes {
 		g.inFlight++
 		p.mu.Unlock()
 		defer g.next()
-		return startAlone(ctx, pool, flow, run)
+		return startAlone(ctx, pool, r)
 	}
-	w := waitingStart{NewRun: run, reply: make(chan startReply, 1)}
+	w := waitingStart{NewRun: r.Runs[0], reply: make(chan startReply, 1)}
 	g.waiting = append(g.waiting, w)
 	p.mu.Unlock()
 
 	select {
-	case r := <-w.reply:
-		if r.err == errSendAlone {
-			return startAlone(ctx, pool, flow, run)
+	case reply := <-w.reply:
+		if reply.err == errSendAlone {
+			return startAlone(ctx, pool, r)
 		}
-		return r.StartedRun, r.err
+		return reply.started, reply.err
 	case <-ctx.Done():
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		g.waiting = slices.DeleteFunc(g.waiting, func(other waitingStart) bool { return other.reply == w.reply })
-		return StartedRun{}, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 }
 
@@ -103,16 +103,11 @@ func (p *pendingStarts) group(pool *pgxpool.Pool, flow string) *startGroup {
 
 // startAlone starts one run, and claims what it makes for an idle worker of this
 // process, if there is one.
-func startAlone(ctx context.Context, pool *pgxpool.Pool, flow string, run NewRun) (StartedRun, error) {
-	r := StartRequest{Flow: flow, Runs: []NewRun{run}}
-	started, ok := startEagerly(ctx, pool, r)
-	if !ok {
-		var err error
-		if started, err = sendNow(ctx, pool, r); err != nil {
-			return StartedRun{}, err
-		}
+func startAlone(ctx context.Context, pool *pgxpool.Pool, r StartRequest) ([]StartedRun, error) {
+	if started, ok := startEagerly(ctx, pool, r); ok {
+		return started, nil
 	}
-	return started[0], nil
+	return sendNow(ctx, pool, r)
 }
 
 // next follows a statement that has ended with one for those that wait.
@@ -159,6 +154,6 @@ func (g *startGroup) send(batch []waitingStart) {
 			w.reply <- startReply{err: errSendAlone}
 			continue
 		}
-		w.reply <- startReply{StartedRun: started[i]}
+		w.reply <- startReply{started: started[i : i+1]}
 	}
 }

@@ -81,8 +81,8 @@ func (r StartRequest) args() []any {
 		inputs[i], ids[i] = string(run.Input), run.ID
 	}
 	var in *time.Duration
-	if r.In != 0 {
-		in = &r.In
+	if delay := r.In; delay != 0 {
+		in = &delay
 	}
 	return []any{r.Flow, inputs, ids, pgcall.NilIfZero(r.At), in}
 }

@@ -145,7 +145,11 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, ou
 	runs, handles := make([]*Run[Out], len(inputs)), make([]Run[Out], len(inputs))
 	seen := 0 // of the runs that were started
 	for i := range inputs {
-		s, again := started[first[i]], first[i] < seen
+		place := i
+		if first != nil {
+			place = first[i]
+		}
+		s, again := started[place], place < seen
 		if !again {
 			seen++
 		}
@@ -160,11 +164,14 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, ou
 }
 
 // prepare adds a run for each id to a request. It returns for each input which of the
-// runs is its own: inputs with the same key are one run.
+// runs is its own, nil if they are the same: inputs with the same key are one run.
 func (o *startOptions) prepare(r *StartRequest, ids []uuid.UUID, inputs []any, traced map[string]string) (first []int, _ error) {
 	headers, ofTracer := o.carried(traced)
-	first, r.Runs = make([]int, len(inputs)), make([]NewRun, 0, len(inputs))
-	places := map[uuid.UUID]int{}
+	r.Runs = make([]NewRun, 0, len(inputs))
+	var places map[uuid.UUID]int
+	if o.keys != nil {
+		first, places = make([]int, len(inputs)), map[uuid.UUID]int{}
+	}
 	total := 0
 	for i, input := range inputs {
 		raw, err := encode(input)
@@ -176,12 +183,11 @@ func (o *startOptions) prepare(r *StartRequest, ids []uuid.UUID, inputs []any, t
 				first[i] = place
 				continue
 			}
-			places[ids[i]] = len(r.Runs)
+			places[ids[i]], first[i] = len(r.Runs), len(r.Runs)
 		}
 		if total += len(raw); total > maxStartBytes {
 			return nil, &InputError{Flow: r.Flow, Index: i, Err: errTooManyBytes}
 		}
-		first[i] = len(r.Runs)
 		r.Runs = append(r.Runs, NewRun{
 			ID: ids[i].String(), Input: raw, Headers: headers, Traced: ofTracer, Chosen: o.chosen(),
 		})
@@ -198,8 +204,7 @@ var errTooManyBytes = fmt.Errorf("with those before it, it is more than the %d b
 // share a statement with others.
 func send(ctx context.Context, db DB, r StartRequest) ([]StartedRun, error) {
 	if pool, ok := db.(*pgxpool.Pool); ok && pool != nil && len(r.Runs) == 1 && r.At.IsZero() && r.In == 0 {
-		started, err := coalesceStart(ctx, pool, r.Flow, r.Runs[0])
-		return []StartedRun{started}, err
+		return coalesceStart(ctx, pool, r)
 	}
 	return sendNow(ctx, db, r)
 }

@@ -15,7 +15,8 @@ func NilIfZero(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
-	return &t
+	at := t // so that the zero time is not moved to the heap
+	return &at
 }
 
 // NilIfEmpty returns an argument that is NULL for no texts.
