@@ -118,7 +118,9 @@ func (p helpPage) plain() string {
 		b.WriteString("\n" + plain(p.text))
 		return b.String()
 	}
-	b.WriteString(plain(p.text))
+	if p.text != "" {
+		b.WriteString(plain(p.text) + "\n")
+	}
 	for _, s := range p.sections {
 		fmt.Fprintf(&b, "%s\n%s\n", s.heading, indent(plain(s.text), "    "))
 	}
