@@ -125,7 +125,7 @@ func attempts(r *rows) {
 
 func times(r *rows) {
 	note := new(record)
-	causes := make(chan error, 1)
+	causes := make(chan error, 10)
 	step := []spec.Step{{Slug: "work"}}
 	r.open(
 		serve(spec.Flow{Slug: "backoff", MaxAttempts: 2, BaseDelay: spec.Set(time.Second), Steps: step}, map[string]function{

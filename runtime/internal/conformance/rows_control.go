@@ -17,7 +17,7 @@ import (
 )
 
 func cancels(r *rows) {
-	began, causes := make(chan struct{}), make(chan error, 1)
+	began, causes := make(chan struct{}), make(chan error, 10)
 	r.open(
 		serve(spec.Flow{Slug: "quick", Steps: []spec.Step{{Slug: "work"}}}, map[string]function{"work": give(`1`)}),
 		serve(spec.Flow{Slug: "slow", Timeout: time.Hour, Steps: []spec.Step{{Slug: "work"}}}, map[string]function{

@@ -27,6 +27,9 @@ import (
 // patience is how long a row waits for what must happen, on the slowest machine.
 const patience = time.Minute
 
+// grace is how long a row may go on when its context has ended.
+const grace = 10 * time.Second
+
 // poll is how often a run is looked at where nobody notifies.
 const poll = 20 * time.Millisecond
 
@@ -151,8 +154,12 @@ func try(db runtime.DB, test func(c *check)) error {
 		}()
 		test(c)
 	}()
-	<-done
-	return c.failure
+	select {
+	case <-done:
+		return c.failure
+	case <-time.After(patience + grace):
+		return fmt.Errorf("the row has not ended after %s", patience+grace)
+	}
 }
 
 // A check is one row on one engine. Its assertions end the row, and are its failure.
