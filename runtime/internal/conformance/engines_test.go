@@ -42,12 +42,13 @@ var inline = Engine{
 	Declines: declines(
 		[]string{"upsert mismatch", "upsert of other options", "delete a flow", "delete a flow with runs that have not ended"},
 		map[string]Difference{
-			"start in the user's transaction": {Why: "an inline database has no transactions", Says: "the engine has no transactions"},
-			"upsert a flow that is new":       {Why: "its flows are those of its services", Says: `flow "fresh" is not inline`},
-			"backoff":                         {Why: notWaiting, Says: "it came too early"},
-			"delayed start":                   {Why: notWaiting, Says: "it came too early"},
-			"start delay of a step":           {Why: notWaiting, Says: "it came too early"},
-			"start at a time":                 {Why: notWaiting, Says: "the error is not \"run has not ended in time\""},
+			"start in the user's transaction":         {Why: "an inline database has no transactions", Says: "the engine has no transactions"},
+			"upsert a flow that is new":               {Why: "its flows are those of its services", Says: `flow "fresh" is not inline`},
+			"upsert of another shape, with data loss": {Why: "its flows are those of its services", Says: `flow "reshaped" is not inline`},
+			"backoff":               {Why: notWaiting, Says: "it came too early"},
+			"delayed start":         {Why: notWaiting, Says: "it came too early"},
+			"start delay of a step": {Why: notWaiting, Says: "it came too early"},
+			"start at a time":       {Why: notWaiting, Says: "the error is not \"run has not ended in time\""},
 		}),
 }
 
@@ -65,10 +66,11 @@ var pgflowAlone = Engine{
 	Declines: declines([]string{
 		"headers", "delayed start", "start at a time", "tick of a schedule", "run of a scheduled flow by hand", "flow without a schedule",
 	}, map[string]Difference{
-		"result of an untyped run": {Why: "pgflow does not keep what a flow gives", Says: `actual  : map[string]interface {}(map[string]interface {}{"shout":"HELLO ADA"})`},
-		"upsert of other options":  {Why: "pgflow does not change them", Says: `actual  : "verified"`},
-		permanentAttempts:          {Why: "pgflow knows none, it uses up the attempts that are left", Says: "actual  : 3"},
-		refusedSkip:                {Why: "pgflow knows no skips, the step fails with the reason", Says: `actual  : []interface {}{"failed", "work", "not wanted"}`},
+		"result of an untyped run":          {Why: "pgflow does not keep what a flow gives", Says: `actual  : map[string]interface {}(map[string]interface {}{"shout":"HELLO ADA"})`},
+		"existed by key of another version": {Why: "pgflow knows no versions", Says: "run id is taken by a run of another flow"},
+		"upsert of other options":           {Why: "pgflow does not change them", Says: `actual  : "verified"`},
+		permanentAttempts:                   {Why: "pgflow knows none, it uses up the attempts that are left", Says: "actual  : 3"},
+		refusedSkip:                         {Why: "pgflow knows no skips, the step fails with the reason", Says: `actual  : []interface {}{"failed", "work", "not wanted"}`},
 	}),
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,16 +21,20 @@ func starts(r *rows) {
 		Slug: "greet", Result: &spec.Result{From: "shout"},
 		Steps: []spec.Step{{Slug: "shout", Deps: []string{"hello"}}, {Slug: "hello"}},
 	}, handler.Output[string]("shout"))
-	other := runtime.NewFlow[string](spec.Flow{Slug: "other", Steps: []spec.Step{{Slug: "other"}}}, handler.Output[string]("other"))
+	other := runtime.NewFlow[string](spec.Flow{Slug: "other", Result: &spec.Result{From: "other"}, Steps: []spec.Step{{Slug: "other"}}}, handler.Output[string]("other"))
+	next := other.As("other_v2")
+	half := spec.Flow{Slug: "half", Steps: []spec.Step{{Slug: "work"}, {Slug: "wait", Deps: []string{"work"}}}}
 	list := spec.Flow{Slug: "list", Steps: []spec.Step{{Slug: "each", Type: spec.TypeMap}}}
+	same := []handler.Handler{
+		handler.Handle("other", handler.Input[string](), func(_ context.Context, in string) (string, error) { return in, nil }),
+	}
 	r.open(
 		greet.Serve([]handler.Handler{
 			handler.Handle("hello", handler.Input[string](), func(_ context.Context, in string) (string, error) { return "hello " + in, nil }),
 			handler.Handle("shout", handler.Output[string]("hello"), func(_ context.Context, in string) (string, error) { return strings.ToUpper(in), nil }),
 		}),
-		other.Serve([]handler.Handler{
-			handler.Handle("other", handler.Input[string](), func(_ context.Context, in string) (string, error) { return in, nil }),
-		}),
+		other.Serve(same), next.Serve(same),
+		serve(half, map[string]function{"work": give(`1`)}),
 		serve(list, map[string]function{"each": echo}),
 	)
 
@@ -88,6 +93,28 @@ func starts(r *rows) {
 		_, err = runtime.GetRun(c.ctx, c.db, id)
 		c.is(err, runtime.ErrRunNotFound)
 	})
+	r.row("states of a run that goes on", func(c *check) { // nobody does its second step
+		run := c.start("half", `{}`)
+		for {
+			info, err := runtime.GetRun(c.ctx, c.db, run.ID(), runtime.WithStates())
+			c.ok(err)
+			c.Equal(runtime.RunRunning, info.Status)
+			if info.States[0].Status != runtime.StepCompleted {
+				time.Sleep(poll)
+				continue
+			}
+			c.steps(info, "work completed", "wait started")
+			c.Equal(1, info.RemainingSteps)
+			c.Nil(info.Output)
+			return
+		}
+	})
+	r.row("large values", func(c *check) {
+		text := strings.Repeat("ä", 1_500_000)
+		out, err := other.StartSync(c.ctx, c.db, text, runtime.WithPollInterval(poll))
+		c.ok(err)
+		c.True(out == text, "3 MB have come back otherwise")
+	})
 	r.row("existed by key", func(c *check) {
 		first, err := greet.Start(c.ctx, c.db, "ada", runtime.WithIdempotencyKey("existed"))
 		c.ok(err)
@@ -102,6 +129,16 @@ func starts(r *rows) {
 		another, err := other.Start(c.ctx, c.db, "bob", runtime.WithIdempotencyKey("existed"))
 		c.ok(err)
 		c.False(another.Existed(), "a key is one of its flow")
+	})
+	r.row("existed by key of another version", func(c *check) {
+		first, err := other.Start(c.ctx, c.db, "ada", runtime.WithIdempotencyKey("versions"))
+		c.ok(err)
+		again, err := next.Start(c.ctx, c.db, "bob", runtime.WithIdempotencyKey("versions"))
+		c.ok(err)
+		c.Equal([]any{true, first.ID(), "other"}, []any{again.Existed(), again.ID(), again.Flow()})
+		out, err := again.Wait(c.ctx, runtime.WithPollInterval(poll))
+		c.ok(err)
+		c.Equal("ada", out)
 	})
 	r.row("existed by run id", func(c *check) {
 		id := uuid.NewString()
@@ -181,6 +218,8 @@ func values(r *rows) {
 		{Slug: "both", Deps: []string{"left", "right", "optional"}},
 	}}
 	task := spec.Flow{Slug: "task", MaxAttempts: 2, BaseDelay: spec.Set(time.Duration(0)), Steps: []spec.Step{{Slug: "each", Type: spec.TypeMap}}}
+	var busy, most atomic.Int32
+	limited := spec.Flow{Slug: "limited", Steps: []spec.Step{{Slug: "each", Type: spec.TypeMap}}}
 	headers := spec.Flow{Slug: "headers", Steps: []spec.Step{{Slug: "headers"}}}
 	r.open(
 		serve(join, map[string]function{"left": give(`{"l": 1}`), "right": give(`[2]`), "optional": give(`3`), "both": echo}),
@@ -192,6 +231,14 @@ func values(r *rows) {
 		}}, handler.Use(func(ctx context.Context, _ handler.Task, next func(context.Context) error) error {
 			return next(context.WithValue(ctx, secret{}, "of middleware"))
 		})),
+		serve(limited, map[string]function{"each": func(context.Context, handler.Values) (any, error) {
+			now := busy.Add(1)
+			defer busy.Add(-1)
+			for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
+			}
+			time.Sleep(time.Millisecond) // others would begin meanwhile
+			return nil, nil
+		}}, handler.Limit(1)),
 		serve(headers, map[string]function{"headers": func(ctx context.Context, _ handler.Values) (any, error) {
 			return note.note(ctx).Headers, nil
 		}}),
@@ -209,6 +256,10 @@ func values(r *rows) {
 			seen[fmt.Sprintf("%s %s %d %d/%d %t", a.Flow, a.Step, a.Index, a.Attempt, a.MaxAttempts, a.ScheduledAt.IsZero())]++
 		}
 		c.Equal(map[string]int{"task each 0 1/2 true": 1, "task each 0 2/2 true": 1, "task each 1 1/2 true": 1, "task each 1 2/2 true": 1}, seen)
+	})
+	r.row("limit", func(c *check) {
+		c.completed(c.run("limited", `[1, 2, 3, 4, 5]`), `{"each": [null, null, null, null, null]}`)
+		c.EqualValues(1, most.Load())
 	})
 	r.row("headers", func(c *check) {
 		c.completed(c.run("headers", `{}`, runtime.WithHeaders(map[string]string{"tenant": "7", "lang": "é"})),
