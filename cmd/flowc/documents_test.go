@@ -156,6 +156,10 @@ func compiles(parameters string) func(*testing.T, block) {
 func imports(text string) string {
 	list := "\t\"context\"\n"
 	for name, path := range map[string]string{
+		"errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "strings": "strings", "testing": "testing", "time": "time", "runtime": "github.com/flowc-dev/flowc/runtime",
+		"handler": "github.com/flowc-dev/flowc/runtime/handler", "spec": "github.com/flowc-dev/flowc/runtime/spec",
+		"album": "github.com/flowc-dev/flowc/examples/web/album", "processphoto": "github.com/flowc-dev/flowc/examples/web/album/processphoto",
+		"party": "github.com/flowc-dev/flowc/examples/hello/party", "greet": "github.com/flowc-dev/flowc/examples/hello/party/greet",
 		"pgx": "github.com/jackc/pgx/v5", "pgxpool": "github.com/jackc/pgx/v5/pgxpool", "worker": "github.com/flowc-dev/flowc/runtime/worker",
 		"flowtest": "github.com/flowc-dev/flowc/runtime/flowtest",
 		"shop":     "github.com/flowc-dev/flowc/examples/orders/shop", "fulfil": "github.com/flowc-dev/flowc/examples/orders/fulfil",

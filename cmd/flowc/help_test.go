@@ -72,6 +72,18 @@ func TestHelpBlocks(t *testing.T) {
 				require.Equal(t, all, listed)
 			}},
 		},
+		"operate":  operateChecks(),
+		"testing":  testingChecks(),
+		"versions": versionsChecks(),
+		"web": {
+			{"Starting in your own transaction", "go", isPartOf("examples/web/server.go")},
+			{"A request that comes twice", "go", compiles("pool *pgxpool.Pool, photo album.Photo, requestID string")},
+			{"Showing progress", "go", isPartOf("examples/web/server.go")},
+			{"Idempotent handlers", "go", isPartOf("examples/web/handlers.go")},
+			{"Who asked", "go", compiles("pool *pgxpool.Pool, photo album.Photo, user string")},
+			{"Who asked", "go", compiles("err error")},
+			{"The worker beside the server", "go", isPartOf("examples/web/main.go")},
+		},
 	}
 	for _, p := range helpPages() {
 		if p.topic != "codes" {
