@@ -170,7 +170,7 @@ func indent(text, by string) string {
 func topicList() string {
 	var b strings.Builder
 	for _, p := range helpPages() {
-		fmt.Fprintf(&b, "\n  %-11s %s", p.topic, p.title)
+		fmt.Fprintf(&b, "\n  %-12s %s", p.topic, p.title)
 	}
 	return b.String()
 }
