@@ -354,6 +354,9 @@ func (f randomFlow) sound(e Engine, run *runtime.RunInfo) error {
 	d.step = ""
 	if run.Status == runtime.RunFailed {
 		d.equal("failed steps", 1, failures)
+		if i := run.FailedIndex; i != nil && !strings.Contains(run.Error, fmt.Sprintf("%s %d in attempt ", run.FailedStep, *i)) {
+			d.equal("error of the element that failed", *i, run.Error)
+		}
 		d.equal("has a failed step and a time", []bool{true, true}, []bool{run.FailedStep != "", !run.FailedAt.IsZero()})
 	} else {
 		d.equal("failed steps", 0, failures)

@@ -32,6 +32,10 @@ func conditions(r *rows) {
 			{Slug: "judge"}, {Slug: "approve", Deps: []string{"judge"}, If: json.RawMessage(`{"judge": {"fine": true}}`)},
 			{Slug: "reject", Deps: []string{"judge"}, IfNot: json.RawMessage(`{"judge": {"fine": true}}`)},
 		}},
+		"in_a_row": {Slug: "in_a_row", Steps: []spec.Step{
+			{Slug: "gate", If: open}, {Slug: "after", Deps: []string{"gate"}, If: json.RawMessage(`{"gate": "open"}`)},
+			{Slug: "beside", Deps: []string{"after"}, If: json.RawMessage(`{"after": {}}`)}, {Slug: "last", Deps: []string{"beside"}},
+		}},
 	}
 	var services []handler.Service
 	for slug, flow := range flows {
@@ -68,6 +72,12 @@ func conditions(r *rows) {
 	r.row("condition that must not hold", func(c *check) {
 		c.completed(c.run("unless", `{"open": 2}`), through)
 		c.steps(c.run("unless", `{"open": 1}`), "gate skipped condition_unmet", "after completed", "last completed", "beside completed")
+	})
+	r.row("conditions in a row", func(c *check) {
+		info := c.run("in_a_row", `{}`)
+		c.completed(info, `{"last": {}}`)
+		c.steps(info, "gate skipped condition_unmet", "after skipped condition_unmet", "beside skipped condition_unmet", "last completed")
+		c.completed(c.run("in_a_row", `{"open": 1}`), `{"last": {"beside": 1}}`)
 	})
 	r.row("condition on the output of a step", func(c *check) {
 		info := c.run("of_a_step", `{}`)
