@@ -18,9 +18,15 @@
 // so that only the last owner's counts. A live worker keeps the lease of a task until
 // it has reported it.
 //
+// If a worker is killed, at most four times [Config].Concurrency attempts are repeated:
+// those that run, and three times as many that have ended and wait to be reported. They
+// wait while the database is unreachable, or another transaction has locked their runs.
+// Once so many wait, or 64 MB, each further result keeps its slot until it is reported.
+// So a transaction that locks a run and stays open does not hold up other runs, unless
+// so many tasks of the runs that it has locked are ready.
+//
 // Handlers hold no connection, and an unreachable database delays results but loses
-// none. Results of a megabyte and more are reported apart from the others, and while
-// 64 MB wait to be reported, slots stay taken.
+// none. Results of a megabyte and more are reported apart from the others.
 //
 // # Connections
 //

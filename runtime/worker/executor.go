@@ -124,28 +124,22 @@ func (e *executor) abandon(t *task) {
 	e.log.LogAttrs(t.ctx, slog.LevelWarn, "handler ignores its ended context", t.attrs()...)
 	r := classify(t, nil, t.ctx.Cause(), time.Since(t.completion.Began()))
 	if keepsSlot {
+		e.results.freed.Add(1) // its handler frees the slot, perhaps before the report
 		e.enqueue(r)
 	} else {
 		e.complete(r)
 	}
 }
 
-// complete enqueues the result of an attempt and frees its slot: before, so that the
-// report can piggyback a claim for it, unless many results wait already. If too many bytes
-// wait, the slot is freed only when the result has been reported.
+// complete enqueues the result of an attempt and frees its slot: at once, so that the
+// report can piggyback a claim for it, or if too much waits already, when the result has
+// been reported.
 func (e *executor) complete(r result) {
-	queue := e.results.of(&r)
-	switch {
-	case e.results.full(&r):
-		r.keepsSlot = true
-		e.enqueue(r)
-	case 2*len(queue) < cap(queue):
-		e.slots.release(1)
-		e.enqueue(r)
-	default:
-		e.enqueue(r)
+	r.keepsSlot = !e.results.freeSlot(&r)
+	if !r.keepsSlot {
 		e.slots.release(1)
 	}
+	e.enqueue(r)
 }
 
 // enqueue enqueues the result of an attempt, which has then ended.

@@ -173,8 +173,8 @@ func (r *reporter) report(ctx context.Context, b batch) (unreported int) {
 func (r *reporter) settle(results []result) {
 	for i := range results {
 		one := &results[i]
-		r.results.reported(one)
 		r.inflight.remove(one.task)
+		r.results.reported(one)
 		if one.keepsSlot {
 			r.slots.release(1)
 		}

@@ -101,6 +101,37 @@ CREATE TRIGGER wait BEFORE UPDATE ON pgflow.step_tasks FOR EACH ROW WHEN (new.fl
 	w.counted(worker.Stats{Claimed: few + smalls + many, Completed: few + smalls + many, FailedCalls: w.Stats().FailedCalls})
 }
 
+// While their runs are locked, three results for each slot wait, and then slots stay taken:
+// what a worker that is killed has done in vain is bounded.
+func TestResultsOfLockedRunsWait(t *testing.T) {
+	t.Parallel()
+	const concurrency, most, many = 4, 4 * 4, 60
+	ctx := testContext(t)
+	var calls atomic.Int64
+	flow := job[int, int]("job", spec.Flow{})
+	service := serve(flow, func(_ context.Context, n int) (int, error) { calls.Add(1); return n, nil })
+	pool := database(t, service)
+	runs, err := flow.StartMany(ctx, pool, make([]int, many))
+	require.NoError(t, err)
+	tx, err := pool.Begin(ctx)
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(ctx, `SELECT FROM pgflow.runs FOR UPDATE`)
+	require.NoError(t, err)
+	w := run(t, pool, worker.Config{Concurrency: concurrency}, service)
+	eventually(t, func() bool { return calls.Load() >= most }, "too little is claimed")
+	time.Sleep(time.Second)
+	require.EqualValues(t, most, calls.Load(), "more is claimed than may wait")
+	require.Equal(t, most, w.Health().InFlight)
+	require.NoError(t, tx.Rollback(ctx))
+	for _, r := range runs {
+		_, err := r.Wait(ctx)
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, many, calls.Load())
+	w.counted(worker.Stats{Claimed: many, Completed: many})
+}
+
 // An output that cannot be stored affects no other result, although it is reported
 // together with others.
 func TestPoisonInABatch(t *testing.T) {

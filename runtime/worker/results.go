@@ -18,6 +18,11 @@ const (
 	// maxWaitingBytes is how many bytes of results may wait to be reported before slots
 	// stay taken until they have been, so that less is claimed.
 	maxWaitingBytes = 64 << 20
+	// waitingPerSlot is how many results for each slot may wait to be reported before slots
+	// stay taken: one for each report in flight, and one that waits for its turn. With
+	// fewer, claims and reports of small workers become so small that they cost more.
+	// What a worker had in flight is run again if it dies, so this bounds that as well.
+	waitingPerSlot = reporters + 1
 )
 
 // A result is the result of an attempt, which is to be reported.
@@ -41,10 +46,13 @@ type resultQueues struct {
 	small [reporters]chan result // by run
 	large chan result            // those whose report takes long
 	bytes atomic.Int64           // of all
+	freed atomic.Int64           // how many of them have freed their slots
+
+	maxFreed int64
 }
 
 func newResultQueues(concurrency int) *resultQueues {
-	q := &resultQueues{large: make(chan result, concurrency)}
+	q := &resultQueues{large: make(chan result, concurrency), maxFreed: int64(waitingPerSlot * concurrency)}
 	for i := range q.small {
 		q.small[i] = make(chan result, concurrency)
 	}
@@ -66,10 +74,23 @@ func (q *resultQueues) enqueue(r result) {
 	q.of(&r) <- r
 }
 
-// full reports whether a result is too large to wait beside those that wait already.
-func (q *resultQueues) full(r *result) bool {
-	return q.bytes.Load()+int64(r.bytes()) > maxWaitingBytes
+// freeSlot reports whether a result may wait with its slot freed: unless too many do, or
+// too many bytes wait.
+func (q *resultQueues) freeSlot(r *result) bool {
+	if q.bytes.Load()+int64(r.bytes()) > maxWaitingBytes {
+		return false
+	}
+	if q.freed.Add(1) > q.maxFreed {
+		q.freed.Add(-1)
+		return false
+	}
+	return true
 }
 
 // reported notes that a result need no longer be kept.
-func (q *resultQueues) reported(r *result) { q.bytes.Add(-int64(r.size)) }
+func (q *resultQueues) reported(r *result) {
+	q.bytes.Add(-int64(r.size))
+	if !r.keepsSlot {
+		q.freed.Add(-1)
+	}
+}
