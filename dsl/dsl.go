@@ -14,8 +14,8 @@
 //	}
 //
 // The types here are read by the generator and by nothing else: they have no
-// behaviour, and the package imports nothing. See the README for the tags that
-// set options and conditions.
+// behaviour, and the package imports nothing. `flowc help declare` has the tags that
+// set options, and the grammar of conditions.
 package dsl
 
 // Flow, embedded in a struct, makes it a flow that takes an In and gives an Out.

@@ -128,6 +128,7 @@ func TestLimitsPage(t *testing.T) {
 		"max_attempts":                                      {"1", most, fmt.Sprint(spec.DefaultMaxAttempts)},
 		"base_delay, start_delay":                           {"0", most, spec.DefaultBaseDelay.String()},
 		"timeout":                                           {"1", most, short(spec.DefaultTimeout)},
+		"span of `@every` in cron":                          {"1"},
 		"wait before a retry":                               {short(spec.MaxRetryDelay)},
 		"an input or output, as JSON":                       {fmt.Sprint(runtime.MaxValueBytes)},
 		"a number with an exponent, written without it":     {private(jsontext, "MaxDigits")},
@@ -152,6 +153,7 @@ func TestLimitsPage(t *testing.T) {
 		"results in one report":                                    {private("runtime/worker", "maxReportResults"), private("runtime/worker", "maxReportBytes")},
 		"results that wait to be reported":                         {private("runtime/worker", "maxWaitingBytes")},
 		"runs that one call of Retention or `flowc prune` deletes": {private("runtime/worker", "maxPruned")},
+		"runs that `flowc prune --dry-run` counts":                 {"1000000"},
 		"a page of runs":                                           {"1", fmt.Sprint(page), "50"},
 		"failures, tasks in flight, ticks":                         {"1", "1000"},
 		"points of a throughput":                                   {private("runtime/ops", "maxPoints")},
@@ -194,12 +196,13 @@ func TestLimitsPage(t *testing.T) {
 		require.ErrorIs(t, err, runtime.ErrNoDB)
 	}
 	require.Contains(t, read(t, "runtime/ops/runs.go"), "filter.Limit = 50\n")
+	require.Contains(t, read(t, "runtime/ops/control.go"), "batch = 1_000_000\n")
 }
 
 // requireNamed checks that each name with its package in a text is exported there.
 func requireNamed(t *testing.T, text string) {
 	t.Helper()
-	for _, m := range regexp.MustCompile("\\b(runtime|handler|spec|ops|worker|engine|flowtest|dashboard|otelflow|otelworker|sqldb|devdb)\\.([A-Z]\\w*)").FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile(`\b(runtime|handler|spec|ops|worker|engine|flowtest|dashboard|otelflow|otelworker|sqldb|devdb)\.([A-Z]\w*)`).FindAllStringSubmatch(text, -1) {
 		dir := map[string]string{"runtime": "runtime", "otelworker": "runtime/otelflow/otelworker"}[m[1]]
 		if dir == "" {
 			dir = "runtime/" + m[1]
