@@ -224,7 +224,7 @@ func examples(seed, count int) []randomFlow {
 // runAll runs each of the flows once.
 func runAll(t *testing.T, e Engine, flows []randomFlow) []*runtime.RunInfo {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	var services []handler.Service
 	for _, f := range flows {
