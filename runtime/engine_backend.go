@@ -150,17 +150,17 @@ func startError(r StartRequest, err error) error {
 
 const (
 	getRunSQL = `
-SELECT run_id::text, flow_slug, status, input, output, remaining_steps, scheduled_at, started_at,
+SELECT run_id::text, flow_slug, status, input, output, remaining_steps, scheduled_at, tick, started_at,
        completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, result
 FROM flowc.get_run($1::text::uuid, $2)`
 
 	runProgressSQL = `
-SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, started_at,
+SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, tick, started_at,
        completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, NULL::jsonb
 FROM flowc.run_progress($1::text::uuid)`
 
 	findRunSQL = `
-SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, started_at,
+SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, tick, started_at,
        completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, NULL::jsonb, NULL::jsonb
 FROM flowc.get_run($1::text::uuid)`
 )
@@ -191,19 +191,19 @@ func foundRun(id string) func(*RunInfo, bool, error) (*RunInfo, error) {
 
 func scanRun(row pgx.CollectableRow) (*RunInfo, error) {
 	var (
-		info                                         RunInfo
-		scheduled, started, completed, failed, ended *time.Time
-		reason, step, message                        *string
-		states                                       []byte
+		info                                               RunInfo
+		scheduled, tick, started, completed, failed, ended *time.Time
+		reason, step, message                              *string
+		states                                             []byte
 	)
 	err := row.Scan(&info.ID, &info.Flow, &info.Status, (*[]byte)(&info.Input), (*[]byte)(&info.Output),
-		&info.RemainingSteps, &scheduled, &started, &completed, &failed, &ended, &reason, &step,
+		&info.RemainingSteps, &scheduled, &tick, &started, &completed, &failed, &ended, &reason, &step,
 		&info.FailedIndex, &message, &states, (*[]byte)(&info.Result))
 	if err != nil {
 		return nil, err
 	}
-	info.ScheduledAt, info.StartedAt, info.CompletedAt = pgcall.OrZero(scheduled), pgcall.OrZero(started), pgcall.OrZero(completed)
-	info.FailedAt, info.CancelledAt = pgcall.OrZero(failed), pgcall.OrZero(ended)
+	info.ScheduledAt, info.Tick, info.StartedAt = pgcall.OrZero(scheduled), pgcall.OrZero(tick), pgcall.OrZero(started)
+	info.CompletedAt, info.FailedAt, info.CancelledAt = pgcall.OrZero(completed), pgcall.OrZero(failed), pgcall.OrZero(ended)
 	info.CancelReason, info.FailedStep, info.Error = pgcall.OrZero(reason), pgcall.OrZero(step), pgcall.OrZero(message)
 	if states != nil {
 		info.States = []StepState{}

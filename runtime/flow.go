@@ -94,9 +94,7 @@ func (f *Flow[In, Out]) Get(ctx context.Context, db DB, id string) (*Run[Out], e
 	}
 	run := &Run[Out]{
 		db: db, id: parsed, flow: info.Flow, existed: true, output: typedOutput(f.output),
-	}
-	if info.Status == RunScheduled {
-		run.scheduledAt = info.ScheduledAt
+		scheduledAt: info.ScheduledAt,
 	}
 	if info.Flow != f.definition.Slug {
 		run.output = run.output.ofVersion(info.Flow)

@@ -46,9 +46,10 @@ type RunInfo struct {
 	Output json.RawMessage `json:"output,omitempty"`
 	// RemainingSteps is how many steps are neither completed nor skipped.
 	RemainingSteps int `json:"remaining_steps"`
-	// ScheduledAt is when a run that waits for its start will start, and of a run
-	// that a schedule started its tick.
-	ScheduledAt  time.Time `json:"scheduled_at,omitzero"`
+	// ScheduledAt is when a run that waits for its start will start.
+	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
+	// Tick is the time of its schedule that a schedule started the run for.
+	Tick         time.Time `json:"tick,omitzero"`
 	StartedAt    time.Time `json:"started_at,omitzero"`
 	CompletedAt  time.Time `json:"completed_at,omitzero"`
 	FailedAt     time.Time `json:"failed_at,omitzero"`

@@ -147,8 +147,8 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 	for i, reason := range r.Reasons {
 		field([]string{"why", " "}[min(i, 1)], printable(reason.String()))
 	}
-	if !r.ScheduledAt.IsZero() && r.Status != runtime.RunScheduled {
-		field("tick", clock(r.ScheduledAt)+", of its schedule")
+	if !r.Tick.IsZero() {
+		field("tick", clock(r.Tick)+", of its schedule")
 	}
 	switch {
 	case r.Status == runtime.RunScheduled:

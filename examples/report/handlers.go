@@ -38,7 +38,7 @@ type handlers struct {
 // Window reserves the window with a row, so that another attempt in the same run finds
 // the same one.
 func (h handlers) Window(ctx context.Context) (w sales.Window, err error) {
-	until := handler.ScheduledAt(ctx)
+	until := handler.Tick(ctx)
 	if until.IsZero() {
 		until = time.Now() // somebody started it by hand
 	}

@@ -104,13 +104,13 @@ func TestTicks(t *testing.T) {
 		require.Equal(t, 1, d.tick("f", "g"))
 		require.Zero(t, d.tick("f"))
 		require.Equal(t, `a {} {} t`, d.table(`
-			select step_slug, input, run_input, scheduled_at between clock_timestamp() - interval '5 seconds' and clock_timestamp()
+			select step_slug, input, run_input, tick between clock_timestamp() - interval '5 seconds' and clock_timestamp()
 			from flowc.claim($1::uuid, '{f}', '{9}')`, worker))
 		require.Equal(t, "t t -", d.schedule("f", `
 			next_at - last_at = interval '10 minutes',
 			(select r.flow_slug = 'f' and k.tick_at = s.last_at from pgflow.runs r join flowc.ticks k using (run_id) where r.run_id = s.last_run_id), error_message`))
-		require.Equal(t, "t t", d.table(`
-			select r.scheduled_at = s.last_at, l.scheduled_at = s.last_at
+		require.Equal(t, "t t t", d.table(`
+			select r.tick = s.last_at, l.tick = s.last_at, num_nulls(r.scheduled_at, l.scheduled_at) = 2
 			from flowc.schedules s, flowc.get_run(s.last_run_id) r, flowc.list_runs('{f}', null, null, null, null, null, null, 9) l`))
 
 		// Ticks that were missed are one run, that of the last of them.

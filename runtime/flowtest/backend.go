@@ -94,7 +94,7 @@ func base(slug string) string {
 type tickKey struct{}
 
 // Tick starts a run of a flow as its schedule would at a time, which the handlers
-// find with [handler.ScheduledAt]. Without a schedule that is [runtime.ErrNoSchedule].
+// find with [handler.Tick]. Without a schedule that is [runtime.ErrNoSchedule].
 // The Get function of the flow's package gives the run typed.
 func (db *DB) Tick(ctx context.Context, slug string, at time.Time) (*runtime.Run[json.RawMessage], error) {
 	return runtime.RunSchedule(context.WithValue(ctx, tickKey{}, at), db, slug)
@@ -157,7 +157,7 @@ func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (
 	}
 	defer unlock()
 	info := r.Info(detail)
-	info.ScheduledAt = r.tick
+	info.Tick = r.tick
 	return info, nil
 }
 

@@ -19,11 +19,11 @@ import (
 type reporter struct{}
 
 func (reporter) Collect(ctx context.Context) ([]cron.Amount, error) {
-	return []cron.Amount{{Cents: handler.ScheduledAt(ctx).Day()}}, nil
+	return []cron.Amount{{Cents: handler.Tick(ctx).Day()}}, nil
 }
 
 func (reporter) Sum(ctx context.Context, in []cron.Amount) (cron.Total, error) {
-	return cron.Total{Cents: 100*in[0].Cents + handler.ScheduledAt(ctx).Day()}, nil
+	return cron.Total{Cents: 100*in[0].Cents + handler.Tick(ctx).Day()}, nil
 }
 
 // TestTick runs a flow as the clock would, inline and in a database.
@@ -41,14 +41,14 @@ func TestTick(t *testing.T) {
 	require.Equal(t, 2727, total.Cents)
 	info, err := run.Info(ctx)
 	require.NoError(t, err)
-	require.Equal(t, at, info.ScheduledAt)
+	require.Equal(t, at, info.Tick)
 
 	// By hand, the tick is now; a run that is started as any other has none.
 	byHand, err := runtime.RunSchedule(ctx, inline, report.Slug)
 	require.NoError(t, err)
 	info, err = byHand.Info(ctx)
 	require.NoError(t, err)
-	require.WithinDuration(t, time.Now(), info.ScheduledAt, time.Minute)
+	require.WithinDuration(t, time.Now(), info.Tick, time.Minute)
 	total, err = report.StartReportSync(ctx, inline)
 	require.NoError(t, err)
 	require.Equal(t, 101, total.Cents)
@@ -70,6 +70,6 @@ func TestTick(t *testing.T) {
 	require.NoError(t, err)
 	info, err = run.Info(ctx)
 	require.NoError(t, err)
-	day := info.ScheduledAt.Local().Day()
-	require.Contains(t, []int{101 * day, 101 * info.ScheduledAt.UTC().Day()}, total.Cents)
+	day := info.Tick.Local().Day()
+	require.Contains(t, []int{101 * day, 101 * info.Tick.UTC().Day()}, total.Cents)
 }

@@ -56,7 +56,7 @@ func (db *DB) work(r *run) {
 		n := r.Begin(t)
 		task := handler.Task{
 			RunID: r.id, Flow: r.flow.Slug, Step: t.Slug, Index: t.Index,
-			Attempt: n, MaxAttempts: t.MaxAttempts, Headers: r.headers, ScheduledAt: r.tick,
+			Attempt: n, MaxAttempts: t.MaxAttempts, Headers: r.headers, Tick: r.tick,
 		}
 		v := t.Judge(n, db.call(r.flow.handlers[t.Slug], task, t.Timeout, r.Values(t)))
 		db.attempts = append(db.attempts, Attempt{

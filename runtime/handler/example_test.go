@@ -204,9 +204,9 @@ func ExampleUse() {
 	// "parcel for receipt 7" <nil>
 }
 
-func ExampleScheduledAt() {
+func ExampleTick() {
 	collect := func(ctx context.Context, _ dsl.None) (string, error) {
-		day := handler.ScheduledAt(ctx).UTC().AddDate(0, 0, -1)
+		day := handler.Tick(ctx).UTC().AddDate(0, 0, -1)
 		return "the report of " + day.Format("2006-01-02"), nil
 	}
 	_ = handler.Handle("collect", handler.Nothing(), collect)

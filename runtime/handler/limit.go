@@ -16,7 +16,7 @@ import (
 // run as many as their limits allow together. It panics if n is less than 1, or
 // the flow has no such step.
 func Limit(n int, steps ...string) ServeOption {
-	return func(s *Service) {
+	return serveOption(func(s *Service) {
 		if n < 1 {
 			panic(fmt.Sprintf("flowc: Limit(%d) for flow %s: it must be at least 1, use Without to leave out steps", n, s.definition.Slug))
 		}
@@ -32,7 +32,7 @@ func Limit(n int, steps ...string) ServeOption {
 			limits[step] = n
 		}
 		s.limits = limits
-	}
+	})
 }
 
 // Limit returns how many handlers a worker may run at once of a step, or of the whole

@@ -21,14 +21,14 @@ type Middleware func(ctx context.Context, task Task, next func(context.Context) 
 // outermost; what a later Use adds is further inside. A worker can have middleware
 // for all that it does, which is outside of this.
 func Use(middleware ...Middleware) ServeOption {
-	return func(s *Service) {
+	return serveOption(func(s *Service) {
 		handlers := make([]Handler, len(s.handlers))
 		for i, h := range s.handlers {
 			h.around = slices.Concat(h.around, middleware)
 			handlers[i] = h
 		}
 		s.handlers = handlers
-	}
+	})
 }
 
 // Inside returns the handler wrapped in middleware, outside of what wraps it already.

@@ -99,17 +99,21 @@ func (s Service) Definition() spec.Flow { return s.definition }
 func (s Service) Handlers() []Handler { return s.handlers }
 
 // A ServeOption configures a service.
-type ServeOption func(*Service)
+type ServeOption interface{ serve(*Service) }
+
+type serveOption func(*Service)
+
+func (f serveOption) serve(s *Service) { f(s) }
 
 // Without leaves steps, named as the constants of the generated package name them, to
 // another worker or another language. It panics if the
 // flow has no such step.
 func Without(steps ...string) ServeOption {
-	return func(s *Service) {
+	return serveOption(func(s *Service) {
 		for _, step := range steps {
 			s.drop(step)
 		}
-	}
+	})
 }
 
 // Strict makes a task fail, without further tries, whose input has a field that its Go
@@ -118,21 +122,21 @@ func Without(steps ...string) ServeOption {
 // [RetryRun] by a program that reads the field. Types that read their JSON themselves do
 // as they like.
 func Strict() ServeOption {
-	return func(s *Service) {
+	return serveOption(func(s *Service) {
 		handlers := make([]Handler, len(s.handlers))
 		for i, h := range s.handlers {
 			h.strict = true
 			handlers[i] = h
 		}
 		s.handlers = handlers
-	}
+	})
 }
 
 // NoDelays removes the delays of a flow: between the attempts of a task, also those
 // that a handler asks for with [RetryAfter], and before steps that have a start delay.
 // It is for tests, which put the definition of the service into a database of their own.
 func NoDelays() ServeOption {
-	return func(s *Service) {
+	return serveOption(func(s *Service) {
 		steps := slices.Clone(s.definition.Steps)
 		for i := range steps {
 			steps[i].BaseDelay, steps[i].StartDelay = nil, 0
@@ -144,8 +148,8 @@ func NoDelays() ServeOption {
 				return RetryAfter(0, err)
 			}
 			return err
-		})(s)
-	}
+		}).serve(s)
+	})
 }
 
 func (s *Service) drop(step string) {
@@ -164,7 +168,7 @@ func (s *Service) drop(step string) {
 func Serve(def spec.Flow, handlers []Handler, opts ...ServeOption) Service {
 	s := Service{definition: def, handlers: handlers}
 	for _, opt := range opts {
-		opt(&s)
+		opt.serve(&s)
 	}
 	return s
 }

@@ -20,9 +20,9 @@ type Task struct {
 	// Headers are what the run was started with, see [WithHeaders]. They are
 	// shared by all who see the task, and not to be changed.
 	Headers map[string]string
-	// ScheduledAt is the tick that the run was started for, the zero time if it
-	// was not started by a schedule.
-	ScheduledAt time.Time
+	// Tick is the time of its schedule that the run was started for, the zero time if
+	// no schedule started it.
+	Tick time.Time
 }
 
 type taskKey struct{}
@@ -36,13 +36,13 @@ func TaskFromContext(ctx context.Context) (task Task, ok bool) {
 	return task, ok
 }
 
-// ScheduledAt returns the tick for which a schedule started the run that a handler
-// works for: the time that [spec.Flow.Cron] names, not when the run really
-// started, which is later, and much later if no worker was there. It is the same
-// for all steps and tries. In a run that was started otherwise, it is the zero time.
-func ScheduledAt(ctx context.Context) time.Time {
+// Tick returns the time for which a schedule started the run of a handler's context: the
+// time that [spec.Flow.Cron] names, not the time at which the run really started, which
+// is later, and much later if no worker was running. It is the same in all steps and
+// attempts of the run. In a run that no schedule started, it is the zero time.
+func Tick(ctx context.Context) time.Time {
 	task, _ := TaskFromContext(ctx)
-	return task.ScheduledAt
+	return task.Tick
 }
 
 // WithTask returns a context for a task. Workers do this; tests of handlers may.

@@ -76,9 +76,10 @@ type RunSummary struct {
 	GaveUp    int       `json:"gave_up"`
 	StartedAt time.Time `json:"started_at,omitzero"`
 	EndedAt   time.Time `json:"ended_at,omitzero"`
-	// ScheduledAt is when a run that waits for its start will start, and of a run
-	// that a schedule started its tick.
+	// ScheduledAt is when a run that waits for its start will start.
 	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
+	// Tick is the time of its schedule that a schedule started the run for.
+	Tick time.Time `json:"tick,omitzero"`
 	// FailedStep is the step that made the run fail, and Error its last error.
 	// FailedIndex is the element that failed, if the step is a map.
 	FailedStep  string `json:"failed_step,omitempty"`
@@ -172,16 +173,17 @@ var runStatuses = []runtime.RunStatus{runtime.RunScheduled, runtime.RunRunning, 
 // words are the texts of a list, for people.
 func joined[T ~string](list []T) string { return strings.Join(pgcall.NilIfEmpty(list), ", ") }
 
-const summaryColumns = `run_id::text, flow_slug, status, steps, remaining_steps, skipped, gave_up, started_at, ended_at, scheduled_at,
+const summaryColumns = `run_id::text, flow_slug, status, steps, remaining_steps, skipped, gave_up, started_at, ended_at, scheduled_at, tick,
 		       failed_step, failed_index, error_message`
 
 func scanSummary(row pgx.CollectableRow) (RunSummary, error) {
 	var s RunSummary
-	var ended, scheduled *time.Time
+	var ended, scheduled, tick *time.Time
 	var step, message *string
-	err := row.Scan(&s.ID, &s.Flow, &s.Status, &s.Steps, &s.RemainingSteps, &s.Skipped, &s.GaveUp, &s.StartedAt, &ended, &scheduled,
+	err := row.Scan(&s.ID, &s.Flow, &s.Status, &s.Steps, &s.RemainingSteps, &s.Skipped, &s.GaveUp, &s.StartedAt, &ended, &scheduled, &tick,
 		&step, &s.FailedIndex, &message)
-	s.EndedAt, s.ScheduledAt, s.FailedStep, s.Error = pgcall.OrZero(ended), pgcall.OrZero(scheduled), pgcall.OrZero(step), pgcall.OrZero(message)
+	s.EndedAt, s.ScheduledAt, s.Tick = pgcall.OrZero(ended), pgcall.OrZero(scheduled), pgcall.OrZero(tick)
+	s.FailedStep, s.Error = pgcall.OrZero(step), pgcall.OrZero(message)
 	return s, err
 }
 

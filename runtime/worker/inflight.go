@@ -27,8 +27,8 @@ func newTask(ctx context.Context, c *backend.Claimed, step step, deadline time.T
 	info := handler.Task{
 		RunID: c.RunID, Flow: c.Flow, Step: c.Step, Index: c.Index, Attempt: c.Attempt, MaxAttempts: c.MaxAttempts,
 	}
-	if c.ScheduledAt != nil {
-		info.ScheduledAt = *c.ScheduledAt
+	if c.Tick != nil {
+		info.Tick = *c.Tick
 	}
 	if c.Headers != nil {
 		var headers map[string]string           // not info's, which would escape to the heap for every task

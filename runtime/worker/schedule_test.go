@@ -29,7 +29,7 @@ func newTicking(slug, cron string) *ticking {
 	c := &ticking{seen: make(chan time.Time, 1000)}
 	c.Service = serve(job[dsl.None, string](slug, spec.Flow{Cron: cron}),
 		func(ctx context.Context, _ dsl.None) (string, error) {
-			c.seen <- handler.ScheduledAt(ctx)
+			c.seen <- handler.Tick(ctx)
 			return "", nil
 		})
 	return c
@@ -109,9 +109,9 @@ func TestTicksOfStoppingWorkers(t *testing.T) {
 	require.Zero(t, count(t, pool, `SELECT count(*) FROM flowc.ticks WHERE run_id NOT IN (SELECT run_id FROM pgflow.runs)`))
 }
 
-// TestScheduledAt is zero in a run that no schedule started, and the same in each
+// TestTick is zero in a run that no schedule started, and the same in each
 // attempt and step of one that it did.
-func TestScheduledAt(t *testing.T) {
+func TestTick(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	seen := make(chan time.Time, 10)
@@ -120,7 +120,7 @@ func TestScheduledAt(t *testing.T) {
 		Steps: []spec.Step{{Slug: "collect"}, {Slug: "sum", Deps: []string{"collect"}}},
 	}
 	note := func(ctx context.Context, _ handler.Values) (any, error) {
-		seen <- handler.ScheduledAt(ctx)
+		seen <- handler.Tick(ctx)
 		if task, _ := handler.TaskFromContext(ctx); task.Step == "sum" && task.Attempt == 1 {
 			return nil, fmt.Errorf("once more")
 		}
@@ -144,9 +144,9 @@ func TestScheduledAt(t *testing.T) {
 	require.NoError(t, err)
 	info, err := started.Info(ctx)
 	require.NoError(t, err)
-	require.WithinDuration(t, info.StartedAt, info.ScheduledAt, patience)
+	require.WithinDuration(t, info.StartedAt, info.Tick, patience)
 	for range 3 {
-		require.True(t, info.ScheduledAt.Equal(receive(t, seen)))
+		require.True(t, info.Tick.Equal(receive(t, seen)))
 	}
 }
 

@@ -37,7 +37,7 @@ func (c *checker) checkSchedule(d *declaration) {
 	p := d.settings.Cron
 	if d.flow.In != nil {
 		c.diags.Add(diag.CronWithInput, p.KeyPos, p.End(), "%s: cron starts it with nothing, but it takes %s", d.name, c.typeName(d.flow.In)).
-			Fix("let it take dsl.None, and read the tick with handler.ScheduledAt")
+			Fix("let it take dsl.None, and read the tick with handler.Tick")
 		return
 	}
 	if tags.CheckCron(c.diags, p, d.name) {

@@ -24,7 +24,7 @@ func (f *file) packageDoc() []string {
 	if f.flow.Cron != "" {
 		doc = append(doc, "")
 		doc = append(doc, wrap("Workers that serve it start a run "+scheduleWords(f.flow.Cron)+", once it is in the database (Upsert"+f.flow.Base+
-			"). In a handler, handler.ScheduledAt returns the time that the run is for.")...)
+			"). In a handler, handler.Tick returns the time that the run is for.")...)
 	}
 	if f.flow.Job {
 		return doc

@@ -6,7 +6,7 @@
 // run in the morning of working days, cron:"CRON_TZ=Europe/Berlin 0 6 * * mon-fri".
 //
 // Workers that serve it start a run every 2s, once it is in the database (UpsertReport).
-// In a handler, handler.ScheduledAt returns the time that the run is for.
+// In a handler, handler.Tick returns the time that the run is for.
 //
 // Its steps, each with what it waits for:
 //

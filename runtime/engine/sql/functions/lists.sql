@@ -25,7 +25,7 @@ language plpgsql stable as $$
 begin
   return query
     select p.run_id, p.flow_slug, p.status, p.steps::int, p.remaining_steps, m.skipped, m.gave_up, p.started_at, p.ended_at,
-           coalesce(p.due_at, k.tick_at), e.step_slug, e.task_index, left(e.error_message, 17000)
+           p.due_at, k.tick_at, e.step_slug, e.task_index, left(e.error_message, 17000)
     from (
       select r.*
       from pgflow.flows f
@@ -65,7 +65,7 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, m.skipped, m.gave_up, r.started_at, r.failed_at, k.tick_at,
+    select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, m.skipped, m.gave_up, r.started_at, r.failed_at, null::timestamptz, k.tick_at,
            e.step_slug, e.task_index, left(e.error_message, 17000)
     from (
       select o.* from pgflow.runs o
@@ -157,14 +157,14 @@ end $$;
 -- maps with very many tasks are not counted.
 create or replace function flowc.run_progress(id uuid)
 returns table (
-  run_id uuid, flow_slug text, status text, remaining_steps int, scheduled_at timestamptz, started_at timestamptz,
+  run_id uuid, flow_slug text, status text, remaining_steps int, scheduled_at timestamptz, tick timestamptz, started_at timestamptz,
   completed_at timestamptz, failed_at timestamptz, cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int,
   error_message text, states jsonb)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.remaining_steps, coalesce(d.due_at, k.tick_at), r.started_at,
+    select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.remaining_steps, d.due_at, k.tick_at, r.started_at,
            r.completed_at, r.failed_at, c.cancelled_at, left(c.reason, 17000), f.step_slug, f.task_index, left(f.error_message, 17000), (
              select coalesce(jsonb_agg(jsonb_build_object(
                'step_slug', st.step_slug, 'status', st.status, 'step_type', s.step_type, 'step_index', s.step_index,

@@ -4,14 +4,14 @@
 create or replace function flowc.get_run(id uuid, with_states boolean default false)
 returns table (
   run_id uuid, flow_slug text, status text, input jsonb, output jsonb, remaining_steps int,
-  started_at timestamptz, completed_at timestamptz, failed_at timestamptz, scheduled_at timestamptz,
+  started_at timestamptz, completed_at timestamptz, failed_at timestamptz, scheduled_at timestamptz, tick timestamptz,
   cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int, error_message text, states jsonb, result jsonb)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
     select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.input, r.output, r.remaining_steps,
-           r.started_at, r.completed_at, r.failed_at, coalesce(d.due_at, k.tick_at), c.cancelled_at, c.reason, f.step_slug, f.task_index, f.error_message,
+           r.started_at, r.completed_at, r.failed_at, d.due_at, k.tick_at, c.cancelled_at, c.reason, f.step_slug, f.task_index, f.error_message,
            case when get_run.with_states then (
              select coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
                'step_index', s.step_index, 'step_type', s.step_type, 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message), 'attempts', (

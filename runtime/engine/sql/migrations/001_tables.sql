@@ -244,7 +244,7 @@ create type flowc.claimed_task as (
   array_from   text,
   headers      jsonb,
   waited       double precision,
-  scheduled_at timestamptz,
+  tick         timestamptz,
   isolated_for double precision
 );
 
@@ -260,6 +260,7 @@ create type flowc.run_summary as (
   started_at      timestamptz,
   ended_at        timestamptz,
   scheduled_at    timestamptz,
+  tick            timestamptz,
   failed_step     text,
   failed_index    int,
   error_message   text

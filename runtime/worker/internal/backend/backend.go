@@ -124,7 +124,7 @@ type Claimed struct {
 	Input       []byte
 	RunInput    []byte
 	ArrayFrom   *string // what was left out, see flowc.claim
-	ScheduledAt *time.Time
+	Tick        *time.Time
 	Headers     []byte
 	Waited      *float64 // seconds
 	IsolatedFor *float64 // seconds for which nothing is claimed beside it; nil unless it is a suspect

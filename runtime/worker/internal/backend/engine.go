@@ -68,7 +68,7 @@ func (e *Engine) SupportsEagerClaims() bool { return e.db.Prepared() && !e.db.St
 
 const claimSQL = `
 SELECT flow_slug, run_id::text, step_slug, task_index, message_id, claim_number, attempt, max_attempts, timeout, input, run_input, array_from,
-       scheduled_at, headers, waited, isolated_for
+       tick, headers, waited, isolated_for
 FROM flowc.claim($1::text::uuid, $2, $3, $4, $5)`
 
 // claimArgs returns the arguments of claimSQL. With wake, other workers are notified of
@@ -82,7 +82,7 @@ func readClaimed(rows pgx.Rows) (tasks []*Claimed, err error) {
 	var c Claimed
 	_, err = pgx.ForEachRow(rows, []any{
 		(*slug)(&c.Flow), &c.RunID, (*slug)(&c.Step), &c.Index, &c.MessageID, &c.ClaimNumber, &c.Attempt, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
-		&c.ScheduledAt, &c.Headers, &c.Waited, &c.IsolatedFor,
+		&c.Tick, &c.Headers, &c.Waited, &c.IsolatedFor,
 	}, func() error {
 		task := c
 		tasks = append(tasks, &task)

@@ -250,7 +250,7 @@ var tick = spec.Flow{Slug: "tick",
 func tickService(h *hands) handler.Service {
 	do := func(ctx context.Context, _ dsl.None) (time.Time, error) {
 		_, err := h.begin(ctx)
-		return handler.ScheduledAt(ctx), err
+		return handler.Tick(ctx), err
 	}
 	return handler.Serve(tick, []handler.Handler{
 		handler.Handle("first", handler.Nothing(), do),

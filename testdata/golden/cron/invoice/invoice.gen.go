@@ -5,8 +5,8 @@
 // Invoice is for the last working day but one, more or less.
 //
 // Workers that serve it start a run by the cron expression 0 6,18 28/2 * * (UTC), once it
-// is in the database (UpsertInvoice). In a handler, handler.ScheduledAt returns the time
-// that the run is for.
+// is in the database (UpsertInvoice). In a handler, handler.Tick returns the time that the
+// run is for.
 package invoice
 
 import (

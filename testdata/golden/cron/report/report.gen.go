@@ -5,8 +5,8 @@
 // Report adds up the day.
 //
 // Workers that serve it start a run every day from Monday to Friday at 04:30
-// Europe/Berlin, once it is in the database (UpsertReport). In a handler,
-// handler.ScheduledAt returns the time that the run is for.
+// Europe/Berlin, once it is in the database (UpsertReport). In a handler, handler.Tick
+// returns the time that the run is for.
 //
 // Its steps, each with what it waits for:
 //

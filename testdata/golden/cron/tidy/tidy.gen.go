@@ -5,7 +5,7 @@
 // Tidy removes what is old.
 //
 // Workers that serve it start a run every 90s, once it is in the database (UpsertTidy). In
-// a handler, handler.ScheduledAt returns the time that the run is for.
+// a handler, handler.Tick returns the time that the run is for.
 package tidy
 
 import (
