@@ -8,7 +8,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 )
 
-// with does something on the backend of a db.
+// with calls a function with the backend of a db.
 func with[T any](ctx context.Context, db DB, do func(Backend) (T, error)) (T, error) {
 	if pgcall.IsNil(db) {
 		return *new(T), ErrNoDB
@@ -25,7 +25,8 @@ func with[T any](ctx context.Context, db DB, do func(Backend) (T, error)) (T, er
 	return do(pgflowBackend{db})
 }
 
-// doing says what a call without a database was about; other errors say it already.
+// doing adds the operation to an error that says there is no database; other errors name
+// it already.
 func doing(err error, format string, args ...any) error {
 	if err == ErrNoDB {
 		return fmt.Errorf("flowc: %s: %w", fmt.Sprintf(format, args...), err)
@@ -33,7 +34,7 @@ func doing(err error, format string, args ...any) error {
 	return err
 }
 
-// withSome is [with] for what some backends cannot do.
+// withSome is [with] for operations that some backends do not support.
 func withSome[B, T any](ctx context.Context, db DB, do func(B) (T, error)) (T, error) {
 	return with(ctx, db, func(b Backend) (T, error) {
 		if some, ok := b.(B); ok {

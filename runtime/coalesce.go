@@ -127,7 +127,7 @@ func (g *startGroup) next() {
 	}
 }
 
-// batch takes as many of those that wait as one statement carries.
+// batch removes from the queue as many requests as one statement carries.
 func (g *startGroup) batch() []waitingStart {
 	n, size := 0, 0
 	for n < len(g.waiting) && (n == 0 || size+len(g.waiting[n].Input) <= maxBatchBytes) {

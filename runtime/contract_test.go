@@ -17,8 +17,8 @@ import (
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
-// openUpstream is a database with pgflow's contract and no engine to be seen, that
-// has the flow greeting.
+// openUpstream returns a database that has pgflow's contract, the flow greeting and no
+// visible engine.
 func openUpstream(t *testing.T) (ctx context.Context, pool, direct *pgxpool.Pool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
@@ -30,8 +30,8 @@ func openUpstream(t *testing.T) (ctx context.Context, pool, direct *pgxpool.Pool
 	return ctx, pool, direct
 }
 
-// handOver does one task of the flow greeting in the functions of the contract,
-// as a worker of another language would.
+// handOver runs one task of the flow greeting with the functions of the contract, as a
+// worker in another language would.
 func handOver(t *testing.T, pool *pgxpool.Pool, call string, value string) {
 	t.Helper()
 	ctx := context.Background()

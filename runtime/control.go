@@ -45,16 +45,15 @@ func RetryRun(ctx context.Context, db DB, id string) error {
 	return wrongStatus("retrying", id, "it neither failed nor was cancelled")
 }
 
-// RetryStep does a step of a run that has ended again, named as the constants of its
-// generated package name it, and all that comes after it:
-// what those gave is forgotten, what other steps gave is kept. In a run that
-// failed or was cancelled, everything else that did not complete goes on as well.
-// A step that was skipped because another was, with skip-cascade, stays skipped
-// as long as that one does.
+// RetryStep runs a step of an ended run again, and every step downstream of it. The step
+// is named by the constant of its generated package. The outputs of these steps are
+// discarded, those of other steps are kept. In a run that failed or was cancelled,
+// everything else that did not complete resumes as well. A step that was skipped because
+// an upstream step was, with skip-cascade, stays skipped as long as that one does.
 //
 // Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is no text;
-// [ErrRunNotFound], also if the run has no such step;
-// [ErrWrongStatus] if the run has not ended, or the step stays skipped.
+// [ErrRunNotFound], also if the run has no such step; [ErrWrongStatus] if the run has not
+// ended, or the step stays skipped.
 func RetryStep(ctx context.Context, db DB, id, step string) error {
 	if err := valid.Text("the step", step); err != nil {
 		return err
@@ -84,7 +83,7 @@ func RescheduleRun(ctx context.Context, db DB, id string, at time.Time) error {
 	return wrongStatus("rescheduling", id, "it does not wait for its start")
 }
 
-// steer does something to a run that has to be there.
+// steer performs an action on a run that has to exist.
 func steer(ctx context.Context, db DB, id, doing string, do func(Steerer) (Steered, error)) (Steered, error) {
 	if _, err := valid.RunID(id); err != nil {
 		return Steered{}, err

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// declarations are the exported functions and methods of a package, as Func or
+// declarations returns the exported functions and methods of a package, as Func or
 // Type.Method, and the other exported names, each with whether it has a comment.
 func declarations(t *testing.T, dir string, test bool) (funcs map[string]*ast.FuncDecl, bare []string) {
 	t.Helper()
@@ -46,8 +46,8 @@ func declarations(t *testing.T, dir string, test bool) (funcs map[string]*ast.Fu
 	return funcs, bare
 }
 
-// funcName is the name of an exported function, or method of an exported type, and
-// empty for others.
+// funcName returns the name of an exported function or of a method of an exported type,
+// and the empty string for others.
 func funcName(d *ast.FuncDecl) string {
 	if !d.Name.IsExported() {
 		return ""
@@ -73,8 +73,8 @@ func funcName(d *ast.FuncDecl) string {
 	}
 }
 
-// bareNames are the exported names of a declaration that nothing is said about: not
-// at the name, and not at the group that it is in.
+// bareNames returns the exported names of a declaration that have no comment, neither on
+// the name nor on its group.
 func bareNames(d *ast.GenDecl) (names []string) {
 	for _, spec := range d.Specs {
 		switch s := spec.(type) {
@@ -176,8 +176,8 @@ func ours(doc string) bool {
 	return false
 }
 
-// inExamples are the names that are used in the files of the examples, those of packages
-// ops and handler among them.
+// inExamples returns the names that the files of examples use, with those of packages ops
+// and handler.
 func inExamples(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}

@@ -129,7 +129,7 @@ func isTaken(err error) bool {
 	return pgerr.Code(err) == "23505" && pgerr.Constraint(err) == "runs_pkey"
 }
 
-// startError says what an error of a start means.
+// startError turns a database error of a start into the error that callers see.
 func startError(r StartRequest, err error) error {
 	index := 0
 	if len(r.Runs) > 1 {

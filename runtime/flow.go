@@ -66,8 +66,8 @@ func (f *Flow[In, Out]) StartMany(ctx context.Context, db DB, ins []In, opts ...
 	return startMany(ctx, db, f.definition.Slug, inputs, typedOutput(f.output), opts)
 }
 
-// typed is an input of a flow that has a type for it: nil is nil then, and not
-// the absence of an input.
+// typed wraps an input that has a type: nil is then the value nil, not the absence of an
+// input.
 func typed[In any](in In) any {
 	if any(in) == nil {
 		return json.RawMessage("null")

@@ -12,9 +12,9 @@ import (
 // each of its tasks is claimed with them.
 const MaxHeaderBytes = 64 << 10
 
-// WithHeaders gives the run short texts by name that are not part of its input: who
-// asked for it, or the context of a trace. Handlers find them in [handler.Task.Headers].
-// Those of a run that existed before stay as they are.
+// WithHeaders attaches short texts by name to the run that are not part of its input,
+// such as who requested it, or a trace context. Handlers find them in
+// [handler.Task.Headers]. A run that existed before keeps the headers that it has.
 func WithHeaders(values map[string]string) StartOption {
 	return startOption(func(o *startOptions) error {
 		all := maps.Clone(o.headers)

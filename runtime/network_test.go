@@ -158,8 +158,8 @@ func TestWaitSurvivesHalfOpenConnections(t *testing.T) {
 	require.Equal(t, "y", got.out)
 }
 
-// behindPooler is a pool that works as one behind a pooler in transaction mode:
-// LISTEN has no effect, and no prepared statement is there a second time.
+// behindPooler returns a pool that works like one behind a pooler in transaction mode:
+// LISTEN has no effect, and prepared statements are gone the second time.
 func behindPooler(t *testing.T, direct *pgxpool.Pool) *pgxpool.Pool {
 	t.Helper()
 	config := direct.Config()

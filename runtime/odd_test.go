@@ -24,8 +24,8 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// allCalls is each function of the package that asks the database, with arguments
-// that are good.
+// allCalls returns a call of each function of the package that queries the database, with
+// valid arguments.
 func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() error {
 	var none []runtime.StartOption
 	return map[string]func() error{

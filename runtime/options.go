@@ -49,10 +49,10 @@ func WithRunID(id string) StartOption {
 	})
 }
 
-// WithIdempotencyKey makes the run the only one of its flow with that key, all versions
-// of the flow taken together: if there is one already, that run is returned, whatever
-// its input and version, and [Run.Existed] is true; [Run.Flow] says of which version it
-// is. The key is free again when the run is deleted.
+// WithIdempotencyKey makes the run the only one of its flow with that key, across all
+// versions of the flow: if there is one already, that run is returned, whatever its input
+// and version, and [Run.Existed] is true; [Run.Flow] says which version it belongs to.
+// The key is free again when the run is deleted.
 func WithIdempotencyKey(key string) StartOption {
 	return startOption(func(o *startOptions) error {
 		if key == "" {
@@ -101,7 +101,8 @@ func WithStartAt(at time.Time) StartOption {
 	})
 }
 
-// startTime is a time to start at as the database can keep it: never earlier.
+// startTime rounds a time to start at to the precision of the database, never to an
+// earlier one.
 func startTime(at time.Time) (time.Time, error) {
 	switch {
 	case at.IsZero():
@@ -144,8 +145,8 @@ func startOptionsOf(opts []StartOption) (*startOptions, error) {
 // namespace is that of the ids made of keys. It must never change.
 var namespace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/flowc-dev/flowc"))
 
-// keyed is the id of the run of a flow with a key, which is the same for all versions of
-// the flow. No slug has a slash.
+// keyed returns the id of the run of a flow with a key, which is the same for all
+// versions of the flow. No slug has a slash.
 func keyed(slug, key string) uuid.UUID {
 	slug, _ = spec.VersionOf(slug)
 	return uuid.NewSHA1(namespace, []byte(slug+"/"+key))

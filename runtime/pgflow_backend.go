@@ -58,7 +58,7 @@ func (b pgflowBackend) Outcome(ctx context.Context, id string, want Want) (Outco
 	return readOutcome(ctx, b, id, want, o, found, err)
 }
 
-// UpsertFlow does not change the options of a flow that is there.
+// UpsertFlow leaves the options of an existing flow unchanged.
 func (b pgflowBackend) UpsertFlow(ctx context.Context, flow spec.Flow, o UpsertOptions) (UpsertResult, error) {
 	payload, err := flow.Payload()
 	if err != nil {

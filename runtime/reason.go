@@ -126,7 +126,7 @@ func (r Reason) MarshalJSON() ([]byte, error) {
 	}{plain(r), r.String()})
 }
 
-// moment is a time of the day, with the date if it is another day.
+// moment formats a time of day, with the date if it is another day.
 func (r Reason) moment(t time.Time) string {
 	local, now := t.Local(), r.At.Local()
 	if local.Format(time.DateOnly) == now.Format(time.DateOnly) {
@@ -135,7 +135,7 @@ func (r Reason) moment(t time.Time) string {
 	return local.Format("2006-01-02 15:04")
 }
 
-// in says how long it is until a time.
+// in formats the time left until t.
 func (r Reason) in(t time.Time) string {
 	if d := t.Sub(r.At); d >= time.Second/2 {
 		return "in " + span(d)
@@ -143,7 +143,7 @@ func (r Reason) in(t time.Time) string {
 	return "now"
 }
 
-// span is a time span in one unit.
+// span formats a duration in one unit.
 func span(d time.Duration) string {
 	d = max(d.Round(time.Second), 0)
 	for _, unit := range []struct {

@@ -32,7 +32,7 @@ func serving(t *testing.T, pool *pgxpool.Pool, services ...handler.Service) {
 	t.Cleanup(func() { require.NoError(t, stop()) })
 }
 
-// gives makes the handler of a step that gives a value.
+// gives returns the handler of a step whose output is a value.
 func gives(step string, value any) handler.Handler {
 	return handler.HandleValues(step, func(context.Context, handler.Values) (any, error) { return value, nil })
 }
@@ -104,7 +104,7 @@ func TestResult(t *testing.T) {
 	}
 }
 
-// explained is what a run waits for, in words.
+// explained returns what a run waits for, as text.
 func explained(ctx context.Context, t *testing.T, pool *pgxpool.Pool, id string) []string {
 	t.Helper()
 	reasons, err := runtime.ExplainRun(ctx, pool, id)

@@ -28,8 +28,8 @@ func SetTracer(t Tracer) {
 	tracer.Store(&t)
 }
 
-// traceStart tells the tracer, if there is one, of runs that are to be started,
-// and gives what they carry.
+// traceStart reports runs that are about to start to the tracer, if there is one, and
+// returns the headers that they carry.
 func traceStart(ctx context.Context, flow string, ids []string) (_ context.Context, headers map[string]string, end func(error)) {
 	if t := tracer.Load(); t != nil {
 		return (*t).Start(ctx, flow, ids)

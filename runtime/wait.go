@@ -112,11 +112,11 @@ func (r *Run[Out]) outlasts(err error) bool {
 	return pgcall.Pooled(r.db) && pgerr.Transient(err)
 }
 
-// waited is the error of a wait whose time is up: it says what the run waits for.
+// waited returns the error of a wait that timed out: it says what the run waits for.
 func (r *Run[Out]) waited() error { return r.waitError(ErrTimeout) }
 
-// interrupted is the error of a wait whose context ended. One that was cancelled is not
-// to be held up; one whose deadline passed is a wait whose time is up.
+// interrupted returns the error of a wait whose context ended. A cancelled caller must
+// not be delayed; one whose deadline passed gets the error of a timeout.
 func (r *Run[Out]) interrupted(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -146,7 +146,7 @@ func (r *Run[Out]) look(ctx context.Context, limit time.Duration) (Outcome, erro
 	return with(ctx, r.db, func(b Backend) (Outcome, error) { return b.Outcome(ctx, r.ID(), want) })
 }
 
-// end is what Wait returns for a run that has ended.
+// end returns what Wait returns for a run that has ended.
 func (r *Run[Out]) end(o Outcome) (Out, error) {
 	if o.Status != RunCompleted {
 		return *new(Out), &RunFailedError{
@@ -216,7 +216,7 @@ func (b *bell) rings() <-chan struct{} {
 	return b.sub.C
 }
 
-// interval is how long to sleep at most.
+// interval returns the longest time to sleep between two polls.
 func (b *bell) interval(poll time.Duration) time.Duration {
 	if b.listener != nil && b.armed != 0 && b.armed == b.listener.Live() {
 		return max(poll, safetyPoll)

@@ -68,8 +68,8 @@ func connect(ctx context.Context) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// boundHosts gives each host of an address its part of the time for connecting, unless
-// the address has a connect_timeout: the first may hang.
+// boundHosts divides the time for connecting among the hosts of an address, unless the
+// address has a connect_timeout: the first host may hang.
 func boundHosts(config *pgx.ConnConfig) {
 	if config.ConnectTimeout > 0 {
 		return

@@ -73,7 +73,7 @@ func newDatabase(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("DATABASE_URL", url)
 }
 
-// createDatabase makes a database of the server, with or without the engine.
+// createDatabase creates a database on the server, with or without the engine.
 func createDatabase(ctx context.Context, withEngine bool) (url string, err error) {
 	serverUsed.Add(1)
 	db, err := server()

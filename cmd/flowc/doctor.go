@@ -107,7 +107,7 @@ The exit status is 0 if nothing was found, 2 if something was.`,
 	return cmd
 }
 
-// examine does all checks. A check that finds nothing is a finding that all is well.
+// examine runs all checks. A check without findings is reported as passed.
 func (d *doctor) examine(ctx context.Context, p *progress) ([]finding, error) {
 	defer p.done()
 	var err error

@@ -242,7 +242,7 @@ func isSaidOfMistake(t *testing.T, b block) {
 // An ownModule is the folder of somebody who follows the README.
 type ownModule struct{ dir string }
 
-// newOwnModule makes an empty folder beside a clone of this repository.
+// newOwnModule creates an empty folder beside a clone of this repository.
 func newOwnModule(t *testing.T) *ownModule {
 	t.Helper()
 	parent := t.TempDir()

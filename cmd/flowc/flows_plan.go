@@ -78,8 +78,8 @@ func planFlows(cmd *cobra.Command, db *pgxpool.Pool, flows []gen.Declaration) ([
 	return plan, nil
 }
 
-// planFlow does what upsert would do, in a transaction that is rolled back: so the
-// plan cannot differ from what will be done.
+// planFlow does what upsert would do in a transaction that it rolls back, so the plan
+// cannot differ from what an upsert does.
 func planFlow(ctx context.Context, db *pgxpool.Pool, def spec.Flow) (upsertedFlow, error) {
 	one := upsertedFlow{Slug: def.Slug}
 	tx, err := db.Begin(ctx)
@@ -111,8 +111,8 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def spec.Flow) (upsertedFlo
 	return one, nil
 }
 
-// optionDifferences says which options change from what to what, in two
-// definitions of one shape.
+// optionDifferences lists the options that differ between two definitions of one shape,
+// with the old and the new value.
 func optionDifferences(from, to spec.Flow) (list []string) {
 	for _, d := range spec.Compare(from, to) {
 		list = append(list, d.String())

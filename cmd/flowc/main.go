@@ -43,8 +43,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return status
 }
 
-// twoDashes gives -tags, which everyone knows from the go command, the dashes of
-// the other flags.
+// twoDashes rewrites -tags, which is known from the go command, to two dashes as the
+// other flags have.
 func twoDashes(args []string) []string {
 	args = slices.Clone(args)
 	for i, arg := range args {

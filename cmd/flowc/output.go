@@ -16,7 +16,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/jsonlayout"
 )
 
-// asJSON gives a command the flag --json.
+// asJSON adds the flag --json to a command.
 func asJSON(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool("json", false, "print JSON")
 }

@@ -45,7 +45,7 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// set says how far it is.
+// set updates the text that is shown.
 func (p *progress) set(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

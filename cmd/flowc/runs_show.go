@@ -215,7 +215,7 @@ func (r shownRun) outcome() string {
 	return string(r.Status)
 }
 
-// labelled says of what outputs are that are not the result.
+// labelled labels the outputs of steps that are not the result of the run.
 func labelled(outputs string) string {
 	if outputs == "" {
 		return ""
@@ -223,7 +223,7 @@ func labelled(outputs string) string {
 	return outputs + "  (of the last steps)"
 }
 
-// tasksOf says how many of the tasks of a step are completed.
+// tasksOf returns how many of a step's tasks are completed, as text.
 func tasksOf(s runtime.StepState) string {
 	if s.InitialTasks == nil {
 		return ""

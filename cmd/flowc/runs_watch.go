@@ -111,7 +111,7 @@ func ended(info *runtime.RunInfo) error {
 	}}
 }
 
-// look says what is new.
+// look prints what changed since the last look.
 func (w *watcher) look(info *runtime.RunInfo) error {
 	for _, s := range info.States {
 		if s.Status == runtime.StepCreated {
@@ -134,8 +134,8 @@ func (w *watcher) look(info *runtime.RunInfo) error {
 	return w.say(change{At: time.Now(), Run: info.ID, Status: string(info.Status), Error: info.Error + info.CancelReason})
 }
 
-// explain says what the run waits for, if that is not what it waited for before. That a
-// worker is at a step has been told by then.
+// explain prints what the run waits for if that has changed. That a worker runs a step
+// was printed before.
 func (w *watcher) explain(info *runtime.RunInfo, reasons []runtime.Reason) error {
 	w.why = reasons
 	kinds := ""

@@ -66,8 +66,8 @@ func fetch() {
 	}
 }
 
-// openDir makes a folder in which a server of any user can keep its data: a script
-// runs in one that is closed to others.
+// openDir creates a folder in which a server of any user can keep its data: a script runs
+// in one that is closed to others.
 func openDir(env *testscript.Env) error {
 	dir, err := os.MkdirTemp("", "flowc-script-")
 	if err != nil {
@@ -78,7 +78,7 @@ func openDir(env *testscript.Env) error {
 	return os.Chmod(dir, 0o755)
 }
 
-// writeModule makes a folder a module that requires flowc as it is in root.
+// writeModule turns a folder into a module that requires the flowc of root.
 func writeModule(dir, root string) error {
 	ours, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {

@@ -125,8 +125,8 @@ func printStarted(w io.Writer, run *runtime.Run[json.RawMessage], asJSON bool) e
 	return err
 }
 
-// tellReasons has a progress say what a run waits for, until the function that it
-// returns is called.
+// tellReasons shows in a progress what a run waits for, until the returned function is
+// called.
 func tellReasons(ctx context.Context, db runtime.DB, id string, p *progress) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

@@ -94,7 +94,7 @@ func run(ctx context.Context, out io.Writer, file string, lines int) (summary sa
 	return summary, nil
 }
 
-// follow says now and then how many lines are loaded.
+// follow prints now and then how many lines are loaded.
 func follow(ctx context.Context, out io.Writer, db runtime.DB, id string) {
 	ticks := time.NewTicker(time.Second)
 	defer ticks.Stop()

@@ -38,8 +38,8 @@ func report(out io.Writer, today day, results []result, mailed int, took time.Du
 		len(results), took.Seconds(), shipped, parcels, rejected, attempts, mailed)
 }
 
-// count is how many steps of a run are done, of how many, and how many attempts
-// its tasks took.
+// count returns how many steps of a run are done, of how many, and how many attempts its
+// tasks took.
 func count(info *runtime.RunInfo) (steps string, attempts int) {
 	done, skipped := 0, 0
 	for _, s := range info.States {

@@ -88,7 +88,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 // handlers does the steps of Publish.
 type handlers struct{ db *pgxpool.Pool }
 
-// Typeset has the article typeset by the other program.
+// Typeset starts a run of the other program's flow, which typesets the article.
 func (h handlers) Typeset(ctx context.Context, in press.Article) (press.Page, error) {
 	// A second attempt at this step finds the run that the first one started.
 	task, _ := handler.TaskFromContext(ctx)

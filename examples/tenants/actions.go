@@ -19,8 +19,7 @@ var actions = map[string]func(s step, known map[string]any) (map[string]any, err
 	"text":    writeText,
 }
 
-// do is the handler of a step: what it knows is the form, and what the steps
-// before it gave.
+// do handles a step: all it knows is the form, and the outputs of the steps before it.
 func (s step) do(_ context.Context, v handler.Values) (any, error) {
 	known := map[string]any{}
 	if err := json.Unmarshal(v.Input, &known); err != nil {

@@ -82,7 +82,7 @@ func (h handlers) photo(ctx context.Context, id int64) (file []byte, err error) 
 	return file, nil
 }
 
-// shrink makes each pixel the mean of those that it stands for.
+// shrink sets each pixel to the mean of those that it stands for.
 func shrink(photo image.Image, width, height int) image.Image {
 	from := photo.Bounds()
 	small := image.NewRGBA(image.Rect(0, 0, width, height))

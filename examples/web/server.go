@@ -31,7 +31,7 @@ const (
 	mostPixels = 50_000_000
 )
 
-// routes are the pages of the service.
+// routes returns the pages of the service.
 func routes(db *pgxpool.Pool) http.Handler {
 	s := &service{db}
 	mux := http.NewServeMux()
@@ -209,7 +209,7 @@ func (s *service) thumbnail(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// photoID is the id in a path; no photo has the id 0.
+// photoID returns the id in a path; no photo has the id 0.
 func photoID(r *http.Request) int64 {
 	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	return id

@@ -75,7 +75,7 @@ func TestWeb(t *testing.T) {
 	require.NoError(t, <-ended)
 }
 
-// photo is a PNG whose left half is red and whose right half is blue.
+// photo returns a PNG whose left half is red and whose right half is blue.
 func photo(t *testing.T, width, height int) []byte {
 	t.Helper()
 	img := image.NewRGBA(image.Rect(0, 0, width, height))

@@ -48,7 +48,7 @@ func (n Node) label() string {
 	return n.Label
 }
 
-// notes are the lines of the note.
+// notes returns the lines of the note.
 func (n Node) notes() []string {
 	if n.Note == "" {
 		return nil

@@ -274,7 +274,7 @@ func BenchmarkArrange(b *testing.B) {
 	}
 }
 
-// ladder is a graph of n nodes whose edges skip up to three layers.
+// ladder returns a graph of n nodes whose edges skip up to three layers.
 func ladder(n int) Graph {
 	g := Graph{Title: "ladder"}
 	for i := range n {
@@ -288,7 +288,7 @@ func ladder(n int) Graph {
 	return g
 }
 
-// parse makes a graph from edges such as "a>b".
+// parse builds a graph from edges such as "a>b".
 func parse(edges string) Graph {
 	var g Graph
 	seen := map[string]bool{}

@@ -30,8 +30,8 @@ func newGrid(t *topology) *grid {
 	return g
 }
 
-// layers gives each node the layer behind its last predecessor: a node stands
-// below all that it waits for, beside what may run at the same time.
+// layers assigns each node to the layer after its last predecessor: a node is below
+// everything it waits for, beside what may run at the same time.
 func layers(t *topology) []int {
 	layer := make([]int, len(t.out))
 	for _, v := range t.sorted {

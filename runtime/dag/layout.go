@@ -80,7 +80,7 @@ const (
 	markRoom = 24   // what a mark takes of a box
 )
 
-// size is what a node needs for itself.
+// size returns the space that a node needs for itself.
 func (o Options) size(n Node) (width, height float64) {
 	if o.Dots {
 		return dotSize, dotSize
@@ -96,8 +96,8 @@ func (o Options) size(n Node) (width, height float64) {
 	return max(width+markRoom, minWidth+markRoom), 44 + float64(max(len(notes)-1, 0))*line
 }
 
-// maxWidth is where the text of a box is cut. A picture without states is looked
-// at for what its notes say.
+// maxWidth returns where the text of a box is cut. A picture without states is read for
+// its notes.
 func (o Options) maxWidth() float64 {
 	if o.Plain {
 		return 320
@@ -105,10 +105,10 @@ func (o Options) maxWidth() float64 {
 	return 184
 }
 
-// sizes is how broad each vertex is across the layers, and how deep each layer
-// is along them. The boxes of a layer are all as deep as it, so that edges begin
-// and end where a layer does and pass no box on their way to the side. Everything
-// is laid out downwards, and turned at the end where edges lead to the right.
+// sizes returns how wide each vertex is across the layers, and how deep each layer is
+// along them. The boxes of a layer are all as deep as it, so that edges begin and end
+// where a layer does and cross no box on their way to the side. Everything is laid out
+// top-down, and turned at the end if edges lead to the right.
 func (g *grid) sizes(nodes []Node, opts Options) (breadth, depth []float64) {
 	breadth, depth = make([]float64, len(g.layer)), make([]float64, len(g.layers))
 	for v, n := range nodes {
@@ -178,8 +178,8 @@ func Arrange(g Graph, opts Options) (*Layout, error) {
 	return l, nil
 }
 
-// tops is where each layer begins. Edges that lead far to the side get more room
-// to do so.
+// tops returns where each layer begins. Edges that lead far to the side get more room for
+// it.
 func (g *grid) tops(x, depth []float64, m metrics) []float64 {
 	tops := make([]float64, len(g.layers))
 	y := m.margin
@@ -196,8 +196,8 @@ func (g *grid) tops(x, depth []float64, m metrics) []float64 {
 	return tops
 }
 
-// route is the way of an edge: through the layers in between it goes straight, so
-// that it keeps clear of their nodes.
+// route returns the path of an edge: through the layers in between it is straight, to
+// stay clear of their nodes.
 func (g *grid) route(ends [2]int, x, top, depth []float64) []Point {
 	chain := g.chains[ends]
 	var points []Point
@@ -213,7 +213,7 @@ func (g *grid) route(ends [2]int, x, top, depth []float64) []Point {
 	return points
 }
 
-// turn makes a picture that leads down lead to the right.
+// turn turns a top-down picture into one that leads to the right.
 func (l *Layout) turn() {
 	l.Width, l.Height = l.Height, l.Width
 	for i := range l.Nodes {

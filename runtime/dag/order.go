@@ -50,7 +50,7 @@ func (g *grid) start() {
 	g.layers = order
 }
 
-// positions is the place of each vertex in its layer.
+// positions returns the position of each vertex in its layer.
 func (g *grid) positions() []int {
 	pos := make([]int, len(g.layer))
 	for _, layer := range g.layers {

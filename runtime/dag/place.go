@@ -41,8 +41,8 @@ func (g *grid) place(apart func(left, right int) float64) []float64 {
 	return balance(ways)
 }
 
-// conflicts are the edges that cross a segment between two bends. Such a segment
-// should be straight, and the edge gives way.
+// conflicts returns the edges that cross a segment between two bends. Such a segment
+// should be straight, so the edge gives way.
 func (g *grid) conflicts() map[[2]int]bool {
 	pos := g.positions()
 	conflicts := map[[2]int]bool{}

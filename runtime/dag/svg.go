@@ -127,8 +127,8 @@ func (l *Layout) edge(p *pen, e Routed, class string) {
 	p.printf("</g>")
 }
 
-// curve is a line through points. Between two layers it leaves and arrives along
-// the direction of the picture; within one it is straight.
+// curve draws a line through points. Between two layers it leaves and arrives along the
+// direction of the picture; within one it is straight.
 func curve(points []Point, d Direction) string {
 	var b strings.Builder
 	b.WriteString("M" + at(points[0]))

@@ -25,8 +25,8 @@ const (
 	formBytes = 1 << 20
 )
 
-// act does one thing to one run. done is false if the run was not in the right
-// state for it any more.
+// act performs one action on one run. done is false if the run no longer was in the right
+// state for it.
 func (h *Handler) act(ctx context.Context, action Action, id, step, reason string) (done bool, err error) {
 	switch action {
 	case ActionCancel:
@@ -52,7 +52,7 @@ func (h *Handler) act(ctx context.Context, action Action, id, step, reason strin
 	return err == nil, err
 }
 
-// actOnOne does what a form on the page of a run asks for.
+// actOnOne performs the action of a form on the page of a run.
 func (h *Handler) actOnOne(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(w, r); err != nil {
 		return err
@@ -80,8 +80,8 @@ func (h *Handler) actOnOne(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// actOnMany does what the form under the list of runs asks for: to the runs that
-// were selected, or to all that the list's filters meet.
+// actOnMany performs the action of the form below the list of runs, on the selected runs
+// or on all that match the list's filters.
 func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(w, r); err != nil {
 		return err
@@ -128,7 +128,7 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// actOnFlow does what a form about a flow asks for.
+// actOnFlow performs the action of a form about a flow.
 func (h *Handler) actOnFlow(w http.ResponseWriter, r *http.Request) error {
 	if err := readForm(w, r); err != nil {
 		return err
@@ -214,7 +214,7 @@ func (h *Handler) start(ctx context.Context, slug string, form url.Values) (id s
 	return run.ID(), nil
 }
 
-// matching are the ids of the runs that a list would show on all its pages.
+// matching returns the ids of the runs that a list would show on all its pages.
 func (h *Handler) matching(ctx context.Context, query runsQuery) ([]string, error) {
 	filter, err := h.filter(query, mostAtOnce, time.Now())
 	if err != nil {
@@ -276,8 +276,8 @@ var notices = map[Action]struct{ one, many, none string }{
 	ActionRunSchedule:    {"The run was started, as its schedule would.", "%s were started.", "Nothing was started."},
 }
 
-// redirect goes on to a page that says what was done. The address holds numbers
-// and a known word, no text: nobody can make the page say something else.
+// redirect sends the browser to a page that shows what was done. The address holds
+// numbers and a known word, no text: nobody can make the page say anything else.
 func redirect(w http.ResponseWriter, r *http.Request, path string, values url.Values, action Action, done, of int) {
 	values.Set("did", string(action))
 	values.Set("n", strconv.Itoa(done))
@@ -285,7 +285,7 @@ func redirect(w http.ResponseWriter, r *http.Request, path string, values url.Va
 	http.Redirect(w, r, address(path, values), http.StatusSeeOther)
 }
 
-// notice is what an address says was done.
+// notice returns the message for what an address says was done.
 func notice(values url.Values) (text string, fault bool) {
 	texts, ok := notices[Action(values.Get("did"))]
 	if !ok {
@@ -307,7 +307,7 @@ func notice(values url.Values) (text string, fault bool) {
 	return text, false
 }
 
-// userOf is who asks, as far as basic authentication says it.
+// userOf returns the user of the request, as far as basic authentication names one.
 func userOf(r *http.Request) string {
 	if user, _, ok := r.BasicAuth(); ok && user != "" {
 		return user

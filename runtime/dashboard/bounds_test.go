@@ -19,7 +19,7 @@ import (
 // mostOfAPage is what a page may have, whatever is in the database.
 const mostOfAPage = 4 << 20
 
-// pages are all that can be shown of a run of shop.
+// pages returns every page that shows something of a run of shop.
 func (s *site) pages(run string) map[string]string {
 	s.Helper()
 	pages := map[string]string{}

@@ -92,13 +92,13 @@ func (b *browser) note(event any) {
 	}
 }
 
-// open goes to a page.
+// open opens a page.
 func (b *browser) open(path string) {
 	b.Helper()
 	require.NoError(b, chromedp.Do(b.ctx, chromedp.Navigate(b.server.URL+path)))
 }
 
-// size makes the window as wide and coloured as said.
+// size sets the width of the window and its colour scheme.
 func (b *browser) size(width int64, scheme string) {
 	b.Helper()
 	require.NoError(b, chromedp.Do(b.ctx, chromedp.EmulateViewport(width, 900)))

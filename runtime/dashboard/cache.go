@@ -35,9 +35,9 @@ type entry struct {
 	value any
 }
 
-// cached is a value from the cache, or from load, of which at most one runs for
-// a key. It goes on when the request that began it is gone, since others wait
-// for the same. Keys are few.
+// cached returns a value from the cache, or loads it; at most one load runs for a key. A
+// load continues when the request that began it is gone, since others wait for it. Keys
+// are few.
 func cached[T any](ctx context.Context, c *cache, key string, load func(context.Context) (T, error)) (T, error) {
 	c.mu.Lock()
 	e := c.entries[key]

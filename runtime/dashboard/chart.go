@@ -77,7 +77,7 @@ func chart(points []ops.ThroughputPoint, stretch time.Duration) template.HTML {
 	return template.HTML(b.String())
 }
 
-// niceTop is a round number that the chart ends at.
+// niceTop returns a round number for the top of a chart.
 func niceTop(most int) int {
 	if most <= 4 {
 		return 4
@@ -93,7 +93,8 @@ func niceTop(most int) int {
 
 func gridLines(top int) []int { return []int{0, top / 2, top} }
 
-// labelled are the points that have their time below: about six, at round times.
+// labelled returns the points whose time is printed below them: about six, at round
+// times.
 func labelled(points []ops.ThroughputPoint, stretch time.Duration) []int {
 	total := stretch * time.Duration(len(points))
 	every := niceStep(total / 6)

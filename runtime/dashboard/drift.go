@@ -2,8 +2,8 @@ package dashboard
 
 import "github.com/flowc-dev/flowc/runtime/spec"
 
-// drift says how a flow in the database differs from what the program declares.
-// known is false if the program does not declare it, and there is nothing to say.
+// drift returns how a flow in the database differs from the program's declaration. known
+// is false if the program does not declare it.
 func (h *Handler) drift(stored spec.Flow) (differences []string, known bool) {
 	for _, declared := range h.config.Definitions {
 		if declared.Slug == stored.Slug {
@@ -13,7 +13,7 @@ func (h *Handler) drift(stored spec.Flow) (differences []string, known bool) {
 	return nil, false
 }
 
-// driftWords say in what two definitions differ.
+// driftWords lists the differences of two definitions.
 func driftWords(declared, stored spec.Flow) []string {
 	var all []string
 	for _, d := range spec.Compare(declared, stored) {

@@ -143,7 +143,7 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 	return h.render(w, http.StatusOK, "flow", f)
 }
 
-// exampleInput is the input of the newest run, as something to begin with.
+// exampleInput returns the input of the newest run, to prefill the form with.
 func (h *Handler) exampleInput(ctx context.Context, runs []ops.RunSummary) (string, error) {
 	if len(runs) == 0 || h.config.Redact != nil {
 		return "{}", nil

@@ -50,7 +50,7 @@ func twoUnits(d, large time.Duration, largeName string, small time.Duration, sma
 	return text
 }
 
-// since is how long ago something was, or how long from one time to another.
+// since returns the time from one moment to another, which is now if it is omitted.
 func since(from, to time.Time) time.Duration { return max(to.Sub(from), 0) }
 
 // ago writes a time as seen from another. The page's script does the same, and
@@ -78,8 +78,8 @@ func largestUnit(d time.Duration) string {
 	return fmt.Sprintf("%d days", d/(24*time.Hour))
 }
 
-// moreWord says what follows the first line of an error: the stack of a panic, as
-// the runtime of Go writes it, or anything else.
+// moreWord names what follows the first line of an error: the stack of a panic, as Go's
+// runtime prints it, or anything else.
 func moreWord(more string) string {
 	if strings.Contains(more, ".go:") && strings.Contains(more, "\n\t") {
 		return "Stack"
@@ -87,7 +87,7 @@ func moreWord(more string) string {
 	return "More"
 }
 
-// stamp is a time for programs, moment one for people.
+// stamp formats a time for programs, moment one for people.
 func stamp(t time.Time) string  { return t.UTC().Format(time.RFC3339Nano) }
 func moment(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05.000 MST") }
 
@@ -151,7 +151,7 @@ func bulkActionNames() (names []string) {
 // longestLine is how much of the first line of an error stands in a list.
 const longestLine = 300
 
-// share is a part of a whole in percent, for a width.
+// share returns a part of a whole in percent, for a width.
 func share(part, whole int) string {
 	return fmt.Sprintf("%d%%", 100*part/max(whole, 1))
 }
@@ -159,7 +159,7 @@ func share(part, whole int) string {
 // mostRows is how many rows a table has that no page turns.
 const mostRows = 500
 
-// firstRows are as many rows as a table has, and how many those leave out.
+// firstRows returns as many rows as a table has room for, and how many were left out.
 func firstRows[T any](rows []T) (shown []T, hidden int) {
 	shown = rows[:min(len(rows), mostRows)]
 	return shown, len(rows) - len(shown)
@@ -170,8 +170,8 @@ func firstLine(s string) string {
 	return shorten(strings.TrimSpace(line), longestLine)
 }
 
-// moreLines is what firstLine leaves out: all of the text again if the line was
-// cut, else the lines behind it.
+// moreLines returns what firstLine leaves out: the whole text if the line was cut, else
+// the lines after it.
 func moreLines(s string) string {
 	s = strings.TrimSpace(s)
 	line, rest, _ := strings.Cut(s, "\n")
@@ -192,7 +192,7 @@ func shorten(s string, runes int) string {
 	return s
 }
 
-// statusWord is what a status is called on pages.
+// statusWord returns the word for a status on pages.
 func statusWord(status any) string {
 	if worded, ok := status.(interface{ Word() string }); ok {
 		return worded.Word()
@@ -200,8 +200,8 @@ func statusWord(status any) string {
 	return fmt.Sprint(status)
 }
 
-// shortID is the end of an id, which tells runs apart: the beginning of those that
-// started together is the same.
+// shortID returns the end of an id, which tells runs apart: runs that started together
+// share the beginning.
 func shortID(id string) string {
 	if len(id) != 36 {
 		return id
@@ -212,5 +212,5 @@ func shortID(id string) string {
 // told is a value with something to be said beside it.
 type told struct{ Value, Note any }
 
-// tell gives a part of a template two values.
+// tell passes two values to a part of a template.
 func tell(value, note any) told { return told{value, note} }

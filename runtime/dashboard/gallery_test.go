@@ -93,7 +93,7 @@ type gallery struct {
 	done, failed, running, mapped, long, cancelled string
 }
 
-// steps makes steps from slugs and what they come after.
+// steps creates steps from slugs and their dependencies.
 func steps(chain ...[]string) []spec.Step {
 	var all []spec.Step
 	for _, c := range chain {

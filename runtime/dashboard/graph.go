@@ -58,7 +58,7 @@ func draw(g dag.Graph) (*drawing, error) {
 
 func tooLarge(g dag.Graph) bool { return len(g.Nodes)+len(g.Edges) > mostDrawn }
 
-// fit is how large a picture can be drawn, at most as it is.
+// fit returns the size at which a picture is drawn, at most its own.
 func fit(l *dag.Layout) float64 { return min(1, roomWide/l.Width, roomHigh/l.Height) }
 
 // A miniature has this much room.
@@ -85,7 +85,7 @@ func miniature(def spec.Flow) template.HTML {
 	return template.HTML(best.SVG(dag.SVGOptions{Scale: scale}))
 }
 
-// flowGraph is the graph of a flow; look says how a step looks.
+// flowGraph draws the graph of a flow; look returns how a step looks.
 func flowGraph(def spec.Flow, look func(spec.Step) dag.Node) dag.Graph {
 	g := dag.Graph{Title: "The steps of " + def.Slug}
 	for _, step := range def.Steps {
@@ -138,8 +138,8 @@ type stepLook struct {
 	Note  string `json:"note"`
 }
 
-// stepLooks is how the steps of a run look now. It changes only when they do, not
-// as time goes by.
+// stepLooks returns how the steps of a run look now. The result changes only when they
+// do, not as time goes by.
 func stepLooks(run *runtime.RunInfo) map[string]stepLook {
 	looks := make(map[string]stepLook, len(run.States))
 	for _, s := range run.States {
@@ -199,7 +199,7 @@ func number(p *int) int {
 	return *p
 }
 
-// skipWords says why a step was skipped.
+// skipWords explains why a step was skipped.
 func skipWords(reason string) string {
 	switch reason {
 	case "condition_unmet":

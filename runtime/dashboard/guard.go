@@ -35,7 +35,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.routes.ServeHTTP(w, r)
 }
 
-// withoutPrefix takes the prefix from the path, if the request has it.
+// withoutPrefix strips the prefix from the path, if the request has it.
 func (h *Handler) withoutPrefix(r *http.Request) *http.Request {
 	path, ok := cutPrefix(r.URL.Path, h.config.Prefix)
 	if !ok {
@@ -123,7 +123,7 @@ func (h *Handler) authorize(r *http.Request, action Action) error {
 	return nil
 }
 
-// allowed are the actions that a request may take.
+// allowed returns the actions that a request may perform.
 func (h *Handler) allowed(r *http.Request) map[string]bool {
 	all := map[string]bool{}
 	for action := range notices {

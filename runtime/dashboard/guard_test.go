@@ -23,7 +23,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// newLog is a logger, and what it has been told.
+// newLog returns a logger and the buffer that it writes to.
 func newLog() (*slog.Logger, func() string) {
 	b := &lockedBuffer{}
 	return slog.New(slog.NewTextHandler(b, nil)), b.String

@@ -42,21 +42,21 @@ func chosenRange(r *http.Request) timeRange {
 	return ranges[0]
 }
 
-// flows are all flows with the figures of a range.
+// flows returns all flows with their figures in a range of time.
 func (h *Handler) flows(ctx context.Context, span time.Duration) ([]ops.FlowInfo, error) {
 	return cached(ctx, &h.cache, "flows "+span.String(), func(ctx context.Context) ([]ops.FlowInfo, error) {
 		return ops.ListFlows(ctx, h.db, time.Now().Add(-span))
 	})
 }
 
-// workers are those that live and those that were there in the last hour.
+// workers returns the workers that are alive or were seen in the last hour.
 func (h *Handler) workers(ctx context.Context) ([]ops.WorkerInfo, error) {
 	return cached(ctx, &h.cache, "workers", func(ctx context.Context) ([]ops.WorkerInfo, error) {
 		return ops.ListWorkers(ctx, h.db, time.Now().Add(-time.Hour))
 	})
 }
 
-// failures are the runs that failed last.
+// failures returns the runs that failed last.
 func (h *Handler) failures(ctx context.Context) ([]ops.RunSummary, error) {
 	return cached(ctx, &h.cache, "failures", func(ctx context.Context) ([]ops.RunSummary, error) {
 		runs, err := ops.ListFailures(ctx, h.db, time.Now().Add(-7*24*time.Hour), 6)
@@ -148,8 +148,8 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 	return h.render(w, http.StatusOK, "overview", f)
 }
 
-// worst are the flows that need a look: those with the most failures, then those
-// whose tasks wait longest, then the busiest.
+// worst returns the flows that need attention: those with the most failures first, then
+// those whose tasks wait longest, then the busiest.
 func worst(flows []ops.FlowInfo) []ops.FlowInfo {
 	sorted := slices.Clone(flows)
 	slices.SortStableFunc(sorted, func(a, b ops.FlowInfo) int {

@@ -247,7 +247,7 @@ func TestPayload(t *testing.T) {
 	s.refused(http.StatusBadRequest, "/runs/"+id+"/payload?of=task_output&index=x")
 }
 
-// randomText does not compress.
+// randomText returns text that does not compress.
 func randomText(n int) string {
 	var b strings.Builder
 	for b.Len() < n {

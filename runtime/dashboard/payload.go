@@ -39,7 +39,8 @@ func (h *Handler) values(run *runtime.RunInfo, payloads []ops.Payload) *values {
 	return &values{h, run, payloads, h.config.Prefix + "/runs/" + url.PathEscape(run.ID) + "/payload", pageBytes}
 }
 
-// errorText is as much of an error as the page has room for, at least the first line.
+// errorText returns as much of an error as the page has room for, at least the first
+// line.
 func (v *values) errorText(s string) string {
 	if v.room -= len(s); v.room < 0 {
 		return firstLine(s)
@@ -80,7 +81,8 @@ func (v *values) input() value {
 
 func (v *values) result() *value { return v.find("Result", ops.PayloadRunResult, "") }
 
-// output is what the last steps gave, which is not the result if the flow declares one.
+// output returns what the last steps returned, which is not the result if the flow
+// declares one.
 func (v *values) output(declared bool) *value {
 	label := "Output"
 	if declared {
@@ -145,7 +147,7 @@ func (h *Handler) payload(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// indented is JSON as people read it; what is none is left alone.
+// indented formats JSON for people; anything else is returned as it is.
 func indented(raw json.RawMessage) []byte {
 	if !json.Valid(raw) {
 		return raw

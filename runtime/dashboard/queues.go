@@ -72,7 +72,7 @@ type warning struct {
 	Bad        bool
 }
 
-// warnings are what is wrong with the queues of flows.
+// warnings returns what is wrong with the queues of flows.
 func warnings(flows []ops.FlowInfo) []warning {
 	var all []warning
 	for _, f := range flows {

@@ -7,7 +7,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
-// redacted is what may be shown of a payload.
+// redacted returns what may be shown of a payload.
 func (h *Handler) redacted(flow, step string, raw json.RawMessage) json.RawMessage {
 	if h.config.Redact == nil {
 		return raw
@@ -15,7 +15,7 @@ func (h *Handler) redacted(flow, step string, raw json.RawMessage) json.RawMessa
 	return h.config.Redact(flow, step, raw)
 }
 
-// redactedText is what may be shown of an error or a reason, which may well repeat a
+// redactedText returns what may be shown of an error or a reason, which may well repeat a
 // payload.
 func (h *Handler) redactedText(flow, step, text string) string {
 	if h.config.Redact == nil || text == "" {

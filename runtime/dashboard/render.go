@@ -20,8 +20,8 @@ import (
 //go:embed templates
 var templateFiles embed.FS
 
-// parsePages makes a template of every page, each with the frame around it and
-// the parts that pages share.
+// parsePages creates a template for every page, each with the frame around it and the
+// shared parts.
 func parsePages() (map[string]*template.Template, error) {
 	shared, err := template.New("").Funcs(functions).ParseFS(templateFiles, "templates/frame.html", "templates/parts.html")
 	if err != nil {
@@ -98,7 +98,7 @@ func (h *Handler) render(w http.ResponseWriter, status int, page string, f *fram
 	return nil
 }
 
-// reporting makes a page of a handler's error.
+// reporting turns a handler that returns an error into one that renders it as a page.
 func (h *Handler) reporting(serve func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := serve(w, r); err != nil {

@@ -98,7 +98,7 @@ func parseRunsQuery(values url.Values) (runsQuery, error) {
 	return q, fault
 }
 
-// values is the query as an address says it, without the place in the list.
+// values returns the query as URL parameters, without the position in the list.
 func (q runsQuery) values() url.Values {
 	values := url.Values{}
 	if q.Flow != "" {
@@ -136,7 +136,7 @@ func (q runsQuery) Narrow() bool {
 	return q.Flow != "" || len(q.Statuses)+len(q.Marks) > 0 || q.Contains+q.Search != ""
 }
 
-// filter is a query as the database takes it.
+// filter returns the query as a filter for the database.
 func (h *Handler) filter(q runsQuery, limit int, now time.Time) (ops.RunFilter, error) {
 	f := ops.RunFilter{Statuses: q.Statuses, Marks: q.Marks, Search: q.Search, After: q.after, Limit: limit}
 	if q.Flow != "" {

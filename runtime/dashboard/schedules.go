@@ -38,7 +38,7 @@ func scheduleState(s ops.ScheduleInfo) string {
 	return scheduleArmed
 }
 
-// schedules are those of all flows.
+// schedules returns those of all flows.
 func (h *Handler) schedules(ctx context.Context) ([]scheduleView, error) {
 	return cached(ctx, &h.cache, "schedules", func(ctx context.Context) ([]scheduleView, error) {
 		schedules, err := ops.ListSchedules(ctx, h.db)
@@ -68,7 +68,7 @@ func (h *Handler) listSchedules(w http.ResponseWriter, r *http.Request) error {
 	return h.render(w, http.StatusOK, "schedules", f)
 }
 
-// scheduleOf is the schedule of a flow, nil if it has none.
+// scheduleOf returns the schedule of a flow, nil if it has none.
 func (h *Handler) scheduleOf(ctx context.Context, slug string) (*scheduleView, error) {
 	schedules, err := h.schedules(ctx)
 	for i := range schedules {
@@ -79,7 +79,7 @@ func (h *Handler) scheduleOf(ctx context.Context, slug string) (*scheduleView, e
 	return nil, err
 }
 
-// scheduleWarnings are what is wrong with schedules.
+// scheduleWarnings returns what is wrong with schedules.
 func scheduleWarnings(schedules []scheduleView) []warning {
 	var all []warning
 	for _, s := range schedules {

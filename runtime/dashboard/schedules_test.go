@@ -21,7 +21,7 @@ func (s *site) tidy() {
 	require.NoError(s, err)
 }
 
-// schedule is the schedule of tidy.
+// schedule returns the schedule of tidy.
 func (s *site) schedule() ops.ScheduleInfo {
 	s.Helper()
 	schedules, err := ops.ListSchedules(s.ctx, s.pool, "tidy")

@@ -92,14 +92,14 @@ func (s *streams) join(ctx context.Context, id string) (w *watch, leave func(), 
 	}, true
 }
 
-// forget makes the next reader begin anew. The caller holds the lock.
+// forget makes the next reader start afresh. The caller holds the lock.
 func (s *streams) forget(w *watch) {
 	if s.watches[w.id] == w {
 		delete(s.watches, w.id)
 	}
 }
 
-// count is how many pages are being followed.
+// count returns how many pages are being followed.
 func (s *streams) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,8 +160,8 @@ func (s *streams) look(ctx context.Context, id string) (runState, error) {
 	return runState{Status: run.Status, Word: statusWord(run.Status), Steps: stepLooks(run)}, nil
 }
 
-// publish tells readers a state, or that there will be no more. It reports
-// whether that was new to them.
+// publish sends a state to all readers, or that there will be no more. It reports whether
+// that was new to them.
 func (w *watch) publish(state []byte, over bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -84,8 +84,8 @@ func (s *site) start(input string, opts ...runtime.StartOption) string {
 	return run.ID()
 }
 
-// work does the next task of shop: outcome is completed, failed or permanent, and
-// value its output or error.
+// work runs the next task of shop: outcome is completed, failed or permanent, and value
+// its output or error.
 func (s *site) work(outcome, value string) (step string) {
 	s.Helper()
 	var output, message *string

@@ -71,7 +71,7 @@ func (a axis) bar(from, to time.Time, class, title string) bar {
 	return bar{X: percentText(a.at(from)), Width: percentText(max(a.at(to)-a.at(from), shortestBar)), Class: class, Title: title}
 }
 
-// newTimeline makes the timeline of a run from its tasks. It is nil as long as
+// newTimeline builds the timeline of a run from its tasks. It returns nil as long as
 // nothing has happened.
 func newTimeline(run *runtime.RunInfo, tasks []ops.TaskInfo, now time.Time) *timeline {
 	if len(tasks) == 0 {
@@ -109,8 +109,8 @@ func newTimeline(run *runtime.RunInfo, tasks []ops.TaskInfo, now time.Time) *tim
 	return t
 }
 
-// span is the time that a timeline is about: from when the first task could be
-// done to the end of the run, or now.
+// span returns the time that a timeline covers: from when the first task became claimable
+// to the end of the run, or now.
 func span(run *runtime.RunInfo, tasks []ops.TaskInfo, now time.Time) axis {
 	a := axis{from: tasks[0].QueuedAt, to: runEnd(run)}
 	if a.to.IsZero() {
@@ -150,7 +150,7 @@ func runEnd(run *runtime.RunInfo) time.Time {
 	return time.Time{}
 }
 
-// worked is when the first attempt at a task began and the last one ended.
+// worked returns when the first attempt at a task began and when the last one ended.
 func worked(t ops.TaskInfo, now time.Time, run *runtime.RunInfo) (begin, end time.Time) {
 	begin = t.StartedAt
 	for _, attempt := range t.FailedAttempts {
@@ -226,7 +226,7 @@ func ticks(a axis) []tick {
 
 var roundSeconds = []time.Duration{1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600}
 
-// niceStep is the smallest round time that is no less than d.
+// niceStep returns the smallest round duration that is at least d.
 func niceStep(d time.Duration) time.Duration {
 	for unit := time.Microsecond; unit < time.Second; unit *= 10 {
 		for _, n := range []time.Duration{1, 2, 5} {

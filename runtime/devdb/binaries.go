@@ -135,7 +135,8 @@ func usualPlaces(goos string) []string {
 
 var digits = regexp.MustCompile(`\d+`)
 
-// majorIn is the last number in a path, the version in all the usual places.
+// majorIn returns the last number in a path, which is the version in all the usual
+// places.
 func majorIn(path string) int {
 	all := digits.FindAllString(path, -1)
 	if len(all) == 0 {
@@ -147,8 +148,8 @@ func majorIn(path string) int {
 
 var versionLine = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
 
-// inspect says which PostgreSQL a directory holds. pg_config alone, which comes
-// with the client's library, does not make a server.
+// inspect returns which PostgreSQL a directory holds. pg_config alone, which comes with
+// the client library, does not make a server.
 func inspect(dir string) (Binaries, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -175,5 +176,5 @@ func inspect(dir string) (Binaries, error) {
 	return Binaries{Dir: dir, Version: m[1], Major: major, build: build}, nil
 }
 
-// program is the path of one of the programs.
+// program returns the path of one of the programs.
 func (b Binaries) program(name string) string { return filepath.Join(b.Dir, name) }

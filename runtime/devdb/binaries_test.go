@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// install makes a directory with programs that only tell a version.
+// install creates a directory with programs that only print a version.
 func install(t *testing.T, version string, programs ...string) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -166,10 +166,10 @@ func (db *DB) Close() error {
 	return nil
 }
 
-// dataDir is where the server of a directory of this package has its data.
+// dataDir returns the data directory of a cluster directory of this package.
 func dataDir(dir string) string { return filepath.Join(dir, "data") }
 
-// logFile is where the server of a directory of this package writes its log.
+// logFile returns the path of the server's log in a cluster directory of this package.
 func logFile(dir string) string { return filepath.Join(dir, "server.log") }
 
 func socketURL(sockets string) string {
@@ -178,8 +178,8 @@ func socketURL(sockets string) string {
 	return "postgres://" + superuser + "@/postgres?host=" + host + "&port=" + port
 }
 
-// startThrowAway makes a new directory and starts a server on it that nobody
-// will miss, as the first of the identities that can.
+// startThrowAway creates a new directory and starts a disposable server on it, as the
+// first of the identities that can.
 func startThrowAway(ctx context.Context, cfg Config, ids []identity) (_ *DB, err error) {
 	bin, err := findBinaries(cfg.Binaries, 0)
 	if err != nil {
@@ -208,7 +208,7 @@ func startThrowAway(ctx context.Context, cfg Config, ids []identity) (_ *DB, err
 	return db, db.start(ctx)
 }
 
-// fill makes the data directory: from the cache if it has been made before.
+// fill creates the data directory, from the cache if there is an image of it.
 func (db *DB) fill(ctx context.Context, seed *Seed) error {
 	base := newImage(db.bin, "")
 	if seed == nil {
@@ -228,9 +228,9 @@ func (db *DB) fill(ctx context.Context, seed *Seed) error {
 	})
 }
 
-// makeSocketDir gives the directory for the socket of a cluster: inside it if
-// the path is short enough for a socket, else a short one that follows from the
-// name, so that it is the same each time.
+// makeSocketDir creates the directory for the socket of a cluster: inside it if the path
+// is short enough for a socket, else a short one derived from the name, so that it is the
+// same each time.
 func makeSocketDir(dir string, id identity) (string, error) {
 	sockets := socketDir(dir)
 	if err := os.Mkdir(sockets, 0o700); err != nil && !errors.Is(err, os.ErrExist) {

@@ -85,8 +85,8 @@ func startOwner(t *testing.T, dir string, change func(*exec.Cmd)) *owner {
 	return &owner{cmd: cmd, stdin: stdin, url: said[0], dir: said[1], serverRan: said[2]}
 }
 
-// openDir is a temporary directory that, unlike those of package testing, every
-// user may pass, and that is in memory if possible: kept databases wait for disks.
+// openDir returns a temporary directory that, unlike those of package testing, every user
+// may enter, and that is in memory if possible: kept databases wait for disks.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(roots()[0], "flowc-test-")

@@ -36,7 +36,7 @@ func roots() []string {
 	return append(dirs, os.TempDir())
 }
 
-// newClusterDir makes and locks a directory for a throw-away cluster.
+// newClusterDir creates and locks a directory for a disposable cluster.
 func newClusterDir() (string, *fileLock, error) {
 	var faults []error
 	for _, root := range roots() {
@@ -90,9 +90,9 @@ func removeCluster(dir string) error {
 	return err
 }
 
-// socketDir is where the socket of a cluster is: in its directory, or, if that
-// path is too long for a socket, in one with a short name that follows from it.
-// A comma would part two hosts in a URL.
+// socketDir returns the directory of a cluster's socket: its own or, if that path is too
+// long for a socket, one with a short name derived from it. A comma would separate two
+// hosts in a URL.
 func socketDir(dir string) string {
 	const most = 103 // macOS; Linux has four more
 	inside := filepath.Join(dir, "s")

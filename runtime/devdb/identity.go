@@ -20,7 +20,7 @@ type identity struct {
 	userNamespace bool
 }
 
-// ownerID is the user who has the files of an identity, seen from outside.
+// ownerID returns the user who owns the files of an identity, seen from outside.
 func (id identity) ownerID() int {
 	if id.drop && !id.userNamespace {
 		return id.uid
@@ -28,7 +28,7 @@ func (id identity) ownerID() int {
 	return os.Geteuid()
 }
 
-// own gives a file to the identity.
+// own changes the owner of a file to the identity.
 func (id identity) own(path string) error {
 	if !id.drop || id.userNamespace {
 		return nil
@@ -57,7 +57,7 @@ func chooseIdentity(ids []identity, bin Binaries, dir string) (identity, error) 
 		strings.Join(faults, "\n"), bin.Dir, dir)
 }
 
-// probe says whether the identity can reach the programs and the directory.
+// probe checks that the identity can reach the programs and the directory.
 func (id identity) probe(bin Binaries, dir string) error {
 	probe, err := os.MkdirTemp(dir, "probe-")
 	if err != nil {
@@ -74,8 +74,8 @@ func (id identity) probe(bin Binaries, dir string) error {
 	return cmd.Run()
 }
 
-// ownedPrivate makes sure that a directory that may have existed is really one,
-// is ours or the identity's, and is closed to others.
+// ownedPrivate checks that a directory that may have existed before is a directory,
+// belongs to us or to the identity, and is closed to others.
 func ownedPrivate(path string, id identity) error {
 	info, err := os.Lstat(path)
 	if err != nil {

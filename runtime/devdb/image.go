@@ -34,8 +34,8 @@ func newImage(bin Binaries, seed string) image {
 	return image{filepath.Join(cache, "flowc", "postgres", name)}
 }
 
-// restoreOr gives a database its data directory: from the image, or by making
-// it, and then the image from it. Troubles of the cache only cost time.
+// restoreOr creates the data directory of a database from the image, or creates it anew
+// and then saves the image. Problems with the cache only cost time.
 func (im image) restoreOr(db *DB, produce func() error) error {
 	data := dataDir(db.dir)
 	err := im.restore(data, db.identity)
@@ -130,7 +130,7 @@ var zeros [64 << 10]byte
 // lastEntry ends every image: without it PostgreSQL does not start anyway.
 const lastEntry = "PG_VERSION"
 
-// save makes the image from a data directory whose server is stopped.
+// save creates the image from the data directory of a stopped server.
 func (im image) save(data string) error {
 	if im.path == "" {
 		return errors.New("there is no cache directory")

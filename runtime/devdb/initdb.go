@@ -14,7 +14,7 @@ import (
 // there is no other way to the server.
 const accessRules = "local all all trust\nlocal replication all trust\n"
 
-// initdb makes a data directory. The directory may exist if it is empty.
+// initdb creates a data directory. The directory may exist if it is empty.
 func initdb(ctx context.Context, bin Binaries, id identity, data string, more ...string) error {
 	if err := os.Mkdir(data, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err

@@ -48,7 +48,7 @@ func startKept(ctx context.Context, cfg Config, ids []identity) (*DB, error) {
 	}
 }
 
-// keptDir makes the directory and gives the one name that all programs use.
+// keptDir creates the directory and returns the one name that all programs use.
 func keptDir(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -65,7 +65,7 @@ func keptDir(dir string) (string, error) {
 	return dir, passable(dir)
 }
 
-// runningServer says whether a server runs on the data of a directory.
+// runningServer reports whether a server runs on the data of a directory.
 func runningServer(dir string) (status, bool) {
 	st, err := readStatus(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -134,7 +134,7 @@ func startOwned(ctx context.Context, cfg Config, ids []identity, dir string, loc
 	return db, db.start(ctx)
 }
 
-// keptIdentity is whom the data belong to already, else the first that works.
+// keptIdentity returns the identity that owns the data, else the first that works.
 func keptIdentity(ids []identity, bin Binaries, dir string) (identity, error) {
 	if info, err := os.Stat(dataDir(dir)); err == nil {
 		if owner, ok := ownerOf(info); ok {
@@ -149,7 +149,7 @@ func keptIdentity(ids []identity, bin Binaries, dir string) (identity, error) {
 	return chooseIdentity(ids, bin, dir)
 }
 
-// keptMajor is the version that has made the data; 0 if there are none.
+// keptMajor returns the version that created the data; 0 if there are none.
 func keptMajor(dir string) (int, error) {
 	text, err := os.ReadFile(filepath.Join(dataDir(dir), "PG_VERSION"))
 	if errors.Is(err, os.ErrNotExist) {

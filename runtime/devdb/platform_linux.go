@@ -8,7 +8,7 @@ import (
 // needsWatchdog: the kernel ends the server when its owner ends.
 const needsWatchdog = false
 
-// memoryDir is a directory in memory with room for a database, if there is one.
+// memoryDir returns a directory in memory with room for a database, if there is one.
 // Containers often have a small one.
 func memoryDir() (string, bool) {
 	const dir, enough = "/dev/shm", 512 << 20
@@ -33,8 +33,8 @@ func identities() []identity {
 	return append(ids, nobody)
 }
 
-// serverAttr is how the server is started: in a process group of its own, so
-// that a Ctrl-C reaches its owner alone, and not outliving it.
+// serverAttr starts the server in a process group of its own, so that Ctrl-C reaches only
+// its owner, and ends it with its owner.
 func serverAttr(id identity, ifOwnerDies StopMode) *syscall.SysProcAttr {
 	attr := toolAttr(id)
 	attr.Setpgid = true
@@ -42,7 +42,7 @@ func serverAttr(id identity, ifOwnerDies StopMode) *syscall.SysProcAttr {
 	return attr
 }
 
-// toolAttr is how a program is run and waited for.
+// toolAttr returns the attributes of a program that is run and waited for.
 func toolAttr(id identity) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{}
 	if !id.drop {

@@ -19,15 +19,15 @@ func identities() []identity {
 	return accounts()
 }
 
-// serverAttr is how the server is started: in a process group of its own, so
-// that a Ctrl-C reaches its owner alone.
+// serverAttr starts the server in a process group of its own, so that Ctrl-C reaches only
+// its owner.
 func serverAttr(id identity, _ StopMode) *syscall.SysProcAttr {
 	attr := toolAttr(id)
 	attr.Setpgid = true
 	return attr
 }
 
-// toolAttr is how a program is run and waited for.
+// toolAttr returns the attributes of a program that is run and waited for.
 func toolAttr(id identity) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{}
 	if id.drop {

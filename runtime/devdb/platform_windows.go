@@ -22,7 +22,7 @@ func serverAttr(identity, StopMode) *syscall.SysProcAttr {
 
 func toolAttr(identity) *syscall.SysProcAttr { return nil }
 
-// shortTempDir is for sockets, whose paths are short.
+// shortTempDir returns a directory for sockets, whose paths must be short.
 func shortTempDir() string { return os.TempDir() }
 
 // tryLock opens a file so that nobody else can open it; ok is false if somebody

@@ -29,7 +29,7 @@ func accounts() []identity {
 	return ids
 }
 
-// ownerOf is the user who owns a file, where there is such a thing.
+// ownerOf returns the user who owns a file, where files have owners.
 func ownerOf(info fs.FileInfo) (int, bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -38,8 +38,8 @@ func ownerOf(info fs.FileInfo) (int, bool) {
 	return int(st.Uid), true
 }
 
-// shortTempDir is for sockets, whose paths are short; a user's own temporary
-// directory can be deep.
+// shortTempDir returns a directory for sockets, whose paths must be short; a user's own
+// temporary directory can be deep.
 func shortTempDir() string { return "/tmp" }
 
 // tryLock opens and locks a file; ok is false if somebody has it locked. The

@@ -85,7 +85,7 @@ func (db *DB) Restart(ctx context.Context, mode StopMode) error {
 	return db.Resume(ctx)
 }
 
-// ours says why the server cannot be stopped or started.
+// ours returns why the server cannot be stopped or started by us.
 func (db *DB) ours() error {
 	switch {
 	case db.closed:
@@ -226,7 +226,7 @@ func (s *server) awaitReady(ctx context.Context, dir string) error {
 	}
 }
 
-// lastWords are the last lines that the server has logged.
+// lastWords returns the last lines of the server's log.
 func (s *server) lastWords() string {
 	const most = 10
 	text, err := os.ReadFile(s.log)
@@ -310,8 +310,8 @@ func readStatus(dir string) (status, error) {
 	return status{pid: pid, sockets: lines[4], ready: strings.TrimSpace(lines[7]) == "ready"}, nil
 }
 
-// answers says whether somebody listens on the socket in a directory. A pid
-// file alone proves nothing: its server may have been killed.
+// answers reports whether a server listens on the socket in a directory. A pid file alone
+// proves nothing: its server may have been killed.
 func answers(sockets string) bool {
 	conn, err := net.DialTimeout("unix", socketFile(sockets), time.Second)
 	if err != nil {
@@ -321,7 +321,7 @@ func answers(sockets string) bool {
 	return true
 }
 
-// environ is the environment for PostgreSQL's programs: ours, without what would
+// environ returns the environment for PostgreSQL's programs: ours, without what would
 // change their behaviour from one machine to the next.
 func environ() []string {
 	env := slices.DeleteFunc(os.Environ(), func(s string) bool {

@@ -176,7 +176,7 @@ func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, _ runtime.Upser
 	return runtime.UpsertResult{Status: runtime.UpsertVerified, Differences: []string{}}, nil
 }
 
-// DeleteFlow is an error: the flows of an inline database are those of its services.
+// DeleteFlow returns an error: the flows of an inline database are those of its services.
 func (b backend) DeleteFlow(_ context.Context, slug string, _ runtime.DeleteOptions) (runtime.Deleted, error) {
 	return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w", slug, b.db.NeedsEngine())
 }

@@ -72,7 +72,7 @@ func work(t testing.TB, pool *pgxpool.Pool, services []handler.Service) {
 	})
 }
 
-// connect is a pool for a new database with the engine.
+// connect returns a pool for a new database with the engine.
 func connect(ctx context.Context, t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	address := os.Getenv("DATABASE_URL")
@@ -114,7 +114,7 @@ var seed = &devdb.Seed{
 	},
 }
 
-// create makes a database on somebody's server, until the test ends, and gives its
+// create creates a database on a server, drops it when the test ends, and returns its
 // address.
 func create(ctx context.Context, t testing.TB, server string) string {
 	t.Helper()

@@ -38,7 +38,7 @@ func ship(_ context.Context, receipt string) (string, error) {
 	return "parcel for " + receipt, nil
 }
 
-// withoutTime is a logger that says the same every time.
+// withoutTime returns a logger whose output is the same every time.
 func withoutTime() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

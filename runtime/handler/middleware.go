@@ -40,7 +40,7 @@ func (h Handler) Inside(middleware ...Middleware) Handler {
 
 var errNextNotCalled = errors.New("flowc: a middleware returned nil although it did not call next: the step has no output")
 
-// through does one task inside of middleware.
+// through runs one task inside of middleware.
 func (h Handler) through(ctx context.Context, v Values, around []Middleware) (json.RawMessage, error) {
 	if len(around) == 0 {
 		return h.work(ctx, v)

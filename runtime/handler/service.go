@@ -61,9 +61,9 @@ func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In
 	}}
 }
 
-// HandleValues makes the handler of a step of a flow that is known only at run
-// time: the function reads what it needs from the values, and what it gives is
-// written as JSON, as [Handle] does it.
+// HandleValues returns the handler of a step of a flow that is known only at run time.
+// The function reads what it needs from the values, and its result is encoded as [Handle]
+// does it.
 func HandleValues(step string, fn func(context.Context, Values) (any, error)) Handler {
 	all := Source[Values]{Input: true, Read: func(v Values) (Values, error) { return v, nil }}
 	return Handle(step, all, fn)
@@ -116,11 +116,11 @@ func Without(steps ...string) ServeOption {
 	})
 }
 
-// Strict makes a task fail, without further tries, whose input has a field that its Go
-// type does not have. Otherwise what is in such a field is lost in silence, as when a
-// field was renamed while runs were in flight; with it, the run can be retried with
-// [RetryRun] by a program that reads the field. Types that read their JSON themselves do
-// as they like.
+// Strict makes a task fail without further attempts if its input has a field that its Go
+// type lacks. Otherwise such fields are dropped silently, as when a field was renamed
+// while runs were in flight; with it, the run can be retried with runtime.RetryRun by a
+// program that reads the field. Types that implement json.Unmarshaler decide for
+// themselves.
 func Strict() ServeOption {
 	return serveOption(func(s *Service) {
 		handlers := make([]Handler, len(s.handlers))

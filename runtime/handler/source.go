@@ -96,8 +96,8 @@ func Join[Wire, T any](from func(Wire) T, keys ...string) Source[T] {
 	return s
 }
 
-// only is an object without the members that are not wanted: a step may wait for others
-// than those whose outputs it takes.
+// only removes unwanted members from an object: a step may wait for more steps than it
+// takes outputs from.
 func only(doc json.RawMessage, keys []string) json.RawMessage {
 	var all, wanted map[string]json.RawMessage
 	if json.Unmarshal(doc, &all) != nil {
@@ -116,7 +116,7 @@ func only(doc json.RawMessage, keys []string) json.RawMessage {
 	return raw
 }
 
-// withRun is the object of outputs with the run's input as one more member.
+// withRun adds the run's input to an object of outputs as one more member.
 func withRun(v Values) json.RawMessage {
 	input := v.Input
 	if len(input) == 0 {
@@ -158,7 +158,7 @@ func Decode[T any](raw json.RawMessage, strict bool, what string) (T, error) {
 	return v, nil
 }
 
-// withArticle is the name of a type as one says it: an invoices.Batch, a uint.
+// withArticle returns the name of a type with its article: an invoices.Batch, a uint.
 func withArticle(name string) string {
 	if strings.ContainsAny(name[:1], "aeio") || strings.HasPrefix(name, "up") || strings.HasPrefix(name, "un") && !strings.HasPrefix(name, "uni") {
 		return "an " + name

@@ -92,7 +92,7 @@ func levelsToIndent(raw []byte) int {
 	return len(costs)
 }
 
-// stringEnd is the place behind the string that begins at a place.
+// stringEnd returns the position after the string that starts at a position.
 func stringEnd(raw []byte, begin int) int {
 	for i := begin + 1; i < len(raw); i++ {
 		switch raw[i] {
@@ -105,5 +105,5 @@ func stringEnd(raw []byte, begin int) int {
 	return len(raw)
 }
 
-// blanks is how many blanks a text begins with.
+// blanks returns how many blanks a text begins with.
 func blanks(raw []byte) int { return len(raw) - len(bytes.TrimLeft(raw, " \t\r\n")) }

@@ -12,13 +12,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// RunNow makes the waiting tasks of a run visible to workers at once: those with
-// a start delay, and those between two attempts. step limits it to one step; empty
-// means all. It returns how many tasks there were; a run that is not there has
-// none. It does not affect scheduled runs; use
-// [runtime.RescheduleRun].
+// RunNow makes the waiting tasks of a run visible to workers at once: those with a start
+// delay, and those between two attempts. step limits it to one step; empty means all. It
+// returns how many tasks there were; for a run that does not exist, 0. It does not affect
+// scheduled runs; use [runtime.RescheduleRun].
 //
-// Errors: [runtime.ErrInvalidRunID]; [runtime.ErrInvalidOption] for a step that is no text.
+// Errors: [runtime.ErrInvalidRunID]; [runtime.ErrInvalidOption] for a step that is no
+// text.
 func RunNow(ctx context.Context, db runtime.DB, id, step string) (int, error) {
 	parsed, err := valid.RunID(id)
 	if err != nil {

@@ -121,8 +121,8 @@ func Throughput(ctx context.Context, db runtime.DB, since time.Time, stretch tim
 	return points, nil
 }
 
-// newestVersions are the slugs of the newest versions among some, by what they have in
-// common.
+// newestVersions returns the slugs of the newest versions, by the part of the slug that
+// versions share.
 func newestVersions(slugs []string) map[string]string {
 	newest := map[string]string{}
 	for _, slug := range slugs {

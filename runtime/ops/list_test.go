@@ -140,8 +140,7 @@ func TestFigures(t *testing.T) {
 	require.ErrorIs(t, err, runtime.ErrInvalidOption)
 }
 
-// withEmptyOptions is a payload in which every step has options, as the
-// database writes it.
+// withEmptyOptions adds options to every step of a payload, as the database writes it.
 func withEmptyOptions(t *testing.T, payload []byte) string {
 	t.Helper()
 	var doc map[string]any

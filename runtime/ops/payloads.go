@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// asInt4 is the nearest number that the database's integer holds.
+// asInt4 returns the nearest number that the database's integer holds.
 func asInt4(n int) int32 { return int32(max(math.MinInt32, min(n, math.MaxInt32))) }
 
 // A PayloadKind is where in a run a payload belongs.

@@ -170,7 +170,7 @@ func ListRuns(ctx context.Context, db runtime.DB, filter RunFilter) ([]RunSummar
 
 var runStatuses = []runtime.RunStatus{runtime.RunScheduled, runtime.RunRunning, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled}
 
-// words are the texts of a list, for people.
+// joined joins the texts of a list, for people.
 func joined[T ~string](list []T) string { return strings.Join(pgcall.NilIfEmpty(list), ", ") }
 
 const summaryColumns = `run_id::text, flow_slug, status, steps, remaining_steps, skipped, gave_up, started_at, ended_at, scheduled_at, tick,

@@ -13,7 +13,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// nightly is a flow that the clock starts.
+// nightly returns a flow that has a schedule.
 func nightly(cron string) spec.Flow {
 	return spec.Flow{Cron: cron, Steps: []spec.Step{{Slug: "report"}}}
 }

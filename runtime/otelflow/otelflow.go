@@ -79,7 +79,7 @@ func New(c Config) *Telemetry {
 	return &Telemetry{tracer: c.TracerProvider.Tracer(scope), propagator: c.Propagator}
 }
 
-// Start is called for each start of runs, see [runtime.Tracer].
+// Start starts a span for a start of runs, see [runtime.Tracer].
 func (t *Telemetry) Start(ctx context.Context, flow string, ids []string) (_ context.Context, headers map[string]string, end func(error)) {
 	attributes := []attribute.KeyValue{flowKey.String(flow)}
 	if len(ids) == 1 {
@@ -93,7 +93,7 @@ func (t *Telemetry) Start(ctx context.Context, flow string, ids []string) (_ con
 	return ctx, headers, func(err error) { finish(span, err) }
 }
 
-// Wait is called for each wait for a run, see [runtime.Tracer].
+// Wait starts a span for a wait for a run, see [runtime.Tracer].
 func (t *Telemetry) Wait(ctx context.Context, flow, id string) (_ context.Context, end func(error)) {
 	ctx, span := t.tracer.Start(ctx, "wait "+flow, trace.WithAttributes(flowKey.String(flow), runKey.String(id)))
 	return ctx, func(err error) { finish(span, err) }

@@ -214,7 +214,7 @@ func TestUntraced(t *testing.T) {
 	require.Equal(t, "flowc.flow=missing,flowc.runs=2", attributes(failed))
 }
 
-// counts are how often instruments were used, by name, flow.step or call, and the
+// counts returns how often instruments were used, by name, flow.step or call, and the
 // outcome or whether there was an error.
 func counts(t *testing.T, reader *metric.ManualReader) map[string]uint64 {
 	t.Helper()

@@ -148,7 +148,7 @@ func typeWord(t StepType) string {
 	return string(t)
 }
 
-// slugWords are slugs in any order.
+// slugWords lists slugs, sorted.
 func slugWords(slugs []string) string {
 	if len(slugs) == 0 {
 		return "nothing"
@@ -158,7 +158,7 @@ func slugWords(slugs []string) string {
 	return strings.Join(sorted, ", ")
 }
 
-// patternWords is a condition in one form, however its JSON is written.
+// patternWords returns the canonical form of a condition, however its JSON is written.
 func patternWords(pattern json.RawMessage) string {
 	if pattern == nil {
 		return "none"

@@ -46,7 +46,7 @@ type broken struct{ Mail bool }
 
 func (broken) MarshalJSON() ([]byte, error) { return nil, errors.New("no ink") }
 
-// conditional is a flow with a step that has conditions.
+// conditional returns a flow with a step that has conditions.
 func conditional(cond, condNot string) spec.Flow {
 	send := spec.Step{Slug: "send", Deps: []string{"check"}}
 	if cond != "" {

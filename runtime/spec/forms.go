@@ -24,10 +24,10 @@ type Forms struct {
 	Types map[string]map[string]string `json:"types,omitempty"`
 }
 
-// CompareForms says what a program that has the forms to cannot read of what one with
-// the forms from has written, as runs in flight have it: fields that are gone, and
-// those of another form. New fields are nothing to be said of, nor are types of
-// another name with the same fields. Nil forms are not known.
+// CompareForms lists what a program with the forms to cannot read of what one with the
+// forms from has written, and which runs in flight may hold: fields that are gone, and
+// those of another form. New fields are not listed, nor are renamed types with the same
+// fields. Nil forms are unknown.
 func CompareForms(from, to *Forms) []string {
 	if from == nil || to == nil {
 		return nil

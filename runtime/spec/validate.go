@@ -14,7 +14,7 @@ import (
 
 var slugSyntax = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 
-// slugFault says what is wrong with a slug, or nothing.
+// slugFault returns what is wrong with a slug, or the empty string.
 func slugFault(slug string, limit int) string {
 	switch {
 	case slug == "":
@@ -29,7 +29,7 @@ func slugFault(slug string, limit int) string {
 	return ""
 }
 
-// SlugProblem says what is wrong with the slug of a flow; empty if nothing is.
+// SlugProblem returns what is wrong with the slug of a flow, or the empty string.
 func SlugProblem(slug string) string { return slugFault(slug, MaxFlowSlug) }
 
 // Validate reports everything that is wrong with the definition at once, as an
@@ -39,8 +39,8 @@ func (f Flow) Validate() error {
 	return err
 }
 
-// sorted are the steps in an order that runs: each after those it waits for, and
-// otherwise as they are given.
+// sorted returns the steps in an order that can run: each after those it waits for, and
+// otherwise in the given order.
 func (f Flow) sorted() ([]Step, error) {
 	v := validator{def: f, places: map[string]int{}}
 	v.flow()

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// faults are what Validate finds, as text.
+// faults returns what Validate finds, as text.
 func faults(t *testing.T, def spec.Flow) []string {
 	t.Helper()
 	err := def.Validate()
@@ -120,7 +120,7 @@ func TestValidateLimits(t *testing.T) {
 		faults(t, chain(51)))
 }
 
-// chain is a flow of conditional steps, each of which waits for the one before.
+// chain returns a flow of conditional steps, each of which waits for the one before.
 func chain(n int) spec.Flow {
 	def := spec.Flow{Slug: "chain"}
 	for i := range n {

@@ -39,7 +39,7 @@ func ExampleWrap() {
 	// Output: running {"to": "Ada"} <nil>
 }
 
-// openDB is a database with the flow mail and a table of letters.
+// openDB opens a database with the flow mail and a table of letters.
 func openDB() *sql.DB {
 	pool := dbtest.ForExamples()
 	db := stdlib.OpenDBFromPool(pool)

@@ -92,7 +92,7 @@ func (r *rows) CommandTag() pgconn.CommandTag                { return tag(r.read
 func (r *rows) Conn() *pgx.Conn                              { return nil }
 func (r *rows) TypeMap() *pgtype.Map                         { return nil }
 
-// tag is the command tag of a statement of which no more is known.
+// tag returns a command tag of which only the number of rows is known.
 func tag(n int64) pgconn.CommandTag { return pgconn.NewCommandTag(strconv.FormatInt(n, 10)) }
 
 // row is the first of the rows of a statement.

@@ -300,7 +300,7 @@ func TestDB(t *testing.T) {
 	})
 }
 
-// inUTC is what a test compares: drivers give times in zones of their own.
+// inUTC converts times to UTC for comparison: drivers return times in zones of their own.
 func inUTC(t *testing.T, v any) any {
 	t.Helper()
 	switch v := v.(type) {

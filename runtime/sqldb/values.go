@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// values are arguments as every driver takes them. What database/sql has no type
-// for goes as text, from which the database reads it.
+// values converts arguments to types that every driver takes. What database/sql has no
+// type for is sent as text, which the database parses.
 func values(args []any) []any {
 	plain := make([]any, len(args))
 	for i, arg := range args {
@@ -36,7 +36,7 @@ func value(arg any) any {
 
 var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// array is a text[] in the database's own notation.
+// array formats a text[] as PostgreSQL writes it.
 func array(elements []string) string {
 	var b strings.Builder
 	b.WriteByte('{')
@@ -52,5 +52,5 @@ func array(elements []string) string {
 	return b.String()
 }
 
-// interval is a duration in the database's own notation and precision.
+// interval formats a duration as PostgreSQL writes it, in its precision.
 func interval(d time.Duration) string { return fmt.Sprintf("%d microseconds", d.Microseconds()) }

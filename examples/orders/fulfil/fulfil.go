@@ -101,7 +101,7 @@ func (h *Handlers) Notify(ctx context.Context, in shop.NotifyInput) error {
 	return nil
 }
 
-// Receipts are the ids of the runs that mail receipts.
+// Receipts returns the ids of the runs that mail receipts.
 func (h *Handlers) Receipts() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -139,7 +139,7 @@ func (t *Terminal) Charge(ctx context.Context, order, card string, amount int64)
 	return shop.Receipt{Number: "R-" + order, Amount: amount}, nil
 }
 
-// work takes its time, unless it is told to stop.
+// work takes its time, unless ctx ends.
 func work(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

@@ -81,8 +81,8 @@ var atEnd []func()
 // first. It is for examples, which have no end of their own.
 func AtEnd(fn func()) { atEnd = append(atEnd, fn) }
 
-// ForExamples returns a new database with the engine, for examples. It is there until
-// the tests of the package have run.
+// ForExamples returns a new database with the engine, for examples. It exists until the
+// tests of the package have run.
 func ForExamples() *pgxpool.Pool {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -147,7 +147,7 @@ func Connect(t testing.TB, url string) *pgxpool.Pool {
 	return pool
 }
 
-// URL returns the address of a new database with the engine. The database goes some
+// URL returns the address of a new database with the engine. The database is dropped some
 // time after the test ends.
 func URL(t testing.TB) string {
 	t.Helper()

@@ -53,8 +53,8 @@ func (s *server) prepare(ctx context.Context) error {
 	return errors.Join(err, unlockErr)
 }
 
-// claimToken holds a lock for as long as this process lives, by which others see
-// that its databases are in use.
+// claimToken holds a lock for as long as this process lives, which shows others that its
+// databases are in use.
 func (s *server) claimToken(ctx context.Context) error {
 	_, err := s.mark.Exec(ctx, `select pg_advisory_lock($1)`, lockKey(testPrefix+s.token))
 	return err
@@ -92,7 +92,7 @@ func (s *server) dropOrphans(ctx context.Context) error {
 	return nil
 }
 
-// ensureTemplate makes the template unless it is there.
+// ensureTemplate creates the template unless it exists.
 func (s *server) ensureTemplate(ctx context.Context) error {
 	var begun bool
 	err := s.mark.QueryRow(ctx, `select datallowconn from pg_database where datname = $1`, s.template).Scan(&begun)

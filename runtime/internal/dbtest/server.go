@@ -84,8 +84,8 @@ var seed = &devdb.Seed{
 	},
 }
 
-// makeTemplate makes a database with the engine. That nobody can connect to it
-// says that it is complete, and keeps it from being used while it is cloned.
+// makeTemplate creates a database with the engine. It refuses connections once it is
+// complete, which marks it as such and keeps it unused while it is cloned.
 func (s *server) makeTemplate(ctx context.Context, name string) error {
 	if err := s.create(ctx, name, "template1"); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (s *server) makeTemplate(ctx context.Context, name string) error {
 	return err
 }
 
-// database makes a database for a test and sees to its end.
+// database creates a database for a test and drops it afterwards.
 func (s *server) database(t testing.TB, template string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
@@ -125,7 +125,7 @@ func (s *server) newDatabase(ctx context.Context, template string) (name, url st
 	return name, url, err
 }
 
-// create makes a database. A copy through the log needs no checkpoint.
+// create creates a database. A copy through the log needs no checkpoint.
 func (s *server) create(ctx context.Context, name, template string) error {
 	_, err := s.admin.Exec(ctx, `create database `+quote(name)+` template `+quote(template)+` strategy wal_log`)
 	if err != nil {
@@ -134,8 +134,8 @@ func (s *server) create(ctx context.Context, name, template string) error {
 	return nil
 }
 
-// release gives a database up. It is dropped in the background; on our own
-// server, which goes as a whole, only when there are many.
+// release drops a database in the background; on our own server, which is removed as a
+// whole, only when there are many.
 func (s *server) release(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

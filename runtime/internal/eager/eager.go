@@ -43,7 +43,7 @@ type registry struct {
 	any     atomic.Bool // most programs that start have none
 }
 
-// Register has starts of flows through a pool claim for a worker until unregister is
+// Register makes starts of flows through a pool claim for a worker until unregister is
 // called.
 func Register(pool *pgxpool.Pool, flows []string, w Worker) (unregister func()) {
 	r := perpool.Of[registry](pool)

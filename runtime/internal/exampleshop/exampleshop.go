@@ -35,7 +35,7 @@ var ProcessOrder = runtime.NewFlow[Order](spec.Flow{
 	},
 }, handler.Output[string]("ship"))
 
-// Charge is the handler of the first step.
+// Charge handles the first step.
 func Charge(ctx context.Context, order Order) (string, error) {
 	if err := Till.use(ctx); err != nil {
 		return "", err
@@ -46,7 +46,7 @@ func Charge(ctx context.Context, order Order) (string, error) {
 	return fmt.Sprint("receipt ", order.ID), nil
 }
 
-// Ship is the handler of the second step.
+// Ship handles the second step.
 func Ship(ctx context.Context, receipt string) (string, error) {
 	parcel := "parcel for " + receipt
 	if task, _ := handler.TaskFromContext(ctx); task.Headers["user"] != "" {

@@ -26,8 +26,8 @@ type Network struct {
 	noListen bool
 }
 
-// Through makes a pool whose connections go through the network. Statements are
-// not prepared, so that each is sent with its text.
+// Through returns a pool whose connections go through the network. Statements are not
+// prepared, so that each is sent with its text.
 func (n *Network) Through(pool *pgxpool.Pool) (*pgxpool.Pool, error) {
 	config := pool.Config()
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
@@ -35,7 +35,7 @@ func (n *Network) Through(pool *pgxpool.Pool) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(context.Background(), config)
 }
 
-// Apply makes connections of a configuration go through the network.
+// Apply routes the connections of a configuration through the network.
 func (n *Network) Apply(config *pgxpool.Config) {
 	dial := config.ConnConfig.DialFunc
 	config.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -65,12 +65,12 @@ func (n *Network) Sent() int {
 // Cuts returns how many replies were cut.
 func (n *Network) Cuts() int { return int(n.cuts.Load()) }
 
-// Freeze makes the connections that there are half-open: nothing is refused, and
-// nothing arrives any more. New connections are not concerned.
+// Freeze makes the existing connections half-open: nothing is refused, and nothing
+// arrives any more. New connections are not affected.
 func (n *Network) Freeze() { n.frozen.Store(n.dialled.Load()) }
 
-// SwallowListen makes LISTEN do nothing, as a pooler in transaction mode does.
-// It must be called before the first connection is made.
+// SwallowListen disables LISTEN, as a pooler in transaction mode does. It must be called
+// before the first connection is made.
 func (n *Network) SwallowListen() { n.noListen = true }
 
 type connection struct {
@@ -82,8 +82,8 @@ type connection struct {
 
 func (c *connection) isFrozen() bool { return c.number <= c.network.frozen.Load() }
 
-// SetDeadline is called with a time to come by what closes a connection: pgx would
-// wait for the other end of a frozen one for 15 seconds, and tests for pgx.
+// SetDeadline ignores deadlines in the future that are set when a connection closes: pgx
+// would wait 15 seconds for the other end of a frozen one, and tests for pgx.
 func (c *connection) SetDeadline(at time.Time) error {
 	if soon := time.Now().Add(time.Second); c.isFrozen() && at.After(soon) {
 		at = soon

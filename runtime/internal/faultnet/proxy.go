@@ -28,7 +28,7 @@ type Proxy struct {
 	running  sync.WaitGroup
 }
 
-// NewProxy makes a proxy for the server of a connection string.
+// NewProxy starts a proxy for the server of a connection string.
 func NewProxy(connString string) (*Proxy, error) {
 	config, err := pgx.ParseConfig(connString)
 	if err != nil {
@@ -47,7 +47,7 @@ func addressOf(config *pgx.ConnConfig) (network, address string) {
 	return "tcp", net.JoinHostPort(config.Host, port)
 }
 
-// URL returns the address of a database behind the proxy.
+// URL returns the address of a database through the proxy.
 func (p *Proxy) URL(user, database string) string {
 	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", user, p.port, database)
 }
@@ -63,7 +63,7 @@ func (p *Proxy) Refuse() {
 	p.Reset()
 }
 
-// Accept takes connections again.
+// Accept accepts connections again.
 func (p *Proxy) Accept() error { return p.listen() }
 
 // Reset resets the connections that there are.
@@ -73,8 +73,8 @@ func (p *Proxy) Reset() {
 	}
 }
 
-// Freeze makes the connections that there are half-open: nothing is refused, and
-// nothing arrives any more. New connections are not concerned.
+// Freeze makes the existing connections half-open: nothing is refused, and nothing
+// arrives any more. New connections are not affected.
 func (p *Proxy) Freeze() {
 	for _, l := range p.all() {
 		l.freeze()
@@ -89,7 +89,7 @@ func (p *Proxy) Slow(latency time.Duration, rate int) {
 	p.latency, p.rate = latency, rate
 }
 
-// Hold holds everything until the function that it returns is called.
+// Hold delays everything until the returned function is called.
 func (p *Proxy) Hold() (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -177,7 +177,7 @@ func (p *Proxy) all() []*link {
 	return links
 }
 
-// conditions returns those of the network at this moment.
+// conditions returns the present conditions of the network.
 func (p *Proxy) conditions() (latency time.Duration, rate int, held chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

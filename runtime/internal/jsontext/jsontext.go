@@ -109,7 +109,8 @@ func growth(raw []byte) (total int) {
 	return total
 }
 
-// stringEnd returns the place of the quote that ends the string which begins at a place.
+// stringEnd returns the position of the quote that closes the string which starts at a
+// position.
 func stringEnd(raw []byte, begin int) int {
 	for i := begin + 1; ; i++ {
 		n := bytes.IndexAny(raw[min(i, len(raw)):], `"\`)

@@ -102,7 +102,7 @@ func Acquire(pool *pgxpool.Pool) *Listener {
 	return l
 }
 
-// Release gives the listener back.
+// Release returns the listener.
 func (l *Listener) Release() {
 	l.slot.mu.Lock()
 	defer l.slot.mu.Unlock()
@@ -130,14 +130,14 @@ func (l *Listener) closeIfUnused() {
 	}
 }
 
-// Live returns 0 while notifications cannot be relied on. Otherwise it names the
-// connection: if it changes, notifications may have been missed, and what was
-// asked of the database for this connection has to be asked again. Subscribers
-// are woken at each change.
+// Live returns 0 while notifications cannot be relied on. Otherwise it identifies the
+// connection: if it changes, notifications may have been missed, and what was requested
+// of the database for this connection has to be requested again. Subscribers are woken at
+// each change.
 func (l *Listener) Live() uint64 { return l.live.Load() }
 
-// Proved returns a channel that is closed when it is first known whether notifications
-// arrive, which it is not while the database is unreachable.
+// Proved returns a channel that is closed once it is known whether notifications arrive,
+// which it is not while the database is unreachable.
 func (l *Listener) Proved() <-chan struct{} { return l.proved }
 
 // A Subscription is signalled when something arrived that it is for.
@@ -252,7 +252,7 @@ func (l *Listener) session(ctx context.Context, n uint64) error {
 	}
 }
 
-// connect makes a connection as the pool would make it.
+// connect opens a connection as the pool would.
 func (l *Listener) connect(ctx context.Context) (*pgx.Conn, error) {
 	config := l.pool.Config()
 	hosts.Bound(config.ConnConfig)
@@ -309,8 +309,8 @@ func (l *Listener) prove(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// next returns the next notification, or nil if it has been quiet and the connection
-// still answers: a connection whose other end is gone would be quiet for ever.
+// next returns the next notification, or nil if none came for a while and the connection
+// still responds: a connection whose other end is gone would be silent for ever.
 func next(ctx context.Context, conn *pgx.Conn) (*key, error) {
 	quiet, cancel := context.WithTimeout(ctx, quietWait)
 	defer cancel()

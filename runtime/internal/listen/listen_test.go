@@ -32,7 +32,7 @@ func notify(t *testing.T, pool *pgxpool.Pool, channel, payload string) {
 	require.NoError(t, err)
 }
 
-// drain takes the signals that a change of the connection gives.
+// drain receives the signals of a changed connection.
 func drain(s *listen.Subscription) {
 	select {
 	case <-s.C:
@@ -40,7 +40,7 @@ func drain(s *listen.Subscription) {
 	}
 }
 
-// acquire is a listener that has proved itself.
+// acquire returns a listener that has proved itself.
 func acquire(t *testing.T, pool *pgxpool.Pool) *listen.Listener {
 	t.Helper()
 	l := listen.Acquire(pool)

@@ -90,8 +90,8 @@ func find(t testing.TB) string {
 	return ""
 }
 
-// settings returns as few as there can be: what is not set is as on a user's server,
-// but for how soon it connects again after it could not, which is 15 seconds there.
+// settings returns as few settings as possible: the rest is as on a user's server, except
+// how soon PgBouncer reconnects after a failure, which is 15 seconds by default.
 func settings(config *pgx.ConnConfig, dir string) string {
 	server := fmt.Sprintf("host=%s port=%d user=%s", quote(config.Host), config.Port, quote(config.User))
 	if config.Password != "" {
@@ -114,8 +114,8 @@ func settings(config *pgx.ConnConfig, dir string) string {
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// identity returns as whom PgBouncer runs, which owns its directory then: as root has
-// to give it to, the owner of the server's socket, who may connect.
+// identity returns the user that PgBouncer runs as, which owns its directory: if we are
+// root, the owner of the server's socket, who may connect.
 func identity(host, dir string) (*syscall.SysProcAttr, error) {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if os.Geteuid() != 0 {

@@ -56,14 +56,14 @@ func Engine[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string
 	return rows, err
 }
 
-// EngineOne is [Engine] for a statement that gives one row; ok is false if it gives
+// EngineOne is [Engine] for a statement that returns one row; ok is false if it returns
 // none.
 func EngineOne[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) (row T, ok bool, err error) {
 	return one(Engine(ctx, db, scan, sql, args...))
 }
 
-// EngineAgain is [Engine] for statements that answer otherwise when they are executed
-// twice; again reports whether that may have happened.
+// EngineAgain is [Engine] for statements that return something else when they are
+// executed twice; again reports whether that may have happened.
 func EngineAgain[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) (rows []T, again bool, err error) {
 	if IsNil(db) {
 		return nil, false, ErrNoDB
@@ -106,7 +106,7 @@ func Pgflow[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string
 	return rows, err
 }
 
-// PgflowOne is [Pgflow] for a statement that gives one row; ok is false if it gives
+// PgflowOne is [Pgflow] for a statement that returns one row; ok is false if it returns
 // none.
 func PgflowOne[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) (row T, ok bool, err error) {
 	return one(Pgflow(ctx, db, scan, sql, args...))

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Code returns the SQLSTATE of an error, empty if it has none. Drivers of
-// database/sql have errors of their own types, with the same method.
+// Code returns the SQLSTATE of an error, empty if it has none. Drivers of database/sql
+// have error types of their own, with the same method.
 func Code(err error) string {
 	if err == nil {
 		return ""
@@ -133,7 +133,8 @@ func broken(err error) bool {
 // InvalidCron reports whether the database could not read a cron expression.
 func InvalidCron(err error) bool { return Constraint(err) == "schedules_cron_check" }
 
-// CronProblem says what is wrong with a cron expression that the database could not read.
+// CronProblem returns what is wrong with a cron expression that the database could not
+// read.
 func CronProblem(cron string, err error) string {
 	return fmt.Sprintf("cron %q: %s", cron, Detail(err))
 }

@@ -87,8 +87,8 @@ func NewHand(t *testing.T, pool *pgxpool.Pool) *Hand {
 	return h
 }
 
-// Finish does one task of a flow: outcome is completed, failed or permanent, and
-// value its output or error.
+// Finish runs one task of a flow: outcome is completed, failed or permanent, and value
+// its output or error.
 func (h *Hand) Finish(flow, outcome, value string) (run, step string) {
 	h.T.Helper()
 	var output, message *string
