@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// exactly wants as many arguments as there are names, and says which are missing.
+// exactly requires as many arguments as there are names, and names those that are missing.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < len(names) {
@@ -20,7 +20,7 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// atLeastOne wants one argument or more.
+// atLeastOne requires one argument or more.
 func atLeastOne(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
@@ -37,7 +37,7 @@ func noMore(cmd *cobra.Command, rest []string) error {
 	return nil
 }
 
-// wrongUse returns the error of a command that was called in a wrong way.
+// wrongUse returns the error of a command that was used incorrectly.
 func wrongUse(cmd *cobra.Command, format string, args ...any) error {
 	return fmt.Errorf("%s: %s\n\tfix: %s\n\tmore: %s --help", cmd.CommandPath(), fmt.Sprintf(format, args...), cmd.UseLine(), cmd.CommandPath())
 }
@@ -63,7 +63,7 @@ func newGroup(use, short, long string, commands ...*cobra.Command) *cobra.Comman
 	return group
 }
 
-// span is a flag with a time span: a Go duration, or whole days or weeks.
+// A span is a flag with a duration: a Go duration, or whole days or weeks.
 type span time.Duration
 
 func (s *span) String() string { return time.Duration(*s).String() }
@@ -80,19 +80,19 @@ func parseSpan(text string) (time.Duration, error) {
 		if number, ok := strings.CutSuffix(text, unit); ok {
 			n, err := strconv.Atoi(number)
 			if err != nil || n < 0 || time.Duration(n) > time.Duration(1<<62)/length {
-				return 0, fmt.Errorf("%q is no time span; write it as 90s, 15m, 24h, 7d or 4w", text)
+				return 0, fmt.Errorf("%q is not a duration; write it as 90s, 15m, 24h, 7d or 4w", text)
 			}
 			return time.Duration(n) * length, nil
 		}
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%q is no time span; write it as 90s, 15m, 24h, 7d or 4w", text)
+		return 0, fmt.Errorf("%q is not a duration; write it as 90s, 15m, 24h, 7d or 4w", text)
 	}
 	return d, nil
 }
 
-// choice is a flag with some of a few words.
+// A choice is a flag that takes some of a few words.
 type choice[T ~string] struct {
 	words  []T
 	chosen []T

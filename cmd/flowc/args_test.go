@@ -23,7 +23,7 @@ func TestParseSpan(t *testing.T) {
 		t.Run("not "+text, func(t *testing.T) {
 			t.Parallel()
 			_, err := parseSpan(text)
-			require.ErrorContains(t, err, "is no time span; write it as")
+			require.ErrorContains(t, err, "is not a duration; write it as")
 		})
 	}
 }

@@ -21,7 +21,7 @@ func completeWords(cmd *cobra.Command, flag string, words []string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 }
 
-// newestRuns returns the ids of the runs that started last, each with what it is.
+// newestRuns returns the ids of the runs that started last, each with a description.
 func newestRuns(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var ids []string
 	complete(cmd, func(ctx context.Context, db runtime.DB) error {
@@ -47,8 +47,8 @@ func flowSlugs(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellC
 	return slugs, cobra.ShellCompDirectiveNoFileComp
 }
 
-// complete asks the database, as far as that is quick: a shell that completes has
-// no place for errors.
+// complete queries the database with a short timeout and without errors: a shell that
+// completes has no place for them.
 func complete(cmd *cobra.Command, ask func(context.Context, runtime.DB) error) {
 	ctx := cmd.Context()
 	if ctx == nil {

@@ -25,9 +25,9 @@ func newDashboard() *cobra.Command {
 		Use:   "dashboard",
 		Short: "Show flows and runs in a browser",
 		Long: `Dashboard serves pages that show the flows and runs in the database of
-DATABASE_URL, and cancel, retry and delete runs. It serves whoever reaches its
-address and asks nobody who they are: keep it on this machine, or put a proxy
-that does before it. A program can mount the same pages with package
+DATABASE_URL, and cancel, retry and delete runs. It has no
+authentication: keep it on this machine, or put a proxy that authenticates in
+front of it. A program can mount the same pages with package
 runtime/dashboard, and decide there who may do what.`,
 		Example: `  flowc dashboard
   flowc dashboard --addr 127.0.0.1:9000 --read-only
@@ -55,8 +55,8 @@ runtime/dashboard, and decide there who may do what.`,
 	flags.StringVar(&addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 chooses a free one")
 	flags.BoolVar(&allowRemote, "allow-remote", false, "allow an address that other machines reach")
 	flags.BoolVar(&config.ReadOnly, "read-only", false, "show only: no cancelling, retrying or deleting")
-	flags.StringSliceVar(&config.Hosts, "host", nil, "name that browsers may know the dashboard by, besides localhost and addresses")
-	flags.StringVar(&config.Prefix, "prefix", "", "path under which a proxy shows the dashboard, such as /admin/flowc")
+	flags.StringSliceVar(&config.Hosts, "host", nil, "host name under which browsers may reach the dashboard, besides localhost and addresses")
+	flags.StringVar(&config.Prefix, "prefix", "", "path under which a proxy serves the dashboard, such as /admin/flowc")
 	flags.StringSliceVar(&declared, "declared", nil, "compare the flows that these packages, or files of JSON, declare with those in the database")
 	tagsVar(cmd, &buildTags)
 	flags.StringVar(&config.Name, "name", "", "shown on every page, to tell databases apart")
@@ -72,7 +72,7 @@ func requireLoopback(addr string) error {
 	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("flowc: --addr %s would show the dashboard to other machines, and it asks nobody who they are: listen on 127.0.0.1, or say --allow-remote", addr)
+	return fmt.Errorf("flowc: --addr %s would show the dashboard to other machines, and it has no authentication: listen on 127.0.0.1, or set --allow-remote", addr)
 }
 
 func serveDashboard(cmd *cobra.Command, addr string, config dashboard.Config) error {

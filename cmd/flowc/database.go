@@ -19,14 +19,14 @@ const connectWait = 10 * time.Second
 
 var errNoURL = errors.New("flowc: DATABASE_URL is not set\n" +
 	"\tfix: set it to the database, such as postgres://user@localhost:5432/app,\n" +
-	"\tor start one for development with `flowc dev`, which says what to set it to")
+	"\tor start one for development with `flowc dev`, which prints what to set it to")
 
 var errUnreadable = errors.New("flowc: DATABASE_URL cannot be read; it is not shown here, since it may hold a password\n" +
 	"\tfix: write it as postgres://user:password@host:port/database, with %40 for @, %3A for :, %2F for / and %23 for # in the password,\n" +
 	"\tor as host=… user=… password=… dbname=…, with values that have blanks in single quotes")
 
-// misread reports whether an address was read as another one, since a sign in the
-// password ended it: errors would show the rest as the name of a host or database.
+// misread reports whether an address was misparsed because of a character in its password:
+// errors would show the rest of the password as the name of a host or database.
 func misread(address string) bool {
 	scheme, rest, isURL := strings.Cut(address, "://")
 	if !isURL || scheme != "postgres" && scheme != "postgresql" {
@@ -45,7 +45,7 @@ func connect(ctx context.Context) (*pgxpool.Pool, error) {
 	}
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, errUnreadable // without what pgx says: it repeats what it took for no password
+		return nil, errUnreadable // without pgx's message, which may repeat parts of the password
 	}
 	if misread(url) {
 		return nil, errUnreadable
@@ -63,7 +63,7 @@ func connect(ctx context.Context) (*pgxpool.Pool, error) {
 	defer cancel()
 	if err := pool.Ping(waiting); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("flowc: connecting to the database of DATABASE_URL: %w\n\tfix: see that the server runs and that DATABASE_URL names it", err)
+		return nil, fmt.Errorf("flowc: connecting to the database of DATABASE_URL: %w\n\tfix: check that the server runs and that DATABASE_URL names it", err)
 	}
 	return pool, nil
 }

@@ -19,7 +19,7 @@ func tagsVar(cmd *cobra.Command, tags *string) {
 	cmd.Flags().StringVar(tags, "tags", "", "build tags, with commas between them, as for the go command")
 }
 
-// readFlows reads the flows that arguments stand for: packages of declarations,
+// readFlows reads the flows that arguments name: packages of declarations,
 // files of JSON, or standard input for a dash.
 func readFlows(cmd *cobra.Command, args []string, tags string) ([]gen.Declaration, error) {
 	var flows []gen.Declaration
@@ -92,7 +92,7 @@ func readDefinitions(r io.Reader, name string) ([]gen.Declaration, error) {
 		flows = append(flows, gen.Declaration{Flow: def.Slug, Version: version, Definition: def})
 	}
 	if flows == nil {
-		return nil, fmt.Errorf("flowc: %s: there is no flow in it", name)
+		return nil, fmt.Errorf("flowc: %s: it contains no flow", name)
 	}
 	return flows, nil
 }

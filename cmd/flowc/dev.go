@@ -20,7 +20,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/engine"
 )
 
-// devAddr is where dev serves the dashboard, if nobody else is there.
+// devAddr is where dev serves the dashboard, if the port is free.
 const devAddr = "127.0.0.1:8080"
 
 func newDev() *cobra.Command {
@@ -71,14 +71,14 @@ another user, they are in /var/lib/flowc if that user cannot reach the project.`
 	return cmd
 }
 
-// devInfo is what dev prints as JSON, when everything runs.
+// devInfo is what dev prints as JSON once everything runs.
 type devInfo struct {
 	DatabaseURL string `json:"database_url"`
 	Dashboard   string `json:"dashboard"`
 	Dir         string `json:"dir"`
 }
 
-// A devEnv is what runs while dev does.
+// A devEnv holds what runs while dev does.
 type devEnv struct {
 	db     *devdb.DB
 	pool   *pgxpool.Pool
@@ -146,11 +146,11 @@ func (e *devEnv) serve(cmd *cobra.Command, addr string, chosen bool) (string, er
 func (e *devEnv) print(cmd *cobra.Command) {
 	out := cmd.OutOrStdout()
 	if e.db.Attached() {
-		fmt.Fprintln(out, "The database of this project runs already; this is its dashboard.")
+		fmt.Fprintln(out, "The database of this project is already running; this is its dashboard.")
 	} else {
 		fmt.Fprintf(out, "%s\n", e.db)
 	}
-	fmt.Fprintf(out, "\n  dashboard  %s\n  database   %s\n\nIn another shell:\n\n  export DATABASE_URL=%s\n\nCtrl-C ends it; the data stay.\n",
+	fmt.Fprintf(out, "\n  dashboard  %s\n  database   %s\n\nIn another shell:\n\n  export DATABASE_URL=%s\n\nCtrl-C stops it; the data are kept.\n",
 		e.url, e.db.URL(), quoted(e.db.URL()))
 }
 

@@ -14,38 +14,38 @@ import (
 	"github.com/flowc-dev/flowc/runtime/engine"
 )
 
-// severity says how bad a finding is.
+// A severity is how bad a finding is.
 type severity string
 
 const (
 	fine    severity = "ok"
-	warning severity = "warning" // something is odd, or will be
+	warning severity = "warning" // something is unusual, or will become a problem
 	problem severity = "problem" // something does not work, or data may be lost
 )
 
-// A finding is something to be done about.
+// A finding is something that needs attention.
 type finding struct {
 	Check    string   `json:"check"`
 	Severity severity `json:"severity"`
 	What     string   `json:"what"`
-	// Do says what to do about it, as it can be followed.
+	// Do is what to do about it, as instructions.
 	Do string `json:"do,omitempty"`
 }
 
-// A check looks at one thing. Its findings have no names yet.
+// A check examines one thing. Its findings have no names yet.
 type check struct {
 	name string
-	// needsEngine is set for what can only be looked at where the engine is.
+	// needsEngine is set if the check needs the engine.
 	needsEngine bool
 	look        func(ctx context.Context, d *doctor) ([]finding, error)
 }
 
-// A doctor is what all checks know.
+// A doctor holds what all checks need.
 type doctor struct {
-	db      *pgxpool.Pool
-	status  engine.Status
-	patient time.Duration // how long a task may wait
-	// deleteOrphans is set to have rows of runs that do not exist deleted.
+	db          *pgxpool.Pool
+	status      engine.Status
+	maxTaskWait time.Duration // how long a task may wait
+	// deleteOrphans deletes rows of runs that do not exist.
 	deleteOrphans bool
 }
 
@@ -67,27 +67,27 @@ var checks = []check{
 }
 
 func newDoctor() *cobra.Command {
-	patient := span(time.Minute)
+	maxTaskWait := span(time.Minute)
 	var deleteOrphans bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for what is wrong, and say what to do about it",
-		Long: `Doctor looks at the server and at what the engine keeps in the database of
-DATABASE_URL: settings that lose data, open transactions, an engine that is missing
-or old, indexes that are gone, tables that are not vacuumed, workers that are
-silent, tasks, scheduled runs and schedules that nobody takes, runs that cannot get
-on, tasks in the queue that are over, and rows of runs that do not exist. It changes
-nothing, except that --delete-orphans deletes those rows. It needs the rights of the
+		Short: "Find problems, and say how to fix them",
+		Long: `Doctor checks the server and the engine in the database of DATABASE_URL for settings
+that lose data, open transactions, an engine that is missing or outdated, missing
+indexes, tables that are not vacuumed, silent workers, tasks, scheduled runs and
+schedules that no worker serves, stuck runs, tasks in the queue that have ended, and
+rows of runs that do not exist. It changes nothing, except that --delete-orphans
+deletes those rows. It needs the rights of the
 tables' owner.
 
 The exit status is 0 if nothing was found, 2 if something was.`,
 		Args: exactly(),
 	}
 	asJSON := asJSON(cmd)
-	cmd.Flags().Var(&patient, "waiting", "how long a task may wait for a worker")
+	cmd.Flags().Var(&maxTaskWait, "waiting", "how long a task may wait for a worker")
 	cmd.Flags().BoolVar(&deleteOrphans, "delete-orphans", false, "delete tasks, step states and other rows whose run does not exist")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
-		d := &doctor{db: db, patient: time.Duration(patient), deleteOrphans: deleteOrphans}
+		d := &doctor{db: db, maxTaskWait: time.Duration(maxTaskWait), deleteOrphans: deleteOrphans}
 		findings, err := d.examine(cmd.Context(), startProgress(cmd.ErrOrStderr(), "looking"))
 		if err != nil {
 			return err
@@ -126,7 +126,7 @@ func (d *doctor) examine(ctx context.Context, p *progress) ([]finding, error) {
 		found, err := c.look(ctx, d)
 		switch {
 		case refused(err):
-			found = []finding{{Severity: warning, What: "this could not be looked at: " + err.Error(), Do: askOwner}}
+			found = []finding{{Severity: warning, What: "this could not be checked: " + err.Error(), Do: askOwner}}
 		case err != nil:
 			return nil, fmt.Errorf("flowc: doctor: %s: %w", c.name, err)
 		}

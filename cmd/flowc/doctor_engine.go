@@ -17,9 +17,9 @@ func checkEngine(_ context.Context, d *doctor) ([]finding, error) {
 	case d.status.Current():
 		return []finding{{Severity: fine, What: state}}, nil
 	case d.status.Upstream:
-		return []finding{{Severity: warning, What: "another pgflow is installed, of which only the common part can be used", Do: "use a database of its own for what needs more"}}, nil
+		return []finding{{Severity: warning, What: "another pgflow is installed, of which only the common part can be used", Do: "use another database for what needs more"}}, nil
 	case d.status.Pgmq:
-		return []finding{{Severity: problem, What: "the extension pgmq is installed, whose schema is in the engine's way", Do: "use another database, or DROP EXTENSION pgmq if nothing uses it"}}, nil
+		return []finding{{Severity: problem, What: "the extension pgmq is installed, whose schema conflicts with the engine's", Do: "use another database, or DROP EXTENSION pgmq if nothing uses it"}}, nil
 	case d.status.Installed > engine.Version:
 		return []finding{{Severity: problem, What: state, Do: "upgrade this program and those that use the database"}}, nil
 	}
@@ -67,10 +67,10 @@ func checkIndexes(ctx context.Context, d *doctor) ([]finding, error) {
 		case exists:
 			found = append(found, finding{Severity: problem, What: "the index " + name + " is not valid, so it is not used", Do: "REINDEX INDEX CONCURRENTLY " + name + ";"})
 		case statement == "":
-			found = append(found, finding{Severity: problem, What: "the index " + name + " is gone, and whole tables are read instead",
-				Do: "make it again as `flowc migrate print` shows it"})
+			found = append(found, finding{Severity: problem, What: "the index " + name + " is missing, so whole tables are read instead",
+				Do: "create it again as `flowc migrate print` shows it"})
 		default:
-			found = append(found, finding{Severity: problem, What: "the index " + name + " is gone, and whole tables are read instead", Do: statement})
+			found = append(found, finding{Severity: problem, What: "the index " + name + " is missing, so whole tables are read instead", Do: statement})
 		}
 		return nil
 	})

@@ -24,8 +24,8 @@ func checkServer(ctx context.Context, d *doctor) ([]finding, error) {
 			Do: "upgrade the server"}}, nil
 	}
 	if encoding != "UTF8" {
-		return []finding{{Severity: warning, What: fmt.Sprintf("the database is in %s: inputs and outputs with other letters are refused", encoding),
-			Do: "make a database with ENCODING 'UTF8' TEMPLATE template0, and move to it with pg_dump"}}, nil
+		return []finding{{Severity: warning, What: fmt.Sprintf("the database is in %s: inputs and outputs with other characters are refused", encoding),
+			Do: "create a database with ENCODING 'UTF8' TEMPLATE template0, and move to it with pg_dump"}}, nil
 	}
 	if used*10 > most*9 {
 		return []finding{{Severity: warning, What: fmt.Sprintf("%d of %d connections are in use", used, most),
@@ -34,7 +34,7 @@ func checkServer(ctx context.Context, d *doctor) ([]finding, error) {
 	return []finding{{Severity: fine, What: "PostgreSQL " + version}}, nil
 }
 
-// badSettings are settings with values that hurt.
+// badSettings are settings with harmful values.
 var badSettings = []struct {
 	name, value string
 	severity    severity
@@ -42,8 +42,8 @@ var badSettings = []struct {
 }{
 	{"fsync", "off", problem, "a crash of the machine can destroy the whole database"},
 	{"full_page_writes", "off", problem, "a crash of the machine can destroy pages of tables"},
-	{"synchronous_commit", "off", warning, "after a crash, runs that were started and results that were reported in the last moments are gone"},
-	{"autovacuum", "off", problem, "tables and the queue only grow, and get slow"},
+	{"synchronous_commit", "off", warning, "after a crash, runs and results of the last moments before it are lost"},
+	{"autovacuum", "off", problem, "tables and the queue only grow, and become slow"},
 	{"track_counts", "off", problem, "autovacuum does nothing, so tables and the queue only grow"},
 }
 
@@ -67,13 +67,13 @@ func checkSettings(ctx context.Context, d *doctor) ([]finding, error) {
 	return found, nil
 }
 
-// transactionAge is how long a transaction may be open before it is in the way.
+// transactionAge is how long a transaction may be open before it is reported.
 const transactionAge = time.Hour
 
-// checkTransactions looks for what keeps vacuum from removing old rows, of which
-// the queue makes many.
+// checkTransactions looks for what keeps vacuum from removing dead rows, of which the
+// queue produces many.
 func checkTransactions(ctx context.Context, d *doctor) ([]finding, error) {
-	return d.openTransactions(ctx, transactionAge, "a transaction has been open for %s, so that vacuum cannot remove what is over: %s", "end it: ", `
+	return d.openTransactions(ctx, transactionAge, "a transaction has been open for %s, so that vacuum cannot remove dead rows: %s", "end it: ", `
 		SELECT format('%s of %s', coalesce(nullif(application_name, ''), 'a program'), usename), xact_start,
 		       format('SELECT pg_terminate_backend(%s);', pid)
 		FROM pg_stat_activity
@@ -85,9 +85,9 @@ func checkTransactions(ctx context.Context, d *doctor) ([]finding, error) {
 }
 
 // checkWatermarks looks for what holds back the watermarks of claims: transactions that
-// have made tasks which nobody can see yet.
+// have created tasks which are not visible yet.
 func checkWatermarks(ctx context.Context, d *doctor) ([]finding, error) {
-	return d.openTransactions(ctx, d.patient, "a transaction that made tasks has been open for %s, so that claims pass over all that was done since: %s", "commit it, or end it: ", `
+	return d.openTransactions(ctx, d.maxTaskWait, "a transaction that created tasks has been open for %s, so that claims scan all rows that ended since: %s", "commit it, or end it: ", `
 		SELECT coalesce('the prepared transaction ' || quote_literal(p.gid),
 		                format('%s of %s, which is %s', coalesce(nullif(a.application_name, ''), 'a program'), a.usename, a.state)),
 		       coalesce(a.xact_start, p.prepared),
@@ -99,8 +99,8 @@ func checkWatermarks(ctx context.Context, d *doctor) ([]finding, error) {
 		ORDER BY 2`)
 }
 
-// openTransactions returns a finding for each transaction that a query finds which is
-// older than that: who it is of, since when it is open, and how to end it.
+// openTransactions returns a finding for each transaction of a query that is older than
+// that: who owns it, how long it has been open, and how to end it.
 func (d *doctor) openTransactions(ctx context.Context, age time.Duration, what, do, query string) ([]finding, error) {
 	rows, err := d.db.Query(ctx, query, age)
 	if err != nil {

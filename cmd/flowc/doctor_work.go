@@ -11,12 +11,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// settled is how long something has to be odd before it is said to be: what a
-// transaction is about to set right is none of the doctor's business.
-const settled = time.Minute
+// gracePeriod is how long something has to be wrong before it is reported: a transaction
+// may be about to put it right.
+const gracePeriod = time.Minute
 
-// some is how many ids a finding names.
-const some = 3
+// maxListedIDs is how many ids a finding lists.
+const maxListedIDs = 3
 
 func checkWorkers(ctx context.Context, d *doctor) ([]finding, error) {
 	workers, err := ops.ListWorkers(ctx, d.db, time.Now())
@@ -29,10 +29,10 @@ func checkWorkers(ctx context.Context, d *doctor) ([]finding, error) {
 		switch {
 		case w.Status == ops.WorkerWorking || w.Status == ops.WorkerDraining:
 			living++
-		case w.Status == ops.WorkerSilent && w.Queue == "*" && time.Since(w.LastHeartbeatAt) > settled:
+		case w.Status == ops.WorkerSilent && w.Queue == "*" && time.Since(w.LastHeartbeatAt) > gracePeriod:
 			found = append(found, finding{Severity: warning,
 				What: fmt.Sprintf("worker %s (%s) was last seen %s with %s in flight", w.Name, w.ID, ago(w.LastHeartbeatAt), count(w.InFlight, "task", "tasks")),
-				Do:   "start a worker: any will release what this one held"})
+				Do:   "start a worker: any worker recovers the tasks of this one"})
 		}
 	}
 	if len(found) == 0 {
@@ -49,7 +49,7 @@ func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
 	}
 	var found []finding
 	for _, f := range flows {
-		if f.OldestWaiting.IsZero() || time.Since(f.OldestWaiting) < d.patient {
+		if f.OldestWaiting.IsZero() || time.Since(f.OldestWaiting) < d.maxTaskWait {
 			continue
 		}
 		what := fmt.Sprintf("%s of %s wait for a worker, the oldest for %s", count(f.Waiting, "task", "tasks"), f.Slug, rough(time.Since(f.OldestWaiting)))
@@ -58,21 +58,21 @@ func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
 			found = append(found, finding{Severity: warning, What: fmt.Sprintf("%s; it was paused %s", what, ago(f.PausedAt)),
 				Do: "flowc flows resume " + f.Slug})
 		case f.Workers == 0:
-			found = append(found, finding{Severity: problem, What: what + ", and none serves it",
+			found = append(found, finding{Severity: problem, What: what + ", and no worker serves it",
 				Do: "start a worker that serves " + f.Slug + "; `flowc workers` lists those that are alive, and what they serve"})
 		case f.InFlight > 0:
 			found = append(found, finding{Severity: warning, What: fmt.Sprintf("%s; the workers have %d in flight", what, f.InFlight),
 				Do: "start more workers, or raise Concurrency in worker.Config"})
 		default:
 			found = append(found, finding{Severity: problem, What: fmt.Sprintf("%s, and the workers that serve it have none in flight", what),
-				Do: "look at their logs; a worker that serves only some steps leaves the others to another one"})
+				Do: "check their logs; a worker that serves only some steps leaves the others to another one"})
 		}
 	}
 	return found, nil
 }
 
-// checkSchedules looks for schedules that are behind or cannot start anything, and
-// for runs whose time to start is past.
+// checkSchedules looks for schedules that are overdue or cannot start anything, and for
+// runs whose time to start has passed.
 func checkSchedules(ctx context.Context, d *doctor) ([]finding, error) {
 	schedules, err := ops.ListSchedules(ctx, d.db)
 	if err != nil {
@@ -85,7 +85,7 @@ func checkSchedules(ctx context.Context, d *doctor) ([]finding, error) {
 			found = append(found, finding{Severity: problem,
 				What: fmt.Sprintf("the schedule of %s cannot start a run: %s", s.Flow, s.Error),
 				Do:   "fix what it says; it is retried every minute"})
-		case s.Overdue > settled:
+		case s.Overdue > gracePeriod:
 			found = append(found, finding{Severity: problem,
 				What: fmt.Sprintf("the schedule of %s should have started a run %s", s.Flow, ago(s.NextAt)),
 				Do:   "start a worker that serves " + s.Flow + ", or flowc schedules pause " + s.Flow})
@@ -95,11 +95,11 @@ func checkSchedules(ctx context.Context, d *doctor) ([]finding, error) {
 	return append(found, late...), err
 }
 
-// checkScheduled looks for runs whose time to start is past.
+// checkScheduled looks for runs whose time to start has passed.
 func checkScheduled(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
 		SELECT flow_slug, count(*), min(due_at) FROM flowc.scheduled_runs
-		WHERE due_at < clock_timestamp() - $1::interval GROUP BY flow_slug ORDER BY flow_slug`, settled)
+		WHERE due_at < clock_timestamp() - $1::interval GROUP BY flow_slug ORDER BY flow_slug`, gracePeriod)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +116,8 @@ func checkScheduled(ctx context.Context, d *doctor) ([]finding, error) {
 	return found, err
 }
 
-// checkWedged looks for runs that have not ended and have nothing that would make
-// them: no task in the queue, and no time to wait for.
+// checkWedged looks for runs that have not ended and cannot end: they have no task in the
+// queue, and no time to wait for.
 func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
 		SELECT r.flow_slug, count(*), (array_agg(r.run_id::text ORDER BY r.started_at))[1:$2]
@@ -125,7 +125,7 @@ func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 		WHERE r.status = 'started' AND r.started_at < clock_timestamp() - $1::interval
 		  AND NOT EXISTS (SELECT FROM flowc.scheduled_runs s WHERE s.run_id = r.run_id)
 		  AND NOT EXISTS (SELECT FROM pgflow.step_tasks t WHERE t.run_id = r.run_id AND t.in_queue)
-		GROUP BY r.flow_slug ORDER BY r.flow_slug`, settled, some)
+		GROUP BY r.flow_slug ORDER BY r.flow_slug`, gracePeriod, maxListedIDs)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 	return found, err
 }
 
-// checkQueue looks for tasks in the queue that are over, or whose runs or steps are.
+// checkQueue looks for tasks in the queue that have ended, or whose run or step has.
 func checkQueue(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
 		SELECT t.flow_slug, count(*), format('SELECT pgmq.archive(%L, %L::bigint[]);', t.flow_slug, (array_agg(t.message_id ORDER BY t.message_id))[1:1000])
@@ -152,7 +152,7 @@ func checkQueue(ctx context.Context, d *doctor) ([]finding, error) {
 		  AND (t.status NOT IN ('queued', 'started')
 		    OR EXISTS (SELECT FROM pgflow.runs r WHERE r.run_id = t.run_id AND r.status <> 'started')
 		    OR NOT EXISTS (SELECT FROM pgflow.step_states s WHERE s.run_id = t.run_id AND s.step_slug = t.step_slug AND s.status = 'started'))
-		GROUP BY t.flow_slug ORDER BY t.flow_slug`, settled)
+		GROUP BY t.flow_slug ORDER BY t.flow_slug`, gracePeriod)
 	if err != nil {
 		return nil, err
 	}
@@ -161,16 +161,16 @@ func checkQueue(ctx context.Context, d *doctor) ([]finding, error) {
 	var n int
 	_, err = pgx.ForEachRow(rows, []any{&queue, &n, &archive}, func() error {
 		found = append(found, finding{Severity: warning,
-			What: fmt.Sprintf("%s over, or whose run or step is", count(n, "task in the queue of "+queue+" that is", "tasks in the queue of "+queue+" that are")),
+			What: fmt.Sprintf("%s ended, or whose run or step has", count(n, "task in the queue of "+queue+" that has", "tasks in the queue of "+queue+" that have")),
 			Do:   archive})
 		return nil
 	})
 	return found, err
 }
 
-// checkMessages looks for ids that were used and will be given once more, as after a
-// restore of the tables without the sequence. Claims look for tasks from the oldest id on
-// that is in the queue, and every message id is one task's.
+// checkMessages looks for ids that were used and will be assigned once more, as after a
+// restore of the tables without the sequence. Claims look for tasks from the oldest id in
+// the queue on, and every message id belongs to one task.
 func checkMessages(ctx context.Context, d *doctor) ([]finding, error) {
 	var newest *int64
 	var next int64
@@ -184,12 +184,12 @@ func checkMessages(ctx context.Context, d *doctor) ([]finding, error) {
 		return nil, err
 	}
 	return []finding{{Severity: problem,
-		What: fmt.Sprintf("the ids of messages begin anew at %d, although %d is in use: the database was restored without its sequence", next, *newest),
+		What: fmt.Sprintf("the ids of messages start again at %d, although %d is in use: the database was restored without its sequence", next, *newest),
 		Do:   fmt.Sprintf("SELECT setval('flowc.message_ids', greatest(%d, (SELECT max(message_id) FROM pgflow.step_tasks)));", *newest)}}, nil
 }
 
-// orphansSQL selects the ids of runs that do not exist but have rows. What makes or deletes
-// a run does so in one transaction, so that nothing is halfway through here.
+// orphansSQL selects the ids of runs that do not exist but have rows. Runs are created and
+// deleted in one transaction, so that none is seen halfway through.
 const orphansSQL = `
 	SELECT o.run_id::text FROM (
 	  SELECT run_id FROM pgflow.step_states UNION SELECT run_id FROM pgflow.step_tasks
@@ -199,7 +199,7 @@ const orphansSQL = `
 	WHERE NOT EXISTS (SELECT FROM pgflow.runs r WHERE r.run_id = o.run_id)`
 
 // checkOrphans looks for rows of runs that do not exist, as a restore of some tables
-// leaves them behind, and deletes them if it is to. Such an id cannot be started again.
+// leaves them behind, and deletes them if asked to. Such an id cannot be started again.
 func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, orphansSQL)
 	if err != nil {
@@ -211,7 +211,7 @@ func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
 	}
 	runs := count(len(ids), "run that does", "runs that do") + " not exist"
 	if !d.deleteOrphans {
-		list := strings.Join(ids[:min(len(ids), some)], " ")
+		list := strings.Join(ids[:min(len(ids), maxListedIDs)], " ")
 		return []finding{{Severity: problem,
 			What: fmt.Sprintf("there are rows of %s, whose ids cannot be started: %s", runs, abridged(list, len(ids))),
 			Do:   "flowc doctor --delete-orphans, which deletes these rows"}}, nil
@@ -229,7 +229,7 @@ func checkOrphans(ctx context.Context, d *doctor) ([]finding, error) {
 
 // abridged returns some ids out of so many.
 func abridged(list string, n int) string {
-	if n > some {
+	if n > maxListedIDs {
 		return list + " …"
 	}
 	return list

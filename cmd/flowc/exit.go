@@ -15,7 +15,7 @@ const (
 	exitInterrupted = 130 // as shells have it: 128 and the signal's number
 )
 
-// exitError ends the command with a status. Its error is printed if there is one.
+// An exitError ends the command with a status. Its error is printed if there is one.
 type exitError struct {
 	status int
 	err    error

@@ -48,7 +48,7 @@ flow that has runs is only removed with --with-runs, which deletes them.`,
 	return cmd
 }
 
-// deleteFlows deletes first and looks then, in one transaction, so that no run can
+// deleteFlows deletes first and checks then, in one transaction, so that no run can
 // start in between.
 func deleteFlows(ctx context.Context, db *pgxpool.Pool, slugs []string, withRuns bool) ([]deletedFlow, error) {
 	var all []deletedFlow

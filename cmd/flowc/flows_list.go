@@ -17,7 +17,7 @@ import (
 type listedFlow struct {
 	Slug  string `json:"slug"`
 	Steps int    `json:"steps"`
-	// Started and what follows is of the runs that started in the time asked for.
+	// Started and what follows counts the runs that started within --since.
 	Started   int     `json:"started"`
 	Completed int     `json:"completed"`
 	Failed    int     `json:"failed"`
@@ -29,14 +29,14 @@ type listedFlow struct {
 	Delayed       int       `json:"delayed"`
 	InFlight      int       `json:"in_flight"`
 	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
-	// Cron is when the clock starts it, if it does.
+	// Cron is its schedule, if it has one.
 	Cron string `json:"cron,omitempty"`
 	// Workers is how many workers serve it now.
 	Workers  int       `json:"workers"`
 	PausedAt time.Time `json:"paused_at,omitzero"`
 	PausedBy string    `json:"paused_by,omitempty"`
-	// ReplacedBy is the newest version of an old one, and Unfinished how many of
-	// its runs have not ended, up to 1000.
+	// ReplacedBy is the newest version of an old one, and Unfinished counts those
+	// of its runs that have not ended, up to 1000.
 	ReplacedBy string `json:"replaced_by,omitempty"`
 	Unfinished int    `json:"unfinished,omitempty"`
 }
@@ -46,11 +46,11 @@ func newFlowsList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List flows with figures, and old versions that still run",
-		Long: `List prints every flow of the database: how many of the runs that started within a
-time (--since) completed, failed and run still, and how many tasks wait for a
-worker, are delayed, and are in flight. An old version, which a version tag
-has replaced, is listed with what is left of it; so are flows that are paused, and
-those whose tasks no worker takes.`,
+		Long: `List prints every flow of the database: how many of the runs that started within
+--since completed, failed and are still running, and how many tasks wait for a
+worker, are delayed, and are in flight. Below, it names old versions that a version
+tag has replaced, with what is left of them, flows that are paused, and flows whose
+tasks no worker serves.`,
 		Args: exactly(),
 	}
 	asJSON := asJSON(cmd)
@@ -110,10 +110,10 @@ func unfinished(cmd *cobra.Command, db runtime.DB, slug string) (int, error) {
 
 func printFlows(cmd *cobra.Command, flows []listedFlow) error {
 	if len(flows) == 0 {
-		fmt.Fprintln(cmd.ErrOrStderr(), "there are no flows; `flowc flows upsert` puts those of a package here")
+		fmt.Fprintln(cmd.ErrOrStderr(), "there are no flows; `flowc flows upsert` adds those of a package")
 		return nil
 	}
-	t := table{header: []string{"FLOW", "STEPS", "STARTED", "COMPLETED", "FAILED", "RUNNING", "P95", "WAITING", "DELAYED", "IN HAND", "OLDEST", "REPLACED BY"}}
+	t := table{header: []string{"FLOW", "STEPS", "STARTED", "COMPLETED", "FAILED", "RUNNING", "P95", "WAITING", "DELAYED", "IN FLIGHT", "OLDEST", "REPLACED BY"}}
 	for _, f := range flows {
 		t.add(f.Slug, strconv.Itoa(f.Steps), strconv.Itoa(f.Started), strconv.Itoa(f.Completed), strconv.Itoa(f.Failed), strconv.Itoa(f.Running),
 			lasting(time.Duration(f.P95*float64(time.Second))), strconv.Itoa(f.Waiting), strconv.Itoa(f.Delayed), strconv.Itoa(f.InFlight), ago(f.OldestWaiting), f.ReplacedBy)
@@ -130,7 +130,7 @@ func printFlows(cmd *cobra.Command, flows []listedFlow) error {
 		}
 		switch {
 		case f.ReplacedBy != "" && f.Unfinished == 0:
-			fmt.Fprintf(cmd.OutOrStdout(), "\n%s is replaced by %s and nothing of it runs: `flowc flows delete --with-runs %s` removes it\n", f.Slug, f.ReplacedBy, f.Slug)
+			fmt.Fprintf(cmd.OutOrStdout(), "\n%s is replaced by %s and has no unfinished runs: `flowc flows delete --with-runs %s` removes it\n", f.Slug, f.ReplacedBy, f.Slug)
 		case f.ReplacedBy != "":
 			fmt.Fprintf(cmd.OutOrStdout(), "\n%s is replaced by %s and still has %s, for a worker that serves it\n", f.Slug, f.ReplacedBy, unfinishedRuns(f.Unfinished))
 		}
@@ -147,7 +147,7 @@ func by(who string) string {
 
 func unfinishedRuns(n int) string {
 	if n == page {
-		return fmt.Sprintf("%d unfinished runs or more", n)
+		return fmt.Sprintf("at least %d unfinished runs", n)
 	}
 	return count(n, "unfinished run", "unfinished runs")
 }

@@ -13,19 +13,19 @@ import (
 	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
-// switched is what pause and resume did, as JSON.
+// switched is the result of pause and resume, as JSON.
 type switched struct {
 	Slug string `json:"slug"`
-	// Changed is false if it was so already.
+	// Changed is false if it was in that state already.
 	Changed bool `json:"changed"`
 }
 
 func newFlowsPause() *cobra.Command {
 	var by string
-	cmd := newSwitch("pause", "Hand no more tasks of flows to workers",
-		`Pause hands no more tasks of flows to workers, in whatever language, until they are
-resumed. Runs can be started meanwhile, and what workers have in flight goes on.`,
-		"paused", "was paused already", noSuchFlow, func(ctx context.Context, db runtime.DB, slug string) (bool, error) {
+	cmd := newSwitch("pause", "Stop handing tasks of flows to workers",
+		`Pause stops handing tasks of flows to workers, in whatever language, until they are
+resumed. Runs can still be started, and tasks in flight continue.`,
+		"paused", "was already paused", noSuchFlow, func(ctx context.Context, db runtime.DB, slug string) (bool, error) {
 			return ops.PauseFlow(ctx, db, slug, by)
 		})
 	name := ""
@@ -42,8 +42,8 @@ func newFlowsResume() *cobra.Command {
 		"resumed", "was not paused", noSuchFlow, ops.ResumeFlow)
 }
 
-// newSwitch returns a command that changes something about each of some flows, or finds
-// that it was so already.
+// newSwitch returns a command that changes a state of some flows, or finds that they are
+// in it already.
 func newSwitch(use, short, long, done, already string, fault func(ctx context.Context, db runtime.DB, slug string, err error) error, do func(context.Context, runtime.DB, string) (bool, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use + " SLUG...", Short: short, Long: long,

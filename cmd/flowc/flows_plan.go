@@ -16,7 +16,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// planWords say what an upsert would do.
+// planWords describes what an upsert would do.
 var planWords = map[runtime.UpsertStatus]string{
 	runtime.UpsertCompiled:       "create",
 	runtime.UpsertVerified:       "up to date",
@@ -28,11 +28,11 @@ func newFlowsPlan() *cobra.Command {
 	var buildTags string
 	cmd := &cobra.Command{
 		Use:   "plan [packages | file.json | -]...",
-		Short: "Say what upsert would do, and do nothing",
-		Long: `Plan compares flows with those in the database and says what flows upsert would do.
+		Short: "Show what upsert would do, and do nothing",
+		Long: `Plan compares flows with those in the database and shows what flows upsert would do.
 It also says which values of runs in flight the types of this program would not read,
 since a field was renamed or has another type.
-The exit status is 0 if that is nothing, 2 if it is something.`,
+The exit status is 0 if nothing would change, 2 if something would.`,
 		Example: "  flowc flows plan ./... || echo there is something to deploy",
 	}
 	asJSON := asJSON(cmd)
@@ -127,9 +127,9 @@ func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error 
 		switch {
 		case len(p.LostForms) == 0:
 		case p.Status == runtime.UpsertVerified:
-			what = "read less: what runs in flight have is lost in part"
+			what = "read less: parts of the data of runs in flight are lost"
 		default:
-			what += "; read less: what runs in flight have is lost in part"
+			what += "; read less: parts of the data of runs in flight are lost"
 		}
 		t.add(p.Slug, what)
 	}
@@ -148,7 +148,7 @@ func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error 
 			fmt.Fprintf(w, "\t%s\n", printable(d))
 		}
 		if len(p.LostForms) > 0 && p.Status != runtime.UpsertMismatch {
-			fmt.Fprintf(w, "\tfix: keep the old name with a json tag, or tag %s version:\"%d\"; or leave it, if no run is in flight\n", flows[i].Flow, flows[i].Version+1)
+			fmt.Fprintf(w, "\tfix: keep the old name with a json tag, or tag %s version:\"%d\"; or ignore it, if no run is in flight\n", flows[i].Flow, flows[i].Version+1)
 		}
 		if p.Status == runtime.UpsertMismatch {
 			fmt.Fprintf(w, "\tfix: tag %s version:\"%d\", so that runs of the old steps can finish; or, if nobody needs them, flowc flows upsert --allow-data-loss\n",

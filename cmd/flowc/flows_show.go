@@ -18,8 +18,8 @@ func newFlowsShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show SLUG",
 		Short: "Show the steps and options of a flow",
-		Long: `Show prints a flow as the database has it. What --json prints is the definition
-that flows upsert takes.`,
+		Long: `Show prints a flow as it is in the database. With --json, it prints the definition
+in the form that flows upsert takes.`,
 		Args:              exactly("the slug of a flow"),
 		ValidArgsFunction: flowSlugs,
 	}

@@ -9,18 +9,18 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 )
 
-// upsertedFlow is what became of a flow, or would.
+// upsertedFlow is the result of an upsert, or of a plan of one.
 type upsertedFlow struct {
 	Slug   string               `json:"slug"`
 	Status runtime.UpsertStatus `json:"status"`
-	// Differences are those of the given flow, called first, and the stored one.
+	// Differences lists how the given flow, called first, differs from the stored one.
 	Differences []string `json:"differences,omitempty"`
-	// LostForms are what the new types cannot read of what runs in flight have.
+	// LostForms lists what the new types cannot read in the data of runs in flight.
 	LostForms   []string `json:"lost_forms,omitempty"`
 	DeletedRuns int      `json:"deleted_runs,omitempty"`
 }
 
-// statusWords say what an upsert did.
+// statusWords describes what an upsert did.
 var statusWords = map[runtime.UpsertStatus]string{
 	runtime.UpsertCompiled:       "created",
 	runtime.UpsertVerified:       "up to date",
@@ -34,23 +34,23 @@ func newFlowsUpsert() *cobra.Command {
 	var buildTags string
 	cmd := &cobra.Command{
 		Use:   "upsert [packages | file.json | -]...",
-		Short: "Put flows into the database, or bring their options up to date",
-		Long: `Upsert puts flows into the database. Of a flow that is there already, attempts,
-delays and timeouts are changed in place; one that exists with other steps is
-left as it is, and the exit status is 1.`,
+		Short: "Add flows to the database, or update their options",
+		Long: `Upsert adds flows to the database. Of a flow that exists already, attempts, delays
+and timeouts are updated in place; one that exists with other steps is left as it
+is, and the exit status is 1.`,
 		Example: `  flowc flows upsert ./...
   flowc flows show report --json | sed 's/"report"/"report_v2"/' | flowc flows upsert -`,
 	}
 	asJSON := asJSON(cmd)
 	tagsVar(cmd, &buildTags)
-	cmd.Flags().BoolVar(&dataLoss, "allow-data-loss", false, "replace flows of other steps, and delete their runs")
+	cmd.Flags().BoolVar(&dataLoss, "allow-data-loss", false, "replace flows that have other steps, and delete their runs")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		flows, err := readFlows(cmd, args, buildTags)
 		if err != nil {
 			return err
 		}
 		return withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
-			p := startProgress(cmd.ErrOrStderr(), "putting flows into the database")
+			p := startProgress(cmd.ErrOrStderr(), "adding flows to the database")
 			var options []runtime.UpsertOption
 			if dataLoss {
 				options = append(options, runtime.AllowDataLoss())

@@ -25,7 +25,7 @@ If a declaration has a mistake, all mistakes are printed and nothing is written.
 A package that was generated is removed when its flow is gone: when the package
 that declared it is read, compiles and no file of it is left out by build
 constraints. The flow of a file with build constraints gets a package with the
-same. "go generate -tags" does not reach flowc: say it here, or in GOFLAGS.`,
+same. "go generate -tags" does not reach flowc: set them here, or in GOFLAGS.`,
 		Example: `  flowc generate ./...
   flowc generate --check ./...
   flowc generate --sql migrations ./...
@@ -33,7 +33,7 @@ same. "go generate -tags" does not reach flowc: say it here, or in GOFLAGS.`,
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().BoolVar(&opts.Check, "check", false, "write nothing; fail if a file is stale, missing or extra")
-	cmd.Flags().BoolVar(&opts.Strict, "strict", false, "refuse a new shape of a flow under its old slug, and types that lose what runs in flight have")
+	cmd.Flags().BoolVar(&opts.Strict, "strict", false, "refuse a new shape of a flow under its old slug, and types that lose data of runs in flight")
 	cmd.Flags().StringVar(&opts.SQL, "sql", "", "write migrations of each flow into this folder, too")
 	tagsVar(cmd, &opts.Tags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -77,8 +77,8 @@ same. "go generate -tags" does not reach flowc: say it here, or in GOFLAGS.`,
 	return cmd
 }
 
-// collectLess lets more garbage grow before it is collected: a compilation is over
-// soon, and a fifth of its time would go into that. GOGC still decides if it is set.
+// collectLess raises the garbage collector's target: a compilation is over soon, and
+// would spend a fifth of its time on collections. GOGC takes precedence if it is set.
 func collectLess() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
@@ -93,8 +93,8 @@ type report struct {
 	Outdated []gen.OutdatedFile `json:"outdated,omitempty"`
 }
 
-// printReport prints what came of a compilation. Findings are part of it, so that
-// nothing is left to be said about them.
+// printReport prints the result of a compilation, with its findings: nothing else has to
+// report them.
 func printReport(cmd *cobra.Command, result gen.Result, err error) error {
 	r := report{Result: result}
 	var mistakes *gen.MistakesError

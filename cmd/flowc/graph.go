@@ -22,7 +22,7 @@ func newGraph() *cobra.Command {
 		Use:   "graph [packages]",
 		Short: "Draw declared flows",
 		Long: `Graph draws the flows that some packages declare. Solid lines carry data, dashed
-ones only order; a map is a pile of boxes (in Mermaid and DOT, it has a double border).`,
+ones only order; a map is a stack of boxes (in Mermaid and DOT, it has a double border).`,
 		Example: `  flowc graph --flow ProcessOrder ./shop
   flowc graph --format svg --dir docs/flows ./...`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -82,8 +82,8 @@ var formats = map[string]func(io.Writer, dag.Graph, dag.Direction) error{
 
 var directions = map[string]dag.Direction{"down": dag.Down, "right": dag.Right}
 
-// suitable returns the direction in which a graph is easy to read: down, unless so
-// many steps stand side by side that the picture would be wider than a page.
+// suitable returns the direction in which a graph is easy to read: down, unless so many
+// steps are side by side that the picture would be wider than a page.
 func suitable(g dag.Graph) (dag.Direction, error) {
 	const page = 1200
 	layout, err := dag.Arrange(g, dag.Options{Plain: true})

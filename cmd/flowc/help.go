@@ -17,8 +17,7 @@ import (
 //go:embed help/*.md
 var helpFiles embed.FS
 
-// A helpPage is a topic of `flowc help`, written in Markdown: a title that says what it is
-// about, text, and sections.
+// A helpPage is a topic of `flowc help`, written in Markdown: a title, text, and sections.
 type helpPage struct {
 	topic, title string
 	text         string // before the first section
@@ -106,8 +105,8 @@ func printTopic(w io.Writer, name string) error {
 	return fmt.Errorf("flowc help: no command, topic, code or word %q\n\tfix: %s", name, fix)
 }
 
-// plain returns a page as a terminal shows it. The page of codes is an index, since each
-// code can be asked for.
+// plain formats a page for a terminal. The page of codes becomes an index, since each code
+// has a help of its own.
 func (p helpPage) plain() string {
 	var b strings.Builder
 	b.WriteString(p.title + "\n\n")

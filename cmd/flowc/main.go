@@ -1,5 +1,5 @@
-// Command flowc generates the packages of declared flows, and looks after the
-// flows of a database.
+// Command flowc generates the packages of declared flows, and operates the flows and
+// runs in a database.
 package main
 
 import (
@@ -58,7 +58,7 @@ func twoDashes(args []string) []string {
 	return args
 }
 
-// message returns an error as it is printed. Those of cobra do not say whose they are.
+// message returns an error as it is printed. Cobra's errors lack the prefix.
 func message(err error) string {
 	text := err.Error()
 	if strings.HasPrefix(text, "unknown command") {
@@ -71,7 +71,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "flowc",
 		Short: "Typed flows for Go and PostgreSQL",
-		Long: `Flowc generates the packages of declared flows, and looks after the flows and runs
+		Long: `Flowc generates the packages of declared flows, and operates the flows and runs
 of a database.
 
 Commands that need a database use that of DATABASE_URL; "flowc dev" starts one.`,

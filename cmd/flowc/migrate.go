@@ -13,9 +13,9 @@ import (
 
 func newMigrate() *cobra.Command {
 	return newGroup("migrate", "Install the engine in a database, or bring it up to date",
-		`Migrate looks after the engine in the database of DATABASE_URL. A migration is
-one transaction: it happens entirely or not at all, and any number of programs
-may try at once.`,
+		`Migrate installs and updates the engine in the database of DATABASE_URL. A migration
+is one transaction: it is applied entirely or not at all, and any number of programs
+may migrate at once.`,
 		newMigrateUp(), newMigrateStatus(), newMigratePrint(), newMigrateRoles())
 }
 
@@ -56,7 +56,7 @@ func newMigrateUp() *cobra.Command {
 func newMigrateStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Say what is installed and what is pending",
+		Short: "Show what is installed and what is pending",
 		Args:  exactly(),
 	}
 	asJSON := asJSON(cmd)
@@ -96,14 +96,14 @@ func newMigratePrint() *cobra.Command {
 func newMigrateRoles() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "roles",
-		Short: "Give roles what they need to start, work, view or steer, and no more",
-		Long: `Roles gives roles of the database the right to call the engine's functions, each
-those that its work takes, and no rights on tables. A role that does not exist is
+		Short: "Grant roles what they need to start, work, view or operate, and no more",
+		Long: `Roles grants roles of the database the right to call the engine's functions, each
+only those that it needs, and no rights on tables. A role that does not exist is
 made, without a right to log in: grant it to the roles that your programs log in as.
 
-Without flags it is the roles ` + strings.Join(roleNames(engine.DefaultRoles()), ", ") + `.
+Without flags, the roles are ` + strings.Join(roleNames(engine.DefaultRoles()), ", ") + `.
 With flags it is only those that they name. Migrations keep the rights up to date.
-With --revoke, the roles lose what they were given, and stay.`,
+With --revoke, the roles lose these rights, but are kept.`,
 		Example: `  flowc migrate roles
   flowc migrate roles --starter shop_web --worker shop_worker
   flowc migrate roles --revoke --starter shop_web`,
@@ -114,9 +114,9 @@ With --revoke, the roles lose what they were given, and stay.`,
 	asJSON := asJSON(cmd)
 	cmd.Flags().StringVar(&roles.Starter, "starter", "", "the role of programs that start runs and wait for them")
 	cmd.Flags().StringVar(&roles.Worker, "worker", "", "the role of workers")
-	cmd.Flags().StringVar(&roles.Viewer, "viewer", "", "the role of those that only look")
-	cmd.Flags().StringVar(&roles.Operator, "operator", "", "the role of those that look and steer")
-	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the rights from the roles")
+	cmd.Flags().StringVar(&roles.Viewer, "viewer", "", "the role of those who only view")
+	cmd.Flags().StringVar(&roles.Operator, "operator", "", "the role of those who view and operate")
+	cmd.Flags().BoolVar(&revoke, "revoke", false, "revoke the rights from the roles")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
 		if roles == (engine.Roles{}) {
 			roles = engine.DefaultRoles()
@@ -153,7 +153,7 @@ func printStatus(out io.Writer, s engine.Status) {
 	}
 }
 
-// engineState returns what is installed, in words.
+// engineState describes what is installed.
 func engineState(s engine.Status) string {
 	switch {
 	case s.Upstream:
@@ -167,5 +167,5 @@ func engineState(s engine.Status) string {
 	case s.Changed && s.Installed == engine.Version:
 		return fmt.Sprintf("version %d with other functions than this program's; `flowc migrate up` installs them", s.Installed)
 	}
-	return fmt.Sprintf("version %d, this program has %d; `flowc migrate up` brings it up", s.Installed, engine.Version)
+	return fmt.Sprintf("version %d, this program has %d; `flowc migrate up` updates it", s.Installed, engine.Version)
 }

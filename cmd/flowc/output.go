@@ -21,8 +21,8 @@ func asJSON(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool("json", false, "print JSON")
 }
 
-// printJSON prints JSON as people read it. Payloads in it may be nested so deeply that
-// it would be many times as long if all of it were indented.
+// printJSON prints indented JSON. Payloads in it may be nested so deeply that it would be
+// many times as long if all of it were indented.
 func printJSON(w io.Writer, v any) error {
 	var line bytes.Buffer
 	if err := printLine(&line, v); err != nil {
@@ -44,7 +44,7 @@ func printLine(w io.Writer, v any) error {
 	return err
 }
 
-// A table is rows under a header, in columns as wide as they need to be.
+// A table holds rows under a header, in columns as wide as they need to be.
 type table struct {
 	header []string
 	rows   [][]string
@@ -61,14 +61,14 @@ func (t *table) print(w io.Writer) error {
 				row[i] = "-"
 			}
 		}
-		// Of a row's last cell, nothing is padded.
+		// The last cell of a row is not padded.
 		fmt.Fprintln(tw, strings.Join(row, "\t"))
 	}
 	return tw.Flush()
 }
 
-// printable returns a text on one line. What comes out of a database must not steer
-// the terminal that shows it.
+// printable returns a text on one line, without control characters: text from a database
+// must not control the terminal that shows it.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\r' || r == '\t' {
@@ -88,7 +88,7 @@ func printableLines(s string) string {
 	}, s)
 }
 
-// printableRune returns a letter, or what stands for one that would steer the terminal.
+// printableRune returns a character, or a replacement for one that would control the terminal.
 func printableRune(r rune) rune {
 	if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 		return unicode.ReplacementChar
@@ -96,7 +96,7 @@ func printableRune(r rune) rune {
 	return r
 }
 
-// escaped returns JSON in which nothing steers the terminal, and which is the same value.
+// escaped returns JSON of the same value without control characters.
 func escaped(raw []byte) []byte {
 	var b []byte
 	for _, r := range string(raw) {
@@ -122,7 +122,7 @@ func shorten(s string, most int) string {
 	return printable(s)
 }
 
-// ago returns a time as seen from now; the zero time is nothing.
+// ago formats a time relative to now; the zero time is the empty string.
 func ago(t time.Time) string {
 	switch d := time.Since(t); {
 	case t.IsZero():
@@ -136,7 +136,7 @@ func ago(t time.Time) string {
 	}
 }
 
-// rough returns a time span with one unit, as people say it.
+// rough formats a duration in one unit.
 func rough(d time.Duration) string {
 	for _, unit := range []struct {
 		length time.Duration
@@ -149,7 +149,7 @@ func rough(d time.Duration) string {
 	return fmt.Sprintf("%ds", d/time.Second)
 }
 
-// took returns how long something lasted, with three digits or so.
+// took formats a duration with about three digits.
 func took(from, to time.Time) string {
 	if from.IsZero() || to.IsZero() {
 		return ""
@@ -177,5 +177,5 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// clock returns a moment to the second, in the time zone of whoever looks.
+// clock formats a time to the second, in the local time zone.
 func clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// progressAfter is how long something takes in silence, on a terminal.
+// progressAfter is how long something takes before its progress is shown, on a terminal.
 const progressAfter = time.Second
 
-// A progress says how far something is that takes longer than a second on a
-// terminal, or than ten elsewhere. Its methods may be called from anywhere.
+// A progress reports the progress of something that takes longer than a second on a
+// terminal, or than ten elsewhere. Its methods may be called concurrently.
 type progress struct {
 	w     io.Writer
 	what  string
 	every time.Duration
-	lines bool // there is no terminal, on which a line could be written over
+	lines bool // there is no terminal on which a line could be overwritten
 
 	mu    sync.Mutex
 	state string
@@ -26,7 +26,7 @@ type progress struct {
 	stop, stopped chan struct{}
 }
 
-// startProgress begins to say on w that something is being done.
+// startProgress starts a progress on w.
 func startProgress(w io.Writer, what string) *progress {
 	p := &progress{w: w, what: what, every: 200 * time.Millisecond, stop: make(chan struct{}), stopped: make(chan struct{})}
 	if !isTerminal(w) {
@@ -63,7 +63,7 @@ func (p *progress) run() {
 	began := time.Now()
 	first := progressAfter
 	if p.lines {
-		first = p.every // logs need no word of what takes a second or two
+		first = p.every // logs need no line about what takes a second or two
 	}
 	timer := time.NewTimer(first)
 	defer timer.Stop()

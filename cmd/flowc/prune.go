@@ -18,16 +18,16 @@ func newPrune() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune --older-than TIME",
 		Short: "Delete runs that ended long ago",
-		Long: `Prune deletes runs that ended longer ago than a time, with all that belongs to
-them, and the rows of workers that have been silent for as long. It does so in
-batches and can be interrupted and repeated.`,
+		Long: `Prune deletes runs that ended longer ago than --older-than, with everything that
+belongs to them, and the rows of workers that were last seen before that. It works in
+batches, and can be interrupted and repeated.`,
 		Example: "  flowc prune --older-than 30d --dry-run",
 		Args:    exactly(),
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().Var(&olderThan, "older-than", "how long ago a run must have ended, such as 30d")
 	cmd.Flags().StringSliceVar(&flows, "flow", nil, "only runs of this flow; can be repeated")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "delete nothing, say how many there are")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "delete nothing, print how many would be deleted")
 	completeFlows(cmd, "flow")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if olderThan == 0 {

@@ -10,24 +10,24 @@ import (
 )
 
 func newRuns() *cobra.Command {
-	return newGroup("runs", "List, show and steer runs",
-		`Runs looks after the runs of flows in the database of DATABASE_URL. Commands that
+	return newGroup("runs", "List, show and control runs",
+		`Runs operates the runs of flows in the database of DATABASE_URL. Commands that
 take ids read them from standard input if given a single dash, so that
 
   flowc runs list --status failed --since 1h --quiet | flowc runs retry -
 
-takes up all that failed in the last hour.`,
+retries all that failed in the last hour.`,
 		newRunsList(), newRunsShow(), newRunsWatch(), newRunsCancel(), newRunsRetry(), newRunsDelete())
 }
 
-// steered is what became of one of several runs.
+// A steered is the result for one of several runs, as JSON.
 type steered struct {
 	ID    string `json:"id"`
 	Done  bool   `json:"done"`
 	Error string `json:"error,omitempty"`
 }
 
-// newSteer returns a command that does something to each of some runs.
+// newSteer returns a command that applies an action to each of some runs.
 func newSteer(use, short, long, done string, do func(cmd *cobra.Command, db *pgxpool.Pool, id string) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use + " ID... | -", Short: short, Long: long, Args: atLeastOne("the id of a run, or - to read ids"), ValidArgsFunction: newestRuns}
 	json := asJSON(cmd)

@@ -12,7 +12,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
-// page is how many runs are read at once, which is as many as there may be.
+// page is how many runs are read at once, the most that a list may have.
 const page = 1000
 
 var runStatuses = []runtime.RunStatus{
@@ -50,7 +50,7 @@ func newRunsList() *cobra.Command {
 	cmd.Flags().Var(&marks, "with", "only runs with steps that were skipped, with steps that gave up, or clean ones; can be repeated")
 	cmd.Flags().StringVar(&search, "search", "", "only runs whose id begins or ends with this, or with this in an error; no index serves it")
 	cmd.Flags().StringVar(&input, "input", "", "only runs whose input contains this JSON; no index serves it, so add --since")
-	cmd.Flags().IntVarP(&limit, "limit", "n", 50, "at most so many; 0 means all")
+	cmd.Flags().IntVarP(&limit, "limit", "n", 50, "the most to print; 0 means all")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print ids only")
 	completeFlows(cmd, "flow")
 	completeWords(cmd, "status", texts(runStatuses))

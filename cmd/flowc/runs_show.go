@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// payloadLetters is how much of a payload is shown unless all is asked for.
+	// payloadLetters is how many characters of a payload are shown without --payloads.
 	payloadLetters = 200
-	// errorLetters is how much of a run's error is shown, which is all of one that a
+	// errorLetters is how many characters of a run's error are shown: all of one that a
 	// worker of this project reported.
 	errorLetters = 17_000
 )
@@ -32,13 +32,13 @@ func newRunsShow() *cobra.Command {
 		Use:   "show ID",
 		Short: "Show a run, how far its steps are, and what it waits for",
 		Long: `Show prints a run. Its id may be shortened to its beginning or its end, as lists and
-the dashboard show it, if that means one run only.`,
+the dashboard show it, if only one run matches.`,
 		Example: "  flowc runs show 0190f2c4-8f3e-7c1a-b4d2-0a1b2c3d4e5f --tasks",
 		Args:    exactly("the id of a run"), ValidArgsFunction: newestRuns,
 	}
 	asJSON := asJSON(cmd)
-	cmd.Flags().BoolVar(&tasks, "tasks", false, "list the tasks and the attempts that failed, too")
-	cmd.Flags().BoolVar(&payloads, "payloads", false, "print inputs and outputs whole")
+	cmd.Flags().BoolVar(&tasks, "tasks", false, "list the tasks and their failed attempts, too")
+	cmd.Flags().BoolVar(&payloads, "payloads", false, "print inputs and outputs in full")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
 		id, err := wholeID(cmd.Context(), db, args[0])
 		if err != nil {
@@ -59,11 +59,11 @@ the dashboard show it, if that means one run only.`,
 // shownRun is what runs show prints as JSON.
 type shownRun struct {
 	*runtime.RunInfo
-	// Reasons are what it waits for.
+	// Reasons lists what it waits for.
 	Reasons []runtime.Reason `json:"reasons,omitempty"`
 	// ReplacedBy is a newer version of its flow.
 	ReplacedBy string `json:"replaced_by,omitempty"`
-	// Declared is whether the definition of its flow says what Result is.
+	// Declared reports whether its flow declares a result.
 	declared bool
 	Tasks    []ops.TaskInfo `json:"tasks,omitempty"`
 }
@@ -120,14 +120,14 @@ func wholeID(ctx context.Context, db runtime.DB, id string) (string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("flowc: %w: none has an id that begins or ends with %s", runtime.ErrRunNotFound, id)
+		return "", fmt.Errorf("flowc: %w: no id begins or ends with %s", runtime.ErrRunNotFound, id)
 	case 1:
 		return found[0], nil
 	}
-	return "", fmt.Errorf("flowc: %s can mean %s, say more of the id: %s", id, count(len(found), "run", "runs"), strings.Join(found[:min(len(found), 5)], ", "))
+	return "", fmt.Errorf("flowc: %s matches %s, give more of the id: %s", id, count(len(found), "run", "runs"), strings.Join(found[:min(len(found), 5)], ", "))
 }
 
-// partOfID is what may be the beginning or the end of a run's id.
+// partOfID matches what may be the beginning or the end of a run's id.
 var partOfID = regexp.MustCompile(`^[0-9a-fA-F-]{4,35}$`)
 
 func (r shownRun) print(w io.Writer, payloads bool) error {
@@ -202,7 +202,7 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 	return printTasks(w, r.Tasks)
 }
 
-// outcome returns the status with what there is to say about it.
+// outcome describes the status.
 func (r shownRun) outcome() string {
 	switch {
 	case r.Status == runtime.RunCancelled && r.CancelReason != "":
@@ -250,7 +250,7 @@ func printTasks(w io.Writer, tasks []ops.TaskInfo) error {
 		case ops.TaskFailed:
 			ended = task.FailedAt
 		case ops.TaskCompleted:
-			message = "" // it is that of an earlier attempt
+			message = "" // it belongs to an earlier attempt
 		}
 		t.add(name, status, strconv.Itoa(task.Attempts), task.Worker, took(task.StartedAt, ended), shorten(message, 60))
 	}

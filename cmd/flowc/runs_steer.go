@@ -13,37 +13,37 @@ import (
 func newRunsCancel() *cobra.Command {
 	var reason string
 	cmd := newSteer("cancel", "End runs that have not ended",
-		`Cancel ends runs that have not ended, scheduled ones included. The contexts of
-their handlers end within seconds, and whatever they give is dropped.`,
+		`Cancel ends runs that have not ended, including scheduled ones. The contexts of
+their handlers end within seconds, and their results are dropped.`,
 		"cancelled", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
 			return runtime.CancelRun(cmd.Context(), db, id, reason)
 		})
-	cmd.Flags().StringVar(&reason, "reason", "", "what those who wait for the run are told")
+	cmd.Flags().StringVar(&reason, "reason", "", "the reason, for those who wait for the run")
 	return cmd
 }
 
 func newRunsRetry() *cobra.Command {
 	var step string
-	cmd := newSteer("retry", "Take up runs that failed or were cancelled, or do steps again",
-		`Retry takes up runs that failed or were cancelled where they stopped: what
-completed is kept, and every other task gets all its attempts again. With --from it
-does a step again, and all that comes after it, also in runs that completed.`,
+	cmd := newSteer("retry", "Resume runs that failed or were cancelled, or run steps again",
+		`Retry resumes runs that failed or were cancelled where they stopped: completed steps
+are kept, and every other task gets all its attempts again. With --from it runs a
+step again, and every step downstream of it, also in runs that completed.`,
 		"retried", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
 			if step != "" {
 				return runtime.RetryStep(cmd.Context(), db, id, step)
 			}
 			return runtime.RetryRun(cmd.Context(), db, id)
 		})
-	cmd.Flags().StringVar(&step, "from", "", "do this step again, and all that comes after it")
+	cmd.Flags().StringVar(&step, "from", "", "run this step again, and every step downstream of it")
 	return cmd
 }
 
 func newRunsDelete() *cobra.Command {
 	var force bool
-	cmd := newSteer("delete", "Delete runs with all that belongs to them",
-		`Delete deletes runs that have ended, and with --force others too, with all that
-belongs to them. Their idempotency keys are free again. Runs that ended long ago are
-better left to flowc prune.`,
+	cmd := newSteer("delete", "Delete runs with everything that belongs to them",
+		`Delete deletes runs that have ended, and with --force others too, with everything
+that belongs to them. Their idempotency keys are free again. For runs that ended long
+ago, use flowc prune.`,
 		"deleted", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
 			var options []runtime.DeleteOption
 			if force {
@@ -52,12 +52,12 @@ better left to flowc prune.`,
 			existed, err := runtime.DeleteRun(cmd.Context(), db, id, options...)
 			switch {
 			case errors.Is(err, runtime.ErrWrongStatus):
-				return fmt.Errorf("flowc: run %s has not ended, so it is not deleted\n\tfix: let it end, or cancel it with `flowc runs cancel`; --force deletes it nevertheless", id)
+				return fmt.Errorf("flowc: run %s has not ended, so it is not deleted\n\tfix: let it end, or cancel it with `flowc runs cancel`; --force deletes it anyway", id)
 			case err == nil && !existed:
 				return fmt.Errorf("flowc: deleting: %w: %s", runtime.ErrRunNotFound, id)
 			}
 			return err
 		})
-	cmd.Flags().BoolVar(&force, "force", false, "delete runs that have not ended, too; what their handlers give is dropped")
+	cmd.Flags().BoolVar(&force, "force", false, "delete runs that have not ended, too; the results of their handlers are dropped")
 	return cmd
 }

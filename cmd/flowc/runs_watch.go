@@ -18,16 +18,15 @@ func newRunsWatch() *cobra.Command {
 	interval := span(500 * time.Millisecond)
 	cmd := &cobra.Command{
 		Use:   "watch ID",
-		Short: "Say how a run gets on, until it ends",
-		Long: `Watch prints a line whenever a step of a run gets on, and what the run waits for
-while it does not, until it ends. The exit
-status is 3 if it failed or was cancelled, 4 if it has not ended in the time of
---timeout.`,
+		Short: "Follow the progress of a run until it ends",
+		Long: `Watch prints a line whenever a step of a run makes progress, and what the run waits
+for while none does, until it ends. The exit status is 3 if it failed or was
+cancelled, 4 if it has not ended within --timeout.`,
 		Args: exactly("the id of a run"), ValidArgsFunction: newestRuns,
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().Var(&timeout, "timeout", "watch no longer than this")
-	cmd.Flags().Var(&interval, "interval", "how often to look")
+	cmd.Flags().Var(&interval, "interval", "how often to poll")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
 		if interval <= 0 {
 			return wrongUse(cmd, "--interval is %s, it must be positive", &interval)
@@ -48,15 +47,15 @@ status is 3 if it failed or was cancelled, 4 if it has not ended in the time of
 	return cmd
 }
 
-// A watcher tells what is new in a run each time it looks.
+// A watcher prints what changed in a run each time it polls.
 type watcher struct {
 	out  io.Writer
 	json bool
-	seen map[string]string // what was said last of the run and of each step
-	why  []runtime.Reason  // what the run waited for last
+	seen map[string]string // what was last printed of the run and of each step
+	why  []runtime.Reason  // what the run last waited for
 }
 
-// change is a line of runs watch as JSON. Step is empty for the run itself.
+// A change is a line of runs watch as JSON. Step is empty for the run itself.
 type change struct {
 	At     time.Time `json:"at"`
 	Run    string    `json:"run"`
@@ -64,7 +63,7 @@ type change struct {
 	Status string    `json:"status"`
 	Tasks  string    `json:"tasks,omitempty"`
 	Error  string    `json:"error,omitempty"`
-	// Reasons are what the run waits for, if that is new.
+	// Reasons lists what the run waits for, if that changed.
 	Reasons []runtime.Reason `json:"reasons,omitempty"`
 }
 
@@ -74,7 +73,7 @@ func (w *watcher) watch(ctx context.Context, db runtime.DB, id string, interval 
 	for {
 		info, err := runtime.GetRun(ctx, db, id, runtime.WithStates(), runtime.WithoutPayloads())
 		if err == nil {
-			if err := w.look(info); err != nil {
+			if err := w.poll(info); err != nil {
 				return err
 			}
 			if info.Status.Ended() {
@@ -93,7 +92,7 @@ func (w *watcher) watch(ctx context.Context, db runtime.DB, id string, interval 
 		select {
 		case <-ctx.Done():
 			if context.Cause(ctx) == runtime.ErrTimeout {
-				return &exitError{exitTimeout, fmt.Errorf("flowc: run %s has not ended in time, and goes on%s", id, w.because())}
+				return &exitError{exitTimeout, fmt.Errorf("flowc: run %s has not ended in time, and continues%s", id, w.because())}
 			}
 			return ctx.Err()
 		case <-ticker.C:
@@ -111,8 +110,8 @@ func ended(info *runtime.RunInfo) error {
 	}}
 }
 
-// look prints what changed since the last look.
-func (w *watcher) look(info *runtime.RunInfo) error {
+// poll prints what changed since the last call.
+func (w *watcher) poll(info *runtime.RunInfo) error {
 	for _, s := range info.States {
 		if s.Status == runtime.StepCreated {
 			continue
@@ -165,7 +164,7 @@ func (w *watcher) explain(info *runtime.RunInfo, reasons []runtime.Reason) error
 	return nil
 }
 
-// because returns what the run waited for when it was last looked at.
+// because returns what the run waited for when it was last read.
 func (w *watcher) because() string {
 	text := ""
 	for _, r := range w.why {

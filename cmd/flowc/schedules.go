@@ -14,9 +14,9 @@ import (
 
 func newSchedules() *cobra.Command {
 	return newGroup("schedules", "List, pause, resume and run the schedules of flows",
-		`Schedules looks after the flows that the clock starts: those with the tag cron, in
-the database of DATABASE_URL. A worker that serves such a flow starts a run for
-each tick, however many workers there are.`,
+		`Schedules operates the schedules of flows with the tag cron in the database of
+DATABASE_URL. A worker that serves such a flow starts a run for each tick, one
+however many workers there are.`,
 		newSchedulesList(), newSchedulesNext(), newSchedulesPause(), newSchedulesResume(), newSchedulesRun())
 }
 
@@ -35,7 +35,7 @@ func newSchedulesList() *cobra.Command {
 		case *asJSON:
 			return printJSON(cmd.OutOrStdout(), append([]ops.ScheduleInfo{}, schedules...))
 		case len(schedules) == 0:
-			fmt.Fprintln(cmd.ErrOrStderr(), "no flow has a schedule; the tag cron gives it one")
+			fmt.Fprintln(cmd.ErrOrStderr(), "no flow has a schedule; the tag cron sets one")
 			return nil
 		}
 		t := table{header: []string{"FLOW", "CRON", "NEXT", "LAST", "LAST RUN", "STATUS", "NOTE"}}
@@ -55,7 +55,7 @@ func nextTick(s ops.ScheduleInfo) string {
 	return clock(s.NextAt) + ", " + ago(s.NextAt)
 }
 
-// scheduleNote returns what is odd about a schedule.
+// scheduleNote returns what is unusual about a schedule.
 func scheduleNote(s ops.ScheduleInfo) string {
 	switch {
 	case !s.PausedAt.IsZero() && s.PauseReason != "":
@@ -64,7 +64,7 @@ func scheduleNote(s ops.ScheduleInfo) string {
 		return "paused " + ago(s.PausedAt)
 	case s.Error != "":
 		return s.Error
-	case s.Overdue > settled:
+	case s.Overdue > gracePeriod:
 		return "overdue: no worker serves it"
 	}
 	return ""
@@ -98,25 +98,25 @@ func newSchedulesNext() *cobra.Command {
 
 func newSchedulesPause() *cobra.Command {
 	var reason string
-	cmd := newSwitch("pause", "Let the clock start no more runs of flows",
-		`Pause lets the clock start no more runs of flows until they are resumed. Putting a
-flow into the database again changes nothing about that.`,
-		"paused", "was paused already", noSuchSchedule,
+	cmd := newSwitch("pause", "Pause the schedules of flows",
+		`Pause stops the schedules of flows from starting runs until they are resumed.
+Upserting a flow does not resume its schedule.`,
+		"paused", "was already paused", noSuchSchedule,
 		func(ctx context.Context, db runtime.DB, slug string) (bool, error) {
 			return ops.PauseSchedule(ctx, db, slug, reason)
 		})
-	cmd.Flags().StringVar(&reason, "reason", "", "what is said about it in lists")
+	cmd.Flags().StringVar(&reason, "reason", "", "the reason, shown in lists")
 	return cmd
 }
 
 func newSchedulesResume() *cobra.Command {
-	return newSwitch("resume", "Go on with paused schedules at their next ticks",
-		`Resume goes on with paused schedules at their next ticks. Those that passed
-meanwhile are not made up for; schedules run starts one run by hand.`,
+	return newSwitch("resume", "Resume paused schedules at their next ticks",
+		`Resume resumes paused schedules at their next ticks. Missed ticks are not made up
+for; flowc schedules run starts one run by hand.`,
 		"resumed", "was not paused", noSuchSchedule, ops.ResumeSchedule)
 }
 
-// scheduledRun is what schedules run did, as JSON.
+// scheduledRun is the result of schedules run, as JSON.
 type scheduledRun struct {
 	ID   string `json:"id"`
 	Flow string `json:"flow"`
@@ -128,8 +128,8 @@ func newSchedulesRun() *cobra.Command {
 		Use:   "run SLUG",
 		Short: "Start a run as its schedule would, now",
 		Long: `Run starts a run of a flow as its schedule would, with now as its tick, whether the
-schedule is paused or not. The next tick comes as if nothing had happened. It
-prints the id of the run; with --wait, it waits for its end.`,
+schedule is paused or not. The next tick is not affected. It prints the id of the
+run; with --wait, it waits for the run to end.`,
 		Args: exactly("the slug of a flow"), ValidArgsFunction: flowSlugs,
 	}
 	asJSON := asJSON(cmd)

@@ -11,19 +11,19 @@ import (
 	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
-// noSuchFlow returns what is said of a slug that is none.
+// noSuchFlow returns the error for a slug that does not exist.
 func noSuchFlow(ctx context.Context, db runtime.DB, slug string, err error) error {
 	if !errors.Is(err, runtime.ErrFlowNotFound) {
 		return err
 	}
-	fix := "`flowc flows list` shows those that are"
+	fix := "`flowc flows list` shows those that exist"
 	if near := nearFlow(ctx, db, slug); near != "" {
 		fix = "did you mean " + near + "?"
 	}
 	return fmt.Errorf("flowc: flow %q is not in the database\n\tfix: %s", slug, fix)
 }
 
-// noSuchSchedule returns what is said of a flow that has no schedule.
+// noSuchSchedule returns the error for a flow that has no schedule.
 func noSuchSchedule(ctx context.Context, db runtime.DB, slug string, err error) error {
 	if !errors.Is(err, runtime.ErrNoSchedule) {
 		return err
@@ -50,8 +50,8 @@ func nearFlow(ctx context.Context, db runtime.DB, slug string) string {
 	return nearest.Name(slug, slugs)
 }
 
-// requireFlows refuses slugs of flows that are not there: of a misspelt one there
-// would be nothing to find, without a word.
+// requireFlows refuses slugs of flows that do not exist: a misspelt one would silently
+// find nothing.
 func requireFlows(ctx context.Context, db runtime.DB, slugs []string) error {
 	var faults []error
 	for _, slug := range slugs {
@@ -64,7 +64,7 @@ func requireFlows(ctx context.Context, db runtime.DB, slugs []string) error {
 	return errors.Join(faults...)
 }
 
-// meantFlow asks whether another flow was meant, if an error is that one is not there.
+// meantFlow suggests another flow if an error is that one does not exist.
 func meantFlow(ctx context.Context, db runtime.DB, err error) error {
 	var missing *runtime.FlowNotFoundError
 	if errors.As(err, &missing) && nearFlow(ctx, db, missing.Flow) != "" {

@@ -27,10 +27,10 @@ func newStart() *cobra.Command {
 		Long: `Start starts a run and prints its id. Its input is JSON: an argument, a file, or
 standard input with --file -; the empty object if there is none.
 
-With --wait it waits for the end of the run and prints what the run gave: the output
-that its flow declares, or, if it declares none, the outputs of the last steps. Meanwhile it says what the run waits for. The exit
-status is 3 if the run failed or was cancelled, 4 if it has not ended in the time
-of --timeout.`,
+With --wait it waits for the run to end and prints its result: the output that its
+flow declares or, if it declares none, the outputs of the last steps. Meanwhile it
+shows what the run waits for. The exit status is 3 if the run failed or was
+cancelled, 4 if it has not ended within --timeout.`,
 		Example: `  flowc start send_receipt '{"to": "a@example.com"}' --delay 10m
   flowc start process_order --file order.json --wait`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
@@ -51,7 +51,7 @@ of --timeout.`,
 	cmd.Flags().StringVar(&key, "key", "", "start no second run of the flow with this key")
 	cmd.Flags().Var(&delay, "delay", "start the steps after this time")
 	cmd.Flags().StringVar(&at, "at", "", "start the steps at this time, such as 2030-01-31T08:00:00Z")
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end of the run and print what it gave")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the run to end and print its result")
 	cmd.Flags().Var(&timeout, "timeout", "wait no longer than this")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		input, err := readInput(cmd, args[1:], file)
@@ -109,7 +109,7 @@ func readInput(cmd *cobra.Command, args []string, file string) (any, error) {
 	return json.RawMessage(raw), nil
 }
 
-// startedRun is a run that was started, as JSON.
+// A startedRun is a run that was started, as JSON.
 type startedRun struct {
 	ID          string    `json:"id"`
 	Flow        string    `json:"flow"`

@@ -40,8 +40,8 @@ go command can call it too, for one package at a time, and mend what is mechanic
 	return cmd
 }
 
-// telling returns an analyzer that tells of mistakes without a fix also under -fix,
-// where go vet itself is silent about them, and shows only standard output.
+// telling returns an analyzer that also prints mistakes without a fix under -fix, where
+// go vet hides them, and shows only standard output.
 func telling(analyzer *analysis.Analyzer) *analysis.Analyzer {
 	all := *analyzer
 	all.Run = func(pass *analysis.Pass) (any, error) {

@@ -17,7 +17,7 @@ type listedWorker struct {
 	Name   string           `json:"name"`
 	Flows  []string         `json:"flows"`
 	Status ops.WorkerStatus `json:"status"`
-	// InFlight is how many tasks it has.
+	// InFlight is how many tasks it has claimed and not reported.
 	InFlight        int       `json:"in_flight"`
 	StartedAt       time.Time `json:"started_at"`
 	LastHeartbeatAt time.Time `json:"last_heartbeat_at"`
@@ -49,7 +49,7 @@ func newWorkers() *cobra.Command {
 			fmt.Fprintln(cmd.ErrOrStderr(), "there are no workers")
 			return nil
 		}
-		t := table{header: []string{"WORKER", "NAME", "STATUS", "IN HAND", "STARTED", "HEARD OF", "FLOWS"}}
+		t := table{header: []string{"WORKER", "NAME", "STATUS", "IN FLIGHT", "STARTED", "LAST SEEN", "FLOWS"}}
 		for _, w := range list {
 			t.add(w.ID, w.Name, string(w.Status), strconv.Itoa(w.InFlight), ago(w.StartedAt), ago(w.LastHeartbeatAt), someOf(w.Flows, 3))
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// mostAtOnce is how many runs an action on a list may meet.
+	// mostAtOnce is how many runs an action on a list may affect.
 	mostAtOnce = 1000
 	// bulkTime bounds such an action.
 	bulkTime = time.Minute
@@ -36,12 +36,12 @@ func (h *Handler) act(ctx context.Context, action Action, id, step, reason strin
 	case ActionRetryStep:
 		err = runtime.RetryStep(ctx, h.db, id, step)
 	case ActionRunNow:
-		var hurried int
-		if hurried, err = ops.RunNow(ctx, h.db, id, step); err == nil {
-			return hurried > 0, nil
+		var tasks int
+		if tasks, err = ops.RunNow(ctx, h.db, id, step); err == nil {
+			return tasks > 0, nil
 		}
 	case ActionDelete:
-		// The dialog has asked, and says what is lost.
+		// The dialog asked for confirmation, and says what is lost.
 		return runtime.DeleteRun(ctx, h.db, id, runtime.AllowDataLoss())
 	default:
 		return false, errNoPage
@@ -91,7 +91,7 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !slices.Contains(bulkActions, action) {
-		return errNoPage // the others are for a run that somebody looks at
+		return errNoPage // the others are only for a single run
 	}
 	back, err := url.ParseQuery(r.PostForm.Get("back"))
 	if err != nil {
@@ -242,7 +242,7 @@ func readForm(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// authorizeAction asks whether an action is allowed to somebody who may look.
+// authorizeAction checks that a viewer may perform an action.
 func (h *Handler) authorizeAction(r *http.Request, action Action) error {
 	if _, known := notices[action]; !known {
 		return errNoPage
@@ -253,26 +253,25 @@ func (h *Handler) authorizeAction(r *http.Request, action Action) error {
 	return h.authorize(r, action)
 }
 
-// note leaves a trace of who did what in the log.
+// note logs who did what.
 func (h *Handler) note(r *http.Request, action Action, what string) {
 	h.stats.actions.Add(1)
 	h.log.InfoContext(r.Context(), "flowc: dashboard: action", "action", action, "on", what, "from", r.RemoteAddr)
 }
 
-// notices are the texts shown when an action is done, with one run, with more, and if
-// there was none for it.
+// notices are the messages after an action: on one run, on several, and on none.
 var notices = map[Action]struct{ one, many, none string }{
-	ActionCancel:    {"The run was cancelled.", "%s were cancelled.", "Nothing was cancelled: what has ended stays as it is."},
-	ActionRetry:     {"The run goes on.", "%s go on.", "Nothing was retried: only runs that failed or were cancelled can be."},
-	ActionRetryStep: {"The run goes on from that step.", "%s go on.", "Nothing was retried: the run has not ended, or the step stays skipped because of another."},
-	ActionRunNow:    {"What was waiting starts now.", "%s start now.", "Nothing was waiting for its time."},
-	ActionDelete:    {"The run was deleted.", "%s were deleted.", "Nothing was deleted: the runs are gone already."},
+	ActionCancel:    {"The run was cancelled.", "%s were cancelled.", "Nothing was cancelled: runs that have ended stay as they are."},
+	ActionRetry:     {"The run was resumed.", "%s were resumed.", "Nothing was retried: only runs that failed or were cancelled can be."},
+	ActionRetryStep: {"The run was resumed from that step.", "%s were resumed.", "Nothing was retried: the run has not ended, or the step stays skipped because of another."},
+	ActionRunNow:    {"The delayed tasks start now.", "%s start now.", "No task was delayed."},
+	ActionDelete:    {"The run was deleted.", "%s were deleted.", "Nothing was deleted: the runs no longer exist."},
 	ActionStart:     {"The run was started.", "%s were started.", "Nothing was started."},
-	ActionPause:     {"The flow is paused: workers get no more of its tasks.", "%s are paused.", "It was paused already."},
-	ActionResume:    {"The flow goes on.", "%s go on.", "It was not paused."},
+	ActionPause:     {"The flow is paused: workers get no more of its tasks.", "%s are paused.", "It was already paused."},
+	ActionResume:    {"The flow was resumed.", "%s were resumed.", "It was not paused."},
 
-	ActionPauseSchedule:  {"The schedule is paused: the clock starts no more runs.", "%s are paused.", "It was paused already."},
-	ActionResumeSchedule: {"The schedule goes on at its next tick.", "%s go on.", "It was not paused."},
+	ActionPauseSchedule:  {"The schedule is paused: it starts no more runs.", "%s are paused.", "It was already paused."},
+	ActionResumeSchedule: {"The schedule resumes at its next tick.", "%s were resumed.", "It was not paused."},
 	ActionRunSchedule:    {"The run was started, as its schedule would.", "%s were started.", "Nothing was started."},
 }
 

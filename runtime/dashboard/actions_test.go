@@ -33,7 +33,7 @@ func TestActionsOnARun(t *testing.T) {
 	require.Equal(t, runtime.RunCancelled, s.status(id))
 	require.Contains(t, s.post(path+"/cancel", nil), "Nothing was cancelled")
 
-	require.Contains(t, s.post(path+"/retry", nil), "The run goes on.")
+	require.Contains(t, s.post(path+"/retry", nil), "The run was resumed.")
 	require.Equal(t, runtime.RunRunning, s.status(id))
 	require.Contains(t, s.post(path+"/retry", nil), "Nothing was retried")
 
@@ -105,7 +105,7 @@ func TestRetryStepAction(t *testing.T) {
 	require.NotContains(t, s.get("/runs/"+id), "Run again from here", "it has not ended")
 	s.complete()
 	require.Contains(t, s.get("/runs/"+id), "Run again from pack")
-	require.Contains(t, s.post("/runs/"+id+"/retry_step", url.Values{"step": {"pack"}}), "The run goes on from that step.")
+	require.Contains(t, s.post("/runs/"+id+"/retry_step", url.Values{"step": {"pack"}}), "The run was resumed from that step.")
 	require.Equal(t, runtime.RunRunning, s.status(id))
 	require.Contains(t, s.post("/runs/"+id+"/retry_step", url.Values{"step": {"pack"}}), "Nothing was retried")
 	require.Equal(t, "pack", s.work("completed", `1`))
@@ -152,13 +152,13 @@ func TestPauseAction(t *testing.T) {
 	require.Contains(t, page, "The flow is paused")
 	require.Contains(t, page, "workers get none of its tasks")
 	require.Contains(t, s.get("/"), "is paused, 1 task waits")
-	require.Contains(t, s.post("/flows/shop/pause", nil), "It was paused already.")
+	require.Contains(t, s.post("/flows/shop/pause", nil), "It was already paused.")
 	var claimed int
 	require.NoError(t, s.pool.QueryRow(s.ctx, `SELECT count(*) FROM flowc.claim($1::uuid, '{shop}', '{1}')`, s.hand).Scan(&claimed))
 	require.Zero(t, claimed)
 	page = s.post("/flows/shop/resume", url.Values{"queues": {"1"}})
 	require.Contains(t, page, "<h1>Queues</h1>")
-	require.Contains(t, page, "The flow goes on.")
+	require.Contains(t, page, "The flow was resumed.")
 	require.Contains(t, s.post("/flows/shop/resume", nil), "It was not paused.")
 	require.Equal(t, "check", s.work("completed", `{}`))
 	require.Equal(t, http.StatusNotFound, s.do(s.request(http.MethodPost, "/flows/nothing/pause", nil)).status)

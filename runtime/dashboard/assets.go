@@ -17,8 +17,8 @@ import (
 //go:embed assets
 var assetFiles embed.FS
 
-// assets are the scripts, styles and pictures. Their address has their version,
-// so that a browser may keep them for ever.
+// assets are the scripts, styles and pictures. Their address contains their version, so
+// that browsers may cache them for ever.
 type assets struct {
 	files   map[string][]byte
 	version string

@@ -208,7 +208,7 @@ func TestBrowserFollowsARun(t *testing.T) {
 	b.size(1440, "light")
 	b.open("/runs/" + id)
 	// What is changed on the page would be lost if it were loaded anew.
-	js[bool](b, `window.stayed = document.querySelector("#ends details details").open = false; true`)
+	js[bool](b, `window.stayed = document.querySelector("#payloads details details").open = false; true`)
 	node := func(step, class string) string {
 		return fmt.Sprintf(`document.querySelector(".graph-wide [data-node=%s]").classList.contains(%q)`, step, class)
 	}
@@ -222,7 +222,7 @@ func TestBrowserFollowsARun(t *testing.T) {
 	b.wait(`document.querySelector(".graph-wide [data-from=check]").classList.contains("completed")`)
 	b.wait(`document.querySelector("#timeline .bar.completed") !== null`)
 	b.wait(`document.querySelector("#step-check").classList.contains("completed")`)
-	require.False(t, js[bool](b, `document.querySelector("#ends details details").open`), "what was closed stays closed")
+	require.False(t, js[bool](b, `document.querySelector("#payloads details details").open`), "what was closed stays closed")
 
 	s.work("completed", `["a"]`)
 	s.work("completed", `1`)
@@ -230,7 +230,7 @@ func TestBrowserFollowsARun(t *testing.T) {
 	b.wait(node("ship", "completed"))
 	b.wait(`document.querySelector("#head .badge").textContent === "completed"`)
 	b.wait(`document.querySelector("#live").hidden`)
-	b.wait(`document.querySelector("#ends").textContent.includes("sent")`)
+	b.wait(`document.querySelector("#payloads").textContent.includes("sent")`)
 	require.True(t, js[bool](b, `window.stayed === false`), "the page was not loaded anew")
 }
 
@@ -295,7 +295,7 @@ func TestBrowserRunsAStepAgain(t *testing.T) {
 	b.click(`[popovertarget=again-pack].small`)
 	require.Equal(t, runtime.RunCompleted, s.status(id), "it is asked first")
 	b.submit(`#again-pack button[type=submit]`)
-	require.Contains(t, js[string](b, `document.querySelector(".notice").textContent`), "The run goes on from that step.")
+	require.Contains(t, js[string](b, `document.querySelector(".notice").textContent`), "The run was resumed from that step.")
 	s.work("completed", `1`)
 	s.work("completed", `2`)
 	b.wait(`document.querySelector("#step-pack").classList.contains("completed")`)

@@ -7,22 +7,22 @@ import (
 )
 
 const (
-	// fresh is how long figures are good for. They are counted from every run of
-	// the time they are about, whoever looks and however often.
+	// fresh is how long figures are cached. Counting them reads every run of their
+	// range of time.
 	fresh = 5 * time.Second
 )
 
-// queryTime bounds what a page may ask of the database. Tests, which may share a slow
-// machine with many others, have more.
+// queryTime bounds the queries of a page. Tests, which may share a slow machine with many
+// others, have more.
 var queryTime = 10 * time.Second
 
-// cache keeps figures for a moment.
+// A cache keeps figures for a moment.
 type cache struct {
 	mu      sync.Mutex
 	entries map[string]*entry
 }
 
-// clear forgets all figures, after something was done that they show.
+// clear drops all figures, after an action that changes them.
 func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

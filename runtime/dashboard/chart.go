@@ -18,8 +18,7 @@ const (
 	chartBottom = 166
 )
 
-// chart draws what happened to runs over time: bars of those that ended, and a
-// line of those that started.
+// chart draws runs over time: bars of those that ended, and a line of those that started.
 func chart(points []ops.ThroughputPoint, stretch time.Duration) template.HTML {
 	most, started, completed, failed := 0, 0, 0, 0
 	for _, p := range points {

@@ -1,14 +1,14 @@
-// Package dashboard shows flows and runs in a browser: an [http.Handler] to be
-// mounted in any program, and what `flowc dashboard` serves.
+// Package dashboard shows flows and runs in a browser. It is an [http.Handler] to mount in
+// any program, and what `flowc dashboard` serves.
 //
 //	d, err := dashboard.New(pool, dashboard.Config{Prefix: "/admin/flowc"})
 //	...
 //	mux.Handle("/admin/flowc/", d)
 //
-// Whoever reaches it sees payloads and can cancel, retry and delete runs. In a
-// program that others reach, set [Config.Authorize], or put the handler behind
-// what already guards the program's other pages; [Config.ReadOnly] takes the
-// actions away, and [Config.Redact] what payloads must not show.
+// Whoever reaches it sees payloads and can cancel, retry and delete runs. In a program
+// that others reach, set [Config.Authorize], or wrap the handler in the middleware that
+// guards the program's other pages; [Config.ReadOnly] removes the actions, and
+// [Config.Redact] hides parts of payloads.
 package dashboard
 
 import (
@@ -27,75 +27,73 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// Config configures a dashboard. The zero value serves the machine that it runs on,
-// and may show and do everything.
+// Config configures a dashboard. The zero value shows and allows everything, to browsers on
+// this machine.
 type Config struct {
 	// Prefix is the path under which browsers see the dashboard, such as
-	// "/admin/flowc". Requests may still have it or not, so that the handler can
-	// stand behind http.StripPrefix or a proxy that does the same. Defaults to
-	// the root.
+	// "/admin/flowc". Requests may come with or without it, so that the handler works
+	// behind http.StripPrefix or a proxy that does the same. Defaults to the root.
 	Prefix string
-	// Name is shown beside the mark, to tell one database from another.
+	// Name is shown beside the logo, to tell databases apart.
 	Name string
 	// ReadOnly removes all actions.
 	ReadOnly bool
 	// Authorize is called before anything is shown or done, with one of the
 	// Action constants; an error refuses, and its text is shown. Nil allows
-	// everything. It is not asked for /healthz and for scripts and styles.
+	// everything. It is not called for /healthz, scripts and styles.
 	Authorize func(r *http.Request, action Action) error
-	// Hosts are the names that browsers may know the dashboard by, without
-	// ports. localhost and IP addresses always are, so that none are needed on
-	// the own machine; "*" allows all, where a proxy checks them already. It
-	// keeps other sites from reaching the dashboard by pointing a name of
-	// theirs at it.
+	// Hosts are the host names, without ports, under which browsers may reach the
+	// dashboard. localhost and IP addresses are always allowed, so that none are needed
+	// on the same machine; "*" allows all, if a proxy checks them. It protects against
+	// DNS rebinding: other sites that point a name of theirs at the dashboard.
 	Hosts []string
 	// Redact returns what may be shown of a payload. step is the slug of the step
 	// whose output it is, or empty for the input and the output of a run. It is also
-	// given errors and the reasons of cancellations, as JSON strings, since they may
-	// repeat a payload. With it, runs cannot be searched by their input, which would
-	// tell what it hides.
+	// called for errors and the reasons of cancellations, as JSON strings, since they
+	// may repeat a payload. With it, runs cannot be searched by their input, which would
+	// reveal what it hides.
 	Redact func(flow, step string, payload json.RawMessage) json.RawMessage
-	// Definitions are the flows as this program declares them: those in the
-	// database are compared with them.
+	// Definitions are the flows as this program declares them, to compare with those in
+	// the database.
 	Definitions []spec.Flow
 	// Logger receives errors and actions. Defaults to [slog.Default].
 	Logger *slog.Logger
 }
 
-// An Action is what [Config.Authorize] is asked for.
+// An Action is what a request is about to do, for [Config.Authorize].
 type Action string
 
 // The actions.
 const (
-	// ActionView is looking at anything.
+	// ActionView shows any page.
 	ActionView Action = "view"
-	// ActionMetrics is reading /metrics.
+	// ActionMetrics reads /metrics.
 	ActionMetrics Action = "metrics"
-	// ActionCancel is cancelling a run.
+	// ActionCancel cancels a run.
 	ActionCancel Action = "cancel"
-	// ActionRetry is taking a run up again.
+	// ActionRetry retries a run.
 	ActionRetry Action = "retry"
-	// ActionRetryStep is doing a step again, and all that comes after it.
+	// ActionRetryStep runs a step again, and every step downstream of it.
 	ActionRetryStep Action = "retry_step"
-	// ActionRunNow is starting at once what waits in a run for its time.
+	// ActionRunNow starts the delayed tasks of a run at once.
 	ActionRunNow Action = "run_now"
-	// ActionDelete is deleting a run.
+	// ActionDelete deletes a run.
 	ActionDelete Action = "delete"
-	// ActionStart is starting a run.
+	// ActionStart starts a run.
 	ActionStart Action = "start"
-	// ActionPause is handing no more tasks of a flow to workers.
+	// ActionPause stops handing tasks of a flow to workers.
 	ActionPause Action = "pause"
-	// ActionResume is handing them to workers again.
+	// ActionResume hands them to workers again.
 	ActionResume Action = "resume"
-	// ActionPauseSchedule is letting the clock start no more runs of a flow.
+	// ActionPauseSchedule stops the schedule of a flow from starting runs.
 	ActionPauseSchedule Action = "pause_schedule"
-	// ActionResumeSchedule is letting it start runs again.
+	// ActionResumeSchedule lets it start runs again.
 	ActionResumeSchedule Action = "resume_schedule"
-	// ActionRunSchedule is starting a run as a schedule would.
+	// ActionRunSchedule starts a run as the schedule would.
 	ActionRunSchedule Action = "run_schedule"
 )
 
-// A Handler is a dashboard. [New] makes one.
+// A Handler serves a dashboard. [New] returns one.
 type Handler struct {
 	db      runtime.DB
 	config  Config
@@ -109,9 +107,8 @@ type Handler struct {
 	stats   stats
 }
 
-// New returns a dashboard of a database, which is not touched before the first
-// request. db is used by many requests at once: it has to be a pool, or
-// something like one.
+// New returns a dashboard of a database, which it does not query before the first request.
+// db is used by many requests at once, so it has to be a pool or the like.
 func New(db runtime.DB, config Config) (*Handler, error) {
 	switch db.(type) {
 	case nil:
@@ -148,8 +145,8 @@ func New(db runtime.DB, config Config) (*Handler, error) {
 	return h, nil
 }
 
-// Close ends the streams of open pages, which would keep a server from shutting
-// down: give it to [http.Server.RegisterOnShutdown]. Pages can still be read.
+// Close ends the streams of open pages, which would keep a server from shutting down: pass
+// it to [http.Server.RegisterOnShutdown]. Pages can still be read.
 func (h *Handler) Close() { h.streams.close() }
 
 func (h *Handler) route() {
@@ -173,7 +170,7 @@ func (h *Handler) route() {
 	h.routes.HandleFunc("/", h.reporting(func(http.ResponseWriter, *http.Request) error { return errNoPage }))
 }
 
-// show adds a route that needs a permission.
+// show adds a route that needs permission for an action.
 func (h *Handler) show(pattern string, action Action, serve func(http.ResponseWriter, *http.Request) error) {
 	h.routes.HandleFunc(pattern, h.reporting(func(w http.ResponseWriter, r *http.Request) error {
 		if err := h.authorize(r, action); err != nil {

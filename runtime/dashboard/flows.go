@@ -12,7 +12,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// flowCard is a flow in the list.
+// A flowCard is a flow in the list.
 type flowCard struct {
 	ops.FlowInfo
 	Steps   int
@@ -21,7 +21,7 @@ type flowCard struct {
 	Known   bool // whether the program declares it
 }
 
-// flowsPage is the list of flows.
+// A flowsPage lists flows.
 type flowsPage struct {
 	Flows   []flowCard
 	Hidden  int
@@ -55,7 +55,7 @@ func (h *Handler) listFlows(w http.ResponseWriter, r *http.Request) error {
 	return h.render(w, http.StatusOK, "flows", f)
 }
 
-// flowPage is one flow.
+// A flowPage shows one flow.
 type flowPage struct {
 	ops.FlowInfo
 	Steps []stepOptions
@@ -67,12 +67,12 @@ type flowPage struct {
 	Known bool
 	Runs  []ops.RunSummary
 	State string // of its queue
-	Like  string // an input to begin with
+	Like  string // the input to prefill
 
 	Schedule *scheduleView // nil if it has none
 }
 
-// stepOptions are the options of a step as they hold, those of the flow included.
+// stepOptions are the options that apply to a step, including those of the flow.
 type stepOptions struct {
 	Slug                  string
 	Map                   bool

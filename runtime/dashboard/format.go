@@ -20,7 +20,7 @@ var functions = template.FuncMap{
 	"queueClass": func(state string) string { return strings.ReplaceAll(state, " ", "-") },
 }
 
-// took writes how long something lasted, in the two largest units that matter.
+// took formats a duration, in its two largest units.
 func took(d time.Duration) string {
 	if d < 0 {
 		d = 0
@@ -53,8 +53,8 @@ func twoUnits(d, large time.Duration, largeName string, small time.Duration, sma
 // since returns the time from one moment to another, which is now if it is omitted.
 func since(from, to time.Time) time.Duration { return max(to.Sub(from), 0) }
 
-// ago writes a time as seen from another. The page's script does the same, and
-// keeps it up to date.
+// ago formats a time relative to another. The page's script does the same, and keeps it
+// up to date.
 func ago(t, now time.Time) string {
 	d := now.Sub(t)
 	switch {
@@ -91,7 +91,7 @@ func moreWord(more string) string {
 func stamp(t time.Time) string  { return t.UTC().Format(time.RFC3339Nano) }
 func moment(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05.000 MST") }
 
-// count writes a number with its thousands apart.
+// count formats a number with thousands separators.
 func count(n int) string {
 	if n < 0 {
 		return "−" + count(-n)
@@ -138,7 +138,7 @@ func percent(part, whole int) string {
 	return fmt.Sprintf("%.0f %%", p)
 }
 
-// bulkActions are those that a list offers.
+// bulkActions are the actions on a list.
 var bulkActions = []Action{ActionRetry, ActionCancel, ActionDelete}
 
 func bulkActionNames() (names []string) {
@@ -148,7 +148,7 @@ func bulkActionNames() (names []string) {
 	return names
 }
 
-// longestLine is how much of the first line of an error stands in a list.
+// longestLine is how much of the first line of an error a list shows.
 const longestLine = 300
 
 // share returns a part of a whole in percent, for a width.
@@ -156,7 +156,7 @@ func share(part, whole int) string {
 	return fmt.Sprintf("%d%%", 100*part/max(whole, 1))
 }
 
-// mostRows is how many rows a table has that no page turns.
+// mostRows is how many rows a table without pages has.
 const mostRows = 500
 
 // firstRows returns as many rows as a table has room for, and how many were left out.
@@ -209,7 +209,7 @@ func shortID(id string) string {
 	return id[24:]
 }
 
-// told is a value with something to be said beside it.
+// A told is a value with a note.
 type told struct{ Value, Note any }
 
 // tell passes two values to a part of a template.

@@ -13,21 +13,21 @@ import (
 // A wide screen has this much room for a graph.
 const roomWide, roomHigh = 1160, 560
 
-// drawing is a graph for wide and for narrow screens; the style shows one.
+// A drawing is a graph for wide and for narrow screens; the style sheet shows one of them.
 type drawing struct {
 	Wide, Tall template.HTML
-	// WideClass and TallClass say whether the picture is shrunk to its place or
-	// keeps its size and scrolls.
+	// WideClass and TallClass say whether the picture shrinks to fit or keeps its size
+	// and scrolls.
 	WideClass, TallClass string
 	Shrunk               bool // whether the wide one is
 }
 
-// mostDrawn is how many steps and ties between them are drawn: more than anybody can
-// follow with the eye, at some hundred bytes each.
+// mostDrawn is how many steps and edges are drawn: more than anybody can follow with the
+// eye, at some hundred bytes each.
 const mostDrawn = 2000
 
-// draw draws a graph. On a wide screen it leads to where it can be larger. One that is
-// too large is not drawn.
+// draw draws a graph. On a wide screen it takes the direction in which it can be larger.
+// A graph that is too large is not drawn.
 func draw(g dag.Graph) (*drawing, error) {
 	if tooLarge(g) {
 		return &drawing{}, nil
@@ -51,7 +51,7 @@ func draw(g dag.Graph) (*drawing, error) {
 	if down.Width > 520 {
 		d.TallClass = "scrolls"
 	}
-	d.Wide = template.HTML(wide.SVG(dag.SVGOptions{})) // dag escapes what is in the graph
+	d.Wide = template.HTML(wide.SVG(dag.SVGOptions{})) // dag escapes texts
 	d.Tall = template.HTML(down.SVG(dag.SVGOptions{}))
 	return d, nil
 }
@@ -64,7 +64,7 @@ func fit(l *dag.Layout) float64 { return min(1, roomWide/l.Width, roomHigh/l.Hei
 // A miniature has this much room.
 const stampWide, stampHigh = 228, 96
 
-// miniature draws a flow the size of a stamp, in the direction in which it can be
+// miniature draws a flow in the size of a stamp, in the direction in which it can be
 // larger.
 func miniature(def spec.Flow) template.HTML {
 	g := flowGraph(def, func(step spec.Step) dag.Node { return dag.Node{} })
@@ -102,7 +102,7 @@ func flowGraph(def spec.Flow, look func(spec.Step) dag.Node) dag.Graph {
 	return g
 }
 
-// definitionGraph draws a flow with what its steps are.
+// definitionGraph draws the definition of a flow.
 func definitionGraph(def spec.Flow) (*drawing, error) {
 	return draw(flowGraph(def, func(step spec.Step) dag.Node {
 		var notes []string
@@ -127,12 +127,12 @@ func runGraph(def spec.Flow, run *runtime.RunInfo) (*drawing, error) {
 		if look.Class == "" {
 			look = stepLook{"created", " "}
 		}
-		// The room for a note is there from the start, so that nothing moves later.
+		// Space for a note is reserved from the start, so that nothing moves later.
 		return dag.Node{Class: look.Class, Note: look.Note, Title: step.Slug + ": " + look.Note, Link: "#step-" + step.Slug}
 	}))
 }
 
-// stepLook is how a step looks in the graph: as what, and with what note.
+// A stepLook is how a step looks in the graph: its class and its note.
 type stepLook struct {
 	Class string `json:"class"`
 	Note  string `json:"note"`

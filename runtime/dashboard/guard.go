@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// policy allows a page what is served with it and nothing else: no inline script
-// or style, so that a payload which got into a page as markup could do nothing.
+// policy allows a page only what is served with it: no inline script or style, so that a
+// payload which got into a page as markup could do nothing.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -61,7 +61,7 @@ func cutPrefix(path, prefix string) (string, bool) {
 	return rest, strings.HasPrefix(rest, "/")
 }
 
-// admit refuses requests that other sites make a browser send.
+// admit refuses cross-site requests.
 func (h *Handler) admit(r *http.Request) error {
 	if r.URL.Path != "/healthz" && !h.knownHost(r.Host) {
 		return &statusError{http.StatusMisdirectedRequest, "Unknown host",
@@ -73,7 +73,7 @@ func (h *Handler) admit(r *http.Request) error {
 	if !isText(r.URL.Path) || !areText(r.URL.Query()) {
 		return errNoText
 	}
-	// A browser tells where a form was sent from. What tells nothing is no form of ours.
+	// A browser sends the origin of a form. A request without one is not from our forms.
 	if r.Method == http.MethodPost && r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "" {
 		return &statusError{http.StatusForbidden, "Not from here", "The request does not say where it comes from: it lacks the header Origin."}
 	}
@@ -93,8 +93,8 @@ func areText(values url.Values) bool {
 	return true
 }
 
-// knownHost reports whether a browser may know the dashboard by this name. An
-// address is always right: only a name can be pointed somewhere else.
+// knownHost reports whether a browser may reach the dashboard under this name. An address
+// is always allowed: only a name can be pointed somewhere else.
 func (h *Handler) knownHost(hostport string) bool {
 	host := hostport
 	if name, _, err := net.SplitHostPort(hostport); err == nil {
@@ -109,7 +109,7 @@ func (h *Handler) knownHost(hostport string) bool {
 	})
 }
 
-// authorize reports whether a request may do something.
+// authorize returns an error if a request may not perform an action.
 func (h *Handler) authorize(r *http.Request, action Action) error {
 	if h.config.ReadOnly && action != ActionView && action != ActionMetrics {
 		return &statusError{http.StatusForbidden, "Read only", "This dashboard is for looking only."}
@@ -132,8 +132,7 @@ func (h *Handler) allowed(r *http.Request) map[string]bool {
 	return all
 }
 
-// statusError is an answer other than the one that was asked for, in words for
-// whoever asked.
+// A statusError is a response with an error status, in words for the user.
 type statusError struct {
 	status int
 	title  string
@@ -156,8 +155,7 @@ func badRequest(text string) error {
 	return &statusError{http.StatusBadRequest, "That was not understood", text}
 }
 
-// asStatus finds the answer for an error; nil if it is of a kind whose text is
-// for the log.
+// asStatus returns the response for an error; nil if its text is for the log only.
 func asStatus(err error) *statusError {
 	var status *statusError
 	if errors.As(err, &status) {

@@ -11,21 +11,21 @@ import (
 	"unicode/utf8"
 )
 
-// What a value may take up of a page; the rest is left to its own address.
+// Limits of a value on a page; the rest is shown at its own address.
 const (
 	mostNodes = 1500 // parts of one value
 	mostDepth = 40   // of objects and lists in one another
 	mostText  = 600  // characters of one string
-	openNodes = 12   // an object with more members begins closed
+	openNodes = 12   // an object with more members starts closed
 
 	// mostMarkup is how many bytes of a page a value may take, after which no more
-	// members are begun: a string of quotes takes five times what it is.
+	// members are written: a string of quotes takes five times its length.
 	mostMarkup = 256 << 10
 )
 
-// jsonView writes a JSON value as markup that folds. Numbers are copied as they
-// are, never read: no digit is lost. It is the one place where markup is put
-// together by hand, and everything from the value goes through text.
+// jsonView renders a JSON value as collapsible markup. Numbers are copied verbatim, never
+// parsed: no digit is lost. It is the one place where markup is built by hand, and
+// everything from the value goes through text.
 func jsonView(raw json.RawMessage) template.HTML {
 	v := &viewer{}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
@@ -43,13 +43,13 @@ func jsonView(raw json.RawMessage) template.HTML {
 	return template.HTML(`<div class="json">` + v.String() + `</div>`)
 }
 
-// viewer parses and writes a value.
+// A viewer parses and renders a value.
 type viewer struct {
 	strings.Builder
 	nodes int // seen so far; those above mostNodes are counted only
 }
 
-// jsonNode is a value. Of those that are not shown only the number is kept.
+// A jsonNode is a value. Values that are not shown are only counted.
 type jsonNode struct {
 	class   string // of a scalar
 	text    string
@@ -113,7 +113,7 @@ func (v *viewer) parseMembers(d *json.Decoder, open byte, depth int) (*jsonNode,
 	return n, err
 }
 
-// skip reads over a value without going deeper into this program's stack.
+// skip reads over a value without recursion.
 func skip(d *json.Decoder) error {
 	for depth := 0; ; {
 		token, err := d.Token()
@@ -136,7 +136,7 @@ func skip(d *json.Decoder) error {
 	}
 }
 
-// write writes a value behind what names it, which is markup already.
+// write writes a value after its label, which is markup already.
 func (v *viewer) write(n *jsonNode, label string, depth int) {
 	if n.open == 0 {
 		v.WriteString(`<div class="json-line">` + label)
@@ -197,7 +197,7 @@ func (v *viewer) text(class, s string) {
 	v.WriteString(`<span class="` + class + `">` + template.HTMLEscapeString(s) + `</span>`)
 }
 
-// quote writes a string as JSON has it, and letters as they are.
+// quote formats a string as JSON, without escaping letters.
 func quote(s string) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

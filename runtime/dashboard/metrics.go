@@ -13,16 +13,16 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// stats counts what the dashboard itself does.
+// A stats counts what the dashboard itself does.
 type stats struct {
 	requests, failures, actions atomic.Int64
 }
 
-// metricsSpan is the time that figures of runs are about. They are gauges: how
-// many runs there have ever been is not known without counting all.
+// metricsSpan is the range of time of the figures of runs. They are gauges: a total of all
+// runs ever would have to be counted each time.
 const metricsSpan = time.Hour
 
-// health answers whether the program is there and its database as well.
+// health responds whether the program and its database work.
 func (h *Handler) health(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
@@ -37,7 +37,7 @@ func (h *Handler) health(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// metrics answers in the text format of Prometheus.
+// metrics responds in the text format of Prometheus.
 func (h *Handler) metrics(w http.ResponseWriter, r *http.Request) error {
 	began := time.Now()
 	m := &exposition{}
@@ -74,11 +74,11 @@ func (h *Handler) metrics(w http.ResponseWriter, r *http.Request) error {
 	m.one("flowc_dashboard_streams", "gauge", "Pages that follow a run.", float64(h.streams.count()))
 	m.one("flowc_scrape_duration_seconds", "gauge", "How long these figures took.", time.Since(began).Seconds())
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = m.WriteTo(w) // whoever asked is gone
+	_, _ = m.WriteTo(w) // the client is gone
 	return nil
 }
 
-// exposition writes series.
+// An exposition writes series.
 type exposition struct{ bytes.Buffer }
 
 func (m *exposition) family(name, kind, help string) {

@@ -11,14 +11,14 @@ import (
 	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
-// timeRange is a choice of how far back figures go.
+// A timeRange is how far back figures go.
 type timeRange struct {
 	Key, Words string
 	Span       time.Duration
 	stretch    time.Duration // of a bar in the chart
 }
 
-// ranges are the choices; the first is what is shown unasked.
+// ranges are the choices; the first is the default.
 var ranges = []timeRange{
 	{"24h", "24 hours", 24 * time.Hour, 20 * time.Minute},
 	{"1h", "hour", time.Hour, time.Minute},
@@ -26,7 +26,7 @@ var ranges = []timeRange{
 	{"7d", "7 days", 7 * 24 * time.Hour, 2 * time.Hour},
 }
 
-// rangesByLength are the choices in the order in which they are offered.
+// rangesByLength are the choices in the order in which they are shown.
 var rangesByLength = func() []timeRange {
 	sorted := slices.Clone(ranges)
 	slices.SortFunc(sorted, func(a, b timeRange) int { return cmp.Compare(a.Span, b.Span) })
@@ -65,7 +65,7 @@ func (h *Handler) failures(ctx context.Context) ([]ops.RunSummary, error) {
 	})
 }
 
-// totals are the figures of all flows together.
+// totals are the sums over all flows.
 type totals struct {
 	Started, Completed, Failed, Running int
 	Waiting, Delayed, InFlight          int
@@ -84,7 +84,7 @@ func total(flows []ops.FlowInfo) totals {
 	return t
 }
 
-// overviewPage is the first page.
+// An overviewPage is the first page.
 type overviewPage struct {
 	Range    timeRange
 	Ranges   []timeRange

@@ -14,19 +14,19 @@ import (
 	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
-// value is a payload on a page.
+// A value is a payload on a page.
 type value struct {
 	Label string
-	View  template.HTML // empty if it is too long, or not there
+	View  template.HTML // empty if it is too long, or missing
 	Bytes int           // what it takes in the table; 0 if that is not known
-	Raw   string        // where it is on its own, empty if it is nowhere
+	Raw   string        // its own address, empty if it has none
 }
 
 // pageBytes is how much of a page its payloads and errors may take together. The same
 // value may be in it many times, as the input of each step that waits for another.
 const pageBytes = 1 << 20
 
-// values shows the payloads of a run.
+// values prepares the payloads of a run for a page.
 type values struct {
 	h    *Handler
 	run  *runtime.RunInfo
@@ -48,7 +48,7 @@ func (v *values) errorText(s string) string {
 	return s
 }
 
-// find shows a payload; nil if it is not there.
+// find returns a payload; nil if it does not exist.
 func (v *values) find(label string, kind ops.PayloadKind, step string) *value {
 	for _, p := range v.all {
 		if p.Kind == kind && p.Step == step {
@@ -111,7 +111,7 @@ func (v *values) inputs(o stepOptions) (all []value) {
 // mostAlone is how many bytes a payload may have to be shown on its own.
 const mostAlone = 8 << 20
 
-// payload answers with one payload as it is.
+// payload responds with one payload.
 func (h *Handler) payload(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
 	defer cancel()

@@ -8,10 +8,10 @@ import (
 	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
-// behindAfter is how long a task may wait before its queue is said to be behind.
+// behindAfter is how long a task may wait before its queue counts as behind.
 const behindAfter = time.Minute
 
-// queueView is the queue of a flow.
+// A queueView is the queue of a flow.
 type queueView struct {
 	ops.FlowInfo
 	State string
@@ -40,7 +40,7 @@ func queueState(f ops.FlowInfo, now time.Time) string {
 	return queueIdle
 }
 
-// queuesPage is the list of queues.
+// A queuesPage lists queues.
 type queuesPage struct {
 	Queues []queueView
 	Totals totals
@@ -66,7 +66,7 @@ func (h *Handler) listQueues(w http.ResponseWriter, r *http.Request) error {
 	return h.render(w, http.StatusOK, "queues", f)
 }
 
-// A warning is something that somebody should look at.
+// A warning is something that needs attention.
 type warning struct {
 	Flow, Text string
 	Bad        bool

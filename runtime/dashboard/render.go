@@ -45,15 +45,15 @@ func parsePages() (map[string]*template.Template, error) {
 	return pages, nil
 }
 
-// frame is what every page has around it.
+// A frame is what surrounds every page.
 type frame struct {
 	Title   string
 	Section string // which entry of the navigation it belongs to
 	Name    string
 	Assets  string // the version of scripts and styles
-	Refresh bool   // whether it looks again by itself
+	Refresh bool   // whether it refreshes by itself
 	Notice  string // what was done just now
-	Fault   bool   // whether the notice is about something that was not
+	Fault   bool   // whether the notice reports a failure
 	May     map[string]bool
 	Now     time.Time
 	Body    any
@@ -107,13 +107,13 @@ func (h *Handler) reporting(serve func(http.ResponseWriter, *http.Request) error
 	}
 }
 
-// insufficientPrivilege is PostgreSQL's code for what a role may not do.
+// insufficientPrivilege is PostgreSQL's code for a missing right.
 const insufficientPrivilege = "42501"
 
-// report shows an error. What is not meant for a reader goes to the log only.
+// report shows an error. Errors that are not meant for users go to the log only.
 func (h *Handler) report(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
-		return // nobody is there to read it
+		return // the client is gone
 	}
 	status := asStatus(err)
 	switch {

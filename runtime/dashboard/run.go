@@ -17,15 +17,15 @@ const (
 	inlineBytes = 16 << 10
 	// tasksShown is how many tasks of a step are on the page of the run.
 	tasksShown = 20
-	// triesCounted is up to how many tasks of a step runtime.GetRunProgress counts
-	// their attempts.
-	triesCounted = 100
-	// stepsShown is how many steps are on the page of the run with all there is about
-	// them. The others have pages of their own.
+	// attemptsCounted is up to how many tasks of a step the progress of a run counts
+	// attempts.
+	attemptsCounted = 100
+	// stepsShown is how many steps are on the page of the run in full. The others have
+	// pages of their own.
 	stepsShown = 200
 )
 
-// runPage is one run.
+// A runPage shows one run.
 type runPage struct {
 	*runtime.RunInfo
 	Ended        time.Time
@@ -33,20 +33,20 @@ type runPage struct {
 	Timeline     *timeline
 	Steps        []stepView
 	Input        value
-	Result       *value           // what the flow gives, if its definition says that
-	Output       *value           // what its last steps gave
+	Result       *value           // what the flow returned, if its definition declares a result
+	Output       *value           // what its last steps returned
 	Reasons      []runtime.Reason // what it waits for
 	ReplacedBy   string           // a newer version of its flow
 	Attempts     int              // 0 if there are too many to be counted
 	Newer, Older string
 	CanCancel    bool
 	CanRetry     bool
-	CanRepeat    bool   // whether steps can be done again
+	CanRepeat    bool   // whether steps can run again
 	Events       string // where changes are streamed from, empty if there will be none
-	Delayed      int    // tasks that wait for their time
+	Delayed      int    // delayed tasks
 }
 
-// stepView is a step of a run.
+// A stepView is a step of a run.
 type stepView struct {
 	runtime.StepState
 	Options stepOptions
@@ -59,13 +59,13 @@ type stepView struct {
 	Done    int
 	Failed  int       // attempts that failed, of the tasks shown
 	Next    time.Time // when the first of its delayed tasks is due; zero if there is none
-	Brief   bool      // whether there is no more on the page than what it is called and how it is
+	Brief   bool      // whether only its name and its state are on the page
 }
 
 // Hidden returns how many tasks are not shown.
 func (s stepView) Hidden() int { return s.Total - len(s.Tasks) }
 
-// taskView is a task of a step.
+// A taskView is a task of a step.
 type taskView struct {
 	ops.TaskInfo
 	Took   string
@@ -128,7 +128,7 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 		step.Brief = len(page.Steps) >= stepsShown
 		page.Steps = append(page.Steps, step)
 		page.Attempts += state.Attempts
-		counted = counted && step.Total <= triesCounted
+		counted = counted && step.Total <= attemptsCounted
 		if !step.Next.IsZero() {
 			page.Delayed++
 		}
@@ -141,7 +141,7 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 	return h.render(w, http.StatusOK, "run", f)
 }
 
-// readRun reads a run as it stands and the definition of its flow.
+// readRun reads the state of a run and the definition of its flow.
 func (h *Handler) readRun(ctx context.Context, id string) (*runtime.RunInfo, spec.Flow, error) {
 	run, err := runtime.GetRun(ctx, h.db, id, runtime.WithStates(), runtime.WithoutPayloads())
 	if err != nil {

@@ -20,17 +20,17 @@ import (
 
 const runsPerPage = 50
 
-// statuses are those that a run can be looked for by.
+// statuses are those to filter runs by.
 var statuses = []runtime.RunStatus{
 	runtime.RunScheduled, runtime.RunRunning, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled,
 }
 
-// marks tell runs whose steps all completed from others.
+// marks distinguish runs whose steps all completed from others.
 var marks = []ops.RunMark{ops.MarkSkipped, ops.MarkGaveUp, ops.MarkClean}
 
-// windows are the times that runs can be looked for in. A list that has to look
-// at every run of a large table for the few that it wants takes for ever, so
-// there is a bound unless somebody wants none.
+// windows are the ranges of time to filter runs by. A list that has to scan every run of a
+// large table for a few would take for ever, so there is a bound unless the user removes
+// it.
 var windows = []window{
 	{"1h", "last hour", time.Hour},
 	{"24h", "last 24 hours", 24 * time.Hour},
@@ -46,7 +46,7 @@ type window struct {
 	span       time.Duration // 0 has no bound
 }
 
-// runsQuery is what the address of the page of runs says.
+// A runsQuery holds the parameters of the page of runs.
 type runsQuery struct {
 	Flow     string
 	Statuses []runtime.RunStatus
@@ -57,9 +57,9 @@ type runsQuery struct {
 	after    *ops.RunSummary
 }
 
-// parseRunsQuery reads an address. What it does not understand is an error: a
-// filter that silently is none would make a bulk action meet the wrong runs. The query
-// then is what was understood.
+// parseRunsQuery parses the parameters of an address. An unknown one is an error: a filter
+// that is silently ignored would make a bulk action affect the wrong runs. The query then
+// holds what was understood.
 func parseRunsQuery(values url.Values) (runsQuery, error) {
 	q := runsQuery{
 		Flow: values.Get("flow"), Window: values.Get("time"), Contains: strings.TrimSpace(values.Get("contains")),
@@ -82,7 +82,7 @@ func parseRunsQuery(values url.Values) (runsQuery, error) {
 	}
 	for _, m := range values["with"] {
 		if !slices.Contains(marks, ops.RunMark(m)) {
-			fault = badRequest("Runs cannot be told by " + strconv.Quote(m) + ".")
+			fault = badRequest("Runs cannot be filtered by " + strconv.Quote(m) + ".")
 			continue
 		}
 		q.Marks = append(q.Marks, ops.RunMark(m))
@@ -122,16 +122,16 @@ func (q runsQuery) values() url.Values {
 	return values
 }
 
-// Has reports whether a status is looked for.
+// Has reports whether the query filters by a status.
 func (q runsQuery) Has(s runtime.RunStatus) bool { return slices.Contains(q.Statuses, s) }
 
-// Marked reports whether a mark is looked for.
+// Marked reports whether the query filters by a mark.
 func (q runsQuery) Marked(m ops.RunMark) bool { return slices.Contains(q.Marks, m) }
 
-// partOfID is what may be the beginning or the end of a run's id, rather than a word.
+// partOfID matches what may be the beginning or the end of a run's id, rather than a word.
 var partOfID = regexp.MustCompile(`^[0-9a-fA-F-]{6,36}$`)
 
-// Narrow reports whether the query leaves anything out but old runs.
+// Narrow reports whether the query excludes anything but old runs.
 func (q runsQuery) Narrow() bool {
 	return q.Flow != "" || len(q.Statuses)+len(q.Marks) > 0 || q.Contains+q.Search != ""
 }
@@ -143,7 +143,7 @@ func (h *Handler) filter(q runsQuery, limit int, now time.Time) (ops.RunFilter, 
 		f.Flows = []string{q.Flow}
 	}
 	for _, w := range windows {
-		if w.Key == q.Window && w.span > 0 && !partOfID.MatchString(q.Search) { // whoever has an id need not know when
+		if w.Key == q.Window && w.span > 0 && !partOfID.MatchString(q.Search) { // an id needs no range of time
 			f.StartedFrom = now.Add(-w.span)
 		}
 	}
@@ -160,8 +160,7 @@ func (h *Handler) filter(q runsQuery, limit int, now time.Time) (ops.RunFilter, 
 	return f, nil
 }
 
-// containsOf reads what an input has to contain: JSON, or fields as people write
-// them, such as
+// containsOf parses what an input has to contain: JSON, or fields such as
 //
 //	order_id=1001 customer.mail=irina@example.com
 //
@@ -193,7 +192,7 @@ func containsOf(text string) (json.RawMessage, error) {
 	return json.Marshal(all)
 }
 
-// runsPage is the list of runs.
+// A runsPage lists runs.
 type runsPage struct {
 	Query     runsQuery
 	Flows     []string
@@ -257,7 +256,7 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 	}
 	page.Runs = runs
 	status := http.StatusOK
-	if bad != nil { // what was typed stays there, to be put right
+	if bad != nil { // what was typed stays there, to be corrected
 		page.Problem, page.Wider, status = bad.text, "", bad.status
 	}
 	f := h.frame(r, "runs", "Runs", page)
@@ -265,8 +264,8 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 	return h.render(w, status, "runs", f)
 }
 
-// queryRuns reads a page of runs, one more than it has room for. With an error, the
-// query is what was understood of it.
+// queryRuns reads a page of runs, one more than it has room for. With an error, the query
+// holds what was understood.
 func (h *Handler) queryRuns(ctx context.Context, values url.Values) (runsQuery, []ops.RunSummary, error) {
 	query, err := parseRunsQuery(values)
 	if err != nil {

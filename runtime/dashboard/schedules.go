@@ -9,10 +9,10 @@ import (
 	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
-// overdueAfter is how late a schedule may be before that is said.
+// overdueAfter is how late a schedule may be before it is reported.
 const overdueAfter = time.Minute
 
-// scheduleView is the schedule of a flow.
+// A scheduleView shows the schedule of a flow.
 type scheduleView struct {
 	ops.ScheduleInfo
 	State string
@@ -50,7 +50,7 @@ func (h *Handler) schedules(ctx context.Context) ([]scheduleView, error) {
 	})
 }
 
-// schedulesPage is the list of schedules.
+// A schedulesPage lists schedules.
 type schedulesPage struct {
 	Schedules []scheduleView
 	Hidden    int

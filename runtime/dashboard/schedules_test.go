@@ -78,7 +78,7 @@ func TestScheduleActions(t *testing.T) {
 	require.Contains(t, page, "The schedule is paused")
 	require.Contains(t, page, "&lt;i&gt;holidays&lt;/i&gt;")
 	require.NotZero(t, s.schedule().PausedAt)
-	require.Contains(t, s.post("/flows/tidy/pause_schedule", nil), "It was paused already.")
+	require.Contains(t, s.post("/flows/tidy/pause_schedule", nil), "It was already paused.")
 	require.Contains(t, s.get("/flows/tidy"), "Its schedule <code>@every 1h</code> was paused")
 
 	page = s.post("/flows/tidy/run_schedule", nil)
@@ -86,7 +86,7 @@ func TestScheduleActions(t *testing.T) {
 	require.Contains(t, page, "<dt>Tick</dt>")
 
 	page = s.post("/flows/tidy/resume_schedule", nil)
-	require.Contains(t, page, "The schedule goes on at its next tick.")
+	require.Contains(t, page, "The schedule resumes at its next tick.")
 	require.Contains(t, page, "The clock starts it by")
 	require.Zero(t, s.schedule().PausedAt)
 	require.Contains(t, s.post("/flows/tidy/resume_schedule", nil), "It was not paused.")
@@ -120,7 +120,7 @@ func TestBrowserPausesASchedule(t *testing.T) {
 
 	b.open("/schedules")
 	b.submit(`form[action$="/resume_schedule"] button`)
-	require.Contains(t, js[string](b, `document.querySelector(".notice").textContent`), "goes on at its next tick")
+	require.Contains(t, js[string](b, `document.querySelector(".notice").textContent`), "resumes at its next tick")
 	require.WithinDuration(t, time.Now().Add(time.Hour), s.schedule().NextAt, time.Minute)
 	b.submit(`form[action$="/run_schedule"] button`)
 	require.Contains(t, js[string](b, `location.pathname`), "/runs/")

@@ -15,7 +15,7 @@ import (
 // tasksPerPage is how many tasks are on the page of a step.
 const tasksPerPage = 100
 
-// stepPage is the tasks of one step of a run.
+// A stepPage shows the tasks of one step of a run.
 type stepPage struct {
 	Run    *runtime.RunInfo
 	Step   stepView

@@ -14,21 +14,20 @@ import (
 )
 
 const (
-	// lookEvery is how often a run is looked at while somebody watches it.
-	lookEvery = 400 * time.Millisecond
-	// lookSlowly is how often when nothing has changed for a while.
-	lookSlowly = 1500 * time.Millisecond
-	// beat is how often something is sent when nothing happens, so that the
-	// browser, and what is in between, keep the connection.
+	// pollEvery is how often a run is read while somebody watches it.
+	pollEvery = 400 * time.Millisecond
+	// pollSlowly is how often if nothing has changed for a while.
+	pollSlowly = 1500 * time.Millisecond
+	// beat is how often something is sent when nothing happens, so that the browser and
+	// proxies keep the connection.
 	beat = 15 * time.Second
-	// sendTime is how long a browser may take to accept what is sent.
+	// sendTime is how long a browser may take to accept an event.
 	sendTime = 10 * time.Second
 	// mostStreams is how many pages may be followed at once.
 	mostStreams = 500
 )
 
-// streams follows runs for those who watch them: however many there are, the
-// database is asked once.
+// streams follows runs for those who watch them, however many, with one query at a time.
 type streams struct {
 	db  runtime.DB
 	log *slog.Logger
@@ -46,7 +45,7 @@ func newStreams(db runtime.DB, log *slog.Logger) *streams {
 
 func (s *streams) close() { s.once.Do(func() { close(s.closed) }) }
 
-// A watch is a run that somebody watches.
+// A watch is a run that is being watched.
 type watch struct {
 	id      string
 	readers int
@@ -54,18 +53,18 @@ type watch struct {
 
 	mu      sync.Mutex
 	state   []byte        // what was sent last
-	over    bool          // whether nothing will come any more
+	over    bool          // whether nothing more will come
 	changed chan struct{} // closed when state or over changes
 }
 
-// runState is what is sent: how the run and its steps look.
+// A runState is what is sent: how the run and its steps look.
 type runState struct {
 	Status runtime.RunStatus   `json:"status"`
 	Word   string              `json:"word"`
 	Steps  map[string]stepLook `json:"steps"`
 }
 
-// join begins to watch a run, or watches along. leave has to be called.
+// join begins to watch a run, or joins those who watch it. leave has to be called.
 func (s *streams) join(ctx context.Context, id string) (w *watch, leave func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +105,7 @@ func (s *streams) count() int {
 	return s.readers
 }
 
-// follow looks at a run until it ends or nobody watches any more.
+// follow polls a run until it ends or nobody watches it any more.
 func (s *streams) follow(ctx context.Context, w *watch) {
 	defer func() {
 		s.mu.Lock()
@@ -137,9 +136,9 @@ func (s *streams) follow(ctx context.Context, w *watch) {
 				return
 			}
 		}
-		pause := lookEvery
+		pause := pollEvery
 		if quiet > 20 || failures > 0 {
-			pause = lookSlowly
+			pause = pollSlowly
 		}
 		select {
 		case <-ctx.Done():
@@ -198,9 +197,9 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) error {
 	header.Set("Content-Type", "text/event-stream; charset=utf-8")
 	header.Set("X-Accel-Buffering", "no") // proxies must not wait for more
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // a server's time for reading requests would end this one
+	_ = control.SetReadDeadline(time.Time{}) // a server's read timeout would end this request
 	send := func(text string) error {
-		// Not every server has deadlines; then a browser that does not read is
+		// Not every server has deadlines; without, a browser that does not read is
 		// noticed later.
 		_ = control.SetWriteDeadline(time.Now().Add(sendTime))
 		if _, err := fmt.Fprint(w, text); err != nil {

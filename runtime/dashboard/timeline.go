@@ -16,8 +16,8 @@ const lanesPerStep = 8
 // mostLanes is how many lanes there are.
 const mostLanes = 400
 
-// timeline is what happened in a run, by time: a lane for each task, with a bar
-// for each of its attempts.
+// A timeline shows what happened in a run: a lane for each task, with a bar for each of
+// its attempts.
 type timeline struct {
 	Ticks []tick
 	Lanes []lane
@@ -26,14 +26,14 @@ type timeline struct {
 	Hidden int // steps that have no lane
 }
 
-// tick is a mark on the axis of time.
+// A tick is a mark on the time axis.
 type tick struct {
 	At    string // from the left, in percent
 	Label string
 	Last  bool // has no room for its label right of it
 }
 
-// lane is a row.
+// A lane is a row.
 type lane struct {
 	Step   string
 	Index  int
@@ -44,14 +44,14 @@ type lane struct {
 	Hidden int    // tasks that have no lane, behind this one
 }
 
-// bar is a stretch of time: an attempt, or the wait for one.
+// A bar is a span of time: an attempt, or the wait for one.
 type bar struct {
 	X, Width string // in percent
 	Class    string
 	Title    string
 }
 
-// axis turns times into percent.
+// An axis converts times to percent.
 type axis struct{ from, to time.Time }
 
 func (a axis) at(t time.Time) float64 {
@@ -63,8 +63,8 @@ func (a axis) at(t time.Time) float64 {
 
 func percentText(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) + "%" }
 
-// shortestBar is how much of the axis an attempt takes at least: what has no width is
-// not drawn.
+// shortestBar is how much of the axis an attempt takes at least: without a width it would
+// not be drawn.
 const shortestBar = 0.1
 
 func (a axis) bar(from, to time.Time, class, title string) bar {
@@ -198,7 +198,7 @@ func bars(a axis, run *runtime.RunInfo, t ops.TaskInfo, now time.Time) []bar {
 			fmt.Sprintf("attempt %d took %s", t.Attempts, took(since(t.StartedAt, t.CompletedAt)))))
 	case t.Status == ops.TaskStarted && run.Status.Ended():
 		wait(t.StartedAt, "waited")
-		all = append(all, a.bar(t.StartedAt, runEnd(run), "stopped", fmt.Sprintf("attempt %d was given up when the run ended", t.Attempts)))
+		all = append(all, a.bar(t.StartedAt, runEnd(run), "stopped", fmt.Sprintf("attempt %d was abandoned when the run ended", t.Attempts)))
 	case t.Status == ops.TaskStarted:
 		wait(t.StartedAt, "waited")
 		all = append(all, a.bar(t.StartedAt, now, "started", fmt.Sprintf("attempt %d is running", t.Attempts)))

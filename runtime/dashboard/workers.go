@@ -10,13 +10,13 @@ import (
 // mostInFlight is how many tasks in flight are read for the page of workers.
 const mostInFlight = 500
 
-// workersPage is the list of workers.
+// A workersPage lists workers.
 type workersPage struct {
 	Workers []workerView
 	Hidden  int
 }
 
-// workerView is a worker with what it does.
+// A workerView is a worker with its tasks.
 type workerView struct {
 	ops.WorkerInfo
 	Tasks []ops.TaskInFlight

@@ -1,5 +1,4 @@
-// What the pages do by themselves. Everything can be read and done without it,
-// but for following a run as it goes.
+// Scripts of the pages. Everything works without them, except following a run live.
 "use strict";
 
 const $ = (selector, root = document) => root.querySelector(selector);
@@ -7,8 +6,7 @@ const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 const root = document.body.dataset.root;
 
 // Times -------------------------------------------------------------------------
-// The server writes them in its own time zone and once; here they are local, and
-// go on.
+// The server writes them once, in its time zone; here they become local and stay current.
 
 function largestUnit(seconds) {
   if (seconds < 60) return `${Math.max(Math.floor(seconds), 1)} s`;
@@ -45,15 +43,15 @@ function tellTime(within = document) {
   for (const t of $$("title[data-clock]", within)) t.textContent = local.format(new Date(t.dataset.clock)) + t.textContent.slice(t.textContent.lastIndexOf(": "));
 }
 
-// Looking again -----------------------------------------------------------------
-// Parts marked data-live are replaced when the server gives something else. What
+// Refreshing --------------------------------------------------------------------
+// Parts marked data-live are replaced when the server returns something else. What
 // somebody opened stays open.
 
-const lookEvery = 5000;
+const refreshEvery = 5000;
 const served = new Map();
 let looking = false;
 
-// plain is the markup of a part without what changes as time goes by.
+// plain returns the markup of a part without what changes as time goes by.
 function plain(part) {
   const copy = part.cloneNode(true);
   for (const t of $$("time", copy)) t.textContent = "";
@@ -63,14 +61,14 @@ function plain(part) {
 for (const part of $$("[data-live]")) served.set(part.id, plain(part));
 tellTime();
 
-// busy reports whether somebody does something that must not be torn away.
+// busy reports whether the user is doing something that a refresh would interrupt.
 function busy() {
   const active = document.activeElement;
   return document.hidden || $("input[name=id]:checked") || $("[popover]:popover-open") || !getSelection().isCollapsed ||
     (active && active.matches("input, select, textarea") && active.closest("[data-live]"));
 }
 
-async function lookAgain(anyway) {
+async function refresh(anyway) {
   if (looking || (!anyway && busy())) return;
   looking = true;
   try {
@@ -83,7 +81,7 @@ async function lookAgain(anyway) {
     }
     document.body.toggleAttribute("data-refresh", fresh.body.hasAttribute("data-refresh"));
     shownLive();
-  } catch { /* the next look may do better */ } finally {
+  } catch { /* the next refresh may succeed */ } finally {
     looking = false;
   }
 }
@@ -107,14 +105,14 @@ function shownLive() {
   $("#live").hidden = !document.body.hasAttribute("data-refresh");
 }
 
-setInterval(() => { if (document.body.hasAttribute("data-refresh")) lookAgain(); }, lookEvery);
+setInterval(() => { if (document.body.hasAttribute("data-refresh")) refresh(); }, refreshEvery);
 setInterval(() => { if (!document.hidden) tellTime(); }, 1000);
-document.addEventListener("visibilitychange", () => { if (!document.hidden && document.body.hasAttribute("data-refresh")) lookAgain(); });
+document.addEventListener("visibilitychange", () => { if (!document.hidden && document.body.hasAttribute("data-refresh")) refresh(); });
 shownLive();
 
 // Following a run ---------------------------------------------------------------
 
-// look shows a step of the graph as it is now.
+// look updates the state of a step in the graph.
 function look(step, state, note) {
   for (const node of $$(".graph [data-node]")) {
     if (node.dataset.node !== step) continue;
@@ -131,7 +129,7 @@ const followed = $("[data-events]");
 if (followed) {
   const source = new EventSource(followed.dataset.events);
   let pending = 0;
-  const soon = () => { if (!pending) pending = setTimeout(() => { pending = 0; lookAgain(); }, 500); };
+  const soon = () => { if (!pending) pending = setTimeout(() => { pending = 0; refresh(); }, 500); };
   source.addEventListener("state", (event) => {
     const state = JSON.parse(event.data);
     for (const [step, as] of Object.entries(state.steps)) look(step, as.class, as.note);
@@ -140,7 +138,7 @@ if (followed) {
   source.addEventListener("end", () => {
     source.close();
     clearTimeout(pending);
-    lookAgain(true);
+    refresh(true);
   });
   addEventListener("pagehide", () => source.close());
 }
@@ -220,18 +218,18 @@ document.addEventListener("change", (event) => {
   const form = event.target.closest("[data-autosubmit]");
   if (form && event.target.matches("select, input[type=checkbox]")) form.requestSubmit();
 });
-// What is no JSON is said before it is sent.
+// Invalid JSON is reported before it is sent.
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("[data-json]")) return;
   const field = $("textarea", event.target);
   let problem = "";
-  try { JSON.parse(field.value); } catch (error) { problem = `That is no JSON: ${error.message}`; }
+  try { JSON.parse(field.value); } catch (error) { problem = `That is not JSON: ${error.message}`; }
   field.setCustomValidity(problem);
   if (problem) event.preventDefault();
   field.reportValidity();
 });
 document.addEventListener("input", (event) => { if (event.target.matches("[data-json] textarea")) event.target.setCustomValidity(""); });
-// An address is nicer without filters that filter nothing.
+// Empty filters are left out of the address.
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("[data-autosubmit]")) return;
   for (const field of $$("input[name], select[name]", event.target)) if (field.value === "" || (field.name === "time" && field.value === "24h")) field.disabled = true;
