@@ -13,36 +13,36 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// A Backend is where runs live. There is one for PostgreSQL with flowc's engine, one for
+// A Backend stores runs. There is one for PostgreSQL with flowc's engine, one for
 // PostgreSQL with pgflow alone, and that of package flowtest.
 //
-// Arguments have been checked when a Backend gets them. Its errors are those that the
+// A Backend gets arguments that have been validated. It returns the errors that the
 // functions of this package document.
 type Backend interface {
-	// Start starts runs, all or none, and says of each in their order what became of it.
+	// Start starts runs, all or none, and returns the result for each, in order.
 	Start(ctx context.Context, r StartRequest) ([]StartedRun, error)
-	// Run reads a run. Without a run of that id it returns [ErrRunNotFound].
+	// Run reads a run. If there is none with that id it returns [ErrRunNotFound].
 	Run(ctx context.Context, id string, detail RunDetail) (*RunInfo, error)
-	// Outcome reads how far a run is and, once it has completed, what it gave.
-	// Without a run of that id it returns [ErrRunNotFound].
+	// Outcome reads the status of a run and, once it has completed, its results.
+	// If there is none with that id it returns [ErrRunNotFound].
 	Outcome(ctx context.Context, id string, want Want) (Outcome, error)
-	// UpsertFlow puts a valid flow into the backend. One of another shape is left as it
-	// is, with [UpsertMismatch], unless data may be lost.
+	// UpsertFlow stores a valid flow. A stored flow of another shape is left as it is,
+	// with [UpsertMismatch], unless data may be lost.
 	UpsertFlow(ctx context.Context, flow spec.Flow, o UpsertOptions) (UpsertResult, error)
-	// DeleteFlow removes a flow with its runs. Unless data may be lost, one with runs
+	// DeleteFlow removes a flow with its runs. Unless data may be lost, a flow with runs
 	// that have not ended is left as it is, with an [ActiveRunsError].
 	DeleteFlow(ctx context.Context, slug string, o DeleteOptions) (Deleted, error)
 	// FlowExists reports whether there is a flow.
 	FlowExists(ctx context.Context, slug string) (bool, error)
 }
 
-// A Steerer is a [Backend] whose runs can be steered from outside. One that cannot
-// answers [CancelRun] and the like with [ErrNeedsEngine].
+// A Steerer is a [Backend] whose runs can be controlled from outside. With any other,
+// [CancelRun] and the like return [ErrNeedsEngine].
 type Steerer interface {
 	// CancelRun ends a run that has not ended.
 	CancelRun(ctx context.Context, id, reason string) (Steered, error)
-	// RetryRun resumes a failed or cancelled run; with a step it re-runs that of an
-	// ended run, and what is downstream of it.
+	// RetryRun resumes a failed or cancelled run; with a step it re-runs that step of
+	// an ended run, and every step downstream of it.
 	RetryRun(ctx context.Context, id, step string) (Steered, error)
 	// RescheduleRun moves the start of a scheduled run.
 	RescheduleRun(ctx context.Context, id string, at time.Time) (Steered, error)
@@ -59,21 +59,21 @@ type Scheduler interface {
 
 // An Explainer is a [Backend] that can say what a run waits for.
 type Explainer interface {
-	// ExplainRun returns what a run that has not ended waits for, the most telling
-	// first.
+	// ExplainRun returns what a run that has not ended waits for, the most important
+	// reason first.
 	ExplainRun(ctx context.Context, id string) ([]Reason, error)
 }
 
-// An Engine is a [DB] that is no PostgreSQL: it embeds [NoTables] and has a [Backend].
+// An Engine is a [DB] that is not PostgreSQL: it embeds [NoTables] and has a [Backend].
 type Engine interface {
 	DB
 	Backend() Backend
-	// NeedsEngine returns an [ErrNeedsEngine] that says what to use for what this engine
-	// cannot do.
+	// NeedsEngine returns an [ErrNeedsEngine] that says what to use instead of this
+	// engine.
 	NeedsEngine() error
 }
 
-// A StartRequest is runs of one flow that start together.
+// A StartRequest holds runs of one flow that start together.
 type StartRequest struct {
 	Flow string
 	Runs []NewRun
@@ -88,48 +88,48 @@ type NewRun struct {
 	Input json.RawMessage
 	// Headers are those of [WithHeaders], as a JSON object; nil if there are none.
 	Headers json.RawMessage
-	// Traced says that all of the headers come from a [Tracer]: a backend that has no
-	// headers drops them, where it refuses others.
+	// Traced reports that all of the headers come from a [Tracer]: a backend that has no
+	// headers drops them, and refuses any others.
 	Traced bool
-	// Chosen says that others may use the same id, as that of a key: there may be such
-	// a run already. An id that is not chosen is new.
+	// Chosen reports that others may use the same id, such as that of a key, so that such
+	// a run may exist already. An id that is not chosen is new.
 	Chosen bool
 }
 
-// A StartedRun is what became of a [NewRun].
+// A StartedRun is the result of starting a [NewRun].
 type StartedRun struct {
-	// Existed reports whether there was a run of that id, and Flow of which version of
-	// the flow it is, empty if of this one.
+	// Existed reports whether there already was a run with that id. Flow is the version of
+	// the flow that it belongs to, empty if it is this one.
 	Existed bool
 	Flow    string
 	// ScheduledAt is when it starts, if that is later.
 	ScheduledAt time.Time
 }
 
-// RunDetail says how much of a run to read.
+// A RunDetail selects how much of a run to read.
 type RunDetail struct {
-	// States asks for the states of the steps.
+	// States selects the states of the steps.
 	States bool
-	// Payloads asks for the input, the outputs and the result.
+	// Payloads selects the input, the outputs and the result.
 	Payloads bool
 }
 
-// Want is what to read of a completed run.
+// A Want selects what to read of a completed run.
 type Want struct {
-	// Steps are the steps whose outputs are wanted, Input says whether the input is.
+	// Steps selects the outputs of these steps, Input the input.
 	Steps []string
 	Input bool
-	// Whole asks for the result and the output of the run.
+	// Whole selects the result and the output of the run.
 	Whole bool
 }
 
-// An Outcome is how far a run is.
+// An Outcome is the status of a run, with its results once it has completed.
 type Outcome struct {
 	Flow   string
 	Status RunStatus
-	// Values are what was wanted of a completed run: its input and outputs of steps.
+	// Values holds the selected input and outputs of steps of a completed run.
 	Values handler.Values
-	// Result and Output are those of [RunInfo], if they were wanted.
+	// Result and Output are those of [RunInfo], if they were selected.
 	Result, Output json.RawMessage
 	// FailedStep, FailedIndex and Message say why the run failed or was cancelled.
 	FailedStep  string
@@ -137,18 +137,18 @@ type Outcome struct {
 	Message     string
 }
 
-// Steered is what steering a run did.
+// A Steered is the result of an action on a run.
 type Steered struct {
-	// Found reports whether there is such a run, Done whether it was in a status in
-	// which that could be done.
+	// Found reports whether there is such a run, Done whether it was in the right status
+	// for the action.
 	Found, Done bool
 	// Repeated reports that the call may have been executed twice, because its reply
 	// was lost, so that the first execution may have done it.
 	Repeated bool
 }
 
-// NoTables is embedded by an [Engine], which has no tables to ask. What asks for them
-// is an [ErrNeedsEngine].
+// NoTables is embedded by an [Engine], which has no tables to query: queries return an
+// [ErrNeedsEngine].
 type NoTables struct {
 	// Instead says what to use for that.
 	Instead string

@@ -12,32 +12,32 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/perpool"
 )
 
-// Starts of one flow through one pool coalesce: those that come while others are in
+// Starts of one flow through one pool coalesce: those that arrive while others are in
 // flight are sent together, in one statement and one commit. Most of what a single start
 // costs, it then costs only once for all of them. A start that finds none in flight is
 // sent at once and alone.
 const (
 	// maxStartsInFlight is how many statements may be in flight before starts wait.
 	maxStartsInFlight = 2
-	// maxBatchBytes is how much one statement carries; a longer input goes alone.
+	// maxBatchBytes is how much one statement carries; a longer input is sent alone.
 	maxBatchBytes = 1 << 20
-	// batchTimeout bounds a statement that has no caller's context.
+	// batchTimeout bounds a statement, which has no caller's context.
 	batchTimeout = 30 * time.Second
 )
 
-// errSendAlone says that a batch failed, and that each of its starts has to be sent
-// alone to learn why.
+// errSendAlone reports that a batch failed, and that each of its starts has to be sent alone
+// to find out why.
 var errSendAlone = errors.New("flowc: sent together with others")
 
-// pendingStarts are the starts through a pool that are in flight or wait, by flow.
+// A pendingStarts holds the starts through a pool that are in flight or waiting, by flow.
 type pendingStarts struct {
 	mu    sync.Mutex
 	flows map[string]*startGroup
-	spare *startGroup // one that has ended
+	spare *startGroup // one to use again
 }
 
-// A startGroup is the starts of a flow through a pool. Its fields are under the mu of
-// its pendingStarts.
+// A startGroup holds the starts of a flow through a pool. The mu of its pendingStarts
+// guards its fields.
 type startGroup struct {
 	pending  *pendingStarts
 	pool     *pgxpool.Pool
@@ -101,8 +101,8 @@ func (p *pendingStarts) group(pool *pgxpool.Pool, flow string) *startGroup {
 	return g
 }
 
-// startAlone starts one run, and claims what it makes for an idle worker of this
-// process, if there is one.
+// startAlone starts one run, and claims its task for an idle worker of this process, if
+// there is one.
 func startAlone(ctx context.Context, pool *pgxpool.Pool, r StartRequest) ([]StartedRun, error) {
 	if started, ok := startEagerly(ctx, pool, r); ok {
 		return started, nil
@@ -110,7 +110,7 @@ func startAlone(ctx context.Context, pool *pgxpool.Pool, r StartRequest) ([]Star
 	return sendNow(ctx, pool, r)
 }
 
-// next follows a statement that has ended with one for those that wait.
+// next sends the waiting starts when a statement has ended.
 func (g *startGroup) next() {
 	p := g.pending
 	p.mu.Lock()
@@ -139,7 +139,7 @@ func (g *startGroup) batch() []waitingStart {
 	return batch
 }
 
-// send starts a batch and tells everybody in it.
+// send sends a batch and returns the results to its callers.
 func (g *startGroup) send(batch []waitingStart) {
 	defer g.next()
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)

@@ -8,9 +8,9 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/valid"
 )
 
-// CancelRun ends a run that has not ended, scheduled ones included. The contexts
-// of its running handlers end within seconds, with [handler.ErrTaskLost] as their cause, and
-// whatever they give is dropped. reason may be empty; waiters get it as the
+// CancelRun ends a run that has not ended, also one that is scheduled. The contexts of its
+// running handlers end within seconds, with [handler.ErrTaskLost] as their cause, and
+// their results are dropped. reason may be empty; those who wait for the run get it as the
 // message of a [RunFailedError].
 //
 // Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a reason that is no text;
@@ -23,7 +23,7 @@ func CancelRun(ctx context.Context, db DB, id, reason string) error {
 	if err != nil || s.Done {
 		return err
 	}
-	if s.Repeated { // the try whose reply was lost may have done it
+	if s.Repeated { // the attempt whose reply was lost may have done it
 		if info, err := GetRun(ctx, db, id); err == nil && info.Status == RunCancelled {
 			return nil
 		}
@@ -39,7 +39,7 @@ func CancelRun(ctx context.Context, db DB, id, reason string) error {
 // failed nor was cancelled.
 func RetryRun(ctx context.Context, db DB, id string) error {
 	s, err := steer(ctx, db, id, "retrying", func(b Steerer) (Steered, error) { return b.RetryRun(ctx, id, "") })
-	if err != nil || s.Done || s.Repeated { // if it is not failed any more, the try whose reply was lost did it
+	if err != nil || s.Done || s.Repeated { // if it is not failed any more, the attempt whose reply was lost did it
 		return err
 	}
 	return wrongStatus("retrying", id, "it neither failed nor was cancelled")
@@ -66,11 +66,11 @@ func RetryStep(ctx context.Context, db DB, id, step string) error {
 	return wrongStatus(doing, id, "it has not ended, or the step is skipped because of another")
 }
 
-// RescheduleRun moves the start of a scheduled run, by the database's clock. A
-// time that is past means now; see [WithStartAt].
+// RescheduleRun moves the start of a scheduled run, by the database's clock. A time in the
+// past means now; see [WithStartAt].
 //
-// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a time that cannot be; [ErrRunNotFound];
-// [ErrWrongStatus] if the run does not wait for its start.
+// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for an invalid time; [ErrRunNotFound];
+// [ErrWrongStatus] if the run is not scheduled.
 func RescheduleRun(ctx context.Context, db DB, id string, at time.Time) error {
 	at, err := startTime(at)
 	if err != nil {
@@ -102,9 +102,9 @@ func wrongStatus(doing, id, why string) error {
 	return fmt.Errorf("flowc: %s run %s: %w: %s", doing, id, ErrWrongStatus, why)
 }
 
-// DeleteRun deletes a run that has ended with all that belongs to it; its idempotency
-// key is free again. With [AllowDataLoss] it deletes one that has not ended, too, and
-// whatever its handlers give is dropped. It reports whether there was such a run.
+// DeleteRun deletes a run that has ended, with everything that belongs to it; its
+// idempotency key is free again. With [AllowDataLoss] it also deletes a run that has not
+// ended, and drops the results of its handlers. It reports whether there was such a run.
 //
 // Errors: [ErrInvalidRunID]; [ErrWrongStatus] if the run has not ended, without
 // [AllowDataLoss].

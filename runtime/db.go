@@ -11,10 +11,10 @@ import (
 // DB is implemented by *pgxpool.Pool, *pgxpool.Conn, *pgx.Conn and pgx.Tx;
 // package sqldb wraps a *sql.DB, *sql.Conn or *sql.Tx.
 //
-// Through a pool, a call is retried if its connection broke or its transaction
-// lost to another: run ids are made by the client, so a start that was executed
-// twice is one run. Other calls then report what their last attempt found or
-// changed. Through anything else, the caller has to retry.
+// Through a pool, a call is retried if its connection broke or its transaction was rolled
+// back in favour of another: the client generates run ids, so a start that was executed
+// twice is one run. Other calls then report what their last attempt found or changed.
+// Through anything else, the caller has to retry.
 //
 // Wrappers, such as tracing ones, may implement two more methods: IsPool() bool
 // reports whether calls through it may be retried, and InTx() bool whether its

@@ -9,7 +9,7 @@ import (
 
 // DeleteFlow removes a flow with all its runs. While some have not ended (scheduled
 // ones included), it is left as it is, unless [AllowDataLoss] is given. Deleting
-// a flow that does not exist is no error.
+// a flow that does not exist is not an error.
 //
 // Errors: [ErrInvalidSlug]; an [ActiveRunsError] if there are runs that have not ended,
 // without [AllowDataLoss]. Nothing is removed then.
@@ -25,8 +25,8 @@ func DeleteFlow(ctx context.Context, db DB, slug string, opts ...DeleteOption) (
 	return deleted, doing(err, "deleting flow %s", slug)
 }
 
-// FlowExists reports whether the database has a flow. Upper and lower case
-// differ. A slug that no flow can have is an [ErrInvalidSlug].
+// FlowExists reports whether the database has a flow. Slugs are case-sensitive. For a slug
+// that no flow can have, it returns an [ErrInvalidSlug].
 func FlowExists(ctx context.Context, db DB, slug string) (bool, error) {
 	if err := valid.FlowSlug(slug); err != nil {
 		return false, err

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Enqueue starts a run of a job, which is a flow of one step: it is [StartFlow]
-// by another name.
+// Enqueue starts a run of a job, which is a flow of one step. It does the same as
+// [StartFlow].
 func Enqueue(ctx context.Context, db DB, slug string, input any, opts ...StartOption) (*Run[json.RawMessage], error) {
 	return StartFlow(ctx, db, slug, input, opts...)
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/words"
 )
 
-// Errors that [errors.Is] finds in what this package returns. The text of what
-// is returned says more: which flow, which run, and what to do.
+// Errors that [errors.Is] finds in the errors of this package, whose texts say more: which
+// flow, which run, and what to do.
 var (
 	// ErrFlowNotFound says that the database does not have the flow.
 	ErrFlowNotFound = errors.New("flow is not in the database")
-	// ErrInvalidSlug says that a slug can name no flow.
+	// ErrInvalidSlug says that a slug is not valid for a flow.
 	ErrInvalidSlug = valid.ErrInvalidSlug
 	// ErrRunNotFound says that the database does not have the run, or that it
 	// is a run of another flow than the one asked for.
@@ -25,30 +25,29 @@ var (
 	ErrInvalidRunID = valid.ErrInvalidRunID
 	// ErrRunIDTaken says that a run of another flow has the id of [WithRunID].
 	ErrRunIDTaken = errors.New("run id is taken by a run of another flow")
-	// ErrWrongStatus says that a run is not in a status in which it could be
-	// cancelled, retried or rescheduled.
+	// ErrWrongStatus says that a run is not in a status in which it can be cancelled,
+	// retried or rescheduled.
 	ErrWrongStatus = errors.New("run is not in the right status for this")
-	// ErrNoSchedule says that a flow is not in the database, or is there without
-	// a schedule.
+	// ErrNoSchedule says that a flow is not in the database, or has no schedule.
 	ErrNoSchedule = errors.New("flow has no schedule: it gets one with the tag cron (or spec.Flow.Cron) and its Upsert function")
-	// ErrTimeout says that a run had not ended when the time of [WithTimeout]
-	// was over. It comes in a [WaitError], and the run goes on.
+	// ErrTimeout says that a run had not ended within the time of [WithTimeout]. It
+	// comes in a [WaitError], and the run continues.
 	ErrTimeout = errors.New("run has not ended in time")
 	// ErrWaitInTx says that a run cannot be waited for in a transaction. The run
 	// starts when the transaction commits: wait through [Run.Via] after that.
 	ErrWaitInTx = errors.New("cannot wait for a run in a transaction, it starts when the transaction commits: commit, then call run.Via(pool).Wait(ctx)")
 	// ErrNoDB says that a call got no [DB]: nil, or a nil pool or connection.
 	ErrNoDB = pgcall.ErrNoDB
-	// ErrInvalidOption says that an option has a value it cannot have, or does
-	// not go with another one, or not with the function it was given to.
+	// ErrInvalidOption says that an option has an invalid value, or cannot be combined
+	// with another option or with the function.
 	ErrInvalidOption = valid.ErrInvalidOption
 )
 
-// An EngineError says that a database is not one that a call can use. [errors.As] finds
-// it, and [errors.Is] the constants.
+// An EngineError says that a call cannot use a database. [errors.As] finds it, and
+// [errors.Is] the constants.
 type EngineError = pgcall.EngineError
 
-// What may be wrong with a database.
+// Reasons of an [EngineError].
 const (
 	// ErrEngineMissing says that the database does not have what flowc needs.
 	ErrEngineMissing = pgcall.ErrEngineMissing
@@ -56,8 +55,8 @@ const (
 	// ErrEngineNewer that it is newer.
 	ErrEngineOlder EngineError = "the database's engine is older than this program: run `flowc migrate up`"
 	ErrEngineNewer EngineError = "the database's engine is newer than this program: upgrade the program"
-	// ErrNeedsEngine says that the [Backend] cannot do what was asked for: the database
-	// has pgflow without the engine, see the package's comment, or it is no PostgreSQL.
+	// ErrNeedsEngine says that the [Backend] does not support the call: the database has
+	// pgflow without the engine, see the package comment, or is not PostgreSQL.
 	ErrNeedsEngine = pgcall.ErrNeedsEngine
 	// ErrOtherPgflow says that the database has a pgflow, without the engine, that is
 	// older than the one whose functions this program knows, or newer.
@@ -76,11 +75,11 @@ func (e *FlowNotFoundError) Error() string {
 // Is reports whether target is [ErrFlowNotFound].
 func (e *FlowNotFoundError) Is(target error) bool { return target == ErrFlowNotFound }
 
-// A MismatchError says that the database has a flow of the same slug but of
-// another shape, and that it was left as it is, with its runs.
+// A MismatchError says that the database has a flow with the same slug but of another
+// shape, and that it was left as it is, with its runs.
 type MismatchError struct {
 	Flow string
-	// Differences are those of the given shape, called first, and the stored one.
+	// Differences lists how the given shape, called first, differs from the stored one.
 	Differences []string
 }
 
@@ -93,7 +92,7 @@ func (e *MismatchError) Error() string {
 // not ended.
 type ActiveRunsError struct {
 	Flow string
-	// Active is how many there are; scheduled ones count.
+	// Active counts these runs, including scheduled ones.
 	Active int
 }
 
@@ -105,8 +104,8 @@ func (e *ActiveRunsError) Error() string {
 // An InputError says that the input of a run cannot be stored. Nothing was written.
 type InputError struct {
 	Flow string
-	// Index is the place of the input among those of a StartMany, else 0; -1 if
-	// it was the database that refused one of several.
+	// Index is the index of the input in a StartMany, else 0; -1 if the database
+	// refused one of several.
 	Index int
 	Err   error
 }
@@ -120,8 +119,7 @@ func (e *InputError) Error() string {
 
 func (e *InputError) Unwrap() error { return e.Err }
 
-// A RunFailedError says that a run ended without its output: it failed, or it
-// was cancelled.
+// A RunFailedError says that a run ended without a result: it failed or was cancelled.
 type RunFailedError struct {
 	RunID string
 	Flow  string
@@ -147,17 +145,17 @@ func (e *RunFailedError) Error() string {
 	return b.String()
 }
 
-// A WaitError says why waiting for a run ended before the run did. The run goes
-// on, and RunID can be waited for again.
+// A WaitError says why waiting for a run ended before the run did. The run continues, and
+// can be waited for again by RunID.
 type WaitError struct {
 	RunID string
-	// Last is the run as it was last seen, nil if it could not be read.
+	// Last is the run as it was last read, nil if it could not be read.
 	Last *RunInfo
-	// Reasons say what the run waited for, the most telling first, as far as that could
-	// be read. See [ExplainRun].
+	// Reasons lists what the run waited for, the most important first, as far as it
+	// could be read. See [ExplainRun].
 	Reasons []Reason
-	// Err is [ErrTimeout], the cause of the context's end, [ErrRunNotFound] if
-	// the run was deleted, or what the database said.
+	// Err is [ErrTimeout], the cause of the context's end, [ErrRunNotFound] if the run
+	// was deleted, or the error of the database.
 	Err error
 }
 
@@ -179,12 +177,12 @@ func (e *WaitError) Error() string {
 
 func (e *WaitError) Unwrap() error { return e.Err }
 
-// An OutputError says that a run completed with an output that is not of the
-// type it was asked for.
+// An OutputError says that a run completed with an output that does not fit the type it
+// was read as.
 type OutputError struct {
 	RunID string
 	Flow  string
-	// Output is what the run gave.
+	// Output is the output of the run.
 	Output json.RawMessage
 	Err    error
 }

@@ -7,10 +7,9 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/valid"
 )
 
-// ExplainRun returns what a run waits for, the most telling first: that its time has not
-// come, that its flow is paused, that no worker serves it, then, step by step, which
-// tasks wait for what. A run that has ended waits for nothing, nor does one that is not
-// there.
+// ExplainRun returns what a run waits for, the most important reason first: that it is
+// scheduled, that its flow is paused, that no worker serves it, then, step by step, which
+// tasks wait for what. For a run that has ended or does not exist, it returns nothing.
 //
 // Errors: [ErrInvalidRunID]; [ErrNeedsEngine].
 func ExplainRun(ctx context.Context, db DB, id string) ([]Reason, error) {

@@ -26,7 +26,7 @@ func NewFlow[In, Out any](def spec.Flow, output handler.Source[Out]) *Flow[In, O
 // Definition returns the flow as plain data.
 func (f *Flow[In, Out]) Definition() spec.Flow { return f.definition }
 
-// As returns the same flow under another slug, which has to have the same shape.
+// As returns the same flow under another slug, whose flow has to have the same shape.
 func (f *Flow[In, Out]) As(slug string) *Flow[In, Out] {
 	return NewFlow[In](f.definition.As(slug), f.output)
 }
@@ -46,9 +46,9 @@ func (f *Flow[In, Out]) StartAt(ctx context.Context, db DB, in In, at time.Time,
 	return f.Start(ctx, db, in, withOption(opts, WithStartAt(at))...)
 }
 
-// StartSync starts a run, waits for its end and returns what it gave. It waits
-// for [DefaultSyncTimeout] unless [WithTimeout] is given. Its errors are those
-// of [StartFlow] and [Run.Wait].
+// StartSync starts a run, waits for it to end and returns its result. It waits for
+// [DefaultSyncTimeout] unless [WithTimeout] is given. Its errors are those of [StartFlow]
+// and [Run.Wait].
 func (f *Flow[In, Out]) StartSync(ctx context.Context, db DB, in In, opts ...StartOption) (Out, error) {
 	run, wait, err := startToWait(ctx, db, f.definition.Slug, typed(in), typedOutput(f.output), opts)
 	if err != nil {
@@ -75,11 +75,11 @@ func typed[In any](in In) any {
 	return in
 }
 
-// Get finds a run that was started before, by this version of the flow or by another,
-// which [Run.Flow] tells. A run of another flow is an [ErrRunNotFound].
+// Get returns a run that was started earlier, by this version of the flow or by another,
+// see [Run.Flow]. For a run of another flow, it returns an [ErrRunNotFound].
 //
-// What a run of another version gave is read as an Out as far as it is one: [Run.Wait]
-// is an [OutputError] for a run that gave something else.
+// The result of a run of another version is read as an Out if it fits: otherwise
+// [Run.Wait] returns an [OutputError].
 func (f *Flow[In, Out]) Get(ctx context.Context, db DB, id string) (*Run[Out], error) {
 	parsed, err := valid.RunID(id)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/valid"
 )
 
-// MaxHeaderBytes is how much the headers of a run may have together, as JSON in bytes:
-// each of its tasks is claimed with them.
+// MaxHeaderBytes is the size that the headers of a run may have together, as JSON, in
+// bytes: each of its tasks is claimed with them.
 const MaxHeaderBytes = 64 << 10
 
 // WithHeaders attaches short texts by name to the run that are not part of its input,
@@ -36,9 +36,9 @@ func WithHeaders(values map[string]string) StartOption {
 	})
 }
 
-// carried returns what the runs carry as JSON, nil if nothing: what the caller gave, and
-// what a tracer did where that says nothing else. ofTracer reports whether it is only
-// that.
+// carried returns the headers of the runs as JSON, nil if there are none: the caller's, and
+// those of the tracer with other names. ofTracer reports whether they are only the
+// tracer's.
 func (o *startOptions) carried(traced map[string]string) (headers json.RawMessage, ofTracer bool) {
 	if len(traced) == 0 && len(o.headers) == 0 {
 		return nil, false
@@ -49,7 +49,7 @@ func (o *startOptions) carried(traced map[string]string) (headers json.RawMessag
 	}
 	maps.Copy(all, o.headers)
 	raw, err := jsontext.Encode(all)
-	if err != nil || len(raw) > MaxHeaderBytes { // those of the tracer are too many
+	if err != nil || len(raw) > MaxHeaderBytes { // those of the tracer are too large
 		if raw, err = jsontext.Encode(o.headers); err != nil || len(o.headers) == 0 {
 			return nil, false
 		}

@@ -16,8 +16,7 @@ import (
 // A StartOption configures the start of a run.
 type StartOption interface{ start(*startOptions) error }
 
-// A WaitOption configures waiting for a run. It can be given to functions
-// that start and wait, too.
+// A WaitOption configures waiting for a run. Functions that start and wait take it, too.
 type WaitOption interface {
 	StartOption
 	wait(*waitOptions) error
@@ -38,9 +37,9 @@ type startOption func(*startOptions) error
 
 func (f startOption) start(o *startOptions) error { return f(o) }
 
-// WithRunID sets the run's id, which is a UUID. If a run of the flow has that
-// id already, or of another version of the flow, that run is returned, whatever its
-// input, and [Run.Existed] is true.
+// WithRunID sets the run's id, which is a UUID. If a run of the flow, or of another version
+// of it, has that id already, that run is returned, whatever its input, and [Run.Existed]
+// is true.
 func WithRunID(id string) StartOption {
 	return startOption(func(o *startOptions) error {
 		parsed, err := valid.RunID(id)
@@ -63,8 +62,8 @@ func WithIdempotencyKey(key string) StartOption {
 	})
 }
 
-// WithKeys sets idempotency keys for StartMany: the i-th key is that of the
-// i-th input, see [WithIdempotencyKey]. Inputs with the same key are one run, that of the first.
+// WithKeys sets idempotency keys for StartMany: the i-th key is that of the i-th input, see
+// [WithIdempotencyKey]. Inputs with the same key become one run, that of the first.
 func WithKeys(keys ...string) StartOption {
 	return startOption(func(o *startOptions) error {
 		for i, key := range keys {
@@ -77,8 +76,8 @@ func WithKeys(keys ...string) StartOption {
 	})
 }
 
-// WithDelay starts the run's steps after a while, counted by the database's
-// clock from when the run is stored, in microseconds, rounded up. A negative
+// WithDelay starts the run's steps after a delay, by the database's clock, from when the
+// run is stored, in microseconds, rounded up. A negative
 // delay is an [ErrInvalidOption].
 func WithDelay(delay time.Duration) StartOption {
 	return startOption(func(o *startOptions) error {
@@ -90,9 +89,9 @@ func WithDelay(delay time.Duration) StartOption {
 	})
 }
 
-// WithStartAt starts the run's steps at a time, by the database's clock, in
-// microseconds, rounded up. A time that is past means now; the zero time is refused,
-// and so is one after the year 9999.
+// WithStartAt starts the run's steps at a time, by the database's clock, in microseconds,
+// rounded up. A time in the past means now; the zero time is refused, and so is one after
+// the year 9999.
 func WithStartAt(at time.Time) StartOption {
 	return startOption(func(o *startOptions) error {
 		at, err := startTime(at)
@@ -108,7 +107,7 @@ func startTime(at time.Time) (time.Time, error) {
 	case at.IsZero():
 		return at, valid.Option("the time to start at is the zero time; leave it out to start now")
 	case at.Before(time.Unix(0, 0)):
-		return time.Unix(0, 0), nil // as past as any
+		return time.Unix(0, 0), nil // in the past, like any earlier time
 	}
 	if up := at.Truncate(time.Microsecond); up.Before(at) {
 		at = up.Add(time.Microsecond)
@@ -142,7 +141,7 @@ func startOptionsOf(opts []StartOption) (*startOptions, error) {
 	return o, nil
 }
 
-// namespace is that of the ids made of keys. It must never change.
+// namespace is the one of ids derived from keys. It must never change.
 var namespace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/flowc-dev/flowc"))
 
 // keyed returns the id of the run of a flow with a key, which is the same for all
@@ -152,8 +151,8 @@ func keyed(slug, key string) uuid.UUID {
 	return uuid.NewSHA1(namespace, []byte(slug+"/"+key))
 }
 
-// chosen reports whether the caller chose the ids of the runs. Those that we
-// made are new, even if the run was there because a broken call was repeated.
+// chosen reports whether the caller chose the ids of the runs. Generated ones are new, even
+// if the run exists because a broken call was repeated.
 func (o *startOptions) chosen() bool { return o.id != nil || o.key != nil || o.keys != nil }
 
 // runIDs returns the ids of n runs that are started together.
@@ -171,7 +170,7 @@ func (o *startOptions) runIDs(slug string, n int) ([]uuid.UUID, error) {
 	case n == 1:
 		return ids, newID(&ids[0], rand.Reader)
 	default:
-		random := bufio.NewReader(rand.Reader) // which is asked once for many of them
+		random := bufio.NewReader(rand.Reader) // which is read once for many ids
 		for i := range ids {
 			if err := newID(&ids[i], random); err != nil {
 				return nil, err
@@ -183,13 +182,13 @@ func (o *startOptions) runIDs(slug string, n int) ([]uuid.UUID, error) {
 
 func newID(id *uuid.UUID, random io.Reader) (err error) {
 	if *id, err = uuid.NewV7FromReader(random); err != nil {
-		return fmt.Errorf("flowc: making a run id: %w", err)
+		return fmt.Errorf("flowc: generating a run id: %w", err)
 	}
 	return nil
 }
 
-// DefaultPollInterval is how often a run is looked at while notifications do not
-// arrive, unless [WithPollInterval] says something else.
+// DefaultPollInterval is how often a run is polled while notifications do not arrive,
+// unless [WithPollInterval] sets another interval.
 const DefaultPollInterval = 500 * time.Millisecond
 
 type waitOptions struct {
@@ -206,8 +205,8 @@ func (f waitOption) start(o *startOptions) error {
 	return nil
 }
 
-// WithTimeout ends the wait with [ErrTimeout] after a while; the run goes on.
-// Zero looks once. Without it, Wait waits until its context ends.
+// WithTimeout ends the wait with [ErrTimeout] after a time; the run continues. Zero polls
+// once. Without it, Wait waits until its context ends.
 func WithTimeout(timeout time.Duration) WaitOption {
 	return waitOption(func(o *waitOptions) error {
 		if timeout < 0 {
@@ -250,16 +249,16 @@ type UpsertOption interface{ applyUpsert(*UpsertOptions) }
 // A DeleteOption configures [DeleteFlow] and [DeleteRun]: there is [AllowDataLoss].
 type DeleteOption interface{ applyDelete(*DeleteOptions) }
 
-// A DataLossOption goes with all functions that may lose runs.
+// A DataLossOption configures every function that may lose runs.
 type DataLossOption interface {
 	UpsertOption
 	DeleteOption
 }
 
-// UpsertOptions are what a [Backend] is told of the options of [UpsertFlow].
+// UpsertOptions are the options of [UpsertFlow], for a [Backend].
 type UpsertOptions struct{ AllowDataLoss bool }
 
-// DeleteOptions are what a [Backend] is told of the options of [DeleteFlow] and [DeleteRun].
+// DeleteOptions are the options of [DeleteFlow] and [DeleteRun], for a [Backend].
 type DeleteOptions struct{ AllowDataLoss bool }
 
 type allowDataLoss struct{}
@@ -267,10 +266,10 @@ type allowDataLoss struct{}
 func (allowDataLoss) applyUpsert(o *UpsertOptions) { o.AllowDataLoss = true }
 func (allowDataLoss) applyDelete(o *DeleteOptions) { o.AllowDataLoss = true }
 
-// AllowDataLoss allows what loses runs, and nothing else does: [UpsertFlow] deletes a
-// flow of another shape with all its runs and puts the new one in its place, and
-// [DeleteFlow] and [DeleteRun] delete runs that have not ended, too. This is what the
-// reference implementation of pgflow does in development, and when a flow is deleted.
+// AllowDataLoss is the only option that allows runs to be lost: with it, [UpsertFlow]
+// replaces a flow of another shape and deletes all its runs, and [DeleteFlow] and
+// [DeleteRun] also delete runs that have not ended. The reference implementation of pgflow
+// does so in development, and when a flow is deleted.
 func AllowDataLoss() DataLossOption { return allowDataLoss{} }
 
 func deleteOptionsOf(opts []DeleteOption) (o DeleteOptions, _ error) {

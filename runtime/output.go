@@ -8,18 +8,18 @@ import (
 	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
-// An output reads what a completed run gave.
+// An output reads the results of a completed run.
 type output[Out any] struct {
 	source handler.Source[Out] // of the outputs of steps
-	// whole, if set, reads what the run gave as a whole: its result, if its definition
-	// says what that is made of, and its output as the database keeps it.
+	// whole, if set, reads the result of the run, if its definition declares one, and its
+	// output as the database stores it.
 	whole func(result, output json.RawMessage) (Out, error)
 }
 
 func typedOutput[Out any](source handler.Source[Out]) output[Out] { return output[Out]{source: source} }
 
-// untypedOutput reads what a run gave for a caller who does not know its type: its
-// result if the definition says what that is made of, and otherwise its output.
+// untypedOutput reads a run for a caller who does not know its type: its result if the
+// definition declares one, and otherwise its output.
 var untypedOutput = output[json.RawMessage]{whole: func(result, output json.RawMessage) (json.RawMessage, error) {
 	if result != nil {
 		return result, nil
@@ -27,9 +27,8 @@ var untypedOutput = output[json.RawMessage]{whole: func(result, output json.RawM
 	return output, nil
 }}
 
-// ofVersion returns the output of a run of another version of the flow, whose
-// definition says what its result is made of. What does not fit is an error: it may be
-// of another type there.
+// ofVersion returns the output of a run of another version of the flow, whose own
+// definition declares its result. A result that does not fit the type is an error.
 func (o output[Out]) ofVersion(flow string) output[Out] {
 	if o.whole != nil {
 		return o
@@ -39,7 +38,7 @@ func (o output[Out]) ofVersion(flow string) output[Out] {
 			return out, nil
 		}
 		if result == nil {
-			return out, fmt.Errorf("it is a run of %s, whose definition does not say what it gives: read it with runtime.GetRun", flow)
+			return out, fmt.Errorf("it is a run of %s, whose definition declares no result: read it with runtime.GetRun", flow)
 		}
 		out, err = handler.Decode[Out](result, true, "the result of "+flow+", another version of the flow,")
 		if err != nil {

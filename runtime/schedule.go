@@ -21,7 +21,7 @@ func RunSchedule(ctx context.Context, db DB, slug string) (*Run[json.RawMessage]
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return nil, fmt.Errorf("flowc: making a run id: %w", err)
+		return nil, fmt.Errorf("flowc: generating a run id: %w", err)
 	}
 	ok, err := withSome(ctx, db, func(b Scheduler) (bool, error) { return b.RunSchedule(ctx, slug, id.String()) })
 	switch {
