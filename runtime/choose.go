@@ -34,7 +34,7 @@ func doing(err error, format string, args ...any) error {
 	return err
 }
 
-// withSome is [with] for operations that some backends do not support.
+// withSome does what [with] does, for operations that some backends do not support.
 func withSome[B, T any](ctx context.Context, db DB, do func(B) (T, error)) (T, error) {
 	return with(ctx, db, func(b Backend) (T, error) {
 		if some, ok := b.(B); ok {

@@ -12,8 +12,8 @@ import (
 // be refused earlier, since jsonb keeps 4 bytes more for each part.
 const MaxValueBytes = jsontext.MaxBytes
 
-// What an [InputError] may be about, besides what encoding/json says. A task
-// whose output has one of these faults fails without further tries.
+// Reasons of an [InputError], besides errors of encoding/json. A task whose output has one
+// of these faults fails without further attempts.
 var (
 	// ErrNUL says that a value contains the character \u0000.
 	ErrNUL = jsontext.ErrNUL
@@ -29,7 +29,7 @@ var (
 	ErrLongNumbers = jsontext.ErrLongNumbers
 )
 
-// encode writes the input of a run; [dsl.None] and nil are the empty object.
+// encode encodes the input of a run; [dsl.None] and nil are the empty object.
 func encode(input any) (json.RawMessage, error) {
 	switch input.(type) {
 	case nil, dsl.None:

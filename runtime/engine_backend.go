@@ -25,8 +25,8 @@ var (
 	_ Explainer = engineBackend{}
 )
 
-// startSQL starts runs. It tells of the first, which says that it was done, and of
-// those that did not simply start.
+// startSQL starts runs. It returns a row for the first, as proof that it was executed, and
+// for those that did not simply start.
 const (
 	startSQL = `
 SELECT n, existed, scheduled_at, of_flow
@@ -57,8 +57,8 @@ func (b engineBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun,
 	return r.started(rows), startError(r, err)
 }
 
-// startEagerly starts runs and claims the tasks they begin with for an idle worker of
-// this process. ok is false if there is none, or the runs have to be started alone.
+// startEagerly starts runs and claims their first tasks for an idle worker of this
+// process. ok is false if there is none, or if the runs have to be started without a claim.
 func startEagerly(ctx context.Context, pool *pgxpool.Pool, r StartRequest) (_ []StartedRun, ok bool) {
 	worker := eager.FindIdle(pool, r.Flow)
 	if worker == nil {
@@ -106,7 +106,7 @@ type startedRow struct {
 	N           int
 	Existed     bool
 	ScheduledAt *time.Time
-	Flow        *string // of which the run is: perhaps another version
+	Flow        *string // of the run, which may be another version
 }
 
 func scanStarted(row pgx.CollectableRow) (s startedRow, err error) {
@@ -114,8 +114,7 @@ func scanStarted(row pgx.CollectableRow) (s startedRow, err error) {
 	return s, err
 }
 
-// started returns what became of each run, of which the database told only what is
-// worth it.
+// started returns the result for each run; the database returned only those of interest.
 func (r StartRequest) started(rows []startedRow) []StartedRun {
 	all := make([]StartedRun, len(r.Runs))
 	for _, row := range rows {
@@ -211,7 +210,7 @@ func scanRun(row pgx.CollectableRow) (*RunInfo, error) {
 			return nil, fmt.Errorf("states of the steps: %w", err)
 		}
 		for i := range info.States {
-			// In the database's answer no output and the output null look the same.
+			// In the database's result, no output and the output null look the same.
 			if s := &info.States[i]; s.Status != StepCompleted {
 				s.Output = nil
 			}
@@ -229,7 +228,7 @@ func (b engineBackend) Outcome(ctx context.Context, id string, want Want) (Outco
 	return readOutcome(ctx, b, id, want, o, found, err)
 }
 
-// steps returns the steps, which the database wants to be no NULL.
+// steps returns the steps, which must not be NULL for the database.
 func (w Want) steps() []string {
 	if w.Steps == nil {
 		return []string{}
@@ -237,7 +236,7 @@ func (w Want) steps() []string {
 	return w.Steps
 }
 
-// readOutcome adds to what a statement gave what the run gave as a whole.
+// readOutcome adds the result and the output of the run to the row of a statement.
 func readOutcome(ctx context.Context, b Backend, id string, want Want, o Outcome, found bool, err error) (Outcome, error) {
 	if err == nil && !found {
 		err = ErrRunNotFound
@@ -269,7 +268,7 @@ func (b engineBackend) UpsertFlow(ctx context.Context, flow spec.Flow, o UpsertO
 	return readUpsert(flow, row, err)
 }
 
-// readUpsert reads the answer to an upsert.
+// readUpsert reads the result of an upsert.
 func readUpsert(flow spec.Flow, row []byte, err error) (result UpsertResult, _ error) {
 	invalid := func(problem string) error {
 		return &spec.InvalidFlowError{Flow: flow.Slug, Faults: []spec.Fault{{Problem: problem}}}
@@ -293,7 +292,7 @@ func (b engineBackend) DeleteFlow(ctx context.Context, slug string, o DeleteOpti
 	return readDelete(slug, row, err)
 }
 
-// readDelete reads the answer to a delete.
+// readDelete reads the result of a delete.
 func readDelete(slug string, row []byte, err error) (Deleted, error) {
 	var answer struct {
 		Deleted
@@ -337,8 +336,8 @@ func (b engineBackend) DeleteRun(ctx context.Context, id string, o DeleteOptions
 	return b.steer(ctx, `SELECT flowc.delete_run($1::text::uuid, $2)`, id, o.AllowDataLoss)
 }
 
-// steer calls a function that answers with true, with false if the run is not in
-// the right status, and with NULL if there is no such run.
+// steer calls a function that returns true, false if the run is not in the right status,
+// and NULL if there is no such run.
 func (b engineBackend) steer(ctx context.Context, sql string, args ...any) (Steered, error) {
 	rows, again, err := pgcall.EngineAgain(ctx, b.db, pgx.RowTo[*bool], sql, args...)
 	if err != nil {

@@ -84,6 +84,6 @@ func ExampleRunSchedule() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(info.Status, info.ScheduledAt.IsZero())
+	fmt.Println(info.Status, info.Tick.IsZero())
 	// Output: running false
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// A pgflowBackend is a PostgreSQL with pgflow alone: another make of pgflow was installed
-// there, or the role may not use the schema flowc. It uses the functions of pgflow's
-// contract, and can do what those can.
+// A pgflowBackend is a PostgreSQL with pgflow alone: another implementation of pgflow was
+// installed there, or the role may not use the schema flowc. It uses the functions of
+// pgflow's contract, and supports what they do.
 type pgflowBackend struct{ db DB }
 
 // Start drops the headers of a tracer. A run with a chosen id that is started twice at
@@ -37,7 +37,7 @@ func (b pgflowBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun,
 		rows, err = pgcall.Pgflow(ctx, b.db, scanStarted, sql, args...)
 	}
 	if err == nil && len(rows) == 0 {
-		err = pgcall.ErrContractOnly // the contract knows no later start
+		err = pgcall.ErrContractOnly // the contract has no later start
 	}
 	return r.started(rows), startError(r, err)
 }

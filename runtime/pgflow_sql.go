@@ -1,13 +1,13 @@
 package runtime
 
-// The statements of [pgflowBackend], in the functions of the contract and in plain
-// reads. Each takes the arguments, and gives the columns, that that of the engine does.
+// The statements of [pgflowBackend], which call the functions of the contract or just read.
+// Each takes the same arguments and returns the same columns as that of the engine.
 
-// pgflowStartSQL starts runs, unless they exist already. It gives no row for what is to
-// start later, which the contract does not know.
+// pgflowStartSQL starts runs, unless they exist already. It returns no row for runs that are
+// to start later, which the contract does not support.
 //
-// A run that exists but is of another flow is started nevertheless, and so is one
-// that somebody else starts just now: that fails with a unique violation.
+// It also starts a run whose id another flow has, or that somebody else is starting at the
+// same time: that fails with a unique violation.
 const pgflowStartSQL = pgflowStarting + `
 FROM unnest($2::text[]::jsonb[], $3::text[]::uuid[]) WITH ORDINALITY u(input, run_id, n)` + pgflowUnlessStarted
 
@@ -16,9 +16,9 @@ const pgflowStartChosenSQL = pgflowStarting + `
 FROM (` + pgflowLock + `$3` + pgflowInOrder + `) l
 JOIN unnest($2::text[]::jsonb[], $3::text[]::uuid[]) WITH ORDINALITY u(input, run_id, n) ON l.taken` + pgflowUnlessStarted
 
-// pgflowLockSQL waits until nobody else is about to start runs of the ids, and keeps
-// it so until the transaction ends: in one, a duplicate must not be met while it
-// is being made.
+// pgflowLockSQL waits until nobody else is about to start runs of the ids, and prevents it
+// until the transaction ends: in a transaction, a start must not meet a duplicate that is
+// being created.
 const pgflowLockSQL = pgflowLock + `$1` + pgflowInOrder
 
 const pgflowStarting = `
@@ -32,8 +32,8 @@ LEFT JOIN pgflow.runs r ON r.run_id = u.run_id
 WHERE coalesce($4::timestamptz, clock_timestamp() + coalesce($5::interval, '0')) <= clock_timestamp()
 ORDER BY u.n`
 
-// pgflowLock takes one of a thousand locks for each id, in their order. The server has
-// no room for one each.
+// pgflowLock takes one of a thousand locks for each id, in order: the server's lock table
+// has no room for a lock per id.
 const (
 	pgflowLock = `
 SELECT count(pg_catalog.pg_advisory_xact_lock(72057594, k.key)) >= 0 AS taken
@@ -41,7 +41,7 @@ FROM (SELECT DISTINCT pg_catalog.uuid_hash(i.id::uuid) & 1023 AS key FROM unnest
 	pgflowInOrder = `::text[]) i(id) ORDER BY 1 OFFSET 0) k`
 )
 
-// pgflowStatus is what a run's status is called.
+// pgflowStatus is the status of a run r.
 const pgflowStatus = `CASE r.status WHEN 'started' THEN 'running' ELSE r.status END`
 
 // pgflowFailedStep is the step that made a run r fail.
@@ -69,7 +69,7 @@ WHERE r.run_id = $1::text::uuid`
 
 // pgflowGetRunSQL reads a run, with the states of its steps if $2.
 const pgflowGetRunSQL = `
-SELECT r.run_id::text, r.flow_slug, ` + pgflowStatus + `, r.input, r.output, r.remaining_steps, NULL::timestamptz, r.started_at,
+SELECT r.run_id::text, r.flow_slug, ` + pgflowStatus + `, r.input, r.output, r.remaining_steps, NULL::timestamptz, NULL::timestamptz, r.started_at,
        r.completed_at, r.failed_at, NULL::timestamptz, NULL::text, f.step_slug, f.task_index, f.error_message,
        CASE WHEN $2::boolean THEN (
          SELECT coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
@@ -83,9 +83,8 @@ SELECT r.run_id::text, r.flow_slug, ` + pgflowStatus + `, r.input, r.output, r.r
 FROM pgflow.runs r` + pgflowFailedStep + `
 WHERE r.run_id = $1::text::uuid`
 
-// pgflowUpsertSQL puts a flow into the database. Unless $3, a flow of another shape is
-// left alone: ensure_flow_compiled itself would delete it where it believes that
-// the database is somebody's local one.
+// pgflowUpsertSQL upserts a flow. Unless $3, a flow of another shape is left alone:
+// ensure_flow_compiled itself would delete it where it takes the database for a local one.
 const pgflowUpsertSQL = `
 SELECT CASE
   WHEN NOT $3::boolean AND f.known AND f.differences <> '{}' THEN
@@ -99,9 +98,9 @@ FROM (
          (SELECT count(*) FROM pgflow.runs WHERE flow_slug = $1) AS runs
   OFFSET 0) f`
 
-// pgflowDeleteSQL deletes a flow with all its runs, but unless $2 not if some have not ended.
-// One that is not there is not asked for: its queue would go, which may be
-// somebody else's.
+// pgflowDeleteSQL deletes a flow with all its runs; unless $2, not if some have not ended.
+// It does nothing for a flow that does not exist: the contract's function would drop a
+// queue of that name, which may belong to somebody else.
 const pgflowDeleteSQL = `
 SELECT jsonb_build_object(
   'existed', f.known, 'runs', f.runs, 'steps', f.steps, 'active', CASE WHEN $2::boolean THEN 0 ELSE f.active END,

@@ -9,43 +9,43 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/words"
 )
 
-// A ReasonKind is what a run waits for.
+// A ReasonKind is the kind of a [Reason].
 type ReasonKind string
 
 // The kinds of reasons, as [ExplainRun] orders them.
 const (
-	// ReasonScheduled is that the time of the run has not come: Until.
+	// ReasonScheduled means that the run is scheduled to start later: Until.
 	ReasonScheduled ReasonKind = "scheduled"
-	// ReasonPaused is that its flow is paused: Since, By.
+	// ReasonPaused means that its flow is paused: Since, By.
 	ReasonPaused ReasonKind = "paused"
-	// ReasonNoWorker is that no worker serves its flow. Message names the other versions
+	// ReasonNoWorker means that no worker serves its flow. Message names the other versions
 	// of the flow that are served, if any.
 	ReasonNoWorker ReasonKind = "no_worker"
-	// ReasonSilent is that the worker that has tasks of a step has not been heard of: Since.
+	// ReasonSilent means that the worker that has tasks of a step is silent: Since.
 	ReasonSilent ReasonKind = "silent"
-	// ReasonRetry is that tasks of a step wait for their next attempt: Until, Attempt,
+	// ReasonRetry means that tasks of a step wait for their next attempt: Until, Attempt,
 	// MaxAttempts, and in Message the error of the last one.
 	ReasonRetry ReasonKind = "retry"
-	// ReasonDelayed is that tasks of a step wait for its start delay: Until.
+	// ReasonDelayed means that tasks of a step wait for its start delay: Until.
 	ReasonDelayed ReasonKind = "delayed"
-	// ReasonSuspect is that a worker died with tasks of a step in flight, and they wait to
+	// ReasonSuspect means that a worker died with tasks of a step in flight, and they wait to
 	// run apart from others: Attempt is how often it died with nothing else.
 	ReasonSuspect ReasonKind = "suspect"
-	// ReasonQueued is that tasks of a step wait for a worker that has room: Since.
+	// ReasonQueued means that tasks of a step wait for a worker with free capacity: Since.
 	ReasonQueued ReasonKind = "queued"
-	// ReasonRunning is that workers are at tasks of a step: Since, Worker.
+	// ReasonRunning means that workers are running tasks of a step: Since, Worker.
 	ReasonRunning ReasonKind = "running"
-	// ReasonStuck is that there is nothing that a worker could do.
+	// ReasonStuck means that there is no task that a worker could run.
 	ReasonStuck ReasonKind = "stuck"
 )
 
-// A Reason is something that a run which has not ended waits for. What is zero does not
-// belong to its kind.
+// A Reason is something that a run which has not ended waits for. Fields that its kind does
+// not use are zero.
 type Reason struct {
 	Kind ReasonKind `json:"kind"`
 	Flow string     `json:"flow"`
 	// Step is the step whose tasks wait, and Index the element of the first of them if
-	// it is a map. Tasks is how many there are, counted up to a thousand.
+	// it is a map. Tasks counts them, up to a thousand.
 	Step  string `json:"step,omitempty"`
 	Index *int   `json:"index,omitempty"`
 	Tasks int    `json:"tasks,omitempty"`
@@ -59,7 +59,7 @@ type Reason struct {
 	// By is who paused the flow.
 	By      string `json:"by,omitempty"`
 	Message string `json:"message,omitempty"`
-	// At is when this was so, by the database's clock.
+	// At is when the reason was read, by the database's clock.
 	At time.Time `json:"at"`
 }
 

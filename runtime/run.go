@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Run is one execution of a flow that gives an Out.
+// A Run is a handle of one execution of a flow whose result is an Out.
 type Run[Out any] struct {
 	db          DB
 	id          uuid.UUID
@@ -19,8 +19,8 @@ type Run[Out any] struct {
 	output      output[Out]
 }
 
-// MarshalJSON writes what the handle knows without asking the database: id, flow,
-// existed and, of a run that starts later, scheduled_at. [Run.Info] reads the rest.
+// MarshalJSON encodes what the handle knows without a query: id, flow, existed and, if the
+// run starts later, scheduled_at. [Run.Info] reads the rest.
 func (r Run[Out]) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		ID          string    `json:"id"`
@@ -39,28 +39,28 @@ func (r *Run[Out]) ID() string { return r.id.String() }
 // Flow returns the slug of the flow.
 func (r *Run[Out]) Flow() string { return r.flow }
 
-// Existed reports whether the run was there before the call that returned this
-// handle: the key or id was used before, or the handle was made by a Get function.
+// Existed reports whether the run existed before the call that returned this handle: the
+// key or id was used before, or the call was a Get function.
 func (r *Run[Out]) Existed() bool { return r.existed }
 
-// ScheduledAt returns when the run's steps start, if that was later than now when
-// the handle was made; otherwise it is the zero time.
+// ScheduledAt returns when the run's steps start if the run was scheduled when the handle
+// was returned; otherwise it returns the zero time.
 func (r *Run[Out]) ScheduledAt() time.Time { return r.scheduledAt }
 
-// Via returns the same run on another DB: a pool, after the transaction
-// that started it committed.
+// Via returns the same run on another DB, such as a pool after the transaction that started
+// the run has committed.
 func (r *Run[Out]) Via(db DB) *Run[Out] {
 	via := *r
 	via.db = db
 	return &via
 }
 
-// Info reads the run as it is now, without the states of its steps.
+// Info reads the current state of the run, without the states of its steps.
 func (r *Run[Out]) Info(ctx context.Context) (*RunInfo, error) {
 	return getRun(ctx, r.db, r.id, RunDetail{Payloads: true})
 }
 
-// A GetOption says how much of a run [GetRun] reads.
+// A GetOption selects how much of a run [GetRun] reads.
 type GetOption interface{ applyGet(*RunDetail) }
 
 type getOption func(*RunDetail)
@@ -77,7 +77,7 @@ func WithoutPayloads() GetOption { return getOption(func(d *RunDetail) { d.Paylo
 
 // GetRun reads a run by its id, in one statement.
 //
-// Errors: [ErrInvalidRunID], before the database is touched; [ErrInvalidOption];
+// Errors: [ErrInvalidRunID], before the first query; [ErrInvalidOption];
 // [ErrRunNotFound].
 func GetRun(ctx context.Context, db DB, id string, opts ...GetOption) (*RunInfo, error) {
 	parsed, err := valid.RunID(id)

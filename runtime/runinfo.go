@@ -13,42 +13,43 @@ type RunStatus string
 
 // The statuses of a run.
 const (
-	// RunScheduled is a run whose time to start has not come.
+	// RunScheduled is a run that starts later.
 	RunScheduled RunStatus = "scheduled"
-	// RunRunning is a run that has steps to do. In the tables of pgflow it is "started".
+	// RunRunning is a run that has started and not ended. In the tables of pgflow it is
+	// "started".
 	RunRunning RunStatus = "running"
 	// RunCompleted is a run whose steps are all completed or skipped.
 	RunCompleted RunStatus = "completed"
 	// RunFailed is a run that ended because a step failed.
 	RunFailed RunStatus = "failed"
-	// RunCancelled is a run that was ended from outside.
+	// RunCancelled is a run that was cancelled.
 	RunCancelled RunStatus = "cancelled"
 )
 
-// Ended reports whether the run is over.
+// Ended reports whether the run has ended: completed, failed or cancelled.
 func (s RunStatus) Ended() bool {
 	return s == RunCompleted || s == RunFailed || s == RunCancelled
 }
 
-// RunInfo is a run as the database keeps it. Times that have not come are zero.
+// A RunInfo is a run as the database stores it. Times that have not come are zero.
 type RunInfo struct {
 	ID     string          `json:"id"`
 	Flow   string          `json:"flow"`
 	Status RunStatus       `json:"status"`
 	Input  json.RawMessage `json:"input"`
-	// Result is what the run gave, as its definition says it is made of the outputs of
-	// steps: the Out of the declaration. It is nil unless the run is completed, and if
-	// the definition does not say it ([spec.Flow.Result]) or says that it gives nothing.
+	// Result is the result of the run, composed of the outputs of steps as its definition
+	// declares: the Out of the declaration. It is nil unless the run is completed, and
+	// if the definition declares none ([spec.Flow.Result]) or dsl.None.
 	Result json.RawMessage `json:"result,omitempty"`
-	// Output is what pgflow's contract calls the output: an object with the outputs of
-	// the steps that completed and that no other step waits for, by slug. It is nil
-	// unless the run is completed.
+	// Output is what pgflow's contract calls the output: an object with the outputs, by
+	// slug, of the completed steps that no other step waits for. It is nil unless the
+	// run is completed.
 	Output json.RawMessage `json:"output,omitempty"`
 	// RemainingSteps is how many steps are neither completed nor skipped.
 	RemainingSteps int `json:"remaining_steps"`
-	// ScheduledAt is when a run that waits for its start will start.
+	// ScheduledAt is when a scheduled run will start; zero once it has started.
 	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
-	// Tick is the time of its schedule that a schedule started the run for.
+	// Tick is the time for which a schedule started the run; zero for other runs.
 	Tick         time.Time `json:"tick,omitzero"`
 	StartedAt    time.Time `json:"started_at,omitzero"`
 	CompletedAt  time.Time `json:"completed_at,omitzero"`
@@ -60,13 +61,13 @@ type RunInfo struct {
 	FailedStep  string `json:"failed_step,omitempty"`
 	FailedIndex *int   `json:"failed_index,omitempty"`
 	Error       string `json:"error,omitempty"`
-	// States are the states of the steps in the order of the definition, nil
-	// unless they were asked for.
+	// States holds the states of the steps in the order of the definition, nil unless
+	// [WithStates] was given.
 	States []StepState `json:"states,omitempty"`
 }
 
-// Skips counts the steps among [RunInfo.States] that were skipped: gaveUp those whose
-// last try failed, skipped the others.
+// Skips counts the skipped steps among [RunInfo.States]: gaveUp counts those whose last
+// attempt failed, skipped the others.
 func (r *RunInfo) Skips() (skipped, gaveUp int) {
 	for _, s := range r.States {
 		switch {
@@ -86,7 +87,7 @@ func (r *RunInfo) Progress() string {
 	return words.Progress(len(r.States)-r.RemainingSteps-skipped-gaveUp, len(r.States), skipped, gaveUp)
 }
 
-// Failed returns the step that made the run fail, of a map with its element: "pack[3]".
+// Failed returns the step that made the run fail, for a map with its element: "pack[3]".
 func (r *RunInfo) Failed() string { return words.Element(r.FailedStep, r.FailedIndex) }
 
 // A StepStatus is the state of a step of a run.
@@ -96,7 +97,7 @@ type StepStatus string
 const (
 	// StepCreated is a step that waits for others.
 	StepCreated StepStatus = "created"
-	// StepStarted is a step whose tasks are queued; a worker may be at it.
+	// StepStarted is a step whose tasks are queued or running.
 	StepStarted StepStatus = "started"
 	// StepCompleted is a step whose tasks are all completed.
 	StepCompleted StepStatus = "completed"
@@ -106,8 +107,8 @@ const (
 	StepSkipped StepStatus = "skipped"
 )
 
-// Word returns the status in words: waiting, running, completed, failed or skipped.
-// The values are those of the tables.
+// Word returns the status as a word: waiting, running, completed, failed or skipped. The
+// values are those of the tables.
 func (s StepStatus) Word() string {
 	switch s {
 	case StepCreated:
@@ -118,8 +119,8 @@ func (s StepStatus) Word() string {
 	return string(s)
 }
 
-// StepState is a step of a run as the database keeps it. Times that have not
-// come are zero.
+// A StepState is a step of a run as the database stores it. Times that have not come are
+// zero.
 type StepState struct {
 	Step   string        `json:"step_slug"`
 	Index  int           `json:"step_index"`
@@ -131,16 +132,16 @@ type StepState struct {
 	InitialTasks *int `json:"initial_tasks"`
 	// RemainingDeps is how many steps it still waits for.
 	RemainingDeps int `json:"remaining_deps"`
-	// Attempts is how often its tasks were started, all together.
+	// Attempts is how often its tasks were started, in total.
 	Attempts int `json:"attempts"`
-	// Output is what the step gave, of a map step an array in the order of its
+	// Output is the output of the step, for a map step an array in the order of its
 	// tasks. It is nil unless the step is completed.
 	Output json.RawMessage `json:"output,omitempty"`
 	Error  string          `json:"error_message,omitempty"`
-	// FailedIndex is the element of a map step whose last try failed.
+	// FailedIndex is the element of a map step whose last attempt failed.
 	FailedIndex *int `json:"failed_index,omitempty"`
-	// SkipReason is condition_unmet, handler_failed or dependency_skipped, or
-	// what a handler said.
+	// SkipReason is condition_unmet, handler_failed or dependency_skipped, or the
+	// reason that a handler gave.
 	SkipReason  string    `json:"skip_reason,omitempty"`
 	CreatedAt   time.Time `json:"created_at,omitzero"`
 	StartedAt   time.Time `json:"started_at,omitzero"`
@@ -152,10 +153,10 @@ type StepState struct {
 // GaveUp reports whether the step was skipped because its last attempt failed.
 func (s StepState) GaveUp() bool { return s.Status == StepSkipped && s.SkipReason == gaveUpReason }
 
-// gaveUpReason is the reason for which the engine skips a step that is out of tries.
+// gaveUpReason is the skip reason of the engine for a step that has no attempts left.
 const gaveUpReason = "handler_failed"
 
-// Word returns the state in words: the word of its status, or "gave up".
+// Word returns the state as a word: that of its status, or "gave up".
 func (s StepState) Word() string {
 	if s.GaveUp() {
 		return "gave up"
@@ -163,5 +164,5 @@ func (s StepState) Word() string {
 	return s.Status.Word()
 }
 
-// Failed returns the step, of a map with the element that failed: "pack[3]".
+// Failed returns the step, for a map with the element that failed: "pack[3]".
 func (s StepState) Failed() string { return words.Element(s.Step, s.FailedIndex) }

@@ -10,9 +10,8 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/valid"
 )
 
-// RunSchedule starts a run of a flow as its schedule would, now, with the time of
-// the call as its tick. It does so too if the schedule is paused, and the next
-// tick comes as if nothing had happened.
+// RunSchedule starts a run of a flow now, as its schedule would, with the time of the call
+// as its tick. It also works if the schedule is paused, and does not affect the next tick.
 //
 // Errors: [ErrInvalidSlug]; [ErrNoSchedule].
 func RunSchedule(ctx context.Context, db DB, slug string) (*Run[json.RawMessage], error) {

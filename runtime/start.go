@@ -14,13 +14,11 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/valid"
 )
 
-// DefaultSyncTimeout is how long [StartFlowSync] waits unless [WithTimeout] says
-// something else.
+// DefaultSyncTimeout is how long [StartFlowSync] waits unless [WithTimeout] is given.
 const DefaultSyncTimeout = 60 * time.Second
 
-// StartFlow starts a run of the flow with the given slug. The input is encoded
-// as JSON before the database is touched; nil is the empty object, and a
-// json.RawMessage is taken as it is.
+// StartFlow starts a run of the flow with the given slug. The input is encoded as JSON
+// before the first query; nil is the empty object, and a json.RawMessage is used as it is.
 //
 // In a transaction, the run starts when the transaction commits. If a worker in the
 // same process uses the same pool and is idle, the start also claims the first tasks
@@ -32,19 +30,19 @@ func StartFlow(ctx context.Context, db DB, slug string, input any, opts ...Start
 	return start(ctx, db, slug, input, untypedOutput, opts)
 }
 
-// StartMany starts a run for each input in one round trip: all of them, in the
-// order of the inputs, or none. Options hold for every run; [WithKeys] gives
-// each its own key. Together the inputs may have a gigabyte.
+// StartMany starts a run for each input in one round trip: all of them, in the order of the
+// inputs, or none. Options apply to every run; [WithKeys] sets a key for each. Together the
+// inputs may have a gigabyte.
 func StartMany(ctx context.Context, db DB, slug string, inputs []any, opts ...StartOption) ([]*Run[json.RawMessage], error) {
 	return startMany(ctx, db, slug, inputs, untypedOutput, opts)
 }
 
 // StartFlowSync starts a run, waits for its end and returns it.
 //
-// A run that failed or was cancelled is returned with a [RunFailedError]. It
-// waits for [DefaultSyncTimeout] unless [WithTimeout] is given; what ends the
-// waiting early is a [WaitError], which has the run's id. db must not be a
-// transaction ([ErrWaitInTx]): nothing is started then.
+// A run that failed or was cancelled is returned with a [RunFailedError]. It waits for
+// [DefaultSyncTimeout] unless [WithTimeout] is given; a wait that ends early returns a
+// [WaitError], which has the run's id. db must not be a transaction: then nothing is
+// started, and the error is [ErrWaitInTx].
 func StartFlowSync(ctx context.Context, db DB, slug string, input any, opts ...StartOption) (*RunInfo, error) {
 	run, wait, err := startToWait(ctx, db, slug, input, untypedOutput, opts)
 	if err != nil {
@@ -163,8 +161,8 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, ou
 	return runs, nil
 }
 
-// prepare adds a run for each id to a request. It returns for each input which of the
-// runs is its own, nil if they are the same: inputs with the same key are one run.
+// prepare adds a run for each id to a request. It returns the index of the run for each
+// input, nil if each has its own: inputs with the same key share a run.
 func (o *startOptions) prepare(r *StartRequest, ids []uuid.UUID, inputs []any, traced map[string]string) (first []int, _ error) {
 	headers, ofTracer := o.carried(traced)
 	r.Runs = make([]NewRun, 0, len(inputs))
@@ -198,10 +196,10 @@ func (o *startOptions) prepare(r *StartRequest, ids []uuid.UUID, inputs []any, t
 // maxStartBytes is what fits into one message to the database.
 const maxStartBytes = 1<<30 - 1<<20
 
-var errTooManyBytes = fmt.Errorf("with those before it, it is more than the %d bytes that one call can carry", maxStartBytes)
+var errTooManyBytes = fmt.Errorf("together with the inputs before it, it is longer than the %d bytes that one call can carry", maxStartBytes)
 
-// send starts runs the cheapest way there is: one that starts now through a pool may
-// share a statement with others.
+// send starts runs in the cheapest way: one that starts now, through a pool, may share a
+// statement with others.
 func send(ctx context.Context, db DB, r StartRequest) ([]StartedRun, error) {
 	if pool, ok := db.(*pgxpool.Pool); ok && pool != nil && len(r.Runs) == 1 && r.At.IsZero() && r.In == 0 {
 		return coalesceStart(ctx, pool, r)

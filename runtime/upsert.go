@@ -9,16 +9,16 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// UpsertFlow puts a flow into the database. Options are changed in place. If the
-// flow is there with another shape, it is left as it is, unless [AllowDataLoss] is
-// given: then it is deleted with all its runs first.
+// UpsertFlow adds a flow to the database, or updates the options of an existing one. If
+// the flow exists with another shape, it is left as it is, unless [AllowDataLoss] is given:
+// then it is deleted with all its runs first.
 //
-// A flow with [spec.Flow.Cron] is started by the clock from now on, one without
-// is not any more; see [ListSchedules].
+// A flow with [spec.Flow.Cron] is started on schedule from now on, one without no longer;
+// see ops.ListSchedules.
 //
-// Errors: an [spec.InvalidFlowError] with everything that is wrong, before the
-// database is touched, or after the database could not read Cron; a
-// [MismatchError], with the result. Nothing was written then.
+// Errors: a [spec.InvalidFlowError] with everything that is wrong, before the first query,
+// or if the database cannot parse Cron; a [MismatchError], with the result. Nothing is
+// written then.
 func UpsertFlow(ctx context.Context, db DB, flow spec.Flow, opts ...UpsertOption) (UpsertResult, error) {
 	var o UpsertOptions
 	for _, opt := range opts {
@@ -37,9 +37,9 @@ func UpsertFlow(ctx context.Context, db DB, flow spec.Flow, opts ...UpsertOption
 	return result, doing(err, "upserting flow %s", flow.Slug)
 }
 
-// UpsertServed puts the flows of all services into the database, as their generated
-// Upsert functions do: what is there with other steps is left as it is. All are tried;
-// the errors are joined. It is what a program does before it runs a worker for them.
+// UpsertServed upserts the flows of all services, as their generated Upsert functions do:
+// flows that exist with another shape are left as they are. It attempts all of them and
+// joins the errors. A program calls it before it runs a worker for them.
 //
 // Errors: those of [UpsertFlow], a [MismatchError] among them; [ErrNoDB].
 func UpsertServed(ctx context.Context, db DB, services ...handler.Service) error {

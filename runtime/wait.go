@@ -17,27 +17,26 @@ import (
 )
 
 const (
-	// lookWait is how long a look at a run may take. A connection whose other end
-	// is gone would take for ever; after a look that took too long the next one
-	// may take twice as long, for the sake of large outputs.
-	lookWait, maxLookWait = 5 * time.Second, 2 * time.Minute
-	// armWait is how long asking for a notification may take.
-	armWait = 5 * time.Second
-	// safetyPoll is how often a run is looked at while notifications arrive.
+	// pollTimeout bounds a poll of a run. On a connection whose other end is gone, it would
+	// never end; after one that timed out, the next may take twice as long, for the sake
+	// of large outputs.
+	pollTimeout, maxPollTimeout = 5 * time.Second, 2 * time.Minute
+	// subscribeTimeout bounds a subscription to notifications.
+	subscribeTimeout = 5 * time.Second
+	// safetyPoll is how often a run is polled while notifications arrive.
 	safetyPoll = 5 * time.Second
-	// lastLook is how long looking at the run may take when the time is up.
-	lastLook = time.Second
+	// lastPoll bounds the poll of a run when the time is up.
+	lastPoll = time.Second
 )
 
-// Wait waits until the run has ended and returns its output. Through a pool
-// it is woken by the database; through anything else it looks every
-// [DefaultPollInterval]. While the database cannot be reached, a wait through
-// a pool goes on.
+// Wait waits until the run has ended and returns its result. Through a pool, a
+// notification of the database wakes it; through anything else it polls every
+// [DefaultPollInterval]. A wait through a pool survives outages of the database.
 //
-// Errors: a [RunFailedError] if the run failed or was cancelled; a [WaitError],
-// which has the run's id, if the waiting ended first: [ErrTimeout], the end of
-// ctx, or [ErrRunNotFound] if the run was deleted; an [OutputError] if the run's
-// output is not an Out; [ErrWaitInTx] if the run's db is a transaction.
+// Errors: a [RunFailedError] if the run failed or was cancelled; a [WaitError], which has
+// the run's id, if the wait ended first: [ErrTimeout], the end of ctx, or [ErrRunNotFound]
+// if the run was deleted; an [OutputError] if the result does not fit an Out;
+// [ErrWaitInTx] if the run's db is a transaction.
 func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err error) {
 	var none Out
 	o, err := waitOptionsOf(opts)
@@ -57,20 +56,20 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 		defer timer.Stop()
 		timeUp = timer.C
 	}
-	bell := &bell{db: r.db, id: r.ID()}
-	defer bell.close()
-	limit := lookWait
+	notifier := &doneNotifier{db: r.db, id: r.ID()}
+	defer notifier.close()
+	limit := pollTimeout
 	for {
 		limited := limit
 		if o.timeout != nil {
-			limited = min(limit, time.Until(deadline)+lastLook)
+			limited = min(limit, time.Until(deadline)+lastPoll)
 		}
-		result, err := r.look(ctx, limited)
+		result, err := r.poll(ctx, limited)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return none, r.interrupted(ctx)
 		case errors.Is(err, context.DeadlineExceeded) && limited == limit:
-			limit = min(2*limit, maxLookWait)
+			limit = min(2*limit, maxPollTimeout)
 		case err != nil && !r.outlasts(err):
 			return none, &WaitError{RunID: r.ID(), Err: err}
 		case err == nil && result.Status.Ended():
@@ -79,25 +78,25 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 		if o.timeout != nil && *o.timeout == 0 {
 			return none, r.waited()
 		}
-		armed := armWait
+		allowed := subscribeTimeout
 		if o.timeout != nil {
-			armed = min(armWait, max(time.Until(deadline), 0))
+			allowed = min(subscribeTimeout, max(time.Until(deadline), 0))
 		}
-		if bell.arm(ctx, armed) {
-			continue // it may have ended before the bell could ring for it
+		if notifier.subscribe(ctx, allowed) {
+			continue // it may have ended before the subscription
 		}
-		poll := time.NewTimer(bell.interval(o.poll))
+		poll := time.NewTimer(notifier.interval(o.poll))
 		select {
 		case <-ctx.Done():
 			poll.Stop()
 			return none, r.interrupted(ctx)
 		case <-timeUp:
 			poll.Stop()
-			if result, err := r.look(ctx, lastLook); err == nil && result.Status.Ended() {
+			if result, err := r.poll(ctx, lastPoll); err == nil && result.Status.Ended() {
 				return r.end(result)
 			}
 			return none, r.waited()
-		case <-bell.rings():
+		case <-notifier.C():
 			poll.Stop()
 		case <-poll.C:
 		}
@@ -107,7 +106,7 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 // never is the channel of a timer that does not exist.
 var never <-chan time.Time
 
-// outlasts reports whether waiting goes on after an error.
+// outlasts reports whether waiting continues after an error.
 func (r *Run[Out]) outlasts(err error) bool {
 	return pgcall.Pooled(r.db) && pgerr.Transient(err)
 }
@@ -126,7 +125,7 @@ func (r *Run[Out]) interrupted(ctx context.Context) error {
 }
 
 func (r *Run[Out]) waitError(cause error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), lastLook)
+	ctx, cancel := context.WithTimeout(context.Background(), lastPoll)
 	defer cancel()
 	e := &WaitError{RunID: r.ID(), Err: cause}
 	var err error
@@ -138,8 +137,8 @@ func (r *Run[Out]) waitError(cause error) error {
 	return e
 }
 
-// look reads how far the run is, and what it gave if it is completed.
-func (r *Run[Out]) look(ctx context.Context, limit time.Duration) (Outcome, error) {
+// poll reads the status of the run, and its results if it is completed.
+func (r *Run[Out]) poll(ctx context.Context, limit time.Duration) (Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	want := Want{Steps: r.output.source.Steps, Input: r.output.source.Input, Whole: r.output.whole != nil}
@@ -168,66 +167,67 @@ func (r *Run[Out]) end(o Outcome) (Out, error) {
 	return out, nil
 }
 
-// A bell rings when the run may have ended, if its db is a pool to which
-// notifications arrive.
-type bell struct {
-	db       DB
-	id       string
-	listener *listen.Listener
-	sub      *listen.Subscription
-	armed    uint64 // the listener's connection for which the database knows of us
-	refused  bool   // whether the role may not be told
+// A doneNotifier signals when the run may have ended, if notifications arrive at the pool
+// of its db.
+type doneNotifier struct {
+	db         DB
+	id         string
+	listener   *listen.Listener
+	sub        *listen.Subscription
+	subscribed uint64 // the listener's connection for which we are subscribed
+	refused    bool   // whether the role may not subscribe
 }
 
-// arm asks the database to ring for the run, and reports whether it did so just
-// now: what happened before is not rung for.
-func (b *bell) arm(ctx context.Context, limit time.Duration) bool {
-	pool, ok := b.db.(*pgxpool.Pool)
-	if !ok || b.refused || pgcall.KindOf(ctx, pool) == pgcall.HasContract { // nobody would ring
+// subscribe subscribes to the end of the run, and reports whether it did so just now: an
+// end before that is not signalled.
+func (n *doneNotifier) subscribe(ctx context.Context, limit time.Duration) bool {
+	pool, ok := n.db.(*pgxpool.Pool)
+	if !ok || n.refused || pgcall.KindOf(ctx, pool) == pgcall.HasContract { // nobody would notify us
 		return false
 	}
-	id, err := uuid.Parse(b.id)
+	id, err := uuid.Parse(n.id)
 	if err != nil {
 		return false
 	}
-	if b.listener == nil {
-		b.listener = listen.Acquire(pool)
-		b.sub = b.listener.Subscribe(listen.Done, listen.DoneKey(id))
+	if n.listener == nil {
+		n.listener = listen.Acquire(pool)
+		n.sub = n.listener.Subscribe(listen.Done, listen.DoneKey(id))
 	}
-	live := b.listener.Live()
-	if live == 0 || live == b.armed {
+	live := n.listener.Live()
+	if live == 0 || live == n.subscribed {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	_, err = pgcall.Engine(ctx, b.db, pgx.RowTo[*string], `SELECT flowc.await_run($1::text::uuid)::text`, b.id)
-	b.refused = pgerr.Code(err) == "42501" // a role that only views does not wait for locks
+	_, err = pgcall.Engine(ctx, n.db, pgx.RowTo[*string], `SELECT flowc.await_run($1::text::uuid)::text`, n.id)
+	n.refused = pgerr.Code(err) == "42501" // a role that may only view
 	if err != nil {
 		return false
 	}
-	b.armed = live
+	n.subscribed = live
 	return true
 }
 
-func (b *bell) rings() <-chan struct{} {
-	if b.sub == nil {
+// C returns the channel of the signals; nil if there are none.
+func (n *doneNotifier) C() <-chan struct{} {
+	if n.sub == nil {
 		return nil
 	}
-	return b.sub.C
+	return n.sub.C
 }
 
 // interval returns the longest time to sleep between two polls.
-func (b *bell) interval(poll time.Duration) time.Duration {
-	if b.listener != nil && b.armed != 0 && b.armed == b.listener.Live() {
+func (n *doneNotifier) interval(poll time.Duration) time.Duration {
+	if n.listener != nil && n.subscribed != 0 && n.subscribed == n.listener.Live() {
 		return max(poll, safetyPoll)
 	}
 	return poll
 }
 
-func (b *bell) close() {
-	if b.listener == nil {
+func (n *doneNotifier) close() {
+	if n.listener == nil {
 		return
 	}
-	b.sub.Close()
-	b.listener.Release()
+	n.sub.Close()
+	n.listener.Release()
 }

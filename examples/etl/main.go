@@ -1,5 +1,5 @@
 // Etl imports a file of sales: a map step loads its lines, thousands of them, each
-// a task of its own that is tried again if it fails, and a last step sums up. The
+// a task of its own that is retried if it fails, and a last step sums up. The
 // program writes a file with sales that it makes up, or reads one with -file.
 package main
 

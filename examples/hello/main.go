@@ -14,7 +14,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
-// handlers does the steps. They are plain functions over the types of package party.
+// handlers runs the steps. They are plain functions over the types of package party.
 type handlers struct{}
 
 func (handlers) Guests(ctx context.Context, in party.List) ([]party.Guest, error) {
@@ -44,7 +44,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	// The database of DATABASE_URL, or one that lives as long as the program.
+	// The database of DATABASE_URL, or a temporary one.
 	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
 	if err != nil {
 		return err

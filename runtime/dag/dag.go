@@ -1,8 +1,8 @@
 // Package dag draws directed acyclic graphs: it arranges their nodes in layers
 // and writes the picture as SVG, or the graph as Mermaid or DOT text.
 //
-// A graph is plain data. Its picture is the same wherever it is made, so that
-// the command, the documentation and the dashboard show a flow alike.
+// A graph is plain data. Its picture is the same everywhere, so that the command, the
+// documentation and the dashboard show a flow alike.
 package dag
 
 import (
@@ -13,9 +13,9 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/graph"
 )
 
-// A Graph is what is drawn.
+// A Graph is a graph to draw.
 type Graph struct {
-	// Title says what the picture shows, to those who cannot see it.
+	// Title describes the picture to those who cannot see it.
 	Title string
 	// Nodes are the nodes. Where the layout has a choice, they keep their order.
 	Nodes []Node
@@ -27,11 +27,11 @@ type Graph struct {
 type Node struct {
 	// ID is the node's own within its graph.
 	ID string
-	// Label is what the box says. Defaults to ID.
+	// Label is the text of the box. Defaults to ID.
 	Label string
 	// Note is smaller text below the label: one line, or several.
 	Note string
-	// Title is shown when a mouse rests on the box. Defaults to Label and Note.
+	// Title is the tooltip of the box. Defaults to Label and Note.
 	Title string
 	// Shape defaults to [Box].
 	Shape Shape
@@ -73,7 +73,7 @@ type Shape int
 const (
 	// Box is a single box.
 	Box Shape = iota
-	// Stack is a pile of boxes, for what happens many times.
+	// Stack is a stack of boxes, for what happens many times.
 	Stack
 	// Pill is a round end of the graph, such as its input.
 	Pill
@@ -87,18 +87,18 @@ type Edge struct {
 	Soft bool
 }
 
-// ErrCycle says that a graph has a cycle, which has no layers to be drawn in.
+// ErrCycle says that a graph has a cycle, so that it cannot be drawn in layers.
 var ErrCycle = errors.New("graph has a cycle")
 
-// Validate reports everything that keeps the graph from being drawn: ids that
-// are empty or not unique, edges between nodes that are not there, and cycles.
+// Validate reports everything that keeps the graph from being drawn: ids that are empty or
+// not unique, edges between nodes that do not exist, and cycles.
 func (g Graph) Validate() error {
 	_, err := g.topology()
 	return err
 }
 
-// topology is a graph by number: which nodes lead to which, each once, and all
-// nodes in an order in which edges lead forward.
+// A topology is a graph of indexes: the edges of each node, without duplicates, and all nodes
+// in topological order.
 type topology struct {
 	out, in [][]int
 	sorted  []int
@@ -122,7 +122,7 @@ func (g Graph) topology() (*topology, error) {
 		from, ok := number[e.From]
 		to, ok2 := number[e.To]
 		if !ok || !ok2 {
-			faults = append(faults, fmt.Errorf("flowc: dag: the edge from %q to %q has an end that is no node", e.From, e.To))
+			faults = append(faults, fmt.Errorf("flowc: dag: the edge from %q to %q has an end that is not a node", e.From, e.To))
 			continue
 		}
 		if !seen[[2]int{from, to}] {

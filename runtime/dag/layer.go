@@ -7,15 +7,15 @@ type grid struct {
 	nodes  int
 	layer  []int   // of each vertex
 	layers [][]int // the vertices of each layer, in order
-	up     [][]int // the neighbours of each vertex in the layer before
-	down   [][]int // and in the layer behind
+	up     [][]int // the neighbours of each vertex in the previous layer
+	down   [][]int // and in the next layer
 	chains map[[2]int][]int
 }
 
 // isBend reports whether a vertex is a bend of an edge.
 func (g *grid) isBend(v int) bool { return v >= g.nodes }
 
-// newGrid puts the nodes into layers and the bends into the edges.
+// newGrid assigns the nodes to layers and adds the bends to the edges.
 func newGrid(t *topology) *grid {
 	g := &grid{nodes: len(t.out), layer: layers(t), chains: map[[2]int][]int{}}
 	g.up, g.down = make([][]int, g.nodes), make([][]int, g.nodes)

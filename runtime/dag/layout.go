@@ -13,19 +13,18 @@ const (
 	Right
 )
 
-// Options configures the layout of a graph. Lengths are in pixels. The zero value is
-// a good one.
+// Options configures the layout of a graph. Lengths are in pixels. The zero value is ready to
+// use.
 type Options struct {
 	// Direction defaults to [Down].
 	Direction Direction
-	// Dots draws nodes as dots without text, for a picture the size of a stamp.
+	// Dots draws nodes as dots without text, for a picture in the size of a stamp.
 	Dots bool
-	// Plain leaves out the marks that tell how far nodes are, for a picture of
-	// what has no state.
+	// Plain leaves out the marks of the states of nodes, for a picture without states.
 	Plain bool
 }
 
-// A Layout is a graph with a place for everything.
+// A Layout is a graph with the position of everything.
 type Layout struct {
 	Width, Height float64
 	Nodes         []Placed
@@ -35,25 +34,25 @@ type Layout struct {
 	options Options
 }
 
-// Placed is a node with its place: the corner of its box, and its size.
+// A Placed is a node with its position: the corner of its box, and its size.
 type Placed struct {
 	Node
 	X, Y, Width, Height float64
-	// Layer counts from 0, where nothing comes before.
+	// Layer counts from 0, for nodes without predecessors.
 	Layer int
 }
 
-// Routed is an edge with its way: points that it goes through, the first and the
-// last at the rims of its nodes.
+// A Routed is an edge with its path: the points that it goes through, the first and the last
+// at the rims of its nodes.
 type Routed struct {
 	Edge
 	Points []Point
 }
 
-// A Point is a place in the picture, from its upper left corner.
+// A Point is a position in the picture, from its upper left corner.
 type Point struct{ X, Y float64 }
 
-// metrics are the lengths of a picture.
+// metrics holds the lengths of a picture.
 type metrics struct {
 	margin         float64
 	across         float64 // between neighbours in a layer
@@ -122,7 +121,7 @@ func (g *grid) sizes(nodes []Node, opts Options) (breadth, depth []float64) {
 	return breadth, depth
 }
 
-// Arrange lays a graph out. Its errors are those of [Graph.Validate].
+// Arrange lays out a graph. Its errors are those of [Graph.Validate].
 func Arrange(g Graph, opts Options) (*Layout, error) {
 	t, err := g.topology()
 	if err != nil {

@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// patience is how many sweeps without a gain are made before the order of the
-// layers is taken as it is.
+// patience is how many sweeps without an improvement are made before the order of the layers
+// is final.
 const patience = 8
 
-// order arranges each layer so that few edges cross: every layer in turn is
-// sorted by where its neighbours stand in the layer before, down and up again,
-// and neighbours change places where that helps. The best order found is kept.
+// order arranges each layer so that few edges cross: every layer in turn is sorted by the
+// positions of its neighbours in the previous layer, down and up again, and neighbours are
+// swapped where that helps. The best order found is kept.
 func (g *grid) order() {
 	g.start()
 	best, fewest := g.copyLayers(), g.crossings()
@@ -26,8 +26,8 @@ func (g *grid) order() {
 	g.sortNeighbours()
 }
 
-// start orders the layers as a walk from the first nodes down comes to them,
-// which keeps together what belongs together.
+// start orders the layers as a walk down from the first nodes visits them, which keeps
+// together what belongs together.
 func (g *grid) start() {
 	seen := make([]bool, len(g.layer))
 	order := make([][]int, len(g.layers))
@@ -61,8 +61,8 @@ func (g *grid) positions() []int {
 	return pos
 }
 
-// sweep sorts the layers by the mean place of their neighbours in the layer that
-// was sorted before. Vertices that are equal keep their order, or turn it round.
+// sweep sorts the layers by the mean position of their neighbours in the layer that was
+// sorted before. Equal vertices keep their order, or reverse it.
 func (g *grid) sweep(downwards, keep bool) {
 	pos := g.positions()
 	for i := range g.layers {
@@ -91,7 +91,7 @@ func (g *grid) sweep(downwards, keep bool) {
 	}
 }
 
-// exchange lets neighbours change places as long as that makes fewer crossings.
+// exchange swaps neighbours as long as that makes fewer crossings.
 func (g *grid) exchange() {
 	pos := g.positions()
 	for better := true; better; {
@@ -109,8 +109,8 @@ func (g *grid) exchange() {
 	}
 }
 
-// between counts the crossings among the edges of two vertices of which the
-// first stands left of the second.
+// between counts the crossings among the edges of two vertices of which the first is left of
+// the second.
 func between(neighbours [][]int, pos []int, left, right int) int {
 	n := 0
 	for _, a := range neighbours[left] {
@@ -143,7 +143,7 @@ func (g *grid) crossings() int {
 	return total
 }
 
-// inversions counts the pairs that are out of order, in a tree of sums.
+// inversions counts the pairs that are out of order, with a tree of sums.
 func inversions(values []int, limit int) int {
 	sums := make([]int, limit+1)
 	total := 0

@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// place finds where each vertex stands across its layer: its centre, so that the
+// place computes the position of each vertex across its layer: its centre, so that the
 // vertices of a layer keep their order and distance.
 //
 // It is the method of Brandes and Köpf: vertices are aligned with the median of
 // their neighbours, above or below, preferring the left or the right; each of
-// the four ways is packed tightly, and the mean of the middle two is taken. Long
-// edges come out straight and parents stand above the middle of their children.
+// the four ways is packed tightly, and the mean of the middle two is used. Long
+// edges become straight, and parents are above the middle of their children.
 func (g *grid) place(apart func(left, right int) float64) []float64 {
 	conflicts := g.conflicts()
 	var ways [][]float64
@@ -71,8 +71,8 @@ func (g *grid) conflicts() map[[2]int]bool {
 	return conflicts
 }
 
-// align joins vertices into blocks that are to stand in one line, and gives the
-// first vertex of the block of each.
+// align joins vertices into blocks that are to be in one line, and returns the first vertex
+// of the block of each.
 func align(layers, neighbours [][]int, conflicts map[[2]int]bool, mirrored bool) []int {
 	pos := map[int]int{}
 	for _, layer := range layers {
@@ -107,8 +107,8 @@ func align(layers, neighbours [][]int, conflicts map[[2]int]bool, mirrored bool)
 	return first
 }
 
-// pack puts the blocks as far left as the distances allow, and then as far right
-// as that does not move others, so that none stays behind alone.
+// pack moves the blocks as far left as the distances allow, and then as far right as possible
+// without moving others, so that none is left alone.
 func pack(layers [][]int, first []int, apart func(left, right int) float64) []float64 {
 	type arc struct {
 		to     int
@@ -160,8 +160,8 @@ func pack(layers [][]int, first []int, apart func(left, right int) float64) []fl
 	return all
 }
 
-// balance brings the four ways over each other and takes the mean of the middle
-// two for every vertex. Ways come in pairs: to the left, and to the right.
+// balance superimposes the four ways and returns the mean of the middle two for every vertex.
+// Ways come in pairs: to the left, and to the right.
 func balance(ways [][]float64) []float64 {
 	narrowest := 0
 	for i, x := range ways {

@@ -13,14 +13,14 @@ import (
 //go:embed dag.css
 var css string
 
-// CSS returns the style of the pictures. Its colours are custom properties, each with
+// CSS returns the style sheet of the pictures. Its colours are custom properties, each with
 // a default, so that a page can give the pictures colours of its own.
 func CSS() string { return css }
 
 // SVGOptions configures how a layout is written.
 type SVGOptions struct {
-	// Style puts [CSS] into the file, so that it can stand alone. A page whose
-	// content security policy allows no inline style links it instead.
+	// Style includes [CSS] in the file, for a picture on its own. A page whose content
+	// security policy allows no inline style links it instead.
 	Style bool
 	// Heading writes the title of the graph above it.
 	Heading bool
@@ -86,11 +86,11 @@ func (l *Layout) WriteSVG(w io.Writer, opts SVGOptions) error {
 // SVG returns the picture as WriteSVG writes it.
 func (l *Layout) SVG(opts SVGOptions) string {
 	var b strings.Builder
-	_ = l.WriteSVG(&b, opts) // a Builder takes everything
+	_ = l.WriteSVG(&b, opts) // a Builder never fails
 	return b.String()
 }
 
-// heading is what a heading takes of the height, headLetter the width of its letters.
+// heading is the height of a heading, headLetter the width of its letters.
 const heading, headLetter = 34, 9
 
 type pen struct{ strings.Builder }
@@ -195,12 +195,12 @@ func (l *Layout) box(p *pen, n Placed) {
 	p.printf("</%s>", element)
 }
 
-// pillRadius is the most that a pill is rounded, lest one beside a high box look
+// pillRadius is the most that a pill is rounded, so that one beside a high box does not look
 // like an egg.
 const pillRadius = 22
 
-// mark draws the sign of a state, which tells it by its form as well as by its
-// colour. All forms are there, and the style shows one.
+// mark draws the mark of a state, which shows it by shape as well as by colour. All shapes
+// are drawn, and the style sheet shows one.
 func mark(p *pen, x, y float64) {
 	p.printf(`<g class="mark" transform="translate(%s %s)"><circle class="disc" r="8"/>`+
 		`<circle class="hub" r="2.5"/><path class="turn" d="M0 -8 A8 8 0 0 1 8 0"/><path class="done" d="M-3.6 0.3 L-1.1 2.8 L3.8 -2.6"/>`+
@@ -221,7 +221,7 @@ func (n Placed) text(p *pen, x, room float64) {
 
 func at(p Point) string { return length(p.X) + " " + length(p.Y) }
 
-// length writes a length with a digit behind the point, if it needs one.
+// length formats a length with at most one decimal.
 func length(f float64) string {
 	s := strconv.FormatFloat(math.Round(f*10)/10, 'f', -1, 64)
 	if s == "-0" {
@@ -232,6 +232,6 @@ func length(f float64) string {
 
 func escape(s string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(s)) // a Builder takes everything
+	_ = xml.EscapeText(&b, []byte(s)) // a Builder never fails
 	return b.String()
 }

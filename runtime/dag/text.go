@@ -10,8 +10,8 @@ import (
 // smallLetter is the width of a letter of a note.
 const smallLetter = 6.2
 
-// textWidth guesses how wide a text is. The browser alone knows, but it draws
-// what the layout has already decided.
+// textWidth estimates the width of a text. Only the browser knows it, but the layout is made
+// before.
 func textWidth(s string, letter float64) float64 {
 	width := 0.0
 	for _, r := range s {
@@ -34,7 +34,7 @@ func runeWidth(r rune) float64 {
 	return 1
 }
 
-// truncate cuts a text to a width, and says so with an ellipsis.
+// truncate cuts a text to a width, with an ellipsis.
 func truncate(s string, letter, room float64) string {
 	if textWidth(s, letter) <= room {
 		return s
@@ -76,8 +76,8 @@ func (g Graph) WriteMermaid(w io.Writer, direction Direction) error {
 	return err
 }
 
-// mermaidText writes what means something to Mermaid, or to the HTML that it
-// makes, by number.
+// mermaidText escapes characters that mean something to Mermaid, or to the HTML that it
+// produces, as character references.
 func mermaidText(s string) string {
 	var b strings.Builder
 	for _, r := range s {

@@ -13,15 +13,15 @@ import (
 	"strings"
 )
 
-// oldestMajor is the oldest PostgreSQL that flowc runs on.
+// oldestMajor is the oldest PostgreSQL that flowc supports.
 const oldestMajor = 15
 
-// BinariesEnv is the environment variable that names the directory of initdb and
-// postgres when the program does not.
+// BinariesEnv is the environment variable that names the directory of initdb and postgres if
+// the program does not.
 const BinariesEnv = "FLOWC_PG_BIN"
 
-// ErrNoBinaries means that no PostgreSQL, of version 15 or newer, is installed
-// where it could be found. Its text names the ways out.
+// ErrNoBinaries means that no installed PostgreSQL of version 15 or newer was found. Its
+// text says what to do.
 var ErrNoBinaries = errors.New("no PostgreSQL 15 or newer is installed here. Ways out:\n" +
 	"  set DATABASE_URL to a PostgreSQL that runs already, or\n" +
 	"  install one: " + installCommand(runtime.GOOS) + ", or\n" +
@@ -38,14 +38,14 @@ func installCommand(goos string) string {
 	}
 }
 
-// Binaries is an installed PostgreSQL.
+// Binaries are the programs of an installed PostgreSQL.
 type Binaries struct {
 	Dir     string // holds initdb and postgres
 	Version string // "15.18", or "18beta2"
 	Major   int    // 15
 
-	// build is the whole line that postgres gives as its version; data may be
-	// copied between servers of the same build only.
+	// build is the full line that postgres prints as its version; data may only be copied
+	// between servers of the same build.
 	build string
 }
 
@@ -56,7 +56,7 @@ type Binaries struct {
 // distributions, Homebrew, Postgres.app and the Windows installer, there the
 // newest first.
 //
-// Without success the error is [ErrNoBinaries], or says what is wrong with dir.
+// If there is none, the error is [ErrNoBinaries], or says what is wrong with dir.
 func FindBinaries(dir string) (Binaries, error) {
 	bin, err := findBinaries(dir, 0)
 	if err != nil {

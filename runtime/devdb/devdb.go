@@ -1,10 +1,9 @@
-// Package devdb runs a PostgreSQL of its own from the binaries that are
-// installed on this machine: for demos, for tests and for development.
+// Package devdb runs a PostgreSQL from the binaries that are installed on this machine, for
+// demos, tests and development.
 //
-// Without further settings the database is a throw-away one. It lives in memory
-// where there is room, gives up durability for speed, is reached over a Unix
-// socket that only its owner may open, and is gone when the program ends, however
-// it ends:
+// Without further settings the database is a temporary one. It is in memory if there is
+// room, trades durability for speed, is reached over a Unix socket that only its owner may
+// open, and is removed when the program ends, however it ends:
 //
 //	db, err := devdb.Start(ctx, devdb.Config{})
 //	if err != nil {
@@ -13,8 +12,8 @@
 //	defer db.Close()
 //	pool, err := pgxpool.New(ctx, db.URL())
 //
-// With [Config.Dir] the data are kept there, with PostgreSQL's usual durability,
-// and a second program that names the same directory uses the same server.
+// With [Config.Dir] the data are kept in that directory, with PostgreSQL's usual durability,
+// and a second program with the same directory uses the same server.
 package devdb
 
 import (
@@ -32,12 +31,11 @@ import (
 // startTimeout bounds a start whose context has no deadline.
 const startTimeout = time.Minute
 
-// Config configures a database. The zero value is a throw-away database of the
-// newest PostgreSQL that is installed.
+// Config configures a database. The zero value is a temporary database of the newest
+// PostgreSQL that is installed.
 type Config struct {
-	// Dir is where a kept database lives; it is made if it does not exist, and
-	// belongs to this package: nothing else should be in it. Empty means a
-	// throw-away database.
+	// Dir is the directory of a kept database. It is created if it does not exist, and
+	// nothing else should be in it. Empty means a temporary database.
 	Dir string
 
 	// Binaries is the directory that holds initdb and postgres. Empty means the
@@ -45,34 +43,34 @@ type Config struct {
 	Binaries string
 
 	// Settings are server settings, as in postgresql.conf, for example
-	// "shared_preload_libraries": "pg_stat_statements". They win over those of
-	// this package, and do nothing for a server that somebody else has started.
+	// "shared_preload_libraries": "pg_stat_statements". They override those of
+	// this package, and do not affect a server that another program has started.
 	Settings map[string]string
 
-	// Seed, if set, fills a fresh throw-away database. What it has made is kept
-	// in the user's cache directory, so that it runs once and not at each start.
-	// It cannot be combined with Dir.
+	// Seed, if set, fills a new temporary database. Its result is kept in the user's cache
+	// directory, so that it runs once and not at each start. It cannot be combined with
+	// Dir.
 	Seed *Seed
 }
 
-// A Seed is content that every database started with it has from the beginning.
+// A Seed is the initial content of databases.
 type Seed struct {
 	// Key names the content: with the same key the content must be the same. A
 	// hash of what Fill does is a good key.
 	Key string
 
-	// Fill makes the content, through the URL of a superuser. It must have closed
+	// Fill creates the content, through the URL of a superuser. It must have closed
 	// its connections when it returns.
 	Fill func(ctx context.Context, url string) error
 }
 
-// DB is a running database. Its methods may be called from several goroutines.
+// DB is a running database. Its methods may be called concurrently.
 type DB struct {
 	bin      Binaries
 	dir      string // holds data, server.log and lock
 	sockets  string // the directory of the Unix socket
 	kept     bool
-	attached bool // somebody else's server
+	attached bool // another program's server
 	identity identity
 	settings map[string]string
 	took     time.Duration
@@ -83,11 +81,11 @@ type DB struct {
 	closed bool
 }
 
-// Start starts a database, or attaches to the running one of [Config.Dir]. The
-// context bounds the start alone; without a deadline it may take a minute. A
-// first start takes about half a second, later ones a tenth.
+// Start starts a database, or attaches to the running one of [Config.Dir]. The context
+// bounds only the start; without a deadline it may take a minute. A first start takes about
+// half a second, later ones a tenth.
 //
-// If there is no PostgreSQL on this machine the error is [ErrNoBinaries].
+// If there is no PostgreSQL on this machine, the error is [ErrNoBinaries].
 func Start(ctx context.Context, cfg Config) (*DB, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -95,10 +93,10 @@ func Start(ctx context.Context, cfg Config) (*DB, error) {
 		defer cancel()
 	}
 	begin := time.Now()
-	start := startThrowAway
+	start := startTemporary
 	if cfg.Dir != "" {
 		if cfg.Seed != nil {
-			return nil, errors.New("flowc: devdb: a kept database (Dir) takes no Seed")
+			return nil, errors.New("flowc: devdb: Seed cannot be combined with Dir")
 		}
 		start = startKept
 	}
@@ -111,8 +109,8 @@ func Start(ctx context.Context, cfg Config) (*DB, error) {
 	return db, nil
 }
 
-// live are the databases that are not closed. Without it, the lock of one that
-// nobody holds on to would go with the garbage, and the database with it.
+// live holds the databases that are not closed. Without it, the lock of one without
+// references would be collected as garbage, and the database would end with it.
 var live sync.Map
 
 // URL returns the database's address, for pgx or psql: a superuser in the database
@@ -123,8 +121,8 @@ func (db *DB) URL() string { return socketURL(db.sockets) }
 // (server.log).
 func (db *DB) Dir() string { return db.dir }
 
-// Attached reports whether the server was running already, started by somebody
-// else; [DB.Close] then leaves it running, and it ends when its owner does.
+// Attached reports whether the server was already running, started by another program;
+// [DB.Close] then leaves it running, and it ends when its owner does.
 func (db *DB) Attached() bool { return db.attached }
 
 // String returns a description of the database in one line.
@@ -137,8 +135,7 @@ func (db *DB) String() string {
 		db.bin.Version, origin, db.dir, db.took.Seconds())
 }
 
-// Close stops the server and removes a throw-away database. A second call does
-// nothing.
+// Close stops the server and removes a temporary database. A second call does nothing.
 func (db *DB) Close() error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -173,14 +170,14 @@ func dataDir(dir string) string { return filepath.Join(dir, "data") }
 func logFile(dir string) string { return filepath.Join(dir, "server.log") }
 
 func socketURL(sockets string) string {
-	// A plus sign for a space is known to browsers only.
+	// Only browsers decode a plus sign as a space.
 	host := strings.ReplaceAll(url.QueryEscape(sockets), "+", "%20")
 	return "postgres://" + superuser + "@/postgres?host=" + host + "&port=" + port
 }
 
-// startThrowAway creates a new directory and starts a disposable server on it, as the
+// startTemporary creates a new directory and starts a disposable server on it, as the
 // first of the identities that can.
-func startThrowAway(ctx context.Context, cfg Config, ids []identity) (_ *DB, err error) {
+func startTemporary(ctx context.Context, cfg Config, ids []identity) (_ *DB, err error) {
 	bin, err := findBinaries(cfg.Binaries, 0)
 	if err != nil {
 		return nil, err
@@ -190,7 +187,7 @@ func startThrowAway(ctx context.Context, cfg Config, ids []identity) (_ *DB, err
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{bin: bin, dir: dir, lock: lock, settings: merge(throwAwaySettings, cfg.Settings)}
+	db := &DB{bin: bin, dir: dir, lock: lock, settings: merge(temporarySettings, cfg.Settings)}
 	defer func() {
 		if err != nil {
 			_ = db.Close()

@@ -17,7 +17,7 @@ import (
 //
 //	data        PostgreSQL's data directory
 //	s           the socket, unless its path would be too long
-//	server.log  what the server says
+//	server.log  the server's log
 //	lock        locked as long as the owner lives; holds its process id
 const (
 	throwAwayPrefix = "flowc-pg-"
@@ -27,7 +27,7 @@ const (
 	settling = time.Minute
 )
 
-// roots lists where throw-away clusters may live, the best first.
+// roots lists where temporary clusters may be, the best first.
 func roots() []string {
 	var dirs []string
 	if dir, ok := memoryDir(); ok {
@@ -48,7 +48,7 @@ func newClusterDir() (string, *fileLock, error) {
 		if err := passable(dir); err != nil {
 			return "", nil, err
 		}
-		// A sweep may look at the new lock in this very moment, hence the tries.
+		// A concurrent sweep may hold the new lock for a moment, hence the attempts.
 		for range 100 {
 			lock, err := lockDir(dir)
 			if err != nil {
@@ -59,7 +59,7 @@ func newClusterDir() (string, *fileLock, error) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		return "", nil, fmt.Errorf("%s is locked by somebody else", dir)
+		return "", nil, fmt.Errorf("%s is locked by another process", dir)
 	}
 	return "", nil, errors.Join(faults...)
 }
@@ -105,8 +105,8 @@ func socketDir(dir string) string {
 
 func socketFile(sockets string) string { return filepath.Join(sockets, ".s.PGSQL."+port) }
 
-// sweep removes the throw-away clusters whose owners have ended without doing
-// so. What it cannot remove it leaves to the next sweep.
+// sweep removes the temporary clusters whose owners have ended without removing them. What
+// it cannot remove, it leaves to the next sweep.
 func sweep() {
 	for _, root := range roots() {
 		dirs, _ := filepath.Glob(filepath.Join(root, throwAwayPrefix+"*"))
@@ -142,8 +142,7 @@ func sweepDir(dir string) {
 	_ = removeCluster(dir)
 }
 
-// endStray stops the server of a directory whose owner is gone, in case it has
-// not been stopped with it.
+// endStray stops the server of a directory whose owner is gone, in case it outlived it.
 func endStray(dir string) {
 	st, err := readStatus(dir)
 	if err != nil || !answers(st.sockets) {
@@ -163,10 +162,10 @@ func endStray(dir string) {
 	}
 }
 
-// fileLock says that a directory is in use, and by which process.
+// A fileLock marks a directory as in use by a process.
 type fileLock struct{ f *os.File }
 
-// lockDir locks a directory; it gives nil if somebody else has.
+// lockDir locks a directory; it returns nil if it is locked already.
 func lockDir(dir string) (*fileLock, error) {
 	f, ok, err := tryLock(filepath.Join(dir, "lock"))
 	if err != nil || !ok {

@@ -82,10 +82,10 @@ func ownedPrivate(path string, id identity) error {
 		return err
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("%s is in the way", path)
+		return fmt.Errorf("%s exists and is not a directory", path)
 	}
 	if owner, ok := ownerOf(info); ok && owner != os.Geteuid() && owner != id.ownerID() {
-		return fmt.Errorf("%s belongs to somebody else", path)
+		return fmt.Errorf("%s belongs to another user", path)
 	}
 	if err := os.Chmod(path, 0o700); err != nil {
 		return errors.Join(errors.New("cannot make it private"), err)

@@ -43,7 +43,7 @@ func TestIdentities(t *testing.T) {
 			if id.userNamespace {
 				needUserNamespace(t)
 			}
-			db, err := startThrowAway(t.Context(), Config{}, []identity{id})
+			db, err := startTemporary(t.Context(), Config{}, []identity{id})
 			require.NoError(t, err)
 			defer db.Close()
 			require.Equal(t, 1, query[int](t, connect(t, db.URL()), "select 1"))

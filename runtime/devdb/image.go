@@ -18,9 +18,9 @@ import (
 // imagesKept bounds the cache: every change of a seed adds an image of some 40 MB.
 const imagesKept = 6
 
-// An image is a data directory, cleanly shut down, in one file of the user's
-// cache: one file is there entirely or not at all, and copying it is several
-// times faster than making its content.
+// An image is a data directory, cleanly shut down, in one file of the user's cache: one file
+// exists entirely or not at all, and copying it is several times faster than creating its
+// content.
 type image struct{ path string } // empty: there is no cache
 
 // newImage names the image of a seed, or of a fresh database, for a server.
@@ -63,7 +63,7 @@ func (im image) restore(data string, id identity) error {
 	}
 	defer f.Close()
 	now := time.Now()
-	_ = os.Chtimes(im.path, now, now) // what is used stays in the cache
+	_ = os.Chtimes(im.path, now, now) // images in use stay in the cache
 
 	archive := tar.NewReader(f)
 	buf := make([]byte, len(zeros))
@@ -127,7 +127,7 @@ func restoreFile(path string, h *tar.Header, content io.Reader, buf []byte) erro
 
 var zeros [64 << 10]byte
 
-// lastEntry ends every image: without it PostgreSQL does not start anyway.
+// lastEntry is the last one of every image: PostgreSQL does not start without it.
 const lastEntry = "PG_VERSION"
 
 // save creates the image from the data directory of a stopped server.

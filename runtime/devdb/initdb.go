@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// accessRules let in whoever can open the socket: its directory is private, and
-// there is no other way to the server.
+// accessRules admit whoever can open the socket: its directory is private, and there is no
+// other way to the server.
 const accessRules = "local all all trust\nlocal replication all trust\n"
 
 // initdb creates a data directory. The directory may exist if it is empty.

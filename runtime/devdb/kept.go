@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// startKept starts the server of a kept directory, or attaches to it. Whoever
-// holds the lock is the owner, with whom the server ends.
+// startKept starts the server of a kept directory, or attaches to it. The holder of the lock
+// is the owner, with which the server ends.
 func startKept(ctx context.Context, cfg Config, ids []identity) (*DB, error) {
 	dir, err := keptDir(cfg.Dir)
 	if err != nil {
@@ -31,7 +31,7 @@ func startKept(ctx context.Context, cfg Config, ids []identity) (*DB, error) {
 		case lock != nil && !running:
 			return startOwned(ctx, cfg, ids, dir, lock)
 		case lock != nil:
-			// Its owner has ended and it is about to, or it was started by hand.
+			// Its owner has ended and it is about to end, or it was started by hand.
 			if err := lock.release(); err != nil {
 				return nil, err
 			}
@@ -60,7 +60,7 @@ func keptDir(dir string) (string, error) {
 		return "", err
 	}
 	if dir, err = filepath.EvalSymlinks(dir); err != nil || !made {
-		return dir, err // one that was there keeps its mode: what is in it is closed to others
+		return dir, err // an existing one keeps its mode: its content is closed to others
 	}
 	return dir, passable(dir)
 }
@@ -91,7 +91,7 @@ func attach(dir string, st status) (*DB, error) {
 	}, nil
 }
 
-// startOwned starts the server, after making its data if there are none.
+// startOwned starts the server, after creating its data if there are none.
 func startOwned(ctx context.Context, cfg Config, ids []identity, dir string, lock *fileLock) (_ *DB, err error) {
 	db := &DB{dir: dir, lock: lock, kept: true, settings: merge(nil, cfg.Settings)}
 	defer func() {
@@ -105,7 +105,7 @@ func startOwned(ctx context.Context, cfg Config, ids []identity, dir string, loc
 	}
 	db.bin, err = findBinaries(cfg.Binaries, major)
 	if major != 0 && errors.Is(err, ErrNoBinaries) {
-		return nil, fmt.Errorf("the database in %s was made by PostgreSQL %d, which is not installed here. Ways out:\n"+
+		return nil, fmt.Errorf("the database in %s was created by PostgreSQL %d, which is not installed here. Ways out:\n"+
 			"  install PostgreSQL %d, or set %s to the directory that holds its initdb and postgres, or\n"+
 			"  move %s away to begin with an empty database", dir, major, major, BinariesEnv, dir)
 	}

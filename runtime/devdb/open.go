@@ -12,14 +12,12 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/hosts"
 )
 
-// Open connects to the database that DATABASE_URL names and installs the engine
-// there. Where DATABASE_URL is not set it starts a database as [Start] does with
-// config, which then lives until the returned function is called: so a program
-// runs on a machine with nothing set up, and on any other with its database. adjust
-// may change the pool's settings.
+// Open connects to the database that DATABASE_URL names and installs the engine there. If
+// DATABASE_URL is not set, it starts a database as [Start] does with config, which runs
+// until the returned function is called: so a program runs on a machine with nothing set
+// up, and on any other with its database. adjust may change the pool's settings.
 //
-// The function that is returned closes the pool, and the database if Open has
-// started it.
+// The returned function closes the pool, and the database if Open has started it.
 func Open(ctx context.Context, config Config, adjust ...func(*pgxpool.Config)) (*pgxpool.Pool, func(), error) {
 	url, closeDB := os.Getenv("DATABASE_URL"), func() {}
 	if url == "" {
@@ -27,7 +25,7 @@ func Open(ctx context.Context, config Config, adjust ...func(*pgxpool.Config)) (
 		if err != nil {
 			return nil, nil, err
 		}
-		url, closeDB = db.URL(), func() { _ = db.Close() } // it is thrown away, or recovers
+		url, closeDB = db.URL(), func() { _ = db.Close() } // it is removed, or recovers
 	}
 	pool, err := openPool(ctx, url, adjust)
 	if err != nil {
@@ -40,7 +38,7 @@ func Open(ctx context.Context, config Config, adjust ...func(*pgxpool.Config)) (
 func openPool(ctx context.Context, url string, adjust []func(*pgxpool.Config)) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		// What pgx says may repeat a password that it did not take for one.
+		// pgx's message may contain a password that it did not recognize.
 		return nil, errors.New("flowc: DATABASE_URL cannot be read; write it as postgres://user:password@host:port/database, with %40 for @ and %2F for / in the password")
 	}
 	hosts.Bound(config.ConnConfig)

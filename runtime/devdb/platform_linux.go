@@ -19,13 +19,13 @@ func memoryDir() (string, bool) {
 	return dir, true
 }
 
-// identities lists whom to run as, the best first.
+// identities lists the users to run as, the best first.
 func identities() []identity {
 	if os.Geteuid() != 0 {
 		return []identity{{name: "ourselves"}}
 	}
 	ids := accounts()
-	// Inside its namespace, too, initdb looks its user's name up.
+	// Inside its namespace, too, initdb looks up its user's name.
 	nobody := identity{name: "root in a user namespace", drop: true, uid: 65534, gid: 65534, userNamespace: true}
 	if n := len(ids); n > 0 {
 		nobody.uid, nobody.gid = ids[n-1].uid, ids[n-1].gid

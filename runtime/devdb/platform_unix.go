@@ -11,7 +11,7 @@ const needsWatchdog = true
 
 func memoryDir() (string, bool) { return "", false }
 
-// identities lists whom to run as, the best first.
+// identities lists the users to run as, the best first.
 func identities() []identity {
 	if os.Geteuid() != 0 {
 		return []identity{{name: "ourselves"}}

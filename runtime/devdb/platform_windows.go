@@ -25,8 +25,8 @@ func toolAttr(identity) *syscall.SysProcAttr { return nil }
 // shortTempDir returns a directory for sockets, whose paths must be short.
 func shortTempDir() string { return os.TempDir() }
 
-// tryLock opens a file so that nobody else can open it; ok is false if somebody
-// has it open. The lock ends with the process.
+// tryLock opens a file exclusively; ok is false if it is open already. The lock ends with the
+// process.
 func tryLock(path string) (f *os.File, ok bool, err error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {

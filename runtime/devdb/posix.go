@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// accounts lists the users that root can give its servers to.
+// accounts lists the users that root can run servers as.
 func accounts() []identity {
 	var ids []identity
 	for _, name := range []string{"postgres", "nobody"} {
@@ -42,8 +42,8 @@ func ownerOf(info fs.FileInfo) (int, bool) {
 // temporary directory can be deep.
 func shortTempDir() string { return "/tmp" }
 
-// tryLock opens and locks a file; ok is false if somebody has it locked. The
-// lock ends with the process.
+// tryLock opens and locks a file; ok is false if it is locked already. The lock ends with
+// the process.
 func tryLock(path string) (f *os.File, ok bool, err error) {
 	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -22,10 +22,10 @@ const (
 	port      = "5432" // names the socket; nothing listens on TCP
 )
 
-// throwAwaySettings give up what only a crash of the machine would call for.
-// Commits stay synchronous: without fsync that costs next to nothing, and so
-// nothing committed is lost when the server alone is killed.
-var throwAwaySettings = map[string]string{
+// temporarySettings give up durability against crashes of the machine. Commits stay
+// synchronous: without fsync that costs next to nothing, and nothing committed is lost when
+// only the server is killed.
+var temporarySettings = map[string]string{
 	"fsync":            "off",
 	"full_page_writes": "off",
 	"max_connections":  "300",
@@ -35,7 +35,7 @@ var throwAwaySettings = map[string]string{
 	"dynamic_shared_memory_type": "mmap",
 }
 
-// StopMode is how a server stops.
+// A StopMode is how a server stops.
 type StopMode int
 
 const (
@@ -45,12 +45,11 @@ const (
 	// Immediate ends all server processes at once; the next start recovers from
 	// the log, as after a crash.
 	Immediate
-	// Killed is SIGKILL for the server's first process, which cannot say goodbye
-	// to anyone; the others notice and end.
+	// Killed sends SIGKILL to the server's first process; the others notice and end.
 	Killed
 )
 
-// Stop stops the server; directory and address stay for [DB.Resume].
+// Stop stops the server; [DB.Resume] starts it with the same directory and address.
 func (db *DB) Stop(mode StopMode) error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -63,8 +62,8 @@ func (db *DB) Stop(mode StopMode) error {
 	return nil
 }
 
-// Resume starts the server again after [DB.Stop], or after it has crashed, and
-// waits until it takes connections. It does nothing if the server runs.
+// Resume starts the server again after [DB.Stop] or a crash, and waits until it accepts
+// connections. It does nothing if the server runs.
 func (db *DB) Resume(ctx context.Context) error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -96,8 +95,8 @@ func (db *DB) ours() error {
 	return nil
 }
 
-// start starts the server on the data directory; db.mu must be held, or db not
-// be shared yet.
+// start starts the server on the data directory; db.mu must be held, or db not be shared
+// yet.
 func (db *DB) start(ctx context.Context) error {
 	if db.server != nil && db.server.running() {
 		return nil
@@ -124,7 +123,7 @@ func (db *DB) start(ctx context.Context) error {
 	}
 }
 
-// stop ends the server, the hard way if the mode does not work in time.
+// stop stops the server, by force if the mode does not work in time.
 func (db *DB) stop(mode StopMode) error {
 	if db.server == nil {
 		return nil
@@ -134,7 +133,7 @@ func (db *DB) stop(mode StopMode) error {
 	return s.stop(mode)
 }
 
-// server is a running postgres, a child of this process.
+// A server is a running postgres, a child of this process.
 type server struct {
 	cmd      *exec.Cmd
 	bin      Binaries
@@ -208,7 +207,7 @@ func (s *server) running() bool {
 	}
 }
 
-// awaitReady waits until the server takes connections.
+// awaitReady waits until the server accepts connections.
 func (s *server) awaitReady(ctx context.Context, dir string) error {
 	for wait := time.Millisecond; ; wait = min(2*wait, 4*time.Millisecond) {
 		if st, err := readStatus(dir); err == nil && st.pid == s.cmd.Process.Pid && st.ready {
@@ -240,35 +239,35 @@ func (s *server) lastWords() string {
 	return "  " + strings.Join(lines, "\n  ")
 }
 
-// stop ends the server and waits until it is gone; if it does not obey in time
-// the next harder way is used.
+// stop stops the server and waits until it has ended; if it has not in time, the next
+// harsher mode is used.
 func (s *server) stop(mode StopMode) error {
 	defer s.watchdog.dismiss()
-	for _, try := range []struct {
+	for _, attempt := range []struct {
 		mode StopMode
 		wait time.Duration
 	}{{Fast, 30 * time.Second}, {Immediate, 10 * time.Second}, {Killed, 10 * time.Second}} {
-		if try.mode < mode {
+		if attempt.mode < mode {
 			continue
 		}
-		if err := s.signal(try.mode); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		if err := s.signal(attempt.mode); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("stopping postgres: %w", err)
 		}
 		select {
 		case <-s.done:
 			return nil
-		case <-time.After(try.wait):
+		case <-time.After(attempt.wait):
 		}
 	}
 	return fmt.Errorf("postgres, process %d, does not end", s.cmd.Process.Pid)
 }
 
-// kill ends the server for certain.
+// kill kills the server.
 func (s *server) kill() {
 	_ = s.stop(Killed)
 }
 
-// signal sends what stands for a mode. On Windows only pg_ctl can.
+// signal sends the signal of a mode. On Windows only pg_ctl can.
 func (s *server) signal(mode StopMode) error {
 	if runtime.GOOS == "windows" && mode != Killed {
 		pid := strconv.Itoa(s.cmd.Process.Pid)
@@ -285,11 +284,11 @@ func signalName(mode StopMode) string {
 	return map[StopMode]string{Fast: "INT", Immediate: "QUIT", Killed: "KILL"}[mode]
 }
 
-// status is what a server says of itself in its pid file.
+// A status is the content of a server's pid file.
 type status struct {
 	pid     int
 	sockets string
-	ready   bool // takes connections
+	ready   bool // accepts connections
 }
 
 // readStatus reads the pid file; it fails if there is none, which means that no

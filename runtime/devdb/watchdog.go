@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// A watchdog is a small process that stops the server when its owner has ended,
-// however it ended: it reads from a pipe that only the owner can write to.
+// A watchdog is a small process that stops the server when its owner has ended, however it
+// ended: it reads from a pipe that only the owner can write to.
 type watchdog struct {
 	cmd  *exec.Cmd
 	pipe io.Closer
@@ -25,8 +25,8 @@ func startWatchdog(s *server, mode StopMode) (*watchdog, error) {
 	return &watchdog{cmd: cmd, pipe: pipe}, nil
 }
 
-// dismiss ends the watchdog, before it can signal a process that has the number
-// of the late server.
+// dismiss ends the watchdog, before it can signal another process that got the pid of the
+// server.
 func (w *watchdog) dismiss() {
 	if w == nil {
 		return

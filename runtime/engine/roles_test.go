@@ -412,7 +412,7 @@ func TestEveryCalledFunctionHasARole(t *testing.T) {
 	ofOwner := []string{"flowc.upsert_flow", "flowc.delete_flow", "flowc.delete_orphans", "flowc.grant_role", "flowc.revoke_role", "flowc.enqueuing_transactions"}
 	call := regexp.MustCompile(`(?:SELECT|FROM|select|from)\s+(?:\*\s+from\s+)?(flowc\.[a-z_]+)\(`)
 	called := map[string]string{}
-	for _, dir := range []string{"..", ".", "../worker", "../dashboard", "../../cmd/flowc"} {
+	for _, dir := range []string{"..", ".", "../worker", "../worker/internal/backend", "../ops", "../dashboard", "../../cmd/flowc"} {
 		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		require.NoError(t, err)
 		for _, name := range names {

@@ -12,15 +12,15 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// Backend returns what package runtime calls. Programs have no use for it.
+// Backend returns the backend for package runtime. Programs do not need it.
 func (db *DB) Backend() runtime.Backend { return backend{db} }
 
-// A backend has the methods that package runtime calls.
+// A backend implements [runtime.Backend].
 type backend struct{ db *DB }
 
 var _ runtime.Scheduler = backend{}
 
-// Start starts runs, and does all that is to be done for them.
+// Start starts runs, and runs them as far as they go.
 func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.StartedRun, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func (db *DB) start(f *flow, id string, input json.RawMessage) *run {
 type unknownFlow string
 
 func (slug unknownFlow) Error() string {
-	return fmt.Sprintf("flowc: flowtest: flow %q is not inline: give the service that its package makes to Inline", string(slug))
+	return fmt.Sprintf("flowc: flowtest: flow %q is not inline: pass the service of its package to Inline", string(slug))
 }
 
 // Is reports whether target is [runtime.ErrFlowNotFound].
@@ -93,9 +93,9 @@ func base(slug string) string {
 // tickKey is the key of the tick in the context of [DB.Tick].
 type tickKey struct{}
 
-// Tick starts a run of a flow as its schedule would at a time, which the handlers
-// find with [handler.Tick]. Without a schedule that is [runtime.ErrNoSchedule].
-// The Get function of the flow's package gives the run typed.
+// Tick starts a run of a flow as its schedule would at a time, which handlers find with
+// [handler.Tick]. If the flow has no schedule, it returns [runtime.ErrNoSchedule]. The Get
+// function of the flow's package returns the run with its types.
 func (db *DB) Tick(ctx context.Context, slug string, at time.Time) (*runtime.Run[json.RawMessage], error) {
 	return runtime.RunSchedule(context.WithValue(ctx, tickKey{}, at), db, slug)
 }
@@ -122,7 +122,7 @@ func (b backend) RunSchedule(ctx context.Context, slug, id string) (ok bool, _ e
 	return true, nil
 }
 
-// Outcome returns an error for a run that stands still, which would be waited for in vain.
+// Outcome returns an error for a stuck run, which would be waited for in vain.
 func (b backend) Outcome(ctx context.Context, id string, want runtime.Want) (o runtime.Outcome, _ error) {
 	r, unlock, err := b.run(ctx, id)
 	if err != nil {
@@ -186,7 +186,7 @@ func (b backend) FlowExists(ctx context.Context, slug string) (bool, error) {
 	return b.db.flows[slug] != nil, ctx.Err()
 }
 
-// InTx reports false: nothing here is part of a transaction. Package runtime asks.
+// InTx returns false: nothing here is part of a transaction. Package runtime calls it.
 func (db *DB) InTx() bool { return false }
 
 // String returns the names of the flows.

@@ -21,19 +21,19 @@ import (
 )
 
 const (
-	// setUp is how long a database may take to be there, and to be gone.
+	// setUp bounds creating a database, and dropping it.
 	setUp = time.Minute
-	// drain is how long handlers may go on when the test ends.
+	// drain is how long handlers may run on when the test ends.
 	drain = 5 * time.Second
 )
 
-// Database returns a database of the test's own with the engine, the flows of some
-// services, and a worker that does their tasks. All of it is gone when the test
-// ends; the worker logs to the test.
+// Database returns a new database for the test with the engine, the flows of some services,
+// and a worker that runs their tasks. All of it is removed when the test ends; the worker
+// logs to the test.
 //
 // The database is on a server that is started for it, see package devdb, or, where
 // DATABASE_URL is set, on the one that it names, whose role has to be allowed to
-// create databases. Without services there is no worker. A service that was made with
+// create databases. Without services there is no worker. A service with the option
 // [handler.NoDelays] has no delays between attempts and before steps.
 func Database(t testing.TB, services ...handler.Service) *pgxpool.Pool {
 	t.Helper()
@@ -92,7 +92,7 @@ func connect(ctx context.Context, t testing.TB) *pgxpool.Pool {
 	}
 	pool, err := pgxpool.New(ctx, address)
 	if err != nil {
-		t.Fatal("flowtest: DATABASE_URL cannot be read") // what pgx says may repeat a password
+		t.Fatal("flowtest: DATABASE_URL cannot be read") // pgx's message may contain a password
 	}
 	t.Cleanup(pool.Close)
 	if err := engine.Migrate(ctx, pool); err != nil {
@@ -101,7 +101,7 @@ func connect(ctx context.Context, t testing.TB) *pgxpool.Pool {
 	return pool
 }
 
-// seed keeps the engine in the image that servers are started from.
+// seed is the engine, in the image that servers are started from.
 var seed = &devdb.Seed{
 	Key: "flowtest " + engine.Checksum(),
 	Fill: func(ctx context.Context, address string) error {

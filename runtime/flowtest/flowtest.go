@@ -11,8 +11,8 @@ import (
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
-// DB is an inline database: a [runtime.DB] in which the runs of some flows are done
-// when they are started. It may be used by several goroutines, and by handlers.
+// DB is an inline database: a [runtime.DB] that runs flows while they are started. It may be
+// used concurrently, also by handlers.
 type DB struct {
 	runtime.NoTables
 	flows map[string]*flow
@@ -24,9 +24,9 @@ type DB struct {
 
 var _ runtime.Engine = (*DB)(nil)
 
-// Inline returns an inline database that has the flows of some services and does their
-// tasks. A flow may have several services, for steps that one leaves to another. It
-// panics if a service could not be given to a worker.
+// Inline returns an inline database with the flows of some services, which runs their tasks.
+// A flow may have several services, for steps that one leaves to another. It panics if a
+// worker would refuse the services.
 func Inline(services ...handler.Service) *DB {
 	db := &DB{
 		NoTables: runtime.NoTables{Instead: "an inline database has no tables, use flowtest.Database"},
@@ -73,7 +73,7 @@ type Attempt struct {
 	RetryIn time.Duration
 }
 
-// Attempts returns all attempts so far at the tasks of a step of a flow, in their order:
+// Attempts returns all attempts so far at the tasks of a step of a flow, in order:
 //
 //	db.Attempts(processorder.Slug, processorder.StepCharge)
 //

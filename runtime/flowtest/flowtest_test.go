@@ -168,7 +168,7 @@ func TestInlineMistakes(t *testing.T) {
 	_, err := processorder.StartProcessOrderSync(ctx, db, shop.Order{Lines: []shop.Line{{}}})
 	require.ErrorContains(t, err, "waits for step pack, for which no service has a handler")
 	_, err = runtime.StartFlow(ctx, db, "two", 1)
-	require.ErrorContains(t, err, `flow "two" is not inline: give the service that its package makes to Inline`)
+	require.ErrorContains(t, err, `flow "two" is not inline: pass the service of its package to Inline`)
 	_, err = runtime.UpsertFlow(ctx, db, spec.Flow{Slug: "one", Steps: []spec.Step{{Slug: "two"}}})
 	require.ErrorContains(t, err, "upserting flow one, which its service has otherwise: ")
 	_, err = ops.ListRuns(ctx, db, ops.RunFilter{})

@@ -1,6 +1,6 @@
-// Package handler is for the functions that do the work of steps. They find their [Task]
-// and their [Logger] in the context, and say with [Permanent], [RetryAfter] and [Skip]
-// what becomes of an attempt that failed:
+// Package handler is for the functions that run steps. They find their [Task] and their
+// [Logger] in the context, and decide with [Permanent], [RetryAfter] and [Skip] what follows
+// a failed attempt:
 //
 //	func (s *Shop) Charge(ctx context.Context, in shop.Checked) (shop.Receipt, error) {
 //		receipt, err := s.bank.Charge(ctx, in.Card, in.Total)
@@ -10,9 +10,9 @@
 //		return receipt, err
 //	}
 //
-// The generated package of a flow makes a [Service] of them, which a worker runs. Its
+// The Serve function of a generated package turns them into a [Service] for a worker. Its
 // options limit, wrap and leave out handlers: [Limit], [Use], [Without].
 //
-// The rest is what generated code is made of: a [Source] reads what a step takes from the
-// values of its run, and [Handle] ties it to a function.
+// The rest is for generated code: a [Source] reads the input of a step from the values of
+// its run, and [Handle] ties it to a function.
 package handler

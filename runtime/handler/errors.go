@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Causes that a handler finds with [context.Cause] when its context ends.
+// Causes of the end of a handler's context, see [context.Cause].
 var (
 	// ErrTaskTimeout says that the step's timeout has passed.
 	ErrTaskTimeout = errors.New("flowc: the step's timeout has passed")

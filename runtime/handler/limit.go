@@ -5,16 +5,14 @@ import (
 	"maps"
 )
 
-// Limit lets a worker run at most n handlers of the flow at once or, if steps are
-// named, at most n of each of these. Tasks beyond that are not claimed, so that
-// other workers can take them. A handler that does not return when its time is
-// over does not count any more.
+// Limit lets a worker run at most n handlers of the flow at once or, if steps are named, at
+// most n of each of these. Tasks beyond that are not claimed, so that other workers can
+// claim them. A handler that has not returned after its timeout does not count any more.
 //
 //	processorder.Serve(h, handler.Limit(8), handler.Limit(1, processorder.StepCharge))
 //
-// It is for what has room for no more, in one process: several workers together
-// run as many as their limits allow together. It panics if n is less than 1, or
-// the flow has no such step.
+// The limit is for one process: several workers together run as many as their limits add up
+// to. It panics if n is less than 1, or the flow has no such step.
 func Limit(n int, steps ...string) ServeOption {
 	return serveOption(func(s *Service) {
 		if n < 1 {
@@ -35,6 +33,6 @@ func Limit(n int, steps ...string) ServeOption {
 	})
 }
 
-// Limit returns how many handlers a worker may run at once of a step, or of the whole
-// flow if the step is empty. Zero is no limit of its own.
+// Limit returns how many handlers of a step, or of the whole flow if the step is empty, a
+// worker may run at once. Zero means no limit of its own.
 func (s Service) Limit(step string) int { return s.limits[step] }

@@ -7,19 +7,17 @@ import (
 	"slices"
 )
 
-// A Middleware wraps handlers: it is called for each attempt, and calls next,
-// which is the handler or the next middleware. They see what it puts into the
-// context; the task says which flow, step and attempt it is.
+// A Middleware wraps handlers: it is called for each attempt, and calls next, which is the
+// handler or the next middleware, with a context that it may change. The task says which
+// flow, step and attempt it is.
 //
-// It may return another error than next did, and so make a failure permanent or
-// delay the next try, but it cannot make a success of a failure: if it returns nil,
-// what counts is the last result of next. One that does not call next has to
-// return an error.
+// It may return another error than next did, and so make a failure permanent or delay the
+// next attempt, but it cannot turn a failure into a success: if it returns nil, the last
+// result of next counts. A middleware that does not call next has to return an error.
 type Middleware func(ctx context.Context, task Task, next func(context.Context) error) error
 
-// Use wraps all handlers of a service in middleware. The first is the
-// outermost; what a later Use adds is further inside. A worker can have middleware
-// for all that it does, which is outside of this.
+// Use wraps all handlers of a service in middleware. The first is the outermost; that of a
+// later Use is further inside. The middleware of a worker wraps all of it.
 func Use(middleware ...Middleware) ServeOption {
 	return serveOption(func(s *Service) {
 		handlers := make([]Handler, len(s.handlers))
@@ -31,8 +29,8 @@ func Use(middleware ...Middleware) ServeOption {
 	})
 }
 
-// Inside returns the handler wrapped in middleware, outside of what wraps it already.
-// Workers call it.
+// Inside returns the handler wrapped in middleware, outside of what wraps it already. Workers
+// call it.
 func (h Handler) Inside(middleware ...Middleware) Handler {
 	h.around = slices.Concat(middleware, h.around)
 	return h

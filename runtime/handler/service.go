@@ -13,7 +13,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// A Handler runs the tasks of one step. [Handle] makes one.
+// A Handler runs the tasks of one step. [Handle] returns one.
 type Handler struct {
 	step  string
 	input bool
@@ -29,17 +29,17 @@ func (h Handler) Step() string { return h.step }
 // NeedsInput reports whether the handler reads the run's input.
 func (h Handler) NeedsInput() bool { return h.input }
 
-// Work runs one task: it reads what the step takes, calls the user's function
-// and encodes what it gives. A value that cannot be read or written fails the
-// task for good, since retrying cannot fix it.
+// Work runs one task: it decodes the input of the step, calls the user's function and encodes
+// its result. A value that cannot be decoded or encoded fails the task without further
+// attempts, since retrying cannot fix it.
 func (h Handler) Work(ctx context.Context, v Values) (json.RawMessage, error) {
 	v.Strict = h.strict
 	return h.through(ctx, v, h.around)
 }
 
-// Handle returns the handler of a step from a function, in the types that the
-// step was declared with. Generated code calls it. A nil slice is stored as the
-// empty list, unless it is a []byte.
+// Handle returns the handler of a step from a function with the types of the step's
+// declaration. Generated code calls it. A nil slice is stored as the empty list, unless it
+// is a []byte.
 func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In) (Out, error)) Handler {
 	return Handler{step: step, input: in.Input, work: func(ctx context.Context, v Values) (json.RawMessage, error) {
 		value, err := in.Read(v)
@@ -69,23 +69,23 @@ func HandleValues(step string, fn func(context.Context, Values) (any, error)) Ha
 	return Handle(step, all, fn)
 }
 
-// NoOutput adapts a function that gives nothing for [Handle].
+// NoOutput adapts a function without a result for [Handle].
 func NoOutput[In any](fn func(context.Context, In) error) func(context.Context, In) (dsl.None, error) {
 	return func(ctx context.Context, in In) (dsl.None, error) { return dsl.None{}, fn(ctx, in) }
 }
 
-// NoInput adapts a function that takes nothing for [Handle].
+// NoInput adapts a function without an input for [Handle].
 func NoInput[Out any](fn func(context.Context) (Out, error)) func(context.Context, dsl.None) (Out, error) {
 	return func(ctx context.Context, _ dsl.None) (Out, error) { return fn(ctx) }
 }
 
-// NoValues adapts a function that takes and gives nothing for [Handle].
+// NoValues adapts a function with neither for [Handle].
 func NoValues(fn func(context.Context) error) func(context.Context, dsl.None) (dsl.None, error) {
 	return func(ctx context.Context, _ dsl.None) (dsl.None, error) { return dsl.None{}, fn(ctx) }
 }
 
-// A Service is a flow with the handlers of its steps: what a worker is given.
-// The Serve function of a generated package makes one.
+// A Service is a flow with the handlers of its steps, for a worker. The Serve function of a
+// generated package returns one.
 type Service struct {
 	definition spec.Flow
 	handlers   []Handler
@@ -95,7 +95,7 @@ type Service struct {
 // Definition returns the flow that the service serves.
 func (s Service) Definition() spec.Flow { return s.definition }
 
-// Handlers returns the handlers, one for each step that this service does.
+// Handlers returns the handlers, one for each step that the service runs.
 func (s Service) Handlers() []Handler { return s.handlers }
 
 // A ServeOption configures a service.
@@ -105,9 +105,8 @@ type serveOption func(*Service)
 
 func (f serveOption) serve(s *Service) { f(s) }
 
-// Without leaves steps, named as the constants of the generated package name them, to
-// another worker or another language. It panics if the
-// flow has no such step.
+// Without leaves steps, named by the constants of the generated package, to another worker
+// or another language. It panics if the flow has no such step.
 func Without(steps ...string) ServeOption {
 	return serveOption(func(s *Service) {
 		for _, step := range steps {
@@ -132,9 +131,9 @@ func Strict() ServeOption {
 	})
 }
 
-// NoDelays removes the delays of a flow: between the attempts of a task, also those
-// that a handler asks for with [RetryAfter], and before steps that have a start delay.
-// It is for tests, which put the definition of the service into a database of their own.
+// NoDelays removes the delays of a flow: between the attempts of a task, also those that a
+// handler requests with [RetryAfter], and before steps with a start delay. It is for tests,
+// which upsert the definition of the service in a database of their own.
 func NoDelays() ServeOption {
 	return serveOption(func(s *Service) {
 		steps := slices.Clone(s.definition.Steps)
@@ -162,9 +161,9 @@ func (s *Service) drop(step string) {
 	panic(fmt.Sprintf("flowc: Without(%q): the flow %s has no such step", step, s.definition.Slug))
 }
 
-// Serve returns the service of a flow from its definition and the handlers of its
-// steps. Steps that none of them is for are left to other workers. It is for flows
-// that are known only at run time; generated code calls [Flow.Serve].
+// Serve returns the service of a flow from its definition and the handlers of its steps.
+// Steps without a handler are left to other workers. It is for flows that are known only at
+// run time; generated code calls runtime.Flow.Serve.
 func Serve(def spec.Flow, handlers []Handler, opts ...ServeOption) Service {
 	s := Service{definition: def, handlers: handlers}
 	for _, opt := range opts {

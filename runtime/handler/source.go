@@ -11,13 +11,12 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// Values is what the database knows of a run that a step can take: each part is
-// JSON, or nil if there is none.
+// Values holds what a step can take of a run: each part is JSON, or nil if there is none.
 type Values struct {
 	// Input is the run's input.
 	Input json.RawMessage
-	// Outputs is an object: the outputs of the steps that this one waits for,
-	// by slug. A step that was skipped is absent.
+	// Outputs is an object with the outputs of the steps that this one waits for, by slug.
+	// Skipped steps are absent.
 	Outputs json.RawMessage
 	// Item is the element that a task of a map step works on.
 	Item json.RawMessage
@@ -29,14 +28,13 @@ type Values struct {
 type Source[T any] struct {
 	// Steps are the slugs of the steps whose outputs are read.
 	Steps []string
-	// Input says whether the run's input is read.
+	// Input reports whether the run's input is read.
 	Input bool
 	// Read reads the T.
 	Read func(Values) (T, error)
 }
 
-// Nothing returns the source of a step that takes nothing, and of the output of a
-// flow that gives nothing.
+// Nothing returns the source of a step without an input, and of a flow without a result.
 func Nothing() Source[dsl.None] {
 	return Source[dsl.None]{Read: func(Values) (dsl.None, error) { return dsl.None{}, nil }}
 }
@@ -68,8 +66,8 @@ func Item[T any]() Source[T] {
 	}}
 }
 
-// Join reads several values into one struct. Wire has a field for each, whose JSON
-// name is the slug of a step or [spec.RunKey]; keys are those names; from makes a T of it.
+// Join reads several values into one struct. Wire has a field for each, whose JSON name is
+// the slug of a step or [spec.RunKey]; keys are those names; from converts it to a T.
 func Join[Wire, T any](from func(Wire) T, keys ...string) Source[T] {
 	s := Source[T]{}
 	for _, key := range keys {
@@ -101,7 +99,7 @@ func Join[Wire, T any](from func(Wire) T, keys ...string) Source[T] {
 func only(doc json.RawMessage, keys []string) json.RawMessage {
 	var all, wanted map[string]json.RawMessage
 	if json.Unmarshal(doc, &all) != nil {
-		return doc // which reading it says better
+		return doc // decoding it reports the error
 	}
 	wanted = map[string]json.RawMessage{}
 	for _, key := range keys {
@@ -138,8 +136,8 @@ func withRun(v Values) json.RawMessage {
 	return doc.Bytes()
 }
 
-// Decode reads a T from JSON; what is absent or null is the zero T. what names the
-// value in errors; with strict, a field that the type does not have is one.
+// Decode decodes a T from JSON; absent and null values are the zero T. what names the value
+// in errors; with strict, a field that the type lacks is an error.
 func Decode[T any](raw json.RawMessage, strict bool, what string) (T, error) {
 	var v T
 	if len(raw) == 0 {

@@ -11,14 +11,13 @@ type Task struct {
 	RunID string
 	Flow  string
 	Step  string
-	// Index is the place of the element that a map step's task works on, 0
-	// otherwise.
+	// Index is the index of the element that a map step's task works on, 0 otherwise.
 	Index int
-	// Attempt counts the tries, from 1 to MaxAttempts.
+	// Attempt is the number of the attempt, from 1 to MaxAttempts.
 	Attempt     int
 	MaxAttempts int
-	// Headers are what the run was started with, see [WithHeaders]. They are
-	// shared by all who see the task, and not to be changed.
+	// Headers are those of the run, see runtime.WithHeaders. They are shared and must not
+	// be changed.
 	Headers map[string]string
 	// Tick is the time of its schedule that the run was started for, the zero time if
 	// no schedule started it.

@@ -30,15 +30,15 @@ func RunNow(ctx context.Context, db runtime.DB, id, step string) (int, error) {
 	shown, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[int],
 		`SELECT flowc.run_now($1::text::uuid, nullif($2, ''))`, parsed.String(), step)
 	if err != nil {
-		return 0, fmt.Errorf("flowc: hurrying run %s: %w", id, err)
+		return 0, fmt.Errorf("flowc: running the delayed tasks of run %s now: %w", id, err)
 	}
 	return shown, nil
 }
 
 // PauseFlow stops handing tasks of a flow to workers, in whatever language, until
-// [ResumeFlow]. Runs can be started meanwhile, and tasks in flight go on. It reports
-// whether the flow was not paused before. by says who pauses it, for those who ask why
-// their runs do not move; empty means the user of the database.
+// [ResumeFlow]. Runs can still be started, and tasks in flight continue. It reports
+// whether the flow was not paused before. by names who pauses it, for those whose runs
+// wait; empty means the user of the database.
 //
 // Errors: [runtime.ErrInvalidSlug]; [runtime.ErrFlowNotFound]; [runtime.ErrInvalidOption]
 // for a name that is no text.
@@ -80,18 +80,17 @@ type PruneOptions struct {
 	Flows []string
 	// DryRun deletes nothing.
 	DryRun bool
-	// Progress, if set, is called after each batch with the number so far.
+	// Progress, if set, is called after each batch with the number of runs so far.
 	Progress func(deleted int)
 }
 
-// pruneBatch is how many runs one statement of Prune deletes, so that none
-// holds locks for long.
+// pruneBatch is how many runs one statement of Prune deletes, so that none holds locks for
+// long.
 const pruneBatch = 1000
 
-// Prune deletes runs that ended long ago, in batches, and the rows of workers
-// that have been silent for as long. It returns how many runs it deleted, also if
-// it ends with an error, or, in a dry run, would delete, of which it counts a
-// million at most.
+// Prune deletes runs that ended long ago, in batches, and the rows of workers that were last
+// seen before that. It returns how many runs it deleted, also with an error; in a dry run,
+// how many it would delete, counting a million at most.
 //
 // Errors: [runtime.ErrInvalidOption].
 func Prune(ctx context.Context, db runtime.DB, opts PruneOptions) (int, error) {
@@ -118,7 +117,7 @@ func Prune(ctx context.Context, db runtime.DB, opts PruneOptions) (int, error) {
 		if err != nil {
 			return total, fmt.Errorf("flowc: pruning: %w", err)
 		}
-		if deleted == 0 { // fewer than a batch may only mean that somebody else prunes as well
+		if deleted == 0 { // fewer than a batch may mean that somebody else prunes as well
 			return total, nil
 		}
 		total += deleted

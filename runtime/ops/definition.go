@@ -16,7 +16,7 @@ import (
 // Errors: [runtime.ErrFlowNotFound].
 func GetDefinition(ctx context.Context, db runtime.DB, slug string) (spec.Flow, error) {
 	if valid.FlowSlug(slug) != nil {
-		return spec.Flow{}, &runtime.FlowNotFoundError{Flow: slug} // for it cannot be there
+		return spec.Flow{}, &runtime.FlowNotFoundError{Flow: slug} // it cannot exist
 	}
 	doc, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[[]byte], `SELECT flowc.get_definition($1)`, slug)
 	if err != nil {

@@ -13,14 +13,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// FlowInfo is a flow in the database, with figures.
+// A FlowInfo is a flow in the database, with figures.
 type FlowInfo struct {
 	Slug string `json:"slug"`
-	// Definition is the document that [spec.Flow.Payload] makes.
+	// Definition is the document that [spec.Flow.Payload] returns.
 	Definition json.RawMessage `json:"definition"`
 	CreatedAt  time.Time       `json:"created_at"`
-	// Started counts the runs that started in the time asked for; Completed,
-	// Failed (cancelled ones included) and Running say what became of those.
+	// Started counts the runs that started since the given time; Completed, Failed (which
+	// includes cancelled ones) and Running count what became of them.
 	Started   int `json:"started"`
 	Completed int `json:"completed"`
 	Failed    int `json:"failed"`
@@ -28,16 +28,16 @@ type FlowInfo struct {
 	// MeanTime and P95Time are how long the completed ones took; 0 if there are none.
 	MeanTime time.Duration `json:"mean_time"`
 	P95Time  time.Duration `json:"p95_time"`
-	// Waiting are tasks that a worker could start now, Delayed those that wait
-	// for their time, InFlight those that a worker of this project has.
+	// Waiting counts tasks that a worker could start now, Delayed those that wait for
+	// their time, InFlight those that a worker of this project has.
 	Waiting  int `json:"waiting"`
 	Delayed  int `json:"delayed"`
 	InFlight int `json:"in_flight"`
-	// OldestWaiting is since when the oldest task of Waiting exists; zero if none.
+	// OldestWaiting is when the oldest waiting task was queued; zero if none is waiting.
 	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
 	// Workers is how many workers serve it now.
 	Workers int `json:"workers"`
-	// PausedAt is since when it is paused; zero if it is not.
+	// PausedAt is when it was paused; zero if it is not.
 	PausedAt time.Time `json:"paused_at,omitzero"`
 	// PausedBy is who paused it.
 	PausedBy string `json:"paused_by,omitempty"`
@@ -46,10 +46,10 @@ type FlowInfo struct {
 	ReplacedBy string `json:"replaced_by,omitempty"`
 }
 
-// ListFlows returns all flows by slug, with the figures of runs that started
-// since a time. It reads every such run: ask for a day rather than for ever.
+// ListFlows returns all flows, sorted by slug, with the figures of runs that started since a
+// time. It reads every such run: ask for a day rather than for all time.
 //
-// Errors: [runtime.ErrInvalidOption] for a time that is in no year with four digits.
+// Errors: [runtime.ErrInvalidOption] for a time whose year does not have four digits.
 func ListFlows(ctx context.Context, db runtime.DB, since time.Time) ([]FlowInfo, error) {
 	if err := valid.Time("since", since); err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func scanFlow(row pgx.CollectableRow) (FlowInfo, error) {
 	return f, err
 }
 
-// ThroughputPoint is what happened to runs in a stretch of time that begins at From.
+// A ThroughputPoint counts runs in an interval that begins at From.
 type ThroughputPoint struct {
 	From      time.Time `json:"from"`
 	Started   int       `json:"started"`
@@ -95,14 +95,14 @@ type ThroughputPoint struct {
 	Failed    int       `json:"failed"`
 }
 
-// maxPoints is how many stretches of time Throughput returns at most.
+// maxPoints is how many intervals Throughput returns at most.
 const maxPoints = 10_000
 
-// Throughput counts, for each stretch of time since a time until now, the runs
-// that started, completed and failed in it, of those that started since then.
+// Throughput counts, for each interval from a time until now, the runs that started,
+// completed and failed in it, of those that started since that time.
 //
-// Errors: [runtime.ErrInvalidOption] if the stretch is less than a second, or there were
-// more than 10 000 of them.
+// Errors: [runtime.ErrInvalidOption] if the interval is less than a second, or there would
+// be more than 10 000 of them.
 func Throughput(ctx context.Context, db runtime.DB, since time.Time, stretch time.Duration) ([]ThroughputPoint, error) {
 	if stretch < time.Second {
 		return nil, valid.Option("the stretch of Throughput is %s, it must be at least a second", stretch)

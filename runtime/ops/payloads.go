@@ -16,34 +16,34 @@ import (
 // asInt4 returns the nearest number that the database's integer holds.
 func asInt4(n int) int32 { return int32(max(math.MinInt32, min(n, math.MaxInt32))) }
 
-// A PayloadKind is where in a run a payload belongs.
+// A PayloadKind is what a payload is in its run.
 type PayloadKind string
 
 // The kinds of payloads.
 const (
-	// PayloadRunInput is what the run was started with.
+	// PayloadRunInput is the input of the run.
 	PayloadRunInput PayloadKind = "run_input"
-	// PayloadRunResult is what the run gave, see [runtime.RunInfo.Result].
+	// PayloadRunResult is the result of the run, see [runtime.RunInfo.Result].
 	PayloadRunResult PayloadKind = "run_result"
-	// PayloadRunOutput is the outputs of the steps that no other waits for, see
+	// PayloadRunOutput holds the outputs of the steps that no other waits for, see
 	// [runtime.RunInfo.Output].
 	PayloadRunOutput PayloadKind = "run_output"
-	// PayloadStepOutput is what a step gave.
+	// PayloadStepOutput is the output of a step.
 	PayloadStepOutput PayloadKind = "step_output"
-	// PayloadTaskOutput is what a task gave.
+	// PayloadTaskOutput is the output of a task.
 	PayloadTaskOutput PayloadKind = "task_output"
 )
 
 var payloadKinds = []PayloadKind{PayloadRunInput, PayloadRunResult, PayloadRunOutput, PayloadStepOutput, PayloadTaskOutput}
 
-// Payload is a value in a run.
+// A Payload is a value in a run.
 type Payload struct {
 	Kind PayloadKind
-	// Step is the slug of the step whose output it is, if it is one's.
+	// Step is the slug of the step for the output of one.
 	Step string
-	// Bytes is what the value takes in the table, compressed if it is long.
+	// Bytes is the size of the value in the table, compressed if it is long.
 	Bytes int
-	// JSON is the value, nil if it is longer than was asked for.
+	// JSON is the value, nil if it is longer than the limit.
 	JSON json.RawMessage
 }
 
@@ -52,16 +52,16 @@ type PayloadFilter struct {
 	Kind PayloadKind
 	// Step is the step's slug for outputs of steps and tasks.
 	Step string
-	// Index is that of the task for the output of one.
+	// Index is the index of the task for the output of one.
 	Index int
-	// AtMost is how many bytes the value may have as text. 0 means any number.
+	// AtMost is the limit of the value's size as text, in bytes. 0 means no limit.
 	AtMost int
 }
 
-// ListPayloads returns the run's input, its result, its output and the outputs of its
-// steps, as far as they are there; those that take more than atMost bytes in the table,
-// or more than four times as many as text, come without their value. A run that is
-// not there has none.
+// ListPayloads returns the run's input, its result, its output and the outputs of its steps,
+// as far as they exist; those that take more than atMost bytes in the table, or more than
+// four times as many as text, are returned without their value. For a run that does not
+// exist, it returns none.
 //
 // Errors: [runtime.ErrInvalidRunID].
 func ListPayloads(ctx context.Context, db runtime.DB, id string, atMost int) ([]Payload, error) {
@@ -83,9 +83,8 @@ func ListPayloads(ctx context.Context, db runtime.DB, id string, atMost int) ([]
 	return payloads, nil
 }
 
-// GetPayload returns one payload; nil if it is not there, as one of a kind that does
-// not exist never is. One that is longer than [PayloadFilter.AtMost] comes without its
-// value.
+// GetPayload returns one payload, nil if it does not exist or its kind is unknown. One that
+// is longer than [PayloadFilter.AtMost] is returned without its value.
 //
 // Errors: [runtime.ErrInvalidRunID]; [runtime.ErrInvalidOption] for a step that is no text, and a
 // negative AtMost.
@@ -120,8 +119,8 @@ func GetPayload(ctx context.Context, db runtime.DB, id string, filter PayloadFil
 	return found, nil
 }
 
-// AdjacentRuns returns the ids of the runs of the same flow that started just
-// after and just before a run; empty where there is none.
+// AdjacentRuns returns the ids of the runs of the same flow that started just after and just
+// before a run; empty if there is none.
 //
 // Errors: [runtime.ErrInvalidRunID].
 func AdjacentRuns(ctx context.Context, db runtime.DB, id string) (newer, older string, err error) {
@@ -133,7 +132,7 @@ func AdjacentRuns(ctx context.Context, db runtime.DB, id string) (newer, older s
 	p, _, err := pgcall.EngineOne(ctx, db, pgx.RowToStructByPos[pair],
 		`SELECT newer::text, older::text FROM flowc.adjacent_runs($1::text::uuid)`, parsed.String())
 	if err != nil {
-		return "", "", fmt.Errorf("flowc: looking around run %s: %w", id, err)
+		return "", "", fmt.Errorf("flowc: finding the runs adjacent to run %s: %w", id, err)
 	}
 	return pgcall.OrZero(p.Newer), pgcall.OrZero(p.Older), nil
 }

@@ -19,49 +19,49 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// RunFilter selects the runs that [ListRuns] returns. The zero value means all.
+// A RunFilter selects the runs that [ListRuns] returns. The zero value selects all.
 type RunFilter struct {
-	// Flows are slugs of flows, Statuses statuses; empty means any.
+	// Flows and Statuses limit it to runs of these flows and with these statuses; empty
+	// means any.
 	Flows    []string
 	Statuses []runtime.RunStatus
 	// StartedFrom and StartedBefore bound the time the run started at. Zero
 	// means no bound.
 	StartedFrom, StartedBefore time.Time
-	// InputContains is JSON that the run's input has to contain, as PostgreSQL's
-	// operator @> has it. No index serves it: bound the time as well.
+	// InputContains is JSON that the run's input has to contain, in the sense of
+	// PostgreSQL's operator @>. No index serves it: bound the time as well.
 	InputContains json.RawMessage
 	// Marks limits it to runs that have one of these marks; empty means any.
 	Marks []RunMark
-	// Search limits it to runs whose id begins or ends with this text, with its dashes or
-	// without them, or in one of whose errors it stands, in whatever case. No index
-	// serves it.
+	// Search limits it to runs whose id begins or ends with this text, with dashes or
+	// without, or one of whose errors contains it, in any case. No index serves it.
 	Search string
-	// After is the last run of the page before; nil means the first page.
+	// After is the last run of the previous page; nil means the first page.
 	After *RunSummary
 	// Limit is how many runs a page has at most, 1 to 1000. Defaults to 50.
 	Limit int
 }
 
-// A RunMark tells how cleanly a run went. A run that completed may have steps that did not.
+// A RunMark says whether a run has skipped steps: a completed run may have some.
 type RunMark string
 
 // The marks of a run.
 const (
-	// MarkSkipped is on a run some of whose steps were skipped.
+	// MarkSkipped marks a run with skipped steps.
 	MarkSkipped RunMark = "skipped"
-	// MarkGaveUp is on a run some of whose steps were skipped because their last try failed.
+	// MarkGaveUp marks a run with steps that were skipped because their last attempt failed.
 	MarkGaveUp RunMark = "gave_up"
-	// MarkClean is on a run that has neither.
+	// MarkClean marks a run that has neither.
 	MarkClean RunMark = "clean"
 )
 
-// Word returns the mark in words.
+// Word returns the mark as text for people.
 func (m RunMark) Word() string { return strings.ReplaceAll(string(m), "_", " ") }
 
 var runMarks = []RunMark{MarkSkipped, MarkGaveUp, MarkClean}
 
-// RunSummary is a run in a list: without its input and output. Times that have
-// not come are zero.
+// A RunSummary is a run in a list, without its input and output. Times that have not come
+// are zero.
 type RunSummary struct {
 	ID     string            `json:"id"`
 	Flow   string            `json:"flow"`
@@ -70,8 +70,8 @@ type RunSummary struct {
 	// neither completed nor skipped.
 	Steps          int `json:"steps"`
 	RemainingSteps int `json:"remaining_steps"`
-	// GaveUp is how many were skipped because their last try failed, Skipped how many
-	// for another reason.
+	// GaveUp counts the steps that were skipped because their last attempt failed, Skipped
+	// those that were skipped for another reason.
 	Skipped   int       `json:"skipped"`
 	GaveUp    int       `json:"gave_up"`
 	StartedAt time.Time `json:"started_at,omitzero"`
@@ -187,12 +187,12 @@ func scanSummary(row pgx.CollectableRow) (RunSummary, error) {
 	return s, err
 }
 
-// ListFailures returns the runs that failed last, newest first, as far as they
-// failed after a time. Cancelled runs are not among them. Unlike [ListRuns] with
-// a status, it is quick however rare failures are.
+// ListFailures returns the runs that failed last, newest first, as far as they failed since
+// a time. It leaves out cancelled runs. Unlike [ListRuns] with a status, it is fast however
+// rare failures are.
 //
-// Errors: [runtime.ErrInvalidOption] unless limit is 1 to 1000, and since in a year with four
-// digits.
+// Errors: [runtime.ErrInvalidOption] unless limit is 1 to 1000 and the year of since has
+// four digits.
 func ListFailures(ctx context.Context, db runtime.DB, since time.Time, limit int) ([]RunSummary, error) {
 	if limit < 1 || limit > 1000 {
 		return nil, valid.Option("the limit of ListFailures is %d, it must be 1 to 1000", limit)

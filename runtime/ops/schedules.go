@@ -13,8 +13,8 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/valid"
 )
 
-// ScheduleInfo is the schedule of a flow that the clock starts, see
-// [spec.Flow.Cron]. Times that have not come are zero.
+// A ScheduleInfo is the schedule of a flow, see [spec.Flow.Cron]. Times that have not come
+// are zero.
 type ScheduleInfo struct {
 	Flow string `json:"flow"`
 	// Cron is the expression as it was written.
@@ -22,23 +22,23 @@ type ScheduleInfo struct {
 	CreatedAt time.Time `json:"created_at"`
 	// NextAt is when the next run is started; zero while the schedule is paused.
 	NextAt time.Time `json:"next_at,omitzero"`
-	// PausedAt is since when it is paused, PauseReason why, if somebody said so.
+	// PausedAt is when it was paused, PauseReason the reason, if one was given.
 	PausedAt    time.Time `json:"paused_at,omitzero"`
 	PauseReason string    `json:"pause_reason,omitempty"`
-	// LastAt is the last tick that was started, with its run. The run's status is
-	// empty if it was deleted.
+	// LastAt is the last tick for which a run was started, with its run. The run's status
+	// is empty if it was deleted.
 	LastAt     time.Time         `json:"last_at,omitzero"`
 	LastRunID  string            `json:"last_run_id,omitempty"`
 	LastStatus runtime.RunStatus `json:"last_status,omitempty"`
-	// Error is why the last tick could not be started; it is tried again every minute.
+	// Error is why no run could be started for the last tick; it is retried every minute.
 	Error string `json:"error,omitempty"`
-	// Overdue is for how long NextAt is past, by the database's clock. More than a
-	// few seconds means that no worker that serves the flow is running.
+	// Overdue is how long ago NextAt was, by the database's clock. More than a few seconds
+	// means that no worker serves the flow.
 	Overdue time.Duration `json:"overdue"`
 }
 
-// ListSchedules returns the schedules of flows, in the order of their slugs;
-// without slugs, those of all flows.
+// ListSchedules returns the schedules of flows, sorted by slug; without slugs, those of all
+// flows.
 func ListSchedules(ctx context.Context, db runtime.DB, slugs ...string) ([]ScheduleInfo, error) {
 	for _, slug := range slugs {
 		if err := valid.Text("a slug", slug); err != nil {
@@ -66,10 +66,9 @@ func scanSchedule(row pgx.CollectableRow) (ScheduleInfo, error) {
 	return s, err
 }
 
-// PauseSchedule stops a schedule from starting runs of a flow, until
-// [ResumeSchedule]; putting the flow into the database again changes nothing
-// about that. reason may be empty. It reports whether the schedule was not paused
-// before.
+// PauseSchedule stops a schedule from starting runs of a flow, until [ResumeSchedule];
+// upserting the flow does not resume it. reason may be empty. It reports whether the
+// schedule was not paused before.
 //
 // Errors: [runtime.ErrInvalidSlug]; [runtime.ErrInvalidOption] for a reason that is no text;
 // [runtime.ErrNoSchedule].
@@ -80,17 +79,17 @@ func PauseSchedule(ctx context.Context, db runtime.DB, slug, reason string) (boo
 	return steerSchedule(ctx, db, "pausing", slug, `SELECT flowc.pause_schedule($1, nullif($2, ''))`, reason)
 }
 
-// ResumeSchedule resumes a paused schedule at its next tick; those that
-// passed meanwhile are not made up for. It reports whether it was paused.
+// ResumeSchedule resumes a paused schedule at its next tick; missed ticks are not made up
+// for. It reports whether the schedule was paused.
 //
 // Errors: [runtime.ErrInvalidSlug]; [runtime.ErrNoSchedule].
 func ResumeSchedule(ctx context.Context, db runtime.DB, slug string) (bool, error) {
 	return steerSchedule(ctx, db, "resuming", slug, `SELECT flowc.resume_schedule($1)`)
 }
 
-// steerSchedule calls a function that answers with whether it changed something,
-// and with NULL if there is no such schedule. A call that was repeated because its
-// reply was lost may have done it.
+// steerSchedule calls a function that returns whether it changed something, and NULL if
+// there is no such schedule. If the call was repeated because its reply was lost, the first
+// one may have done it.
 func steerSchedule(ctx context.Context, db runtime.DB, doing, slug, sql string, args ...any) (bool, error) {
 	if err := valid.FlowSlug(slug); err != nil {
 		return false, err
@@ -105,8 +104,8 @@ func steerSchedule(ctx context.Context, db runtime.DB, doing, slug, sql string, 
 	return *rows[0] || again, nil
 }
 
-// NextTicks returns the next times at which a flow with this [spec.Flow.Cron]
-// would be started, at most 1000: what to show to somebody who writes one.
+// NextTicks returns the next times at which a flow with this [spec.Flow.Cron] would be
+// started, at most 1000, to show to somebody who writes one.
 //
 // Errors: [runtime.ErrInvalidOption] with what is wrong with the expression.
 func NextTicks(ctx context.Context, db runtime.DB, cron string, n int) ([]time.Time, error) {

@@ -16,15 +16,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TaskInfo is a task of a run as the database keeps it: of a step its only one,
-// of a map step one for each element. Times that have not come are zero.
+// A TaskInfo is a task of a run as the database stores it: the only one of a step, or that
+// of one element of a map step. Times that have not come are zero.
 type TaskInfo struct {
 	Step   string     `json:"step"`
 	Index  int        `json:"index"`
 	Status TaskStatus `json:"status"`
 	// Attempts is how often the task was started.
 	Attempts int `json:"attempts"`
-	// Error is that of its last failed try.
+	// Error is the error of its last failed attempt.
 	Error       string    `json:"error,omitempty"`
 	QueuedAt    time.Time `json:"queued_at,omitzero"`
 	StartedAt   time.Time `json:"started_at,omitzero"`
@@ -35,7 +35,7 @@ type TaskInfo struct {
 	// VisibleAt is when a worker may start it next, if it is queued.
 	VisibleAt time.Time       `json:"visible_at,omitzero"`
 	Output    json.RawMessage `json:"output,omitempty"`
-	// OutputBytes is what the output takes in the table, compressed if it is long; 0 if
+	// OutputBytes is the size of the output in the table, compressed if it is long; 0 if
 	// there is none.
 	OutputBytes int `json:"output_bytes,omitempty"`
 	// FailedAttempts are the last 20 attempts that failed, oldest first, with up to
@@ -43,7 +43,7 @@ type TaskInfo struct {
 	FailedAttempts []FailedAttempt `json:"failed_attempts,omitempty"`
 }
 
-// FailedAttempt is a failed attempt of a task.
+// A FailedAttempt is a failed attempt of a task.
 type FailedAttempt struct {
 	Attempt   int       `json:"attempt"`
 	Worker    string    `json:"worker_id,omitempty"`
@@ -59,7 +59,7 @@ type TaskStatus string
 const (
 	// TaskQueued is a task that waits for a worker.
 	TaskQueued TaskStatus = "queued"
-	// TaskStarted is a task that a worker has.
+	// TaskStarted is a task that a worker has claimed.
 	TaskStarted TaskStatus = "started"
 	// TaskCompleted is a task with an output.
 	TaskCompleted TaskStatus = "completed"
@@ -67,8 +67,8 @@ const (
 	TaskFailed TaskStatus = "failed"
 )
 
-// Word returns the status in words: queued, running, completed or failed. The values
-// are those of the tables.
+// Word returns the status as a word: queued, running, completed or failed. The values are
+// those of the tables.
 func (s TaskStatus) Word() string {
 	if s == TaskStarted {
 		return "running"
@@ -96,7 +96,7 @@ func scanTask(row pgx.CollectableRow) (TaskInfo, error) {
 	return t, json.Unmarshal(attempts, &t.FailedAttempts)
 }
 
-// TaskFilter selects the tasks of a run that [ListTasks] returns. The zero value means
+// A TaskFilter selects the tasks of a run that [ListTasks] returns. The zero value selects
 // all, without their outputs.
 type TaskFilter struct {
 	// Step limits it to the tasks of one step. Empty means those of all.
@@ -105,19 +105,19 @@ type TaskFilter struct {
 	Statuses []TaskStatus
 	// After leaves out tasks up to this index; nil means none.
 	After *int
-	// PerStep is how many tasks of each step there are at most. Zero means all, which of
-	// a map over many elements is much.
+	// PerStep limits the number of tasks of each step. Zero means all, which may be many
+	// for a map.
 	PerStep int
-	// OutputBytes is how many bytes of the table an output may take, and four times
-	// as many as text; longer ones are left out. Zero leaves all out, [AllOutputs] none.
+	// OutputBytes is how many bytes an output may take in the table, and a quarter of what
+	// it may take as text; longer ones are left out. Zero leaves out all, [AllOutputs] none.
 	OutputBytes int
 }
 
-// AllOutputs is the [TaskFilter].OutputBytes that leaves no output out.
+// AllOutputs is the value of [TaskFilter].OutputBytes that leaves out no output.
 const AllOutputs = math.MaxInt32
 
-// ListTasks returns tasks of a run in the order of the steps, then of the elements. A
-// run that is not there has none.
+// ListTasks returns tasks of a run in the order of the steps, then of the elements. For a
+// run that does not exist, it returns none.
 //
 // Errors: [runtime.ErrInvalidRunID]; [runtime.ErrInvalidOption].
 func ListTasks(ctx context.Context, db runtime.DB, id string, filter TaskFilter) ([]TaskInfo, error) {

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// WorkerInfo is a worker as the database knows it.
+// A WorkerInfo is a worker as the database stores it.
 type WorkerInfo struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
@@ -24,11 +24,11 @@ type WorkerInfo struct {
 	Status          WorkerStatus `json:"status"`
 	StartedAt       time.Time    `json:"started_at"`
 	LastHeartbeatAt time.Time    `json:"last_heartbeat_at"`
-	// DeprecatedAt is since when it drains, StoppedAt since when it is gone;
-	// zero if it does not and is not.
+	// DeprecatedAt is when it began to drain, StoppedAt when it stopped; zero if it has
+	// not.
 	DeprecatedAt time.Time `json:"deprecated_at,omitzero"`
 	StoppedAt    time.Time `json:"stopped_at,omitzero"`
-	// InFlight is how many tasks it has; 0 for a worker of another language.
+	// InFlight is how many tasks it has in flight; 0 for a worker of another language.
 	InFlight int `json:"in_flight"`
 }
 
@@ -37,11 +37,11 @@ type WorkerStatus string
 
 // The statuses of a worker.
 const (
-	// WorkerWorking is a worker that lives.
+	// WorkerWorking is a worker that is alive.
 	WorkerWorking WorkerStatus = "working"
-	// WorkerDraining is a worker that lives and takes no more tasks.
+	// WorkerDraining is a worker that is alive and claims no more tasks.
 	WorkerDraining WorkerStatus = "draining"
-	// WorkerSilent is a worker that has not been heard of for 5 seconds.
+	// WorkerSilent is a worker that was last seen more than 5 seconds ago.
 	WorkerSilent WorkerStatus = "silent"
 	// WorkerStopped is a worker that stopped, or was found dead.
 	WorkerStopped WorkerStatus = "stopped"
@@ -50,7 +50,7 @@ const (
 // ListWorkers returns the workers that have not stopped and those that were last
 // seen since a time, newest first.
 //
-// Errors: [runtime.ErrInvalidOption] for a time that is in no year with four digits.
+// Errors: [runtime.ErrInvalidOption] for a time whose year does not have four digits.
 func ListWorkers(ctx context.Context, db runtime.DB, since time.Time) ([]WorkerInfo, error) {
 	if err := valid.Time("since", since); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func ListWorkers(ctx context.Context, db runtime.DB, since time.Time) ([]WorkerI
 func scanWorker(row pgx.CollectableRow) (WorkerInfo, error) {
 	var w WorkerInfo
 	var deprecated, stopped *time.Time
-	var flows []byte // as JSON, since drivers of database/sql differ in what they make of an array
+	var flows []byte // as JSON, since drivers of database/sql differ in how they scan an array
 	err := row.Scan(&w.ID, &w.Name, &w.Queue, &w.Status, &w.StartedAt, &w.LastHeartbeatAt, &deprecated, &stopped, &w.InFlight, &flows)
 	if err == nil && flows != nil {
 		err = json.Unmarshal(flows, &w.Flows)
@@ -76,7 +76,7 @@ func scanWorker(row pgx.CollectableRow) (WorkerInfo, error) {
 	return w, err
 }
 
-// TaskInFlight is a task in flight: a worker is running it.
+// A TaskInFlight is a task that a worker is running.
 type TaskInFlight struct {
 	Worker    string    `json:"worker"` // its id
 	Flow      string    `json:"flow"`
@@ -85,12 +85,12 @@ type TaskInFlight struct {
 	Index     int       `json:"index"` // of the element that a map step's task works on
 	Attempt   int       `json:"attempt"`
 	StartedAt time.Time `json:"started_at"`
-	// DueAt is when others take it to be lost, shortly after its timeout.
+	// DueAt is when other workers consider it lost, shortly after its timeout.
 	DueAt time.Time `json:"due_at"`
 }
 
-// ListTasksInFlight returns the tasks that workers of this project have in flight, those
-// begun first before others. It reads the whole queue.
+// ListTasksInFlight returns the tasks that workers of this project have in flight, the
+// oldest first. It reads the whole queue.
 //
 // Errors: [runtime.ErrInvalidOption] unless limit is 1 to 1000.
 func ListTasksInFlight(ctx context.Context, db runtime.DB, limit int) ([]TaskInFlight, error) {

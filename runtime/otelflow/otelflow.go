@@ -1,18 +1,18 @@
-// Package otelflow traces flows with OpenTelemetry. Spans of what starts a run, of
-// each attempt at its tasks and of what waits for it are joined, whatever processes they
-// are made in: the context of the trace travels with the run, in its headers.
+// Package otelflow traces flows with OpenTelemetry. The spans of the start of a run, of each
+// attempt at its tasks and of waits for it are connected across processes: the trace context
+// travels with the run, in its headers.
 //
 //	telemetry := otelflow.New(otelflow.Config{})
 //	runtime.SetTracer(telemetry)
 //	w, err := worker.New(pool, worker.Config{Middleware: []handler.Middleware{telemetry.Attempt}}, ...)
 //
-// The span of a start is a child of that of the caller, and so is that of a wait. A
-// attempt is a child of the start, and its handler finds it in its context, so that what
-// it starts itself is a child again. A run that nobody traced has a trace for each
-// attempt. All spans have the attribute flowc.run_id.
+// The span of a start is a child of the caller's span, and so is that of a wait. The span of
+// an attempt is a child of the start; its handler finds it in its context, so that runs that
+// it starts are children again. Without a traced start, each attempt has a trace of its own.
+// All spans have the attribute flowc.run_id.
 //
-// Package otelworker counts and measures what a worker does. It is apart so that
-// programs that only start flows do not link the worker.
+// Package otelworker has the metrics of a worker. It is separate so that programs that only
+// start flows do not link the worker.
 package otelflow
 
 import (
@@ -42,18 +42,17 @@ const (
 	maxAttemptsKey = attribute.Key("flowc.max_attempts")
 )
 
-// Config configures where spans go. The zero value uses what the program has set for
-// OpenTelemetry as a whole.
+// Config configures where spans go. The zero value uses OpenTelemetry's global providers.
 type Config struct {
 	// TracerProvider defaults to [otel.GetTracerProvider].
 	TracerProvider trace.TracerProvider
-	// Propagator writes the context of a trace into headers, and reads it. Defaults
-	// to [otel.GetTextMapPropagator] or, if none is set there, to W3C's trace
-	// context and baggage.
+	// Propagator writes the trace context into headers, and reads it. Defaults to
+	// [otel.GetTextMapPropagator] or, if none is set there, to W3C's trace context and
+	// baggage.
 	Propagator propagation.TextMapPropagator
 }
 
-// Telemetry makes the spans. It is a [runtime.Tracer], and its method Attempt a
+// A Telemetry records spans. It is a [runtime.Tracer], and its method Attempt is a
 // [handler.Middleware].
 type Telemetry struct {
 	tracer     trace.Tracer
@@ -99,7 +98,7 @@ func (t *Telemetry) Wait(ctx context.Context, flow, id string) (_ context.Contex
 	return ctx, func(err error) { finish(span, err) }
 }
 
-// Attempt is middleware that records a span for each attempt.
+// Attempt records a span for each attempt. It is a [handler.Middleware].
 func (t *Telemetry) Attempt(ctx context.Context, task handler.Task, next func(context.Context) error) error {
 	ctx = t.propagator.Extract(ctx, propagation.MapCarrier(task.Headers))
 	ctx, span := t.tracer.Start(ctx, task.Flow+"."+task.Step, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
@@ -118,7 +117,7 @@ func (t *Telemetry) Attempt(ctx context.Context, task handler.Task, next func(co
 	return err
 }
 
-// finish ends a span with what came of it.
+// finish ends a span with its status.
 func finish(span trace.Span, err error) {
 	if err != nil {
 		span.RecordError(err)

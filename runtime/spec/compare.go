@@ -10,20 +10,20 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
 
-// A Difference is one thing in which two definitions of a flow differ.
+// A Difference is one difference between two definitions of a flow.
 type Difference struct {
 	// Step is the slug of a step; empty if it is about the flow.
 	Step string
-	// What is what differs, such as "max_attempts"; empty if one of the two does
-	// not have the step at all.
+	// What names what differs, such as "max_attempts"; empty if one of the two lacks the
+	// step.
 	What string
-	// From and To are what it is in the one and in the other, in words.
+	// From and To are its values in the one and in the other, as text.
 	From, To string
 }
 
 const there, missing = "there", "not there"
 
-// String returns the difference in words, as a change from the one to the other.
+// String describes the difference as a change from the one to the other.
 func (d Difference) String() string {
 	switch {
 	case d.Step == "":
@@ -36,8 +36,8 @@ func (d Difference) String() string {
 	return "step " + d.Step + " is gone"
 }
 
-// InPlace reports whether the database changes it in a flow that it has. What it does
-// not change is the flow's shape, and needs a new version.
+// InPlace reports whether an upsert changes it in an existing flow. Anything else is the
+// flow's shape, and needs a new version.
 func (d Difference) InPlace() bool {
 	switch d.What {
 	case "max_attempts", "base_delay", "timeout", "start_delay", "cron":
@@ -48,7 +48,7 @@ func (d Difference) InPlace() bool {
 
 // Compare returns the differences between two definitions of a flow: its options,
 // then its steps in their order, with what they wait for, their conditions and
-// their options. An option that is not set is as good as its default.
+// their options. An option that is not set equals its default.
 func Compare(from, to Flow) []Difference {
 	var all []Difference
 	note := func(step, what, from, to string) {
@@ -96,7 +96,7 @@ func Compare(from, to Flow) []Difference {
 	return all
 }
 
-// orderWords returns the slugs of the steps in the order that the database keeps.
+// orderWords returns the slugs of the steps in the order that the database stores.
 func orderWords(f Flow) string {
 	steps, _ := f.Order()
 	var slugs []string

@@ -8,9 +8,9 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
 
-// A Condition ties the pattern of a step to the Go types that it was made from:
-// it has a value that meets the condition, so that the names in the pattern can
-// be compared with those that the value has in JSON. Generated code makes them.
+// A Condition ties the pattern of a step to the Go types that it was generated from: it has
+// a value that meets the condition, so that the names in the pattern can be compared with
+// those of the value in JSON. Generated code has them.
 type Condition struct {
 	step    string
 	not     bool // it is the step's IfNot
@@ -37,8 +37,8 @@ func example[Subject any](meet func(*Subject)) func() ([]byte, error) {
 	}
 }
 
-// At returns what a pointer points to. A nil pointer is made to point to something
-// first. Generated code calls it.
+// At returns what a pointer points to, after pointing a nil pointer to a new value.
+// Generated code calls it.
 func At[T any](p **T) *T {
 	if *p == nil {
 		*p = new(T)
@@ -46,7 +46,7 @@ func At[T any](p **T) *T {
 	return *p
 }
 
-// outdated says, for each condition that no longer fits its Go types, why.
+// outdated returns a fault for each condition that no longer fits its Go types.
 func outdated(f Flow) (faults []Fault) {
 	for _, c := range f.Conditions {
 		key, pattern := "if", json.RawMessage(nil)
@@ -60,7 +60,7 @@ func outdated(f Flow) (faults []Fault) {
 		}
 		written, err := c.example()
 		if err != nil {
-			faults = append(faults, Fault{c.step, fmt.Sprintf("what its %s looks at cannot be written as JSON any more: %v", key, err)})
+			faults = append(faults, Fault{c.step, fmt.Sprintf("the value that its %s checks cannot be encoded as JSON any more: %v", key, err)})
 			continue
 		}
 		want, err := jsontext.Decode(pattern)
@@ -69,7 +69,7 @@ func outdated(f Flow) (faults []Fault) {
 		}
 		have, err := jsontext.Decode(written)
 		if err != nil {
-			faults = append(faults, Fault{c.step, fmt.Sprintf("what its %s looks at is not JSON: %v", key, err)})
+			faults = append(faults, Fault{c.step, fmt.Sprintf("the value that its %s checks is not JSON: %v", key, err)})
 			continue
 		}
 		if path, ok := jsontext.Contains(have, want); !ok {

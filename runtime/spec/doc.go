@@ -1,6 +1,6 @@
-// Package spec defines flows as plain data: what generated packages and package
-// runtime put into the database, and what is read back from it. It checks, encodes,
-// parses and compares definitions, and needs no database driver.
+// Package spec defines flows as plain data: what runtime.UpsertFlow stores in the database,
+// and what ops.GetDefinition reads back. It validates, encodes, parses and compares
+// definitions, and needs no database driver.
 //
 //	flow := spec.Flow{Slug: "report", Steps: []spec.Step{
 //		{Slug: "fetch"},

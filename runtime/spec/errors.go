@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// An InvalidFlowError says what is wrong with a definition, all of it at once.
-// Nothing was written.
+// An InvalidFlowError lists everything that is wrong with a definition. Nothing was written.
 type InvalidFlowError struct {
 	// Flow is the slug as it was given.
 	Flow string
@@ -16,10 +15,10 @@ type InvalidFlowError struct {
 
 // A Fault is one thing that is wrong with a definition.
 type Fault struct {
-	// Step is the slug of the step that the fault is in, as it was given, or
-	// empty if it is the flow's. A step without a slug is called by its place.
+	// Step is the slug of the step that the fault is in, as it was given, or empty if it
+	// is the flow's. A step without a slug is named by its number.
 	Step string
-	// Problem says what is wrong and what would be right.
+	// Problem says what is wrong and what is allowed.
 	Problem string
 }
 

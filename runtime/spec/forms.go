@@ -7,20 +7,21 @@ import (
 	"strings"
 )
 
-// Forms are the forms of JSON that the input of a flow and the outputs of its steps
-// have. Generated code has those of the Go types.
+// Forms describes the JSON of the input of a flow and of the outputs of its steps. Generated
+// code has the forms of the Go types.
 //
-// A form is a basic Go type (string, bool, int64, float64), "any" for whatever there
-// may be, "[]F" for a list and "[3]F" for one of that length, "map[string]F" for an
-// object with any names ("map[int]F" if they have to be numbers), the name of one of Types for an object with those fields, or
-// anything else for a type that writes its JSON itself. A pointer has the form of what
-// it points to.
+// A form is a basic Go type (string, bool, int64, float64), "any" for any value, "[]F" for a
+// list and "[3]F" for one of that length, "map[string]F" for an object with any names
+// ("map[int]F" if they have to be numbers), the name of one of Types for an object with
+// those fields, or anything else for a type with its own JSON encoding. A pointer has the
+// form of what it points to.
 type Forms struct {
 	// Input is the form of the run's input, empty if there is none.
 	Input string `json:"input,omitempty"`
-	// Steps are the forms of what steps give, by slug; of a map step, of one element.
+	// Steps holds the form of the output of each step, by slug; for a map step, that of one
+	// element.
 	Steps map[string]string `json:"steps,omitempty"`
-	// Types are the fields of objects: the form of each by its name in JSON.
+	// Types holds the fields of objects: the form of each, by its name in JSON.
 	Types map[string]map[string]string `json:"types,omitempty"`
 }
 
@@ -57,7 +58,7 @@ func (c *formComparison) say(format string, args ...any) {
 	}
 }
 
-// compare compares the form of what is called name.
+// compare compares the forms of the value called name.
 func (c *formComparison) compare(name, from, to string) {
 	if from == to && c.from[from] == nil && !strings.ContainsAny(from, "[]") || to == "any" {
 		return
@@ -103,7 +104,7 @@ func (c *formComparison) fields(name string, before, after map[string]string) {
 	}
 }
 
-// elementForm parts the form of a list or of an object with any names.
+// elementForm splits the form of a list or of an object with any names.
 func elementForm(form string) (kind, element string, ok bool) {
 	if form == "" || form[0] != '[' && !strings.HasPrefix(form, "map[") {
 		return "", "", false

@@ -2,10 +2,10 @@ package spec
 
 import "github.com/flowc-dev/flowc/runtime/internal/graph"
 
-// Order returns the steps in an order that runs: each after those it waits for, and as
-// they are given where that leaves a choice. If steps wait for each other, it returns
-// the slugs of such a cycle instead, each waiting for the next and the last for the
-// first. That a step waits for itself, or for one that is not there, makes no difference.
+// Order returns the steps in topological order, and otherwise in the given order. If steps
+// wait for each other, it returns the slugs of such a cycle instead, each waiting for the
+// next and the last for the first. It ignores steps that wait for themselves or for steps
+// that do not exist.
 func (f Flow) Order() (steps []Step, cycle []string) {
 	order, around := graph.Sort(f.before())
 	for _, i := range around {
@@ -17,7 +17,7 @@ func (f Flow) Order() (steps []Step, cycle []string) {
 	return steps, cycle
 }
 
-// before returns, for each step, the numbers of the steps that it waits for.
+// before returns, for each step, the indexes of the steps that it waits for.
 func (f Flow) before() [][]int {
 	places := map[string]int{}
 	for i, s := range f.Steps {
@@ -36,9 +36,9 @@ func (f Flow) before() [][]int {
 	return before
 }
 
-// LongChain returns the slugs of more than [MaxChain] steps in a row which may resolve
-// without a task, each waiting for the one before; nil if there are not that many. It
-// ends with the first that is too many.
+// LongChain returns the slugs of a chain of more than [MaxChain] steps that may resolve
+// without a task, each waiting for the one before, up to the first that is too many; nil if
+// there is none.
 func (f Flow) LongChain() (slugs []string) {
 	before := f.before()
 	order, _ := graph.Sort(before)

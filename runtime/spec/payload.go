@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Payload returns the definition as the database takes it, a JSON document: the
-// steps in an order that runs, and the options in seconds, with the defaults
-// filled in for the flow. A definition that is not valid is an [InvalidFlowError].
+// Payload returns the definition as a JSON document for the database: the steps in
+// topological order, and the options in seconds, with the defaults filled in for the flow.
+// For an invalid definition it returns an [InvalidFlowError].
 func (f Flow) Payload() ([]byte, error) {
 	doc, err := f.document()
 	if err != nil {
@@ -20,8 +20,8 @@ func (f Flow) Payload() ([]byte, error) {
 	return json.Marshal(doc)
 }
 
-// Document returns the definition as people keep it, in a file: what [Flow.Payload]
-// returns, with the slug.
+// Document returns the definition as a JSON document for a file: that of [Flow.Payload], with
+// the slug.
 func (f Flow) Document() ([]byte, error) {
 	doc, err := f.document()
 	if err != nil {
@@ -69,7 +69,7 @@ func (f Flow) document() (doc document, err error) {
 	return doc, nil
 }
 
-// A document is what pgflow's compile functions take.
+// A document is a definition for pgflow's compile functions.
 type document struct {
 	Slug    string          `json:"slug,omitempty"`
 	Options documentOptions `json:"options"`
@@ -118,7 +118,7 @@ func orNil[T comparable](option T) *T {
 	return &option
 }
 
-// Parse reads the document that [Flow.Payload] makes.
+// Parse parses the document that [Flow.Payload] returns.
 func Parse(slug string, payload []byte) (Flow, error) {
 	var doc document
 	if err := json.Unmarshal(payload, &doc); err != nil {
@@ -127,8 +127,8 @@ func Parse(slug string, payload []byte) (Flow, error) {
 	return doc.flow(slug), nil
 }
 
-// ParseDocument reads the document that [Flow.Document] makes. A member that no
-// definition has is an error, since it may be a misspelt one.
+// ParseDocument parses the document that [Flow.Document] returns. An unknown member is an
+// error, since it may be misspelt.
 func ParseDocument(raw []byte) (Flow, error) {
 	var doc document
 	d := json.NewDecoder(bytes.NewReader(raw))

@@ -5,12 +5,11 @@ import (
 	"time"
 )
 
-// What a flow gets that does not set an option. They are the defaults of the
-// declaration language, of runtime.UpsertFlow and of the generated code alike.
+// Defaults of options, for declarations, generated code and runtime.UpsertFlow alike.
 const (
 	// DefaultMaxAttempts is how many attempts a task gets.
 	DefaultMaxAttempts = 3
-	// DefaultBaseDelay is what the backoff between attempts grows from.
+	// DefaultBaseDelay is the base of the backoff between attempts.
 	DefaultBaseDelay = time.Second
 	// DefaultTimeout is how long one attempt may take.
 	DefaultTimeout = 60 * time.Second
@@ -18,14 +17,14 @@ const (
 	MaxRetryDelay = 6 * time.Hour
 )
 
-// Limits that the database sets.
+// Limits of the database.
 const (
 	// MaxFlowSlug is the longest slug of a flow, in characters.
 	MaxFlowSlug = 47
 	// MaxStepSlug is the longest slug of a step, in characters.
 	MaxStepSlug = 128
-	// MaxChain is how many steps in a row may resolve without a task, by their
-	// conditions or as maps over nothing: the engine follows that many in one call.
+	// MaxChain is how many steps in a row may resolve without a task, by their conditions
+	// or as maps over empty lists: the engine resolves that many in one call.
 	MaxChain = 49
 )
 
@@ -33,11 +32,11 @@ const (
 // it as its slug.
 const RunKey = "run"
 
-// A StepType tells how often a step runs.
+// A StepType is how often a step runs.
 type StepType string
 
 const (
-	// TypeSingle runs once. It is the type of a step that names none.
+	// TypeSingle runs once. It is the default.
 	TypeSingle StepType = "single"
 	// TypeMap runs once for each element of an array: of the one step it
 	// depends on, or of the flow's input if it depends on none.
@@ -56,13 +55,13 @@ const (
 	ModeSkipCascade Mode = "skip-cascade"
 )
 
-// Set returns a pointer to a value, for fields whose zero value is a value too:
+// Set returns a pointer to a value, for fields whose zero value is meaningful:
 //
 //	spec.Step{Slug: "charge", BaseDelay: spec.Set(5 * time.Second)}
 func Set[T any](v T) *T { return &v }
 
-// A Flow defines a flow: its slug, its options and its steps. Generated packages
-// have one; programs whose flows are known only at run time make one from plain data.
+// A Flow defines a flow: its slug, its options and its steps. Generated packages have one;
+// programs whose flows are known only at run time build one from plain data.
 type Flow struct {
 	// Slug names the flow: a letter or underscore, then letters, digits and
 	// underscores, at most [MaxFlowSlug] in all, and not "run".
@@ -70,37 +69,37 @@ type Flow struct {
 	// MaxAttempts is how many attempts a task gets, the first included.
 	// Zero means [DefaultMaxAttempts].
 	MaxAttempts int
-	// BaseDelay is what the backoff between attempts grows from, in whole seconds:
-	// the n-th retry waits BaseDelay × 2^n, at most [MaxRetryDelay].
+	// BaseDelay is the base of the backoff between attempts, in whole seconds: the
+	// n-th retry waits BaseDelay × 2^n, at most [MaxRetryDelay].
 	// Nil means [DefaultBaseDelay].
 	BaseDelay *time.Duration
 	// Timeout is how long one attempt may take, in whole seconds.
 	// Zero means [DefaultTimeout].
 	Timeout time.Duration
-	// Cron, if it is not empty, is when the clock starts runs, with {} as their
-	// input: five fields (minute, hour, day of the month, month, day of the week),
-	// @hourly, @daily, @weekly, @monthly, @yearly, or @every and a span such as
+	// Cron, if it is not empty, starts runs on schedule, with {} as their input:
+	// five fields (minute, hour, day of the month, month, day of the week),
+	// @hourly, @daily, @weekly, @monthly, @yearly, or @every and a duration such as
 	// 90s or 1h30m. The time zone is UTC, or that of CRON_TZ=Europe/Berlin in
 	// front. A worker that serves the flow starts one run for each tick, however
 	// many workers there are, and one run for all ticks that were missed.
 	//
-	// Where the clock is set forward, a tick at a time that does not exist comes
-	// as much later; where it is set back, a tick at a time that there is twice
-	// comes the first time. If the hour is * or */n, ticks follow the clock instead:
-	// they are left out, and come twice.
+	// When daylight saving time begins, a tick at a time that does not exist is
+	// shifted by the difference; when it ends, a tick at a time that exists twice comes
+	// the first time. If the hour is * or */n, ticks follow the local time instead:
+	// they are left out, or come twice.
 	//
-	// When a flow whose slug ends in _v2 gets its schedule, those of the versions
-	// before it are paused, since both would run otherwise.
+	// When a flow whose slug ends in _v2 gets a schedule, those of earlier versions are
+	// paused, since both would run otherwise.
 	Cron string
-	// Result says what the flow gives, of the outputs of its steps. Nil leaves it
-	// open: all there is of a run then is runtime.RunInfo.Output.
+	// Result describes the result of the flow, composed of the outputs of its steps. Nil
+	// declares none: runs then only have runtime.RunInfo.Output.
 	Result *Result
-	// Forms are the forms that values between steps have in JSON, as far as they
-	// are known. They do not change what is done; [CompareForms] compares them.
+	// Forms are the forms of the values between steps in JSON, if they are known. They
+	// do not change how a flow runs; [CompareForms] compares them.
 	Forms *Forms
 	// Steps are the steps, in any order. At least one.
 	Steps []Step
-	// Conditions tie patterns of steps to the Go types they were made from, so that
+	// Conditions tie patterns of steps to the Go types they were generated from, so that
 	// [Flow.Validate] finds those that no longer fit. They are not stored.
 	Conditions []Condition
 }
@@ -121,8 +120,8 @@ func (f Flow) Step(slug string) *Step {
 	return nil
 }
 
-// A Result describes the output of a flow: one value, or an object with several. The zero
-// Result is nothing.
+// A Result describes the result of a flow: one value, or an object with several. The zero
+// Result is no value.
 type Result struct {
 	// From is the slug of the step whose output it is, or [RunKey] for the run's input.
 	From string `json:"from,omitempty"`
@@ -132,8 +131,8 @@ type Result struct {
 
 // A ResultField is a member of a [Result].
 type ResultField struct {
-	// Name is the name of the member. If it is empty, From gives an object whose members
-	// are members of the result, unless a field has their name.
+	// Name is the name of the member. If it is empty, the value of From is an object whose
+	// members become members of the result, unless a field has their name.
 	Name string `json:"name,omitempty"`
 	// From is the slug of a step, or [RunKey].
 	From string `json:"from"`
@@ -152,13 +151,13 @@ type Step struct {
 	// MaxAttempts is how many attempts a task of this step gets. Zero means that of
 	// the flow.
 	MaxAttempts int
-	// BaseDelay is what the backoff between attempts grows from, in whole seconds.
-	// Nil means that of the flow.
+	// BaseDelay is the base of the backoff between attempts, in whole seconds. Nil means
+	// that of the flow.
 	BaseDelay *time.Duration
 	// Timeout is how long one attempt may take, in whole seconds. Zero means that of
 	// the flow.
 	Timeout time.Duration
-	// StartDelay is the wait between ready and started, in whole seconds.
+	// StartDelay is how long tasks wait after the step is ready, in whole seconds.
 	StartDelay time.Duration
 	// If is a JSON object: the step runs only if its subject contains it. The
 	// subject of a step without Deps is the run's input, of any other an object
@@ -167,10 +166,10 @@ type Step struct {
 	// IfNot is a JSON object: the step runs only if its subject does not
 	// contain it. Nil means no condition.
 	IfNot json.RawMessage
-	// WhenUnmet says what happens if a condition does not hold.
+	// WhenUnmet is what happens if a condition does not hold.
 	// Defaults to [ModeSkip].
 	WhenUnmet Mode
-	// WhenExhausted says what happens after the last failed attempt.
+	// WhenExhausted is what happens after the last failed attempt.
 	// Defaults to [ModeFail].
 	WhenExhausted Mode
 }

@@ -20,7 +20,7 @@ func slugFault(slug string, limit int) string {
 	case slug == "":
 		return "the slug is missing"
 	case len(slug) > limit:
-		return fmt.Sprintf("the slug %q has %d characters, at most %d fit", slug, len(slug), limit)
+		return fmt.Sprintf("the slug %q has %d characters, the limit is %d", slug, len(slug), limit)
 	case !slugSyntax.MatchString(slug):
 		return fmt.Sprintf("the slug %q must be a letter or underscore, then letters, digits and underscores", slug)
 	case slug == RunKey:
@@ -84,7 +84,7 @@ func (v *validator) flow() {
 	}
 }
 
-// result checks that what the flow gives comes from steps that it has.
+// result checks that the result of the flow comes from steps that it has.
 func (v *validator) result() {
 	if v.def.Result == nil {
 		return
@@ -110,7 +110,7 @@ func (v *validator) options(step string, attempts int, delay *time.Duration, tim
 	case attempts < 0:
 		v.fault(step, "MaxAttempts is %d, it counts the first attempt and must be at least 1", attempts)
 	case attempts > math.MaxInt32:
-		v.fault(step, "MaxAttempts is %d, at most %d fits", attempts, math.MaxInt32)
+		v.fault(step, "MaxAttempts is %d, the limit is %ds", attempts, math.MaxInt32)
 	}
 	if delay != nil {
 		v.seconds(step, "BaseDelay", *delay, 0)
@@ -120,7 +120,7 @@ func (v *validator) options(step string, attempts int, delay *time.Duration, tim
 	}
 }
 
-// seconds checks an option that the database keeps in whole seconds.
+// seconds checks an option that the database stores in whole seconds.
 func (v *validator) seconds(step, name string, d, least time.Duration) {
 	switch {
 	case d < least:

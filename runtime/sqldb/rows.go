@@ -9,10 +9,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// rows are pgx.Rows that database/sql reads, as far as package runtime uses
-// them: there are no types of columns, and no bytes as they came.
+// A rows implements pgx.Rows on database/sql, as far as package runtime uses it: without
+// column types and raw bytes.
 type rows struct {
-	pgx.Rows // nil: what later versions of pgx may ask for
+	pgx.Rows // nil: methods that later versions of pgx may add
 
 	rows   *sql.Rows
 	fields []pgconn.FieldDescription
@@ -54,7 +54,7 @@ func (r *rows) Err() error {
 	return r.rows.Err()
 }
 
-// Scan leaves the rows closed if it fails, as that of pgx does.
+// Scan closes the rows if it fails, as that of pgx does.
 func (r *rows) Scan(dest ...any) error {
 	if len(dest) == 1 {
 		if whole, ok := dest[0].(pgx.RowScanner); ok {
@@ -95,7 +95,7 @@ func (r *rows) TypeMap() *pgtype.Map                         { return nil }
 // tag returns a command tag of which only the number of rows is known.
 func tag(n int64) pgconn.CommandTag { return pgconn.NewCommandTag(strconv.FormatInt(n, 10)) }
 
-// row is the first of the rows of a statement.
+// A row is the first of the rows of a statement.
 type row struct {
 	rows pgx.Rows
 	err  error

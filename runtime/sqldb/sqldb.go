@@ -10,12 +10,11 @@
 //
 // The run starts when the *sql.Tx commits, and never if it does not.
 //
-// It works with every driver for PostgreSQL whose placeholders are $1, $2 …:
-// that of pgx (github.com/jackc/pgx/v5/stdlib), lib/pq and those that wrap them.
-// Nothing of a driver is imported.
+// It works with every driver for PostgreSQL whose placeholders are $1, $2 …: that of pgx
+// (github.com/jackc/pgx/v5/stdlib), lib/pq and those that wrap them. It imports no driver.
 //
-// Notifications do not pass through database/sql, so that waiting polls. Programs
-// that wait for many runs are better off with a *pgxpool.Pool beside their *sql.DB.
+// Notifications do not pass through database/sql, so waiting polls. Programs that wait for
+// many runs are better off with a *pgxpool.Pool beside their *sql.DB.
 package sqldb
 
 import (
@@ -29,8 +28,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 )
 
-// Querier is implemented by *sql.DB, *sql.Conn and *sql.Tx, and
-// so are types that embed them.
+// Querier is implemented by *sql.DB, *sql.Conn and *sql.Tx, and by types that embed them.
 type Querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
@@ -45,8 +43,8 @@ var (
 // Wrap returns a [runtime.DB] for a pool, a connection or a transaction of
 // database/sql.
 //
-// As with a *pgxpool.Pool, a call through a *sql.DB is repeated if the connection
-// broke or the transaction lost against another. A run cannot be waited for
+// As with a *pgxpool.Pool, a call through a *sql.DB is retried if the connection broke or
+// the transaction was rolled back in favour of another. A run cannot be waited for
 // through a *sql.Tx, see [runtime.ErrWaitInTx].
 func Wrap(q Querier) runtime.DB {
 	if q == nil {
@@ -60,11 +58,11 @@ type db struct {
 	memory pgcall.Memory
 }
 
-// Memory keeps what the database was found to have.
+// Memory caches what the database was found to have.
 func (d *db) Memory() *pgcall.Memory { return &d.memory }
 
-// IsPool reports whether each statement gets a connection that works. What has
-// statistics of its connections has more than one.
+// IsPool reports whether each statement gets a working connection: a type that has
+// statistics of its connections is a pool.
 func (d *db) IsPool() bool {
 	_, ok := d.q.(interface{ Stats() sql.DBStats })
 	return ok

@@ -45,7 +45,7 @@ func array(elements []string) string {
 			b.WriteByte(',')
 		}
 		b.WriteByte('"')
-		_, _ = escape.WriteString(&b, e) // a Builder takes everything
+		_, _ = escape.WriteString(&b, e) // a Builder never fails
 		b.WriteByte('"')
 	}
 	b.WriteByte('}')

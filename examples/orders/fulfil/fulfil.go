@@ -58,7 +58,7 @@ func (h *Handlers) Lines(ctx context.Context, in shop.Checked) ([]shop.Line, err
 	return in.Lines, nil
 }
 
-// Charge takes the payment. A busy terminal is tried again later.
+// Charge takes the payment. A busy terminal is retried later.
 func (h *Handlers) Charge(ctx context.Context, in shop.Checked) (shop.Receipt, error) {
 	return h.Terminal.Charge(ctx, in.OrderID, in.Card, in.Total)
 }
@@ -91,7 +91,7 @@ func (h *Handlers) Notify(ctx context.Context, in shop.NotifyInput) error {
 		Number:   in.Charge.Number,
 		Amount:   in.Charge.Amount,
 		Tracking: in.Ship.Tracking,
-	}, runtime.WithIdempotencyKey(in.Charge.Number)) // one mail, however often this is tried
+	}, runtime.WithIdempotencyKey(in.Charge.Number)) // one mail, however many attempts there are
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ type Terminal struct {
 	calls map[string]int
 }
 
-// ErrBusy is why a payment has to be tried again.
+// ErrBusy says that the terminal is busy: the payment has to be retried.
 var ErrBusy = errors.New("the payment terminal is busy")
 
 // Charge takes one payment.

@@ -9,7 +9,7 @@ import (
 
 // decode reads JSON with numbers as they are written.
 func decode(raw json.RawMessage) any {
-	v, _ := jsontext.Decode(raw) // what is stored has been checked
+	v, _ := jsontext.Decode(raw) // stored values are valid
 	return v
 }
 

@@ -56,14 +56,14 @@ func Engine[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string
 	return rows, err
 }
 
-// EngineOne is [Engine] for a statement that returns one row; ok is false if it returns
-// none.
+// EngineOne does what [Engine] does for a statement that returns one row; ok is false if it
+// returns none.
 func EngineOne[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) (row T, ok bool, err error) {
 	return one(Engine(ctx, db, scan, sql, args...))
 }
 
-// EngineAgain is [Engine] for statements that return something else when they are
-// executed twice; again reports whether that may have happened.
+// EngineAgain does what [Engine] does for statements that return something else when they
+// are executed twice; again reports whether that may have happened.
 func EngineAgain[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) (rows []T, again bool, err error) {
 	if IsNil(db) {
 		return nil, false, ErrNoDB
@@ -106,8 +106,8 @@ func Pgflow[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string
 	return rows, err
 }
 
-// PgflowOne is [Pgflow] for a statement that returns one row; ok is false if it returns
-// none.
+// PgflowOne does what [Pgflow] does for a statement that returns one row; ok is false if it
+// returns none.
 func PgflowOne[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) (row T, ok bool, err error) {
 	return one(Pgflow(ctx, db, scan, sql, args...))
 }

@@ -1,4 +1,4 @@
-// Package otelworker counts and measures what a worker does with OpenTelemetry.
+// Package otelworker has the OpenTelemetry metrics of a worker.
 //
 //	metrics, err := otelworker.New(nil)
 //	w, err := worker.New(pool, worker.Config{Metrics: metrics}, ...)
@@ -30,7 +30,7 @@ import (
 // scope is the name of the instrumentation.
 const scope = "github.com/flowc-dev/flowc/runtime/otelflow/otelworker"
 
-// Metrics is a [worker.Metrics]. Several workers may share one.
+// Metrics implements [worker.Metrics]. Several workers may share one.
 type Metrics struct {
 	worker.NoMetrics
 
@@ -40,7 +40,7 @@ type Metrics struct {
 
 var _ worker.Metrics = (*Metrics)(nil)
 
-// New creates the instruments. A nil provider is [otel.GetMeterProvider]'s.
+// New creates the instruments. A nil provider stands for [otel.GetMeterProvider].
 func New(provider metric.MeterProvider) (*Metrics, error) {
 	if provider == nil {
 		provider = otel.GetMeterProvider()
@@ -58,12 +58,12 @@ func New(provider metric.MeterProvider) (*Metrics, error) {
 	return &m, errors.Join(errs[:]...)
 }
 
-// AttemptBegan measures how long a task waited.
+// AttemptBegan records how long a task waited.
 func (m *Metrics) AttemptBegan(task handler.Task, waited time.Duration) {
 	m.wait.Record(context.Background(), waited.Seconds(), metric.WithAttributes(of(task)...))
 }
 
-// AttemptEnded measures how long a handler ran, and counts its outcome.
+// AttemptEnded records how long a handler ran, with its outcome.
 func (m *Metrics) AttemptEnded(task handler.Task, outcome worker.Outcome, took time.Duration) {
 	m.duration.Record(context.Background(), took.Seconds(), metric.WithAttributes(append(of(task), attribute.String("outcome", string(outcome)))...))
 }
@@ -73,7 +73,7 @@ func (m *Metrics) Woke(reason worker.WakeReason) {
 	m.wakeups.Add(context.Background(), 1, metric.WithAttributes(attribute.String("reason", string(reason))))
 }
 
-// Called measures a call to the database.
+// Called records the duration of a call to the database.
 func (m *Metrics) Called(name string, took time.Duration, err error) {
 	m.database.Record(context.Background(), took.Seconds(), metric.WithAttributes(
 		attribute.String("call", name), attribute.Bool("error", err != nil)))
