@@ -79,7 +79,7 @@ func TestVersions(t *testing.T) {
 
 	// What it gave is not lost in silence if it is not an Out.
 	for flow, want := range map[*runtime.Flow[greet, parcel]]string{
-		third: `unknown field "Other"`, open: "post_v4, whose definition does not say what it gives",
+		third: `unknown field "Other"`, open: "post_v4, whose definition declares no result",
 	} {
 		odd, err := flow.Start(ctx, pool, greet{})
 		require.NoError(t, err)

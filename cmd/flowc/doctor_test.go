@@ -37,6 +37,6 @@ func TestDoctorTellsOfOpenStarts(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Equal(t, warning, found[0].Severity)
-	require.Regexp(t, `^a transaction that made tasks has been open for .*: .* of .*, which is idle in transaction$`, found[0].What)
+	require.Regexp(t, `^a transaction that created tasks has been open for .*: .* of .*, which is idle in transaction$`, found[0].What)
 	require.Regexp(t, `^commit it, or end it: SELECT pg_terminate_backend\(\d+\);$`, found[0].Do)
 }

@@ -38,7 +38,7 @@ func TestValidate(t *testing.T) {
 	err := bad.Validate()
 	require.ErrorContains(t, err, `two nodes have the id "a"`)
 	require.ErrorContains(t, err, "node 2 has no id")
-	require.ErrorContains(t, err, `"elsewhere" has an end that is no node`)
+	require.ErrorContains(t, err, `"elsewhere" has an end that is not a node`)
 
 	ring := Graph{
 		Nodes: []Node{{ID: "in"}, {ID: "b"}, {ID: "c"}, {ID: "d"}},

@@ -23,7 +23,7 @@ func TestActionsOnARun(t *testing.T) {
 	path := "/runs/" + id
 
 	s.work("failed", "not yet")
-	require.Contains(t, s.post(path+"/run_now", url.Values{"step": {"lines"}}), "Nothing was waiting")
+	require.Contains(t, s.post(path+"/run_now", url.Values{"step": {"lines"}}), "No task was delayed")
 	require.Contains(t, s.post(path+"/run_now", url.Values{"step": {"check"}}), "starts now")
 	require.Equal(t, "check", s.work("completed", `{}`), "it could be claimed an hour early")
 

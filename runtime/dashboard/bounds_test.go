@@ -72,7 +72,7 @@ func TestHugePayloadsAreNotShown(t *testing.T) {
 			_, err := s.pool.Exec(s.ctx, `update pgflow.runs set input = v.value from (`+sql+`) v(value)`)
 			require.NoError(t, err)
 			pages := s.pages(run)
-			require.Contains(t, pages["/runs/"+run], "too long to be shown here")
+			require.Contains(t, pages["/runs/"+run], "too long to show here")
 			if name == "small when stored" {
 				require.Contains(t, s.get("/runs/"+run+"/payload?of=run_input"), `\"\"\"`)
 				return
@@ -110,7 +110,7 @@ func TestPagesHaveRoomForSomeValuesOnly(t *testing.T) {
 	page := s.get("/runs/" + run.ID())
 	require.Less(t, len(page), mostOfAPage)
 	require.Contains(t, page, "&lt;&amp;", "some are shown")
-	require.Contains(t, page, "too long to be shown here", "others are not")
+	require.Contains(t, page, "too long to show here", "others are not")
 	require.Contains(t, page, "too many steps to be drawn")
 	require.Contains(t, page, "more steps not shown", "of the timeline")
 	require.Contains(t, page, `id="step-s599"`, "each step is there")

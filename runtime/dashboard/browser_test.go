@@ -274,7 +274,7 @@ func TestBrowserStartsARun(t *testing.T) {
 	b.click(`[popovertarget=start].primary`)
 	js[bool](b, `document.querySelector("#start textarea").value = "{\"order\": "; true`)
 	b.click(`#start button[type=submit]`)
-	require.Contains(t, js[string](b, `document.querySelector("#start textarea").validationMessage`), "That is no JSON")
+	require.Contains(t, js[string](b, `document.querySelector("#start textarea").validationMessage`), "That is not JSON")
 	require.Equal(t, "/flows/shop", js[string](b, `location.pathname`), "nothing was sent")
 	require.NoError(t, chromedp.Do(b.ctx, chromedp.SendKeys(chromedp.CSS("#start textarea"), `7}`)))
 	b.submit(`#start button[type=submit]`)

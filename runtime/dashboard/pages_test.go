@@ -232,7 +232,7 @@ func TestPayload(t *testing.T) {
 	long := strings.Repeat("0123456789 abcdefghij ", 20_000)
 	id := s.start(fmt.Sprintf(`{"n": 12345678901234567890, "random": %q}`, randomText(60_000)+long))
 	page := s.get("/runs/" + id)
-	require.Contains(t, page, "too long to be shown here")
+	require.Contains(t, page, "too long to show here")
 	require.Less(t, len(page), 60_000)
 	raw := s.do(s.request(http.MethodGet, "/runs/"+id+"/payload?of=run_input", nil))
 	require.Equal(t, http.StatusOK, raw.status)
@@ -392,7 +392,7 @@ func TestBadFiltersKeepThePage(t *testing.T) {
 	for query, problem := range map[string]string{
 		"contains=%7B%22a&flow=shop":        "What the input has to contain is not understood.",
 		"status=done&flow=shop":             "There is no status",
-		"with=dirt&flow=shop":               "Runs cannot be told by",
+		"with=dirt&flow=shop":               "Runs cannot be filtered by",
 		"time=never&flow=shop":              "There is no time range",
 		"after=x&flow=shop":                 "begin again at the first page of runs.",
 		"contains=%22%5Cu0000%22&flow=shop": "The filters cannot be used: ",

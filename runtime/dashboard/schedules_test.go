@@ -40,7 +40,7 @@ func TestSchedulesPage(t *testing.T) {
 	require.Contains(t, page, `<span class="badge schedule-armed">armed</span>`)
 	require.Contains(t, page, "never")
 	require.Contains(t, page, stamp(s.schedule().NextAt))
-	require.Contains(t, s.get("/flows/tidy"), "The clock starts it by <code>@every 1h</code>")
+	require.Contains(t, s.get("/flows/tidy"), "Scheduled at <code>@every 1h</code>")
 	require.NotContains(t, s.get("/flows/shop"), "The clock starts it")
 
 	_, err := s.pool.Exec(s.ctx, `UPDATE flowc.schedules SET next_at = clock_timestamp() - interval '1 hour 5 minutes'`)
@@ -87,7 +87,7 @@ func TestScheduleActions(t *testing.T) {
 
 	page = s.post("/flows/tidy/resume_schedule", nil)
 	require.Contains(t, page, "The schedule resumes at its next tick.")
-	require.Contains(t, page, "The clock starts it by")
+	require.Contains(t, page, "Scheduled at")
 	require.Zero(t, s.schedule().PausedAt)
 	require.Contains(t, s.post("/flows/tidy/resume_schedule", nil), "It was not paused.")
 

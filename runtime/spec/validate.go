@@ -110,7 +110,7 @@ func (v *validator) options(step string, attempts int, delay *time.Duration, tim
 	case attempts < 0:
 		v.fault(step, "MaxAttempts is %d, it counts the first attempt and must be at least 1", attempts)
 	case attempts > math.MaxInt32:
-		v.fault(step, "MaxAttempts is %d, the limit is %ds", attempts, math.MaxInt32)
+		v.fault(step, "MaxAttempts is %d, the limit is %d", attempts, math.MaxInt32)
 	}
 	if delay != nil {
 		v.seconds(step, "BaseDelay", *delay, 0)
@@ -128,7 +128,7 @@ func (v *validator) seconds(step, name string, d, least time.Duration) {
 	case d%time.Second != 0:
 		v.fault(step, "%s is %s, it must be whole seconds", name, d)
 	case d/time.Second > math.MaxInt32:
-		v.fault(step, "%s is %s, at most %s fits", name, d, math.MaxInt32*time.Second)
+		v.fault(step, "%s is %s, the limit is %s", name, d, math.MaxInt32*time.Second)
 	}
 }
 

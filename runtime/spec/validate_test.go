@@ -80,11 +80,11 @@ func TestValidateOptionLimits(t *testing.T) {
 	}
 	require.Empty(t, faults(t, def(most, most)))
 	require.Equal(t, []string{
-		`MaxAttempts is 2147483648, at most 2147483647 fits`,
-		`BaseDelay is 596523h14m8s, at most 596523h14m7s fits`,
-		`Timeout is 596523h14m8s, at most 596523h14m7s fits`,
-		`step a: MaxAttempts is 2147483648, at most 2147483647 fits`,
-		`step a: StartDelay is 596523h14m8s, at most 596523h14m7s fits`,
+		`MaxAttempts is 2147483648, the limit is 2147483647`,
+		`BaseDelay is 596523h14m8s, the limit is 596523h14m7s`,
+		`Timeout is 596523h14m8s, the limit is 596523h14m7s`,
+		`step a: MaxAttempts is 2147483648, the limit is 2147483647`,
+		`step a: StartDelay is 596523h14m8s, the limit is 596523h14m7s`,
 	}, faults(t, def(most+1, most+1)))
 }
 
