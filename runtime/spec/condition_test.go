@@ -106,6 +106,6 @@ func TestConditionsOfChangedTypes(t *testing.T) {
 			", but the Go types do not write "+c.lacks+" like that any more, so it would never hold: run go generate")
 	}
 	err := validate(conditional("", `{"Mail":true}`), spec.IfNot("send", func(v *broken) { v.Mail = true }))
-	require.ErrorContains(t, err, "what its if_not checks cannot be encoded as JSON any more")
+	require.ErrorContains(t, err, "the value that its if_not checks cannot be encoded as JSON any more")
 	require.ErrorContains(t, err, "no ink")
 }

@@ -212,7 +212,7 @@ func schedules(r *rows) {
 	note := new(record)
 	tick := func(ctx context.Context, _ handler.Values) (any, error) {
 		note.note(ctx)
-		return handler.ScheduledAt(ctx).IsZero(), nil
+		return handler.Tick(ctx).IsZero(), nil
 	}
 	r.open(serve(spec.Flow{Slug: "yearly", Cron: "@yearly", Steps: []spec.Step{{Slug: "work"}}}, map[string]function{"work": tick}))
 	r.row("tick of a schedule", func(c *check) {
@@ -221,7 +221,7 @@ func schedules(r *rows) {
 		info := c.end(run)
 		c.completed(info, `{"work": false}`)
 		c.JSONEq(`{}`, orNull(info.Input))
-		c.WithinDuration(info.ScheduledAt, note.of(info.ID, "work")[0].ScheduledAt, 0)
+		c.WithinDuration(info.Tick, note.of(info.ID, "work")[0].Tick, 0)
 	})
 	r.row("run of a scheduled flow by hand", func(c *check) {
 		c.completed(c.run("yearly", `{}`), `{"work": true}`)

@@ -253,7 +253,7 @@ func values(r *rows) {
 		c.completed(info, `{"each": ["of middleware", "of middleware"]}`)
 		seen := map[string]int{}
 		for _, a := range note.of(info.ID, "each") {
-			seen[fmt.Sprintf("%s %s %d %d/%d %t", a.Flow, a.Step, a.Index, a.Attempt, a.MaxAttempts, a.ScheduledAt.IsZero())]++
+			seen[fmt.Sprintf("%s %s %d %d/%d %t", a.Flow, a.Step, a.Index, a.Attempt, a.MaxAttempts, a.Tick.IsZero())]++
 		}
 		c.Equal(map[string]int{"task each 0 1/2 true": 1, "task each 0 2/2 true": 1, "task each 1 1/2 true": 1, "task each 1 2/2 true": 1}, seen)
 	})
