@@ -24,7 +24,7 @@ func TestActionsOnARun(t *testing.T) {
 
 	s.work("failed", "not yet")
 	require.Contains(t, s.post(path+"/run_now", url.Values{"step": {"lines"}}), "No task was delayed")
-	require.Contains(t, s.post(path+"/run_now", url.Values{"step": {"check"}}), "starts now")
+	require.Contains(t, s.post(path+"/run_now", url.Values{"step": {"check"}}), "start now")
 	require.Equal(t, "check", s.work("completed", `{}`), "it could be claimed an hour early")
 
 	page := s.post(path+"/cancel", url.Values{"reason": {"changed my mind"}})

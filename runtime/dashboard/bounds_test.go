@@ -111,7 +111,7 @@ func TestPagesHaveRoomForSomeValuesOnly(t *testing.T) {
 	require.Less(t, len(page), mostOfAPage)
 	require.Contains(t, page, "&lt;&amp;", "some are shown")
 	require.Contains(t, page, "too long to show here", "others are not")
-	require.Contains(t, page, "too many steps to be drawn")
+	require.Contains(t, page, "too many steps to draw")
 	require.Contains(t, page, "more steps not shown", "of the timeline")
 	require.Contains(t, page, `id="step-s599"`, "each step is there")
 	flow := s.get("/flows/wide")
