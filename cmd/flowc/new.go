@@ -47,6 +47,7 @@ generates the flow's package, so that "go run ." and "go test ./..." work at onc
   flowc new --module github.com/acme/weather weather`,
 		Args: exactly("a folder"),
 	}
+	asJSON := asJSON(cmd)
 	cmd.Flags().StringVar(&modulePath, "module", "", "the path of the module (default example.com/<folder>)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dir := args[0]
@@ -61,6 +62,12 @@ generates the flow's package, so that "go run ." and "go test ./..." work at onc
 		p.done()
 		if err != nil {
 			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), struct {
+				Dir    string `json:"dir"`
+				Module string `json:"module"`
+			}{dir, modulePath})
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "wrote %s, a module with the flow weather: look at flows/flows.go first\n\n\tcd %s\n\tgo run .\n\tgo test ./...\n", dir, dir)
 		return err
