@@ -123,7 +123,7 @@ func TestMigrationKeepsRuns(t *testing.T) {
 
 	// Another shape under the slug is left as it is.
 	options := processorder.Definition()
-	options.Steps, options.Result = options.Steps[:2], nil
+	options.Steps, options.Conditions, options.Result = options.Steps[:2], nil, nil
 	_, err = runtime.UpsertFlow(ctx, pool, options, runtime.AllowDataLoss())
 	require.NoError(t, err)
 	err = migration(t, pool, "process_order.up.sql")

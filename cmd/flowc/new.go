@@ -29,8 +29,10 @@ var newPaths = map[string]string{
 	"new/handlers.go.txt":    "handlers.go",
 	"new/main_test.go.txt":   "main_test.go",
 	"new/flows/flows.go.txt": "flows/flows.go",
-	"new/ci.yml.txt":         ".github/workflows/ci.yml",
+	"new/ci.yml.txt":         workflowPath,
 }
+
+const workflowPath = ".github/workflows/ci.yml"
 
 // templateModule is the path of the module in those files.
 const templateModule = "example.com/app"
@@ -41,8 +43,8 @@ func newNew() *cobra.Command {
 		Use:   "new <folder>",
 		Short: "Write a small module with a flow that runs at once",
 		Long: `New writes a module into a new folder: the declaration of a flow, its handlers, a
-program with a worker, a test and a workflow for continuous integration. It
-generates the flow's package, so that "go run ." and "go test ./..." work at once.`,
+program with a worker, a test and, with a released flowc, a workflow for continuous
+integration. It generates the flow's package, so that "go run ." and "go test ./..." work at once.`,
 		Example: `  flowc new weather
   flowc new --module github.com/acme/weather weather`,
 		Args: exactly("a folder"),
@@ -96,6 +98,9 @@ func writeNew(cmd *cobra.Command, dir, modulePath string) error {
 		return err
 	}
 	for from, to := range newPaths {
+		if to == workflowPath && source.clone != "" {
+			continue // it could not reach the clone
+		}
 		contents, err := newFiles.ReadFile(from)
 		if err != nil {
 			return err
@@ -166,6 +171,9 @@ func (s flowcModuleSource) require(cmd *cobra.Command, dir, modulePath string) e
 		return fmt.Errorf("flowc: new: %w", err)
 	}
 	requires := regexp.MustCompile(`(?s)require \(.*?\n\)\n`).FindAllString(string(ours), -1)
+	for i, block := range requires { // the new module itself imports nothing but flowc
+		requires[i] = regexp.MustCompile(`(?m)^(\t\S+ \S+)$`).ReplaceAllString(block, "$1 // indirect")
+	}
 	mod += fmt.Sprintf("require %s v0.0.0\n\nreplace %s => %s\n\n%s", flowcModule, flowcModule, s.clone, strings.Join(requires, "\n"))
 	if err := writeFile(filepath.Join(dir, "go.mod"), []byte(mod)); err != nil {
 		return err

@@ -87,7 +87,7 @@ func TestCronMistakes(t *testing.T) {
 		"":                           "it has 0 fields, not five: minute, hour, day, month and weekday",
 		"* * * *":                    "it has 4 fields, not five: minute, hour, day, month and weekday",
 		"0 * * * * *":                "it has 6 fields, not five: minute, hour, day, month and weekday",
-		"@often":                     "it has 1 fields, not five: minute, hour, day, month and weekday",
+		"@often":                     "there is no @often, only @yearly, @monthly, @weekly, @daily, @hourly and @every with a span such as 90s",
 		"60 * * * *":                 "60 is not within 0 to 59",
 		"* 24 * * *":                 "24 is not within 0 to 23",
 		"* * 0 * *":                  "0 is not within 1 to 31",
@@ -108,7 +108,7 @@ func TestCronMistakes(t *testing.T) {
 		"@every 0s":                  "it has to be a second or more",
 		"CRON_TZ=Mars/Crater @daily": `time zone "Mars/Crater" not recognized`,
 		"CRON_TZ=UTC-5 @daily":       `time zone "UTC-5" not recognized`,
-		"CRON_TZ=UTC":                "it has 1 fields, not five: minute, hour, day, month and weekday",
+		"CRON_TZ=UTC":                "it has 1 field, not five: minute, hour, day, month and weekday",
 	} {
 		d.run(spec, func(t *testing.T, d *db) {
 			err := d.fails("22023", fmt.Sprintf(`cron "%s": %s`, spec, problem), `select flowc.next_tick($1, now())`, spec)

@@ -89,7 +89,7 @@ func TestScheduleRefused(t *testing.T) {
 		d.fails("22023", `cron "@daily": it starts the flow with {}, and a step is a map over the input, which has to be a list`,
 			`select flowc.upsert_flow('f', '{"steps": [{"slug": "m", "stepType": "map"}], "options": {"cron": "@daily"}}', false)`)
 		d.upsertCron("f", "@daily")
-		d.fails("22023", `cron "daily": it has 1 fields, not five: minute, hour, day, month and weekday`,
+		d.fails("22023", `cron "daily": it has 1 field, not five: minute, hour, day, month and weekday`,
 			`select flowc.upsert_flow('f', jsonb_set(flowc.get_definition('f'), '{options,cron}', '"daily"'), false)`)
 		require.Equal(t, "@daily", d.schedule("f", "cron"))
 	})

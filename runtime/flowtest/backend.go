@@ -51,7 +51,7 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 	var fresh []*run
 	for i, n := range r.Runs {
 		if known := db.runs[n.ID]; known != nil {
-			started[i] = runtime.StartedRun{Existed: true, Flow: known.flow.Slug, ScheduledAt: due}
+			started[i] = runtime.StartedRun{Existed: true, Flow: known.flow.Slug}
 			continue
 		}
 		started[i].ScheduledAt = due

@@ -49,14 +49,26 @@ func At[T any](p **T) *T {
 // outdated returns a fault for each condition that no longer fits its Go types.
 func outdated(f Flow) (faults []Fault) {
 	for _, c := range f.Conditions {
-		key, pattern := "if", json.RawMessage(nil)
-		for _, s := range f.Steps {
-			if s.Slug == c.step {
-				pattern = s.If
-				if c.not {
-					key, pattern = "if_not", s.IfNot
-				}
-			}
+		key := "If"
+		if c.not {
+			key = "IfNot"
+		}
+		step := f.Step(c.step)
+		switch {
+		case c.example == nil:
+			faults = append(faults, Fault{c.step, "one of its Conditions is the zero value: make them with If and IfNot"})
+			continue
+		case step == nil:
+			faults = append(faults, Fault{"", fmt.Sprintf("its Conditions have an %s of %q, which is no step of this flow", key, c.step)})
+			continue
+		}
+		pattern := step.If
+		if c.not {
+			pattern = step.IfNot
+		}
+		if pattern == nil {
+			faults = append(faults, Fault{c.step, fmt.Sprintf("its Conditions have an %s of it, but it has none", key)})
+			continue
 		}
 		written, err := c.example()
 		if err != nil {

@@ -48,7 +48,7 @@ func (broken) MarshalJSON() ([]byte, error) { return nil, errors.New("no ink") }
 
 // conditional returns a flow with a step that has conditions.
 func conditional(cond, condNot string) spec.Flow {
-	send := spec.Step{Slug: "send", Deps: []string{"check"}}
+	send := spec.Step{Slug: "send"} // which looks at the run's input
 	if cond != "" {
 		send.If = json.RawMessage(cond)
 	}
@@ -102,10 +102,36 @@ func TestConditionsOfChangedTypes(t *testing.T) {
 		`{"text":""}`:              {"text", spec.If("send", func(v *deep) { v.Text = "" })}, // omitempty leaves it out
 		`{"Mail":true}`:            {"Mail", spec.If("send", func(v *secretive) { v.Mail = true })},
 	} {
-		require.ErrorContains(t, validate(conditional(pattern, ""), c.meet), "its if looks for "+pattern+
+		require.ErrorContains(t, validate(conditional(pattern, ""), c.meet), "its If looks for "+pattern+
 			", but the Go types do not write "+c.lacks+" like that any more, so it would never hold: run go generate")
 	}
 	err := validate(conditional("", `{"Mail":true}`), spec.IfNot("send", func(v *broken) { v.Mail = true }))
-	require.ErrorContains(t, err, "the value that its if_not checks cannot be encoded as JSON any more")
+	require.ErrorContains(t, err, "the value that its IfNot checks cannot be encoded as JSON any more")
 	require.ErrorContains(t, err, "no ink")
+}
+
+func TestConditionsWithoutAPattern(t *testing.T) {
+	t.Parallel()
+	meet := func(v *struct{ A bool }) { v.A = true }
+	send := func(s spec.Step, conditions ...spec.Condition) spec.Flow {
+		return spec.Flow{Slug: "f", Steps: []spec.Step{{Slug: "check"}, s}, Conditions: conditions}
+	}
+	pattern := json.RawMessage(`{"A":true}`)
+	for name, c := range map[string]struct {
+		flow spec.Flow
+		want string
+	}{
+		"of no step":            {send(spec.Step{Slug: "send", If: pattern}, spec.If("gone", meet)), `its Conditions have an If of "gone", which is no step of this flow`},
+		"of a step without one": {send(spec.Step{Slug: "send"}, spec.If("send", meet)), "step send: its Conditions have an If of it, but it has none"},
+		"of the other kind":     {send(spec.Step{Slug: "send", If: pattern}, spec.IfNot("send", meet)), "step send: its Conditions have an IfNot of it, but it has none"},
+		"zero":                  {send(spec.Step{Slug: "send", If: pattern}, spec.Condition{}), "one of its Conditions is the zero value: make them with If and IfNot"},
+		"of no dependency":      {send(spec.Step{Slug: "send", Deps: []string{"check"}, If: pattern}), `step send: If looks at "A", which is no step that it waits for`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found := faults(t, c.flow)
+			require.Len(t, found, 1)
+			require.Contains(t, found[0], c.want)
+		})
+	}
 }

@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -176,6 +177,8 @@ func (v *validator) conditions(name string, s Step) {
 			v.fault(name, "%s must be a JSON object, not %s", c.name, c.pattern)
 		case jsontext.Check(c.pattern) != nil:
 			v.fault(name, "%s cannot be stored: %v", c.name, jsontext.Check(c.pattern))
+		case len(s.Deps) > 0 && foreign(object, s.Deps) != "":
+			v.fault(name, "%s looks at %q, which is no step that it waits for", c.name, foreign(object, s.Deps))
 		case s.Type == TypeMap && len(s.Deps) == 0:
 			v.fault(name, "%s on a map over the flow's input would be compared with a list and never hold", c.name)
 		}
@@ -202,4 +205,14 @@ func (v *validator) order() []Step {
 		v.fault(chain[len(chain)-1], "it is the %dth in a row of steps that have a condition or are maps, at most %d can follow each other", len(chain), MaxChain)
 	}
 	return steps
+}
+
+// foreign returns the first member of a pattern that is the output of no dependency.
+func foreign(pattern map[string]json.RawMessage, deps []string) string {
+	for _, name := range slices.Sorted(maps.Keys(pattern)) {
+		if !slices.Contains(deps, name) {
+			return name
+		}
+	}
+	return ""
 }

@@ -83,9 +83,13 @@ begin
     when '@midnight' then '0 0 * * *'
     when '@hourly'   then '0 * * * *'
     else words end;
+  if words like '@%' then
+    raise invalid_parameter_value using
+      message = format('there is no %s, only @yearly, @monthly, @weekly, @daily, @hourly and @every with a span such as 90s', words);
+  end if;
   fields := string_to_array(words, ' ');
   if cardinality(fields) <> 5 then
-    raise invalid_parameter_value using message = format('it has %s fields, not five: minute, hour, day, month and weekday', cardinality(fields));
+    raise invalid_parameter_value using message = format('it has %s, not five: minute, hour, day, month and weekday', cardinality(fields) || case cardinality(fields) when 1 then ' field' else ' fields' end);
   end if;
   c.minutes := flowc.parse_cron_field(fields[1], 'minute', 0, 59);
   c.hours := flowc.parse_cron_field(fields[2], 'hour', 0, 23);

@@ -113,9 +113,10 @@ begin
   return query
     select u.n::int, u.run_id,
            fresh is null or u.run_id <> all (fresh) or u.n > array_position(ids, u.run_id),
-           r.status, due_at, r.flow_slug
+           r.status, s.due_at, r.flow_slug
     from unnest(ids) with ordinality u(run_id, n)
     left join pgflow.runs r on r.run_id = any (array[u.run_id])
+    left join flowc.scheduled_runs s on s.run_id = any (array[u.run_id])
     where u.n <> all (deleted)
     order by u.n;
 end $$;
