@@ -559,3 +559,25 @@ func TestExecMode(t *testing.T) {
 	_, err = typed.Delete(ctx, conn, runtime.AllowDataLoss())
 	require.NoError(t, err)
 }
+
+// TestScheduledAtOfARunThatExisted: a start that finds a run returns when that starts, and
+// not when a new one would.
+func TestScheduledAtOfARunThatExisted(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	key := runtime.WithIdempotencyKey("k")
+	first, err := typed.Start(ctx, pool, greet{}, key, runtime.WithDelay(time.Hour))
+	require.NoError(t, err)
+	require.NotZero(t, first.ScheduledAt())
+	again, err := typed.Start(ctx, pool, greet{}, key)
+	require.NoError(t, err)
+	require.True(t, again.Existed())
+	require.Equal(t, first.ScheduledAt(), again.ScheduledAt())
+
+	running, err := typed.Start(ctx, pool, greet{}, runtime.WithIdempotencyKey("l"))
+	require.NoError(t, err)
+	again, err = typed.Start(ctx, pool, greet{}, runtime.WithIdempotencyKey("l"), runtime.WithDelay(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, running.ID(), again.ID())
+	require.Zero(t, again.ScheduledAt())
+}
