@@ -64,14 +64,15 @@ type Config struct {
 
 // withDefaults returns the configuration with defaults for zero fields.
 func (c Config) withDefaults() (Config, error) {
+	var errs []error
 	if c.Concurrency < 0 {
-		return c, fmt.Errorf("flowc: worker: Concurrency is %d, it must be at least 1", c.Concurrency)
+		errs = append(errs, fmt.Errorf("flowc: worker: Concurrency is %d, it must be at least 1", c.Concurrency))
 	}
 	if c.Concurrency == 0 {
 		c.Concurrency = DefaultConcurrency
 	}
 	if c.Retention < 0 {
-		return c, fmt.Errorf("flowc: worker: Retention is %s, it must be positive, or 0 to keep runs for ever", c.Retention)
+		errs = append(errs, fmt.Errorf("flowc: worker: Retention is %s, it must be positive, or 0 to keep runs for ever", c.Retention))
 	}
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
@@ -91,7 +92,7 @@ func (c Config) withDefaults() (Config, error) {
 	} else {
 		c.Metrics = &panicSafe{metrics: c.Metrics, log: c.Logger}
 	}
-	return c, nil
+	return c, errors.Join(errs...)
 }
 
 // settings are what a worker was made with.
@@ -118,14 +119,14 @@ type step struct {
 
 func newSettings(pool *pgxpool.Pool, config Config, services []handler.Service) (*settings, error) {
 	config, err := config.withDefaults()
-	if err != nil {
-		return nil, err
+	errs := []error{err}
+	if pool == nil {
+		errs = append(errs, errors.New("flowc: worker: the pool is nil"))
 	}
 	if len(services) == 0 {
-		return nil, errors.New("flowc: worker: no services, pass New the result of a generated Serve function")
+		errs = append(errs, errors.New("flowc: worker: no services, pass New the result of a generated Serve function"))
 	}
 	s := &settings{pool: pool, config: config, services: map[string]*service{}, groups: fair.NewGroups()}
-	var errs []error
 	for _, service := range services {
 		errs = append(errs, s.add(service))
 	}

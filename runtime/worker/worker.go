@@ -34,9 +34,6 @@ type Worker struct {
 // The error lists everything that is wrong with the configuration and the services;
 // the database is not touched.
 func New(pool *pgxpool.Pool, config Config, services ...handler.Service) (*Worker, error) {
-	if pool == nil {
-		return nil, errors.New("flowc: worker: the pool is nil")
-	}
 	s, err := newSettings(pool, config, services)
 	if err != nil {
 		return nil, err

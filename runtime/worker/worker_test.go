@@ -41,6 +41,10 @@ func TestNewFindsMistakes(t *testing.T) {
 		_, err := make()
 		require.ErrorContains(t, err, want)
 	}
+	_, err := worker.New(nil, worker.Config{Concurrency: -1, Retention: -1}, service, service)
+	for _, each := range []string{"the pool is nil", "Concurrency is -1", "Retention is -1ns", "flow work is served twice"} {
+		require.ErrorContains(t, err, each, "everything that is wrong is said at once")
+	}
 }
 
 func TestRunRefusesWhatItWasNotBuiltFor(t *testing.T) {
