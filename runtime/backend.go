@@ -41,9 +41,11 @@ type Backend interface {
 type Steerer interface {
 	// CancelRun ends a run that has not ended.
 	CancelRun(ctx context.Context, id, reason string) (Steered, error)
-	// RetryRun resumes a failed or cancelled run; with a step it re-runs that step of
-	// an ended run, and every step downstream of it.
-	RetryRun(ctx context.Context, id, step string) (Steered, error)
+	// RetryRun resumes a failed or cancelled run.
+	RetryRun(ctx context.Context, id string) (Steered, error)
+	// RetryStep re-runs a step of an ended run, and what is downstream of it. A run
+	// without such a step is not found.
+	RetryStep(ctx context.Context, id, step string) (Steered, error)
 	// RescheduleRun moves the start of a scheduled run.
 	RescheduleRun(ctx context.Context, id string, at time.Time) (Steered, error)
 	// DeleteRun deletes a run that has ended or, if data may be lost, any.
@@ -64,13 +66,13 @@ type Explainer interface {
 	ExplainRun(ctx context.Context, id string) ([]Reason, error)
 }
 
-// An Engine is a [DB] that is not PostgreSQL: it embeds [NoTables] and has a [Backend].
-type Engine interface {
+// A BackendDB is a [DB] that is not PostgreSQL: it embeds [NoTables] and has a [Backend].
+type BackendDB interface {
 	DB
 	Backend() Backend
-	// NeedsEngine returns an [ErrNeedsEngine] that says what to use instead of this
-	// engine.
-	NeedsEngine() error
+	// Unsupported returns an [ErrNeedsEngine] that says what to use for what the backend
+	// cannot do.
+	Unsupported() error
 }
 
 // A StartRequest holds runs of one flow that start together.
@@ -147,15 +149,15 @@ type Steered struct {
 	Repeated bool
 }
 
-// NoTables is embedded by an [Engine], which has no tables to query: queries return an
+// NoTables is embedded by an [BackendDB], which has no tables to query: queries return an
 // [ErrNeedsEngine].
 type NoTables struct {
 	// Instead says what to use for that.
 	Instead string
 }
 
-// NeedsEngine returns an [ErrNeedsEngine] that says what to use.
-func (n NoTables) NeedsEngine() error {
+// Unsupported returns an [ErrNeedsEngine] that says what to use.
+func (n NoTables) Unsupported() error {
 	if n.Instead == "" {
 		return ErrNeedsEngine
 	}
@@ -164,16 +166,16 @@ func (n NoTables) NeedsEngine() error {
 
 // Exec returns an [ErrNeedsEngine].
 func (n NoTables) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
-	return pgconn.CommandTag{}, n.NeedsEngine()
+	return pgconn.CommandTag{}, n.Unsupported()
 }
 
 // Query returns an [ErrNeedsEngine].
 func (n NoTables) Query(context.Context, string, ...any) (pgx.Rows, error) {
-	return nil, n.NeedsEngine()
+	return nil, n.Unsupported()
 }
 
 // QueryRow returns a row whose Scan returns an [ErrNeedsEngine].
-func (n NoTables) QueryRow(context.Context, string, ...any) pgx.Row { return noRow{n.NeedsEngine()} }
+func (n NoTables) QueryRow(context.Context, string, ...any) pgx.Row { return noRow{n.Unsupported()} }
 
 type noRow struct{ err error }
 

@@ -8,19 +8,19 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 )
 
-// with calls a function with the backend of a db.
-func with[T any](ctx context.Context, db DB, do func(Backend) (T, error)) (T, error) {
+// onBackend calls a function with the backend of a db.
+func onBackend[T any](ctx context.Context, db DB, do func(Backend) (T, error)) (T, error) {
 	if pgcall.IsNil(db) {
 		return *new(T), ErrNoDB
 	}
-	if e, ok := db.(Engine); ok {
+	if e, ok := db.(BackendDB); ok {
 		return do(e.Backend())
 	}
 	if pgcall.KindOf(ctx, db) != pgcall.HasContract {
 		v, err := do(engineBackend{db})
 		if !errors.Is(err, ErrNeedsEngine) {
 			return v, err
-		} // as is known now
+		} // the database turned out to have only pgflow
 	}
 	return do(pgflowBackend{db})
 }
@@ -34,14 +34,14 @@ func doing(err error, format string, args ...any) error {
 	return err
 }
 
-// withSome does what [with] does, for operations that some backends do not support.
-func withSome[B, T any](ctx context.Context, db DB, do func(B) (T, error)) (T, error) {
-	return with(ctx, db, func(b Backend) (T, error) {
+// onCapable does what [onBackend] does, for operations that some backends do not support.
+func onCapable[B, T any](ctx context.Context, db DB, do func(B) (T, error)) (T, error) {
+	return onBackend(ctx, db, func(b Backend) (T, error) {
 		if some, ok := b.(B); ok {
 			return do(some)
 		}
-		if e, ok := db.(Engine); ok {
-			return *new(T), e.NeedsEngine()
+		if e, ok := db.(BackendDB); ok {
+			return *new(T), e.Unsupported()
 		}
 		return *new(T), pgcall.ErrContractOnly
 	})
@@ -49,7 +49,7 @@ func withSome[B, T any](ctx context.Context, db DB, do func(B) (T, error)) (T, e
 
 // sendNow starts runs in a statement of their own.
 func sendNow(ctx context.Context, db DB, r StartRequest) ([]StartedRun, error) {
-	started, err := with(ctx, db, func(b Backend) ([]StartedRun, error) { return b.Start(ctx, r) })
+	started, err := onBackend(ctx, db, func(b Backend) ([]StartedRun, error) { return b.Start(ctx, r) })
 	if err != nil {
 		err = doing(err, "starting flow %s", r.Flow)
 	}

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,7 +39,7 @@ func CancelRun(ctx context.Context, db DB, id, reason string) error {
 // Errors: [ErrInvalidRunID]; [ErrRunNotFound]; [ErrWrongStatus] if the run neither
 // failed nor was cancelled.
 func RetryRun(ctx context.Context, db DB, id string) error {
-	s, err := steer(ctx, db, id, "retrying", func(b Steerer) (Steered, error) { return b.RetryRun(ctx, id, "") })
+	s, err := steer(ctx, db, id, "retrying", func(b Steerer) (Steered, error) { return b.RetryRun(ctx, id) })
 	if err != nil || s.Done || s.Repeated { // if it is not failed any more, the attempt whose reply was lost did it
 		return err
 	}
@@ -51,15 +52,21 @@ func RetryRun(ctx context.Context, db DB, id string) error {
 // everything else that did not complete resumes as well. A step that was skipped because
 // an upstream step was, with skip-cascade, stays skipped as long as that one does.
 //
-// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is no text;
+// Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is empty or no text;
 // [ErrRunNotFound], also if the run has no such step; [ErrWrongStatus] if the run has not
 // ended, or the step stays skipped.
 func RetryStep(ctx context.Context, db DB, id, step string) error {
 	if err := valid.Text("the step", step); err != nil {
 		return err
 	}
+	if step == "" {
+		return valid.Option("the step is empty; RetryRun resumes a whole run")
+	}
 	doing := "retrying step " + step + " of"
-	s, err := steer(ctx, db, id, doing, func(b Steerer) (Steered, error) { return b.RetryRun(ctx, id, step) })
+	s, err := steer(ctx, db, id, doing, func(b Steerer) (Steered, error) { return b.RetryStep(ctx, id, step) })
+	if errors.Is(err, ErrRunNotFound) {
+		return fmt.Errorf("flowc: retrying step %s: %w: %s does not exist, or has no such step", step, ErrRunNotFound, id)
+	}
 	if err != nil || s.Done || s.Repeated { // as with RetryRun
 		return err
 	}
@@ -88,7 +95,7 @@ func steer(ctx context.Context, db DB, id, doing string, do func(Steerer) (Steer
 	if _, err := valid.RunID(id); err != nil {
 		return Steered{}, err
 	}
-	s, err := withSome(ctx, db, do)
+	s, err := onCapable(ctx, db, do)
 	switch {
 	case err != nil:
 		return s, fmt.Errorf("flowc: %s run %s: %w", doing, id, err)
@@ -116,7 +123,7 @@ func DeleteRun(ctx context.Context, db DB, id string, opts ...DeleteOption) (boo
 	if err != nil {
 		return false, err
 	}
-	s, err := withSome(ctx, db, func(b Steerer) (Steered, error) { return b.DeleteRun(ctx, id, o) })
+	s, err := onCapable(ctx, db, func(b Steerer) (Steered, error) { return b.DeleteRun(ctx, id, o) })
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("flowc: deleting run %s: %w", id, err)

@@ -21,7 +21,7 @@ func DeleteFlow(ctx context.Context, db DB, slug string, opts ...DeleteOption) (
 	if err != nil {
 		return Deleted{}, err
 	}
-	deleted, err := with(ctx, db, func(b Backend) (Deleted, error) { return b.DeleteFlow(ctx, slug, o) })
+	deleted, err := onBackend(ctx, db, func(b Backend) (Deleted, error) { return b.DeleteFlow(ctx, slug, o) })
 	return deleted, doing(err, "deleting flow %s", slug)
 }
 
@@ -31,7 +31,7 @@ func FlowExists(ctx context.Context, db DB, slug string) (bool, error) {
 	if err := valid.FlowSlug(slug); err != nil {
 		return false, err
 	}
-	exists, err := with(ctx, db, func(b Backend) (bool, error) { return b.FlowExists(ctx, slug) })
+	exists, err := onBackend(ctx, db, func(b Backend) (bool, error) { return b.FlowExists(ctx, slug) })
 	if err != nil {
 		return false, fmt.Errorf("flowc: looking for flow %s: %w", slug, err)
 	}

@@ -319,10 +319,11 @@ func (b engineBackend) CancelRun(ctx context.Context, id, reason string) (Steere
 	return b.steer(ctx, `SELECT flowc.cancel_run($1::text::uuid, nullif($2, ''))`, id, reason)
 }
 
-func (b engineBackend) RetryRun(ctx context.Context, id, step string) (Steered, error) {
-	if step == "" {
-		return b.steer(ctx, `SELECT flowc.retry_run($1::text::uuid)`, id)
-	}
+func (b engineBackend) RetryRun(ctx context.Context, id string) (Steered, error) {
+	return b.steer(ctx, `SELECT flowc.retry_run($1::text::uuid)`, id)
+}
+
+func (b engineBackend) RetryStep(ctx context.Context, id, step string) (Steered, error) {
 	return b.steer(ctx, `SELECT flowc.retry_step($1::text::uuid, $2)`, id, step)
 }
 

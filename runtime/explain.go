@@ -17,7 +17,7 @@ func ExplainRun(ctx context.Context, db DB, id string) ([]Reason, error) {
 	if err != nil {
 		return nil, err
 	}
-	reasons, err := withSome(ctx, db, func(b Explainer) ([]Reason, error) { return b.ExplainRun(ctx, parsed.String()) })
+	reasons, err := onCapable(ctx, db, func(b Explainer) ([]Reason, error) { return b.ExplainRun(ctx, parsed.String()) })
 	if err != nil {
 		return nil, fmt.Errorf("flowc: explaining run %s: %w", id, err)
 	}

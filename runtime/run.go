@@ -95,6 +95,6 @@ func GetRun(ctx context.Context, db DB, id string, opts ...GetOption) (*RunInfo,
 }
 
 func getRun(ctx context.Context, db DB, id uuid.UUID, detail RunDetail) (*RunInfo, error) {
-	info, err := with(ctx, db, func(b Backend) (*RunInfo, error) { return b.Run(ctx, id.String(), detail) })
+	info, err := onBackend(ctx, db, func(b Backend) (*RunInfo, error) { return b.Run(ctx, id.String(), detail) })
 	return info, doing(err, "reading run %s", id)
 }

@@ -22,7 +22,7 @@ func RunSchedule(ctx context.Context, db DB, slug string) (*Run[json.RawMessage]
 	if err != nil {
 		return nil, fmt.Errorf("flowc: generating a run id: %w", err)
 	}
-	ok, err := withSome(ctx, db, func(b Scheduler) (bool, error) { return b.RunSchedule(ctx, slug, id.String()) })
+	ok, err := onCapable(ctx, db, func(b Scheduler) (bool, error) { return b.RunSchedule(ctx, slug, id.String()) })
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("flowc: running the schedule of flow %s: %w", slug, err)

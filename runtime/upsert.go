@@ -30,7 +30,7 @@ func UpsertFlow(ctx context.Context, db DB, flow spec.Flow, opts ...UpsertOption
 	if err := flow.Validate(); err != nil {
 		return UpsertResult{}, err
 	}
-	result, err := with(ctx, db, func(b Backend) (UpsertResult, error) { return b.UpsertFlow(ctx, flow, o) })
+	result, err := onBackend(ctx, db, func(b Backend) (UpsertResult, error) { return b.UpsertFlow(ctx, flow, o) })
 	if err == nil && result.Status == UpsertMismatch {
 		err = &MismatchError{Flow: flow.Slug, Differences: result.Differences}
 	}

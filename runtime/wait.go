@@ -142,7 +142,7 @@ func (r *Run[Out]) poll(ctx context.Context, limit time.Duration) (Outcome, erro
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	want := Want{Steps: r.output.source.Steps, Input: r.output.source.Input, Whole: r.output.whole != nil}
-	return with(ctx, r.db, func(b Backend) (Outcome, error) { return b.Outcome(ctx, r.ID(), want) })
+	return onBackend(ctx, r.db, func(b Backend) (Outcome, error) { return b.Outcome(ctx, r.ID(), want) })
 }
 
 // end returns what Wait returns for a run that has ended.

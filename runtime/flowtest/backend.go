@@ -75,7 +75,7 @@ func (db *DB) start(f *flow, id string, input json.RawMessage) *run {
 	return r
 }
 
-// An unknownFlow is the slug of a flow that is not inline.
+// An unknownFlow is the slug of a flow that no service was given for.
 type unknownFlow string
 
 func (slug unknownFlow) Error() string {
@@ -171,14 +171,14 @@ func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, _ runtime.Upser
 	case known == nil:
 		return runtime.UpsertResult{}, unknownFlow(flow.Slug)
 	case len(spec.Compare(known.definition, flow)) > 0:
-		return runtime.UpsertResult{}, fmt.Errorf("flowc: upserting flow %s, which its service has otherwise: %w", flow.Slug, b.db.NeedsEngine())
+		return runtime.UpsertResult{}, fmt.Errorf("flowc: upserting flow %s: it differs from the definition of its service: %w", flow.Slug, b.db.Unsupported())
 	}
 	return runtime.UpsertResult{Status: runtime.UpsertVerified, Differences: []string{}}, nil
 }
 
 // DeleteFlow returns an error: the flows of an inline database are those of its services.
 func (b backend) DeleteFlow(_ context.Context, slug string, _ runtime.DeleteOptions) (runtime.Deleted, error) {
-	return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w", slug, b.db.NeedsEngine())
+	return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w", slug, b.db.Unsupported())
 }
 
 // FlowExists reports whether there is a service of the flow.

@@ -22,7 +22,7 @@ type DB struct {
 	attempts []Attempt
 }
 
-var _ runtime.Engine = (*DB)(nil)
+var _ runtime.BackendDB = (*DB)(nil)
 
 // Inline returns an inline database with the flows of some services, which runs their tasks.
 // A flow may have several services, for steps that one leaves to another. It panics if a

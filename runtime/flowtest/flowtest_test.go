@@ -170,7 +170,7 @@ func TestInlineMistakes(t *testing.T) {
 	_, err = runtime.StartFlow(ctx, db, "two", 1)
 	require.ErrorContains(t, err, `flow "two" is not inline: pass the service of its package to Inline`)
 	_, err = runtime.UpsertFlow(ctx, db, spec.Flow{Slug: "one", Steps: []spec.Step{{Slug: "two"}}})
-	require.ErrorContains(t, err, "upserting flow one, which its service has otherwise: ")
+	require.ErrorContains(t, err, "upserting flow one: it differs from the definition of its service: ")
 	_, err = ops.ListRuns(ctx, db, ops.RunFilter{})
 	require.ErrorContains(t, err, "use flowtest.Database")
 	require.ErrorContains(t, runtime.CancelRun(ctx, db, "01890a5d-ac96-774b-bcce-b302099a8057", ""), "use flowtest.Database")

@@ -107,7 +107,7 @@ func ExampleListTasks_filter() {
 
 func ExampleListTasksInFlight() {
 	ctx, pool := context.Background(), connect()
-	till.Jam() // so that something is in hand
+	till.Jam() // so that a task is in flight
 	run, err := processOrder.Start(ctx, pool, Order{ID: 43})
 	must(err)
 	till.AwaitJam()

@@ -13,15 +13,12 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-const patience = testflow.Patience
-
 type greet = testflow.Greet
 
 var (
-	greeting = testflow.Greeting
-	typed    = testflow.Typed
-	open     = testflow.Open
-	newHand  = testflow.NewHand
+	typed   = testflow.Typed
+	open    = testflow.Open
+	newHand = testflow.NewHand
 )
 
 func count(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (n int) {
