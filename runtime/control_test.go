@@ -93,7 +93,7 @@ func TestRetryRun(t *testing.T) {
 	tasks, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{OutputBytes: ops.AllOutputs})
 	require.NoError(t, err)
 	require.Len(t, tasks, 2)
-	require.Equal(t, 1, tasks[1].Attempts, "a retried task has all its tries")
+	require.Equal(t, 1, tasks[1].Attempts, "a retried task has all its attempts")
 	require.Len(t, tasks[1].FailedAttempts, 1, "and remembers those it had")
 	require.Equal(t, "hoarse", tasks[1].FailedAttempts[0].Error)
 }

@@ -248,7 +248,7 @@ func TestOddArguments(t *testing.T) {
 		"CancelRun, NUL":               runtime.CancelRun(ctx, db, id, "a\x00"),
 		"CancelRun, not UTF-8":         runtime.CancelRun(ctx, db, id, "\xff"),
 		"RetryStep, NUL":               runtime.RetryStep(ctx, db, id, "\x00"),
-		"ListTasksInHand, limit":       second(ops.ListTasksInFlight(ctx, db, 1001)),
+		"ListTasksInFlight, limit":     second(ops.ListTasksInFlight(ctx, db, 1001)),
 		"RunNow, NUL":                  second(ops.RunNow(ctx, db, id, "\x00")),
 		"PauseSchedule, NUL":           second(ops.PauseSchedule(ctx, db, "nightly", "\x00")),
 		"ListSchedules, NUL":           second(ops.ListSchedules(ctx, db, "\x00")),

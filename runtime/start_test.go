@@ -462,7 +462,7 @@ func TestEngineMissing(t *testing.T) {
 	require.NoError(t, err, "that it was missing is not remembered")
 }
 
-// A start whose connection breaks is done once, however often it is tried.
+// A start whose connection breaks is executed once, however often it is retried.
 func TestStartSurvivesBrokenConnections(t *testing.T) {
 	t.Parallel()
 	ctx, pool := open(t)

@@ -22,9 +22,9 @@ func TestEtl(t *testing.T) {
 	require.Equal(t, 2997, summary.Loaded)
 	require.Len(t, summary.ByCountry, 6)
 	require.Equal(t, []sales.Loaded{
-		{Line: 1000, Wrong: `"n/a" is no amount`},
-		{Line: 2000, Wrong: `"yesterday" is no day`},
-		{Line: 3000, Wrong: `"BTC" is no currency that we take`},
+		{Line: 1000, Wrong: `"n/a" is not an amount`},
+		{Line: 2000, Wrong: `"yesterday" is not a day`},
+		{Line: 3000, Wrong: `"BTC" is not a known currency`},
 	}, summary.Wrong)
 	var sum int64
 	for _, cents := range summary.ByCountry {

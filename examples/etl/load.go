@@ -22,7 +22,7 @@ import (
 // euros is what one unit of a currency is worth.
 var euros = map[string]float64{"EUR": 1, "USD": 0.91, "GBP": 1.17, "SEK": 0.088, "JPY": 0.0061}
 
-// loader does the steps of an import.
+// loader runs the steps of an import.
 type loader struct{ db *pgxpool.Pool }
 
 var _ importsales.Handlers = (*loader)(nil)
@@ -48,15 +48,15 @@ func (l *loader) Extract(ctx context.Context, in sales.File) ([]sales.Line, erro
 	return lines, nil
 }
 
-// Load stores a line. A line that is wrong is a result like any other: it would
-// be as wrong the next time, and must not keep the others out. An error is what
-// may be gone the next time, such as a database that is away.
+// Load stores a line. An invalid line is a result like any other: it would be as invalid the
+// next time, and must not block the others. An error is something temporary, such as a
+// database that is unreachable.
 func (l *loader) Load(ctx context.Context, item sales.Line) (sales.Loaded, error) {
 	sale, err := parse(item.Fields)
 	if err != nil {
 		return sales.Loaded{Line: item.Number, Wrong: err.Error()}, nil
 	}
-	// A line may be loaded twice, if a worker dies before it could say that it was.
+	// A line may be loaded twice, if a worker dies before it has reported.
 	_, err = l.db.Exec(ctx, `
 		INSERT INTO sales (id, day, country, cents) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (id) DO UPDATE SET day = excluded.day, country = excluded.country, cents = excluded.cents`,
@@ -91,15 +91,15 @@ func parse(fields []string) (s sale, err error) {
 	}
 	s.id, s.country = fields[0], strings.ToUpper(strings.TrimSpace(fields[2]))
 	if s.day, err = time.Parse(time.DateOnly, fields[1]); err != nil {
-		return s, fmt.Errorf("%q is no day", fields[1])
+		return s, fmt.Errorf("%q is not a day", fields[1])
 	}
 	amount, err := strconv.ParseFloat(fields[3], 64)
 	if err != nil {
-		return s, fmt.Errorf("%q is no amount", fields[3])
+		return s, fmt.Errorf("%q is not an amount", fields[3])
 	}
 	rate, known := euros[fields[4]]
 	if !known {
-		return s, fmt.Errorf("%q is no currency that we take", fields[4])
+		return s, fmt.Errorf("%q is not a known currency", fields[4])
 	}
 	s.cents = int64(math.Round(amount * rate * 100))
 	return s, nil

@@ -50,7 +50,7 @@ func run(ctx context.Context, out io.Writer, file string, lines int) (summary sa
 			return summary, err
 		}
 	}
-	// The database of DATABASE_URL, or one that lives as long as this program.
+	// The database of DATABASE_URL, or a temporary one.
 	pool, closeDB, err := devdb.Open(ctx, devdb.Config{}, func(c *pgxpool.Config) { c.MaxConns = 16 })
 	if err != nil {
 		return summary, err
@@ -106,7 +106,7 @@ func follow(ctx context.Context, out io.Writer, db runtime.DB, id string) {
 		}
 		info, err := runtime.GetRun(ctx, db, id, runtime.WithStates(), runtime.WithoutPayloads())
 		if err != nil {
-			continue // whoever waits for the run is told
+			continue // the wait for the run reports it
 		}
 		for _, s := range info.States {
 			if s.Step == "load" && s.InitialTasks != nil && s.RemainingTasks != nil {

@@ -1,7 +1,7 @@
 // Orders is the main example: a shop that takes 25 orders from checkout to the
-// courier. It starts a PostgreSQL of its own, or uses DATABASE_URL, works every
-// order in this process, shows how they get on, and checks that those that must
-// arrive arrived and those that must be rejected were.
+// courier. It starts a PostgreSQL of its own, or uses DATABASE_URL, processes every order
+// in this process, shows the progress, and checks that the right orders were shipped and
+// rejected.
 package main
 
 import (
@@ -32,7 +32,7 @@ import (
 //go:embed orders.json
 var ordersJSON []byte
 
-// day is what orders.json holds: a day's orders, each with what must become of it.
+// A day is the content of orders.json: a day's orders, each with its expected outcome.
 type day struct {
 	Stock  map[string]int `json:"stock"`
 	Orders []struct {
@@ -58,15 +58,15 @@ func run(ctx context.Context, verbose bool) (err error) {
 		return fmt.Errorf("orders.json: %w", err)
 	}
 
-	// The database of DATABASE_URL, or one that lives as long as this program.
+	// The database of DATABASE_URL, or a temporary one.
 	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
 	if err != nil {
 		return err
 	}
 	defer closeDB()
 
-	// Put the flow and the job into the database, and work both in this process; more
-	// processes would simply share the work. Putting them there again changes nothing.
+	// Upsert the flow and the job, and run both in this process; more processes would simply
+	// share the work. Upserting them again changes nothing.
 	handlers := &fulfil.Handlers{DB: pool, Stock: today.Stock, Terminal: &fulfil.Terminal{}}
 	logger := slog.New(slog.DiscardHandler) // it would break the progress bar
 	if verbose {
@@ -107,8 +107,8 @@ func run(ctx context.Context, verbose bool) (err error) {
 	return check(today, results)
 }
 
-// awaitReceipts waits for the mails, which are runs of their own, and says how
-// many were sent.
+// awaitReceipts waits for the mails, which are runs of their own, and returns how many were
+// sent.
 func awaitReceipts(ctx context.Context, pool *pgxpool.Pool, ids []string) (int, error) {
 	for _, id := range ids {
 		run, err := sendreceipt.GetSendReceipt(ctx, pool, id)
@@ -122,7 +122,7 @@ func awaitReceipts(ctx context.Context, pool *pgxpool.Pool, ids []string) (int, 
 	return len(ids), nil
 }
 
-// check compares what became of the orders with what had to.
+// check compares the outcome of the orders with the expected one.
 func check(today day, results []result) error {
 	var wrong []error
 	for i, o := range today.Orders {

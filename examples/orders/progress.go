@@ -15,14 +15,14 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 )
 
-// result is what became of one order.
+// A result is the outcome of one order.
 type result struct {
 	shipment shop.Shipment
 	err      error // a *runtime.RunFailedError, if the order was rejected
 	info     *runtime.RunInfo
 }
 
-// follow waits for all runs and shows how they get on.
+// follow waits for all runs and shows their progress.
 func follow(ctx context.Context, pool *pgxpool.Pool, runs []*runtime.Run[shop.Shipment]) ([]result, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

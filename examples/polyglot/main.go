@@ -1,7 +1,6 @@
-// Polyglot publishes articles with two programs: a flow that this program works
-// starts a flow that a Node process works, waits for what it gives, and goes on.
-// The Node process uses the published client of pgflow and knows nothing of flowc;
-// both speak to the same tables. Needs node and npm.
+// Polyglot publishes articles with two programs: a flow in this program starts a flow in a
+// Node process, waits for its result, and continues. The Node process uses the published
+// client of pgflow and knows nothing of flowc; both use the same tables. Needs node and npm.
 package main
 
 import (
@@ -41,7 +40,7 @@ var articles = []press.Article{
 }
 
 func run(ctx context.Context, out io.Writer) (err error) {
-	// The database of DATABASE_URL, or one that lives as long as this program.
+	// The database of DATABASE_URL, or a temporary one.
 	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
 	if err != nil {
 		return err
@@ -85,7 +84,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	return nil
 }
 
-// handlers does the steps of Publish.
+// handlers runs the steps of Publish.
 type handlers struct{ db *pgxpool.Pool }
 
 // Typeset starts a run of the other program's flow, which typesets the article.

@@ -22,11 +22,10 @@ import (
 //go:embed typesetter/package.json typesetter/package-lock.json typesetter/worker.mjs
 var typesetter embed.FS
 
-// errNoNode is that there is nothing to run the typesetter with.
+// errNoNode says that there is nothing to run the typesetter with.
 var errNoNode = errors.New("node and npm are not installed: apt-get install nodejs npm, or see https://nodejs.org")
 
-// install puts the typesetter with its packages into the user's cache, unless it is
-// there.
+// install installs the typesetter with its packages in the user's cache, unless it is there.
 func install(ctx context.Context) (dir string, err error) {
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -60,7 +59,7 @@ func install(ctx context.Context) (dir string, err error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", err
 	}
-	// Made beside and renamed, so that what is there is whole.
+	// Created beside it and renamed, so that it is complete if it exists.
 	making, err := os.MkdirTemp(filepath.Dir(dir), "making-")
 	if err != nil {
 		return "", err
@@ -108,7 +107,7 @@ func runTypesetter(ctx context.Context, pool *pgxpool.Pool) (stop func() error, 
 		return nil, err
 	}
 	stop = func() error {
-		_ = in.Close() // which tells it to end
+		_ = in.Close() // so that it ends
 		return node.Wait()
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')

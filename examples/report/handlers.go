@@ -11,7 +11,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
-// schema is what the example keeps, in a schema of its own.
+// schema has the tables of the example, in a schema of their own.
 const schema = `
 CREATE SCHEMA IF NOT EXISTS report_example;
 CREATE TABLE IF NOT EXISTS report_example.orders (
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS report_example.reports (
   cents    bigint
 );`
 
-// handlers does the steps of the report.
+// handlers runs the steps of the report.
 type handlers struct {
 	db    *pgxpool.Pool
 	filed chan<- sales.Summary // gets each report

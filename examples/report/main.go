@@ -1,7 +1,6 @@
-// Report is a shop whose sales are summed up again and again by a flow that the
-// clock starts: the tag cron says when, and whatever the number of workers, each
-// tick is one run. The program sells for a while, with two workers, prints the
-// reports that come of it, and ends after a few.
+// Report is a shop whose sales are summed up by a flow on a schedule: the tag cron says when,
+// and whatever the number of workers, each tick is one run. The program sells for a while,
+// with two workers, prints the reports, and ends after a few.
 package main
 
 import (
@@ -32,7 +31,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// The database of DATABASE_URL, or one that lives as long as this program.
+	// The database of DATABASE_URL, or a temporary one.
 	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
 	if err == nil {
 		err = run(ctx, os.Stdout, pool, *reports)
@@ -49,11 +48,11 @@ func run(ctx context.Context, out io.Writer, pool *pgxpool.Pool, reports int) (e
 	if _, err := pool.Exec(ctx, schema); err != nil {
 		return err
 	}
-	// This is all it takes: from now on, workers start it when it is due.
+	// From now on, workers start it when it is due.
 	if _, err := report.UpsertReport(ctx, pool); err != nil {
 		return err
 	}
-	// In a database that stays, an earlier call of the program has paused it.
+	// In a database that is kept, an earlier run of the program has paused it.
 	if _, err := ops.ResumeSchedule(ctx, pool, report.Slug); err != nil {
 		return err
 	}

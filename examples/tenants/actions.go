@@ -10,8 +10,8 @@ import (
 	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
-// actions are what a tenant's step can do. Each takes the fields that are known
-// so far and gives those that it adds or changes.
+// actions are what a tenant's step can do. Each takes the fields that are known so far and
+// returns those that it adds or changes.
 var actions = map[string]func(s step, known map[string]any) (map[string]any, error){
 	"require": requireFields,
 	"lower":   lowerFields,
@@ -43,8 +43,8 @@ func (s step) do(_ context.Context, v handler.Values) (any, error) {
 	return fields, nil
 }
 
-// requireFields refuses a form without one of the fields. Its output is all that the
-// form has, for steps that come after.
+// requireFields refuses a form without one of the fields. Its output is the whole form, for
+// the steps after it.
 func requireFields(s step, known map[string]any) (map[string]any, error) {
 	for _, field := range s.Fields {
 		if known[field] == nil || known[field] == "" {
@@ -69,7 +69,7 @@ func sumFields(s step, known map[string]any) (map[string]any, error) {
 	for _, field := range s.Fields {
 		number, ok := known[field].(float64)
 		if !ok {
-			return nil, fmt.Errorf("%s is no number", field)
+			return nil, fmt.Errorf("%s is not a number", field)
 		}
 		total += number
 	}

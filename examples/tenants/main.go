@@ -1,7 +1,6 @@
-// Tenants is a service whose customers decide themselves what happens to the
-// forms that they receive: their flows are data, and are made at run time. The
-// program puts each tenant's flow into the database, works all of them, and
-// starts a run for every form.
+// Tenants is a service whose customers decide themselves what happens to the forms that they
+// receive: their flows are data, and are defined at run time. The program upserts each
+// tenant's flow, runs all of them, and starts a run for every form.
 package main
 
 import (
@@ -59,7 +58,7 @@ func start(ctx context.Context) error {
 	if err := json.Unmarshal(tenantsJSON, &tenants); err != nil {
 		return err
 	}
-	// The database of DATABASE_URL, or one that lives as long as this program.
+	// The database of DATABASE_URL, or a temporary one.
 	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
 	if err != nil {
 		return err
@@ -110,9 +109,9 @@ func run(ctx context.Context, out io.Writer, pool *pgxpool.Pool, tenants []tenan
 	return nil
 }
 
-// service puts the tenant's flow into the database and makes the handlers of its
-// steps. Steps that have changed since are a new version of the flow: runs of the
-// old one are there as long as a worker serves it.
+// service upserts the tenant's flow and returns it with the handlers of its steps. Changed
+// steps are a new version of the flow: runs of the old one continue as long as a worker
+// serves it.
 func (t tenant) service(ctx context.Context, db runtime.DB) (handler.Service, error) {
 	flow, err := t.flow()
 	if err != nil {
@@ -137,8 +136,8 @@ func (t tenant) service(ctx context.Context, db runtime.DB) (handler.Service, er
 	return handler.Serve(flow.As(slug), handlers), nil
 }
 
-// flow returns the tenant's steps as a flow. UpsertFlow checks the graph; that
-// there is such an action is ours to check.
+// flow returns the tenant's steps as a flow. UpsertFlow checks the graph; the actions are
+// checked here.
 func (t tenant) flow() (spec.Flow, error) {
 	var flow spec.Flow
 	for _, s := range t.Steps {

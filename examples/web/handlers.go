@@ -20,12 +20,12 @@ import (
 // widths are those of thumbnails, as far as a photo is wider.
 var widths = []int{1280, 640, 320, 160, 80}
 
-// handlers does the steps of a photo.
+// handlers runs the steps of a photo.
 type handlers struct{ db *pgxpool.Pool }
 
 var _ processphoto.Handlers = handlers{}
 
-// Inspect reads the size alone. What cannot be read now cannot be read later.
+// Inspect reads the size only. A photo that cannot be read now cannot be read later.
 func (h handlers) Inspect(ctx context.Context, in album.Photo) ([]album.Thumbnail, error) {
 	file, err := h.photo(ctx, in.ID)
 	if err != nil {
@@ -44,8 +44,8 @@ func (h handlers) Inspect(ctx context.Context, in album.Photo) ([]album.Thumbnai
 	return list, nil
 }
 
-// Resize may be done twice, if a worker dies between storing and reporting: the
-// second time replaces the first.
+// Resize may run twice, if a worker dies between storing and reporting: the second thumbnail
+// replaces the first.
 func (h handlers) Resize(ctx context.Context, item album.Thumbnail) (album.Stored, error) {
 	file, err := h.photo(ctx, item.Photo)
 	if err != nil {

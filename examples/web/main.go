@@ -1,7 +1,7 @@
 // Web is a web service that takes photos and makes thumbnails of them in the
 // background. A photo and the run that processes it are stored in one
-// transaction: there is never one without the other. The page shows how each run
-// gets on, by server-sent events.
+// transaction: there is never one without the other. The page shows the progress of each
+// run, by server-sent events.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 
 // run serves until ctx ends. It calls ready with its URL.
 func run(ctx context.Context, addr string, ready func(url string)) (err error) {
-	// The database of DATABASE_URL, or one that lives as long as this program.
+	// The database of DATABASE_URL, or a temporary one.
 	pool, closeDB, err := devdb.Open(ctx, devdb.Config{})
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func routes(db *pgxpool.Pool) http.Handler {
 
 type service struct{ db *pgxpool.Pool }
 
-// A refusal is an error that is the visitor's, with a status of HTTP.
+// A refusal is an error of the visitor, with an HTTP status.
 type refusal struct {
 	status int
 	text   string
@@ -104,7 +104,7 @@ func (s *service) upload(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(map[string]int64{"id": id})
 }
 
-// state is what the page is told of a run.
+// A state is what the page shows of a run.
 type state struct {
 	Status runtime.RunStatus `json:"status"`
 	Steps  []stepState       `json:"steps"`
@@ -120,10 +120,10 @@ type stepState struct {
 	Tasks  int                `json:"tasks"`
 }
 
-// lookEvery is how often a run is looked at while a page follows it.
-const lookEvery = 200 * time.Millisecond
+// pollEvery is how often a run is read while a page follows it.
+const pollEvery = 200 * time.Millisecond
 
-// events streams how a photo's run gets on, until it ends.
+// events streams the progress of a photo's run, until it ends.
 func (s *service) events(w http.ResponseWriter, r *http.Request) error {
 	var run string
 	err := s.db.QueryRow(r.Context(), `SELECT run_id::text FROM photos WHERE id = $1`, photoID(r)).Scan(&run)
@@ -157,7 +157,7 @@ func (s *service) events(w http.ResponseWriter, r *http.Request) error {
 		select {
 		case <-r.Context().Done():
 			return nil
-		case <-time.After(lookEvery):
+		case <-time.After(pollEvery):
 		}
 	}
 }

@@ -99,7 +99,7 @@ func TestNiceStep(t *testing.T) {
 	}
 }
 
-func TestTimelineHasABarForEachTry(t *testing.T) {
+func TestTimelineHasABarForEachAttempt(t *testing.T) {
 	t.Parallel()
 	at := func(s int) time.Time { return time.Unix(1_000_000+int64(s), 0) }
 	run := &runtime.RunInfo{

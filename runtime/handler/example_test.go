@@ -134,7 +134,7 @@ func ExamplePermanent() {
 	charge := func(ctx context.Context, order Order) (string, error) {
 		switch {
 		case order.Cents < 0:
-			return "", handler.Permanent(errors.New("no try will mend this"))
+			return "", handler.Permanent(errors.New("no attempt will fix this"))
 		case order.Cents == 0:
 			return "", handler.Skip("there is nothing to pay")
 		case order.Cents > 1000:
@@ -159,7 +159,7 @@ func ExamplePermanent() {
 		}
 	}
 	// Output:
-	// failed for good: no try will mend this
+	// failed for good: no attempt will fix this
 	// skipped: there is nothing to pay
 	// again after 1m0s: the bank is busy
 	// done

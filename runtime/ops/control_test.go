@@ -43,18 +43,18 @@ func TestRunNow(t *testing.T) {
 	h := newHand(t, pool)
 	run, err := typed.Start(ctx, pool, greet{})
 	require.NoError(t, err)
-	h.Finish("greeting", "failed", "not yet") // tried again in 2 s
+	h.Finish("greeting", "failed", "not yet") // retried in 2 s
 	tasks, err := ops.ListTasks(ctx, pool, run.ID(), ops.TaskFilter{OutputBytes: ops.AllOutputs})
 	require.NoError(t, err)
 	require.Equal(t, ops.TaskQueued, tasks[0].Status)
 	require.Greater(t, time.Until(tasks[0].VisibleAt), time.Second)
 
-	hurried, err := ops.RunNow(ctx, pool, run.ID(), "shout")
+	due, err := ops.RunNow(ctx, pool, run.ID(), "shout")
 	require.NoError(t, err)
-	require.Zero(t, hurried)
-	hurried, err = ops.RunNow(ctx, pool, run.ID(), "")
+	require.Zero(t, due)
+	due, err = ops.RunNow(ctx, pool, run.ID(), "")
 	require.NoError(t, err)
-	require.Equal(t, 1, hurried)
+	require.Equal(t, 1, tasks)
 	_, step := h.Finish("greeting", "completed", `"now"`)
 	require.Equal(t, "greet", step)
 }

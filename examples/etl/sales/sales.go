@@ -28,8 +28,7 @@ type Line struct {
 	Fields []string `json:"f"`
 }
 
-// Loaded is what became of a line: a sale in euro cents, or the reason why there is
-// none.
+// Loaded is the result of a line: a sale in euro cents, or the reason why there is none.
 type Loaded struct {
 	Line    int    `json:"n"`
 	Country string `json:"country,omitempty"`

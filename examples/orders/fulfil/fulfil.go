@@ -1,6 +1,5 @@
-// Package fulfil does the work of the shop: the handlers of what package shop
-// declares. They take and give the shop's own types and know nothing of a
-// database, but for Notify, which starts a job.
+// Package fulfil has the handlers of the flows that package shop declares. They use the
+// shop's own types and no database, except Notify, which starts a job.
 package fulfil
 
 import (
@@ -19,7 +18,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/handler"
 )
 
-// Handlers does the steps of an order, and the mailing of receipts.
+// Handlers runs the steps of an order, and mails receipts.
 type Handlers struct {
 	// DB is where Notify enqueues the receipt.
 	DB runtime.DB
@@ -35,7 +34,7 @@ type Handlers struct {
 var _ processorder.Handlers = (*Handlers)(nil)
 
 // Validate checks the stock and the total. An order that cannot be delivered
-// fails for good: another attempt would not fix it.
+// fails permanently: another attempt would not fix it.
 func (h *Handlers) Validate(ctx context.Context, in shop.Order) (shop.Checked, error) {
 	if len(in.Lines) == 0 {
 		return shop.Checked{}, handler.Permanent(errors.New("the order has no lines"))
@@ -83,8 +82,7 @@ func (h *Handlers) Ship(ctx context.Context, in shop.ShipInput) (shop.Shipment, 
 	return shipment, nil
 }
 
-// Notify hands the receipt over to a job of its own, which has all day to reach
-// the mail server.
+// Notify leaves the receipt to a job of its own, which has all day to reach the mail server.
 func (h *Handlers) Notify(ctx context.Context, in shop.NotifyInput) error {
 	mail, err := sendreceipt.EnqueueSendReceipt(ctx, h.DB, shop.ReceiptMail{
 		To:       in.Input.Email,

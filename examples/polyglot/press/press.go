@@ -1,5 +1,5 @@
-// Package press declares how articles are published: the flow Publish is worked
-// by Go, the flow Typeset by Node. For both the types are here.
+// Package press declares how articles are published: the flow Publish runs in Go, the flow
+// Typeset in Node. The types of both are here.
 package press
 
 import "github.com/flowc-dev/flowc/dsl"

@@ -1,4 +1,4 @@
-// Package jsontext says which JSON texts the database can store.
+// Package jsontext checks which JSON texts the database can store.
 package jsontext
 
 import (
@@ -25,7 +25,7 @@ const (
 	MaxGrowth = 32 << 20
 )
 
-// What a text can be refused for.
+// Reasons to refuse a text.
 var (
 	ErrNUL         = errors.New(`it contains the character \u0000, which PostgreSQL cannot store`)
 	ErrInvalidUTF8 = errors.New("it contains a string that is not valid UTF-8")

@@ -34,8 +34,8 @@ const (
 	Done = "flowc_done"
 )
 
-// DoneKey returns what stands for a run in notifications, which anybody may receive
-// who may connect: its id would let them read it.
+// DoneKey returns the key of a run in notifications, which anybody who may connect can
+// receive: the id would let them read the run.
 func DoneKey(run uuid.UUID) string {
 	hash := sha256.Sum256(run[:])
 	return hex.EncodeToString(hash[:])
@@ -48,8 +48,8 @@ const (
 	proofWait   = 10 * time.Second       // how long the statements of the proof may take
 	quietWait   = 2 * time.Second        // how long nothing may arrive before a ping
 	pingWait    = time.Second            // how long the ping may take
-	minBackoff  = 50 * time.Millisecond  // the wait before the second try to connect
-	maxBackoff  = 2 * time.Second        // the longest wait between two tries
+	minBackoff  = 50 * time.Millisecond  // the wait before the second attempt to connect
+	maxBackoff  = 2 * time.Second        // the longest wait between two attempts
 	poolerRetry = time.Minute            // how long a pooler is believed to be one
 )
 

@@ -1,4 +1,4 @@
-// Package perpool keeps what the packages of this module know of connection pools:
+// Package perpool keeps the state of connection pools for the packages of this module:
 // whether there is a pooler, which workers use the pool, which starts are in flight.
 package perpool
 

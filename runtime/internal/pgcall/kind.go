@@ -48,7 +48,7 @@ FROM (
   SELECT (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'flowc'),
          (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pgflow')) n(oid, pgflow)`
 
-// Detect asks a database what it has.
+// Detect queries what a database has.
 func Detect(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }, args ...any) (Kind, error) {
@@ -57,7 +57,7 @@ func Detect(ctx context.Context, db interface {
 	return kind, err
 }
 
-// A Memory keeps what a database was found to have. Nil keeps nothing.
+// A Memory caches what a database was found to have. Nil caches nothing.
 type Memory struct{ kind atomic.Int32 }
 
 // Kind returns what was found, or [Unknown].
@@ -68,7 +68,7 @@ func (m *Memory) Kind() Kind {
 	return Kind(m.kind.Load())
 }
 
-// store keeps what was found, unless it may change any time.
+// store caches what was found, unless it may change any time.
 func (m *Memory) store(kind Kind) {
 	if m != nil && (kind == HasEngine || kind == HasContract) {
 		m.kind.Store(int32(kind))
@@ -103,9 +103,9 @@ func memoryOf(db any) *Memory {
 	return memory
 }
 
-// KindOf returns what the database has, as far as that is known. Usually it shows when
-// a statement for the engine is refused. In a transaction, which would end with that,
-// the database is asked first, once for each connection.
+// KindOf returns what the database has, as far as it is known. Usually a refused statement
+// for the engine shows it. In a transaction, which would end with that, the database is
+// queried first, once for each connection.
 func KindOf(ctx context.Context, db DB) Kind {
 	kind := memoryOf(db).Kind()
 	if kind == Unknown && InTx(db) {
@@ -114,8 +114,8 @@ func KindOf(ctx context.Context, db DB) Kind {
 	return kind
 }
 
-// detect asks the database what it has and remembers it. If it does not answer, the
-// call itself will tell why.
+// detect queries what the database has and caches it. If it does not answer, the call itself
+// will report why.
 func detect(ctx context.Context, db DB) Kind {
 	var args []any
 	if unprepared(db) {

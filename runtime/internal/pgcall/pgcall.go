@@ -1,6 +1,6 @@
 // Package pgcall executes statements of the client on a PostgreSQL: through a pool, a
 // connection or a transaction. It retries what a lost connection or a lost race undid,
-// gets along with poolers, and says what is wrong with a database that has no engine.
+// copes with poolers, and reports what is wrong with a database that has no engine.
 package pgcall
 
 import (
@@ -24,8 +24,8 @@ type DB interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// An EngineError says that a database is not one that a call can use. Package runtime
-// exports and documents it.
+// An EngineError says that a call cannot use a database. Package runtime exports and
+// documents it.
 type EngineError string
 
 func (e EngineError) Error() string { return string(e) }
@@ -119,8 +119,8 @@ func one[T any](rows []T, err error) (row T, ok bool, _ error) {
 	return rows[0], true, nil
 }
 
-// collect executes a statement, through a pool again if its connection broke or its
-// transaction lost against another.
+// collect executes a statement, and through a pool retries it if its connection broke or its
+// transaction was rolled back in favour of another.
 func collect[T any](ctx context.Context, db DB, scan pgx.RowToFunc[T], sql string, args ...any) (_ []T, again bool, _ error) {
 	began, pause := time.Now(), firstRepeat
 	for {

@@ -1,4 +1,4 @@
-// Package pgerr says what an error of the database means.
+// Package pgerr classifies errors of the database.
 package pgerr
 
 import (

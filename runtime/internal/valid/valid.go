@@ -1,5 +1,4 @@
-// Package valid checks arguments that packages runtime and ops take alike, before the
-// database is touched.
+// Package valid checks arguments that packages runtime and ops share, before the first query.
 package valid
 
 import (
@@ -22,7 +21,7 @@ var (
 	ErrInvalidOption = errors.New("invalid option")
 )
 
-// Option returns an [ErrInvalidOption] that says which.
+// Option returns an [ErrInvalidOption] with a text.
 func Option(format string, args ...any) error {
 	return fmt.Errorf("flowc: %w: %s", ErrInvalidOption, fmt.Sprintf(format, args...))
 }
@@ -44,7 +43,7 @@ func RunID(id string) (uuid.UUID, error) {
 	return parsed, nil
 }
 
-// Text refuses a text that the database cannot take.
+// Text refuses a text that the database cannot store.
 func Text(what, text string) error {
 	switch {
 	case !utf8.ValidString(text):

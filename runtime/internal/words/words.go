@@ -1,4 +1,4 @@
-// Package words says things of runs in words, the same everywhere.
+// Package words describes runs in words, the same everywhere.
 package words
 
 import "fmt"
