@@ -218,7 +218,7 @@ func TestStartFails(t *testing.T) {
 	t.Run("with a seed for a kept database", func(t *testing.T) {
 		t.Parallel()
 		_, err := Start(t.Context(), Config{Dir: t.TempDir(), Seed: &Seed{Key: "k"}})
-		require.ErrorContains(t, err, "takes no Seed")
+		require.ErrorContains(t, err, "cannot be combined with Dir")
 	})
 }
 

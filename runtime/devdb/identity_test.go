@@ -138,5 +138,5 @@ func TestSocketDirBelongingToSomebodyElse(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(sockets)) })
 	require.NoError(t, os.Lchown(sockets, 12345, 12345))
 	_, err := Start(t.Context(), Config{Dir: dir})
-	require.ErrorContains(t, err, "belongs to somebody else")
+	require.ErrorContains(t, err, "belongs to another user")
 }

@@ -137,7 +137,7 @@ func TestKeptByAnotherVersion(t *testing.T) {
 	require.NoError(t, os.Mkdir(dataDir(dir), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dataDir(dir), "PG_VERSION"), []byte("99\n"), 0o600))
 	_, err := Start(t.Context(), Config{Dir: dir})
-	require.ErrorContains(t, err, "was made by PostgreSQL 99, which is not installed here")
+	require.ErrorContains(t, err, "was created by PostgreSQL 99, which is not installed here")
 	require.ErrorContains(t, err, "move "+dir+" away")
 	_, err = Start(t.Context(), Config{Dir: dir}) // the lock is free again
 	require.ErrorContains(t, err, "PostgreSQL 99")

@@ -54,7 +54,7 @@ func TestRunNow(t *testing.T) {
 	require.Zero(t, due)
 	due, err = ops.RunNow(ctx, pool, run.ID(), "")
 	require.NoError(t, err)
-	require.Equal(t, 1, tasks)
+	require.Equal(t, 1, due)
 	_, step := h.Finish("greeting", "completed", `"now"`)
 	require.Equal(t, "greet", step)
 }
