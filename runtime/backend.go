@@ -149,7 +149,7 @@ type Steered struct {
 	Repeated bool
 }
 
-// NoTables is embedded by an [BackendDB], which has no tables to query: queries return an
+// NoTables is embedded by a [BackendDB], which has no tables to query: queries return an
 // [ErrNeedsEngine].
 type NoTables struct {
 	// Instead says what to use for that.
