@@ -108,6 +108,9 @@ func TestCronMistakes(t *testing.T) {
 		"@every 0s":                  "it has to be a second or more",
 		"CRON_TZ=Mars/Crater @daily": `time zone "Mars/Crater" not recognized`,
 		"CRON_TZ=UTC-5 @daily":       `time zone "UTC-5" not recognized`,
+		"CRON_TZ=UTC/2 @daily":       `time zone "UTC/2" not recognized`,
+		"CRON_TZ=UTC?/2 @daily":      `time zone "UTC?/2" not recognized`,
+		"CRON_TZ=A/1 @daily":         `time zone "A/1" not recognized`,
 		"CRON_TZ=UTC":                "it has 1 field, not five: minute, hour, day, month and weekday",
 	} {
 		d.run(spec, func(t *testing.T, d *db) {

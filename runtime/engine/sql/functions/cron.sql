@@ -55,8 +55,8 @@ declare
   fields text[];
 begin
   perform now() at time zone zone; -- fails if there is no such zone
-  if zone !~ '^[A-Za-z]+$|/' and not exists (select from pg_timezone_names n where n.name = zone) then
-    -- It is a rule, as in UTC-5, which nobody else would read as PostgreSQL does.
+  if zone !~ '^[A-Za-z]+(/[A-Za-z_-]+)*$' and not exists (select from pg_timezone_names n where n.name = zone) then
+    -- It is a rule, as in UTC-5 or UTC/2, which nobody else would read as PostgreSQL does.
     raise invalid_parameter_value using message = format('time zone "%s" not recognized', zone);
   end if;
   c.zone := zone;
