@@ -149,24 +149,33 @@ func flowcSource(cmd *cobra.Command) (flowcModuleSource, error) {
 
 // require writes go.mod and go.sum.
 func (s flowcModuleSource) require(cmd *cobra.Command, dir, modulePath string) error {
-	mod := fmt.Sprintf("module %s\n\ngo 1.25.0\n\ntool %s\n\n", modulePath, path.Join(flowcModule, "cmd/flowc"))
-	if s.version != "" {
-		if err := writeFile(filepath.Join(dir, "go.mod"), []byte(mod+"require "+flowcModule+" "+s.version+"\n")); err != nil {
-			return err
-		}
-		tidy := exec.CommandContext(cmd.Context(), "go", "mod", "tidy")
-		tidy.Dir = dir
-		if out, err := tidy.CombinedOutput(); err != nil {
-			return fmt.Errorf("flowc: new: go mod tidy: %w\n%s", err, out)
-		}
-		return nil
+	if s.version == "" {
+		return requireClone(dir, modulePath, s.clone)
 	}
-	// What the clone needs is known there, so that nothing has to be fetched.
-	ours, err := os.ReadFile(filepath.Join(s.clone, "go.mod"))
+	mod := moduleHead(modulePath) + "require " + flowcModule + " " + s.version + "\n"
+	if err := writeFile(filepath.Join(dir, "go.mod"), []byte(mod)); err != nil {
+		return err
+	}
+	tidy := exec.CommandContext(cmd.Context(), "go", "mod", "tidy")
+	tidy.Dir = dir
+	if out, err := tidy.CombinedOutput(); err != nil {
+		return fmt.Errorf("flowc: new: go mod tidy: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func moduleHead(modulePath string) string {
+	return fmt.Sprintf("module %s\n\ngo 1.25.0\n\ntool %s\n\n", modulePath, path.Join(flowcModule, "cmd/flowc"))
+}
+
+// requireClone writes the go.mod and go.sum of a module that uses a clone of flowc. It
+// requires what the clone does, so that nothing has to be fetched.
+func requireClone(dir, modulePath, clone string) error {
+	ours, err := os.ReadFile(filepath.Join(clone, "go.mod"))
 	if err != nil {
 		return fmt.Errorf("flowc: new: %w", err)
 	}
-	sums, err := os.ReadFile(filepath.Join(s.clone, "go.sum"))
+	sums, err := os.ReadFile(filepath.Join(clone, "go.sum"))
 	if err != nil {
 		return fmt.Errorf("flowc: new: %w", err)
 	}
@@ -174,7 +183,7 @@ func (s flowcModuleSource) require(cmd *cobra.Command, dir, modulePath string) e
 	for i, block := range requires { // the new module itself imports nothing but flowc
 		requires[i] = regexp.MustCompile(`(?m)^(\t\S+ \S+)$`).ReplaceAllString(block, "$1 // indirect")
 	}
-	mod += fmt.Sprintf("require %s v0.0.0\n\nreplace %s => %s\n\n%s", flowcModule, flowcModule, s.clone, strings.Join(requires, "\n"))
+	mod := moduleHead(modulePath) + fmt.Sprintf("require %s v0.0.0\n\nreplace %s => %s\n\n%s", flowcModule, flowcModule, clone, strings.Join(requires, "\n"))
 	if err := writeFile(filepath.Join(dir, "go.mod"), []byte(mod)); err != nil {
 		return err
 	}

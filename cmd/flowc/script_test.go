@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -79,20 +78,4 @@ func openDir(env *testscript.Env) error {
 }
 
 // writeModule turns a folder into a module that requires the flowc of root.
-func writeModule(dir, root string) error {
-	ours, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		return err
-	}
-	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		return err
-	}
-	requires := regexp.MustCompile(`(?s)require \(.*?\n\)\n`).FindAllString(string(ours), -1)
-	mod := fmt.Sprintf("module example.com/shop\n\ngo 1.25.0\n\nrequire github.com/flowc-dev/flowc v0.0.0\n\nreplace github.com/flowc-dev/flowc => %s\n\n%s",
-		root, strings.Join(requires, "\n"))
-	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o644)
-}
+func writeModule(dir, root string) error { return requireClone(dir, "example.com/shop", root) }
