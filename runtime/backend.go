@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -65,6 +66,40 @@ type Explainer interface {
 	// reason first.
 	ExplainRun(ctx context.Context, id string) ([]Reason, error)
 }
+
+// An Awaiter is a [Backend] that can wait for the end of a run. With any other,
+// [Run.Wait] polls.
+type Awaiter interface {
+	// AwaitRun returns when the run may have ended, or with an error; [Run.Wait] then
+	// reads the run. It may be called again for the same run.
+	AwaitRun(ctx context.Context, id string) error
+}
+
+// A Router is a [Backend] that keeps runs in several databases. [Run.Wait] waits through
+// the one that has the run.
+type Router interface {
+	// DBOf returns the database of a run. If no database has it, the error is
+	// [ErrRunNotFound].
+	DBOf(ctx context.Context, id string) (DB, error)
+}
+
+// A Namer is a [Backend] that chooses the ids of new runs. With any other they are random.
+type Namer interface {
+	// NewRunIDs returns n UUIDs that no run has.
+	NewRunIDs(n int) ([]uuid.UUID, error)
+}
+
+// An EngineBackend is a [Backend] with everything that flowc's engine can do.
+type EngineBackend interface {
+	Backend
+	Steerer
+	Scheduler
+	Explainer
+}
+
+// BackendOf returns the backend of a database. Backends that keep runs in several databases
+// call it; programs do not need it.
+func BackendOf(db DB) EngineBackend { return delegate{db} }
 
 // A BackendDB is a [DB] that is not PostgreSQL: it embeds [NoTables] and has a [Backend].
 type BackendDB interface {

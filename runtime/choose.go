@@ -55,3 +55,11 @@ func sendNow(ctx context.Context, db DB, r StartRequest) ([]StartedRun, error) {
 	}
 	return started, err
 }
+
+// capability returns the backend of a db that is no PostgreSQL as a B, if it is one.
+func capability[B any](db DB) (b B, ok bool) {
+	if e, has := db.(BackendDB); has && !pgcall.IsNil(db) {
+		b, ok = e.Backend().(B)
+	}
+	return b, ok
+}

@@ -156,7 +156,10 @@ func keyed(slug, key string) uuid.UUID {
 func (o *startOptions) chosen() bool { return o.id != nil || o.key != nil || o.keys != nil }
 
 // runIDs returns the ids of n runs that are started together.
-func (o *startOptions) runIDs(slug string, n int) ([]uuid.UUID, error) {
+func (o *startOptions) runIDs(db DB, slug string, n int) ([]uuid.UUID, error) {
+	if namer, ok := capability[Namer](db); ok && !o.chosen() {
+		return namer.NewRunIDs(n)
+	}
 	ids := make([]uuid.UUID, n)
 	switch {
 	case o.id != nil:

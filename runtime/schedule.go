@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"github.com/flowc-dev/flowc/runtime/internal/valid"
 )
 
@@ -18,10 +16,11 @@ func RunSchedule(ctx context.Context, db DB, slug string) (*Run[json.RawMessage]
 	if err := valid.FlowSlug(slug); err != nil {
 		return nil, err
 	}
-	id, err := uuid.NewV7()
+	ids, err := new(startOptions).runIDs(db, slug, 1)
 	if err != nil {
-		return nil, fmt.Errorf("flowc: generating a run id: %w", err)
+		return nil, err
 	}
+	id := ids[0]
 	ok, err := onCapable(ctx, db, func(b Scheduler) (bool, error) { return b.RunSchedule(ctx, slug, id.String()) })
 	switch {
 	case err != nil:

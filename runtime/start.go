@@ -116,7 +116,7 @@ func startMany[Out any](ctx context.Context, db DB, slug string, inputs []any, o
 
 // startAll prepares runs, sends them, and returns their handles.
 func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, output output[Out], o *startOptions) (_ []*Run[Out], err error) {
-	ids, err := o.runIDs(slug, len(inputs))
+	ids, err := o.runIDs(db, slug, len(inputs))
 	if err != nil {
 		return nil, err
 	}

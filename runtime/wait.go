@@ -56,6 +56,11 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 		defer timer.Stop()
 		timeUp = timer.C
 	}
+	if router, ok := capability[Router](r.db); ok {
+		if r, err = r.routed(ctx, router, timeUp, o.poll); err != nil {
+			return none, err
+		}
+	}
 	notifier := &doneNotifier{db: r.db, id: r.ID()}
 	defer notifier.close()
 	limit := pollTimeout
@@ -100,6 +105,30 @@ func (r *Run[Out]) Wait(ctx context.Context, opts ...WaitOption) (out Out, err e
 			poll.Stop()
 		case <-poll.C:
 		}
+	}
+}
+
+// routed returns the run on the database that has it, as soon as that can be told.
+func (r *Run[Out]) routed(ctx context.Context, router Router, timeUp <-chan time.Time, poll time.Duration) (*Run[Out], error) {
+	for {
+		db, err := router.DBOf(ctx, r.ID())
+		switch {
+		case err == nil:
+			return r.Via(db), nil
+		case ctx.Err() != nil:
+			return nil, r.interrupted(ctx)
+		case !pgerr.Transient(err):
+			return nil, &WaitError{RunID: r.ID(), Err: err}
+		}
+		retry := time.NewTimer(poll)
+		select {
+		case <-ctx.Done():
+		case <-timeUp:
+			retry.Stop()
+			return nil, &WaitError{RunID: r.ID(), Err: errors.Join(ErrTimeout, err)}
+		case <-retry.C:
+		}
+		retry.Stop()
 	}
 }
 
@@ -168,10 +197,13 @@ func (r *Run[Out]) end(o Outcome) (Out, error) {
 }
 
 // A doneNotifier signals when the run may have ended, if notifications arrive at the pool
-// of its db.
+// of its db, or its backend can wait.
 type doneNotifier struct {
 	db         DB
 	id         string
+	ended      chan struct{} // closed when the call to an Awaiter says that it may have ended
+	failed     chan struct{} // closed when that call fails; then polls go on until the next
+	stop       context.CancelFunc
 	listener   *listen.Listener
 	sub        *listen.Subscription
 	subscribed uint64 // the listener's connection for which we are subscribed
@@ -181,6 +213,10 @@ type doneNotifier struct {
 // subscribe subscribes to the end of the run, and reports whether it did so just now: an
 // end before that is not signalled.
 func (n *doneNotifier) subscribe(ctx context.Context, limit time.Duration) bool {
+	if awaiter, ok := capability[Awaiter](n.db); ok {
+		n.await(ctx, awaiter)
+		return false
+	}
 	pool, ok := n.db.(*pgxpool.Pool)
 	if !ok || n.refused || pgcall.KindOf(ctx, pool) == pgcall.HasContract { // nobody would notify us
 		return false
@@ -208,8 +244,46 @@ func (n *doneNotifier) subscribe(ctx context.Context, limit time.Duration) bool 
 	return true
 }
 
+// await waits through a backend, unless it does already.
+func (n *doneNotifier) await(ctx context.Context, awaiter Awaiter) {
+	if n.awaiting() {
+		return
+	}
+	if n.stop != nil {
+		n.stop()
+	}
+	ctx, n.stop = context.WithCancel(ctx)
+	ended, failed := make(chan struct{}), make(chan struct{})
+	n.ended, n.failed = ended, failed
+	go func() {
+		if err := awaiter.AwaitRun(ctx, n.id); err != nil {
+			close(failed)
+			return
+		}
+		close(ended)
+	}()
+}
+
+// awaiting reports whether a call to an Awaiter is in flight.
+func (n *doneNotifier) awaiting() bool {
+	if n.ended == nil {
+		return false
+	}
+	select {
+	case <-n.ended:
+		return false
+	case <-n.failed:
+		return false
+	default:
+		return true
+	}
+}
+
 // C returns the channel of the signals; nil if there are none.
 func (n *doneNotifier) C() <-chan struct{} {
+	if n.ended != nil {
+		return n.ended
+	}
 	if n.sub == nil {
 		return nil
 	}
@@ -218,13 +292,16 @@ func (n *doneNotifier) C() <-chan struct{} {
 
 // interval returns the longest time to sleep between two polls.
 func (n *doneNotifier) interval(poll time.Duration) time.Duration {
-	if n.listener != nil && n.subscribed != 0 && n.subscribed == n.listener.Live() {
+	if n.awaiting() || n.listener != nil && n.subscribed != 0 && n.subscribed == n.listener.Live() {
 		return max(poll, safetyPoll)
 	}
 	return poll
 }
 
 func (n *doneNotifier) close() {
+	if n.stop != nil {
+		n.stop()
+	}
 	if n.listener == nil {
 		return
 	}
