@@ -27,6 +27,9 @@ func RunNow(ctx context.Context, db runtime.DB, id, step string) (int, error) {
 	if err := valid.Text("the step", step); err != nil {
 		return 0, err
 	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return route(ctx, b, "running the delayed tasks of run "+id+" now", id, func(db runtime.DB) (int, error) { return RunNow(ctx, db, id, step) })
+	}
 	shown, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[int],
 		`SELECT flowc.run_now($1::text::uuid, nullif($2, ''))`, parsed.String(), step)
 	if err != nil {
@@ -46,6 +49,12 @@ func PauseFlow(ctx context.Context, db runtime.DB, flow, by string) (bool, error
 	if err := valid.Text("the name of who pauses", by); err != nil {
 		return false, err
 	}
+	if err := valid.FlowSlug(flow); err != nil {
+		return false, err
+	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return delegate(b, "pausing flow "+flow, func(b Operator) (bool, error) { return b.PauseFlow(ctx, flow, by) })
+	}
 	return pause(ctx, db, flow, "pausing", `SELECT flowc.pause_flow($1, true, $2)`, by)
 }
 
@@ -54,13 +63,16 @@ func PauseFlow(ctx context.Context, db runtime.DB, flow, by string) (bool, error
 //
 // Errors: [runtime.ErrInvalidSlug]; [runtime.ErrFlowNotFound].
 func ResumeFlow(ctx context.Context, db runtime.DB, flow string) (bool, error) {
+	if err := valid.FlowSlug(flow); err != nil {
+		return false, err
+	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return delegate(b, "resuming flow "+flow, func(b Operator) (bool, error) { return b.ResumeFlow(ctx, flow) })
+	}
 	return pause(ctx, db, flow, "resuming", `SELECT flowc.pause_flow($1, false)`)
 }
 
 func pause(ctx context.Context, db runtime.DB, flow, doing, sql string, args ...any) (bool, error) {
-	if err := valid.FlowSlug(flow); err != nil {
-		return false, err
-	}
 	changed, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[*bool], sql, append([]any{flow}, args...)...)
 	switch {
 	case err != nil:
@@ -101,6 +113,9 @@ func Prune(ctx context.Context, db runtime.DB, opts PruneOptions) (int, error) {
 		if err := valid.Text("a flow of Prune", flow); err != nil {
 			return 0, err
 		}
+	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return delegate(b, "pruning", func(b Operator) (int, error) { return b.Prune(ctx, opts) })
 	}
 	batch := pruneBatch
 	if opts.DryRun {

@@ -18,6 +18,9 @@ func GetDefinition(ctx context.Context, db runtime.DB, slug string) (spec.Flow, 
 	if valid.FlowSlug(slug) != nil {
 		return spec.Flow{}, &runtime.FlowNotFoundError{Flow: slug} // it cannot exist
 	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return delegate(b, "reading flow "+slug, func(b Definer) (spec.Flow, error) { return b.GetDefinition(ctx, slug) })
+	}
 	doc, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[[]byte], `SELECT flowc.get_definition($1)`, slug)
 	if err != nil {
 		return spec.Flow{}, fmt.Errorf("flowc: reading flow %s: %w", slug, err)

@@ -5,5 +5,7 @@
 //	runs, err := ops.ListRuns(ctx, pool, ops.RunFilter{Statuses: []runtime.RunStatus{runtime.RunFailed}})
 //
 // Lists are paged and leave out large values, so that they are cheap on a database with many
-// runs. Every function needs flowc's engine, and returns a runtime.ErrNeedsEngine without.
+// runs. On PostgreSQL every function needs flowc's engine, and returns a
+// runtime.ErrNeedsEngine without. Another runtime.Backend may implement Lister and the
+// other interfaces; a function that it does not implement returns a runtime.ErrNeedsEngine.
 package ops

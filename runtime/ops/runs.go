@@ -154,6 +154,9 @@ func ListRuns(ctx context.Context, db runtime.DB, filter RunFilter) ([]RunSummar
 		}
 		afterTime, afterID = &filter.After.StartedAt, spec.Set(parsed.String())
 	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return delegate(b, "listing runs", func(b Lister) ([]RunSummary, error) { return b.ListRuns(ctx, filter) })
+	}
 	runs, err := pgcall.Engine(ctx, db, scanSummary, `
 		SELECT `+summaryColumns+`
 		FROM flowc.list_runs($1, $2, $3, $4, $5::text::jsonb, $6, $7::text::uuid, $8, $9, $10)`,
@@ -199,6 +202,9 @@ func ListFailures(ctx context.Context, db runtime.DB, since time.Time, limit int
 	}
 	if err := valid.Time("since", since); err != nil {
 		return nil, err
+	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return delegate(b, "listing failures", func(b Lister) ([]RunSummary, error) { return b.ListFailures(ctx, since, limit) })
 	}
 	runs, err := pgcall.Engine(ctx, db, scanSummary, `
 		SELECT `+summaryColumns+`

@@ -45,6 +45,9 @@ func ListSchedules(ctx context.Context, db runtime.DB, slugs ...string) ([]Sched
 			return nil, err
 		}
 	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return delegate(b, "listing schedules", func(b Scheduler) ([]ScheduleInfo, error) { return b.ListSchedules(ctx, slugs...) })
+	}
 	schedules, err := pgcall.Engine(ctx, db, scanSchedule, `
 		SELECT flow_slug, cron, created_at, next_at, paused_at, pause_reason, last_at, last_run_id::text, last_status, error_message, overdue_seconds
 		FROM flowc.list_schedules($1)`, pgcall.NilIfEmpty(slugs))
@@ -76,6 +79,12 @@ func PauseSchedule(ctx context.Context, db runtime.DB, slug, reason string) (boo
 	if err := valid.Text("the reason", reason); err != nil {
 		return false, err
 	}
+	if err := valid.FlowSlug(slug); err != nil {
+		return false, err
+	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return delegate(b, "pausing the schedule of flow "+slug, func(b Scheduler) (bool, error) { return b.PauseSchedule(ctx, slug, reason) })
+	}
 	return steerSchedule(ctx, db, "pausing", slug, `SELECT flowc.pause_schedule($1, nullif($2, ''))`, reason)
 }
 
@@ -84,6 +93,12 @@ func PauseSchedule(ctx context.Context, db runtime.DB, slug, reason string) (boo
 //
 // Errors: [runtime.ErrInvalidSlug]; [runtime.ErrNoSchedule].
 func ResumeSchedule(ctx context.Context, db runtime.DB, slug string) (bool, error) {
+	if err := valid.FlowSlug(slug); err != nil {
+		return false, err
+	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return delegate(b, "resuming the schedule of flow "+slug, func(b Scheduler) (bool, error) { return b.ResumeSchedule(ctx, slug) })
+	}
 	return steerSchedule(ctx, db, "resuming", slug, `SELECT flowc.resume_schedule($1)`)
 }
 
@@ -91,9 +106,6 @@ func ResumeSchedule(ctx context.Context, db runtime.DB, slug string) (bool, erro
 // there is no such schedule. If the call was repeated because its reply was lost, the first
 // one may have done it.
 func steerSchedule(ctx context.Context, db runtime.DB, doing, slug, sql string, args ...any) (bool, error) {
-	if err := valid.FlowSlug(slug); err != nil {
-		return false, err
-	}
 	rows, again, err := pgcall.EngineAgain(ctx, db, pgx.RowTo[*bool], sql, append([]any{slug}, args...)...)
 	switch {
 	case err != nil:
@@ -114,6 +126,9 @@ func NextTicks(ctx context.Context, db runtime.DB, cron string, n int) ([]time.T
 	}
 	if err := valid.Text("a cron expression", cron); err != nil {
 		return nil, err
+	}
+	if b, ok := db.(runtime.BackendDB); ok {
+		return delegate(b, "finding ticks", func(b Scheduler) ([]time.Time, error) { return b.NextTicks(ctx, cron, n) })
 	}
 	ticks, err := pgcall.Engine(ctx, db, pgx.RowTo[time.Time], `SELECT flowc.next_ticks($1, $2)`, cron, n)
 	switch {

@@ -1,0 +1,78 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/spec"
+)
+
+// The functions of this package query PostgreSQL. With a [runtime.BackendDB] they validate
+// their arguments and call its backend, as far as that has the methods below. Those about
+// one run go to the database of the run, if the backend is a [runtime.Router]. Anything else
+// is a [runtime.ErrNeedsEngine].
+
+// A Lister is a [runtime.Backend] that lists flows, runs, tasks in flight and workers.
+type Lister interface {
+	// ListRuns is called with a valid filter that has a limit.
+	ListRuns(ctx context.Context, filter RunFilter) ([]RunSummary, error)
+	ListFailures(ctx context.Context, since time.Time, limit int) ([]RunSummary, error)
+	ListFlows(ctx context.Context, since time.Time) ([]FlowInfo, error)
+	Throughput(ctx context.Context, since time.Time, stretch time.Duration) ([]ThroughputPoint, error)
+	ListWorkers(ctx context.Context, since time.Time) ([]WorkerInfo, error)
+	ListTasksInFlight(ctx context.Context, limit int) ([]TaskInFlight, error)
+}
+
+// A Definer is a [runtime.Backend] that returns the definitions of flows.
+type Definer interface {
+	// GetDefinition returns [runtime.ErrFlowNotFound] if there is no such flow.
+	GetDefinition(ctx context.Context, slug string) (spec.Flow, error)
+}
+
+// An Operator is a [runtime.Backend] that pauses flows and prunes runs.
+type Operator interface {
+	// PauseFlow returns [runtime.ErrFlowNotFound] if there is no such flow.
+	PauseFlow(ctx context.Context, flow, by string) (changed bool, _ error)
+	ResumeFlow(ctx context.Context, flow string) (changed bool, _ error)
+	// Prune returns how many runs it deleted, also with an error.
+	Prune(ctx context.Context, o PruneOptions) (int, error)
+}
+
+// A Scheduler is a [runtime.Backend] that lists and pauses schedules. Starting a run as a
+// schedule would is part of [runtime.Scheduler].
+type Scheduler interface {
+	// ListSchedules lists those of all flows if there are no slugs.
+	ListSchedules(ctx context.Context, slugs ...string) ([]ScheduleInfo, error)
+	// PauseSchedule returns [runtime.ErrNoSchedule] if the flow has none.
+	PauseSchedule(ctx context.Context, slug, reason string) (changed bool, _ error)
+	ResumeSchedule(ctx context.Context, slug string) (changed bool, _ error)
+	// NextTicks returns a [runtime.ErrInvalidOption] for an expression that is none.
+	NextTicks(ctx context.Context, cron string, n int) ([]time.Time, error)
+}
+
+// delegate calls a function with the backend of a database that is no PostgreSQL.
+func delegate[B, T any](db runtime.BackendDB, doing string, do func(B) (T, error)) (T, error) {
+	b, ok := db.Backend().(B)
+	if !ok {
+		return *new(T), fmt.Errorf("flowc: %s: %w", doing, db.Unsupported())
+	}
+	return do(b)
+}
+
+// route calls a function with the database of a run, which a backend keeps in one of several.
+// For a run that does not exist, it returns nothing.
+func route[T any](ctx context.Context, db runtime.BackendDB, doing, id string, do func(runtime.DB) (T, error)) (T, error) {
+	return delegate(db, doing, func(r runtime.Router) (T, error) {
+		of, err := r.DBOf(ctx, id)
+		switch {
+		case errors.Is(err, runtime.ErrRunNotFound):
+			return *new(T), nil
+		case err != nil:
+			return *new(T), fmt.Errorf("flowc: %s: %w", doing, err)
+		}
+		return do(of)
+	})
+}
