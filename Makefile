@@ -2,9 +2,9 @@
 # else the programs of one, from which the tests and the demo start their own.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race matrix bench bench-gen chaos generate lint rooms postgres
+.PHONY: help demo test race matrix temporal bench bench-gen chaos generate lint rooms postgres
 
-go_dirs := .tools cmd dsl examples gen runtime
+go_dirs := .tools cmd dsl examples gen internal runtime
 tool    := go tool -modfile=.tools/go.mod
 
 help: ## say what there is
@@ -22,6 +22,9 @@ race: postgres ## test with the race detector, which needs a C compiler
 
 matrix: ## test on PostgreSQL 15 to 18, with servers from npm
 	.ci/matrix
+
+temporal: postgres ## test on a real Temporal server: its first build takes minutes, TEMPORAL_ADDRESS uses one that runs
+	go run ./internal/temporaldev/temporald .ci/temporal
 
 bench: postgres ## measure beside the peers, in a module of its own; up to 10 minutes
 	cd cmd/flowbench && go run .
