@@ -1,4 +1,4 @@
-package main
+package day
 
 import (
 	"context"
@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/examples/orders/shop"
 	"github.com/flowc-dev/flowc/runtime"
@@ -23,7 +21,7 @@ type result struct {
 }
 
 // follow waits for all runs and shows their progress.
-func follow(ctx context.Context, pool *pgxpool.Pool, runs []*runtime.Run[shop.Shipment]) ([]result, error) {
+func follow(ctx context.Context, db runtime.DB, runs []*runtime.Run[shop.Shipment]) ([]result, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 
@@ -53,7 +51,7 @@ func follow(ctx context.Context, pool *pgxpool.Pool, runs []*runtime.Run[shop.Sh
 				p.add(info)
 				continue
 			}
-			info, err := runtime.GetRun(ctx, pool, run.ID(), runtime.WithStates())
+			info, err := runtime.GetRun(ctx, db, run.ID(), runtime.WithStates())
 			if err != nil {
 				return nil, err
 			}

@@ -1,4 +1,4 @@
-package main
+package day
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 )
 
 // report prints a line for each order, and the totals.
-func report(out io.Writer, today day, results []result, mailed int, took time.Duration) {
+func report(out io.Writer, today Day, results []result, mailed int, took time.Duration) {
 	fmt.Fprintln(out)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ORDER\tLINES\tSTATUS\tSTEPS\tATTEMPTS\tTIME\tRESULT")
