@@ -61,5 +61,5 @@ func complete(cmd *cobra.Command, ask func(context.Context, runtime.DB) error) {
 		return
 	}
 	defer db.Close()
-	_ = ask(ctx, db)
+	_ = ask(ctx, db.DB)
 }

@@ -77,13 +77,13 @@ func requireLoopback(addr string) error {
 
 func serveDashboard(cmd *cobra.Command, addr string, config dashboard.Config) error {
 	ctx := cmd.Context()
-	pool, err := connect(ctx)
+	db, err := connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer db.Close()
 	config.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-	handler, err := dashboard.New(pool, config)
+	handler, err := dashboard.New(db.DB, config)
 	if err != nil {
 		return err
 	}

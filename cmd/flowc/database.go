@@ -6,20 +6,100 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
 )
 
 // connectWait is how long connecting may take.
 const connectWait = 10 * time.Second
 
+// The variables that say which databases commands use.
+const (
+	urlVariable    = "DATABASE_URL"
+	shardsVariable = "FLOWC_SHARDS"
+)
+
 var errNoURL = errors.New("flowc: DATABASE_URL is not set\n" +
 	"\tfix: set it to the database, such as postgres://user@localhost:5432/app,\n" +
-	"\tor start one for development with `flowc dev`, which prints what to set it to")
+	"\tor start one for development with `flowc dev`, which prints what to set it to;\n" +
+	"\tfor several databases set FLOWC_SHARDS, see `flowc help database`")
+
+var errTwoVariables = errors.New("flowc: both DATABASE_URL and FLOWC_SHARDS are set, so it is not clear which databases are meant\n" +
+	"\tfix: unset one, for one command with `env -u DATABASE_URL flowc …`")
+
+// A server is a database that commands work on: that of DATABASE_URL, which has no name, or
+// a shard of FLOWC_SHARDS.
+type server struct {
+	name, url string
+	pool      *pgxpool.Pool
+	err       error // why it cannot be used
+}
+
+// fault returns an error of a server, with the name of the shard.
+func (s server) fault(err error) error {
+	if err == nil || s.name == "" {
+		return err
+	}
+	return shardFault{s.name, err}
+}
+
+// A shardFault is an error of a shard.
+type shardFault struct {
+	shard string
+	err   error
+}
+
+func (f shardFault) Error() string {
+	return "flowc: shard " + f.shard + ": " + strings.TrimPrefix(f.err.Error(), "flowc: ")
+}
+
+func (f shardFault) Unwrap() error { return f.err }
+
+// configured returns the servers that the environment names, not connected yet.
+func configured() ([]server, error) {
+	url, list := os.Getenv(urlVariable), os.Getenv(shardsVariable)
+	switch {
+	case url != "" && list != "":
+		return nil, errTwoVariables
+	case url != "":
+		return []server{{url: url}}, nil
+	case list == "":
+		return nil, errNoURL
+	}
+	var servers []server
+	for i, pair := range strings.Fields(list) {
+		name, url, ok := strings.Cut(pair, "=")
+		if !ok || name == "" || !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
+			return nil, fmt.Errorf("flowc: part %d of FLOWC_SHARDS is not a name and an address; it is not shown here, since it may hold a password\n"+
+				"\tfix: write NAME=postgres://user:password@host:port/database for each shard, with blanks in between", i+1)
+		}
+		if slices.ContainsFunc(servers, func(s server) bool { return s.name == name }) {
+			return nil, fmt.Errorf("flowc: FLOWC_SHARDS has two shards with the name %s\n\tfix: give each a name of its own", name)
+		}
+		servers = append(servers, server{name: name, url: url})
+	}
+	if servers == nil {
+		return nil, errNoURL
+	}
+	return servers, nil
+}
+
+// unreadable returns the error for an address that cannot be parsed.
+func (s server) unreadable() error {
+	if s.name != "" {
+		return fmt.Errorf("flowc: the address of shard %s in FLOWC_SHARDS cannot be read; it is not shown here, since it may hold a password\n"+
+			"\tfix: write it as postgres://user:password@host:port/database, with %%40 for @, %%3A for :, %%2F for / and %%23 for # in the password", s.name)
+	}
+	return errUnreadable
+}
 
 var errUnreadable = errors.New("flowc: DATABASE_URL cannot be read; it is not shown here, since it may hold a password\n" +
 	"\tfix: write it as postgres://user:password@host:port/database, with %40 for @, %3A for :, %2F for / and %23 for # in the password,\n" +
@@ -37,36 +117,89 @@ func misread(address string) bool {
 	return strings.Contains(rest, "#") || strings.Count(rest, "@") > 1 || at >= 0 && strings.ContainsAny(rest[:at], "/")
 }
 
-// connect connects to the database of DATABASE_URL.
-func connect(ctx context.Context) (*pgxpool.Pool, error) {
-	url := os.Getenv("DATABASE_URL")
-	if url == "" {
-		return nil, errNoURL
-	}
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, errUnreadable // without pgx's message, which may repeat parts of the password
-	}
-	if misread(url) {
-		return nil, errUnreadable
+// open makes the pool of a server, and connects to it if ping is set.
+func (s *server) open(ctx context.Context) error {
+	config, err := pgxpool.ParseConfig(s.url)
+	if err != nil || misread(s.url) {
+		return s.unreadable() // without pgx's message, which may repeat parts of the password
 	}
 	config.MaxConns = 4
 	boundHosts(config.ConnConfig)
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "flowc"
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("flowc: DATABASE_URL: %w", err)
+	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return s.fault(fmt.Errorf("flowc: %s: %w", s.variable(), err))
 	}
-	waiting, cancel := context.WithTimeout(ctx, connectWait)
-	defer cancel()
-	if err := pool.Ping(waiting); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("flowc: connecting to the database of DATABASE_URL: %w\n\tfix: check that the server runs and that DATABASE_URL names it", err)
-	}
-	return pool, nil
+	return nil
 }
+
+// variable returns the variable that names the server.
+func (s server) variable() string {
+	if s.name != "" {
+		return shardsVariable
+	}
+	return urlVariable
+}
+
+// ping connects to a server.
+func (s server) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, connectWait)
+	defer cancel()
+	err := s.pool.Ping(ctx)
+	if err != nil {
+		err = s.fault(fmt.Errorf("flowc: connecting to the database of %s: %w\n\tfix: check that the server runs and that %[1]s names it", s.variable(), err))
+	}
+	return err
+}
+
+// A database is what commands work on.
+type database struct {
+	runtime.DB // for packages runtime and ops
+	servers    []server
+}
+
+// connect connects to the databases that the environment names. A single one has to be there;
+// of several, some may be down.
+func connect(ctx context.Context) (*database, error) {
+	servers, err := configured()
+	if err != nil {
+		return nil, err
+	}
+	db := &database{servers: servers}
+	for i := range servers {
+		if err := servers[i].open(ctx); err != nil {
+			db.Close()
+			return nil, err
+		}
+	}
+	var pinging sync.WaitGroup
+	for i := range servers {
+		pinging.Go(func() { servers[i].err = servers[i].ping(ctx) })
+	}
+	pinging.Wait()
+	if one := servers[0]; one.name == "" {
+		db.DB = one.pool
+		err = one.err
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// Close closes the connections.
+func (db *database) Close() {
+	for _, s := range db.servers {
+		if s.pool != nil {
+			s.pool.Close()
+		}
+	}
+}
+
+// sharded reports whether there are shards, if only one.
+func (db *database) sharded() bool { return db.servers[0].name != "" }
 
 // boundHosts divides the time for connecting among the hosts of an address, unless the
 // address has a connect_timeout: the first host may hang.
@@ -81,8 +214,13 @@ func boundHosts(config *pgx.ConnConfig) {
 	config.ConnectTimeout = connectWait / time.Duration(len(hosts)+1)
 }
 
-// withDatabase runs fn with a pool for the database of DATABASE_URL.
-func withDatabase(fn func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error) func(*cobra.Command, []string) error {
+// withDatabase runs fn with the database that the environment names, or several as one.
+func withDatabase(fn func(cmd *cobra.Command, args []string, db runtime.DB) error) func(*cobra.Command, []string) error {
+	return withServers(func(cmd *cobra.Command, args []string, db *database) error { return fn(cmd, args, db.DB) })
+}
+
+// withServers runs fn with the databases that the environment names, one by one.
+func withServers(fn func(cmd *cobra.Command, args []string, db *database) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		p := startProgress(cmd.ErrOrStderr(), "connecting")
 		db, err := connect(cmd.Context())
@@ -91,6 +229,6 @@ func withDatabase(fn func(cmd *cobra.Command, args []string, db *pgxpool.Pool) e
 			return err
 		}
 		defer db.Close()
-		return meantFlow(cmd.Context(), db, fn(cmd, args, db))
+		return meantFlow(cmd.Context(), db.DB, fn(cmd, args, db))
 	}
 }

@@ -25,9 +25,9 @@ import (
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
-// server is one PostgreSQL for all scripts, each of which has databases of its
+// testServer is one PostgreSQL for all scripts, each of which has databases of its
 // own. It is as durable as one that people use, since doctor looks at that.
-var server = sync.OnceValues(func() (*devdb.DB, error) {
+var testServer = sync.OnceValues(func() (*devdb.DB, error) {
 	return devdb.Start(context.Background(), devdb.Config{Settings: map[string]string{
 		"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "autovacuum": "on",
 	}})
@@ -41,7 +41,7 @@ type withServer struct{ *testing.M }
 func (w withServer) Run() int {
 	code := w.M.Run()
 	if serverUsed.Load() > 0 {
-		if db, err := server(); err == nil {
+		if db, err := testServer(); err == nil {
 			_ = db.Close()
 		}
 	}
@@ -76,7 +76,7 @@ func newDatabase(ts *testscript.TestScript, neg bool, args []string) {
 // createDatabase creates a database on the server, with or without the engine.
 func createDatabase(ctx context.Context, withEngine bool) (url string, err error) {
 	serverUsed.Add(1)
-	db, err := server()
+	db, err := testServer()
 	if err != nil {
 		return "", err
 	}
@@ -160,9 +160,9 @@ func TestFirstHostHangs(t *testing.T) {
 	require.NoError(t, err)
 	t.Setenv("DATABASE_URL", fmt.Sprintf("host=127.0.0.1,%s port=%d,%d user=%s dbname=%s target_session_attrs=read-write",
 		second.Host, hanging.Addr().(*net.TCPAddr).Port, second.Port, second.User, second.Database))
-	pool, err := connect(t.Context())
+	db, err := connect(t.Context())
 	require.NoError(t, err)
-	pool.Close()
+	db.Close()
 }
 
 // No password is shown, however an address that cannot be read is written.

@@ -25,6 +25,8 @@ const (
 
 // A finding is something that needs attention.
 type finding struct {
+	// Shard is the database that it is about, if there are several.
+	Shard    string   `json:"shard,omitempty"`
 	Check    string   `json:"check"`
 	Severity severity `json:"severity"`
 	What     string   `json:"what"`
@@ -86,12 +88,23 @@ The exit status is 0 if nothing was found, 2 if something was.`,
 	asJSON := asJSON(cmd)
 	cmd.Flags().Var(&maxTaskWait, "waiting", "how long a task may wait for a worker")
 	cmd.Flags().BoolVar(&deleteOrphans, "delete-orphans", false, "delete tasks, step states and other rows whose run does not exist")
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
-		d := &doctor{db: db, maxTaskWait: time.Duration(maxTaskWait), deleteOrphans: deleteOrphans}
-		findings, err := d.examine(cmd.Context(), startProgress(cmd.ErrOrStderr(), "looking"))
-		if err != nil {
-			return err
+	cmd.RunE = withServers(func(cmd *cobra.Command, _ []string, db *database) error {
+		findings := []finding{}
+		for _, s := range db.servers {
+			d := &doctor{db: s.pool, maxTaskWait: time.Duration(maxTaskWait), deleteOrphans: deleteOrphans}
+			found, err := d.examine(cmd.Context(), startProgress(cmd.ErrOrStderr(), "looking"))
+			switch {
+			case err != nil && s.name == "":
+				return err
+			case err != nil: // the others are looked at all the same
+				found = []finding{{Check: "server", Severity: problem, What: "it could not be examined: " + err.Error(), Do: "start it, or check its address in FLOWC_SHARDS"}}
+			}
+			for _, f := range found {
+				f.Shard = s.name
+				findings = append(findings, f)
+			}
 		}
+		var err error
 		if *asJSON {
 			err = printJSON(cmd.OutOrStdout(), findings)
 		} else {
@@ -150,8 +163,12 @@ func refused(err error) bool {
 }
 
 func printFindings(w io.Writer, findings []finding) error {
-	n := 0
+	n, shard := 0, ""
 	for _, f := range findings {
+		if f.Shard != shard {
+			shard = f.Shard
+			fmt.Fprintf(w, "shard %s\n", shard)
+		}
 		line := fmt.Sprintf("%-8s %-13s %s", f.Severity, f.Check, printable(f.What))
 		if f.Severity == fine && f.What == "" {
 			line = fmt.Sprintf("%-8s %s", f.Severity, f.Check)

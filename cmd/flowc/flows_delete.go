@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -30,7 +29,7 @@ flow that has runs is only removed with --with-runs, which deletes them.`,
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().BoolVar(&withRuns, "with-runs", false, "delete the runs of the flows too, those that have not ended included")
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+	cmd.RunE = withServers(func(cmd *cobra.Command, args []string, db *database) error {
 		p := startProgress(cmd.ErrOrStderr(), "deleting")
 		deleted, err := deleteFlows(cmd.Context(), db, args, withRuns)
 		p.done()
@@ -48,29 +47,56 @@ flow that has runs is only removed with --with-runs, which deletes them.`,
 	return cmd
 }
 
-// deleteFlows deletes first and checks then, in one transaction, so that no run can
-// start in between.
-func deleteFlows(ctx context.Context, db *pgxpool.Pool, slugs []string, withRuns bool) ([]deletedFlow, error) {
-	var all []deletedFlow
-	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-		var faults []error
-		for _, slug := range slugs {
-			d, err := runtime.DeleteFlow(ctx, tx, slug, runtime.AllowDataLoss())
-			switch {
-			case err != nil:
-				return err
-			case !d.Existed:
-				faults = append(faults, noSuchFlow(ctx, db, slug, &runtime.FlowNotFoundError{Flow: slug}))
-			case d.Runs > 0 && !withRuns:
-				faults = append(faults, fmt.Errorf("flowc: flow %s has %s, so nothing is deleted\n\tfix: look at them with `flowc runs list --flow %s`; --with-runs deletes them too",
-					slug, count(d.Runs, "run", "runs"), slug))
-			}
-			all = append(all, deletedFlow{slug, d})
+// deleteFlows deletes first and checks then, in one transaction of each database, so that no
+// run can start in between. Several databases commit one after the other, once all have
+// passed the checks.
+func deleteFlows(ctx context.Context, db *database, slugs []string, withRuns bool) ([]deletedFlow, error) {
+	totals := make([]deletedFlow, len(slugs))
+	for i, slug := range slugs {
+		totals[i].Slug = slug
+	}
+	var txs []pgx.Tx
+	defer func() {
+		for _, tx := range txs {
+			_ = tx.Rollback(ctx) // does nothing once it is committed
 		}
-		return errors.Join(faults...)
-	})
-	if err != nil {
+	}()
+	for _, s := range db.servers {
+		if s.err != nil {
+			return nil, fmt.Errorf("%w\n\tnothing is deleted", s.err)
+		}
+		tx, err := s.pool.Begin(ctx)
+		if err != nil {
+			return nil, s.fault(fmt.Errorf("flowc: %w", err))
+		}
+		txs = append(txs, tx)
+		for i, slug := range slugs {
+			d, err := runtime.DeleteFlow(ctx, tx, slug, runtime.AllowDataLoss())
+			if err != nil {
+				return nil, s.fault(err)
+			}
+			totals[i].Existed = totals[i].Existed || d.Existed
+			totals[i].Steps = max(totals[i].Steps, d.Steps)
+			totals[i].Runs += d.Runs
+		}
+	}
+	var faults []error
+	for _, d := range totals {
+		switch {
+		case !d.Existed:
+			faults = append(faults, noSuchFlow(ctx, db.DB, d.Slug, &runtime.FlowNotFoundError{Flow: d.Slug}))
+		case d.Runs > 0 && !withRuns:
+			faults = append(faults, fmt.Errorf("flowc: flow %s has %s, so nothing is deleted\n\tfix: look at them with `flowc runs list --flow %s`; --with-runs deletes them too",
+				d.Slug, count(d.Runs, "run", "runs"), d.Slug))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	return all, nil
+	for i, tx := range txs {
+		if err := tx.Commit(ctx); err != nil {
+			return nil, db.servers[i].fault(fmt.Errorf("flowc: deleting: %w", err))
+		}
+	}
+	return totals, nil
 }

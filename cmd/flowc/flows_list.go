@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -55,7 +54,7 @@ tasks no worker serves.`,
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().Var(&since, "since", "count runs that started within this time; every such run is read")
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db runtime.DB) error {
 		flows, err := listFlows(cmd, db, time.Duration(since))
 		if err != nil {
 			return err

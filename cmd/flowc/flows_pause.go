@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os/user"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -50,7 +49,7 @@ func newSwitch(use, short, long, done, already string, fault func(ctx context.Co
 		Args: atLeastOne("the slug of a flow"), ValidArgsFunction: flowSlugs,
 	}
 	asJSON := asJSON(cmd)
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db runtime.DB) error {
 		var faults []error
 		all := []switched{}
 		for _, slug := range args {

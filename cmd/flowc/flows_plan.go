@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -42,7 +43,7 @@ The exit status is 0 if nothing would change, 2 if something would.`,
 		if err != nil {
 			return err
 		}
-		return withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+		return withServers(func(cmd *cobra.Command, _ []string, db *database) error {
 			plan, err := planFlows(cmd, db, flows)
 			if err != nil {
 				return err
@@ -63,17 +64,23 @@ The exit status is 0 if nothing would change, 2 if something would.`,
 	return cmd
 }
 
-func planFlows(cmd *cobra.Command, db *pgxpool.Pool, flows []gen.Declaration) ([]upsertedFlow, error) {
+func planFlows(cmd *cobra.Command, db *database, flows []gen.Declaration) ([]upsertedFlow, error) {
 	p := startProgress(cmd.ErrOrStderr(), "comparing")
 	defer p.done()
 	plan := []upsertedFlow{}
 	for i, f := range flows {
 		p.set("%d of %d", i, len(flows))
-		one, err := planFlow(cmd.Context(), db, f.Definition)
-		if err != nil {
-			return nil, err
+		for _, s := range db.servers {
+			if s.err != nil {
+				return nil, s.err
+			}
+			one, err := planFlow(cmd.Context(), s.pool, f.Definition)
+			if err != nil {
+				return nil, s.fault(err)
+			}
+			one.Shard = s.name
+			plan = append(plan, one)
 		}
-		plan = append(plan, one)
 	}
 	return plan, nil
 }
@@ -121,7 +128,7 @@ func optionDifferences(from, to spec.Flow) (list []string) {
 }
 
 func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error {
-	t := table{header: []string{"FLOW", "PLAN"}}
+	t := table{header: []string{"FLOW", shardColumn, "PLAN"}}
 	for _, p := range plan {
 		what := planWords[p.Status]
 		switch {
@@ -131,16 +138,17 @@ func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error 
 		default:
 			what += "; read less: parts of the data of runs in flight are lost"
 		}
-		t.add(p.Slug, what)
+		t.add(p.Slug, p.Shard, what)
 	}
 	if err := t.print(w); err != nil {
 		return err
 	}
-	for i, p := range plan {
+	for _, p := range plan {
 		if len(p.Differences)+len(p.LostForms) == 0 {
 			continue
 		}
-		fmt.Fprintf(w, "\n%s\n", p.Slug)
+		flow := flows[slices.IndexFunc(flows, func(f gen.Declaration) bool { return f.Definition.Slug == p.Slug })]
+		fmt.Fprintf(w, "\n%s%s\n", p.Slug, onShard(p.Shard))
 		for _, d := range p.Differences {
 			fmt.Fprintf(w, "\t%s\n", printable(d))
 		}
@@ -148,11 +156,11 @@ func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error 
 			fmt.Fprintf(w, "\t%s\n", printable(d))
 		}
 		if len(p.LostForms) > 0 && p.Status != runtime.UpsertMismatch {
-			fmt.Fprintf(w, "\tfix: keep the old name with a json tag, or tag %s version:\"%d\"; or ignore it, if no run is in flight\n", flows[i].Flow, flows[i].Version+1)
+			fmt.Fprintf(w, "\tfix: keep the old name with a json tag, or tag %s version:\"%d\"; or ignore it, if no run is in flight\n", flow.Flow, flow.Version+1)
 		}
 		if p.Status == runtime.UpsertMismatch {
 			fmt.Fprintf(w, "\tfix: tag %s version:\"%d\", so that runs of the old steps can finish; or, if nobody needs them, flowc flows upsert --allow-data-loss\n",
-				flows[i].Flow, flows[i].Version+1)
+				flow.Flow, flow.Version+1)
 		}
 	}
 	return nil

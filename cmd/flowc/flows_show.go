@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
@@ -24,7 +24,7 @@ in the form that flows upsert takes.`,
 		ValidArgsFunction: flowSlugs,
 	}
 	asJSON := asJSON(cmd)
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db runtime.DB) error {
 		def, err := ops.GetDefinition(cmd.Context(), db, args[0])
 		if err != nil {
 			return err

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -11,7 +10,9 @@ import (
 
 // upsertedFlow is the result of an upsert, or of a plan of one.
 type upsertedFlow struct {
-	Slug   string               `json:"slug"`
+	Slug string `json:"slug"`
+	// Shard is the database of a plan, if there are several.
+	Shard  string               `json:"shard,omitempty"`
 	Status runtime.UpsertStatus `json:"status"`
 	// Differences lists how the given flow, called first, differs from the stored one.
 	Differences []string `json:"differences,omitempty"`
@@ -49,7 +50,7 @@ is, and the exit status is 1.`,
 		if err != nil {
 			return err
 		}
-		return withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+		return withDatabase(func(cmd *cobra.Command, _ []string, db runtime.DB) error {
 			p := startProgress(cmd.ErrOrStderr(), "adding flows to the database")
 			var options []runtime.UpsertOption
 			if dataLoss {

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime/engine"
@@ -28,29 +28,33 @@ func newMigrateUp() *cobra.Command {
 	var encoding string
 	cmd.Flags().StringVar(&encoding, "encoding", "", "install it in a database that is in this encoding, and not in UTF8")
 	asJSON := asJSON(cmd)
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+	cmd.RunE = withServers(func(cmd *cobra.Command, _ []string, db *database) error {
 		p := startProgress(cmd.ErrOrStderr(), "migrating")
-		var done []string
-		err := engine.Migrate(cmd.Context(), db, engine.WithEncoding(encoding), engine.WithReport(func(change string) { done = append(done, change) }))
-		p.done()
-		if *asJSON {
-			if err != nil {
-				return err
+		defer p.done()
+		return onServers(cmd, db, *asJSON, func(ctx context.Context, s server) (migrated, error) {
+			m := migrated{engine.Version, []string{}}
+			err := engine.Migrate(ctx, s.pool, engine.WithEncoding(encoding), engine.WithReport(func(change string) { m.Done = append(m.Done, change) }))
+			return m, err
+		}, func(w io.Writer, m migrated, err error) {
+			printLines(w, m.Done)
+			if err == nil && len(m.Done) == 0 {
+				fmt.Fprintf(w, "nothing to do: the engine is at version %d\n", engine.Version)
 			}
-			return printJSON(cmd.OutOrStdout(), struct {
-				Version int      `json:"version"`
-				Done    []string `json:"done"`
-			}{engine.Version, append([]string{}, done...)})
-		}
-		for _, line := range done {
-			fmt.Fprintln(cmd.OutOrStdout(), line)
-		}
-		if err == nil && done == nil {
-			fmt.Fprintf(cmd.OutOrStdout(), "nothing to do: the engine is at version %d\n", engine.Version)
-		}
-		return err
+		})
 	})
 	return cmd
+}
+
+// migrated is what migrate up did, as JSON.
+type migrated struct {
+	Version int      `json:"version"`
+	Done    []string `json:"done"`
+}
+
+func printLines(w io.Writer, lines []string) {
+	for _, line := range lines {
+		fmt.Fprintln(w, line)
+	}
 }
 
 func newMigrateStatus() *cobra.Command {
@@ -60,25 +64,28 @@ func newMigrateStatus() *cobra.Command {
 		Args:  exactly(),
 	}
 	asJSON := asJSON(cmd)
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
-		status, err := engine.GetStatus(cmd.Context(), db)
-		if err != nil {
-			return err
-		}
-		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), struct {
-				Server    int      `json:"server"`
-				Installed int      `json:"installed"`
-				Version   int      `json:"version"`
-				Current   bool     `json:"current"`
-				Pending   []string `json:"pending"`
-				Upstream  bool     `json:"upstream"`
-			}{status.Server, status.Installed, engine.Version, status.Current(), append([]string{}, status.Pending...), status.Upstream})
-		}
-		printStatus(cmd.OutOrStdout(), status)
-		return nil
+	cmd.RunE = withServers(func(cmd *cobra.Command, _ []string, db *database) error {
+		return onServers(cmd, db, *asJSON, func(ctx context.Context, s server) (engineStatus, error) {
+			status, err := engine.GetStatus(ctx, s.pool)
+			return engineStatus{status.Server, status.Installed, engine.Version, status.Current(), append([]string{}, status.Pending...), status.Upstream, status}, err
+		}, func(w io.Writer, s engineStatus, err error) {
+			if err == nil {
+				printStatus(w, s.status)
+			}
+		})
 	})
 	return cmd
+}
+
+// engineStatus is what is installed, as JSON.
+type engineStatus struct {
+	Server    int      `json:"server"`
+	Installed int      `json:"installed"`
+	Version   int      `json:"version"`
+	Current   bool     `json:"current"`
+	Pending   []string `json:"pending"`
+	Upstream  bool     `json:"upstream"`
+	status    engine.Status
 }
 
 func newMigratePrint() *cobra.Command {
@@ -117,29 +124,28 @@ With --revoke, the roles lose these rights, but are kept.`,
 	cmd.Flags().StringVar(&roles.Viewer, "viewer", "", "the role of those who only view")
 	cmd.Flags().StringVar(&roles.Operator, "operator", "", "the role of those who view and operate")
 	cmd.Flags().BoolVar(&revoke, "revoke", false, "revoke the rights from the roles")
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+	cmd.RunE = withServers(func(cmd *cobra.Command, _ []string, db *database) error {
 		if roles == (engine.Roles{}) {
 			roles = engine.DefaultRoles()
-		}
-		if err := engine.Check(cmd.Context(), db); err != nil {
-			return err
 		}
 		change := engine.GrantRoles
 		if revoke {
 			change = engine.RevokeRoles
 		}
-		done, err := change(cmd.Context(), db, roles)
-		if *asJSON && err == nil {
-			return printJSON(cmd.OutOrStdout(), struct {
-				Done []string `json:"done"`
-			}{done})
-		}
-		for _, line := range done {
-			fmt.Fprintln(cmd.OutOrStdout(), line)
-		}
-		return err
+		return onServers(cmd, db, *asJSON, func(ctx context.Context, s server) (changedRoles, error) {
+			if err := engine.Check(ctx, s.pool); err != nil {
+				return changedRoles{}, err
+			}
+			done, err := change(ctx, s.pool, roles)
+			return changedRoles{done}, err
+		}, func(w io.Writer, c changedRoles, _ error) { printLines(w, c.Done) })
 	})
 	return cmd
+}
+
+// changedRoles is what migrate roles did, as JSON.
+type changedRoles struct {
+	Done []string `json:"done"`
 }
 
 func roleNames(r engine.Roles) []string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -52,7 +53,25 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
+// shardColumn is the header of a column that is left out if all of it is empty.
+const shardColumn = "SHARD"
+
+// onShard returns the words that name a shard, if there are several.
+func onShard(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " on shard " + printable(name)
+}
+
 func (t *table) print(w io.Writer) error {
+	shard := slices.Index(t.header, shardColumn)
+	if shard >= 0 && !slices.ContainsFunc(t.rows, func(row []string) bool { return row[shard] != "" }) {
+		t.header = slices.Delete(t.header, shard, shard+1)
+		for i, row := range t.rows {
+			t.rows[i] = slices.Delete(row, shard, shard+1)
+		}
+	}
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, row := range append([][]string{t.header}, t.rows...) {
 		for i, cell := range row {

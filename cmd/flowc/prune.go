@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/ops"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 )
 
@@ -33,7 +33,7 @@ batches, and can be interrupted and repeated.`,
 		if olderThan == 0 {
 			return wrongUse(cmd, "it needs --older-than, which must be positive")
 		}
-		return withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+		return withDatabase(func(cmd *cobra.Command, _ []string, db runtime.DB) error {
 			if err := requireFlows(cmd.Context(), db, flows); err != nil {
 				return err
 			}

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
 )
 
 func newRuns() *cobra.Command {
@@ -28,10 +29,10 @@ type steered struct {
 }
 
 // newSteer returns a command that applies an action to each of some runs.
-func newSteer(use, short, long, done string, do func(cmd *cobra.Command, db *pgxpool.Pool, id string) error) *cobra.Command {
+func newSteer(use, short, long, done string, do func(cmd *cobra.Command, db runtime.DB, id string) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use + " ID... | -", Short: short, Long: long, Args: atLeastOne("the id of a run, or - to read ids"), ValidArgsFunction: newestRuns}
 	json := asJSON(cmd)
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db runtime.DB) error {
 		ids, err := runIDs(cmd, args)
 		if err != nil {
 			return err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -55,7 +54,7 @@ func newRunsList() *cobra.Command {
 	completeFlows(cmd, "flow")
 	completeWords(cmd, "status", texts(runStatuses))
 	completeWords(cmd, "with", texts(runMarks))
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db runtime.DB) error {
 		filter := ops.RunFilter{Flows: flows, Statuses: statuses.chosen, Marks: marks.chosen, Search: search}
 		if since > 0 {
 			filter.StartedFrom = time.Now().Add(-time.Duration(since))

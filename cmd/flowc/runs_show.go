@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -39,7 +38,7 @@ the dashboard show it, if only one run matches.`,
 	asJSON := asJSON(cmd)
 	cmd.Flags().BoolVar(&tasks, "tasks", false, "list the tasks and their failed attempts, too")
 	cmd.Flags().BoolVar(&payloads, "payloads", false, "print inputs and outputs in full")
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db runtime.DB) error {
 		id, err := wholeID(cmd.Context(), db, args[0])
 		if err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -15,7 +14,7 @@ func newRunsCancel() *cobra.Command {
 	cmd := newSteer("cancel", "End runs that have not ended",
 		`Cancel ends runs that have not ended, including scheduled ones. The contexts of
 their handlers end within seconds, and their results are dropped.`,
-		"cancelled", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
+		"cancelled", func(cmd *cobra.Command, db runtime.DB, id string) error {
 			return runtime.CancelRun(cmd.Context(), db, id, reason)
 		})
 	cmd.Flags().StringVar(&reason, "reason", "", "the reason, for those who wait for the run")
@@ -28,7 +27,7 @@ func newRunsRetry() *cobra.Command {
 		`Retry resumes runs that failed or were cancelled where they stopped: completed steps
 are kept, and every other task gets all its attempts again. With --from it runs a
 step again, and every step downstream of it, also in runs that completed.`,
-		"retried", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
+		"retried", func(cmd *cobra.Command, db runtime.DB, id string) error {
 			if step != "" {
 				return runtime.RetryStep(cmd.Context(), db, id, step)
 			}
@@ -44,7 +43,7 @@ func newRunsDelete() *cobra.Command {
 		`Delete deletes runs that have ended, and with --force others too, with everything
 that belongs to them. Their idempotency keys are free again. For runs that ended long
 ago, use flowc prune.`,
-		"deleted", func(cmd *cobra.Command, db *pgxpool.Pool, id string) error {
+		"deleted", func(cmd *cobra.Command, db runtime.DB, id string) error {
 			var options []runtime.DeleteOption
 			if force {
 				options = append(options, runtime.AllowDataLoss())

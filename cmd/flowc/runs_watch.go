@@ -6,7 +6,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -27,7 +26,7 @@ cancelled, 4 if it has not ended within --timeout.`,
 	asJSON := asJSON(cmd)
 	cmd.Flags().Var(&timeout, "timeout", "watch no longer than this")
 	cmd.Flags().Var(&interval, "interval", "how often to poll")
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db runtime.DB) error {
 		if interval <= 0 {
 			return wrongUse(cmd, "--interval is %s, it must be positive", &interval)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -27,7 +26,7 @@ func newSchedulesList() *cobra.Command {
 		Args:  exactly(),
 	}
 	asJSON := asJSON(cmd)
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db runtime.DB) error {
 		schedules, err := ops.ListSchedules(cmd.Context(), db)
 		switch {
 		case err != nil:
@@ -80,7 +79,7 @@ func newSchedulesNext() *cobra.Command {
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().IntVar(&n, "limit", n, "how many, at most 1000")
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db runtime.DB) error {
 		ticks, err := ops.NextTicks(cmd.Context(), db, args[0], n)
 		if err != nil {
 			return err
@@ -134,7 +133,7 @@ run; with --wait, it waits for the run to end.`,
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the run has ended")
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, args []string, db runtime.DB) error {
 		run, err := runtime.RunSchedule(cmd.Context(), db, args[0])
 		if err != nil {
 			return noSuchSchedule(cmd.Context(), db, args[0], err)

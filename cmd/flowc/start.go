@@ -9,7 +9,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -72,7 +71,7 @@ cancelled, 4 if it has not ended within --timeout.`,
 			}
 			opts = append(opts, runtime.WithStartAt(t))
 		}
-		return withDatabase(func(cmd *cobra.Command, args []string, db *pgxpool.Pool) error {
+		return withDatabase(func(cmd *cobra.Command, args []string, db runtime.DB) error {
 			run, err := runtime.StartFlow(cmd.Context(), db, args[0], input, opts...)
 			if err != nil {
 				return err
@@ -149,7 +148,7 @@ func tellReasons(ctx context.Context, db runtime.DB, id string, p *progress) (st
 	return func() { cancel(); <-done }
 }
 
-func waitFor(cmd *cobra.Command, db *pgxpool.Pool, run *runtime.Run[json.RawMessage], timeout time.Duration, asJSON bool) error {
+func waitFor(cmd *cobra.Command, db runtime.DB, run *runtime.Run[json.RawMessage], timeout time.Duration, asJSON bool) error {
 	p := startProgress(cmd.ErrOrStderr(), "waiting for run "+run.ID())
 	var opts []runtime.WaitOption
 	if timeout > 0 {

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/ops"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 )
 
@@ -33,7 +33,7 @@ func newWorkers() *cobra.Command {
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().Var(&since, "since", "list workers that have stopped, too, if they were last seen within this time")
-	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db *pgxpool.Pool) error {
+	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db runtime.DB) error {
 		found, err := ops.ListWorkers(cmd.Context(), db, time.Now().Add(-time.Duration(since)))
 		if err != nil {
 			return err
