@@ -25,7 +25,8 @@ type FlowInfo struct {
 	Completed int `json:"completed"`
 	Failed    int `json:"failed"`
 	Running   int `json:"running"`
-	// MeanTime and P95Time are how long the completed ones took; 0 if there are none.
+	// MeanTime and P95Time are how long the completed ones took; 0 if there are none. Of
+	// several databases, P95Time is the longest of theirs.
 	MeanTime time.Duration `json:"mean_time"`
 	P95Time  time.Duration `json:"p95_time"`
 	// Waiting counts tasks that a worker could start now, Delayed those that wait for
@@ -41,6 +42,9 @@ type FlowInfo struct {
 	PausedAt time.Time `json:"paused_at,omitzero"`
 	// PausedBy is who paused it.
 	PausedBy string `json:"paused_by,omitempty"`
+	// PausedOn names the shards on which it is paused, if it is on some of several only: one
+	// may have been down.
+	PausedOn []string `json:"paused_on,omitempty"`
 	// ReplacedBy is the newest version of a flow, if it is not this one: process_order_v2
 	// of process_order. Empty if no other is newer.
 	ReplacedBy string `json:"replaced_by,omitempty"`

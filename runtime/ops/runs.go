@@ -85,6 +85,8 @@ type RunSummary struct {
 	FailedStep  string `json:"failed_step,omitempty"`
 	FailedIndex *int   `json:"failed_index,omitempty"`
 	Error       string `json:"error,omitempty"`
+	// Shard is the database that has it, if there are several.
+	Shard string `json:"shard,omitempty"`
 }
 
 // Completed returns how many steps completed.

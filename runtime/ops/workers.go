@@ -30,6 +30,8 @@ type WorkerInfo struct {
 	StoppedAt    time.Time `json:"stopped_at,omitzero"`
 	// InFlight is how many tasks it has in flight; 0 for a worker of another language.
 	InFlight int `json:"in_flight"`
+	// Shard is the database that it works for, if there are several.
+	Shard string `json:"shard,omitempty"`
 }
 
 // A WorkerStatus is the state of a worker.
@@ -90,6 +92,8 @@ type TaskInFlight struct {
 	StartedAt time.Time `json:"started_at"`
 	// DueAt is when other workers consider it lost, shortly after its timeout.
 	DueAt time.Time `json:"due_at"`
+	// Shard is the database that has it, if there are several.
+	Shard string `json:"shard,omitempty" db:"-"`
 }
 
 // ListTasksInFlight returns the tasks that workers of this project have in flight, the
