@@ -221,7 +221,7 @@ func (h *Handler) matching(ctx context.Context, query runsQuery) ([]string, erro
 		return nil, err
 	}
 	runs, err := ops.ListRuns(ctx, h.db, filter)
-	if err != nil {
+	if err = h.tolerate(ctx, err); err != nil {
 		return nil, err
 	}
 	ids := make([]string, len(runs))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 const (
@@ -33,12 +35,21 @@ type entry struct {
 	mu    sync.Mutex
 	at    time.Time
 	value any
+	err   error // about some of the shards
 }
 
 // cached returns a value from the cache, or loads it; at most one load runs for a key. A
 // load continues when the request that began it is gone, since others wait for it. Keys
-// are few.
-func cached[T any](ctx context.Context, c *cache, key string, load func(context.Context) (T, error)) (T, error) {
+// are few. What some of the shards do not have to say is left out.
+func cached[T any](ctx context.Context, h *Handler, key string, load func(context.Context) (T, error)) (T, error) {
+	value, err := h.cache.get(ctx, key, func(ctx context.Context) (any, error) { return load(ctx) })
+	if err = h.tolerate(ctx, err); err != nil {
+		return *new(T), err
+	}
+	return value.(T), nil
+}
+
+func (c *cache) get(ctx context.Context, key string, load func(context.Context) (any, error)) (any, error) {
 	c.mu.Lock()
 	e := c.entries[key]
 	if e == nil {
@@ -49,14 +60,14 @@ func cached[T any](ctx context.Context, c *cache, key string, load func(context.
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if value, ok := e.value.(T); ok && time.Since(e.at) < fresh {
-		return value, nil
+	if e.value != nil && time.Since(e.at) < fresh {
+		return e.value, e.err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTime)
 	defer cancel()
 	value, err := load(ctx)
-	if err == nil {
-		e.value, e.at = value, time.Now()
+	if err == nil || ops.Partial(err) != nil {
+		e.value, e.err, e.at = value, err, time.Now()
 	}
 	return value, err
 }

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -105,6 +106,8 @@ type Handler struct {
 	cache   cache
 	streams *streams
 	stats   stats
+	sharded bool     // whether the database consists of several
+	logged  sync.Map // when it was last logged that a shard does not answer
 }
 
 // New returns a dashboard of a database, which it does not query before the first request.
@@ -131,7 +134,7 @@ func New(db runtime.DB, config Config) (*Handler, error) {
 		config.Logger = slog.Default()
 	}
 	h := &Handler{
-		db: db, config: config, log: config.Logger,
+		db: db, config: config, log: config.Logger, sharded: isSharded(db),
 		routes: http.NewServeMux(), origins: http.NewCrossOriginProtection(),
 		assets: newAssets(), cache: cache{entries: map[string]*entry{}},
 	}

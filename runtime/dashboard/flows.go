@@ -124,7 +124,7 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
 	defer cancel()
 	runs, err := ops.ListRuns(ctx, h.db, ops.RunFilter{Flows: []string{info.Slug}, Limit: 10})
-	if err != nil {
+	if err = h.tolerate(r.Context(), err); err != nil {
 		return err
 	}
 	h.redactRuns(runs)

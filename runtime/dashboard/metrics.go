@@ -27,6 +27,10 @@ func (h *Handler) health(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if h.sharded {
+		h.shardsHealth(ctx, w)
+		return
+	}
 	var one int
 	if err := h.db.QueryRow(ctx, `SELECT 1`).Scan(&one); err != nil {
 		h.log.ErrorContext(ctx, "flowc: dashboard: database unreachable", "error", err)
@@ -53,6 +57,12 @@ func (h *Handler) metrics(w http.ResponseWriter, r *http.Request) error {
 		var schedules []scheduleView
 		if schedules, err = h.schedules(r.Context()); err == nil {
 			m.schedules(schedules)
+		}
+	}
+	if err == nil && h.sharded {
+		var shards []ops.ShardInfo
+		if shards, err = h.shards(r.Context(), metricsSpan); err == nil {
+			m.shards(shards)
 		}
 	}
 	up := 1.0

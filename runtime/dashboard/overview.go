@@ -44,21 +44,21 @@ func chosenRange(r *http.Request) timeRange {
 
 // flows returns all flows with their figures in a range of time.
 func (h *Handler) flows(ctx context.Context, span time.Duration) ([]ops.FlowInfo, error) {
-	return cached(ctx, &h.cache, "flows "+span.String(), func(ctx context.Context) ([]ops.FlowInfo, error) {
+	return cached(ctx, h, "flows "+span.String(), func(ctx context.Context) ([]ops.FlowInfo, error) {
 		return ops.ListFlows(ctx, h.db, time.Now().Add(-span))
 	})
 }
 
 // workers returns the workers that are alive or were seen in the last hour.
 func (h *Handler) workers(ctx context.Context) ([]ops.WorkerInfo, error) {
-	return cached(ctx, &h.cache, "workers", func(ctx context.Context) ([]ops.WorkerInfo, error) {
+	return cached(ctx, h, "workers", func(ctx context.Context) ([]ops.WorkerInfo, error) {
 		return ops.ListWorkers(ctx, h.db, time.Now().Add(-time.Hour))
 	})
 }
 
 // failures returns the runs that failed last.
 func (h *Handler) failures(ctx context.Context) ([]ops.RunSummary, error) {
-	return cached(ctx, &h.cache, "failures", func(ctx context.Context) ([]ops.RunSummary, error) {
+	return cached(ctx, h, "failures", func(ctx context.Context) ([]ops.RunSummary, error) {
 		runs, err := ops.ListFailures(ctx, h.db, time.Now().Add(-7*24*time.Hour), 6)
 		h.redactRuns(runs)
 		return runs, err
@@ -97,6 +97,7 @@ type overviewPage struct {
 	Workers  []ops.WorkerInfo
 	Flows    int
 	Warnings []warning
+	Shards   []ops.ShardInfo // none if there is one database
 }
 
 func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
@@ -106,7 +107,7 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	points, err := cached(ctx, &h.cache, "throughput "+choice.Key, func(ctx context.Context) ([]ops.ThroughputPoint, error) {
+	points, err := cached(ctx, h, "throughput "+choice.Key, func(ctx context.Context) ([]ops.ThroughputPoint, error) {
 		// Bars begin at round times, so that they stay the same as time goes by.
 		from := time.Now().Add(-choice.Span).Truncate(choice.stretch).Add(choice.stretch)
 		return ops.Throughput(ctx, h.db, from, choice.stretch)
@@ -126,8 +127,13 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	shards, err := h.shards(ctx, choice.Span)
+	if err != nil {
+		return err
+	}
 	page := overviewPage{
-		Range: choice, Ranges: rangesByLength, Totals: total(flows), Chart: chart(points, choice.stretch),
+		Shards: shards,
+		Range:  choice, Ranges: rangesByLength, Totals: total(flows), Chart: chart(points, choice.stretch),
 		Worst: worst(flows), Failures: failures, Flows: len(flows), Warnings: append(warnings(flows), scheduleWarnings(schedules)...),
 	}
 	for _, worker := range workers {

@@ -57,6 +57,8 @@ type frame struct {
 	May     map[string]bool
 	Now     time.Time
 	Body    any
+	Sharded bool          // whether the database consists of several
+	Silent  []silentShard // those that did not answer
 
 	prefix string
 }
@@ -80,7 +82,7 @@ func (f *frame) Asset(name string) string { return f.Path("assets", name) + "?v=
 func (h *Handler) frame(r *http.Request, section, title string, body any) *frame {
 	f := &frame{
 		Title: title, Section: section, Name: h.config.Name, Assets: h.assets.version, May: h.allowed(r),
-		Now: time.Now(), Body: body, prefix: h.config.Prefix,
+		Now: time.Now(), Body: body, prefix: h.config.Prefix, Sharded: h.sharded, Silent: silent(r),
 	}
 	f.Notice, f.Fault = notice(r.URL.Query())
 	return f
@@ -101,6 +103,7 @@ func (h *Handler) render(w http.ResponseWriter, status int, page string, f *fram
 // reporting turns a handler that returns an error into one that renders it as a page.
 func (h *Handler) reporting(serve func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		r = listening(r)
 		if err := serve(w, r); err != nil {
 			h.report(w, r, err)
 		}
@@ -118,6 +121,8 @@ func (h *Handler) report(w http.ResponseWriter, r *http.Request, err error) {
 	status := asStatus(err)
 	switch {
 	case status != nil:
+	case shardStatus(err) != nil:
+		status = shardStatus(err)
 	case errors.Is(err, runtime.ErrRunNotFound), errors.Is(err, runtime.ErrInvalidRunID):
 		status = errNoRun
 	case errors.Is(err, runtime.ErrFlowNotFound):

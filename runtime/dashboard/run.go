@@ -37,6 +37,7 @@ type runPage struct {
 	Output       *value           // what its last steps returned
 	Reasons      []runtime.Reason // what it waits for
 	ReplacedBy   string           // a newer version of its flow
+	Shard        string           // empty if there is one database
 	Attempts     int              // 0 if there are too many to be counted
 	Newer, Older string
 	CanCancel    bool
@@ -113,6 +114,9 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h.redactReasons(page.Reasons)
+	if page.Shard, err = ops.ShardOf(ctx, h.db, id); err != nil {
+		return err
+	}
 	flows, err := h.flows(ctx, ranges[0].Span)
 	if err != nil {
 		return err

@@ -277,7 +277,7 @@ func (h *Handler) queryRuns(ctx context.Context, values url.Values) (runsQuery, 
 	}
 	runs, err := ops.ListRuns(ctx, h.db, filter)
 	h.redactRuns(runs)
-	return query, runs, err
+	return query, runs, h.tolerate(ctx, err)
 }
 
 func address(path string, values url.Values) string {

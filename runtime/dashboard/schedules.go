@@ -40,7 +40,7 @@ func scheduleState(s ops.ScheduleInfo) string {
 
 // schedules returns those of all flows.
 func (h *Handler) schedules(ctx context.Context) ([]scheduleView, error) {
-	return cached(ctx, &h.cache, "schedules", func(ctx context.Context) ([]scheduleView, error) {
+	return cached(ctx, h, "schedules", func(ctx context.Context) ([]scheduleView, error) {
 		schedules, err := ops.ListSchedules(ctx, h.db)
 		views := []scheduleView{}
 		for _, s := range schedules {

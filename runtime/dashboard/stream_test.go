@@ -168,7 +168,7 @@ func TestTooManyStreams(t *testing.T) {
 
 func TestCached(t *testing.T) {
 	t.Parallel()
-	c := &cache{entries: map[string]*entry{}}
+	h := &Handler{cache: cache{entries: map[string]*entry{}}}
 	loads := make(chan int, 10)
 	release := make(chan struct{})
 	var all sync.WaitGroup
@@ -176,7 +176,7 @@ func TestCached(t *testing.T) {
 		all.Go(func() {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel() // who asked is gone, and the others still get it
-			n, err := cached(ctx, c, "key", func(ctx context.Context) (int, error) {
+			n, err := cached(ctx, h, "key", func(ctx context.Context) (int, error) {
 				loads <- 1
 				<-release
 				return 7, ctx.Err()
@@ -190,9 +190,9 @@ func TestCached(t *testing.T) {
 	close(release)
 	all.Wait()
 	require.Empty(t, loads, "one load for all")
-	_, err := cached(t.Context(), c, "bad", func(context.Context) (int, error) { return 0, io.EOF })
+	_, err := cached(t.Context(), h, "bad", func(context.Context) (int, error) { return 0, io.EOF })
 	require.ErrorIs(t, err, io.EOF)
-	n, err := cached(t.Context(), c, "bad", func(context.Context) (int, error) { return 1, nil })
+	n, err := cached(t.Context(), h, "bad", func(context.Context) (int, error) { return 1, nil })
 	require.NoError(t, err)
 	require.Equal(t, 1, n, "an error is not kept")
 }

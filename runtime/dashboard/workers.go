@@ -36,7 +36,7 @@ func (h *Handler) listWorkers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	tasks, err := cached(r.Context(), &h.cache, "tasks in flight", func(ctx context.Context) ([]ops.TaskInFlight, error) {
+	tasks, err := cached(r.Context(), h, "tasks in flight", func(ctx context.Context) ([]ops.TaskInFlight, error) {
 		return ops.ListTasksInFlight(ctx, h.db, mostInFlight)
 	})
 	if err != nil {
