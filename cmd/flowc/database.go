@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // connectWait is how long connecting may take.
@@ -48,20 +49,8 @@ func (s server) fault(err error) error {
 	if err == nil || s.name == "" {
 		return err
 	}
-	return shardFault{s.name, err}
+	return &ops.ShardError{Shard: s.name, Err: err}
 }
-
-// A shardFault is an error of a shard.
-type shardFault struct {
-	shard string
-	err   error
-}
-
-func (f shardFault) Error() string {
-	return "flowc: shard " + f.shard + ": " + strings.TrimPrefix(f.err.Error(), "flowc: ")
-}
-
-func (f shardFault) Unwrap() error { return f.err }
 
 // configured returns the servers that the environment names, not connected yet.
 func configured() ([]server, error) {
@@ -167,6 +156,9 @@ func connect(ctx context.Context) (*database, error) {
 		return nil, err
 	}
 	db := &database{servers: servers}
+	if db.sharded() {
+		return nil, errors.New("flowc: FLOWC_SHARDS is not supported yet\n\tfix: use DATABASE_URL")
+	}
 	for i := range servers {
 		if err := servers[i].open(ctx); err != nil {
 			db.Close()
@@ -213,6 +205,10 @@ func boundHosts(config *pgx.ConnConfig) {
 	}
 	config.ConnectTimeout = connectWait / time.Duration(len(hosts)+1)
 }
+
+// usable reports whether there is something to show in spite of an error: it is about some of
+// the shards only. Who shows it returns the error all the same.
+func usable(err error) bool { return err == nil || ops.Partial(err) != nil }
 
 // withDatabase runs fn with the database that the environment names, or several as one.
 func withDatabase(fn func(cmd *cobra.Command, args []string, db runtime.DB) error) func(*cobra.Command, []string) error {

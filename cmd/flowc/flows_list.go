@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,6 +36,8 @@ type listedFlow struct {
 	Workers  int       `json:"workers"`
 	PausedAt time.Time `json:"paused_at,omitzero"`
 	PausedBy string    `json:"paused_by,omitempty"`
+	// PausedOn names the shards on which it is paused, if it is on some only.
+	PausedOn []string `json:"paused_on,omitempty"`
 	// ReplacedBy is the newest version of an old one, and Unfinished counts those
 	// of its runs that have not ended, up to 1000.
 	ReplacedBy string `json:"replaced_by,omitempty"`
@@ -56,13 +60,13 @@ tasks no worker serves.`,
 	cmd.Flags().Var(&since, "since", "count runs that started within this time; every such run is read")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db runtime.DB) error {
 		flows, err := listFlows(cmd, db, time.Duration(since))
-		if err != nil {
+		if !usable(err) {
 			return err
 		}
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), flows)
+			return errors.Join(printJSON(cmd.OutOrStdout(), flows), err)
 		}
-		return printFlows(cmd, flows)
+		return errors.Join(printFlows(cmd, flows), err)
 	})
 	return cmd
 }
@@ -70,9 +74,9 @@ tasks no worker serves.`,
 func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listedFlow, error) {
 	p := startProgress(cmd.ErrOrStderr(), "counting runs")
 	defer p.done()
-	infos, err := ops.ListFlows(cmd.Context(), db, time.Now().Add(-since))
-	if err != nil {
-		return nil, err
+	infos, partial := ops.ListFlows(cmd.Context(), db, time.Now().Add(-since))
+	if !usable(partial) {
+		return nil, partial
 	}
 	list := []listedFlow{}
 	for _, f := range infos {
@@ -85,18 +89,18 @@ func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listed
 			Started: f.Started, Completed: f.Completed, Failed: f.Failed, Running: f.Running,
 			Mean: f.MeanTime.Seconds(), P95: f.P95Time.Seconds(),
 			Waiting: f.Waiting, Delayed: f.Delayed, InFlight: f.InFlight, OldestWaiting: f.OldestWaiting, Cron: def.Cron,
-			Workers: f.Workers, PausedAt: f.PausedAt, PausedBy: f.PausedBy, ReplacedBy: f.ReplacedBy,
+			Workers: f.Workers, PausedAt: f.PausedAt, PausedBy: f.PausedBy, PausedOn: f.PausedOn, ReplacedBy: f.ReplacedBy,
 		}
 		if f.ReplacedBy != "" {
 			left, err := unfinished(cmd, db, f.Slug)
-			if err != nil {
+			if !usable(err) {
 				return nil, err
 			}
 			flow.Unfinished = left
 		}
 		list = append(list, flow)
 	}
-	return list, nil
+	return list, partial
 }
 
 // unfinished counts the runs of a flow that have not ended, up to 1000.
@@ -123,7 +127,7 @@ func printFlows(cmd *cobra.Command, flows []listedFlow) error {
 	for _, f := range flows {
 		switch {
 		case !f.PausedAt.IsZero():
-			fmt.Fprintf(cmd.OutOrStdout(), "\n%s was paused %s%s: `flowc flows resume %s` hands its tasks to workers again\n", f.Slug, ago(f.PausedAt), by(f.PausedBy), f.Slug)
+			fmt.Fprintf(cmd.OutOrStdout(), "\n%s was paused %s%s%s: `flowc flows resume %s` hands its tasks to workers again\n", f.Slug, ago(f.PausedAt), by(f.PausedBy), onSome(f.PausedOn), f.Slug)
 		case f.Waiting > 0 && f.Workers == 0:
 			fmt.Fprintf(cmd.OutOrStdout(), "\n%s has %s waiting, and no worker that serves it\n", f.Slug, count(f.Waiting, "task", "tasks"))
 		}
@@ -135,6 +139,13 @@ func printFlows(cmd *cobra.Command, flows []listedFlow) error {
 		}
 	}
 	return nil
+}
+
+func onSome(shards []string) string {
+	if len(shards) == 0 {
+		return ""
+	}
+	return " on " + printable(strings.Join(shards, ", ")) + " only"
 }
 
 func by(who string) string {

@@ -56,6 +56,8 @@ func newSwitch(use, short, long, done, already string, fault func(ctx context.Co
 			changed, err := do(cmd.Context(), db, slug)
 			if err != nil {
 				faults = append(faults, fault(cmd.Context(), db, slug, err))
+			}
+			if !usable(err) {
 				continue
 			}
 			all = append(all, switched{slug, changed})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -33,10 +34,10 @@ in the form that flows upsert takes.`,
 			return printDefinition(cmd.OutOrStdout(), def)
 		}
 		schedules, err := ops.ListSchedules(cmd.Context(), db, def.Slug)
-		if err != nil {
+		if !usable(err) {
 			return err
 		}
-		return showFlow(cmd.OutOrStdout(), def, schedules)
+		return errors.Join(showFlow(cmd.OutOrStdout(), def, schedules), err)
 	})
 	return cmd
 }

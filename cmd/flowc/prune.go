@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,11 +44,11 @@ batches, and can be interrupted and repeated.`,
 				Progress: func(n int) { p.set("%d runs so far", n) },
 			})
 			p.done()
-			if *asJSON && err == nil {
-				return printJSON(cmd.OutOrStdout(), struct {
+			if *asJSON && usable(err) {
+				return errors.Join(printJSON(cmd.OutOrStdout(), struct {
 					Runs   int  `json:"runs"`
 					DryRun bool `json:"dry_run"`
-				}{n, dryRun})
+				}{n, dryRun}), err)
 			}
 			if dryRun {
 				fmt.Fprintf(cmd.OutOrStdout(), "would delete %s\n", count(n, "run", "runs"))

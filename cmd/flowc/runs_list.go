@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -67,22 +68,23 @@ func newRunsList() *cobra.Command {
 		}
 		runs, err := findRuns(cmd, db, filter, limit)
 		switch {
-		case err != nil:
+		case !usable(err):
 			return err
 		case *asJSON:
-			return printJSON(cmd.OutOrStdout(), runs)
+			return errors.Join(printJSON(cmd.OutOrStdout(), runs), err)
 		case quiet:
 			for _, r := range runs {
 				fmt.Fprintln(cmd.OutOrStdout(), r.ID)
 			}
-			return nil
+			return err
 		}
-		return printRuns(cmd, runs, limit)
+		return errors.Join(printRuns(cmd, runs, limit), err)
 	})
 	return cmd
 }
 
-// findRuns reads as many runs as wanted, page by page; 0 means all.
+// findRuns reads as many runs as wanted, page by page; 0 means all. If some shards did not
+// answer, it returns the runs of the others with the error.
 func findRuns(cmd *cobra.Command, db runtime.DB, filter ops.RunFilter, limit int) ([]ops.RunSummary, error) {
 	if limit < 0 {
 		return nil, wrongUse(cmd, "--limit is %d, it cannot be negative", limit)
@@ -90,19 +92,23 @@ func findRuns(cmd *cobra.Command, db runtime.DB, filter ops.RunFilter, limit int
 	p := startProgress(cmd.ErrOrStderr(), "reading runs")
 	defer p.done()
 	all := []ops.RunSummary{}
+	var partial error
 	for {
 		filter.Limit = page
 		if limit > 0 {
 			filter.Limit = min(page, limit-len(all))
 		}
 		runs, err := ops.ListRuns(cmd.Context(), db, filter)
-		if err != nil {
+		if !usable(err) {
 			return nil, err
+		}
+		if partial == nil {
+			partial = err
 		}
 		all = append(all, runs...)
 		p.set("%d so far", len(all))
 		if len(runs) < filter.Limit || len(all) == limit {
-			return all, nil
+			return all, partial
 		}
 		filter.After = &runs[len(runs)-1]
 	}
@@ -113,7 +119,7 @@ func printRuns(cmd *cobra.Command, runs []ops.RunSummary, limit int) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "there are no such runs")
 		return nil
 	}
-	t := table{header: []string{"RUN", "FLOW", "STATUS", "STEPS", "STARTED", "TOOK", "WHY"}}
+	t := table{header: []string{"RUN", "FLOW", shardColumn, "STATUS", "STEPS", "STARTED", "TOOK", "WHY"}}
 	for _, r := range runs {
 		started, why := ago(r.StartedAt), r.Error
 		if r.FailedStep != "" {
@@ -122,7 +128,7 @@ func printRuns(cmd *cobra.Command, runs []ops.RunSummary, limit int) error {
 		if r.Status == runtime.RunScheduled {
 			started = ago(r.ScheduledAt)
 		}
-		t.add(r.ID, r.Flow, string(r.Status), r.Progress(),
+		t.add(r.ID, r.Flow, r.Shard, string(r.Status), r.Progress(),
 			started, took(r.StartedAt, r.EndedAt), shorten(why, 60))
 	}
 	if err := t.print(cmd.OutOrStdout()); err != nil {

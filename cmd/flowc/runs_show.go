@@ -62,6 +62,8 @@ type shownRun struct {
 	Reasons []runtime.Reason `json:"reasons,omitempty"`
 	// ReplacedBy is a newer version of its flow.
 	ReplacedBy string `json:"replaced_by,omitempty"`
+	// Shard is the database that has it, if there are several.
+	Shard string `json:"shard,omitempty"`
 	// Declared reports whether its flow declares a result.
 	declared bool
 	Tasks    []ops.TaskInfo `json:"tasks,omitempty"`
@@ -75,6 +77,9 @@ func readRun(cmd *cobra.Command, db runtime.DB, id string, tasks bool) (shownRun
 		return shownRun{}, err
 	}
 	shown := shownRun{RunInfo: info}
+	if shown.Shard, err = ops.ShardOf(cmd.Context(), db, id); err != nil {
+		return shown, err
+	}
 	if !info.Status.Ended() {
 		if shown.Reasons, err = runtime.ExplainRun(cmd.Context(), db, id); err != nil {
 			return shown, err
@@ -98,6 +103,9 @@ func replacedBy(ctx context.Context, db runtime.DB, slug string) (string, error)
 			return f.ReplacedBy, nil
 		}
 	}
+	if usable(err) {
+		err = nil // the flow is on a shard of the run, which answers
+	}
 	return "", err
 }
 
@@ -107,7 +115,7 @@ func wholeID(ctx context.Context, db runtime.DB, id string) (string, error) {
 		return id, nil
 	}
 	runs, err := ops.ListRuns(ctx, db, ops.RunFilter{Search: id})
-	if err != nil {
+	if !usable(err) {
 		return "", err
 	}
 	var found []string
@@ -119,6 +127,9 @@ func wholeID(ctx context.Context, db runtime.DB, id string) (string, error) {
 	}
 	switch len(found) {
 	case 0:
+		if err != nil { // it may be on a shard that did not answer
+			return "", err
+		}
 		return "", fmt.Errorf("flowc: %w: no id begins or ends with %s", runtime.ErrRunNotFound, id)
 	case 1:
 		return found[0], nil
@@ -141,6 +152,7 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 	} else {
 		field("flow", r.Flow)
 	}
+	field("shard", printable(r.Shard))
 	field("status", shorten(r.outcome(), errorLetters))
 	field("steps", r.Progress())
 	for i, reason := range r.Reasons {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,19 +30,19 @@ func newSchedulesList() *cobra.Command {
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db runtime.DB) error {
 		schedules, err := ops.ListSchedules(cmd.Context(), db)
 		switch {
-		case err != nil:
+		case !usable(err):
 			return err
 		case *asJSON:
-			return printJSON(cmd.OutOrStdout(), append([]ops.ScheduleInfo{}, schedules...))
+			return errors.Join(printJSON(cmd.OutOrStdout(), append([]ops.ScheduleInfo{}, schedules...)), err)
 		case len(schedules) == 0:
 			fmt.Fprintln(cmd.ErrOrStderr(), "no flow has a schedule; the tag cron sets one")
-			return nil
+			return err
 		}
 		t := table{header: []string{"FLOW", "CRON", "NEXT", "LAST", "LAST RUN", "STATUS", "NOTE"}}
 		for _, s := range schedules {
 			t.add(s.Flow, s.Cron, nextTick(s), ago(s.LastAt), s.LastRunID, string(s.LastStatus), shorten(scheduleNote(s), 80))
 		}
-		return t.print(cmd.OutOrStdout())
+		return errors.Join(t.print(cmd.OutOrStdout()), err)
 	})
 	return cmd
 }

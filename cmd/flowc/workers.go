@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,6 +23,8 @@ type listedWorker struct {
 	StartedAt       time.Time `json:"started_at"`
 	LastHeartbeatAt time.Time `json:"last_heartbeat_at"`
 	StoppedAt       time.Time `json:"stopped_at,omitzero"`
+	// Shard is the database that it works for, if there are several.
+	Shard string `json:"shard,omitempty"`
 }
 
 func newWorkers() *cobra.Command {
@@ -35,25 +38,25 @@ func newWorkers() *cobra.Command {
 	cmd.Flags().Var(&since, "since", "list workers that have stopped, too, if they were last seen within this time")
 	cmd.RunE = withDatabase(func(cmd *cobra.Command, _ []string, db runtime.DB) error {
 		found, err := ops.ListWorkers(cmd.Context(), db, time.Now().Add(-time.Duration(since)))
-		if err != nil {
+		if !usable(err) {
 			return err
 		}
 		list := []listedWorker{}
 		for _, w := range found {
-			list = append(list, listedWorker{w.ID, w.Name, w.Flows, w.Status, w.InFlight, w.StartedAt, w.LastHeartbeatAt, w.StoppedAt})
+			list = append(list, listedWorker{w.ID, w.Name, w.Flows, w.Status, w.InFlight, w.StartedAt, w.LastHeartbeatAt, w.StoppedAt, w.Shard})
 		}
 		switch {
 		case *asJSON:
-			return printJSON(cmd.OutOrStdout(), list)
+			return errors.Join(printJSON(cmd.OutOrStdout(), list), err)
 		case len(list) == 0:
 			fmt.Fprintln(cmd.ErrOrStderr(), "there are no workers")
-			return nil
+			return err
 		}
-		t := table{header: []string{"WORKER", "NAME", "STATUS", "IN FLIGHT", "STARTED", "LAST SEEN", "FLOWS"}}
+		t := table{header: []string{"WORKER", "NAME", shardColumn, "STATUS", "IN FLIGHT", "STARTED", "LAST SEEN", "FLOWS"}}
 		for _, w := range list {
-			t.add(w.ID, w.Name, string(w.Status), strconv.Itoa(w.InFlight), ago(w.StartedAt), ago(w.LastHeartbeatAt), someOf(w.Flows, 3))
+			t.add(w.ID, w.Name, w.Shard, string(w.Status), strconv.Itoa(w.InFlight), ago(w.StartedAt), ago(w.LastHeartbeatAt), someOf(w.Flows, 3))
 		}
-		return t.print(cmd.OutOrStdout())
+		return errors.Join(t.print(cmd.OutOrStdout()), err)
 	})
 	return cmd
 }

@@ -79,7 +79,7 @@ func whyOf(err error) string {
 
 // shardStatus returns the response for an error of some of the shards, nil for any other.
 func shardStatus(err error) *statusError {
-	var one ops.ShardError
+	var one *ops.ShardError
 	partial := ops.Partial(err)
 	switch {
 	case partial != nil:
@@ -98,7 +98,7 @@ func shardStatus(err error) *statusError {
 // logEvery is how often it is logged that a shard does not answer, which each page finds.
 const logEvery = time.Minute
 
-func (h *Handler) logSilent(ctx context.Context, s ops.ShardError) {
+func (h *Handler) logSilent(ctx context.Context, s *ops.ShardError) {
 	if last, ok := h.logged.Load(s.Shard); ok && time.Since(last.(time.Time)) < logEvery {
 		return
 	}

@@ -96,26 +96,13 @@ type PartialError struct {
 	// Doing is what was not done, such as "listing runs".
 	Doing string
 	// Shards are those that did not answer, and why.
-	Shards []ShardError
+	Shards []*ShardError
 }
-
-// A ShardError is the error of a shard.
-type ShardError struct {
-	Shard string
-	Err   error
-}
-
-func (e ShardError) Error() string {
-	return "shard " + e.Shard + ": " + strings.TrimPrefix(e.Err.Error(), "flowc: ")
-}
-
-// Unwrap returns the error without the shard.
-func (e ShardError) Unwrap() error { return e.Err }
 
 func (e *PartialError) Error() string {
 	faults := make([]string, len(e.Shards))
 	for i, s := range e.Shards {
-		faults[i] = s.Error()
+		faults[i] = strings.TrimPrefix(s.Error(), "flowc: ")
 	}
 	return fmt.Sprintf("flowc: %s: %s", e.Doing, strings.Join(faults, "; "))
 }
@@ -128,6 +115,19 @@ func (e *PartialError) Unwrap() []error {
 	}
 	return all
 }
+
+// A ShardError is an error of one shard. The others are not affected.
+type ShardError struct {
+	// Shard is the name of the shard.
+	Shard string
+	Err   error
+}
+
+func (e *ShardError) Error() string {
+	return fmt.Sprintf("flowc: shard %s: %s", e.Shard, strings.TrimPrefix(e.Err.Error(), "flowc: "))
+}
+
+func (e *ShardError) Unwrap() error { return e.Err }
 
 // Partial returns an error as a [PartialError], nil if it is none. Who shows what the
 // other shards returned calls it.
