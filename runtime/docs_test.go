@@ -156,7 +156,7 @@ func testShown(t *testing.T, dir string, shown map[string]bool, odd map[string]f
 		case !shown[name]:
 			unshown = append(unshown, name)
 		}
-		waits := strings.HasSuffix(name, "Sync") // which transactions have another error for
+		waits := strings.HasSuffix(name, "Sync")             // which transactions have another error for
 		several := name == "ListShards" || name == "ShardOf" // which query several databases only
 		if takesDB(function) && !waits && !several && odd[name] == nil {
 			untested = append(untested, name)

@@ -55,11 +55,8 @@ func nearFlow(ctx context.Context, db runtime.DB, slug string) string {
 func requireFlows(ctx context.Context, db runtime.DB, slugs []string) error {
 	var faults []error
 	for _, slug := range slugs {
-		exists, err := runtime.FlowExists(ctx, db, slug)
-		if err == nil && !exists {
-			err = noSuchFlow(ctx, db, slug, &runtime.FlowNotFoundError{Flow: slug})
-		}
-		faults = append(faults, err)
+		_, err := ops.GetDefinition(ctx, db, slug)
+		faults = append(faults, noSuchFlow(ctx, db, slug, err))
 	}
 	return errors.Join(faults...)
 }

@@ -3,17 +3,16 @@ package ops
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// The functions of this package query PostgreSQL. With a [runtime.BackendDB] they validate
-// their arguments and call its backend, as far as that has the methods below. Those about
-// one run go to the database of the run, if the backend is a [runtime.Router]. Anything else
-// is a [runtime.ErrNeedsEngine].
+// The functions of this package query PostgreSQL, after they have validated their arguments.
+// With a [runtime.BackendDB] they call the methods below, as far as its backend has them.
+// Those about one run go to the database of the run, if the backend is a [runtime.Router].
+// For anything else, queries of the BackendDB return a [runtime.ErrNeedsEngine].
 
 // A Lister is a [runtime.Backend] that lists flows, runs, tasks in flight and workers.
 type Lister interface {
@@ -53,26 +52,23 @@ type Scheduler interface {
 	NextTicks(ctx context.Context, cron string, n int) ([]time.Time, error)
 }
 
-// delegate calls a function with the backend of a database that is no PostgreSQL.
-func delegate[B, T any](db runtime.BackendDB, doing string, do func(B) (T, error)) (T, error) {
-	b, ok := db.Backend().(B)
-	if !ok {
-		return *new(T), fmt.Errorf("flowc: %s: %w", doing, db.Unsupported())
+// backendOf returns the backend of a db that is no PostgreSQL as a B, if it is one.
+func backendOf[B any](db runtime.DB) (b B, ok bool) {
+	if e, is := db.(runtime.BackendDB); is {
+		b, ok = e.Backend().(B)
 	}
-	return do(b)
+	return b, ok
 }
 
-// route calls a function with the database of a run, which a backend keeps in one of several.
-// For a run that does not exist, it returns nothing.
-func route[T any](ctx context.Context, db runtime.BackendDB, doing, id string, do func(runtime.DB) (T, error)) (T, error) {
-	return delegate(db, doing, func(r runtime.Router) (T, error) {
-		of, err := r.DBOf(ctx, id)
-		switch {
-		case errors.Is(err, runtime.ErrRunNotFound):
-			return *new(T), nil
-		case err != nil:
-			return *new(T), fmt.Errorf("flowc: %s: %w", doing, err)
-		}
-		return do(of)
-	})
+// route calls a function with the database of a run, which is one of several. For a run that
+// does not exist, it returns nothing.
+func route[T any](ctx context.Context, r runtime.Router, id string, do func(runtime.DB) (T, error)) (T, error) {
+	of, err := r.DBOf(ctx, id)
+	switch {
+	case errors.Is(err, runtime.ErrRunNotFound):
+		return *new(T), nil
+	case err != nil:
+		return *new(T), err
+	}
+	return do(of)
 }

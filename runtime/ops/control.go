@@ -27,8 +27,8 @@ func RunNow(ctx context.Context, db runtime.DB, id, step string) (int, error) {
 	if err := valid.Text("the step", step); err != nil {
 		return 0, err
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return route(ctx, b, "running the delayed tasks of run "+id+" now", id, func(db runtime.DB) (int, error) { return RunNow(ctx, db, id, step) })
+	if r, ok := backendOf[runtime.Router](db); ok {
+		return route(ctx, r, id, func(db runtime.DB) (int, error) { return RunNow(ctx, db, id, step) })
 	}
 	shown, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[int],
 		`SELECT flowc.run_now($1::text::uuid, nullif($2, ''))`, parsed.String(), step)
@@ -52,8 +52,8 @@ func PauseFlow(ctx context.Context, db runtime.DB, flow, by string) (bool, error
 	if err := valid.FlowSlug(flow); err != nil {
 		return false, err
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "pausing flow "+flow, func(b Operator) (bool, error) { return b.PauseFlow(ctx, flow, by) })
+	if b, ok := backendOf[Operator](db); ok {
+		return b.PauseFlow(ctx, flow, by)
 	}
 	return pause(ctx, db, flow, "pausing", `SELECT flowc.pause_flow($1, true, $2)`, by)
 }
@@ -66,8 +66,8 @@ func ResumeFlow(ctx context.Context, db runtime.DB, flow string) (bool, error) {
 	if err := valid.FlowSlug(flow); err != nil {
 		return false, err
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "resuming flow "+flow, func(b Operator) (bool, error) { return b.ResumeFlow(ctx, flow) })
+	if b, ok := backendOf[Operator](db); ok {
+		return b.ResumeFlow(ctx, flow)
 	}
 	return pause(ctx, db, flow, "resuming", `SELECT flowc.pause_flow($1, false)`)
 }
@@ -114,8 +114,8 @@ func Prune(ctx context.Context, db runtime.DB, opts PruneOptions) (int, error) {
 			return 0, err
 		}
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "pruning", func(b Operator) (int, error) { return b.Prune(ctx, opts) })
+	if b, ok := backendOf[Operator](db); ok {
+		return b.Prune(ctx, opts)
 	}
 	batch := pruneBatch
 	if opts.DryRun {

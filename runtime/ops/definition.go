@@ -18,8 +18,8 @@ func GetDefinition(ctx context.Context, db runtime.DB, slug string) (spec.Flow, 
 	if valid.FlowSlug(slug) != nil {
 		return spec.Flow{}, &runtime.FlowNotFoundError{Flow: slug} // it cannot exist
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "reading flow "+slug, func(b Definer) (spec.Flow, error) { return b.GetDefinition(ctx, slug) })
+	if b, ok := backendOf[Definer](db); ok {
+		return b.GetDefinition(ctx, slug)
 	}
 	doc, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[[]byte], `SELECT flowc.get_definition($1)`, slug)
 	if err != nil {

@@ -58,8 +58,8 @@ func ListFlows(ctx context.Context, db runtime.DB, since time.Time) ([]FlowInfo,
 	if err := valid.Time("since", since); err != nil {
 		return nil, err
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "listing flows", func(b Lister) ([]FlowInfo, error) { return b.ListFlows(ctx, since) })
+	if b, ok := backendOf[Lister](db); ok {
+		return b.ListFlows(ctx, since)
 	}
 	flows, err := pgcall.Engine(ctx, db, scanFlow, `
 		SELECT flow_slug, definition, created_at, started, completed, failed, running, mean_seconds, p95_seconds,
@@ -120,8 +120,8 @@ func Throughput(ctx context.Context, db runtime.DB, since time.Time, stretch tim
 	if time.Since(since)/stretch > maxPoints {
 		return nil, valid.Option("since %s there were more than %d stretches of %s", since.Format(time.RFC3339), maxPoints, stretch)
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "counting runs", func(b Lister) ([]ThroughputPoint, error) { return b.Throughput(ctx, since, stretch) })
+	if b, ok := backendOf[Lister](db); ok {
+		return b.Throughput(ctx, since, stretch)
 	}
 	points, err := pgcall.Engine(ctx, db, pgx.RowToStructByPos[ThroughputPoint],
 		`SELECT from_time, started, completed, failed FROM flowc.throughput($1, $2::interval)`, since, stretch)

@@ -69,8 +69,8 @@ func ListPayloads(ctx context.Context, db runtime.DB, id string, atMost int) ([]
 	if err != nil {
 		return nil, err
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return route(ctx, b, "reading the payloads of run "+id, id, func(db runtime.DB) ([]Payload, error) { return ListPayloads(ctx, db, id, atMost) })
+	if r, ok := backendOf[runtime.Router](db); ok {
+		return route(ctx, r, id, func(db runtime.DB) ([]Payload, error) { return ListPayloads(ctx, db, id, atMost) })
 	}
 	scan := func(row pgx.CollectableRow) (Payload, error) {
 		var p Payload
@@ -105,8 +105,8 @@ func GetPayload(ctx context.Context, db runtime.DB, id string, filter PayloadFil
 	if !slices.Contains(payloadKinds, filter.Kind) {
 		return nil, nil
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return route(ctx, b, "reading a payload of run "+id, id, func(db runtime.DB) (*Payload, error) { return GetPayload(ctx, db, id, filter) })
+	if r, ok := backendOf[runtime.Router](db); ok {
+		return route(ctx, r, id, func(db runtime.DB) (*Payload, error) { return GetPayload(ctx, db, id, filter) })
 	}
 	atMost := int64(filter.AtMost)
 	if atMost == 0 {
@@ -135,8 +135,8 @@ func AdjacentRuns(ctx context.Context, db runtime.DB, id string) (newer, older s
 		return "", "", err
 	}
 	type pair struct{ Newer, Older *string }
-	if b, ok := db.(runtime.BackendDB); ok {
-		p, err := route(ctx, b, "finding the runs adjacent to run "+id, id, func(db runtime.DB) (p [2]string, err error) {
+	if r, ok := backendOf[runtime.Router](db); ok {
+		p, err := route(ctx, r, id, func(db runtime.DB) (p [2]string, err error) {
 			p[0], p[1], err = AdjacentRuns(ctx, db, id)
 			return p, err
 		})

@@ -156,8 +156,8 @@ func ListRuns(ctx context.Context, db runtime.DB, filter RunFilter) ([]RunSummar
 		}
 		afterTime, afterID = &filter.After.StartedAt, spec.Set(parsed.String())
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "listing runs", func(b Lister) ([]RunSummary, error) { return b.ListRuns(ctx, filter) })
+	if b, ok := backendOf[Lister](db); ok {
+		return b.ListRuns(ctx, filter)
 	}
 	runs, err := pgcall.Engine(ctx, db, scanSummary, `
 		SELECT `+summaryColumns+`
@@ -205,8 +205,8 @@ func ListFailures(ctx context.Context, db runtime.DB, since time.Time, limit int
 	if err := valid.Time("since", since); err != nil {
 		return nil, err
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "listing failures", func(b Lister) ([]RunSummary, error) { return b.ListFailures(ctx, since, limit) })
+	if b, ok := backendOf[Lister](db); ok {
+		return b.ListFailures(ctx, since, limit)
 	}
 	runs, err := pgcall.Engine(ctx, db, scanSummary, `
 		SELECT `+summaryColumns+`

@@ -45,8 +45,8 @@ func ListSchedules(ctx context.Context, db runtime.DB, slugs ...string) ([]Sched
 			return nil, err
 		}
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "listing schedules", func(b Scheduler) ([]ScheduleInfo, error) { return b.ListSchedules(ctx, slugs...) })
+	if b, ok := backendOf[Scheduler](db); ok {
+		return b.ListSchedules(ctx, slugs...)
 	}
 	schedules, err := pgcall.Engine(ctx, db, scanSchedule, `
 		SELECT flow_slug, cron, created_at, next_at, paused_at, pause_reason, last_at, last_run_id::text, last_status, error_message, overdue_seconds
@@ -82,8 +82,8 @@ func PauseSchedule(ctx context.Context, db runtime.DB, slug, reason string) (boo
 	if err := valid.FlowSlug(slug); err != nil {
 		return false, err
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "pausing the schedule of flow "+slug, func(b Scheduler) (bool, error) { return b.PauseSchedule(ctx, slug, reason) })
+	if b, ok := backendOf[Scheduler](db); ok {
+		return b.PauseSchedule(ctx, slug, reason)
 	}
 	return steerSchedule(ctx, db, "pausing", slug, `SELECT flowc.pause_schedule($1, nullif($2, ''))`, reason)
 }
@@ -96,8 +96,8 @@ func ResumeSchedule(ctx context.Context, db runtime.DB, slug string) (bool, erro
 	if err := valid.FlowSlug(slug); err != nil {
 		return false, err
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "resuming the schedule of flow "+slug, func(b Scheduler) (bool, error) { return b.ResumeSchedule(ctx, slug) })
+	if b, ok := backendOf[Scheduler](db); ok {
+		return b.ResumeSchedule(ctx, slug)
 	}
 	return steerSchedule(ctx, db, "resuming", slug, `SELECT flowc.resume_schedule($1)`)
 }
@@ -127,8 +127,8 @@ func NextTicks(ctx context.Context, db runtime.DB, cron string, n int) ([]time.T
 	if err := valid.Text("a cron expression", cron); err != nil {
 		return nil, err
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "finding ticks", func(b Scheduler) ([]time.Time, error) { return b.NextTicks(ctx, cron, n) })
+	if b, ok := backendOf[Scheduler](db); ok {
+		return b.NextTicks(ctx, cron, n)
 	}
 	ticks, err := pgcall.Engine(ctx, db, pgx.RowTo[time.Time], `SELECT flowc.next_ticks($1, $2)`, cron, n)
 	switch {

@@ -64,7 +64,7 @@ func ListShards(ctx context.Context, db runtime.DB, since time.Time) ([]ShardInf
 	if err := valid.Time("since", since); err != nil {
 		return nil, err
 	}
-	if s, ok := sharder(db); ok {
+	if s, ok := backendOf[Sharder](db); ok {
 		return s.ListShards(ctx, since)
 	}
 	return nil, nil
@@ -77,17 +77,10 @@ func ShardOf(ctx context.Context, db runtime.DB, id string) (string, error) {
 	if _, err := valid.RunID(id); err != nil {
 		return "", err
 	}
-	if s, ok := sharder(db); ok {
+	if s, ok := backendOf[Sharder](db); ok {
 		return s.ShardOf(ctx, id)
 	}
 	return "", nil
-}
-
-func sharder(db runtime.DB) (s Sharder, ok bool) {
-	if b, is := db.(runtime.BackendDB); is {
-		s, ok = b.Backend().(Sharder)
-	}
-	return s, ok
 }
 
 // A PartialError says which shards did not answer. The result that comes with it is that of

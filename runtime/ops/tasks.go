@@ -136,8 +136,8 @@ func ListTasks(ctx context.Context, db runtime.DB, id string, filter TaskFilter)
 			return nil, valid.Option("there is no status %q of tasks", status)
 		}
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return route(ctx, b, "listing the tasks of run "+id, id, func(db runtime.DB) ([]TaskInfo, error) { return ListTasks(ctx, db, id, filter) })
+	if r, ok := backendOf[runtime.Router](db); ok {
+		return route(ctx, r, id, func(db runtime.DB) ([]TaskInfo, error) { return ListTasks(ctx, db, id, filter) })
 	}
 	var step *string
 	if filter.Step != "" {

@@ -57,8 +57,8 @@ func ListWorkers(ctx context.Context, db runtime.DB, since time.Time) ([]WorkerI
 	if err := valid.Time("since", since); err != nil {
 		return nil, err
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "listing workers", func(b Lister) ([]WorkerInfo, error) { return b.ListWorkers(ctx, since) })
+	if b, ok := backendOf[Lister](db); ok {
+		return b.ListWorkers(ctx, since)
 	}
 	workers, err := pgcall.Engine(ctx, db, scanWorker, `
 		SELECT worker_id::text, name, queue_name, status, started_at, last_heartbeat_at, deprecated_at, stopped_at, in_flight, to_jsonb(flow_slugs)
@@ -104,8 +104,8 @@ func ListTasksInFlight(ctx context.Context, db runtime.DB, limit int) ([]TaskInF
 	if limit < 1 || limit > 1000 {
 		return nil, valid.Option("the limit of ListTasksInFlight is %d, it must be 1 to 1000", limit)
 	}
-	if b, ok := db.(runtime.BackendDB); ok {
-		return delegate(b, "listing tasks in flight", func(b Lister) ([]TaskInFlight, error) { return b.ListTasksInFlight(ctx, limit) })
+	if b, ok := backendOf[Lister](db); ok {
+		return b.ListTasksInFlight(ctx, limit)
 	}
 	tasks, err := pgcall.Engine(ctx, db, pgx.RowToStructByPos[TaskInFlight], `
 		SELECT worker_id::text, flow_slug, run_id::text, step_slug, task_index, attempt, started_at, due_at
