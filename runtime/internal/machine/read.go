@@ -18,8 +18,10 @@ func (r *Run) Info(detail runtime.RunDetail) *runtime.RunInfo {
 		info.CompletedAt = r.endedAt
 	case runtime.RunFailed:
 		info.FailedAt = r.endedAt
+	case runtime.RunCancelled:
+		info.FailedAt, info.CancelledAt, info.CancelReason = r.endedAt, r.endedAt, r.reason
 	}
-	info.FailedStep, info.FailedIndex, info.Error = r.failure()
+	info.FailedStep, info.FailedIndex, info.Error = r.Failure()
 	if detail.Payloads {
 		info.Input, info.Result, info.Output = r.input, r.result(), r.output
 	}
@@ -34,7 +36,10 @@ func (r *Run) Info(detail runtime.RunDetail) *runtime.RunInfo {
 // Outcome returns how far the run is and, once it has completed, what is wanted of it.
 func (r *Run) Outcome(want runtime.Want) runtime.Outcome {
 	o := runtime.Outcome{Flow: r.flow.Slug, Status: r.status}
-	o.FailedStep, o.FailedIndex, o.Message = r.failure()
+	o.FailedStep, o.FailedIndex, o.Message = r.Failure()
+	if r.status == runtime.RunCancelled {
+		o.Message = r.reason
+	}
 	if r.status != runtime.RunCompleted {
 		return o
 	}
@@ -54,8 +59,8 @@ func (r *Run) Outcome(want runtime.Want) runtime.Outcome {
 	return o
 }
 
-// failure returns the step that made the run fail, if one did.
-func (r *Run) failure() (step string, index *int, message string) {
+// Failure returns the step that made the run fail, if one did.
+func (r *Run) Failure() (step string, index *int, message string) {
 	for _, st := range r.states {
 		if st.status == runtime.StepFailed {
 			return st.Slug, st.failedIndex, st.err

@@ -19,8 +19,10 @@ type Run struct {
 	startedAt time.Time
 	endedAt   time.Time
 	output    json.RawMessage
+	reason    string   // why it was cancelled
 	states    []*state // of the flow's steps
 	next      []*Task
+	retries   int
 }
 
 type state struct {
@@ -31,7 +33,8 @@ type state struct {
 	remainingDeps int
 	attempts      int
 	items         []json.RawMessage // of a map, what its tasks work on
-	outputs       []json.RawMessage // of the tasks
+	outputs       []json.RawMessage // of the tasks that have completed
+	taken         []int             // attempts of the tasks that have completed
 	output        json.RawMessage
 	err           string
 	failedIndex   *int // of a map, the element that failed for good
@@ -41,20 +44,38 @@ type state struct {
 	ended         time.Time
 }
 
+// Why a step was skipped.
+const (
+	conditionUnmet    = "condition_unmet"
+	handlerFailed     = "handler_failed"
+	dependencySkipped = "dependency_skipped"
+)
+
 // A Task is one execution of a step's handler, or one of those of a map.
 type Task struct {
 	*Step
 	Index int // of the element of a map
+	// Requeued reports that a retry resumed the task, which does not wait for the start
+	// delay of its step again.
+	Requeued bool
 
 	run      *Run
 	state    *state
+	retry    int // of the run, when the task came up
 	attempts int
 	ended    bool
 }
 
 // Start starts a run, whose input [Flow.CheckInput] has checked.
 func (f *Flow) Start(id string, input json.RawMessage, now time.Time) *Run {
-	r := &Run{id: id, flow: f, input: input, status: runtime.RunRunning, startedAt: now}
+	r := f.Schedule(id, input, now)
+	r.Start(now)
+	return r
+}
+
+// Schedule returns a run that is started later, whose input [Flow.CheckInput] has checked.
+func (f *Flow) Schedule(id string, input json.RawMessage, now time.Time) *Run {
+	r := &Run{id: id, flow: f, input: input, status: runtime.RunScheduled, startedAt: now}
 	for _, s := range f.Steps {
 		st := &state{Step: s, status: runtime.StepCreated, remainingDeps: len(s.deps), created: now}
 		switch {
@@ -66,8 +87,15 @@ func (f *Flow) Start(id string, input json.RawMessage, now time.Time) *Run {
 		}
 		r.states = append(r.states, st)
 	}
-	r.advance(now)
 	return r
+}
+
+// Start starts a scheduled run. It does nothing if the run is in another status.
+func (r *Run) Start(now time.Time) {
+	if r.status == runtime.RunScheduled {
+		r.status, r.startedAt = runtime.RunRunning, now
+		r.advance(now)
+	}
 }
 
 // Next returns the tasks that have come up since it was last called, in the order in
@@ -79,10 +107,13 @@ func (r *Run) Next() []*Task {
 }
 
 // Open reports whether a task still is to be done. The end of its step or of the run
-// closes it, too.
+// closes it, too; a retry has a new task in its place.
 func (t *Task) Open() bool {
-	return !t.ended && t.state.status == runtime.StepStarted && t.run.status == runtime.RunRunning
+	return !t.ended && t.retry == t.run.retries && t.state.status == runtime.StepStarted && t.run.status == runtime.RunRunning
 }
+
+// Status returns the status of the run.
+func (r *Run) Status() runtime.RunStatus { return r.status }
 
 // Begin counts an attempt at a task, and returns which one it is.
 func (r *Run) Begin(t *Task) (n int) {
@@ -118,7 +149,7 @@ func (r *Run) Complete(t *Task, output json.RawMessage, now time.Time) {
 		}
 	}
 	t.ended = true
-	st.outputs[t.Index] = output
+	st.outputs[t.Index], st.taken[t.Index] = output, t.attempts
 	*st.left--
 	if *st.left > 0 {
 		return
@@ -129,6 +160,18 @@ func (r *Run) Complete(t *Task, output json.RawMessage, now time.Time) {
 	}
 	r.settle(st)
 	r.advance(now)
+}
+
+// Keep notes the output of a task that the end of its run has cut short: a retry does not
+// do the task again.
+func (r *Run) Keep(t *Task, output json.RawMessage) {
+	st := t.state
+	if t.ended || t.retry != r.retries || st.status != runtime.StepStarted && st.status != runtime.StepFailed {
+		return
+	}
+	t.ended = true
+	st.outputs[t.Index], st.taken[t.Index] = output, t.attempts
+	*st.left--
 }
 
 // Fail ends a task for good that did not complete: its step fails the run or is skipped,
@@ -145,10 +188,10 @@ func (r *Run) Fail(t *Task, message string, now time.Time) {
 		r.fail(st, message, now)
 		return
 	}
-	st.skip("handler_failed", now)
+	st.skip(handlerFailed, now)
 	st.err = message
 	if st.WhenExhausted == spec.ModeSkipCascade {
-		r.cascade(st, "handler_failed", now)
+		r.cascade(st, handlerFailed, now)
 		r.finish(now)
 		return
 	}
@@ -170,7 +213,12 @@ func (r *Run) advance(now time.Time) {
 
 func (r *Run) startStep(st *state, now time.Time) {
 	st.status, st.started, st.left = runtime.StepStarted, now, spec.Set(*st.tasks)
-	st.outputs = make([]json.RawMessage, *st.tasks)
+	st.outputs, st.taken = make([]json.RawMessage, *st.tasks), make([]int, *st.tasks)
+	r.enqueue(st, false)
+}
+
+// enqueue adds the tasks of a step that have not completed to the next ones.
+func (r *Run) enqueue(st *state, requeued bool) {
 	if st.isMap() {
 		over := r.input
 		if len(st.deps) > 0 {
@@ -179,7 +227,9 @@ func (r *Run) startStep(st *state, now time.Time) {
 		st.items, _ = elements(over)
 	}
 	for i := range *st.tasks {
-		r.next = append(r.next, &Task{Step: st.Step, Index: i, run: r, state: st})
+		if st.outputs[i] == nil {
+			r.next = append(r.next, &Task{Step: st.Step, Index: i, Requeued: requeued, run: r, state: st, retry: r.retries})
+		}
 	}
 }
 
@@ -211,7 +261,7 @@ func (r *Run) resolveConditions(now time.Time) {
 		}
 		plain := r.unmet(spec.ModeSkip)
 		for _, st := range plain {
-			st.skip("condition_unmet", now)
+			st.skip(conditionUnmet, now)
 			skips = true
 		}
 		for _, st := range plain {
@@ -219,7 +269,7 @@ func (r *Run) resolveConditions(now time.Time) {
 		}
 		for _, st := range r.unmet(spec.ModeSkipCascade) {
 			if st.status == runtime.StepCreated { // it may be downstream of the one before
-				r.cascade(st, "condition_unmet", now)
+				r.cascade(st, conditionUnmet, now)
 			}
 			skips = true
 		}
@@ -277,7 +327,7 @@ func (r *Run) cascade(first *state, reason string, now time.Time) {
 		first.skip(reason, now)
 	}
 	for _, i := range first.children {
-		r.cascade(r.states[i], "dependency_skipped", now)
+		r.cascade(r.states[i], dependencySkipped, now)
 	}
 }
 

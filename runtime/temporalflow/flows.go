@@ -1,0 +1,163 @@
+package temporalflow
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	enums "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/machine"
+	"github.com/flowc-dev/flowc/runtime/spec"
+)
+
+// A flow is stored as the memo of a workflow that nobody works on: it is there until it is
+// terminated, and one with the same id replaces it in one step.
+
+// knownTime is for how long a stored flow is not read again.
+const knownTime = 10 * time.Second
+
+// A knownFlow is a flow as it was stored when it was last read.
+type knownFlow struct {
+	flow    *machine.Flow
+	def     spec.Flow
+	payload json.RawMessage
+	apart   []string // steps that have a task queue of their own, sorted
+	at      time.Time
+}
+
+func flowID(slug string) string { return "flowc.flow/" + slug }
+
+// known returns a flow that was read lately, or reads it; nil if it is not stored.
+func (b backend) known(ctx context.Context, slug string) (*knownFlow, error) {
+	if f, ok := b.flows.Load(slug); ok && time.Since(f.(*knownFlow).at) < knownTime {
+		return f.(*knownFlow), nil
+	}
+	return b.stored(ctx, slug)
+}
+
+// stored reads a flow; nil if it is not stored.
+func (b backend) stored(ctx context.Context, slug string) (*knownFlow, error) {
+	d, err := b.client.DescribeWorkflow(ctx, flowID(slug), "")
+	if isNotFound(err) || err == nil && d.Status != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		b.flows.Delete(slug)
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	f := &knownFlow{at: time.Now()}
+	var p plan
+	if err = d.GetMemoValue(flowMemo, &p); err == nil {
+		f.payload, f.apart = p.Definition, p.Apart
+		f.def, err = spec.Parse(slug, f.payload)
+	}
+	if err == nil {
+		f.flow, err = machine.New(f.def)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("flowc: reading flow %s: %w", slug, err)
+	}
+	b.flows.Store(slug, f)
+	return f, nil
+}
+
+// store stores a flow in place of the one with its slug.
+func (b backend) store(ctx context.Context, slug string, payload json.RawMessage, apart []string) error {
+	_, err := b.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: flowID(slug), TaskQueue: flowQueue, Memo: map[string]any{flowMemo: plan{Definition: payload, Apart: apart}},
+		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING,
+	}, flowWorkflow)
+	if err != nil {
+		return fmt.Errorf("flowc: storing flow %s: %w", slug, err)
+	}
+	_, err = b.stored(ctx, slug)
+	return err
+}
+
+// UpsertFlow stores a flow. What is stored is for new runs: those that have begun go on
+// with the shape and the options that they have, so that data loss loses none.
+func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, o runtime.UpsertOptions) (runtime.UpsertResult, error) {
+	r := runtime.UpsertResult{Status: runtime.UpsertCompiled, Differences: []string{}}
+	payload, err := flow.Payload()
+	if err == nil {
+		err = checkCron(flow)
+	}
+	if err != nil {
+		return r, err
+	}
+	old, err := b.stored(ctx, flow.Slug)
+	if err != nil {
+		return r, err
+	}
+	var apart []string
+	if old != nil {
+		apart, r.Status = old.apart, runtime.UpsertVerified
+		if differences := spec.Compare(old.def, flow); len(differences) > 0 {
+			r.Status = runtime.UpsertOptionsUpdated
+			r.Differences = shapeDifferences(differences)
+		}
+	}
+	switch {
+	case len(r.Differences) > 0 && !o.AllowDataLoss:
+		r.Status = runtime.UpsertMismatch
+		return r, nil
+	case len(r.Differences) > 0:
+		r.Status = runtime.UpsertRecompiled
+	}
+	if r.Status != runtime.UpsertVerified {
+		if err := b.store(ctx, flow.Slug, payload, apart); err != nil {
+			return r, err
+		}
+	}
+	return r, b.schedule(ctx, flow)
+}
+
+// shapeDifferences returns those that are not in place, in words.
+func shapeDifferences(all []spec.Difference) []string {
+	words := []string{}
+	for _, d := range all {
+		if !d.InPlace() {
+			words = append(words, d.String())
+		}
+	}
+	return words
+}
+
+// FlowExists reports whether a flow is stored.
+func (b backend) FlowExists(ctx context.Context, slug string) (bool, error) {
+	f, err := b.stored(ctx, slug)
+	return f != nil, err
+}
+
+// DeleteFlow forgets a flow and its schedule. Runs that have ended stay until the retention
+// of the namespace is over.
+func (b backend) DeleteFlow(ctx context.Context, slug string, o runtime.DeleteOptions) (runtime.Deleted, error) {
+	f, err := b.stored(ctx, slug)
+	if err != nil || f == nil {
+		return runtime.Deleted{}, err
+	}
+	open, err := b.client.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
+		Query: fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running'", slug),
+	})
+	switch {
+	case err != nil:
+		return runtime.Deleted{}, fmt.Errorf("flowc: counting the runs of flow %s: %w", slug, err)
+	case open.Count > 0 && o.AllowDataLoss:
+		return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w", slug, needsEngine("Temporal cannot delete the runs of a flow at once: end those that go on with `temporal workflow terminate --query`, and delete the flow then"))
+	case open.Count > 0:
+		return runtime.Deleted{}, &runtime.ActiveRunsError{Flow: slug, Active: int(open.Count)}
+	}
+	if err := b.unschedule(ctx, slug); err != nil {
+		return runtime.Deleted{}, err
+	}
+	b.flows.Delete(slug)
+	if err := b.client.TerminateWorkflow(ctx, flowID(slug), "", "deleted"); err != nil && !isNotFound(err) {
+		return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w", slug, err)
+	}
+	return runtime.Deleted{Existed: true, Steps: len(f.def.Steps)}, nil
+}

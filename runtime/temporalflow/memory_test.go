@@ -1,0 +1,232 @@
+package temporalflow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	sdkactivity "go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/flowtest"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/conformance"
+	"github.com/flowc-dev/flowc/runtime/internal/machine"
+	"github.com/flowc-dev/flowc/runtime/spec"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// A memoryDB runs workflows and activities in the SDK's test environment, without a
+// server: what is under test is all that a worker does, and how a record is read.
+type memoryDB struct {
+	runtime.NoTables
+	services map[string]handler.Service
+	mu       sync.Mutex
+	runs     map[string]*memoryRun
+}
+
+type memoryRun struct {
+	flow   string
+	begin  begin
+	ended  chan struct{}
+	record *record
+}
+
+func newMemoryDB(services ...handler.Service) *memoryDB {
+	db := &memoryDB{NoTables: runtime.NoTables{Instead: "memory"}, services: map[string]handler.Service{}, runs: map[string]*memoryRun{}}
+	for _, s := range services {
+		db.services[s.Definition().Slug] = s
+	}
+	return db
+}
+
+func (db *memoryDB) Backend() runtime.Backend { return memoryBackend{db} }
+func (db *memoryDB) InTx() bool               { return false }
+
+type memoryBackend struct{ *memoryDB }
+
+var _ runtime.Awaiter = memoryBackend{}
+
+func (b memoryBackend) Start(_ context.Context, r runtime.StartRequest) ([]runtime.StartedRun, error) {
+	s, ok := b.services[r.Flow]
+	if !ok {
+		return nil, &runtime.FlowNotFoundError{Flow: r.Flow}
+	}
+	flow, err := machine.New(s.Definition())
+	if err == nil {
+		err = checkInputs(flow, r, maxValue)
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := make([]runtime.StartedRun, len(r.Runs))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, n := range r.Runs {
+		if old := b.runs[n.ID]; old != nil {
+			known, err := existing(r.Flow, old.flow, time.Time{})
+			if err != nil {
+				return nil, err
+			}
+			all[i] = known
+			continue
+		}
+		in := begin{Input: n.Input, Headers: headersOf(n.Headers)}
+		run := &memoryRun{flow: r.Flow, begin: in, ended: make(chan struct{})}
+		b.runs[n.ID] = run
+		go run.work(s, n.ID)
+	}
+	return all, nil
+}
+
+// work runs the workflow of a run.
+func (r *memoryRun) work(s handler.Service, id string) {
+	defer close(r.ended)
+	var err error
+	if r.record, err = inMemory(s, id, r.begin); err != nil {
+		panic(err)
+	}
+}
+
+func inMemory(s handler.Service, id string, in begin) (*record, error) {
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(Logger(quiet))
+	env := suite.NewTestWorkflowEnvironment()
+	env.SetTestTimeout(time.Minute)
+	workflows := env
+	served, err := newServed(nil, s, Config{Logger: quiet}, make(chan struct{}, 16))
+	if err != nil {
+		return nil, err
+	}
+	env.SetStartWorkflowOptions(startOptions(id, s.Definition().Slug))
+	for _, x := range served.executors {
+		env.RegisterActivityWithOptions(x.attempt, sdkactivity.RegisterOptions{Name: x.step})
+	}
+	workflows.RegisterWorkflowWithOptions(served.run, workflow.RegisterOptions{Name: served.def.Slug})
+	workflows.RegisterWorkflowWithOptions(mapChunk, workflow.RegisterOptions{Name: chunkWorkflow})
+	env.ExecuteWorkflow(served.def.Slug, in)
+	if !env.IsWorkflowCompleted() {
+		return nil, errors.New("the workflow has not ended")
+	}
+	r := new(record)
+	err = env.GetWorkflowError()
+	if err == nil {
+		err = env.GetWorkflowResult(r)
+		return r, err
+	}
+	return recordOf(err)
+}
+
+func (r *memoryRun) run(id string) *machine.Run {
+	select {
+	case <-r.ended:
+		flow, err := flowOf(r.flow, r.record.Plan.Definition)
+		if err != nil {
+			panic(err)
+		}
+		return flow.Restore(id, r.begin.Input, r.record.Record)
+	default:
+		return nil
+	}
+}
+
+func (b memoryBackend) find(id string) (*memoryRun, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.runs[id]; r != nil {
+		return r, nil
+	}
+	return nil, fmt.Errorf("flowc: %w: %s", runtime.ErrRunNotFound, id)
+}
+
+func (b memoryBackend) Run(_ context.Context, id string, detail runtime.RunDetail) (*runtime.RunInfo, error) {
+	r, err := b.find(id)
+	if err != nil {
+		return nil, err
+	}
+	if run := r.run(id); run != nil {
+		return run.Info(detail), nil
+	}
+	return &runtime.RunInfo{ID: id, Flow: r.flow, Status: runtime.RunRunning, StartedAt: time.Now()}, nil
+}
+
+func (b memoryBackend) Outcome(_ context.Context, id string, want runtime.Want) (runtime.Outcome, error) {
+	r, err := b.find(id)
+	if err != nil {
+		return runtime.Outcome{}, err
+	}
+	if run := r.run(id); run != nil {
+		return run.Outcome(want), nil
+	}
+	return runtime.Outcome{Flow: r.flow, Status: runtime.RunRunning}, nil
+}
+
+func (b memoryBackend) AwaitRun(ctx context.Context, id string) error {
+	r, err := b.find(id)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-r.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b memoryBackend) UpsertFlow(_ context.Context, flow spec.Flow, _ runtime.UpsertOptions) (runtime.UpsertResult, error) {
+	s, ok := b.services[flow.Slug]
+	if !ok || len(spec.Compare(s.Definition(), flow)) > 0 {
+		return runtime.UpsertResult{}, b.Unsupported()
+	}
+	return runtime.UpsertResult{Status: runtime.UpsertVerified}, nil
+}
+
+func (b memoryBackend) DeleteFlow(context.Context, string, runtime.DeleteOptions) (runtime.Deleted, error) {
+	return runtime.Deleted{}, b.Unsupported()
+}
+
+func (b memoryBackend) FlowExists(_ context.Context, slug string) (bool, error) {
+	_, ok := b.services[slug]
+	return ok, nil
+}
+
+var memory = conformance.Engine{
+	Open: func(_ *testing.T, services ...handler.Service) (runtime.DB, error) {
+		return newMemoryDB(services...), nil
+	},
+}
+
+var inline = conformance.Engine{
+	Open: func(_ *testing.T, services ...handler.Service) (runtime.DB, error) {
+		return flowtest.Inline(services...), nil
+	},
+}
+
+// TestRandomInMemory runs flows as a worker does it, and compares them with inline runs,
+// which are compared with PostgreSQL elsewhere.
+func TestRandomInMemory(t *testing.T) {
+	t.Parallel()
+	conformance.TestRandom(t, 150, inline, memory)
+}
+
+func TestRowsInMemory(t *testing.T) {
+	t.Parallel()
+	conformance.Test(t, memory)
+}
+
+var _ = require.NoError
+var _ = converter.GetDefaultDataConverter
+var _ = temporal.NewCanceledError
+var _ = json.Valid

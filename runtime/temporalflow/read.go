@@ -1,0 +1,266 @@
+package temporalflow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.temporal.io/api/common/v1"
+	enums "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/machine"
+)
+
+const (
+	// answerTime is how long a worker may take to answer a query.
+	answerTime = 5 * time.Second
+	// glanceTime is how long it may take where its answer is not needed.
+	glanceTime = 500 * time.Millisecond
+)
+
+// Outcome reads how far a run is, and what is wanted of it once it has completed.
+func (b backend) Outcome(ctx context.Context, id string, want runtime.Want) (o runtime.Outcome, _ error) {
+	e, err := b.find(ctx, id)
+	switch {
+	case err != nil:
+		return o, err
+	case e.running() && !e.startAt().IsZero():
+		return runtime.Outcome{Flow: e.flow(), Status: runtime.RunScheduled}, nil
+	case e.running():
+		return runtime.Outcome{Flow: e.flow(), Status: runtime.RunRunning}, nil
+	case e.Status == enums.WORKFLOW_EXECUTION_STATUS_TERMINATED:
+		reason, _, err := b.termination(ctx, e)
+		return runtime.Outcome{Flow: e.flow(), Status: runtime.RunCancelled, Message: reason}, err
+	}
+	r, err := b.end(ctx, e)
+	if err != nil {
+		return o, err
+	}
+	needed := func(step string) bool { return want.Whole || slices.Contains(want.Steps, step) }
+	run, err := b.restore(ctx, e, r, want.Input || want.Whole, needed)
+	if err != nil {
+		return o, err
+	}
+	return run.Outcome(want), nil
+}
+
+// Run reads a run. How far it is that has not ended, a worker is asked: without one, the
+// states of its steps cannot be read, and all else can.
+func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (*runtime.RunInfo, error) {
+	e, err := b.find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	bare := &runtime.RunInfo{ID: id, Flow: e.flow(), Status: runtime.RunRunning, StartedAt: e.WorkflowStartTime.UTC()}
+	if at := e.startAt(); !at.IsZero() {
+		bare.Status, bare.ScheduledAt = runtime.RunScheduled, at
+	}
+	if e.running() && !detail.States && !detail.Payloads {
+		return bare, nil
+	}
+	r, err := b.read(ctx, e, detail.States)
+	switch {
+	case err != nil && (detail.States || !e.running()):
+		return nil, err
+	case err != nil: // there is no worker to ask
+		in, err := b.begin(ctx, e)
+		bare.Input, bare.Tick = in.Input, in.Tick
+		return bare, err
+	}
+	run, err := b.restore(ctx, e, r, detail.Payloads, func(string) bool { return detail.Payloads })
+	if err != nil {
+		return nil, err
+	}
+	info := run.Info(detail)
+	info.Tick, info.ScheduledAt = r.Tick, r.ScheduledAt
+	return info, nil
+}
+
+// AwaitRun waits for the end of a run.
+func (b backend) AwaitRun(ctx context.Context, id string) error {
+	err := b.client.GetWorkflow(ctx, id, "").Get(ctx, nil)
+	if errors.As(err, new(*temporal.WorkflowExecutionError)) {
+		return nil
+	}
+	return err
+}
+
+// read returns the record of a run that goes on or has ended.
+func (b backend) read(ctx context.Context, e *execution, states bool) (*record, error) {
+	limit := answerTime
+	if !states {
+		limit = glanceTime
+	}
+	switch {
+	case e.running():
+		return b.ask(ctx, e, limit)
+	case e.Status != enums.WORKFLOW_EXECUTION_STATUS_TERMINATED:
+		return b.end(ctx, e)
+	}
+	reason, at, err := b.termination(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	r, err := b.ask(ctx, e, limit) // which knows nothing of its end
+	if err != nil && states {
+		return nil, err
+	} else if err != nil {
+		if r, err = b.unbegun(ctx, e); err != nil {
+			return nil, err
+		}
+	}
+	flow, err := flowOf(e.flow(), r.Plan.Definition)
+	if err != nil {
+		return nil, err
+	}
+	run := flow.Restore(e.id, r.Input, r.Record)
+	run.Cancel(reason, at)
+	r.Record, r.ScheduledAt = run.Record(), time.Time{}
+	return r, nil
+}
+
+// unbegun returns the record of a run of which no worker knows anything.
+func (b backend) unbegun(ctx context.Context, e *execution) (*record, error) {
+	in, err := b.begin(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	known, err := b.known(ctx, e.flow())
+	if err == nil && known == nil {
+		err = &runtime.FlowNotFoundError{Flow: e.flow()}
+	}
+	if err != nil {
+		return nil, err
+	}
+	run := known.flow.Schedule(e.id, in.Input, e.WorkflowStartTime.UTC())
+	return &record{Record: run.Record(), Plan: plan{Definition: known.payload}, Input: in.Input, Tick: in.Tick}, nil
+}
+
+// end returns the record of a run that has ended by itself.
+func (b backend) end(ctx context.Context, e *execution) (*record, error) {
+	r := new(record)
+	err := b.client.GetWorkflow(ctx, e.id, e.runID()).Get(ctx, r)
+	if err == nil || ctx.Err() != nil {
+		return r, err
+	}
+	known, recordErr := recordOf(err)
+	if recordErr == nil {
+		return known, nil
+	}
+	if !errors.As(err, new(*temporal.WorkflowExecutionError)) {
+		return nil, notFound(e.id, err)
+	}
+	// It ended by a limit of Temporal's, or a fault of ours.
+	if r, err = b.unbegun(ctx, e); err != nil {
+		return nil, err
+	}
+	r.Status, r.EndedAt, r.Reason = runtime.RunCancelled, *e.WorkflowCloseTime, recordErr.Error()
+	return r, nil
+}
+
+// recordOf returns the record in the error of a workflow that has ended.
+func recordOf(err error) (*record, error) {
+	r := new(record)
+	var application *temporal.ApplicationError
+	var cancelled *temporal.CanceledError
+	switch {
+	case errors.As(err, &application) && application.Type() == runFailed:
+		return r, application.Details(r)
+	case errors.As(err, &cancelled) && cancelled.HasDetails():
+		return r, cancelled.Details(r)
+	}
+	return nil, err
+}
+
+// termination returns why and when a run was cancelled.
+func (b backend) termination(ctx context.Context, e *execution) (reason string, at time.Time, _ error) {
+	events := b.client.GetWorkflowHistory(ctx, e.id, e.runID(), false, enums.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT)
+	for events.HasNext() {
+		event, err := events.Next()
+		if err != nil {
+			return "", at, notFound(e.id, err)
+		}
+		reason, at = event.GetWorkflowExecutionTerminatedEventAttributes().GetReason(), event.EventTime.AsTime()
+	}
+	return reason, at, nil
+}
+
+// ask asks a worker how far a run is.
+func (b backend) ask(ctx context.Context, e *execution, limit time.Duration) (*record, error) {
+	r := new(record)
+	return r, b.query(ctx, e, limit, r, recordQuery)
+}
+
+// query has a worker answer a query within a time: there may be none.
+func (b backend) query(ctx context.Context, e *execution, limit time.Duration, answer any, query string, args ...any) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	value, err := b.client.QueryWorkflow(limited, e.id, e.runID(), query, args...)
+	switch {
+	case err == nil:
+		return value.Get(answer)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case limited.Err() != nil:
+		return fmt.Errorf("flowc: reading run %s: no worker of flow %s has answered within %s; only workers know how far a run on Temporal is", e.id, e.flow(), limit)
+	}
+	return notFound(e.id, err)
+}
+
+// begin returns what a run was started with.
+func (b backend) begin(ctx context.Context, e *execution) (in begin, _ error) {
+	page, err := b.client.WorkflowService().GetWorkflowExecutionHistory(ctx, &workflowservice.GetWorkflowExecutionHistoryRequest{
+		Namespace: b.namespace, Execution: &common.WorkflowExecution{WorkflowId: e.id, RunId: e.runID()}, MaximumPageSize: 1,
+	})
+	if err != nil {
+		return in, notFound(e.id, err)
+	}
+	payloads := page.History.Events[0].GetWorkflowExecutionStartedEventAttributes().GetInput().GetPayloads()
+	if len(payloads) == 1 && string(payloads[0].Metadata[converter.MetadataEncoding]) == converter.MetadataEncodingJSON {
+		return in, converter.GetDefaultDataConverter().FromPayload(payloads[0], &in)
+	}
+	// The client has a converter or a storage of its own, which only a worker uses here.
+	return in, b.query(ctx, e, answerTime, &in, beginQuery)
+}
+
+// restore returns the run of a record, with the values that are needed.
+func (b backend) restore(ctx context.Context, e *execution, r *record, input bool, needed func(step string) bool) (*machine.Run, error) {
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		if !r.Short || s.Status != runtime.StepCompleted || s.Output != nil || !needed(s.Step) {
+			continue
+		}
+		if err := b.query(ctx, e, answerTime, &s.Output, outputQuery, s.Step); err != nil {
+			return nil, fmt.Errorf("the output of step %s, which is too long to be kept with the end of the run: %w", s.Step, err)
+		}
+	}
+	if input && r.Input == nil {
+		in, err := b.begin(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		r.Input = in.Input
+	}
+	flow, err := flowOf(e.flow(), r.Plan.Definition)
+	if err != nil {
+		return nil, err
+	}
+	return flow.Restore(e.id, r.Input, r.Record), nil
+}
+
+// inputOf reads the input of a run for a worker.
+func (b backend) inputOf(ctx context.Context, id string) (json.RawMessage, error) {
+	e, err := b.find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	in, err := b.begin(ctx, e)
+	return in.Input, err
+}

@@ -1,0 +1,174 @@
+package temporalflow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/api/common/v1"
+	enums "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+// deleteTime is how long a deletion may take, which the server does in the background.
+const deleteTime = 30 * time.Second
+
+// found calls do with the last execution of a run, if there is one.
+func (b backend) found(ctx context.Context, id string, do func(*execution) (done bool, _ error)) (runtime.Steered, error) {
+	e, err := b.find(ctx, id)
+	if errors.Is(err, runtime.ErrRunNotFound) {
+		return runtime.Steered{}, nil
+	} else if err != nil {
+		return runtime.Steered{}, err
+	}
+	done, err := do(e)
+	return runtime.Steered{Found: true, Done: done}, err
+}
+
+// CancelRun ends a run at once. It asks no worker: the handlers hear of it with their next
+// heartbeat.
+func (b backend) CancelRun(ctx context.Context, id, reason string) (runtime.Steered, error) {
+	return b.found(ctx, id, func(e *execution) (bool, error) {
+		return unlessEnded(b.client.TerminateWorkflow(ctx, id, e.runID(), reason))
+	})
+}
+
+// unlessEnded returns what a call did that is for runs which have not ended.
+func unlessEnded(err error) (done bool, _ error) {
+	if isNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// RescheduleRun moves the start of a run.
+func (b backend) RescheduleRun(ctx context.Context, id string, at time.Time) (runtime.Steered, error) {
+	return b.found(ctx, id, func(e *execution) (bool, error) {
+		if e.startAt().IsZero() {
+			return false, nil
+		}
+		return unlessEnded(b.client.SignalWorkflow(ctx, id, e.runID(), startSignal, at))
+	})
+}
+
+// RetryRun resumes a run.
+func (b backend) RetryRun(ctx context.Context, id string) (runtime.Steered, error) {
+	return b.found(ctx, id, func(e *execution) (bool, error) {
+		if e.running() || e.Status == enums.WORKFLOW_EXECUTION_STATUS_COMPLETED {
+			return false, nil
+		}
+		return b.retry(ctx, e, "")
+	})
+}
+
+// RetryStep re-runs a step of a run. A run without such a step is not found.
+func (b backend) RetryStep(ctx context.Context, id, step string) (runtime.Steered, error) {
+	missing := false
+	s, err := b.found(ctx, id, func(e *execution) (done bool, err error) {
+		if e.running() {
+			known, err := b.known(ctx, e.flow())
+			missing = err == nil && known != nil && known.flow.Step(step) == nil
+			return false, err
+		}
+		if done, err = b.retry(ctx, e, step); errors.Is(err, errNoStep) {
+			missing, err = true, nil
+		}
+		return done, err
+	})
+	s.Found = s.Found && !missing
+	return s, err
+}
+
+var errNoStep = errors.New("no such step")
+
+// retry executes the workflow of a run again, with how far the last execution came.
+func (b backend) retry(ctx context.Context, e *execution, step string) (bool, error) {
+	r, err := b.read(ctx, e, true)
+	if err != nil {
+		return false, err
+	}
+	in, err := b.begin(ctx, e)
+	if err != nil {
+		return false, err
+	}
+	run, err := b.restore(ctx, e, r, true, func(string) bool { return true })
+	if err != nil {
+		return false, err
+	}
+	rec := run.Record()
+	if step == "" && !run.Retry(time.Now()) {
+		return false, nil
+	}
+	if step != "" {
+		switch found, done := run.RetryStep(step, time.Now()); {
+		case !found:
+			return false, errNoStep
+		case !done:
+			return false, nil
+		}
+	}
+	in = begin{Input: in.Input, Headers: in.Headers, Tick: in.Tick, Resumed: &rec, Plan: &r.Plan, RetryStep: step, Former: e.runID()}
+	if raw, err := json.Marshal(in); err != nil {
+		return false, err
+	} else if len(raw) > b.limit {
+		return false, tooLong("what the retry keeps of the run", len(raw))
+	}
+	o := startOptions(e.id, e.flow())
+	o.WorkflowIDReusePolicy = enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	_, err = b.client.ExecuteWorkflow(ctx, o, e.flow(), in)
+	if errors.As(err, new(*serviceerror.WorkflowExecutionAlreadyStarted)) {
+		return false, nil // another retry was first
+	}
+	return err == nil, err
+}
+
+// DeleteRun deletes all executions of a run.
+func (b backend) DeleteRun(ctx context.Context, id string, o runtime.DeleteOptions) (runtime.Steered, error) {
+	return b.found(ctx, id, func(e *execution) (bool, error) {
+		if e.running() && !o.AllowDataLoss {
+			return false, nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, deleteTime)
+		defer cancel()
+		for {
+			in, err := b.begin(ctx, e)
+			if err == nil {
+				err = b.deleteExecution(ctx, id, e.runID())
+			}
+			if err != nil || in.Former == "" {
+				return err == nil, err
+			}
+			d, err := b.client.DescribeWorkflow(ctx, id, in.Former)
+			if err != nil { // its retention is over
+				return true, nil
+			}
+			e = &execution{d, id}
+		}
+	})
+}
+
+// deleteExecution deletes an execution and waits until it is gone.
+func (b backend) deleteExecution(ctx context.Context, id, runID string) error {
+	_, err := b.client.WorkflowService().DeleteWorkflowExecution(ctx, &workflowservice.DeleteWorkflowExecutionRequest{
+		Namespace: b.namespace, WorkflowExecution: &common.WorkflowExecution{WorkflowId: id, RunId: runID},
+	})
+	for pause := 10 * time.Millisecond; err == nil; pause = min(2*pause, time.Second) {
+		if _, err = b.client.DescribeWorkflow(ctx, id, runID); err != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("flowc: Temporal has not deleted it after %s, it may do so later: %w", deleteTime, ctx.Err())
+		case <-time.After(pause):
+		}
+	}
+	if isNotFound(err) {
+		return nil
+	}
+	return err
+}
