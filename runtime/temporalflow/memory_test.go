@@ -2,7 +2,6 @@ package temporalflow
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,10 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
 	sdkactivity "go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/converter"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
@@ -104,7 +100,6 @@ func inMemory(s handler.Service, id string, in begin) (*record, error) {
 	suite.SetLogger(Logger(quiet))
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(time.Minute)
-	workflows := env
 	served, err := newServed(nil, s, Config{Logger: quiet}, make(chan struct{}, 16))
 	if err != nil {
 		return nil, err
@@ -113,8 +108,8 @@ func inMemory(s handler.Service, id string, in begin) (*record, error) {
 	for _, x := range served.executors {
 		env.RegisterActivityWithOptions(x.attempt, sdkactivity.RegisterOptions{Name: x.step})
 	}
-	workflows.RegisterWorkflowWithOptions(served.run, workflow.RegisterOptions{Name: served.def.Slug})
-	workflows.RegisterWorkflowWithOptions(mapChunk, workflow.RegisterOptions{Name: chunkWorkflow})
+	env.RegisterWorkflowWithOptions(served.run, workflow.RegisterOptions{Name: served.def.Slug})
+	env.RegisterWorkflowWithOptions(mapChunk, workflow.RegisterOptions{Name: chunkWorkflow})
 	env.ExecuteWorkflow(served.def.Slug, in)
 	if !env.IsWorkflowCompleted() {
 		return nil, errors.New("the workflow has not ended")
@@ -220,13 +215,3 @@ func TestRandomInMemory(t *testing.T) {
 	t.Parallel()
 	conformance.TestRandom(t, 150, inline, memory)
 }
-
-func TestRowsInMemory(t *testing.T) {
-	t.Parallel()
-	conformance.Test(t, memory)
-}
-
-var _ = require.NoError
-var _ = converter.GetDefaultDataConverter
-var _ = temporal.NewCanceledError
-var _ = json.Valid
