@@ -117,6 +117,9 @@ type StartRequest struct {
 	// At, or In by the clock of the backend, is when their steps start. Zero means now.
 	At time.Time
 	In time.Duration
+	// MapVersion is the version of the map of shards by which the runs were placed; 0 if
+	// they were not. A database with another version refuses them.
+	MapVersion int
 }
 
 // A NewRun is a run to be started.

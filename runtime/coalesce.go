@@ -32,16 +32,22 @@ var errSendAlone = errors.New("flowc: sent together with others")
 // A pendingStarts holds the starts through a pool that are in flight or waiting, by flow.
 type pendingStarts struct {
 	mu    sync.Mutex
-	flows map[string]*startGroup
+	flows map[startKind]*startGroup
 	spare *startGroup // one to use again
 }
 
-// A startGroup holds the starts of a flow through a pool. The mu of its pendingStarts
+// A startKind is what starts have in common that coalesce.
+type startKind struct {
+	flow       string
+	mapVersion int
+}
+
+// A startGroup holds the starts of a kind through a pool. The mu of its pendingStarts
 // guards its fields.
 type startGroup struct {
 	pending  *pendingStarts
 	pool     *pgxpool.Pool
-	flow     string
+	kind     startKind
 	inFlight int
 	waiting  []waitingStart
 }
@@ -60,7 +66,7 @@ type startReply struct {
 func coalesceStart(ctx context.Context, pool *pgxpool.Pool, r StartRequest) ([]StartedRun, error) {
 	p := perpool.Of[pendingStarts](pool)
 	p.mu.Lock()
-	g := p.group(pool, r.Flow)
+	g := p.group(pool, startKind{r.Flow, r.MapVersion})
 	if g.inFlight < maxStartsInFlight || len(r.Runs[0].Input) > maxBatchBytes {
 		g.inFlight++
 		p.mu.Unlock()
@@ -85,18 +91,18 @@ func coalesceStart(ctx context.Context, pool *pgxpool.Pool, r StartRequest) ([]S
 	}
 }
 
-// group returns the group of a flow.
-func (p *pendingStarts) group(pool *pgxpool.Pool, flow string) *startGroup {
-	g := p.flows[flow]
+// group returns the group of a kind.
+func (p *pendingStarts) group(pool *pgxpool.Pool, kind startKind) *startGroup {
+	g := p.flows[kind]
 	if g == nil {
 		if g, p.spare = p.spare, nil; g == nil {
 			g = new(startGroup)
 		}
-		*g = startGroup{pending: p, pool: pool, flow: flow}
+		*g = startGroup{pending: p, pool: pool, kind: kind}
 		if p.flows == nil {
-			p.flows = map[string]*startGroup{}
+			p.flows = map[startKind]*startGroup{}
 		}
-		p.flows[flow] = g
+		p.flows[kind] = g
 	}
 	return g
 }
@@ -121,7 +127,7 @@ func (g *startGroup) next() {
 		return
 	}
 	if g.inFlight--; g.inFlight == 0 {
-		delete(p.flows, g.flow)
+		delete(p.flows, g.kind)
 		*g = startGroup{} // which must not keep the pool
 		p.spare = g
 	}
@@ -144,7 +150,7 @@ func (g *startGroup) send(batch []waitingStart) {
 	defer g.next()
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
-	all := StartRequest{Flow: g.flow}
+	all := StartRequest{Flow: g.kind.flow, MapVersion: g.kind.mapVersion}
 	for _, w := range batch {
 		all.Runs = append(all.Runs, w.NewRun)
 	}

@@ -30,16 +30,16 @@ var (
 const (
 	startSQL = `
 SELECT n, existed, scheduled_at, of_flow
-FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5)` + worthTelling
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, map_version => $6)` + worthTelling
 
 	startWithHeadersSQL = `
 SELECT n, existed, scheduled_at, of_flow
-FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, headers => $6)` + worthTelling
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, map_version => $6, headers => $7)` + worthTelling
 
 	// startQuietlySQL is for runs that a claim follows.
 	startQuietlySQL = `
 SELECT n, existed, scheduled_at, of_flow
-FROM flowc.start($1, $2, $3::text[]::uuid[], headers => $4, suppress_notify => true)` + worthTelling
+FROM flowc.start($1, $2, $3::text[]::uuid[], map_version => $4, headers => $5, suppress_notify => true)` + worthTelling
 
 	worthTelling = `
 WHERE n = 1 OR existed OR scheduled_at IS NOT NULL`
@@ -70,7 +70,7 @@ func startEagerly(ctx context.Context, pool *pgxpool.Pool, r StartRequest) (_ []
 		return err
 	}
 	args := r.args()
-	ok = eager.Start(ctx, pool, r.Flow, worker, read, startQuietlySQL, args[0], args[1], args[2], r.headers())
+	ok = eager.Start(ctx, pool, r.Flow, worker, read, startQuietlySQL, args[0], args[1], args[2], args[5], r.headers())
 	return r.started(rows), ok
 }
 
@@ -84,7 +84,11 @@ func (r StartRequest) args() []any {
 	if delay := r.In; delay != 0 {
 		in = &delay
 	}
-	return []any{r.Flow, inputs, ids, pgcall.NilIfZero(r.At), in}
+	var version *int
+	if placed := r.MapVersion; placed != 0 {
+		version = &placed
+	}
+	return []any{r.Flow, inputs, ids, pgcall.NilIfZero(r.At), in, version}
 }
 
 // headers returns the headers of the runs, nil if none has any.

@@ -57,7 +57,7 @@ begin
       join flowc.scheduled_runs d on d.flow_slug = any (array[f.slug]) and d.due_at <= clock_timestamp())
     or exists (
       select from flowc.schedules d
-      where (d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()) and d.flow_slug = any (heartbeat.served));
+      where (d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()) and d.suspended_by is null and d.flow_slug = any (heartbeat.served));
 end $$;
 
 -- Reports whether a worker that is alive has extended its lease on a task.

@@ -8,11 +8,11 @@ language plpgsql immutable as $$
 declare
   -- For one run, known by its id. Only await_run locks it.
   reading text[] := '{flowc.get_run, flowc.result, flowc.explain_run, flowc.flow_exists, pgflow.get_run_with_states}';
-  starting text[] := '{flowc.await_run, flowc.start, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.reschedule_run}';
+  starting text[] := '{flowc.await_run, flowc.start, flowc.find_runs, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.reschedule_run}';
   working text[] := '{
     flowc.register_worker, flowc.drain_worker, flowc.stop_worker, flowc.heartbeat, flowc.recover, flowc.enter_idle, flowc.leave_idle,
     flowc.claim, flowc.claim_suspects, flowc.read_values, flowc.fail_unclaimable, flowc.report, flowc.release, flowc.release_unknown,
-    flowc.start_due, flowc.list_crons, flowc.advance_watermarks, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
+    flowc.start_due, flowc.schedules_to_take, flowc.schedules_given_up, flowc.take_schedule, flowc.list_crons, flowc.advance_watermarks, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
     pgflow.start_tasks, pgflow.complete_task, pgflow.fail_task, pgflow.set_vt_batch, pgflow.mark_worker_stopped, pgflow.track_worker_function,
     pgmq.read, pgmq.read_with_poll, pgmq.set_vt}';
   viewing text[] := '{
@@ -20,10 +20,10 @@ declare
     flowc.get_definition, flowc.compare_flow, flowc.adjacent_runs, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
     flowc.run_progress, flowc.tasks_in_flight, flowc.throughput}';
   operating text[] := '{
-    flowc.await_run, flowc.start, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run,
+    flowc.await_run, flowc.start, flowc.find_runs, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run,
     flowc.prune, flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
 begin
-  return '{flowc.version}'::text[] || case kind
+  return '{flowc.version, flowc.get_shard}'::text[] || case kind
     when 'starter' then starting || reading
     when 'worker' then working
     when 'viewer' then viewing || reading

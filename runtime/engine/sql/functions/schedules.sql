@@ -25,7 +25,8 @@ begin
     perform flowc.refuse_cron(set_schedule.cron, 'it starts the flow with {}, and a step is a map over the input, which has to be a list');
   end if;
   if old.cron is null then
-    insert into flowc.schedules (flow_slug, cron, next_at) values (set_schedule.flow_slug, set_schedule.cron, first);
+    insert into flowc.schedules (flow_slug, cron, next_at, suspended_by)
+    values (set_schedule.flow_slug, set_schedule.cron, first, case when not flowc.ticks_here(set_schedule.flow_slug) then 0 end);
     perform flowc.pause_older_schedules(set_schedule.flow_slug);
   else
     update flowc.schedules s
@@ -76,12 +77,12 @@ begin
   for slug in
     select d.flow_slug from unnest(start_ticks.flow_slugs) f(slug)
     join flowc.schedules d on d.flow_slug = f.slug
-    where d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()
+    where (d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()) and d.suspended_by is null
     order by d.next_at
   loop
     continue when not flowc.try_share_definition(slug);
     select d.* into s from flowc.schedules d where d.flow_slug = slug for update skip locked;
-    continue when not found or s.paused_at is not null;
+    continue when not found or s.paused_at is not null or s.suspended_by is not null;
     if s.computed_at > clock_timestamp() then
       update flowc.schedules d
       set computed_at = clock_timestamp(), next_at = least(d.next_at, flowc.next_tick(d.cron, clock_timestamp()))

@@ -19,9 +19,11 @@ end $$;
 -- With suppress_notify, nobody is woken: a claim follows in the same transaction, which
 -- takes the new tasks or wakes others for what it leaves.
 -- If all ids were given and all runs simply started, only the first is returned.
+-- With map_version, nothing is started unless that is the version of the map of shards here.
 create or replace function flowc.start(
   flow_slug text, inputs jsonb[], run_ids uuid[],
-  start_at timestamptz default null, start_in interval default null, headers jsonb[] default null, suppress_notify boolean default false)
+  start_at timestamptz default null, start_in interval default null, headers jsonb[] default null, suppress_notify boolean default false,
+  map_version int default null)
 returns table (n int, run_id uuid, existed boolean, status text, scheduled_at timestamptz, of_flow text)
 language plpgsql as $$
 #variable_conflict use_column
@@ -35,6 +37,9 @@ declare
   fresh      uuid[];
   deleted    int[]; -- the positions of runs that existed and were deleted meanwhile
 begin
+  if start.map_version is not null then
+    perform flowc.require_map(start.map_version);
+  end if;
   if start.suppress_notify then
     perform set_config('flowc.suppress_notify', 'on', true);
   end if;

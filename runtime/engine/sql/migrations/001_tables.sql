@@ -50,6 +50,17 @@ create table flowc.migrations (
   applied_at timestamptz not null default now()
 );
 
+-- The map of shards, if this database is one of several, see shards.sql: one row, or none.
+-- map_id identifies the set of databases. number is that of this one, NULL until it is in
+-- the map. maps has all versions of the map, the oldest first; version is their number.
+create table flowc.shard (
+  single  boolean not null default true primary key check (single),
+  map_id  uuid    not null,
+  number  int     check (number between 1 and 65535),
+  version int     not null,
+  maps    jsonb   not null
+);
+
 -- Roles with rights on the engine, which migrations grant anew.
 create table flowc.granted_roles (
   role_name text not null,
@@ -361,7 +372,9 @@ create table flowc.run_headers (
 
 -- Schedules of flows. next_at is when the next run is started, NULL while the schedule is
 -- paused. computed_at is when next_at was computed: a time in the future means that the
--- clock has been set back since.
+-- clock has been set back since. suspended_by is NULL unless another shard starts the runs;
+-- then it is the version of the map that gave the schedule to that shard, 0 if it was never
+-- here.
 create table flowc.schedules (
   flow_slug     text        not null primary key references pgflow.flows (flow_slug) on delete cascade,
   cron          text        not null,
@@ -373,6 +386,7 @@ create table flowc.schedules (
   last_at       timestamptz,
   last_run_id   uuid,
   error_message text,
+  suspended_by  int,
   constraint paused_or_armed check ((paused_at is null) = (next_at is not null))
 ) with (fillfactor = 50);
 

@@ -1,0 +1,39 @@
+package shards
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Errors that [errors.Is] finds in the errors of this package, whose texts say more.
+var (
+	// ErrNoMap says that none of the databases is a shard yet: call [Init] once.
+	ErrNoMap = errors.New("the databases are no shards yet: shards.Init makes them")
+	// ErrUnknownShard says that there is no shard of that name.
+	ErrUnknownShard = errors.New("there is no such shard")
+	// ErrNoPool says that this process has no pool for a shard.
+	ErrNoPool = errors.New("this process has no pool for it: give it to Open or to AddPool")
+	// ErrWrongPool says that a pool was given the name of a shard whose database is another.
+	ErrWrongPool = errors.New("the pool is of another database than its name says")
+	// ErrDraining says that a shard gets no new runs.
+	ErrDraining = errors.New("it is draining and gets no new runs")
+	// ErrHasRuns says that a shard cannot be removed, since it has runs.
+	ErrHasRuns = errors.New("it has runs: drain it, and prune or delete its runs when they have ended, or lose them with runtime.AllowDataLoss()")
+	// ErrUnfinished says that a change of the map is not complete and that this process
+	// cannot complete it.
+	ErrUnfinished = errors.New("a change of the shards was not completed: repeat it")
+)
+
+// An Error is an error of one shard. The others are not affected.
+type Error struct {
+	// Shard is the name of the shard.
+	Shard string
+	Err   error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("flowc: shard %s: %s", e.Shard, strings.TrimPrefix(e.Err.Error(), "flowc: "))
+}
+
+func (e *Error) Unwrap() error { return e.Err }

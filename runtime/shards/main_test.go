@@ -1,0 +1,9 @@
+package shards_test
+
+import (
+	"testing"
+
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
