@@ -46,7 +46,7 @@ var _ runtime.BackendDB = (*DB)(nil)
 type member struct {
 	name   string // that the caller gave it
 	pool   *pgxpool.Pool
-	number atomic.Int32 // of the shard, 0 until the database has confirmed it
+	number atomic.Int32              // of the shard, 0 until the database has confirmed it
 	asked  atomic.Pointer[time.Time] // when it last said what its map is
 	down   atomic.Pointer[outage]
 }
