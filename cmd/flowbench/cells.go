@@ -32,6 +32,11 @@ func cells(scale float64) []cell {
 			{"16", workInProcesses(n(40_000), 16, 1024)},
 			{"1", workInProcesses(n(40_000), 1, 1024)},
 		}},
+		{name: "shards", title: "jobs started in batches of 5000 and worked to the end, on shards with a server each", rounds: 5, systems: []system{
+			{"4", workOnShards(n(20_000), 4)},
+			{"2", workOnShards(n(20_000), 2)},
+			{"1", workOnShards(n(20_000), 1)},
+		}},
 		{name: "idle-flows", title: "one run on an idle system, in a worker of many flows", systems: []system{
 			{"4000", latencyAmong(4_000, n(40))},
 			{"10", latencyAmong(10, n(40))},

@@ -213,9 +213,9 @@ func startManyBesideWork(def spec.Flow, n int) func(context.Context, *server) (f
 }
 
 // startMany starts n runs in batches.
-func startMany(ctx context.Context, pool *pgxpool.Pool, def spec.Flow, n int) error {
+func startMany(ctx context.Context, db runtime.DB, def spec.Flow, n int) error {
 	for ; n > 0; n -= 5000 {
-		if _, err := runtime.StartMany(ctx, pool, def.Slug, inputs(min(n, 5000))); err != nil {
+		if _, err := runtime.StartMany(ctx, db, def.Slug, inputs(min(n, 5000))); err != nil {
 			return err
 		}
 	}

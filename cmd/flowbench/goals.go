@@ -35,6 +35,8 @@ var goals = []goal{
 	atMost("delayed-500000-vs-none", 1.1, ratio("delayed/500000", "delayed/none", total)),
 	atMost("writer-vs-none", 1.2, ratio("writer/beside", "writer/none", total)),
 	atLeast("processes-16-vs-1", 0.85, ratio("processes/16", "processes/1", rate)),
+	atMost("shards-2-vs-1", 1.1, ratio("shards/2", "shards/1", total)),
+	atMost("shards-4-vs-1", 1.1, ratio("shards/4", "shards/1", total)),
 	atMost("worker-of-4000-flows-latency", 3, ratio("idle-flows/4000", "idle-flows/10", p50)),
 	atLeast("worker-of-4000-flows-rate", 0.7, ratio("busy-flows/4000", "busy-flows/10", rate)),
 	atMost("claim-1000-flows-vs-10", 3, ratio("flows/1000", "flows/10", p50)),
