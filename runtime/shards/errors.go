@@ -2,8 +2,8 @@ package shards
 
 import (
 	"errors"
-	"fmt"
-	"strings"
+
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // Errors that [errors.Is] finds in the errors of this package, whose texts say more.
@@ -26,14 +26,4 @@ var (
 )
 
 // An Error is an error of one shard. The others are not affected.
-type Error struct {
-	// Shard is the name of the shard.
-	Shard string
-	Err   error
-}
-
-func (e *Error) Error() string {
-	return fmt.Sprintf("flowc: shard %s: %s", e.Shard, strings.TrimPrefix(e.Err.Error(), "flowc: "))
-}
-
-func (e *Error) Unwrap() error { return e.Err }
+type Error = ops.ShardError

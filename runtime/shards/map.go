@@ -9,17 +9,19 @@ import (
 	"strconv"
 
 	"github.com/google/uuid"
+
+	"github.com/flowc-dev/flowc/runtime/ops"
 )
 
 // A State says whether a shard gets new runs.
-type State string
+type State = ops.ShardState
 
 // The states of a shard.
 const (
 	// Active shards get new runs.
-	Active State = "active"
+	Active = ops.ShardActive
 	// Draining shards get none. Their runs go on, and are read and controlled.
-	Draining State = "draining"
+	Draining = ops.ShardDraining
 )
 
 // An entry is a shard in a version of the map.

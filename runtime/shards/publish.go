@@ -473,7 +473,7 @@ func (db *DB) copyFlows(ctx context.Context, known *shardMap, to *member) error 
 }
 
 // settle gives each schedule that a change moved to its new shard, with its next tick, from
-// the shard that had it last. All shards have to answer: otherwise that one might be unknown.
+// the shard that had it last, which may be itself. All shards have to answer: otherwise that one might be unknown.
 func (db *DB) settle(ctx context.Context) error {
 	known := db.known.Load()
 	for _, e := range known.version {
@@ -484,9 +484,6 @@ func (db *DB) settle(ctx context.Context) error {
 			}
 			last := map[string]schedule{}
 			for _, other := range known.version {
-				if other.Number == e.Number {
-					continue
-				}
 				if err := db.call(ctx, other.Number, func(m *member) error { return m.givenUp(ctx, slugs, last) }); err != nil {
 					return err
 				}
@@ -511,7 +508,7 @@ func (db *DB) settle(ctx context.Context) error {
 // A schedule is what one shard leaves to another.
 type schedule struct {
 	slug               string
-	by                 int // the version of the map that took it from the shard
+	by                 int // the higher, the later the shard had it
 	next, paused, last *time.Time
 	reason, run        *string
 }

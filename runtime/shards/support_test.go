@@ -3,7 +3,6 @@ package shards_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/shards"
 	"github.com/flowc-dev/flowc/runtime/spec"
-	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
 // patience is how long a test waits for what must happen, on the slowest machine.
@@ -80,7 +78,7 @@ func (s *system) open() *shards.DB {
 // work runs a worker until the test ends.
 func (s *system) work(services ...handler.Service) *shards.Worker {
 	s.T.Helper()
-	w, err := shards.NewWorker(s.db, worker.Config{Logger: slog.New(slog.DiscardHandler)}, services...)
+	w, err := shards.NewWorker(s.db, quiet, services...)
 	s.NoError(err)
 	stop := w.Start(s.ctx)
 	s.Cleanup(func() {

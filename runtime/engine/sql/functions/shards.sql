@@ -97,7 +97,7 @@ begin
   insert into flowc.shard as s (map_id, number, version, maps) values (publish_map.map_id, publish_map.number, newest, publish_map.maps)
   on conflict (single) do update
   set map_id = excluded.map_id, number = coalesce(excluded.number, s.number), version = excluded.version, maps = excluded.maps;
-  update flowc.schedules s set suspended_by = newest where s.suspended_by is null and not flowc.ticks_here(s.flow_slug);
+  update flowc.schedules s set suspended_by = newest + 1 where s.suspended_by is null and not flowc.ticks_here(s.flow_slug);
   return true;
 end $$;
 

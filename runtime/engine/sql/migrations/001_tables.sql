@@ -372,9 +372,8 @@ create table flowc.run_headers (
 
 -- Schedules of flows. next_at is when the next run is started, NULL while the schedule is
 -- paused. computed_at is when next_at was computed: a time in the future means that the
--- clock has been set back since. suspended_by is NULL unless another shard starts the runs;
--- then it is the version of the map that gave the schedule to that shard, 0 if it was never
--- here.
+-- clock has been set back since. suspended_by is NULL unless another shard starts the runs:
+-- then the shard that had the schedule last has the highest, and 0 is one that never had it.
 create table flowc.schedules (
   flow_slug     text        not null primary key references pgflow.flows (flow_slug) on delete cascade,
   cron          text        not null,

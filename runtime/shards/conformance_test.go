@@ -1,0 +1,74 @@
+package shards_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/flowtest"
+	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/conformance"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/shards"
+)
+
+// engine is three databases.
+var engine = conformance.Engine{
+	Open: func(t *testing.T, services ...handler.Service) (runtime.DB, error) {
+		pools := map[string]*pgxpool.Pool{"a": dbtest.Pool(t), "b": dbtest.Pool(t), "c": dbtest.Pool(t)}
+		if err := shards.Init(t.Context(), pools); err != nil {
+			return nil, err
+		}
+		db, err := shards.Open(t.Context(), pools)
+		if err != nil {
+			return nil, err
+		}
+		if err := runtime.UpsertServed(t.Context(), db, services...); err != nil {
+			return nil, err
+		}
+		w, err := shards.NewWorker(db, quiet, services...)
+		if err != nil {
+			return nil, err
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx) }()
+		t.Cleanup(func() {
+			stop()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+		return db, nil
+	},
+	Declines: map[string]conformance.Difference{
+		"start in the user's transaction": {Why: "a transaction is one of one shard, see DB.In", Says: "the engine has no transactions of the user's"},
+	},
+}
+
+// TODO(lists): these rows pass once the backend lists.
+func init() {
+	for _, row := range []string{
+		"list runs", "list failures", "runs beside a run", "list tasks in flight", "list flows", "read a definition", "list workers",
+		"throughput", "pause and resume a flow", "list schedules", "pause a schedule", "resume a schedule", "next ticks", "prune",
+	} {
+		engine.Declines[row] = conformance.Difference{Why: "lists are of one shard"}
+	}
+	engine.Declines["runs beside a run"] = conformance.Difference{Why: "lists are of one shard", Says: "runs beside a run did not do its part"}
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	conformance.Test(t, engine)
+}
+
+// Whatever a flow does inline, it does on shards.
+func TestRandomFlows(t *testing.T) {
+	t.Parallel()
+	inline := conformance.Engine{Open: func(_ *testing.T, services ...handler.Service) (runtime.DB, error) {
+		return flowtest.Inline(services...), nil
+	}}
+	conformance.TestRandom(t, 60, inline, engine)
+}

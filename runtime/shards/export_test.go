@@ -1,0 +1,4 @@
+package shards
+
+// For tests.
+var Rendezvous = rendezvous
