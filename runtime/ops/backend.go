@@ -25,6 +25,17 @@ type Lister interface {
 	ListTasksInFlight(ctx context.Context, limit int) ([]TaskInFlight, error)
 }
 
+// An Inspector is a [runtime.Backend] that shows what a run consists of.
+type Inspector interface {
+	// ListTasks is called with a valid filter.
+	ListTasks(ctx context.Context, id string, filter TaskFilter) ([]TaskInfo, error)
+	ListPayloads(ctx context.Context, id string, atMost int) ([]Payload, error)
+	GetPayload(ctx context.Context, id string, filter PayloadFilter) (*Payload, error)
+	AdjacentRuns(ctx context.Context, id string) (newer, older string, err error)
+	// RunNow is called for all steps if there is none.
+	RunNow(ctx context.Context, id, step string) (int, error)
+}
+
 // A Definer is a [runtime.Backend] that returns the definitions of flows.
 type Definer interface {
 	// GetDefinition returns [runtime.ErrFlowNotFound] if there is no such flow.

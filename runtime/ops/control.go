@@ -30,6 +30,9 @@ func RunNow(ctx context.Context, db runtime.DB, id, step string) (int, error) {
 	if r, ok := backendOf[runtime.Router](db); ok {
 		return route(ctx, r, id, func(db runtime.DB) (int, error) { return RunNow(ctx, db, id, step) })
 	}
+	if b, ok := backendOf[Inspector](db); ok {
+		return b.RunNow(ctx, parsed.String(), step)
+	}
 	shown, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[int],
 		`SELECT flowc.run_now($1::text::uuid, nullif($2, ''))`, parsed.String(), step)
 	if err != nil {

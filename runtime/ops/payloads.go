@@ -72,6 +72,9 @@ func ListPayloads(ctx context.Context, db runtime.DB, id string, atMost int) ([]
 	if r, ok := backendOf[runtime.Router](db); ok {
 		return route(ctx, r, id, func(db runtime.DB) ([]Payload, error) { return ListPayloads(ctx, db, id, atMost) })
 	}
+	if b, ok := backendOf[Inspector](db); ok {
+		return b.ListPayloads(ctx, parsed.String(), atMost)
+	}
 	scan := func(row pgx.CollectableRow) (Payload, error) {
 		var p Payload
 		var step *string
@@ -108,6 +111,9 @@ func GetPayload(ctx context.Context, db runtime.DB, id string, filter PayloadFil
 	if r, ok := backendOf[runtime.Router](db); ok {
 		return route(ctx, r, id, func(db runtime.DB) (*Payload, error) { return GetPayload(ctx, db, id, filter) })
 	}
+	if b, ok := backendOf[Inspector](db); ok {
+		return b.GetPayload(ctx, parsed.String(), filter)
+	}
 	atMost := int64(filter.AtMost)
 	if atMost == 0 {
 		atMost = math.MaxInt64
@@ -141,6 +147,9 @@ func AdjacentRuns(ctx context.Context, db runtime.DB, id string) (newer, older s
 			return p, err
 		})
 		return p[0], p[1], err
+	}
+	if b, ok := backendOf[Inspector](db); ok {
+		return b.AdjacentRuns(ctx, parsed.String())
 	}
 	p, _, err := pgcall.EngineOne(ctx, db, pgx.RowToStructByPos[pair],
 		`SELECT newer::text, older::text FROM flowc.adjacent_runs($1::text::uuid)`, parsed.String())

@@ -139,6 +139,9 @@ func ListTasks(ctx context.Context, db runtime.DB, id string, filter TaskFilter)
 	if r, ok := backendOf[runtime.Router](db); ok {
 		return route(ctx, r, id, func(db runtime.DB) ([]TaskInfo, error) { return ListTasks(ctx, db, id, filter) })
 	}
+	if b, ok := backendOf[Inspector](db); ok {
+		return b.ListTasks(ctx, parsed.String(), filter)
+	}
 	var step *string
 	if filter.Step != "" {
 		step = &filter.Step

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	enums "go.temporal.io/api/enums/v1"
@@ -21,6 +22,7 @@ type DB struct {
 	namespace string
 	limit     int // how many bytes a value may have
 	flows     sync.Map
+	outbox    atomic.Pointer[Outbox]
 }
 
 var _ runtime.BackendDB = (*DB)(nil)
@@ -36,7 +38,7 @@ func WithExternalStorage() Option { return func(db *DB) { db.limit = unlimited }
 // New returns a DB with the runs of a namespace, which has to be the client's.
 func New(c client.Client, namespace string, opts ...Option) *DB {
 	db := &DB{
-		NoTables: runtime.NoTables{Instead: "Temporal has no tables: look at its UI, or ask its client"},
+		NoTables: runtime.NoTables{Instead: "Temporal has no tables to query: look at its UI, or ask its client"},
 		client:   c, namespace: namespace, limit: maxValue,
 	}
 	for _, opt := range opts {
@@ -103,8 +105,3 @@ func notFound(id string, err error) error {
 }
 
 func isNotFound(err error) bool { return errors.As(err, new(*serviceerror.NotFound)) }
-
-// needsEngine returns a [runtime.ErrNeedsEngine] that says what to do instead.
-func needsEngine(instead string) error {
-	return fmt.Errorf("%w: %s", runtime.ErrNeedsEngine, instead)
-}

@@ -141,16 +141,13 @@ func (b backend) DeleteFlow(ctx context.Context, slug string, o runtime.DeleteOp
 	if err != nil || f == nil {
 		return runtime.Deleted{}, err
 	}
-	open, err := b.client.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
-		Query: fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running'", slug),
-	})
-	switch {
+	switch open, err := b.countOpen(ctx, slug); {
 	case err != nil:
 		return runtime.Deleted{}, fmt.Errorf("flowc: counting the runs of flow %s: %w", slug, err)
-	case open.Count > 0 && o.AllowDataLoss:
-		return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w", slug, needsEngine("Temporal cannot delete the runs of a flow at once: end those that go on with `temporal workflow terminate --query`, and delete the flow then"))
-	case open.Count > 0:
-		return runtime.Deleted{}, &runtime.ActiveRunsError{Flow: slug, Active: int(open.Count)}
+	case open > 0 && o.AllowDataLoss:
+		return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w: Temporal cannot delete the runs of a flow at once: end those that go on with `temporal workflow terminate --query \"WorkflowType = '%s'\"`, and delete the flow then", slug, runtime.ErrNeedsEngine, slug)
+	case open > 0:
+		return runtime.Deleted{}, &runtime.ActiveRunsError{Flow: slug, Active: open}
 	}
 	if err := b.unschedule(ctx, slug); err != nil {
 		return runtime.Deleted{}, err
@@ -160,4 +157,20 @@ func (b backend) DeleteFlow(ctx context.Context, slug string, o runtime.DeleteOp
 		return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w", slug, err)
 	}
 	return runtime.Deleted{Existed: true, Steps: len(f.def.Steps)}, nil
+}
+
+// countOpen counts the runs of a flow that have not ended. The server's lists lag behind, so
+// that it looks again for a while before it says that there are any.
+func (b backend) countOpen(ctx context.Context, slug string) (n int, err error) {
+	for try := range 10 {
+		time.Sleep(time.Duration(try) * 50 * time.Millisecond)
+		open, err := b.client.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
+			Query: fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running'", slug),
+		})
+		if err != nil || open.Count == 0 {
+			return 0, err
+		}
+		n = int(open.Count)
+	}
+	return n, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/conformance"
 	"github.com/flowc-dev/flowc/runtime/internal/machine"
 	"github.com/flowc-dev/flowc/runtime/spec"
+	"github.com/flowc-dev/flowc/runtime/temporalflow/internal/declines"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -52,12 +54,18 @@ func (db *memoryDB) InTx() bool               { return false }
 
 type memoryBackend struct{ *memoryDB }
 
-var _ runtime.Awaiter = memoryBackend{}
+var (
+	_ runtime.Awaiter = memoryBackend{}
+	_ runtime.Steerer = memoryBackend{}
+)
 
 func (b memoryBackend) Start(_ context.Context, r runtime.StartRequest) ([]runtime.StartedRun, error) {
 	s, ok := b.services[r.Flow]
-	if !ok {
+	switch {
+	case !ok:
 		return nil, &runtime.FlowNotFoundError{Flow: r.Flow}
+	case !r.At.IsZero() || r.In > 0:
+		return nil, b.Unsupported()
 	}
 	flow, err := machine.New(s.Definition())
 	if err == nil {
@@ -153,6 +161,9 @@ func (b memoryBackend) Run(_ context.Context, id string, detail runtime.RunDetai
 	if run := r.run(id); run != nil {
 		return run.Info(detail), nil
 	}
+	if detail.States {
+		return nil, b.Unsupported()
+	}
 	return &runtime.RunInfo{ID: id, Flow: r.flow, Status: runtime.RunRunning, StartedAt: time.Now()}, nil
 }
 
@@ -180,6 +191,50 @@ func (b memoryBackend) AwaitRun(ctx context.Context, id string) error {
 	}
 }
 
+// retry runs the workflow again, as a retry on a server does.
+func (b memoryBackend) retry(id, step string) (runtime.Steered, error) {
+	r, err := b.find(id)
+	if err != nil {
+		return runtime.Steered{}, nil
+	}
+	run := r.run(id)
+	if run == nil {
+		return runtime.Steered{Found: true}, nil
+	}
+	next, done, err := resume(run, r.record.Plan, r.begin, step)
+	if errors.Is(err, errNoStep) {
+		return runtime.Steered{}, nil
+	}
+	if done {
+		again := &memoryRun{flow: r.flow, begin: next, ended: make(chan struct{})}
+		b.mu.Lock()
+		b.runs[id] = again
+		b.mu.Unlock()
+		go again.work(b.services[r.flow], id)
+	}
+	return runtime.Steered{Found: true, Done: done}, err
+}
+
+func (b memoryBackend) RetryRun(_ context.Context, id string) (runtime.Steered, error) {
+	return b.retry(id, "")
+}
+
+func (b memoryBackend) RetryStep(_ context.Context, id, step string) (runtime.Steered, error) {
+	return b.retry(id, step)
+}
+
+func (b memoryBackend) CancelRun(context.Context, string, string) (runtime.Steered, error) {
+	return runtime.Steered{}, b.Unsupported()
+}
+
+func (b memoryBackend) RescheduleRun(context.Context, string, time.Time) (runtime.Steered, error) {
+	return runtime.Steered{}, b.Unsupported()
+}
+
+func (b memoryBackend) DeleteRun(context.Context, string, runtime.DeleteOptions) (runtime.Steered, error) {
+	return runtime.Steered{}, b.Unsupported()
+}
+
 func (b memoryBackend) UpsertFlow(_ context.Context, flow spec.Flow, _ runtime.UpsertOptions) (runtime.UpsertResult, error) {
 	s, ok := b.services[flow.Slug]
 	if !ok || len(spec.Compare(s.Definition(), flow)) > 0 {
@@ -197,10 +252,31 @@ func (b memoryBackend) FlowExists(_ context.Context, slug string) (bool, error) 
 	return ok, nil
 }
 
+const notWaiting = "the environment skips time"
+
+// memory declines what is for a server to do, and what waits.
 var memory = conformance.Engine{
 	Open: func(_ *testing.T, services ...handler.Service) (runtime.DB, error) {
 		return newMemoryDB(services...), nil
 	},
+	Declines: func() map[string]conformance.Difference {
+		all := maps.Clone(declines.Temporal)
+		for row, d := range map[string]conformance.Difference{
+			"backoff":               {Why: notWaiting, Says: "it came too early"},
+			"start delay of a step": {Why: notWaiting, Says: "it came too early"},
+		} {
+			all[row] = d
+		}
+		for _, row := range []string{
+			"cancel a run that has ended", "cancel before the start", "cancel reaches the handler", "delete a run", "delayed start", "start at a time", "reschedule",
+			"upsert mismatch", "upsert of other options", "upsert a flow that is new", "upsert of another shape, with data loss",
+			"delete a flow", "states of a run that goes on", "read a definition", "list schedules", "pause a schedule", "resume a schedule",
+			"next ticks", "explain a run", "tick of a schedule", "flow without a schedule",
+		} {
+			all[row] = conformance.Difference{Why: "it is for a server"}
+		}
+		return all
+	}(),
 }
 
 var inline = conformance.Engine{
@@ -214,4 +290,10 @@ var inline = conformance.Engine{
 func TestRandomInMemory(t *testing.T) {
 	t.Parallel()
 	conformance.TestRandom(t, 150, inline, memory)
+}
+
+// TestRowsInMemory runs the rows of the suite as far as they need no server.
+func TestRowsInMemory(t *testing.T) {
+	t.Parallel()
+	conformance.Test(t, memory)
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.temporal.io/api/common/v1"
 	enums "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
@@ -27,10 +28,16 @@ const (
 
 // Outcome reads how far a run is, and what is wanted of it once it has completed.
 func (b backend) Outcome(ctx context.Context, id string, want runtime.Want) (o runtime.Outcome, _ error) {
-	e, err := b.find(ctx, id)
+	e, boxed, err := b.findAnywhere(ctx, id)
 	switch {
 	case err != nil:
 		return o, err
+	case boxed != nil:
+		o = runtime.Outcome{Flow: boxed.Flow, Status: boxed.Status, Message: boxed.Error}
+		if boxed.Status == runtime.RunCancelled {
+			o.Message = boxed.CancelReason
+		}
+		return o, nil
 	case e.running() && !e.startAt().IsZero():
 		return runtime.Outcome{Flow: e.flow(), Status: runtime.RunScheduled}, nil
 	case e.running():
@@ -54,9 +61,9 @@ func (b backend) Outcome(ctx context.Context, id string, want runtime.Want) (o r
 // Run reads a run. How far it is that has not ended, a worker is asked: without one, the
 // states of its steps cannot be read, and all else can.
 func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (*runtime.RunInfo, error) {
-	e, err := b.find(ctx, id)
-	if err != nil {
-		return nil, err
+	e, boxed, err := b.findAnywhere(ctx, id)
+	if err != nil || boxed != nil {
+		return boxed, err
 	}
 	bare := &runtime.RunInfo{ID: id, Flow: e.flow(), Status: runtime.RunRunning, StartedAt: e.WorkflowStartTime.UTC()}
 	if at := e.startAt(); !at.IsZero() {
@@ -83,9 +90,16 @@ func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (
 	return info, nil
 }
 
-// AwaitRun waits for the end of a run.
+// AwaitRun waits for the end of a run, first until it is out of the outbox.
 func (b backend) AwaitRun(ctx context.Context, id string) error {
-	err := b.client.GetWorkflow(ctx, id, "").Get(ctx, nil)
+	_, boxed, err := b.findAnywhere(ctx, id)
+	if err == nil && boxed != nil {
+		err = b.outbox.Load().await(ctx, id)
+	}
+	if err != nil {
+		return err
+	}
+	err = b.client.GetWorkflow(ctx, id, "").Get(ctx, nil)
 	if errors.As(err, new(*temporal.WorkflowExecutionError)) {
 		return nil
 	}
@@ -109,12 +123,11 @@ func (b backend) read(ctx context.Context, e *execution, states bool) (*record, 
 		return nil, err
 	}
 	r, err := b.ask(ctx, e, limit) // which knows nothing of its end
-	if err != nil && states {
+	if err != nil && !states {
+		r, err = b.unbegun(ctx, e)
+	}
+	if err != nil {
 		return nil, err
-	} else if err != nil {
-		if r, err = b.unbegun(ctx, e); err != nil {
-			return nil, err
-		}
 	}
 	flow, err := flowOf(e.flow(), r.Plan.Definition)
 	if err != nil {
@@ -195,7 +208,11 @@ func (b backend) termination(ctx context.Context, e *execution) (reason string, 
 // ask asks a worker how far a run is.
 func (b backend) ask(ctx context.Context, e *execution, limit time.Duration) (*record, error) {
 	r := new(record)
-	return r, b.query(ctx, e, limit, r, recordQuery)
+	err := b.query(ctx, e, limit, r, recordQuery)
+	if errors.As(err, new(*serviceerror.WorkflowNotReady)) { // no worker has begun it
+		return b.unbegun(ctx, e)
+	}
+	return r, err
 }
 
 // query has a worker answer a query within a time: there may be none.

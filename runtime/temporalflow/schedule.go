@@ -35,7 +35,7 @@ func checkCron(flow spec.Flow) error {
 	if flow.Cron == "" {
 		return nil
 	}
-	_, err := cron.ParseStandard(flow.Cron)
+	_, err := nextTick(flow.Cron, time.Now())
 	fault := ""
 	if err != nil {
 		fault = fmt.Sprintf("its cron %q is not valid: %v", flow.Cron, err)
@@ -146,21 +146,26 @@ func runTick(ctx workflow.Context, t tick) (string, error) {
 
 // lastTick returns the last tick of a schedule between one that is due and now.
 func lastTick(expression string, due, now time.Time) time.Time {
-	due = due.UTC()
-	schedule, err := cron.ParseStandard(expression)
-	if err != nil {
-		return due // the server takes more forms than we know
-	}
-	if every, ok := schedule.(cron.ConstantDelaySchedule); ok {
-		return due.Add(max(0, now.Sub(due)) / every.Delay * every.Delay)
-	}
-	for {
-		next := schedule.Next(due)
-		if next.IsZero() || next.After(now) {
+	for due = due.UTC(); ; {
+		next, err := nextTick(expression, due) // the server takes more forms than we do
+		if err != nil || next.IsZero() || next.After(now) {
 			return due
 		}
-		due = next.UTC()
+		due = next
 	}
+}
+
+// nextTick returns the first tick of a schedule after a time; the zero time if there is
+// none. Those of "@every" are counted from the beginning of 1970, as the server does it.
+func nextTick(expression string, after time.Time) (time.Time, error) {
+	schedule, err := cron.ParseStandard(expression)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if every, ok := schedule.(cron.ConstantDelaySchedule); ok {
+		return time.Unix(0, after.UnixNano()/int64(every.Delay)*int64(every.Delay)).Add(every.Delay).UTC(), nil
+	}
+	return schedule.Next(after.UTC()).UTC(), nil
 }
 
 // ids is the namespace of the ids of ticks. It must never change.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.temporal.io/api/common/v1"
@@ -13,10 +12,8 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/machine"
 )
-
-// deleteTime is how long a deletion may take, which the server does in the background.
-const deleteTime = 30 * time.Second
 
 // found calls do with the last execution of a run, if there is one.
 func (b backend) found(ctx context.Context, id string, do func(*execution) (done bool, _ error)) (runtime.Steered, error) {
@@ -31,8 +28,14 @@ func (b backend) found(ctx context.Context, id string, do func(*execution) (done
 }
 
 // CancelRun ends a run at once. It asks no worker: the handlers hear of it with their next
-// heartbeat.
+// heartbeat. A run that is still in the outbox is cancelled there.
 func (b backend) CancelRun(ctx context.Context, id, reason string) (runtime.Steered, error) {
+	if _, boxed, err := b.findAnywhere(ctx, id); err == nil && boxed != nil {
+		err := runtime.CancelRun(ctx, b.outbox.Load().pg, job(id), reason)
+		if err == nil || !errors.Is(err, runtime.ErrWrongStatus) {
+			return runtime.Steered{Found: true, Done: err == nil}, err
+		} // it has just come out
+	}
 	return b.found(ctx, id, func(e *execution) (bool, error) {
 		return unlessEnded(b.client.TerminateWorkflow(ctx, id, e.runID(), reason))
 	})
@@ -100,45 +103,53 @@ func (b backend) retry(ctx context.Context, e *execution, step string) (bool, er
 	if err != nil {
 		return false, err
 	}
-	rec := run.Record()
-	if step == "" && !run.Retry(time.Now()) {
-		return false, nil
+	next, done, err := resume(run, r.Plan, in, step)
+	if err != nil || !done {
+		return false, err
 	}
-	if step != "" {
-		switch found, done := run.RetryStep(step, time.Now()); {
-		case !found:
-			return false, errNoStep
-		case !done:
-			return false, nil
-		}
-	}
-	in = begin{Input: in.Input, Headers: in.Headers, Tick: in.Tick, Resumed: &rec, Plan: &r.Plan, RetryStep: step, Former: e.runID()}
-	if raw, err := json.Marshal(in); err != nil {
+	next.Former = e.runID()
+	if raw, err := json.Marshal(next); err != nil {
 		return false, err
 	} else if len(raw) > b.limit {
 		return false, tooLong("what the retry keeps of the run", len(raw))
 	}
 	o := startOptions(e.id, e.flow())
 	o.WorkflowIDReusePolicy = enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
-	_, err = b.client.ExecuteWorkflow(ctx, o, e.flow(), in)
+	_, err = b.client.ExecuteWorkflow(ctx, o, e.flow(), next)
 	if errors.As(err, new(*serviceerror.WorkflowExecutionAlreadyStarted)) {
 		return false, nil // another retry was first
 	}
 	return err == nil, err
 }
 
-// DeleteRun deletes all executions of a run.
+// resume returns the input of the workflow that retries a run, or one of its steps. done is
+// false if it cannot be retried.
+func resume(run *machine.Run, p plan, in begin, step string) (next begin, done bool, _ error) {
+	rec := run.Record()
+	if step == "" {
+		done = run.Retry(time.Now())
+	} else {
+		var found bool
+		if found, done = run.RetryStep(step, time.Now()); !found {
+			return next, false, errNoStep
+		}
+	}
+	return begin{Input: in.Input, Headers: in.Headers, Tick: in.Tick, Resumed: &rec, Plan: &p, RetryStep: step}, done, nil
+}
+
+// DeleteRun has all executions of a run deleted. The server does that in the background,
+// within a minute or so: until then the run can be read, and its key is not free.
 func (b backend) DeleteRun(ctx context.Context, id string, o runtime.DeleteOptions) (runtime.Steered, error) {
 	return b.found(ctx, id, func(e *execution) (bool, error) {
 		if e.running() && !o.AllowDataLoss {
 			return false, nil
 		}
-		ctx, cancel := context.WithTimeout(ctx, deleteTime)
-		defer cancel()
 		for {
 			in, err := b.begin(ctx, e)
 			if err == nil {
-				err = b.deleteExecution(ctx, id, e.runID())
+				_, err = b.client.WorkflowService().DeleteWorkflowExecution(ctx, &workflowservice.DeleteWorkflowExecutionRequest{
+					Namespace: b.namespace, WorkflowExecution: &common.WorkflowExecution{WorkflowId: id, RunId: e.runID()},
+				})
 			}
 			if err != nil || in.Former == "" {
 				return err == nil, err
@@ -150,25 +161,4 @@ func (b backend) DeleteRun(ctx context.Context, id string, o runtime.DeleteOptio
 			e = &execution{d, id}
 		}
 	})
-}
-
-// deleteExecution deletes an execution and waits until it is gone.
-func (b backend) deleteExecution(ctx context.Context, id, runID string) error {
-	_, err := b.client.WorkflowService().DeleteWorkflowExecution(ctx, &workflowservice.DeleteWorkflowExecutionRequest{
-		Namespace: b.namespace, WorkflowExecution: &common.WorkflowExecution{WorkflowId: id, RunId: runID},
-	})
-	for pause := 10 * time.Millisecond; err == nil; pause = min(2*pause, time.Second) {
-		if _, err = b.client.DescribeWorkflow(ctx, id, runID); err != nil {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("flowc: Temporal has not deleted it after %s, it may do so later: %w", deleteTime, ctx.Err())
-		case <-time.After(pause):
-		}
-	}
-	if isNotFound(err) {
-		return nil
-	}
-	return err
 }

@@ -14,10 +14,11 @@ import (
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/conformance"
 	"github.com/flowc-dev/flowc/runtime/temporalflow"
+	"github.com/flowc-dev/flowc/runtime/temporalflow/internal/declines"
 )
 
-// Temporal is a server with a namespace for one topic at a time: connect returns a client
-// of it, and the namespace's name.
+// Temporal returns the engine of a server: connect returns a client of it, and the name of
+// the client's namespace, where topics of the suite must not meet.
 func Temporal(connect func(t *testing.T) (client.Client, string)) conformance.Engine {
 	return conformance.Engine{
 		Open: func(t *testing.T, services ...handler.Service) (runtime.DB, error) {
@@ -38,5 +39,6 @@ func Temporal(connect func(t *testing.T) (client.Client, string)) conformance.En
 			})
 			return db, nil
 		},
+		Declines: declines.Temporal,
 	}
 }

@@ -1,0 +1,67 @@
+package temporalflow
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	enums "go.temporal.io/api/enums/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+
+	"github.com/flowc-dev/flowc/runtime"
+)
+
+var _ runtime.Explainer = backend{}
+
+// ExplainRun returns what a run waits for: its start, a worker, or its tasks by step. Tasks
+// in parts of large maps are not listed.
+func (b backend) ExplainRun(ctx context.Context, id string) ([]runtime.Reason, error) {
+	e, err := b.find(ctx, id)
+	if errors.Is(err, runtime.ErrRunNotFound) || err == nil && !e.running() {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC()
+	if at := e.startAt(); !at.IsZero() {
+		return []runtime.Reason{{Kind: runtime.ReasonScheduled, Flow: e.flow(), Until: at, At: now}}, nil
+	}
+	var reasons []runtime.Reason
+	queue, err := b.client.DescribeTaskQueue(ctx, e.flow(), enums.TASK_QUEUE_TYPE_WORKFLOW)
+	if err != nil {
+		return nil, err
+	}
+	if len(queue.Pollers) == 0 {
+		reasons = append(reasons, runtime.Reason{Kind: runtime.ReasonNoWorker, Flow: e.flow(), At: now})
+	}
+	var tasks []runtime.Reason
+	for _, a := range e.RawResponse.GetPendingActivities() {
+		r := pending(a, now)
+		r.Flow = e.flow()
+		same := slices.IndexFunc(tasks, func(o runtime.Reason) bool { return o.Step == r.Step && o.Kind == r.Kind })
+		if same < 0 {
+			tasks = append(tasks, r)
+		} else {
+			tasks[same].Tasks++
+		}
+	}
+	slices.SortStableFunc(tasks, func(x, y runtime.Reason) int { return cmp.Compare(x.Step, y.Step) })
+	return append(reasons, tasks...), nil
+}
+
+// pending returns what an activity waits for.
+func pending(a *workflowpb.PendingActivityInfo, now time.Time) runtime.Reason {
+	r := runtime.Reason{Step: a.GetActivityType().GetName(), Tasks: 1, At: now}
+	switch next := a.GetNextAttemptScheduleTime(); {
+	case a.State == enums.PENDING_ACTIVITY_STATE_STARTED:
+		r.Kind, r.Worker, r.Since = runtime.ReasonRunning, a.GetLastWorkerIdentity(), a.GetLastStartedTime().AsTime()
+	case a.GetLastFailure() != nil && next != nil && next.AsTime().After(now):
+		r.Kind, r.Until, r.Message = runtime.ReasonRetry, next.AsTime(), a.GetLastFailure().GetMessage()
+		r.Attempt, r.MaxAttempts = int(a.GetAttempt())-1, max(int(a.GetMaximumAttempts()), int(a.GetAttempt()))
+	default:
+		r.Kind, r.Since = runtime.ReasonQueued, a.GetScheduledTime().AsTime()
+	}
+	return r
+}
