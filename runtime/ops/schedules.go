@@ -35,6 +35,8 @@ type ScheduleInfo struct {
 	// Overdue is how long ago NextAt was, by the database's clock. More than a few seconds
 	// means that no worker serves the flow.
 	Overdue time.Duration `json:"overdue"`
+	// Shard is the database that starts the runs, if there are several.
+	Shard string `json:"shard,omitempty"`
 }
 
 // ListSchedules returns the schedules of flows, sorted by slug; without slugs, those of all
