@@ -17,6 +17,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/ops"
+	"github.com/flowc-dev/flowc/runtime/shards"
 )
 
 // connectWait is how long connecting may take.
@@ -144,21 +145,18 @@ func (s server) ping(ctx context.Context) error {
 
 // A database is what commands work on.
 type database struct {
-	runtime.DB // for packages runtime and ops
+	runtime.DB // for packages runtime and ops; nil for shards that [database.unite] has not opened
 	servers    []server
 }
 
-// connect connects to the databases that the environment names. A single one has to be there;
-// of several, some may be down.
-func connect(ctx context.Context) (*database, error) {
+// reach opens the pools of the databases that the environment names. A single database has to
+// be there; of several, some may be down, and what is wrong with each is in it.
+func reach(ctx context.Context) (*database, error) {
 	servers, err := configured()
 	if err != nil {
 		return nil, err
 	}
 	db := &database{servers: servers}
-	if db.sharded() {
-		return nil, errors.New("flowc: FLOWC_SHARDS is not supported yet\n\tfix: use DATABASE_URL")
-	}
 	for i := range servers {
 		if err := servers[i].open(ctx); err != nil {
 			db.Close()
@@ -170,15 +168,69 @@ func connect(ctx context.Context) (*database, error) {
 		pinging.Go(func() { servers[i].err = servers[i].ping(ctx) })
 	}
 	pinging.Wait()
-	if one := servers[0]; one.name == "" {
-		db.DB = one.pool
-		err = one.err
-	}
-	if err != nil {
-		db.Close()
-		return nil, err
+	if !db.sharded() {
+		if err := servers[0].err; err != nil {
+			db.Close()
+			return nil, err
+		}
+		db.DB = servers[0].pool
 	}
 	return db, nil
+}
+
+// pools returns the pools of shards.
+func (db *database) pools() map[string]*pgxpool.Pool {
+	pools := map[string]*pgxpool.Pool{}
+	for _, s := range db.servers {
+		pools[s.name] = s.pool
+	}
+	return pools
+}
+
+// unite opens shards as one database. The servers are those of the map then, and one that
+// the environment does not name is an error of it.
+func (db *database) unite(ctx context.Context) (*shards.DB, error) {
+	united, err := shards.Open(ctx, db.pools())
+	switch {
+	case errors.Is(err, shards.ErrNoMap):
+		return nil, fmt.Errorf("%w\n\tfix: `flowc shards init` makes the databases of FLOWC_SHARDS shards", err)
+	case err != nil:
+		return nil, err
+	}
+	db.DB = united
+	return united, nil
+}
+
+// inMap returns the servers of all shards in the map, and of a single database that.
+func (db *database) inMap() []server {
+	united, ok := db.DB.(*shards.DB)
+	if !ok {
+		return db.servers
+	}
+	var all []server
+	for _, s := range united.Shards() {
+		one := server{name: s.Name, pool: s.Pool}
+		i := slices.IndexFunc(db.servers, func(known server) bool { return known.pool == s.Pool })
+		switch {
+		case i >= 0:
+			one.err = db.servers[i].err
+		default:
+			one.err = one.fault(errors.New("flowc: FLOWC_SHARDS has no address for it\n\tfix: add NAME=postgres://… to FLOWC_SHARDS"))
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// connect connects to the databases that the environment names, and makes several one.
+func connect(ctx context.Context) (*database, error) {
+	db, err := reach(ctx)
+	if err == nil && db.sharded() {
+		if _, err = db.unite(ctx); err != nil {
+			db.Close()
+		}
+	}
+	return db, err
 }
 
 // Close closes the connections.
@@ -212,11 +264,24 @@ func usable(err error) bool { return err == nil || ops.Partial(err) != nil }
 
 // withDatabase runs fn with the database that the environment names, or several as one.
 func withDatabase(fn func(cmd *cobra.Command, args []string, db runtime.DB) error) func(*cobra.Command, []string) error {
-	return withServers(func(cmd *cobra.Command, args []string, db *database) error { return fn(cmd, args, db.DB) })
+	return withShards(func(cmd *cobra.Command, args []string, db *database) error { return fn(cmd, args, db.DB) })
 }
 
-// withServers runs fn with the databases that the environment names, one by one.
+// withShards does what withDatabase does, for commands that need the databases one by one as
+// well.
+func withShards(fn func(cmd *cobra.Command, args []string, db *database) error) func(*cobra.Command, []string) error {
+	return with(connect, func(cmd *cobra.Command, args []string, db *database) error {
+		return meantFlow(cmd.Context(), db.DB, fn(cmd, args, db))
+	})
+}
+
+// withServers runs fn with the databases that the environment names, which may not be shards
+// yet.
 func withServers(fn func(cmd *cobra.Command, args []string, db *database) error) func(*cobra.Command, []string) error {
+	return with(reach, fn)
+}
+
+func with(connect func(context.Context) (*database, error), fn func(cmd *cobra.Command, args []string, db *database) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		p := startProgress(cmd.ErrOrStderr(), "connecting")
 		db, err := connect(cmd.Context())
@@ -225,6 +290,6 @@ func withServers(fn func(cmd *cobra.Command, args []string, db *database) error)
 			return err
 		}
 		defer db.Close()
-		return meantFlow(cmd.Context(), db.DB, fn(cmd, args, db))
+		return fn(cmd, args, db)
 	}
 }

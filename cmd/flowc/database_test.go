@@ -18,10 +18,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
 	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/ops"
+	"github.com/flowc-dev/flowc/runtime/shards"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -51,6 +53,7 @@ func (w withServer) Run() int {
 // databaseCommands are what scripts can do besides running flowc.
 var databaseCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"database": newDatabase,
+	"shards":   newShardsOf,
 	"sql":      execSQL,
 	"worker":   startWorker,
 	"exits":    exits,
@@ -71,6 +74,20 @@ func newDatabase(ts *testscript.TestScript, neg bool, args []string) {
 	url, err := createDatabase(context.Background(), len(args) == 0)
 	ts.Check(err)
 	ts.Setenv("DATABASE_URL", url)
+}
+
+// newShardsOf sets FLOWC_SHARDS to new databases with the engine, one of each name, and
+// URL_NAME to the address of each.
+func newShardsOf(ts *testscript.TestScript, neg bool, args []string) {
+	var pairs []string
+	for _, name := range args {
+		url, err := createDatabase(context.Background(), true)
+		ts.Check(err)
+		ts.Setenv("URL_"+name, url)
+		pairs = append(pairs, name+"="+url)
+	}
+	ts.Setenv("DATABASE_URL", "")
+	ts.Setenv("FLOWC_SHARDS", strings.Join(pairs, " "))
 }
 
 // createDatabase creates a database on the server, with or without the engine.
@@ -113,15 +130,35 @@ func execSQL(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// startWorker works flows of the script's database until the script ends. A step
-// gives its own name, list gives three numbers, and boom fails.
+// A runner is a worker, of one database or of all shards.
+type runner interface{ Run(context.Context) error }
+
+// startWorker works flows of the script's database, or of all its shards, until the script
+// ends. A step gives its own name, list gives three numbers, and boom fails.
 func startWorker(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, stop := context.WithCancel(context.Background())
-	pool, err := pgxpool.New(ctx, ts.Getenv("DATABASE_URL"))
-	ts.Check(err)
+	pools := map[string]*pgxpool.Pool{}
+	open := func(name, url string) {
+		pool, err := pgxpool.New(ctx, url)
+		ts.Check(err)
+		pools[name] = pool
+	}
+	var db runtime.DB
+	if list := ts.Getenv(shardsVariable); list != "" {
+		for pair := range strings.FieldsSeq(list) {
+			name, url, _ := strings.Cut(pair, "=")
+			open(name, url)
+		}
+		united, err := shards.Open(ctx, pools)
+		ts.Check(err)
+		db = united
+	} else {
+		open("", ts.Getenv(urlVariable))
+		db = pools[""]
+	}
 	var services []handler.Service
 	for _, slug := range args {
-		def, err := ops.GetDefinition(ctx, pool, slug)
+		def, err := ops.GetDefinition(ctx, db, slug)
 		ts.Check(err)
 		var handlers []handler.Handler
 		for _, step := range def.Steps {
@@ -137,14 +174,23 @@ func startWorker(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		services = append(services, handler.Serve(def, handlers))
 	}
-	w, err := worker.New(pool, worker.Config{Name: "script", Concurrency: 4, Logger: slog.New(slog.DiscardHandler)}, services...)
+	config := worker.Config{Name: "script", Concurrency: 4, Logger: slog.New(slog.DiscardHandler)}
+	var w runner
+	var err error
+	if united, ok := db.(*shards.DB); ok {
+		w, err = shards.NewWorker(united, config, services...)
+	} else {
+		w, err = worker.New(pools[""], config, services...)
+	}
 	ts.Check(err)
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
 	ts.Defer(func() {
 		stop()
 		ts.Check(<-done)
-		pool.Close()
+		for _, pool := range pools {
+			pool.Close()
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -91,18 +92,14 @@ The exit status is 0 if nothing was found, 2 if something was.`,
 	cmd.RunE = withServers(func(cmd *cobra.Command, _ []string, db *database) error {
 		findings := []finding{}
 		for _, s := range db.servers {
-			d := &doctor{db: s.pool, maxTaskWait: time.Duration(maxTaskWait), deleteOrphans: deleteOrphans}
-			found, err := d.examine(cmd.Context(), startProgress(cmd.ErrOrStderr(), "looking"))
-			switch {
-			case err != nil && s.name == "":
+			found, err := examineServer(cmd, s, doctor{db: s.pool, maxTaskWait: time.Duration(maxTaskWait), deleteOrphans: deleteOrphans})
+			if err != nil {
 				return err
-			case err != nil: // the others are looked at all the same
-				found = []finding{{Check: "server", Severity: problem, What: "it could not be examined: " + err.Error(), Do: "start it, or check its address in FLOWC_SHARDS"}}
 			}
-			for _, f := range found {
-				f.Shard = s.name
-				findings = append(findings, f)
-			}
+			findings = append(findings, found...)
+		}
+		if db.sharded() {
+			findings = append(findings, checkShards(cmd.Context(), db)...)
 		}
 		var err error
 		if *asJSON {
@@ -118,6 +115,27 @@ The exit status is 0 if nothing was found, 2 if something was.`,
 		return err
 	})
 	return cmd
+}
+
+// examineServer examines one database. Of several, one that cannot be examined is a finding,
+// and the others are examined all the same.
+func examineServer(cmd *cobra.Command, s server, d doctor) ([]finding, error) {
+	var found []finding
+	err := s.err
+	if err == nil {
+		found, err = d.examine(cmd.Context(), startProgress(cmd.ErrOrStderr(), "looking"))
+	}
+	switch {
+	case err != nil && s.name == "":
+		return nil, err
+	case err != nil:
+		what, _, _ := strings.Cut(err.Error(), "\n")
+		found = []finding{{Check: "server", Severity: problem, What: "it cannot be examined: " + strings.TrimPrefix(what, "flowc: "), Do: "check that the server runs and that FLOWC_SHARDS names it"}}
+	}
+	for i := range found {
+		found[i].Shard = s.name
+	}
+	return found, nil
 }
 
 // examine runs all checks. A check without findings is reported as passed.
@@ -167,7 +185,11 @@ func printFindings(w io.Writer, findings []finding) error {
 	for _, f := range findings {
 		if f.Shard != shard {
 			shard = f.Shard
-			fmt.Fprintf(w, "shard %s\n", shard)
+			heading := "all shards"
+			if shard != "" {
+				heading = "shard " + shard
+			}
+			fmt.Fprintln(w, heading)
 		}
 		line := fmt.Sprintf("%-8s %-13s %s", f.Severity, f.Check, printable(f.What))
 		if f.Severity == fine && f.What == "" {

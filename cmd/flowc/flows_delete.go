@@ -29,7 +29,7 @@ flow that has runs is only removed with --with-runs, which deletes them.`,
 	}
 	asJSON := asJSON(cmd)
 	cmd.Flags().BoolVar(&withRuns, "with-runs", false, "delete the runs of the flows too, those that have not ended included")
-	cmd.RunE = withServers(func(cmd *cobra.Command, args []string, db *database) error {
+	cmd.RunE = withShards(func(cmd *cobra.Command, args []string, db *database) error {
 		p := startProgress(cmd.ErrOrStderr(), "deleting")
 		deleted, err := deleteFlows(cmd.Context(), db, args, withRuns)
 		p.done()
@@ -61,7 +61,8 @@ func deleteFlows(ctx context.Context, db *database, slugs []string, withRuns boo
 			_ = tx.Rollback(ctx) // does nothing once it is committed
 		}
 	}()
-	for _, s := range db.servers {
+	servers := db.inMap()
+	for _, s := range servers {
 		if s.err != nil {
 			return nil, fmt.Errorf("%w\n\tnothing is deleted", s.err)
 		}
@@ -95,7 +96,7 @@ func deleteFlows(ctx context.Context, db *database, slugs []string, withRuns boo
 	}
 	for i, tx := range txs {
 		if err := tx.Commit(ctx); err != nil {
-			return nil, db.servers[i].fault(fmt.Errorf("flowc: deleting: %w", err))
+			return nil, servers[i].fault(fmt.Errorf("flowc: deleting: %w", err))
 		}
 	}
 	return totals, nil

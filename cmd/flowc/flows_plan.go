@@ -43,7 +43,7 @@ The exit status is 0 if nothing would change, 2 if something would.`,
 		if err != nil {
 			return err
 		}
-		return withServers(func(cmd *cobra.Command, _ []string, db *database) error {
+		return withShards(func(cmd *cobra.Command, _ []string, db *database) error {
 			plan, err := planFlows(cmd, db, flows)
 			if err != nil {
 				return err
@@ -70,7 +70,7 @@ func planFlows(cmd *cobra.Command, db *database, flows []gen.Declaration) ([]ups
 	plan := []upsertedFlow{}
 	for i, f := range flows {
 		p.set("%d of %d", i, len(flows))
-		for _, s := range db.servers {
+		for _, s := range db.inMap() {
 			if s.err != nil {
 				return nil, s.err
 			}

@@ -86,7 +86,7 @@ Commands that need a database use that of DATABASE_URL; "flowc dev" starts one.`
 	)
 	for id, commands := range map[string][]*cobra.Command{
 		"code":     {newNew(), newGenerate(), newVet(), newGraph()},
-		"database": {newDev(), newMigrate(), newDoctor(), newPrune()},
+		"database": {newDev(), newMigrate(), newShards(), newDoctor(), newPrune()},
 		"work":     {newFlows(), newStart(), newRuns(), newSchedules(), newWorkers(), newDashboard()},
 	} {
 		for _, cmd := range commands {
