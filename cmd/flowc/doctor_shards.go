@@ -82,6 +82,15 @@ func checkFlows(ctx context.Context, db *database) (found []finding) {
 			found = append(found, finding{Severity: problem, What: "flow " + slug + " " + differ, Do: "flowc flows plan shows the differences, flowc flows upsert makes them the same"})
 		}
 	}
+	flows, _ := ops.ListFlows(ctx, db.DB, time.Now()) // a shard that does not answer is a finding of its own
+	for _, f := range flows {
+		if len(f.PausedOn) > 0 {
+			found = append(found, finding{
+				Severity: warning, What: "flow " + f.Slug + " is paused on " + strings.Join(f.PausedOn, ", ") + " only",
+				Do: "flowc flows pause " + f.Slug + " for all shards, or flowc flows resume " + f.Slug,
+			})
+		}
+	}
 	return found
 }
 

@@ -164,13 +164,14 @@ func newShardsChange(use, short, long string, names []string, change func(contex
 
 // meantShard adds to an error what to do.
 func meantShard(db *shards.DB, err error) error {
+	var one *ops.ShardError
 	switch {
 	case errors.Is(err, shards.ErrUnknownShard):
 		return fmt.Errorf("%w\n\tfix: use one of %s", err, strings.Join(namesOf(db), ", "))
 	case errors.Is(err, shards.ErrNoPool):
 		return fmt.Errorf("%w\n\tfix: add NAME=postgres://… to FLOWC_SHARDS", err)
-	case errors.Is(err, shards.ErrHasRuns):
-		return fmt.Errorf("%w\n\tfix: drain it, and prune or delete its runs when they have ended; --allow-data-loss gives them up", err)
+	case errors.Is(err, shards.ErrHasRuns) && errors.As(err, &one):
+		return fmt.Errorf("flowc: shard %s has runs, so it is not removed\n\tfix: drain it, and prune or delete its runs when they have ended; --allow-data-loss gives them up", one.Shard)
 	}
 	return err
 }

@@ -339,7 +339,9 @@ func (db *DB) publish(ctx context.Context, next *shardMap, p publishing) error {
 	var order []target
 	for _, e := range targets {
 		t := target{entry: e, member: db.lookup(e)}
-		if t.member == nil && p.only != 0 && p.only != e.Number {
+		_, stays := next.numbered(e.Number)
+		gone := !stays && e.Number != p.mustBeEmpty // it was the first to learn it, or is lost
+		if t.member == nil && (gone || p.only != 0 && p.only != e.Number) {
 			continue
 		}
 		if t.member == nil {
@@ -347,7 +349,7 @@ func (db *DB) publish(ctx context.Context, next *shardMap, p publishing) error {
 		}
 		a := t.member.ask(ctx)
 		switch {
-		case a.err != nil && (p.mayLose == e.Number || p.only != 0 && p.only != e.Number):
+		case a.err != nil && (gone || p.mayLose == e.Number || p.only != 0 && p.only != e.Number):
 			continue
 		case a.err != nil:
 			return a.err

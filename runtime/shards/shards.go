@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -124,6 +125,7 @@ func newDB(pools map[string]*pgxpool.Pool) (*DB, error) {
 	if len(db.members) == 0 {
 		return nil, errors.New("flowc: shards: there are no pools")
 	}
+	db.starts.Store(rand.Uint32()) // or the first run of every process would go to the same shard
 	return db, nil
 }
 
@@ -250,9 +252,16 @@ func (m *member) note(err error) {
 	switch {
 	case err == nil:
 		m.down.Store(nil)
+	case m.isOutage(err): // so that it was not called
 	case pgerr.Transient(err) && (pgerr.Code(err) == "" || pgerr.Class(err) == "57" || pgerr.Class(err) == "08"):
 		m.down.Store(&outage{err: err, retry: time.Now().Add(retryDown)})
 	}
+}
+
+// isOutage reports whether an error is that of an earlier call.
+func (m *member) isOutage(err error) bool {
+	o := m.down.Load()
+	return o != nil && o.err == err
 }
 
 // isDown reports whether the database was down the last time. From time to time it tries

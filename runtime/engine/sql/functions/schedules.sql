@@ -200,7 +200,7 @@ begin
            greatest(extract(epoch from clock_timestamp() - s.next_at), 0)::double precision
     from flowc.schedules s
     left join pgflow.runs r on r.run_id = s.last_run_id
-    where list_schedules.flow_slugs is null or s.flow_slug = any (list_schedules.flow_slugs)
+    where s.suspended_by is null and (list_schedules.flow_slugs is null or s.flow_slug = any (list_schedules.flow_slugs))
     order by s.flow_slug;
 end $$;
 
