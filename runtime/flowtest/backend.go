@@ -3,6 +3,7 @@ package flowtest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,7 +19,10 @@ func (db *DB) Backend() runtime.Backend { return backend{db} }
 // A backend implements [runtime.Backend].
 type backend struct{ db *DB }
 
-var _ runtime.Scheduler = backend{}
+var (
+	_ runtime.Scheduler = backend{}
+	_ runtime.Steerer   = backend{}
+)
 
 // Start starts runs, and runs them as far as they go.
 func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.StartedRun, error) {
@@ -159,6 +163,52 @@ func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (
 	info := r.Info(detail)
 	info.Tick = r.tick
 	return info, nil
+}
+
+// steer calls do with a run, if there is one, and runs what has come up.
+func (b backend) steer(ctx context.Context, id string, do func(*run) (found, done bool)) (s runtime.Steered, _ error) {
+	r, unlock, err := b.run(ctx, id)
+	if errors.Is(err, runtime.ErrRunNotFound) {
+		return s, nil
+	} else if err != nil {
+		return s, err
+	}
+	defer unlock()
+	s.Found, s.Done = do(r)
+	b.db.work(r)
+	return s, nil
+}
+
+// RetryRun resumes a run that failed.
+func (b backend) RetryRun(ctx context.Context, id string) (runtime.Steered, error) {
+	return b.steer(ctx, id, func(r *run) (found, done bool) { return true, r.Retry(time.Now()) })
+}
+
+// RetryStep re-runs a step of an ended run, and what is downstream of it.
+func (b backend) RetryStep(ctx context.Context, id, step string) (runtime.Steered, error) {
+	return b.steer(ctx, id, func(r *run) (found, done bool) { return r.RetryStep(step, time.Now()) })
+}
+
+// DeleteRun deletes a run.
+func (b backend) DeleteRun(ctx context.Context, id string, o runtime.DeleteOptions) (runtime.Steered, error) {
+	return b.steer(ctx, id, func(r *run) (found, done bool) {
+		if !r.Status().Ended() && !o.AllowDataLoss {
+			return true, false
+		}
+		r.Cancel("deleted", time.Now())
+		delete(b.db.runs, id)
+		return true, true
+	})
+}
+
+// CancelRun returns an error: nothing goes on between the calls of a test.
+func (b backend) CancelRun(context.Context, string, string) (runtime.Steered, error) {
+	return runtime.Steered{}, b.db.Unsupported()
+}
+
+// RescheduleRun returns an error: delays are ignored.
+func (b backend) RescheduleRun(context.Context, string, time.Time) (runtime.Steered, error) {
+	return runtime.Steered{}, b.db.Unsupported()
 }
 
 // UpsertFlow finds that the flow is there as its service has it. Any other is an error.

@@ -10,8 +10,8 @@
 //
 // Conditions, skips, maps, joins, retries, timeouts and middleware work as in a database,
 // but without waiting: delays between attempts are only recorded, see [DB.Attempts], and
-// those of scheduled runs are ignored; [DB.Tick] replaces the clock of schedules. What needs
-// a database, such as listing or cancelling runs, returns an error.
+// those of scheduled runs are ignored; [DB.Tick] replaces the clock of schedules. Runs can be
+// retried. What needs a database, such as listing or cancelling runs, returns an error.
 //
 // [Database] runs the same code on a PostgreSQL with a worker, which is removed after the
 // test:

@@ -28,6 +28,7 @@ type run struct {
 	headers map[string]string
 	tick    time.Time // if its schedule started it
 	tasks   []*machine.Task
+	working bool
 }
 
 // open returns the first open task for which there is a handler; if there is none, the
@@ -48,6 +49,11 @@ func (r *run) open() (t *machine.Task, served bool) {
 // work does the tasks of a run until none is left for which there is a handler. The lock
 // is held by the caller, and not while a handler runs.
 func (db *DB) work(r *run) {
+	if r.working { // a handler, or another goroutine, has retried it
+		return
+	}
+	r.working = true
+	defer func() { r.working = false }()
 	for {
 		t, served := r.open()
 		if !served {

@@ -17,8 +17,7 @@ import (
 
 // ofTables are the rows that need the engine's tables.
 var ofTables = []string{
-	"cancel a run that has ended", "cancel before the start", "cancel reaches the handler",
-	"retry a run that has not failed", "retry a run", "retry a step", "delete a run", "reschedule",
+	"cancel a run that has ended", "cancel before the start", "cancel reaches the handler", "reschedule",
 	"list runs", "list failures", "runs beside a run", "list tasks", "list tasks in flight", "list flows", "read a definition",
 	"list workers", "read a payload", "list payloads", "throughput", "pause and resume a flow", "list schedules",
 	"pause a schedule", "resume a schedule", "next ticks", "run now", "prune", "explain a run",
@@ -64,7 +63,7 @@ var pgflowAlone = Engine{
 		return serveOn(t, pool, services)
 	},
 	Declines: declines([]string{
-		"headers", "delayed start", "start at a time", "tick of a schedule", "run of a scheduled flow by hand", "flow without a schedule",
+		"retry a run that has not failed", "retry a run", retryStep, "delete a run", "headers", "delayed start", "start at a time", "tick of a schedule", "run of a scheduled flow by hand", "flow without a schedule",
 	}, map[string]Difference{
 		"result of an untyped run":          {Why: "pgflow does not keep what a flow gives", Says: `actual  : map[string]interface {}(map[string]interface {}{"shout":"HELLO ADA"})`},
 		"existed by key of another version": {Why: "pgflow knows no versions", Says: "run id is taken by a run of another flow"},

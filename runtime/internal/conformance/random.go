@@ -184,7 +184,8 @@ func randomPattern(t *rapid.T, deps []string) json.RawMessage {
 const SeedVariable = "FLOWC_CONFORMANCE_SEED"
 
 // TestRandom runs a number of random flows on two engines, and compares each run of the
-// second with that of the first.
+// second with that of the first. If both can, it then retries the runs, or a step of those
+// that completed, and compares them again.
 func TestRandom(t *testing.T, count int, reference, engine Engine) {
 	t.Helper()
 	seed := int(time.Now().UnixNano() % 1_000_000)
@@ -195,8 +196,8 @@ func TestRandom(t *testing.T, count int, reference, engine Engine) {
 	}
 	t.Logf("%s=%d", SeedVariable, seed)
 	flows := examples(seed, count)
-	want := runAll(t, reference, flows)
-	got := runAll(t, engine, flows)
+	wantDB, want := openAndRun(t, reference, flows)
+	gotDB, got := openAndRun(t, engine, flows)
 	seen := map[string]int{}
 	for i, f := range flows {
 		require.NoError(t, f.compare(engine, want[i], got[i]))
@@ -209,6 +210,18 @@ func TestRandom(t *testing.T, count int, reference, engine Engine) {
 	t.Log(seen)
 	for _, kind := range []string{"completed", "failed", "step completed", "step skipped condition_unmet", "step skipped handler_failed", "step skipped dependency_skipped"} {
 		require.NotZero(t, seen[kind], "no flow is like this: %s", kind)
+	}
+	for _, e := range []Engine{reference, engine} {
+		if _, declined := e.Declines[retryStep]; declined {
+			return
+		}
+	}
+	wantAgain, wantErrs := retryAll(t, wantDB, flows, want)
+	gotAgain, gotErrs := retryAll(t, gotDB, flows, got)
+	for i, f := range flows {
+		require.Equal(t, wantErrs[i] == nil, gotErrs[i] == nil, "%v, %v\n%+v\n%+v", wantErrs[i], gotErrs[i], f, want[i])
+		require.NoError(t, f.compare(engine, wantAgain[i], gotAgain[i]), "after a retry")
+		require.NoError(t, f.sound(reference, wantAgain[i]), "the reference after a retry")
 	}
 }
 
@@ -224,25 +237,66 @@ func examples(seed, count int) []randomFlow {
 // runAll runs each of the flows once.
 func runAll(t *testing.T, e Engine, flows []randomFlow) []*runtime.RunInfo {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	defer cancel()
+	_, runs := openAndRun(t, e, flows)
+	return runs
+}
+
+// openAndRun runs each of the flows once in a new database.
+func openAndRun(t *testing.T, e Engine, flows []randomFlow) (runtime.DB, []*runtime.RunInfo) {
+	t.Helper()
 	var services []handler.Service
 	for _, f := range flows {
 		services = append(services, f.service())
 	}
 	db, err := e.Open(t, services...)
 	require.NoError(t, err)
-	runs := make([]*runtime.Run[json.RawMessage], len(flows))
-	for i, f := range flows {
-		runs[i], err = runtime.StartFlow(ctx, db, f.def.Slug, json.RawMessage(f.input))
+	return db, ends(t, db, len(flows), func(ctx context.Context, i int) string {
+		run, err := runtime.StartFlow(ctx, db, flows[i].def.Slug, json.RawMessage(flows[i].input))
 		require.NoError(t, err)
-	}
-	infos := make([]*runtime.RunInfo, len(flows))
-	for i, run := range runs {
-		if _, err := run.Wait(ctx, runtime.WithPollInterval(poll)); err != nil {
-			require.ErrorAs(t, err, new(*runtime.RunFailedError))
+		return run.ID()
+	})
+}
+
+// retryAll retries runs that have failed, and a step of those that have completed. It
+// returns the runs as they are then, and why some could not be retried.
+func retryAll(t *testing.T, db runtime.DB, flows []randomFlow, runs []*runtime.RunInfo) ([]*runtime.RunInfo, []error) {
+	t.Helper()
+	errs := make([]error, len(runs))
+	return ends(t, db, len(runs), func(ctx context.Context, i int) string {
+		run := runs[i]
+		if run.Status == runtime.RunFailed {
+			errs[i] = runtime.RetryRun(ctx, db, run.ID)
+		} else {
+			steps := flows[i].def.Steps
+			errs[i] = runtime.RetryStep(ctx, db, run.ID, steps[i%len(steps)].Slug)
 		}
-		infos[i], err = runtime.GetRun(ctx, db, run.ID(), runtime.WithStates())
+		if errs[i] != nil {
+			require.ErrorIs(t, errs[i], runtime.ErrWrongStatus)
+		}
+		return run.ID
+	}), errs
+}
+
+// ends calls do for each of n runs, and returns them when they have ended.
+func ends(t *testing.T, db runtime.DB, n int, do func(ctx context.Context, i int) (id string)) []*runtime.RunInfo {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	ids, infos := make([]string, n), make([]*runtime.RunInfo, n)
+	for i := range ids {
+		ids[i] = do(ctx, i)
+	}
+	for i, id := range ids {
+		for {
+			info, err := runtime.GetRun(ctx, db, id, runtime.WithoutPayloads())
+			require.NoError(t, err)
+			if info.Status.Ended() {
+				break
+			}
+			time.Sleep(poll)
+		}
+		var err error
+		infos[i], err = runtime.GetRun(ctx, db, id, runtime.WithStates())
 		require.NoError(t, err)
 	}
 	return infos

@@ -17,6 +17,7 @@ import (
 const (
 	permanentAttempts = "attempts of a permanent failure"
 	refusedSkip       = "skip where it is not allowed"
+	retryStep         = "retry a step"
 )
 
 // refusal is the error of a step whose handler asks to skip it and may not.

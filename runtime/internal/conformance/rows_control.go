@@ -93,7 +93,7 @@ func retries(r *rows) {
 		c.completed(c.end(run), `{"beside": 1, "last": {"each": [0, 1, 2]}}`)
 		c.Equal(1, count(run.ID(), "list"), "what completed is kept")
 	})
-	r.row("retry a step", func(c *check) {
+	r.row(retryStep, func(c *check) {
 		repaired.Store(true)
 		run := c.start("repair", `{}`)
 		c.completed(c.end(run), `{"beside": 1, "last": {"each": [0, 1, 2]}}`)
