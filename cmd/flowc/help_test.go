@@ -73,6 +73,7 @@ func TestHelpBlocks(t *testing.T) {
 			}},
 		},
 		"operate":  operateChecks(),
+		"scale":    scaleChecks(t),
 		"testing":  testingChecks(),
 		"versions": versionsChecks(),
 		"web": {
