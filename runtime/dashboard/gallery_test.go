@@ -78,6 +78,13 @@ func TestGallery(t *testing.T) {
 	b.open("/")
 	b.keys("?")
 	b.picture(dir, "keys")
+
+	three := newShardedSite(t)
+	three.cut()
+	b = newBrowser(three.site)
+	pictures(map[string]string{
+		"shards-overview": "/", "shards-runs": "/runs", "shards-workers": "/workers", "shards-flow": "/flows/shop", "shards-run": "/runs/" + three.runs["a"],
+	})
 }
 
 func (b *browser) picture(dir, name string) {

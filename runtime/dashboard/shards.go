@@ -77,22 +77,39 @@ func whyOf(err error) string {
 	return "is unreachable"
 }
 
-// shardStatus returns the response for an error of some of the shards, nil for any other.
+// shardStatus returns the response for an error of shards, nil for any other.
 func shardStatus(err error) *statusError {
-	var one *ops.ShardError
-	partial := ops.Partial(err)
-	switch {
-	case partial != nil:
-		var names []string
-		for _, s := range partial.Shards {
-			names = append(names, "shard "+s.Shard+" "+whyOf(s.Err))
-		}
-		return &statusError{http.StatusServiceUnavailable, "Not on all shards",
-			"It was done on the other shards, but " + strings.Join(names, ", ") + ". Repeat it when that has changed."}
-	case errors.As(err, &one):
-		return &statusError{http.StatusServiceUnavailable, "Shard " + one.Shard, "Shard " + one.Shard + " " + whyOf(one.Err) + ". What other shards have can be seen."}
+	faults := shardErrors(err)
+	if len(faults) == 0 {
+		return nil
 	}
-	return nil
+	whys := make([]string, len(faults))
+	for i, f := range faults {
+		whys[i] = "shard " + f.Shard + " " + whyOf(f.Err)
+	}
+	why := strings.Join(whys, ", ")
+	switch {
+	case ops.Partial(err) != nil:
+		return &statusError{http.StatusServiceUnavailable, "Not on all shards", "It was done on the other shards, but " + why + ". Repeat it when that has changed."}
+	case len(faults) == 1:
+		return &statusError{http.StatusServiceUnavailable, "Shard " + faults[0].Shard, "This is on a shard that does not answer: " + why + ". What the others have can be seen."}
+	}
+	return &statusError{http.StatusServiceUnavailable, "Several shards", "They do not answer: " + why + "."}
+}
+
+// shardErrors returns the errors of shards in an error.
+func shardErrors(err error) (all []*ops.ShardError) {
+	switch e := err.(type) {
+	case *ops.ShardError:
+		return []*ops.ShardError{e}
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			all = append(all, shardErrors(one)...)
+		}
+	case interface{ Unwrap() error }:
+		return shardErrors(e.Unwrap())
+	}
+	return all
 }
 
 // logEvery is how often it is logged that a shard does not answer, which each page finds.

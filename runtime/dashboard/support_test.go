@@ -40,6 +40,7 @@ var shop = spec.Flow{Slug: "shop",
 type site struct {
 	*testing.T
 	ctx    context.Context
+	db     runtime.DB // what the dashboard shows, if that is not pool
 	pool   *pgxpool.Pool
 	hand   uuid.UUID
 	server *httptest.Server
@@ -66,7 +67,11 @@ func (s *site) serve(config Config) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	h, err := New(s.pool, config)
+	var db runtime.DB = s.pool
+	if s.db != nil {
+		db = s.db
+	}
+	h, err := New(db, config)
 	require.NoError(s, err)
 	server := httptest.NewServer(h)
 	s.h, s.server = h, server
