@@ -2,7 +2,7 @@
 # else the programs of one, from which the tests and the demo start their own.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race matrix temporal bench bench-gen chaos generate lint rooms postgres
+.PHONY: help demo demo-shards test race matrix temporal bench bench-gen chaos generate lint rooms postgres
 
 go_dirs := .tools cmd dsl examples gen internal runtime
 tool    := go tool -modfile=.tools/go.mod
@@ -12,6 +12,9 @@ help: ## say what there is
 
 demo: postgres ## run the main example: a day of orders in a shop
 	go run ./examples/orders
+
+demo-shards: postgres ## run the orders on three databases, one of which is killed meanwhile
+	go run ./examples/shards
 
 test: postgres ## vet and test everything
 	go mod download # tests build modules of their own without a network

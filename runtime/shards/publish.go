@@ -305,6 +305,9 @@ func (m *member) lock(ctx context.Context) (unlock func(), _ error) {
 	}
 	if _, err := tx.Exec(ctx, `lock table flowc.installation in share row exclusive mode`); err != nil {
 		unlock()
+		if pgerr.Code(err) == "42501" {
+			err = fmt.Errorf("changing the shards needs the role that owns the engine: %w", err)
+		}
 		return nil, err
 	}
 	return unlock, nil

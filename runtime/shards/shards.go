@@ -250,7 +250,7 @@ func (db *DB) nameOf(number int) string {
 // note notes whether a call shows that the database is down.
 func (m *member) note(err error) {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, runtime.ErrRunNotFound):
 		m.down.Store(nil)
 	case m.isOutage(err): // so that it was not called
 	case pgerr.Transient(err) && (pgerr.Code(err) == "" || pgerr.Class(err) == "57" || pgerr.Class(err) == "08"):
