@@ -64,6 +64,11 @@ func configured() ([]server, error) {
 	case list == "":
 		return nil, errNoURL
 	}
+	return parseShards(list)
+}
+
+// parseShards parses the names and addresses of FLOWC_SHARDS.
+func parseShards(list string) ([]server, error) {
 	var servers []server
 	for i, pair := range strings.Fields(list) {
 		name, url, ok := strings.Cut(pair, "=")

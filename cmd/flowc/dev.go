@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,7 +161,8 @@ func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) +
 // run runs a program with the database, until it ends.
 func (e *devEnv) run(cmd *cobra.Command, args []string) error {
 	program := exec.CommandContext(cmd.Context(), args[0], args[1:]...)
-	program.Env = append(os.Environ(), "DATABASE_URL="+e.db.URL())
+	others := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, shardsVariable+"=") })
+	program.Env = append(others, urlVariable+"="+e.db.URL())
 	program.Stdin, program.Stdout, program.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 	program.Cancel = func() error { return program.Process.Signal(os.Interrupt) }
 	program.WaitDelay = 20 * time.Second

@@ -15,9 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/dashboard"
 	"github.com/flowc-dev/flowc/runtime/engine"
 	"github.com/flowc-dev/flowc/runtime/flowtest"
+	"github.com/flowc-dev/flowc/runtime/shards"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -144,7 +146,8 @@ func isAlerts(t *testing.T, b block) {
 	}
 }
 
-// scrape returns the names of the metrics of a dashboard, with their labels.
+// scrape returns the names of the metrics of dashboards of one and of several databases, with
+// their labels.
 func scrape(t *testing.T) map[string][]string {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), databaseURL(t))
@@ -154,22 +157,28 @@ func scrape(t *testing.T) map[string][]string {
 		SELECT flowc.upsert_flow('tidy', '{"options": {"cron": "@daily"}, "steps": [{"slug": "tidy", "stepType": "single", "dependencies": [],
 			"whenUnmet": "skip", "whenExhausted": "fail", "requiredInputPattern": {"defined": false}, "forbiddenInputPattern": {"defined": false}}]}')`)
 	require.NoError(t, err)
-	d, err := dashboard.New(pool, dashboard.Config{})
-	require.NoError(t, err)
-	r := httptest.NewRecorder()
-	d.ServeHTTP(r, httptest.NewRequest(http.MethodGet, "http://localhost/metrics", nil))
-	text, err := io.ReadAll(r.Body)
+	pools := map[string]*pgxpool.Pool{"a": pool}
+	require.NoError(t, shards.Init(t.Context(), pools))
+	united, err := shards.Open(t.Context(), pools)
 	require.NoError(t, err)
 	all := map[string][]string{}
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\w+)`).FindAllStringSubmatch(string(text), -1) {
-		all[m[1]] = nil
-	}
-	for _, m := range regexp.MustCompile(`(?m)^(flowc_\w+)\{(.*)\} `).FindAllStringSubmatch(string(text), -1) {
-		var labels []string
-		for _, l := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(m[2], -1) {
-			labels = append(labels, l[1])
+	for _, db := range []runtime.DB{pool, united} {
+		d, err := dashboard.New(db, dashboard.Config{})
+		require.NoError(t, err)
+		r := httptest.NewRecorder()
+		d.ServeHTTP(r, httptest.NewRequest(http.MethodGet, "http://localhost/metrics", nil))
+		text, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`(?m)^# TYPE (\w+)`).FindAllStringSubmatch(string(text), -1) {
+			all[m[1]] = nil
 		}
-		all[m[1]] = labels
+		for _, m := range regexp.MustCompile(`(?m)^(flowc_\w+)\{(.*)\} `).FindAllStringSubmatch(string(text), -1) {
+			var labels []string
+			for _, l := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(m[2], -1) {
+				labels = append(labels, l[1])
+			}
+			all[m[1]] = labels
+		}
 	}
 	return all
 }

@@ -57,6 +57,18 @@ func TestHelpBlocks(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, []string{"shop", "secret", "localhost", "shop"}, []string{config.User, config.Password, config.Host, config.Database})
 			}},
+			{"Which database commands use", "sh", func(t *testing.T, b block) {
+				list := regexp.MustCompile(`^export FLOWC_SHARDS='(.*)'\n$`).FindStringSubmatch(b.text)
+				require.NotNil(t, list, "%s", b)
+				servers, err := parseShards(list[1])
+				require.NoError(t, err)
+				require.Len(t, servers, 2)
+				for i, s := range servers {
+					config, err := pgx.ParseConfig(s.url)
+					require.NoError(t, err)
+					require.Equal(t, []string{[]string{"a", "b"}[i], fmt.Sprintf("db%d", i+1)}, []string{s.name, config.Host})
+				}
+			}},
 		},
 		"declare": declareChecks(),
 		"exit-codes": {

@@ -74,7 +74,8 @@ func newRoot() *cobra.Command {
 		Long: `Flowc generates the packages of declared flows, and operates the flows and runs
 of a database.
 
-Commands that need a database use that of DATABASE_URL; "flowc dev" starts one.`,
+Commands that need a database use that of DATABASE_URL, or several of FLOWC_SHARDS;
+"flowc dev" starts one.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
