@@ -2,7 +2,7 @@
 # else the programs of one, from which the tests and the demo start their own.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-shards test race matrix temporal bench bench-gen chaos generate lint rooms postgres
+.PHONY: help demo demo-shards demo-temporal test race matrix temporal bench bench-gen chaos generate lint rooms postgres
 
 go_dirs := .tools cmd dsl examples gen internal runtime
 tool    := go tool -modfile=.tools/go.mod
@@ -16,9 +16,13 @@ demo: postgres ## run the main example: a day of orders in a shop
 demo-shards: postgres ## run the orders on three databases, one of which is killed meanwhile
 	go run ./examples/shards
 
+demo-temporal: ## run the main example on Temporal: the first build of a server takes minutes
+	go run ./internal/temporaldev/temporald go -C runtime/temporalflow run ./examples/orders
+
 test: postgres ## vet and test everything
 	go mod download # tests build modules of their own without a network
 	go vet ./... && go test -timeout 30m ./...
+	.ci/temporalflow go vet ./... && .ci/temporalflow go test ./...
 
 race: postgres ## test with the race detector, which needs a C compiler
 	go test -race -timeout 60m ./...
@@ -46,6 +50,8 @@ lint: ## check format, vet, staticcheck, go.mod and that generated files are cur
 	go vet ./... && go vet .tools/rooms/main.go
 	$(tool) staticcheck ./... ./testdata/golden/...
 	go mod tidy -diff
+	.ci/temporalflow go vet ./... && .ci/temporalflow go mod tidy -diff
+	.ci/temporalflow go tool -modfile=../../.tools/go.mod staticcheck ./...
 	go run ./cmd/flowc generate --check ./examples/...
 
 rooms: ## print each package's files, lines, exported names and cycles of files

@@ -1,6 +1,7 @@
 package gen
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -59,6 +60,15 @@ func TestImportsPointOneWay(t *testing.T) {
 		all := deps(t, "./runtime/otelflow")
 		requireNone(t, all, module+"runtime/worker", module+"runtime/engine", module+"runtime/devdb", "go.opentelemetry.io/otel/sdk")
 		require.Contains(t, all, "go.opentelemetry.io/otel/trace")
+	})
+	t.Run("Temporal and its protocol are in modules of their own", func(t *testing.T) {
+		t.Parallel()
+		requireNone(t, deps(t, "-test", "./..."), "go.temporal.io", "google.golang.org/grpc")
+		for _, file := range []string{"../go.mod", "../go.sum"} {
+			raw, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.NotRegexp(t, `(?i)temporal\.io|grpc`, string(raw), file)
+		}
 	})
 	t.Run("the generator knows nothing of the database", func(t *testing.T) {
 		t.Parallel()
