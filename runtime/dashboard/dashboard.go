@@ -111,7 +111,8 @@ type Handler struct {
 }
 
 // New returns a dashboard of a database, which it does not query before the first request.
-// db is used by many requests at once, so it has to be a pool or the like.
+// db is used by many requests at once, so it has to be a pool or the like. Of several databases,
+// see package shards, pages show what all have, and which do not answer.
 func New(db runtime.DB, config Config) (*Handler, error) {
 	switch db.(type) {
 	case nil:

@@ -92,7 +92,7 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	newer, older, err := ops.AdjacentRuns(ctx, h.db, id)
-	if err != nil {
+	if err = h.tolerate(r.Context(), err); err != nil {
 		return err
 	}
 	graph, err := runGraph(def, run)

@@ -19,6 +19,8 @@ type Lister interface {
 	// ListRuns is called with a valid filter that has a limit.
 	ListRuns(ctx context.Context, filter RunFilter) ([]RunSummary, error)
 	ListFailures(ctx context.Context, since time.Time, limit int) ([]RunSummary, error)
+	// AdjacentRuns returns nothing for a run that does not exist.
+	AdjacentRuns(ctx context.Context, id string) (newer, older string, _ error)
 	ListFlows(ctx context.Context, since time.Time) ([]FlowInfo, error)
 	Throughput(ctx context.Context, since time.Time, stretch time.Duration) ([]ThroughputPoint, error)
 	ListWorkers(ctx context.Context, since time.Time) ([]WorkerInfo, error)

@@ -140,14 +140,10 @@ func AdjacentRuns(ctx context.Context, db runtime.DB, id string) (newer, older s
 	if err != nil {
 		return "", "", err
 	}
-	type pair struct{ Newer, Older *string }
-	if r, ok := backendOf[runtime.Router](db); ok {
-		p, err := route(ctx, r, id, func(db runtime.DB) (p [2]string, err error) {
-			p[0], p[1], err = AdjacentRuns(ctx, db, id)
-			return p, err
-		})
-		return p[0], p[1], err
+	if b, ok := backendOf[Lister](db); ok {
+		return b.AdjacentRuns(ctx, parsed.String())
 	}
+	type pair struct{ Newer, Older *string }
 	if b, ok := backendOf[Inspector](db); ok {
 		return b.AdjacentRuns(ctx, parsed.String())
 	}

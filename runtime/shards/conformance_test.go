@@ -46,7 +46,6 @@ var engine = conformance.Engine{
 	Declines: map[string]conformance.Difference{
 		"start in the user's transaction": {Why: "a transaction is one of one shard, see DB.In", Says: "the engine has no transactions of the user's"},
 		"list workers":                    {Why: "a worker is one of each shard", Says: "list workers did not do its part"},
-		"runs beside a run":               {Why: "they are those of its shard", Says: "runs beside a run did not do its part"},
 	},
 }
 

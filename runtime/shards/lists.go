@@ -10,7 +10,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
@@ -147,15 +150,13 @@ func (b backend) ListRuns(ctx context.Context, filter ops.RunFilter) ([]ops.RunS
 	replies, err := query(ctx, b, "listing runs", func(ctx context.Context, db runtime.DB) ([]ops.RunSummary, error) {
 		return ops.ListRuns(ctx, db, filter)
 	})
-	return merge(replies, nameRun, func(a, b ops.RunSummary) int {
-		return cmp.Or(b.StartedAt.Compare(a.StartedAt), compareIDs(b.ID, a.ID))
-	}, filter.Limit), err
+	return merge(replies, nameRun, newestFirst, filter.Limit), err
 }
 
-// compareIDs compares ids as the database does.
-func compareIDs(a, b string) int {
-	x, y := parse(a), parse(b)
-	return bytes.Compare(x[:], y[:])
+// newestFirst compares runs as the lists of the database do.
+func newestFirst(a, b ops.RunSummary) int {
+	x, y := parse(a.ID), parse(b.ID)
+	return cmp.Or(b.StartedAt.Compare(a.StartedAt), bytes.Compare(y[:], x[:]))
 }
 
 func (b backend) ListFailures(ctx context.Context, since time.Time, limit int) ([]ops.RunSummary, error) {
@@ -163,6 +164,43 @@ func (b backend) ListFailures(ctx context.Context, since time.Time, limit int) (
 		return ops.ListFailures(ctx, db, since, limit)
 	})
 	return merge(replies, nameRun, func(a, b ops.RunSummary) int { return b.EndedAt.Compare(a.EndedAt) }, limit), err
+}
+
+// AdjacentRuns finds the runs that started just after and just before a run, on whatever
+// shard.
+func (b backend) AdjacentRuns(ctx context.Context, id string) (newer, older string, _ error) {
+	run, err := b.Run(ctx, id, runtime.RunDetail{})
+	if errors.Is(err, runtime.ErrRunNotFound) {
+		return "", "", nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	type adjacent struct {
+		newer, older     *string
+		newerAt, olderAt *time.Time
+	}
+	replies, err := query(ctx, b, "finding the runs adjacent to run "+id, func(ctx context.Context, db runtime.DB) (adjacent, error) {
+		a, _, err := pgcall.EngineOne(ctx, db, func(row pgx.CollectableRow) (a adjacent, _ error) {
+			return a, row.Scan(&a.newer, &a.newerAt, &a.older, &a.olderAt)
+		}, `SELECT newer::text, newer_at, older::text, older_at FROM flowc.adjacent_runs($1::text::uuid, $2, $3)`, id, run.Flow, run.StartedAt)
+		return a, err
+	})
+	var after, before ops.RunSummary
+	for _, r := range replies {
+		a := r.value
+		if a.newer != nil {
+			if found := (ops.RunSummary{ID: *a.newer, StartedAt: *a.newerAt}); after.ID == "" || newestFirst(found, after) > 0 {
+				after = found
+			}
+		}
+		if a.older != nil {
+			if found := (ops.RunSummary{ID: *a.older, StartedAt: *a.olderAt}); before.ID == "" || newestFirst(found, before) < 0 {
+				before = found
+			}
+		}
+	}
+	return after.ID, before.ID, err
 }
 
 func (b backend) ListWorkers(ctx context.Context, since time.Time) ([]ops.WorkerInfo, error) {

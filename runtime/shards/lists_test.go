@@ -148,11 +148,15 @@ func TestListsOfAllShards(t *testing.T) {
 		s.NoError(err)
 		s.JSONEq(`"ada"`, string(input.JSON))
 	}
-	older, newer := "", ""
-	newer, older, err = ops.AdjacentRuns(s.ctx, s.db, ids[6])
-	s.NoError(err)
-	s.Equal([]string{ids[9], ids[3]}, []string{newer, older}, "of the same shard")
+	for i, id := range ids {
+		newer, older, err := ops.AdjacentRuns(s.ctx, s.db, id)
+		s.NoError(err)
+		s.Equal([]string{append(ids, "")[i+1], append([]string{""}, ids...)[i]}, []string{newer, older})
+	}
 	none := "01890a5d-ac96-774b-bcce-b302099a8057"
+	newer, older, err := ops.AdjacentRuns(s.ctx, s.db, none)
+	s.NoError(err)
+	s.Empty(newer + older)
 	tasks, err := ops.ListTasks(s.ctx, s.db, none, ops.TaskFilter{})
 	s.NoError(err)
 	s.Empty(tasks)

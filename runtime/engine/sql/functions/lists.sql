@@ -228,18 +228,24 @@ begin
   end if;
 end $$;
 
--- Returns the runs of the same flow that started just after and just before a run.
-create or replace function flowc.adjacent_runs(run_id uuid, out newer uuid, out older uuid)
+-- Returns the runs of the same flow that started just after and just before a run, and when.
+-- Of a run that another database has, flow_slug and started_at are given.
+create or replace function flowc.adjacent_runs(
+  run_id uuid, flow_slug text default null, started_at timestamptz default null,
+  out newer uuid, out newer_at timestamptz, out older uuid, out older_at timestamptz)
 language plpgsql stable as $$
 declare
-  run pgflow.runs;
+  flow    text := adjacent_runs.flow_slug;
+  at_time timestamptz := adjacent_runs.started_at;
 begin
-  select r.* into run from pgflow.runs r where r.run_id = adjacent_runs.run_id;
-  select r.run_id into newer from pgflow.runs r
-  where r.flow_slug = run.flow_slug and (r.started_at, r.run_id) > (run.started_at, run.run_id)
+  if flow is null then
+    select r.flow_slug, r.started_at into flow, at_time from pgflow.runs r where r.run_id = adjacent_runs.run_id;
+  end if;
+  select r.run_id, r.started_at into newer, newer_at from pgflow.runs r
+  where r.flow_slug = flow and (r.started_at, r.run_id) > (at_time, adjacent_runs.run_id)
   order by r.started_at, r.run_id limit 1;
-  select r.run_id into older from pgflow.runs r
-  where r.flow_slug = run.flow_slug and (r.started_at, r.run_id) < (run.started_at, run.run_id)
+  select r.run_id, r.started_at into older, older_at from pgflow.runs r
+  where r.flow_slug = flow and (r.started_at, r.run_id) < (at_time, adjacent_runs.run_id)
   order by r.started_at desc, r.run_id desc limit 1;
 end $$;
 
