@@ -46,19 +46,40 @@ func Build(ctx context.Context, out io.Writer) (Programs, error) {
 	return p, nil
 }
 
-func build(ctx context.Context, out io.Writer) (Programs, error) {
+// Built reports whether [Build] has nothing to build.
+func Built(ctx context.Context) bool {
+	_, kept, err := places(ctx)
+	return err == nil && programsIn(kept).exist()
+}
+
+// places returns the directory of the server's module, and the one that keeps its programs.
+func places(ctx context.Context) (dir, kept string, _ error) {
 	dir, err := repository(ctx)
 	if err != nil {
-		return Programs{}, err
+		return "", "", err
 	}
 	dir = filepath.Join(dir, filepath.FromSlash(serverModule))
-	kept, err := keptIn(dir)
+	kept, err = keptIn(dir)
+	return dir, kept, err
+}
+
+func programsIn(dir string) Programs {
+	return Programs{filepath.Join(dir, "temporal-server"), filepath.Join(dir, "temporal-sql-tool")}
+}
+
+func (p Programs) exist() bool { return isFile(p.server) && isFile(p.sqlTool) }
+
+func build(ctx context.Context, out io.Writer) (Programs, error) {
+	dir, kept, err := places(ctx)
 	if err != nil {
 		return Programs{}, err
 	}
-	p := Programs{filepath.Join(kept, "temporal-server"), filepath.Join(kept, "temporal-sql-tool")}
-	if isFile(p.server) && isFile(p.sqlTool) {
+	p := programsIn(kept)
+	if p.exist() {
 		return p, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
+		return Programs{}, err
 	}
 	made, err := os.MkdirTemp(filepath.Dir(kept), "building-")
 	if err != nil {
@@ -73,7 +94,7 @@ func build(ctx context.Context, out io.Writer) (Programs, error) {
 		}
 	}
 	// Another process may have built them meanwhile, which is as good.
-	if err := os.Rename(made, kept); err != nil && !isFile(p.server) {
+	if err := os.Rename(made, kept); err != nil && !p.exist() {
 		return Programs{}, err
 	}
 	fmt.Fprintf(out, "built the Temporal server in %s, kept in %s\n", time.Since(began).Round(time.Second), kept)
@@ -103,12 +124,8 @@ func keptIn(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	all := filepath.Join(cache, "flowc", "temporal")
-	if err := os.MkdirAll(all, 0o755); err != nil {
-		return "", err
-	}
 	key := sha256.Sum256(append(sums, runtime.Version()+runtime.GOOS+runtime.GOARCH...))
-	return filepath.Join(all, fmt.Sprintf("%x", key[:8])), nil
+	return filepath.Join(cache, "flowc", "temporal", fmt.Sprintf("%x", key[:8])), nil
 }
 
 func isFile(path string) bool {

@@ -24,14 +24,15 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
-		var failed *exec.ExitError
-		if errors.As(err, &failed) {
-			os.Exit(max(1, failed.ExitCode())) // it has said why
+		if !errors.Is(err, errSaid) {
+			fmt.Fprintln(os.Stderr, err)
 		}
-		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
+
+// errSaid means that the command failed, and has said why.
+var errSaid = errors.New("the command failed")
 
 func run(ctx context.Context, args []string) error {
 	if os.Getenv("TEMPORAL_ADDRESS") != "" {
@@ -47,7 +48,11 @@ func run(ctx context.Context, args []string) error {
 	}
 	os.Setenv("TEMPORAL_ADDRESS", server.Address())
 	os.Setenv("TEMPORAL_NAMESPACE", temporaldev.DefaultNamespace)
-	return errors.Join(serve(ctx, args), server.Close())
+	err = serve(ctx, args)
+	if closing := server.Close(); closing != nil {
+		return closing
+	}
+	return err
 }
 
 // serve runs a command, or waits until ctx ends.
@@ -60,5 +65,9 @@ func serve(ctx context.Context, args []string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	return cmd.Run()
+	err := cmd.Run()
+	if errors.As(err, new(*exec.ExitError)) {
+		return errSaid
+	}
+	return err
 }
