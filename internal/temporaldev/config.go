@@ -97,15 +97,21 @@ func configuration(s services, db *Database, dynamic string) ([]byte, error) {
 
 // dynamicConfiguration returns the text of the file with the settings that a server reads
 // again and again.
-func dynamicConfiguration() ([]byte, error) {
+func dynamicConfiguration(db *Database) ([]byte, error) {
 	value := func(v any) []object { return []object{{"value": v}} }
-	return indented(object{
+	all := object{
 		// A task queue in one part: with few tasks, polls would wait at those that have none.
 		"matching.numTaskqueueReadPartitions":  value(1),
 		"matching.numTaskqueueWritePartitions": value(1),
 		// Tests make namespaces and use them at once.
 		"system.namespaceCacheRefreshInterval": value("500ms"),
-	})
+	}
+	if db == nil { // where it costs nothing
+		// An execution that has just ended can be deleted when this has passed.
+		all["history.transferProcessorUpdateAckInterval"] = value("1s")
+		all["history.visibilityProcessorUpdateAckInterval"] = value("1s")
+	}
+	return indented(all)
 }
 
 func indented(v any) ([]byte, error) {

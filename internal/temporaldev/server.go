@@ -43,15 +43,22 @@ type Server struct {
 // Start starts a server with a namespace of the name [DefaultNamespace], and waits until it
 // answers. The context bounds only the start.
 func (p Programs) Start(ctx context.Context, config Config) (*Server, error) {
-	s, err := p.prepare(config)
-	if err != nil {
-		return nil, fmt.Errorf("flowc: temporaldev: %w", err)
+	for tries := 1; ; tries++ {
+		s, err := p.prepare(config)
+		if err != nil {
+			return nil, fmt.Errorf("flowc: temporaldev: %w", err)
+		}
+		if err = s.Start(ctx); err == nil {
+			return s, nil
+		}
+		if err = errors.Join(err, s.Close()); tries == maxStarts || !strings.Contains(err.Error(), "address already in use") {
+			return nil, err
+		}
 	}
-	if err := s.Start(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
 }
+
+// maxStarts is how often a start may find that another program was faster to take a port.
+const maxStarts = 5
 
 func (p Programs) prepare(config Config) (*Server, error) {
 	services, err := newServices()
@@ -63,7 +70,7 @@ func (p Programs) prepare(config Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{programs: p, services: services, dir: dir}
-	dynamic, err := dynamicConfiguration()
+	dynamic, err := dynamicConfiguration(config.Database)
 	if err == nil {
 		err = os.WriteFile(s.file("dynamic.yaml"), dynamic, 0o600)
 	}
@@ -132,7 +139,11 @@ func (s *Server) run() error {
 func (s *Server) lastLines(n int) string {
 	text, _ := os.ReadFile(s.Log())
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+	lines = lines[max(0, len(lines)-n):]
+	for i, line := range lines {
+		lines[i] = line[:min(len(line), 400)] // the rest is a stack
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Register makes a namespace, unless there is one of that name, and waits until the server
