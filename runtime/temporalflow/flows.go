@@ -160,17 +160,19 @@ func (b backend) DeleteFlow(ctx context.Context, slug string, o runtime.DeleteOp
 }
 
 // countOpen counts the runs of a flow that have not ended. The server's lists lag behind, so
-// that it looks again for a while before it says that there are any.
+// that it counts until it finds the same number three times in a row.
 func (b backend) countOpen(ctx context.Context, slug string) (n int, err error) {
-	for try := range 10 {
-		time.Sleep(time.Duration(try) * 50 * time.Millisecond)
+	n = -1
+	for same := 0; same < 2; time.Sleep(200 * time.Millisecond) {
 		open, err := b.client.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
 			Query: fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running'", slug),
 		})
-		if err != nil || open.Count == 0 {
+		if err != nil {
 			return 0, err
 		}
-		n = int(open.Count)
+		if same++; n != int(open.Count) {
+			n, same = int(open.Count), 0
+		}
 	}
 	return n, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	sdkactivity "go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -108,6 +109,7 @@ func inMemory(s handler.Service, id string, in begin) (*record, error) {
 	suite.SetLogger(Logger(quiet))
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(time.Minute)
+	env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: time.Minute}) // the machine may be busy
 	served, err := newServed(nil, s, Config{Logger: quiet}, make(chan struct{}, 16))
 	if err != nil {
 		return nil, err
