@@ -20,6 +20,8 @@ type cell struct {
 	systems []system
 	// rounds is how often each system has its turn; 0 means as often as the command says.
 	rounds int
+	// temporal reports that it needs a Temporal server.
+	temporal bool
 }
 
 // A system does the work of a cell.

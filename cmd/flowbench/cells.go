@@ -4,7 +4,7 @@ package main
 // is to take a second or two.
 func cells(scale float64) []cell {
 	n := func(base int) int { return max(int(float64(base)*scale), 10) }
-	return []cell{
+	return append([]cell{
 		{name: "jobs", title: "jobs of one step: started in batches of 5000, worked to the end", systems: []system{
 			{"flowc", startManyAndWork(job, n(25_000))},
 			{"River", riverManyAndWork(n(25_000))},
@@ -77,5 +77,5 @@ func cells(scale float64) []cell {
 			{"1000 of 1 kB", memoryInFlight(1_000, 1<<10)},
 			{"64 of 1 MB", memoryInFlight(64, 1<<20)},
 		}},
-	}
+	}, temporalCells(n)...)
 }

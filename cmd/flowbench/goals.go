@@ -42,6 +42,7 @@ var goals = []goal{
 	atMost("claim-1000-flows-vs-10", 3, ratio("flows/1000", "flows/10", p50)),
 	atMost("backlog-1000000-vs-1000", 2, ratio("backlog/1000000", "backlog/1000", p99)),
 	atMost("history-1000000-vs-1000", 1.5, ratio("history/1000000", "history/1000", total)),
+	atLeast("temporal-diamond-vs-by-hand", 0.85, ratio("temporal-diamonds/on Temporal", "temporal-diamonds/by hand", rate)),
 	atMost("typed-vs-pgx", 1.03, ratio("typed/StartX", "typed/plain pgx", p50)),
 	atMost("idle-worker-cores", 0.005, func(r map[string]*result) []float64 {
 		ours, alone := r["idle/flowc"], r["idle/no worker"]

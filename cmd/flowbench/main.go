@@ -15,6 +15,8 @@ import (
 	"os/signal"
 	"regexp"
 	"time"
+
+	"github.com/flowc-dev/flowc/internal/temporaldev"
 )
 
 func main() {
@@ -30,7 +32,7 @@ func main() {
 		return
 	}
 	rounds := flag.Int("rounds", 9, "how many turns each system has")
-	only := flag.String("only", ".", "measure only the cells whose name matches this `expression`")
+	only := flag.String("only", everything, "measure only the cells whose name matches this `expression`")
 	scale := flag.Float64("scale", 1, "multiply the amounts of work by this")
 	dir := flag.String("dir", "", "keep the server's data in this `folder` instead of a temporary one")
 	flag.Parse()
@@ -41,6 +43,9 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// everything is the expression that all names match.
+const everything = "."
 
 func run(ctx context.Context, rounds int, only string, scale float64, dir string) error {
 	match, err := regexp.Compile(only)
@@ -61,6 +66,10 @@ func run(ctx context.Context, rounds int, only string, scale float64, dir string
 			continue
 		}
 		fmt.Printf("\n%s\n", c.title)
+		if c.temporal && only == everything && !temporaldev.Built(ctx) {
+			fmt.Println("  left out: it takes minutes to build the Temporal server, once; -only temporal does")
+			continue
+		}
 		measured, host, err := c.measure(ctx, srv, rounds)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)

@@ -22,8 +22,9 @@ type server struct {
 	db    *devdb.DB
 	admin *pgxpool.Pool
 	about string
-	data  string // the server's data directory
-	count int    // databases made
+	data  string    // the server's data directory
+	count int       // databases made
+	node  *temporal // nil until it is needed
 	tidy  func()
 }
 
@@ -74,6 +75,7 @@ func startServer(ctx context.Context, dir string) (*server, error) {
 }
 
 func (s *server) close() {
+	s.node.close()
 	s.admin.Close()
 	s.db.Close()
 	s.tidy()
@@ -106,7 +108,7 @@ func (s *server) database(ctx context.Context, conns int32) (*pgxpool.Pool, func
 // usage is what the server and this process have used up to now.
 type usage struct {
 	at     time.Time
-	db     time.Duration // processor time of the server
+	db     time.Duration // processor time of the server, and of Temporal's if it runs
 	client time.Duration // processor time of this process
 	wal    int64         // bytes
 }
@@ -119,6 +121,13 @@ func (s *server) usage(ctx context.Context) (usage, error) {
 	}
 	if u.db, err = serverTime(s.data); err != nil {
 		return u, err
+	}
+	if s.node != nil {
+		t, err := processTime(strconv.Itoa(s.node.server.Pid()), false)
+		if err != nil {
+			return u, err
+		}
+		u.db += t
 	}
 	var self syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &self); err != nil {
