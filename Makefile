@@ -17,7 +17,7 @@ demo-shards: postgres ## run the orders on three databases, one of which is kill
 	go run ./examples/shards
 
 demo-temporal: ## run the main example on Temporal: the first build of a server takes minutes
-	go run ./internal/temporaldev/temporald go -C runtime/temporalflow run ./examples/orders
+	cd runtime/temporalflow && go run ./temporaldev/temporald go run ./examples/orders
 
 test: postgres ## vet and test everything
 	go mod download # tests build modules of their own without a network
@@ -31,7 +31,7 @@ matrix: ## test on PostgreSQL 15 to 18, with servers from npm
 	.ci/matrix
 
 temporal: postgres ## test on a real Temporal server: its first build takes minutes, TEMPORAL_ADDRESS uses one that runs
-	go run ./internal/temporaldev/temporald .ci/temporal
+	go -C runtime/temporalflow run ./temporaldev/temporald ../../.ci/temporal
 
 bench: postgres ## measure beside the peers, in a module of its own; up to 10 minutes
 	cd cmd/flowbench && go run .

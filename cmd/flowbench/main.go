@@ -16,7 +16,7 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/flowc-dev/flowc/internal/temporaldev"
+	"github.com/flowc-dev/flowc/runtime/temporalflow/temporaldev"
 )
 
 func main() {

@@ -13,11 +13,11 @@ import (
 	sdkworker "go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/flowc-dev/flowc/internal/temporaldev"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/temporalflow"
+	"github.com/flowc-dev/flowc/runtime/temporalflow/temporaldev"
 )
 
 // atOnce is how many runs are in flight in the cells that have Temporal: each caller starts

@@ -13,10 +13,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/internal/temporaldev"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
 	"github.com/flowc-dev/flowc/runtime/temporalflow"
+	"github.com/flowc-dev/flowc/runtime/temporalflow/temporaldev"
 )
 
 // nodes starts some nodes of a cluster whose data are in a PostgreSQL of its own, and

@@ -11,11 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/flowc-dev/flowc/internal/temporaldev"
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/flowtest"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/temporalflow"
+	"github.com/flowc-dev/flowc/runtime/temporalflow/temporaldev"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 

@@ -1,8 +1,8 @@
 // Command temporald runs a Temporal server with its data in memory, until it is interrupted
 // or, if it is given a command, until that ends:
 //
-//	go run ./internal/temporaldev/temporald
-//	go run ./internal/temporaldev/temporald go test ./...
+//	go run ./temporaldev/temporald
+//	go run ./temporaldev/temporald go test ./...
 //
 // The command finds the server's address in TEMPORAL_ADDRESS, and the namespace in
 // TEMPORAL_NAMESPACE. If TEMPORAL_ADDRESS is set already, the server that it names is used.
@@ -17,7 +17,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/flowc-dev/flowc/internal/temporaldev"
+	"github.com/flowc-dev/flowc/runtime/temporalflow/temporaldev"
 )
 
 func main() {
