@@ -3,6 +3,9 @@ package shards_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -414,4 +417,56 @@ func TestRendezvous(t *testing.T) {
 		s.InDelta(100, counts[number], 45)
 	}
 	s.Zero(shards.Rendezvous("x", nil))
+}
+
+// While shards come and go, and processes learn of it late, no key has two runs.
+func TestKeysWhileShardsChange(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "a", "b", "c")
+	s.pools["d"] = dbtest.Pool(t)
+	const keys = 400
+	var starts sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		db := s.open()
+		for range 2 {
+			starts.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					key := fmt.Sprint("key ", rand.IntN(keys))
+					if _, err := greet.Start(s.ctx, db, key, runtime.WithIdempotencyKey(key)); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+	}
+	s.db = s.open()
+	for range 2 {
+		s.NoError(s.db.Add(s.ctx, "d", nil))
+		s.NoError(s.db.Drain(s.ctx, "a"))
+		s.NoError(s.db.Drain(s.ctx, "c"))
+		s.NoError(s.db.Add(s.ctx, "a", nil))
+		s.NoError(s.db.Drain(s.ctx, "d"))
+		s.NoError(s.db.Add(s.ctx, "c", nil))
+	}
+	close(stop)
+	starts.Wait()
+	at := map[string]string{}
+	for i := range keys {
+		key := fmt.Sprint("key ", i)
+		run := s.start(s.db, key)
+		at[key] = s.has(run.ID())
+		s.Len(at[key], 1, "the databases that have a run of %s: %s", key, at[key])
+	}
+	total := 0
+	for name := range s.pools {
+		total += s.count(name)
+	}
+	s.Equal(keys, total)
 }

@@ -2,6 +2,7 @@ package shards_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -21,7 +22,7 @@ func TestPlacement(t *testing.T) {
 		run, err := greet.Start(s.ctx, s.db, "ada")
 		s.NoError(err)
 		s.Equal([]string{"", "a", "b", "c"}[number(run.ID())], s.has(run.ID()))
-		out, err := run.Wait(s.ctx)
+		out, err := run.Wait(s.ctx, runtime.WithPollInterval(time.Hour)) // its shard notifies
 		s.NoError(err)
 		s.Equal("hello ada", out)
 		on, err := s.db.ShardOf(s.ctx, run.ID())
