@@ -191,7 +191,7 @@ func (db *DB) agree(ctx context.Context, number int, wait bool) error {
 	if err := db.learn(ctx, m); err != nil {
 		return err
 	}
-	err = db.publish(ctx, db.known.Load(), publishing{only: number})
+	err = db.publish(ctx, db.known.Load(), publishing{until: number})
 	if !errors.Is(err, ErrUnfinished) || !wait {
 		return err
 	}

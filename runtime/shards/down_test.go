@@ -128,6 +128,19 @@ func TestRemoveLostShard(t *testing.T) {
 	for key, where := range at {
 		s.Equal(where != "a", s.start(s.db, key).Existed())
 	}
+	// Changes go on without it, also in programs that do not know it any more.
+	s.pools["d"] = dbtest.Pool(t)
+	s.NoError(s.db.Add(s.ctx, "d", s.pools["d"]))
+	delete(s.pools, "a")
+	s.db = s.open()
+	s.NoError(s.db.Drain(s.ctx, "b"))
+	for key := range at {
+		s.True(s.start(s.db, key).Existed())
+	}
+	s.work(service())
+	s.NoError(s.db.Drain(s.ctx, "c"))
+	_, err = s.start(s.db, "another").Wait(s.ctx)
+	s.NoError(err)
 }
 
 // A server that is killed and started again loses nothing: keys start each run once,

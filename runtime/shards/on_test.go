@@ -214,7 +214,7 @@ func TestRoles(t *testing.T) {
 	s.ErrorContains(db.Drain(s.ctx, "b"), "shard a: changing the shards needs the role that owns the engine")
 
 	// A change that stopped halfway: the owner's next program completes it.
-	s.pools, owners = owners, s.pools
+	s.pools = owners
 	maps := s.maps("a")
 	s.publishAt("a", 1, append(maps, maps[0]))
 	_, err = greet.Start(s.ctx, db, "ada", runtime.WithRunID(moving([]int{1, 2}, []int{1, 2}, 1, 1)))

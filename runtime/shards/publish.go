@@ -20,7 +20,7 @@ import (
 const (
 	// lockTimeout is how long starts wait behind a publication that waits for others.
 	lockTimeout = 300 * time.Millisecond
-	// publishFor is how long a publication is tried.
+	// publishFor is how long a publication on a shard is tried.
 	publishFor = 30 * time.Second
 )
 
@@ -93,7 +93,8 @@ func Init(ctx context.Context, pools map[string]*pgxpool.Pool) error {
 // be nil if the DB has one of that name. The flows are defined on it first. Processes that
 // have no pool of that name go on, except with keys that belong there: give it to all of
 // them first. It needs the role that owns the engine on all shards, all of which have to be
-// reachable, and is repeated if it was interrupted. If it is active already, nothing changes.
+// reachable through pools of at least two connections, and is repeated if it was interrupted.
+// If the shard is active already, nothing changes.
 //
 // Errors: [ErrWrongPool] if the database is another shard; an [Error] for a shard that is
 // down.
@@ -228,9 +229,19 @@ func unknown(name string) error { return &Error{Shard: name, Err: ErrUnknownShar
 
 // A publishing says how a map is published.
 type publishing struct {
-	only        int // publish until this shard has it; others may be down
-	mayLose     int // the shard that may be down, and may have runs
-	mustBeEmpty int // the shard that must have no runs
+	lenient     bool // shards that do not answer are left out
+	until       int  // one that must have it, after which it ends; others are left out
+	mayLose     int  // the shard that may be down, and may have runs
+	mustBeEmpty int  // the shard that must have no runs
+}
+
+// mayMiss reports whether a shard that does not answer is left out. One that was removed has
+// learned it first, or is lost.
+func (p publishing) mayMiss(number int, stays bool) bool {
+	if p.until != 0 {
+		return number != p.until
+	}
+	return p.lenient || number == p.mayLose || !stays && number != p.mustBeEmpty
 }
 
 // change changes the map: it completes a change that was interrupted, computes the next
@@ -342,26 +353,20 @@ func (db *DB) publish(ctx context.Context, next *shardMap, p publishing) error {
 	var order []target
 	for _, e := range targets {
 		t := target{entry: e, member: db.lookup(e)}
+		a := answer{err: &Error{Shard: e.Name, Err: ErrNoPool}}
+		if t.member != nil {
+			a = t.member.ask(ctx)
+		}
 		_, stays := next.numbered(e.Number)
-		gone := !stays && e.Number != p.mustBeEmpty // it was the first to learn it, or is lost
-		if t.member == nil && (gone || p.only != 0 && p.only != e.Number) {
-			continue
-		}
-		if t.member == nil {
-			return &Error{Shard: e.Name, Err: ErrNoPool}
-		}
-		a := t.member.ask(ctx)
 		switch {
-		case a.err != nil && (gone || p.mayLose == e.Number || p.only != 0 && p.only != e.Number):
+		case a.err != nil && p.mayMiss(e.Number, stays):
 			continue
 		case a.err != nil:
 			return a.err
-		}
-		if a.shards == nil {
+		case a.shards == nil:
 			return &Error{Shard: e.Name, Err: fmt.Errorf("%w: it is no shard", ErrWrongPool)}
-		}
-		if len(a.shards.versions) >= len(next.versions) && a.number != 0 {
-			if e.Number == p.only {
+		case len(a.shards.versions) >= len(next.versions) && a.number != 0:
+			if e.Number == p.until {
 				return nil
 			}
 			continue
@@ -387,7 +392,7 @@ func (db *DB) publish(ctx context.Context, next *shardMap, p publishing) error {
 		}
 		t.member.number.Store(int32(t.Number))
 		db.adopt(next)
-		if t.Number == p.only {
+		if t.Number == p.until {
 			return nil
 		}
 	}
@@ -404,7 +409,8 @@ func (m *member) publish(ctx context.Context, next *shardMap, number int, mustBe
 	if err != nil {
 		return err
 	}
-	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, publishFor)
+	defer cancel()
 	for {
 		err := pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, `select set_config('lock_timeout', $1, true)`, fmt.Sprint(lockTimeout.Milliseconds())); err != nil {
@@ -423,13 +429,12 @@ func (m *member) publish(ctx context.Context, next *shardMap, number int, mustBe
 			err = fmt.Errorf("%w: %w", ErrWrongPool, err)
 		case pgerr.Code(err) == "42501":
 			err = fmt.Errorf("%w with the role that owns the engine (%w)", ErrUnfinished, err)
-		case pgerr.Transient(err) && pgerr.Code(err) != "" && time.Since(began) < publishFor:
+		case pgerr.Transient(err) && pgerr.Code(err) != "":
 			select {
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			case <-ctx.Done(): // the error says what it waited for
 			case <-time.After(lockTimeout): // so that starts go on meanwhile
+				continue
 			}
-			continue
 		}
 		return &Error{Shard: m.name, Err: fmt.Errorf("publishing the map of shards: %w", err)}
 	}
@@ -478,10 +483,12 @@ func (db *DB) copyFlows(ctx context.Context, known *shardMap, to *member) error 
 }
 
 // settle gives each schedule that a change moved to its new shard, with its next tick, from
-// the shard that had it last, which may be itself. All shards have to answer: otherwise that one might be unknown.
+// the shard that had it last, which may be itself. For that, all shards have to answer.
 func (db *DB) settle(ctx context.Context) error {
 	known := db.known.Load()
+	var faults []error
 	for _, e := range known.version {
+		ctx, cancel := context.WithTimeout(ctx, publishFor)
 		err := db.call(ctx, e.Number, func(to *member) error {
 			slugs, err := pgcall.Engine(ctx, to.pool, pgx.RowTo[string], `select flowc.schedules_to_take()`)
 			if err != nil || len(slugs) == 0 {
@@ -503,11 +510,10 @@ func (db *DB) settle(ctx context.Context) error {
 			}
 			return nil
 		})
-		if err != nil {
-			return err
-		}
+		cancel()
+		faults = append(faults, err)
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // A schedule is what one shard leaves to another.
@@ -532,13 +538,8 @@ func (m *member) givenUp(ctx context.Context, slugs []string, latest map[string]
 	return err
 }
 
-// tend learns of changes of the map, and completes those that were interrupted.
+// tend learns of changes of the map, and completes those that were interrupted, as far as
+// shards answer.
 func (db *DB) tend(ctx context.Context) error {
-	if err := db.Refresh(ctx); err != nil {
-		return err
-	}
-	if err := db.publish(ctx, db.known.Load(), publishing{}); err != nil {
-		return err
-	}
-	return db.settle(ctx)
+	return errors.Join(db.Refresh(ctx), db.publish(ctx, db.known.Load(), publishing{lenient: true}), db.settle(ctx))
 }

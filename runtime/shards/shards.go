@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	// askTimeout bounds how long a shard is asked for its map when others may answer.
+	// askTimeout bounds how long a shard may take to say what its map is.
 	askTimeout = 5 * time.Second
 	// retryDown is how soon a shard that is down is tried again.
 	retryDown = time.Second
@@ -291,8 +291,6 @@ type answer struct {
 
 // ask asks databases for their maps, all at once.
 func (db *DB) ask(ctx context.Context, members []*member) []answer {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	answers := make([]answer, len(members))
 	var calls sync.WaitGroup
 	for i, m := range members {
@@ -303,6 +301,8 @@ func (db *DB) ask(ctx context.Context, members []*member) []answer {
 }
 
 func (m *member) ask(ctx context.Context) answer {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	a := answer{member: m}
 	fail := func(err error) answer {
 		m.note(err)

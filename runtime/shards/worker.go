@@ -39,11 +39,8 @@ type Worker struct {
 // databases are not touched.
 func NewWorker(db *DB, config worker.Config, services ...handler.Service) (*Worker, error) {
 	w := &Worker{db: db, config: config, services: services, workers: map[int]*worker.Worker{}}
-	for _, m := range db.all() {
-		if _, err := worker.New(m.pool, config, services...); err != nil {
-			return nil, err
-		}
-		break // all are of one configuration
+	if _, err := worker.New(db.all()[0].pool, config, services...); err != nil { // all are of one configuration
+		return nil, err
 	}
 	return w, nil
 }
