@@ -89,6 +89,7 @@ func TestPlansGoByKey(t *testing.T) {
 			s := newSession(t)
 			s.flow("g").step("a").step("b", after("a")).mapStep("m", after("b"))
 			s.exec(`select flowc.register_worker($1, 'w', '{g}')`, worker)
+			s.exec(`select flowc.publish_map(gen_random_uuid(), 1, '[[{"number": 1, "name": "a", "state": "active"}]]')`)
 			before(s)
 			small := s.operations()
 			s.exec(`select count(*) from flowc.start('g', array_fill('1'::jsonb, array[6000]), null)`)
@@ -123,6 +124,7 @@ func (s *session) operations() map[string]int {
 	}
 	for range 3 {
 		do("start", `select * from flowc.start('g', array['1', '2']::jsonb[], null)`)
+		do("start on a shard", `select * from flowc.start('g', array['1', '2']::jsonb[], null, map_version => 1)`)
 		do("start_flow", `select * from pgflow.start_flow('g', '1')`)
 		note("claim", s.claim("g", 2))
 		blocks, _ := s.report(`[1]`)
@@ -147,6 +149,7 @@ func (s *session) operations() map[string]int {
 		do("complete_task", `select * from pgflow.complete_task($1, $2, 0, '[1]')`, run, step)
 		do("get_run", `select * from flowc.get_run($1::text::uuid, true)`, run)
 		do("get_run_with_states", `select pgflow.get_run_with_states($1)`, run)
+		do("find_runs", `select * from flowc.find_runs(1, array[$1::text::uuid])`, run)
 		do("result", `select * from flowc.result($1, '{a, b}', true)`, run)
 		do("list_tasks", `select * from flowc.list_tasks($1::text::uuid, null, null, null, 50, 100)`, run)
 		do("list_runs", `select * from flowc.list_runs(null, null, null, null, null, null, null, 10)`)

@@ -39,8 +39,8 @@ begin
   return query
     select r.run_id, r.flow_slug, s.due_at
     from unnest(find_runs.run_ids) u(run_id)
-    join pgflow.runs r on r.run_id = any (array[u.run_id])
-    left join flowc.scheduled_runs s on s.run_id = any (array[u.run_id]);
+    cross join lateral (select o.run_id, o.flow_slug from pgflow.runs o where o.run_id = any (array[u.run_id]) offset 0) r
+    left join lateral (select o.due_at from flowc.scheduled_runs o where o.run_id = any (array[u.run_id]) offset 0) s on true;
 end $$;
 
 -- Returns the shard that a key belongs to. Package shards computes it in the same way. When
