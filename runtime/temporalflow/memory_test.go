@@ -2,6 +2,7 @@ package temporalflow
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -110,12 +111,13 @@ func inMemory(s handler.Service, id string, in begin) (*record, error) {
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(time.Minute)
 	env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: time.Minute}) // the machine may be busy
-	served, err := newServed(nil, s, Config{Logger: quiet}, make(chan struct{}, 16))
+	served, err := newServed(nil, s, Config{Logger: quiet}, make(chan struct{}, 5000))
 	if err != nil {
 		return nil, err
 	}
 	env.SetStartWorkflowOptions(startOptions(id, s.Definition().Slug))
 	for _, x := range served.executors {
+		x.input = func(context.Context, string) (json.RawMessage, error) { return in.Input, nil }
 		env.RegisterActivityWithOptions(x.attempt, sdkactivity.RegisterOptions{Name: x.step})
 	}
 	env.RegisterWorkflowWithOptions(served.run, workflow.RegisterOptions{Name: served.def.Slug})

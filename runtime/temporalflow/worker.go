@@ -375,6 +375,8 @@ func (q *queues) poll(f *served, name string, most int, register func(worker.Wor
 	o := q.worker.config.Options
 	o.Tuner, o.WorkerStopTimeout = tuner, q.worker.config.Grace
 	o.OnFatalError = func(err error) { q.fatal(&fatalError{err}) }
+	// By default the SDK sends a heartbeat when four fifths of the timeout are over.
+	o.MaxHeartbeatThrottleInterval = cmp.Or(o.MaxHeartbeatThrottleInterval, heartbeatEvery)
 	o.DisableWorkflowWorker = strings.Contains(name, "/")
 	w := worker.New(q.worker.db.client, name, o)
 	register(w)

@@ -76,8 +76,7 @@ func runWorkflow(ctx workflow.Context, in begin, newPlan func() plan, needs func
 		d.ended.Send(ctx, ending{})
 	})
 	d.begin(flow)
-	for !d.run.Status().Ended() {
-		d.dispatch()
+	for d.dispatch(); !d.run.Status().Ended(); d.dispatch() {
 		var e ending
 		d.ended.Receive(d.ctx, &e)
 		d.settle(e)
@@ -166,15 +165,17 @@ func (d *driver) sleep() bool {
 	return true
 }
 
-// dispatch hands out the tasks that have come up.
+// dispatch hands out the tasks that have come up, and those that come up because of one
+// that cannot be handed out.
 func (d *driver) dispatch() {
-	tasks := d.run.Next()
-	for len(tasks) > 0 {
+	for tasks := d.run.Next(); len(tasks) > 0; tasks = append(tasks, d.run.Next()...) {
 		n := 1
 		for n < len(tasks) && tasks[n].Step == tasks[0].Step {
 			n++
 		}
-		d.start(tasks[:n:n])
+		if tasks[0].Open() {
+			d.start(tasks[:n:n])
+		}
 		tasks = tasks[n:]
 	}
 }
@@ -210,7 +211,9 @@ func (d *driver) start(tasks []*machine.Task) {
 		for i, t := range tasks {
 			mine := base
 			mine.Index, mine.Item = t.Index, items[i]
-			d.startTask(ctx, t, mine)
+			if t.Open() {
+				d.startTask(ctx, t, mine)
+			}
 		}
 		return
 	}
