@@ -92,8 +92,9 @@ func NewWorker(db *DB, config Config, services ...handler.Service) (*Worker, err
 		if err == nil && slices.ContainsFunc(w.flows, func(o *served) bool { return o.def.Slug == f.def.Slug }) {
 			err = fmt.Errorf("flowc: temporalflow: flow %s is served twice", f.def.Slug)
 		}
-		faults = append(faults, err)
-		w.flows = append(w.flows, f)
+		if faults = append(faults, err); err == nil {
+			w.flows = append(w.flows, f)
+		}
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
