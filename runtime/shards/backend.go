@@ -64,7 +64,7 @@ func newIDs(n, number int) ([]uuid.UUID, error) {
 // settleFor is how long a start waits for a change of the map that is being made.
 const settleFor = 10 * time.Second
 
-// Start starts each run on its shard.
+// Start starts each run on its shard, those with generated ids together.
 func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.StartedRun, error) {
 	started := make([]runtime.StartedRun, len(r.Runs))
 	pending := make([]int, len(r.Runs)) // indices of r.Runs
@@ -77,7 +77,7 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 		number := known.owner(parse(r.Runs[pending[0]].ID))
 		var here, rest []int
 		for _, i := range pending {
-			if len(pending) == 1 || known.owner(parse(r.Runs[i].ID)) == number {
+			if i == pending[0] || !r.Runs[i].Chosen || known.owner(parse(r.Runs[i].ID)) == number {
 				here = append(here, i)
 			} else {
 				rest = append(rest, i)
@@ -188,7 +188,8 @@ func (db *DB) agree(ctx context.Context, number int, wait bool) error {
 	if err != nil {
 		return err
 	}
-	if err := db.learn(ctx, m); err != nil {
+	a, err := db.learn(ctx, m)
+	if err != nil || a.has(db.known.Load()) {
 		return err
 	}
 	err = db.publish(ctx, db.known.Load(), publishing{until: number})

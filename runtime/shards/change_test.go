@@ -283,11 +283,22 @@ func TestDrainAndRemove(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, "a", "b", "c")
 	old := s.open()
+	var olds []*shards.DB
+	for range 6 {
+		olds = append(olds, s.open())
+	}
 	at := s.spread(s.db, 40)
 	s.NoError(s.db.Drain(s.ctx, "b"))
 	s.NoError(s.db.Drain(s.ctx, "b"), "again")
 	s.Equal(2, s.version("b"))
 	had := s.count("b")
+	for _, db := range olds {
+		runs, err := greet.StartMany(s.ctx, db, make([]string, 10))
+		s.NoError(err)
+		for _, run := range runs {
+			s.Equal(s.has(runs[0].ID()), s.has(run.ID()), "all or none are on one shard")
+		}
+	}
 	for range 6 {
 		_, err := greet.Start(s.ctx, old, "ada")
 		s.NoError(err)

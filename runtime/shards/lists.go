@@ -44,7 +44,7 @@ func (b backend) ask(ctx context.Context, e entry, do func(*member) error) error
 	return b.db.call(ctx, e.Number, func(m *member) error {
 		waiting, cancel := context.WithTimeout(ctx, listWait)
 		defer cancel()
-		err := b.db.learn(waiting, m)
+		_, err := b.db.learn(waiting, m)
 		switch {
 		case err == nil:
 			return do(m)

@@ -104,7 +104,7 @@ func (b oneBackend) Start(ctx context.Context, r runtime.StartRequest) ([]runtim
 		return nil, err
 	}
 	if asked := m.asked.Load(); b.shard.inTx && (asked == nil || time.Since(*asked) > time.Second) {
-		if err := db.learn(ctx, m); err != nil {
+		if _, err := db.learn(ctx, m); err != nil {
 			return nil, err
 		}
 	}

@@ -327,7 +327,7 @@ func (m *member) lock(ctx context.Context) (unlock func(), _ error) {
 // readAll reads the map from all shards, each of which has to answer.
 func (db *DB) readAll(ctx context.Context, p publishing) (*shardMap, error) {
 	for _, e := range db.known.Load().version {
-		if err := db.call(ctx, e.Number, func(m *member) error { return db.learn(ctx, m) }); err != nil && e.Number != p.mayLose {
+		if err := db.call(ctx, e.Number, func(m *member) error { _, err := db.learn(ctx, m); return err }); err != nil && e.Number != p.mayLose {
 			return nil, err
 		}
 	}
@@ -365,7 +365,7 @@ func (db *DB) publish(ctx context.Context, next *shardMap, p publishing) error {
 			return a.err
 		case a.shards == nil:
 			return &Error{Shard: e.Name, Err: fmt.Errorf("%w: it is no shard", ErrWrongPool)}
-		case len(a.shards.versions) >= len(next.versions) && a.number != 0:
+		case a.has(next):
 			if e.Number == p.until {
 				return nil
 			}
@@ -541,5 +541,10 @@ func (m *member) givenUp(ctx context.Context, slugs []string, latest map[string]
 // tend learns of changes of the map, and completes those that were interrupted, as far as
 // shards answer.
 func (db *DB) tend(ctx context.Context) error {
-	return errors.Join(db.Refresh(ctx), db.publish(ctx, db.known.Load(), publishing{lenient: true}), db.settle(ctx))
+	answers, err := db.refresh(ctx)
+	faults, known := []error{err}, db.known.Load()
+	if slices.ContainsFunc(answers, func(a answer) bool { return a.shards != nil && !a.has(known) }) {
+		faults = append(faults, db.publish(ctx, known, publishing{lenient: true}))
+	}
+	return errors.Join(append(faults, db.settle(ctx))...)
 }

@@ -207,7 +207,7 @@ func (db *DB) member(ctx context.Context, number int) (*member, error) {
 	case m == nil:
 		return nil, &Error{Shard: e.Name, Err: ErrNoPool}
 	case m.number.Load() == 0:
-		if err := db.learn(ctx, m); err != nil {
+		if _, err := db.learn(ctx, m); err != nil {
 			return nil, err
 		}
 	}
@@ -287,6 +287,11 @@ type answer struct {
 	number int       // of the shard, 0 if it is not in the map yet
 	shards *shardMap // nil if it is no shard
 	err    error
+}
+
+// has reports whether the database has a map, and its place in it.
+func (a answer) has(m *shardMap) bool {
+	return a.number != 0 && a.shards != nil && len(a.shards.versions) >= len(m.versions)
 }
 
 // ask asks databases for their maps, all at once.
@@ -370,13 +375,13 @@ func (db *DB) accept(a answer) error {
 }
 
 // learn asks a database for its map, and adopts it if it is newer than the known one.
-func (db *DB) learn(ctx context.Context, m *member) error {
+func (db *DB) learn(ctx context.Context, m *member) (answer, error) {
 	a := m.ask(ctx)
 	if a.err != nil {
-		return a.err
+		return a, a.err
 	}
 	db.adopt(a.shards)
-	return db.accept(a)
+	return a, db.accept(a)
 }
 
 // adopt makes a map the known one, if it is a later state of that.
@@ -393,6 +398,12 @@ func (db *DB) adopt(newer *shardMap) {
 // starts runs or looks for them; it is for [DB.Shards]. Errors: an [Error] for each shard
 // that did not answer; the newest map of the others is known then.
 func (db *DB) Refresh(ctx context.Context) error {
+	_, err := db.refresh(ctx)
+	return err
+}
+
+// refresh does what [DB.Refresh] does, and returns what the databases said.
+func (db *DB) refresh(ctx context.Context) ([]answer, error) {
 	answers := db.ask(ctx, db.all())
 	for _, a := range answers {
 		if a.err == nil {
@@ -406,7 +417,7 @@ func (db *DB) Refresh(ctx context.Context) error {
 		}
 		faults = append(faults, a.err)
 	}
-	return errors.Join(faults...)
+	return answers, errors.Join(faults...)
 }
 
 // String returns the names of the shards.

@@ -36,7 +36,7 @@ func TestWorkerTakesUpShard(t *testing.T) {
 	}
 	s.Equal(1, s.count("c"))
 	s.Len(w.Workers(), 3)
-	s.Equal(int64(1), w.Workers()["c"].Stats().Completed)
+	s.eventually(func() bool { return w.Workers()["c"].Stats().Completed == 1 }, "it counts the run")
 	s.NoError(other.Remove(s.ctx, "c", runtime.AllowDataLoss()))
 	s.eventually(func() bool { return w.Workers()["c"] == nil }, "the worker knows the new map")
 	s.eventually(func() bool {
