@@ -112,7 +112,7 @@ func misread(address string) bool {
 	return strings.Contains(rest, "#") || strings.Count(rest, "@") > 1 || at >= 0 && strings.ContainsAny(rest[:at], "/")
 }
 
-// open makes the pool of a server, and connects to it if ping is set.
+// open makes the pool of a server, which does not connect to it yet.
 func (s *server) open(ctx context.Context) error {
 	config, err := pgxpool.ParseConfig(s.url)
 	if err != nil || misread(s.url) {
@@ -154,9 +154,8 @@ type database struct {
 	servers    []server
 }
 
-// reach opens the pools of the databases that the environment names. A single database has to
-// be there; of several, some may be down, and what is wrong with each is in it.
-func reach(ctx context.Context) (*database, error) {
+// openAll opens the pools of the databases that the environment names.
+func openAll(ctx context.Context) (*database, error) {
 	servers, err := configured()
 	if err != nil {
 		return nil, err
@@ -168,17 +167,27 @@ func reach(ctx context.Context) (*database, error) {
 			return nil, err
 		}
 	}
+	if !db.sharded() {
+		db.DB = servers[0].pool
+	}
+	return db, nil
+}
+
+// reach connects to the databases that the environment names. A single one has to be there;
+// of several, some may be down, and what is wrong with each is in it.
+func reach(ctx context.Context) (*database, error) {
+	db, err := openAll(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var pinging sync.WaitGroup
-	for i := range servers {
-		pinging.Go(func() { servers[i].err = servers[i].ping(ctx) })
+	for i := range db.servers {
+		pinging.Go(func() { db.servers[i].err = db.servers[i].ping(ctx) })
 	}
 	pinging.Wait()
-	if !db.sharded() {
-		if err := servers[0].err; err != nil {
-			db.Close()
-			return nil, err
-		}
-		db.DB = servers[0].pool
+	if err := db.servers[0].err; err != nil && !db.sharded() {
+		db.Close()
+		return nil, err
 	}
 	return db, nil
 }
@@ -220,7 +229,7 @@ func (db *database) inMap() []server {
 		case i >= 0:
 			one.err = db.servers[i].err
 		default:
-			one.err = one.fault(errors.New("flowc: FLOWC_SHARDS has no address for it\n\tfix: add NAME=postgres://… to FLOWC_SHARDS"))
+			one.err = errors.New("FLOWC_SHARDS has no address for it: add NAME=postgres://…")
 		}
 		all = append(all, one)
 	}
@@ -229,13 +238,20 @@ func (db *database) inMap() []server {
 
 // connect connects to the databases that the environment names, and makes several one.
 func connect(ctx context.Context) (*database, error) {
-	db, err := reach(ctx)
-	if err == nil && db.sharded() {
-		if _, err = db.unite(ctx); err != nil {
-			db.Close()
-		}
+	db, err := openAll(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return db, err
+	if db.sharded() {
+		_, err = db.unite(ctx) // of which one has to answer
+	} else {
+		err = db.servers[0].ping(ctx)
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
 }
 
 // Close closes the connections.

@@ -227,4 +227,14 @@ func TestPasswordsAreNotShown(t *testing.T) {
 		require.NotContains(t, out.String()+errs.String(), "s3cret", address)
 		require.Contains(t, errs.String(), "DATABASE_URL", address)
 	}
+	t.Setenv("DATABASE_URL", "")
+	for _, list := range []string{
+		"a=postgres://me:a@s3cret/x@127.0.0.1:1/db", "postgres://me:s3cret=x@127.0.0.1:1/db", "a=postgres://me:1#s3cret@127.0.0.1:1/db", "a=postgres://me:%s3cret@127.0.0.1:1/db",
+		"a=postgres://me:x s3cret@127.0.0.1:1/db", "a=host=127.0.0.1 password=s3cret", "a=postgres://me:a?s3cret@127.0.0.1:1/db", "s3cret",
+	} {
+		t.Setenv("FLOWC_SHARDS", list)
+		var out, errs strings.Builder
+		require.NotZero(t, run([]string{"runs", "list"}, strings.NewReader(""), &out, &errs), list)
+		require.NotContains(t, out.String()+errs.String(), "s3cret", list)
+	}
 }

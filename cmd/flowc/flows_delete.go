@@ -63,12 +63,13 @@ func deleteFlows(ctx context.Context, db *database, slugs []string, withRuns boo
 	}()
 	servers := db.inMap()
 	for _, s := range servers {
-		if s.err != nil {
-			return nil, fmt.Errorf("%w\n\tnothing is deleted", s.err)
+		var tx pgx.Tx
+		err := s.err
+		if err == nil {
+			tx, err = s.pool.Begin(ctx)
 		}
-		tx, err := s.pool.Begin(ctx)
 		if err != nil {
-			return nil, s.fault(fmt.Errorf("flowc: %w", err))
+			return nil, fmt.Errorf("%w\n\tnothing is deleted", s.fault(fmt.Errorf("flowc: %w", err)))
 		}
 		txs = append(txs, tx)
 		for i, slug := range slugs {

@@ -72,7 +72,7 @@ func planFlows(cmd *cobra.Command, db *database, flows []gen.Declaration) ([]ups
 		p.set("%d of %d", i, len(flows))
 		for _, s := range db.inMap() {
 			if s.err != nil {
-				return nil, s.err
+				return nil, s.fault(s.err)
 			}
 			one, err := planFlow(cmd.Context(), s.pool, f.Definition)
 			if err != nil {
