@@ -332,7 +332,8 @@ func TestDrainAndRemove(t *testing.T) {
 	s.NoError(err)
 	s.NoError(s.db.Remove(s.ctx, "b"))
 	s.Len(s.db.Shards(), 2)
-	s.ErrorIs(s.db.Remove(s.ctx, "b"), shards.ErrUnknownShard)
+	s.NoError(s.db.Remove(s.ctx, "b"), "again")
+	s.ErrorIs(s.db.Remove(s.ctx, "x"), shards.ErrUnknownShard)
 	for key, where := range at {
 		s.Equal(where != "b", s.start(old, key).Existed())
 	}
@@ -380,6 +381,7 @@ func TestRename(t *testing.T) {
 	s.NoError(err)
 	s.ErrorContains(s.db.Rename(s.ctx, "a", "beta"), "there is another shard beta")
 	s.ErrorIs(s.db.Rename(s.ctx, "x", "y"), shards.ErrUnknownShard)
+	s.ErrorIs(s.db.Rename(s.ctx, "x", "a"), shards.ErrUnknownShard)
 }
 
 // Two processes that change the shards at once do it one after the other.

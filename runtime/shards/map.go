@@ -100,6 +100,14 @@ func (m *shardMap) continues(other *shardMap) bool {
 		reflect.DeepEqual(m.versions[:len(other.versions)], other.versions)
 }
 
+// had reports whether a shard had a name in some version: that with a number, or any for 0.
+func (m *shardMap) had(number int, name string) bool {
+	return slices.ContainsFunc(m.versions, func(v version) bool {
+		e, ok := v.named(name)
+		return ok && (number == 0 || e.Number == number)
+	})
+}
+
 // owner returns the shard on which a run with an id starts.
 func (m *shardMap) owner(id uuid.UUID) int { return owner(id, m.activeNow) }
 

@@ -180,9 +180,7 @@ func (db *DB) Drain(ctx context.Context, name string) error {
 // be down, then for good. Its number is not used again, except if the same database is
 // added again. What it needs, and its errors, are those of [DB.Drain], and [ErrHasRuns].
 func (db *DB) Remove(ctx context.Context, name string, opts ...runtime.DataLossOption) error {
-	if err := db.Refresh(ctx); err != nil && len(opts) == 0 {
-		return err
-	}
+	_ = db.Refresh(ctx) // the change reads all maps again
 	p := publishing{}
 	e, ok := db.known.Load().named(name)
 	if ok && len(opts) > 0 {
@@ -193,6 +191,8 @@ func (db *DB) Remove(ctx context.Context, name string, opts ...runtime.DataLossO
 	return db.change(ctx, p, func(known *shardMap) ([]version, error) {
 		e, ok := known.named(name)
 		switch {
+		case !ok && known.had(0, name): // by an earlier call
+			return nil, nil
 		case !ok:
 			return nil, unknown(name)
 		case len(known.activeNow) == 1 && e.State == Active:
@@ -212,13 +212,14 @@ func (db *DB) Rename(ctx context.Context, from, to string) error {
 	return db.change(ctx, publishing{}, func(known *shardMap) ([]version, error) {
 		next := slices.Clone(known.version)
 		i := slices.IndexFunc(next, func(e entry) bool { return e.Name == from })
-		if _, taken := known.named(to); taken && i >= 0 {
-			return nil, &Error{Shard: from, Err: fmt.Errorf("there is another shard %s", to)}
-		} else if taken { // by an earlier call
+		other, taken := known.named(to)
+		switch {
+		case i < 0 && taken && known.had(other.Number, from): // by an earlier call
 			return nil, nil
-		}
-		if i < 0 {
+		case i < 0:
 			return nil, unknown(from)
+		case taken:
+			return nil, &Error{Shard: from, Err: fmt.Errorf("there is another shard %s", to)}
 		}
 		next[i].Name = to
 		return []version{next}, nil
