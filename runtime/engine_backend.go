@@ -46,7 +46,7 @@ WHERE n = 1 OR existed OR scheduled_at IS NOT NULL`
 )
 
 func (b engineBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun, error) {
-	args, sql := r.args(), startSQL
+	args, sql := append(r.args(), r.mapVersion()), startSQL
 	if headers := r.headers(); headers != nil {
 		args, sql = append(args, headers), startWithHeadersSQL
 	}
@@ -70,7 +70,7 @@ func startEagerly(ctx context.Context, pool *pgxpool.Pool, r StartRequest) (_ []
 		return err
 	}
 	args := r.args()
-	ok = eager.Start(ctx, pool, r.Flow, worker, read, startQuietlySQL, args[0], args[1], args[2], args[5], r.headers())
+	ok = eager.Start(ctx, pool, r.Flow, worker, read, startQuietlySQL, args[0], args[1], args[2], r.mapVersion(), r.headers())
 	return r.started(rows), ok
 }
 
@@ -84,11 +84,16 @@ func (r StartRequest) args() []any {
 	if delay := r.In; delay != 0 {
 		in = &delay
 	}
-	var version *int
-	if placed := r.MapVersion; placed != 0 {
-		version = &placed
+	return []any{r.Flow, inputs, ids, pgcall.NilIfZero(r.At), in}
+}
+
+// mapVersion returns the argument of the version of the map, NULL if there is no map.
+func (r StartRequest) mapVersion() *int {
+	if r.MapVersion == 0 {
+		return nil
 	}
-	return []any{r.Flow, inputs, ids, pgcall.NilIfZero(r.At), in, version}
+	version := r.MapVersion // so that requests without are not moved to the heap
+	return &version
 }
 
 // headers returns the headers of the runs, nil if none has any.

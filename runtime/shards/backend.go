@@ -44,7 +44,7 @@ func (b backend) NewRunIDs(n int) ([]uuid.UUID, error) {
 	}
 	for _, numbers := range [][]int{up, reached, known.activeNow} {
 		if len(numbers) > 0 {
-			return newIDs(n, numbers[int(b.db.starts.Add(1))%len(numbers)])
+			return newIDs(n, numbers[b.db.starts.Add(1)%uint32(len(numbers))])
 		}
 	}
 	return nil, fmt.Errorf("flowc: shards: none is active")
