@@ -23,6 +23,7 @@ type DB struct {
 	limit     int // how many bytes a value may have
 	flows     sync.Map
 	outbox    atomic.Pointer[Outbox]
+	ends      ends
 }
 
 var _ runtime.BackendDB = (*DB)(nil)

@@ -36,10 +36,17 @@ func (b backend) ExplainRun(ctx context.Context, id string) ([]runtime.Reason, e
 	if len(queue.Pollers) == 0 {
 		reasons = append(reasons, runtime.Reason{Kind: runtime.ReasonNoWorker, Flow: e.flow(), At: now})
 	}
+	known, err := b.known(ctx, e.flow())
+	if err != nil {
+		return nil, err
+	}
 	var tasks []runtime.Reason
 	for _, a := range e.RawResponse.GetPendingActivities() {
 		r := pending(a, now)
 		r.Flow = e.flow()
+		if r.Kind == runtime.ReasonRetry && known != nil && known.flow.Step(r.Step) != nil {
+			r.MaxAttempts = max(known.flow.Step(r.Step).MaxAttempts, r.Attempt)
+		}
 		same := slices.IndexFunc(tasks, func(o runtime.Reason) bool { return o.Step == r.Step && o.Kind == r.Kind })
 		if same < 0 {
 			tasks = append(tasks, r)
@@ -59,7 +66,7 @@ func pending(a *workflowpb.PendingActivityInfo, now time.Time) runtime.Reason {
 		r.Kind, r.Worker, r.Since = runtime.ReasonRunning, a.GetLastWorkerIdentity(), a.GetLastStartedTime().AsTime()
 	case a.GetLastFailure() != nil && next != nil && next.AsTime().After(now):
 		r.Kind, r.Until, r.Message = runtime.ReasonRetry, next.AsTime(), a.GetLastFailure().GetMessage()
-		r.Attempt, r.MaxAttempts = int(a.GetAttempt())-1, max(int(a.GetMaximumAttempts()), int(a.GetAttempt()))
+		r.Attempt = int(a.GetAttempt()) - 1
 	default:
 		r.Kind, r.Since = runtime.ReasonQueued, a.GetScheduledTime().AsTime()
 	}

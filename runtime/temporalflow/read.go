@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"go.temporal.io/api/common/v1"
@@ -28,6 +29,13 @@ const (
 
 // Outcome reads how far a run is, and what is wanted of it once it has completed.
 func (b backend) Outcome(ctx context.Context, id string, want runtime.Want) (o runtime.Outcome, _ error) {
+	if r := b.ends.take(id); r != nil && !r.Short && (r.Input != nil || !want.Input && !want.Whole) {
+		flow, err := flowOf(r.Flow, r.Plan.Definition)
+		if err != nil {
+			return o, err
+		}
+		return flow.Restore(id, r.Input, r.Record).Outcome(want), nil
+	}
 	e, boxed, err := b.findAnywhere(ctx, id)
 	switch {
 	case err != nil:
@@ -92,18 +100,68 @@ func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (
 
 // AwaitRun waits for the end of a run, first until it is out of the outbox.
 func (b backend) AwaitRun(ctx context.Context, id string) error {
-	_, boxed, err := b.findAnywhere(ctx, id)
-	if err == nil && boxed != nil {
-		err = b.outbox.Load().await(ctx, id)
+	if o := b.outbox.Load(); o != nil {
+		_, boxed, err := b.findAnywhere(ctx, id)
+		if err == nil && boxed != nil {
+			err = o.await(ctx, id)
+		}
+		if err != nil {
+			return err
+		}
 	}
+	r := new(record)
+	err := b.client.GetWorkflow(ctx, id, "").Get(ctx, r)
+	ended := err == nil || errors.As(err, new(*temporal.WorkflowExecutionError))
 	if err != nil {
-		return err
+		r, _ = recordOf(err)
 	}
-	err = b.client.GetWorkflow(ctx, id, "").Get(ctx, nil)
-	if errors.As(err, new(*temporal.WorkflowExecutionError)) {
+	if r != nil && r.Status.Ended() {
+		b.ends.put(id, r)
+	}
+	if ended {
 		return nil
 	}
 	return err
+}
+
+// ends are the records that waits have just got with the ends of runs, so that they need
+// not ask for them again.
+type ends struct {
+	mu  sync.Mutex
+	all map[string]freshEnd
+}
+
+type freshEnd struct {
+	record *record
+	at     time.Time
+}
+
+const (
+	// maxEnds is how many are kept: those that nobody reads must not pile up.
+	maxEnds = 256
+	// freshTime is how long they are: the run may be retried.
+	freshTime = time.Second
+)
+
+func (e *ends) put(id string, r *record) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.all == nil || len(e.all) >= maxEnds {
+		e.all = map[string]freshEnd{}
+	}
+	e.all[id] = freshEnd{r, time.Now()}
+}
+
+// take returns the record of a run that has just ended, once.
+func (e *ends) take(id string) *record {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	end := e.all[id]
+	delete(e.all, id)
+	if time.Since(end.at) > freshTime {
+		return nil
+	}
+	return end.record
 }
 
 // read returns the record of a run that goes on or has ended.

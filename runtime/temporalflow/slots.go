@@ -50,7 +50,8 @@ const spare = 2
 
 // A queueSlots is the SDK's view of the limits of one task queue.
 type queueSlots struct {
-	most int // how many tasks may be in hand
+	most int           // how many tasks may be in hand
+	all  chan struct{} // the slots of the worker
 
 	mu       sync.Mutex
 	freed    chan struct{} // closed when a place becomes free
@@ -60,7 +61,9 @@ type queueSlots struct {
 
 var _ worker.SlotSupplier = (*queueSlots)(nil)
 
-func newQueueSlots(most int) *queueSlots { return &queueSlots{most: most, freed: make(chan struct{})} }
+func newQueueSlots(most int, all chan struct{}) *queueSlots {
+	return &queueSlots{most: most, all: all, freed: make(chan struct{})}
+}
 
 func (q *queueSlots) reserve() (ok bool, freed <-chan struct{}) {
 	q.mu.Lock()
@@ -100,12 +103,16 @@ func (q *queueSlots) ReserveSlot(ctx context.Context, _ worker.SlotReservationIn
 	}
 }
 
-// TryReserveSlot does so without waiting.
+// TryReserveSlot reserves a slot for a task that the server gives with the answer to a
+// workflow task, without a poll: one whose handler can be called at once.
 func (q *queueSlots) TryReserveSlot(worker.SlotReservationInfo) *worker.SlotPermit {
-	if ok, _ := q.reserve(); ok {
-		return &worker.SlotPermit{}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.reserved >= q.most || len(q.all) == cap(q.all) {
+		return nil
 	}
-	return nil
+	q.reserved++
+	return &worker.SlotPermit{}
 }
 
 // MarkSlotUsed does nothing: a task that has come may have to wait for its handler.

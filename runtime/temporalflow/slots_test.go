@@ -15,8 +15,9 @@ import (
 // two at a time, so that the pollers of one queue do not keep others from polling.
 func TestQueueSlots(t *testing.T) {
 	t.Parallel()
-	q := newQueueSlots(4)
-	reserve := func() bool { return q.TryReserveSlot(nil) != nil }
+	all := make(chan struct{}, 1)
+	q := newQueueSlots(4, all)
+	reserve := func() bool { ok, _ := q.reserve(); return ok }
 	require.True(t, reserve())
 	require.True(t, reserve())
 	require.False(t, reserve(), "two polls are enough")
@@ -43,6 +44,16 @@ func TestQueueSlots(t *testing.T) {
 	_, err := q.ReserveSlot(ended, nil)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, 4, q.MaxSlots())
+
+	q = newQueueSlots(4, all)
+	for range 3 {
+		require.NotNil(t, q.TryReserveSlot(nil), "a task without a poll")
+	}
+	all <- struct{}{}
+	require.Nil(t, q.TryReserveSlot(nil), "no handler could be called")
+	<-all
+	require.NotNil(t, q.TryReserveSlot(nil))
+	require.Nil(t, q.TryReserveSlot(nil), "the limit")
 }
 
 // The handlers of all flows of a worker share its slots, those of a flow and of a step

@@ -113,6 +113,7 @@ func (b backend) retry(ctx context.Context, e *execution, step string) (bool, er
 	} else if len(raw) > b.limit {
 		return false, tooLong("what the retry keeps of the run", len(raw))
 	}
+	b.ends.take(e.id)
 	o := startOptions(e.id, e.flow())
 	o.WorkflowIDReusePolicy = enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 	_, err = b.client.ExecuteWorkflow(ctx, o, e.flow(), next)

@@ -40,7 +40,8 @@ type plan struct {
 // record is how far a run is: what its workflow returns, fails with, and answers.
 type record struct {
 	machine.Record
-	Plan plan `json:"plan"`
+	Flow string `json:"flow,omitempty"`
+	Plan plan   `json:"plan"`
 	// Input is the input of the run, absent if it does not fit.
 	Input json.RawMessage `json:"input,omitempty"`
 	Tick  time.Time       `json:"tick,omitzero"`

@@ -192,6 +192,7 @@ type served struct {
 	executors []*executor
 	own       []string // steps that need task queues of their own: others have them, or they have limits
 	limit     int
+	all       chan struct{}         // the slots of the worker
 	most      func(step string) int // how many of its handlers may run at once
 
 	mu     sync.Mutex
@@ -210,7 +211,7 @@ func newServed(db *DB, s handler.Service, c Config, all chan struct{}) (*served,
 	if err != nil {
 		return nil, err
 	}
-	f := &served{def: def, payload: payload, limit: maxValue, polled: map[string]*queueSlots{}}
+	f := &served{def: def, payload: payload, limit: maxValue, all: all, polled: map[string]*queueSlots{}}
 	stuck := new(atomic.Int64)
 	var input func(context.Context, string) (json.RawMessage, error)
 	if db != nil {
@@ -365,7 +366,7 @@ func (q *queues) poll(f *served, name string, most int, register func(worker.Wor
 	if f.slotsOf(name) != nil {
 		return nil
 	}
-	slots := newQueueSlots(most)
+	slots := newQueueSlots(most, f.all)
 	f.mu.Lock()
 	f.polled[name] = slots
 	f.mu.Unlock()

@@ -422,7 +422,7 @@ func (d *driver) end() (*record, error) {
 
 // record returns how far the run is, as much of it as fits.
 func (d *driver) record() *record {
-	r := &record{Record: d.run.Record(), Plan: d.plan, Input: d.in.Input, Tick: d.in.Tick, ScheduledAt: d.at}
+	r := &record{Record: d.run.Record(), Flow: d.slug, Plan: d.plan, Input: d.in.Input, Tick: d.in.Tick, ScheduledAt: d.at}
 	r.shorten()
 	return r
 }
