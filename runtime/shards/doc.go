@@ -41,7 +41,9 @@
 // # When a shard is down
 //
 // What needs a shard that is down fails with an [Error] that has its name: runs that are
-// there, and starts with keys that belong there. Starts without keys go to the other shards
-// once one has failed, and a moment after the shard is back it gets runs again. Upserting
-// and deleting flows, and changes of the map, need all shards.
+// there, and starts with keys that belong there or did earlier. Starts without keys go to
+// the other shards once one has failed, and a moment after the shard is back it gets runs
+// again. A schedule has one shard, and waits with it. Upserting and deleting flows, and
+// changes of the map, need all shards. That a run does not exist is certain only when all
+// have said so.
 package shards
