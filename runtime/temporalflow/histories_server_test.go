@@ -126,6 +126,7 @@ func TestServerRecord(t *testing.T) {
 			require.Equal(t, runtime.RunFailed, end(t, db, run).Status)
 			repaired = true
 			require.NoError(t, runtime.RetryRun(ctx, db, run.ID()))
+			require.Equal(t, runtime.RunCompleted, end(t, db, run).Status)
 			require.NoError(t, runtime.RetryStep(ctx, db, run.ID(), "second"))
 			require.Equal(t, runtime.RunCompleted, end(t, db, run).Status)
 		case "cancelled":
