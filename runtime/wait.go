@@ -137,6 +137,9 @@ var never <-chan time.Time
 
 // outlasts reports whether waiting continues after an error.
 func (r *Run[Out]) outlasts(err error) bool {
+	if _, ok := r.db.(BackendDB); ok {
+		return errors.Is(err, context.DeadlineExceeded) // that of a poll
+	}
 	return pgcall.Pooled(r.db) && pgerr.Transient(err)
 }
 

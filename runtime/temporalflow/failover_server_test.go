@@ -15,6 +15,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/temporalflow"
 	"github.com/flowc-dev/flowc/runtime/temporalflow/temporaldev"
 )
@@ -129,6 +130,35 @@ func TestServerFailover(t *testing.T) {
 		runs, took.Round(time.Millisecond), float64(runs)/took.Seconds(), lost, begun-4*runs)
 	t.Logf("the longest time without a completed run was %s, from %s after the begin; the worker was killed after %s, the node after %s",
 		gap.Round(time.Millisecond), after.Sub(began).Round(time.Millisecond), workerKilled.Sub(began).Round(time.Millisecond), nodeKilled.Sub(began).Round(time.Millisecond))
+}
+
+// Whoever waits for a run waits on while the server is away, as long as they allow.
+func TestServerWaitThroughOutage(t *testing.T) {
+	nodes, addresses := nodes(t, 1)
+	require.NoError(t, nodes[0].Register(t.Context(), temporaldev.DefaultNamespace))
+	_, db := dial(t, addresses[0], temporaldev.DefaultNamespace)
+	service := job("waited", func(_ context.Context, v handler.Values) (any, error) { return v.Input, nil })
+	require.NoError(t, runtime.UpsertServed(t.Context(), db, service))
+	work(t, db, service)
+	_, err := runtime.StartFlowSync(t.Context(), db, "waited", 1) // the worker has started
+	require.NoError(t, err)
+	run, err := runtime.StartFlow(t.Context(), db, "waited", 7, runtime.WithDelay(5*time.Second))
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := run.Wait(t.Context())
+		ended <- err
+	}()
+	nodes[0].Kill()
+	_, err = run.Wait(t.Context(), runtime.WithTimeout(12*time.Second))
+	require.ErrorIs(t, err, runtime.ErrTimeout)
+	require.NoError(t, nodes[0].Start(t.Context()))
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(stuck):
+		t.Fatal("stuck: the run has not ended for whom waits")
+	}
 }
 
 // inFlight returns how many steps a worker has begun and not done.

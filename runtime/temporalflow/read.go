@@ -27,8 +27,32 @@ const (
 	glanceTime = 500 * time.Millisecond
 )
 
-// Outcome reads how far a run is, and what is wanted of it once it has completed.
-func (b backend) Outcome(ctx context.Context, id string, want runtime.Want) (o runtime.Outcome, _ error) {
+// Outcome reads how far a run is, and what is wanted of it once it has completed. While the
+// server cannot answer it tries again, until ctx ends.
+func (b backend) Outcome(ctx context.Context, id string, want runtime.Want) (runtime.Outcome, error) {
+	for {
+		o, err := b.outcome(ctx, id, want)
+		if !transient(err) {
+			return o, err
+		}
+		select {
+		case <-ctx.Done():
+			return runtime.Outcome{}, ctx.Err()
+		case <-time.After(outcomePause):
+		}
+	}
+}
+
+// outcomePause is how long [backend.Outcome] waits before it tries again.
+const outcomePause = 200 * time.Millisecond
+
+// transient reports whether an error of the server's says that it may answer later.
+func transient(err error) bool {
+	return errors.As(err, new(*serviceerror.Unavailable)) || errors.As(err, new(*serviceerror.ResourceExhausted)) ||
+		errors.As(err, new(*serviceerror.DeadlineExceeded)) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func (b backend) outcome(ctx context.Context, id string, want runtime.Want) (o runtime.Outcome, _ error) {
 	if r := b.ends.take(id); r != nil && !r.Short && (r.Input != nil || !want.Input && !want.Whole) {
 		flow, err := flowOf(r.Flow, r.Plan.Definition)
 		if err != nil {
