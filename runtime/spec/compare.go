@@ -40,7 +40,7 @@ func (d Difference) String() string {
 // flow's shape, and needs a new version.
 func (d Difference) InPlace() bool {
 	switch d.What {
-	case "max_attempts", "base_delay", "timeout", "start_delay", "cron":
+	case "max_attempts", "base_delay", "timeout", "start_delay", "cron", "deadline", "start_at", "max_wait", "key", "keep", "answer":
 		return true
 	}
 	return false
@@ -60,7 +60,7 @@ func Compare(from, to Flow) []Difference {
 	note("", "base_delay", delayOr(from.BaseDelay, DefaultBaseDelay.String()), delayOr(to.BaseDelay, DefaultBaseDelay.String()))
 	note("", "timeout", spanOr(from.Timeout, DefaultTimeout.String()), spanOr(to.Timeout, DefaultTimeout.String()))
 	note("", "cron", textOr(from.Cron, "none"), textOr(to.Cron, "none"))
-	const flows = "the flow's"
+	note("", "deadline", spanOr(from.Deadline, "none"), spanOr(to.Deadline, "none"))
 	others := map[string]Step{}
 	for _, s := range to.Steps {
 		others[s.Slug] = s
@@ -82,8 +82,13 @@ func Compare(from, to Flow) []Difference {
 		note(s.Slug, "when_exhausted", modeOr(s.WhenExhausted, ModeFail), modeOr(o.WhenExhausted, ModeFail))
 		note(s.Slug, "max_attempts", attempts(s.MaxAttempts, flows), attempts(o.MaxAttempts, flows))
 		note(s.Slug, "base_delay", delayOr(s.BaseDelay, flows), delayOr(o.BaseDelay, flows))
-		note(s.Slug, "timeout", spanOr(s.Timeout, flows), spanOr(o.Timeout, flows))
-		note(s.Slug, "start_delay", spanOr(s.StartDelay, "none"), spanOr(o.StartDelay, "none"))
+		note(s.Slug, "timeout", timeoutWords(s), timeoutWords(o))
+		note(s.Slug, "start_delay", delayWords(s), delayWords(o))
+		note(s.Slug, "start_at", textOr(s.StartAt.String(), "none"), textOr(o.StartAt.String(), "none"))
+		note(s.Slug, "max_wait", spanOr(s.MaxWait, DefaultMaxWait.String()), spanOr(o.MaxWait, DefaultMaxWait.String()))
+		note(s.Slug, "key", textOr(s.Key.String(), "none"), textOr(o.Key.String(), "none"))
+		note(s.Slug, "keep", spanOr(s.Keep, DefaultKeep.String()), spanOr(o.Keep, DefaultKeep.String()))
+		note(s.Slug, "answer", patternWords(s.Answer), patternWords(o.Answer))
 	}
 	for _, s := range to.Steps {
 		if _, left := others[s.Slug]; left {
@@ -104,6 +109,22 @@ func orderWords(f Flow) string {
 		slugs = append(slugs, s.Slug)
 	}
 	return strings.Join(slugs, ", ")
+}
+
+// flows is what an option is that a step does not set.
+const flows = "the flow's"
+
+// timeoutWords returns how long an attempt of a step may take, or how long it waits.
+func timeoutWords(s Step) string {
+	if s.Type == TypeWait {
+		return spanOr(s.Timeout, "none")
+	}
+	return spanOr(s.Timeout, flows)
+}
+
+// delayWords returns how long the tasks of a step wait, or where that is read.
+func delayWords(s Step) string {
+	return textOr(s.StartDelayFrom.String(), spanOr(s.StartDelay, "none"))
 }
 
 func attempts(n int, unset string) string {

@@ -44,15 +44,20 @@ func (f Flow) document() (doc document, err error) {
 			Timeout:     seconds(Set(cmp.Or(f.Timeout, DefaultTimeout))),
 			Cron:        f.Cron,
 		},
-		Result: f.Result,
-		Forms:  f.Forms,
+		Settings: settings{Deadline: seconds(orNil(f.Deadline))},
+		Result:   f.Result,
+		Forms:    f.Forms,
 	}
 	for i, s := range steps {
 		deps := append([]string{}, s.Deps...)
 		slices.Sort(deps)
 		doc.Steps[i] = documentStep{
-			Slug:          s.Slug,
-			Type:          cmp.Or(s.Type, TypeSingle),
+			Slug: s.Slug,
+			Type: cmp.Or(s.Type, TypeSingle),
+			Settings: settings{
+				Key: s.Key, Keep: seconds(orNil(s.Keep)), Answer: s.Answer,
+				StartAt: s.StartAt, StartDelay: s.StartDelayFrom, MaxWait: seconds(orNil(s.MaxWait)),
+			},
 			Deps:          deps,
 			WhenUnmet:     cmp.Or(s.WhenUnmet, ModeSkip),
 			WhenExhausted: cmp.Or(s.WhenExhausted, ModeFail),
@@ -65,6 +70,11 @@ func (f Flow) document() (doc document, err error) {
 				StartDelay:  seconds(orNil(s.StartDelay)),
 			},
 		}
+		if s.Type == TypeWait {
+			// To the contract it is a single step with one attempt.
+			step := &doc.Steps[i]
+			step.Type, step.Kind, step.Options.MaxAttempts = TypeSingle, TypeWait, Set(1)
+		}
 	}
 	return doc, nil
 }
@@ -74,19 +84,35 @@ type document struct {
 	Slug    string          `json:"slug,omitempty"`
 	Options documentOptions `json:"options"`
 	Steps   []documentStep  `json:"steps"`
-	Result  *Result         `json:"result,omitempty"`
-	Forms   *Forms          `json:"forms,omitempty"`
+	// Settings are what only the engine knows.
+	Settings settings `json:"settings,omitzero"`
+	Result   *Result  `json:"result,omitempty"`
+	Forms    *Forms   `json:"forms,omitempty"`
 }
 
 type documentStep struct {
 	Slug          string          `json:"slug"`
 	Type          StepType        `json:"stepType"`
+	Kind          StepType        `json:"kind,omitempty"`
 	Deps          []string        `json:"dependencies"`
 	WhenUnmet     Mode            `json:"whenUnmet"`
 	WhenExhausted Mode            `json:"whenExhausted"`
 	If            pattern         `json:"requiredInputPattern"`
 	IfNot         pattern         `json:"forbiddenInputPattern"`
 	Options       documentOptions `json:"options,omitzero"`
+	Settings      settings        `json:"settings,omitzero"`
+}
+
+// settings are the options of a flow or a step that the contract does not have; spans are
+// in seconds.
+type settings struct {
+	Key        Path            `json:"key,omitempty"`
+	Keep       *int            `json:"keep,omitempty"`
+	Answer     json.RawMessage `json:"answer,omitempty"`
+	StartAt    Path            `json:"startAt,omitempty"`
+	StartDelay Path            `json:"startDelay,omitempty"`
+	MaxWait    *int            `json:"maxWait,omitempty"`
+	Deadline   *int            `json:"deadline,omitempty"`
 }
 
 type pattern struct {
@@ -146,6 +172,7 @@ func (doc document) flow(slug string) Flow {
 		BaseDelay:   duration(doc.Options.BaseDelay),
 		Timeout:     orZero(duration(doc.Options.Timeout)),
 		Cron:        doc.Options.Cron,
+		Deadline:    orZero(duration(doc.Settings.Deadline)),
 		Result:      doc.Result,
 		Forms:       doc.Forms,
 	}
@@ -153,11 +180,16 @@ func (doc document) flow(slug string) Flow {
 		if !s.If.Defined && !s.IfNot.Defined {
 			s.WhenUnmet = "" // which a definition may not say then
 		}
+		if s.Kind == TypeWait {
+			s.Type, s.Options.MaxAttempts = TypeWait, nil
+		}
 		f.Steps = append(f.Steps, Step{
 			Slug: s.Slug, Type: s.Type, Deps: s.Deps,
 			MaxAttempts: orZero(s.Options.MaxAttempts), BaseDelay: duration(s.Options.BaseDelay),
 			Timeout: orZero(duration(s.Options.Timeout)), StartDelay: orZero(duration(s.Options.StartDelay)),
 			If: s.If.Value, IfNot: s.IfNot.Value, WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
+			Key: s.Settings.Key, Keep: orZero(duration(s.Settings.Keep)), Answer: s.Settings.Answer,
+			StartAt: s.Settings.StartAt, StartDelayFrom: s.Settings.StartDelay, MaxWait: orZero(duration(s.Settings.MaxWait)),
 		})
 	}
 	return f

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,10 @@ const (
 	DefaultTimeout = 60 * time.Second
 	// MaxRetryDelay caps the backoff between attempts, unless the base delay is longer.
 	MaxRetryDelay = 6 * time.Hour
+	// DefaultMaxWait is how long a task may be snoozed, counted from when it was queued.
+	DefaultMaxWait = 7 * 24 * time.Hour
+	// DefaultKeep is how long an answer by key is kept that no run waits for.
+	DefaultKeep = 24 * time.Hour
 )
 
 // Limits of the database.
@@ -26,6 +31,8 @@ const (
 	// MaxChain is how many steps in a row may resolve without a task, by their conditions
 	// or as maps over empty lists: the engine resolves that many in one call.
 	MaxChain = 49
+	// MaxKey is the longest key of a wait, in bytes.
+	MaxKey = 255
 )
 
 // RunKey is the key of the run's input among the outputs of steps. No step can have
@@ -41,6 +48,8 @@ const (
 	// TypeMap runs once for each element of an array: of the one step it
 	// depends on, or of the flow's input if it depends on none.
 	TypeMap StepType = "map"
+	// TypeWait has no handler: it runs once, and whoever sends the answer completes it.
+	TypeWait StepType = "wait"
 )
 
 // A Mode is what happens to a step that cannot complete.
@@ -54,6 +63,13 @@ const (
 	// ModeSkipCascade skips the step and every step downstream of it.
 	ModeSkipCascade Mode = "skip-cascade"
 )
+
+// A Path leads to a value among those that a step gets: first the slug of a step that it
+// waits for, or [RunKey] for the run's input, then names of members of JSON objects.
+type Path []string
+
+// String returns the path with dots: "run.payment.id".
+func (p Path) String() string { return strings.Join(p, ".") }
 
 // Set returns a pointer to a value, for fields whose zero value is meaningful:
 //
@@ -91,6 +107,9 @@ type Flow struct {
 	// When a flow whose slug ends in _v2 gets a schedule, those of earlier versions are
 	// paused, since both would run otherwise.
 	Cron string
+	// Deadline is how long a run may take, in whole seconds, from when it starts. Then it
+	// fails. Zero means that it may take as long as it likes.
+	Deadline time.Duration
 	// Result describes the result of the flow, composed of the outputs of its steps. Nil
 	// declares none: runs then only have runtime.RunInfo.Output.
 	Result *Result
@@ -155,10 +174,21 @@ type Step struct {
 	// that of the flow.
 	BaseDelay *time.Duration
 	// Timeout is how long one attempt may take, in whole seconds. Zero means that of
-	// the flow.
+	// the flow. For a [TypeWait] it is how long the step waits for an answer; then
+	// WhenExhausted decides. Zero means for ever.
 	Timeout time.Duration
 	// StartDelay is how long tasks wait after the step is ready, in whole seconds.
 	StartDelay time.Duration
+	// StartAt leads to the time, a string in RFC 3339, at which tasks of the step may
+	// start. It is read when the step is ready. A value that is null, missing or in the
+	// past means at once.
+	StartAt Path
+	// StartDelayFrom leads to how long tasks wait after the step is ready, a number of
+	// nanoseconds, as a [time.Duration] is written. It is read when the step is ready.
+	StartDelayFrom Path
+	// MaxWait is how long a task may be snoozed, in whole seconds, counted from when it was
+	// queued. A task that is snoozed beyond that fails. Zero means [DefaultMaxWait].
+	MaxWait time.Duration
 	// If is a JSON object: the step runs only if its subject contains it. The
 	// subject of a step without Deps is the run's input, of any other an object
 	// with the outputs of its Deps. Nil means no condition.
@@ -169,7 +199,18 @@ type Step struct {
 	// WhenUnmet is what happens if a condition does not hold.
 	// Defaults to [ModeSkip].
 	WhenUnmet Mode
-	// WhenExhausted is what happens after the last failed attempt.
-	// Defaults to [ModeFail].
+	// WhenExhausted is what happens after the last failed attempt, or if nobody answers a
+	// [TypeWait] in time. Defaults to [ModeFail].
 	WhenExhausted Mode
+
+	// Key leads to the key of a [TypeWait], by which runtime.SignalBy finds it: a string of
+	// at most [MaxKey] bytes, or a whole number. It is read when the step is ready.
+	// Nil means that it has no key.
+	Key Path
+	// Keep is how long an answer to the Key of a [TypeWait] is kept if no run waits with
+	// that key, in whole seconds. Zero means [DefaultKeep].
+	Keep time.Duration
+	// Answer is a JSON Schema of the answer to a [TypeWait], of which forms are made. It
+	// does not check answers. Nil if it is not known.
+	Answer json.RawMessage
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
@@ -72,6 +73,9 @@ func (v *validator) flow() {
 		v.fault("", "%s", fault)
 	}
 	v.options("", v.def.MaxAttempts, v.def.BaseDelay, v.def.Timeout)
+	if v.def.Deadline != 0 {
+		v.seconds("", "Deadline", v.def.Deadline, time.Second)
+	}
 	if len(v.def.Steps) == 0 {
 		v.fault("", "it has no steps, at least one is needed")
 	}
@@ -143,8 +147,8 @@ func (v *validator) step(i int, s Step) {
 	}
 	v.options(name, s.MaxAttempts, s.BaseDelay, s.Timeout)
 	v.seconds(name, "StartDelay", s.StartDelay, 0)
-	if !slices.Contains([]StepType{"", TypeSingle, TypeMap}, s.Type) {
-		v.fault(name, "Type is %q, it must be %q or %q", s.Type, TypeSingle, TypeMap)
+	if !slices.Contains([]StepType{"", TypeSingle, TypeMap, TypeWait}, s.Type) {
+		v.fault(name, "Type is %q, it must be %q, %q or %q", s.Type, TypeSingle, TypeMap, TypeWait)
 	}
 	if s.Type == TypeMap && len(s.Deps) > 1 {
 		v.fault(name, "a map step waits for one step at most, not for %s", strings.Join(s.Deps, ", "))
@@ -162,7 +166,81 @@ func (v *validator) step(i int, s Step) {
 	if s.Type == TypeMap && len(s.Deps) == 0 && v.def.Cron != "" {
 		v.fault(name, "it is a map over the flow's input, which is {} when Cron starts the flow, and has to be a list")
 	}
+	v.timers(name, s)
+	v.wait(name, s)
 	v.conditions(name, s)
+}
+
+// timers checks when tasks of a step may start, and how long they may be snoozed.
+func (v *validator) timers(name string, s Step) {
+	if s.Type == TypeWait {
+		return // which has none
+	}
+	v.path(name, "StartAt", s.StartAt, s)
+	v.path(name, "StartDelayFrom", s.StartDelayFrom, s)
+	switch {
+	case s.StartAt != nil && s.StartDelayFrom != nil:
+		v.fault(name, "it has both StartAt and StartDelayFrom")
+	case s.StartDelay != 0 && (s.StartAt != nil || s.StartDelayFrom != nil):
+		v.fault(name, "it has StartDelay, and StartAt or StartDelayFrom")
+	}
+	if s.MaxWait != 0 {
+		v.seconds(name, "MaxWait", s.MaxWait, time.Second)
+	}
+}
+
+// wait checks the options that only a wait has, and those that it cannot have.
+func (v *validator) wait(name string, s Step) {
+	if s.Type != TypeWait {
+		for _, option := range []struct {
+			name string
+			set  bool
+		}{{"Key", s.Key != nil}, {"Keep", s.Keep != 0}, {"Answer", s.Answer != nil}} {
+			if option.set {
+				v.fault(name, "%s is only for a step of Type %q", option.name, TypeWait)
+			}
+		}
+		return
+	}
+	for _, option := range []struct {
+		name string
+		set  bool
+	}{
+		{"MaxAttempts", s.MaxAttempts != 0}, {"BaseDelay", s.BaseDelay != nil}, {"StartDelay", s.StartDelay != 0},
+		{"StartAt", s.StartAt != nil}, {"StartDelayFrom", s.StartDelayFrom != nil}, {"MaxWait", s.MaxWait != 0},
+	} {
+		if option.set {
+			v.fault(name, "%s is not for a wait, which nobody attempts", option.name)
+		}
+	}
+	v.path(name, "Key", s.Key, s)
+	if s.Keep != 0 {
+		v.seconds(name, "Keep", s.Keep, time.Second)
+		if s.Key == nil {
+			v.fault(name, "Keep has no effect without Key")
+		}
+	}
+	var schema map[string]json.RawMessage
+	switch {
+	case s.Answer == nil:
+	case json.Unmarshal(s.Answer, &schema) != nil || schema == nil:
+		v.fault(name, "Answer must be a JSON object, not %s", s.Answer)
+	case jsontext.Check(s.Answer) != nil:
+		v.fault(name, "Answer cannot be stored: %v", jsontext.Check(s.Answer))
+	}
+}
+
+// path checks that a path begins with a value that the step has when it is ready.
+func (v *validator) path(name, option string, path Path, s Step) {
+	switch {
+	case path == nil:
+	case len(path) == 0 || slices.Contains(path, ""):
+		v.fault(name, "%s is a path with an empty name", option)
+	case path[0] != RunKey && !slices.Contains(s.Deps, path[0]):
+		v.fault(name, "%s begins with %q, which is neither %q nor a step that it waits for", option, path[0], RunKey)
+	case slices.ContainsFunc(path, func(member string) bool { return strings.ContainsRune(member, 0) || !utf8.ValidString(member) }):
+		v.fault(name, "%s cannot be stored: it contains characters that PostgreSQL refuses", option)
+	}
 }
 
 func (v *validator) conditions(name string, s Step) {

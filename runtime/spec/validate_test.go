@@ -56,7 +56,7 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 		`step a: it waits for itself`,
 		`step a: it waits for "zzz", which is no step of this flow`,
 		`step 2b: the slug "2b" must be a letter or underscore, then letters, digits and underscores`,
-		`step 2b: Type is "double", it must be "single" or "map"`,
+		`step 2b: Type is "double", it must be "single", "map" or "wait"`,
 		`step 4: the slug is missing`,
 		`step m: a map step waits for one step at most, not for a, c`,
 		`step c: it waits for "d" twice`,
