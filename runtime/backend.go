@@ -95,6 +95,7 @@ type EngineBackend interface {
 	Steerer
 	Scheduler
 	Explainer
+	Signaller
 }
 
 // BackendOf returns the backend of a database. Backends that keep runs in several databases
@@ -182,6 +183,9 @@ type Steered struct {
 	// Found reports whether there is such a run, Done whether it was in the right status
 	// for the action.
 	Found, Done bool
+	// Requested reports that it will be done: after the commit of the transaction that it was
+	// called in, or when somebody else no longer holds the run.
+	Requested bool
 	// Repeated reports that the call may have been executed twice, because its reply
 	// was lost, so that the first execution may have done it.
 	Repeated bool

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 	"github.com/flowc-dev/flowc/runtime/internal/valid"
 )
 
@@ -15,13 +16,18 @@ import (
 // message of a [RunFailedError].
 //
 // Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a reason that is no text;
-// [ErrRunNotFound]; [ErrWrongStatus] if the run has ended.
+// [ErrRunNotFound]; [ErrWrongStatus] if the run has ended; [ErrRequested].
+//
+// In a transaction it does not touch the run: it is requested, and a worker that serves the
+// flow does it after the commit, in the order of the requests for the run. Nil means that;
+// the status of the run is not checked. Outside of a transaction nil means that it is done.
+// If somebody else holds the run, the error is [ErrRequested].
 func CancelRun(ctx context.Context, db DB, id, reason string) error {
 	if err := valid.Text("the reason", reason); err != nil {
 		return err
 	}
 	s, err := steer(ctx, db, id, "cancelling", func(b Steerer) (Steered, error) { return b.CancelRun(ctx, id, reason) })
-	if err != nil || s.Done {
+	if err != nil || s.Done || s.Requested {
 		return err
 	}
 	if s.Repeated { // the attempt whose reply was lost may have done it
@@ -37,10 +43,12 @@ func CancelRun(ctx context.Context, db DB, id, reason string) error {
 // other tasks get all their attempts again.
 //
 // Errors: [ErrInvalidRunID]; [ErrRunNotFound]; [ErrWrongStatus] if the run neither
-// failed nor was cancelled.
+// failed nor was cancelled; [ErrRequested].
+//
+// In a transaction it is requested, as with [CancelRun].
 func RetryRun(ctx context.Context, db DB, id string) error {
 	s, err := steer(ctx, db, id, "retrying", func(b Steerer) (Steered, error) { return b.RetryRun(ctx, id) })
-	if err != nil || s.Done || s.Repeated { // if it is not failed any more, the attempt whose reply was lost did it
+	if err != nil || s.Done || s.Requested || s.Repeated { // if it is not failed any more, the attempt whose reply was lost did it
 		return err
 	}
 	return wrongStatus("retrying", id, "it neither failed nor was cancelled")
@@ -54,7 +62,9 @@ func RetryRun(ctx context.Context, db DB, id string) error {
 //
 // Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is empty or no text;
 // [ErrRunNotFound], also if the run has no such step; [ErrWrongStatus] if the run has not
-// ended, or the step stays skipped.
+// ended, or the step stays skipped; [ErrRequested].
+//
+// In a transaction it is requested, as with [CancelRun].
 func RetryStep(ctx context.Context, db DB, id, step string) error {
 	if err := valid.Text("the step", step); err != nil {
 		return err
@@ -67,7 +77,7 @@ func RetryStep(ctx context.Context, db DB, id, step string) error {
 	if errors.Is(err, ErrRunNotFound) {
 		return fmt.Errorf("flowc: retrying step %s: %w: %s does not exist, or has no such step", step, ErrRunNotFound, id)
 	}
-	if err != nil || s.Done || s.Repeated { // as with RetryRun
+	if err != nil || s.Done || s.Requested || s.Repeated { // as with RetryRun
 		return err
 	}
 	return wrongStatus(doing, id, "it has not ended, or the step is skipped because of another")
@@ -101,6 +111,8 @@ func steer(ctx context.Context, db DB, id, doing string, do func(Steerer) (Steer
 		return s, fmt.Errorf("flowc: %s run %s: %w", doing, id, err)
 	case !s.Found:
 		return s, fmt.Errorf("flowc: %s: %w: %s", doing, ErrRunNotFound, id)
+	case s.Requested && !pgcall.InTx(db):
+		return s, fmt.Errorf("flowc: %s run %s: %w", doing, id, ErrRequested)
 	}
 	return s, nil
 }

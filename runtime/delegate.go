@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -53,6 +54,18 @@ func (d delegate) RescheduleRun(ctx context.Context, id string, at time.Time) (S
 
 func (d delegate) DeleteRun(ctx context.Context, id string, o DeleteOptions) (Steered, error) {
 	return onCapable(ctx, d.db, func(b Steerer) (Steered, error) { return b.DeleteRun(ctx, id, o) })
+}
+
+func (d delegate) Signal(ctx context.Context, s SignalRequest) (Signalled, error) {
+	return onCapable(ctx, d.db, func(b Signaller) (Signalled, error) { return b.Signal(ctx, s) })
+}
+
+func (d delegate) SignalBy(ctx context.Context, s KeyedSignal) (bool, error) {
+	return onCapable(ctx, d.db, func(b Signaller) (bool, error) { return b.SignalBy(ctx, s) })
+}
+
+func (d delegate) ListWaiting(ctx context.Context, f WaitingFilter) ([]Waiting[handler.Values], error) {
+	return onCapable(ctx, d.db, func(b Signaller) ([]Waiting[handler.Values], error) { return b.ListWaiting(ctx, f) })
 }
 
 func (d delegate) RunSchedule(ctx context.Context, flow, id string) (bool, error) {

@@ -325,15 +325,33 @@ func (b engineBackend) FlowExists(ctx context.Context, slug string) (bool, error
 }
 
 func (b engineBackend) CancelRun(ctx context.Context, id, reason string) (Steered, error) {
-	return b.steer(ctx, `SELECT flowc.cancel_run($1::text::uuid, nullif($2, ''))`, id, reason)
+	return b.request(ctx, `SELECT found, requested, done FROM flowc.request_cancel($1::text::uuid, nullif($2, ''), $3)`, id, reason)
 }
 
 func (b engineBackend) RetryRun(ctx context.Context, id string) (Steered, error) {
-	return b.steer(ctx, `SELECT flowc.retry_run($1::text::uuid)`, id)
+	return b.request(ctx, `SELECT found, requested, done FROM flowc.request($1::text::uuid, 'retry', $2, $3)`, id, "")
 }
 
 func (b engineBackend) RetryStep(ctx context.Context, id, step string) (Steered, error) {
-	return b.steer(ctx, `SELECT flowc.retry_step($1::text::uuid, $2)`, id, step)
+	return b.request(ctx, `SELECT found, requested, done FROM flowc.request($1::text::uuid, 'retry_step', $2, $3)`, id, step)
+}
+
+// request does something with a run at once, unless that would lock the run for the rest of
+// a transaction: then it is requested.
+func (b engineBackend) request(ctx context.Context, sql, id, argument string) (Steered, error) {
+	rows, again, err := pgcall.EngineAgain(ctx, b.db, scanSteered, sql, id, argument, !pgcall.InTx(b.db))
+	if err != nil {
+		return Steered{Repeated: again}, err
+	}
+	rows[0].Repeated = again
+	return rows[0], nil
+}
+
+func scanSteered(row pgx.CollectableRow) (s Steered, err error) {
+	var done *bool
+	err = row.Scan(&s.Found, &s.Requested, &done)
+	s.Done = pgcall.OrZero(done)
+	return s, err
 }
 
 func (b engineBackend) RescheduleRun(ctx context.Context, id string, at time.Time) (Steered, error) {

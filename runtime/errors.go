@@ -28,6 +28,10 @@ var (
 	// ErrWrongStatus says that a run is not in a status in which it can be cancelled,
 	// retried or rescheduled.
 	ErrWrongStatus = errors.New("run is not in the right status for this")
+	// ErrRequested says that something has not been done yet: somebody else holds the run,
+	// such as a transaction of another program. A worker that serves the flow does it when
+	// that has ended.
+	ErrRequested = errors.New("requested: somebody else holds the run, and a worker does it when that has ended")
 	// ErrNoSchedule says that a flow is not in the database, or has no schedule.
 	ErrNoSchedule = errors.New("flow has no schedule: it gets one with the tag cron (or spec.Flow.Cron) and its Upsert function")
 	// ErrTimeout says that a run had not ended within the time of [WithTimeout]. It

@@ -64,7 +64,7 @@ func (b pgflowBackend) UpsertFlow(ctx context.Context, flow spec.Flow, o UpsertO
 	if err != nil {
 		return UpsertResult{}, err
 	}
-	if flow.Cron != "" {
+	if flow.Cron != "" || flow.NeedsEngine() {
 		return readUpsert(flow, nil, pgcall.ErrContractOnly)
 	}
 	row, _, err := pgcall.PgflowOne(ctx, b.db, pgx.RowTo[[]byte], pgflowUpsertSQL, flow.Slug, string(payload), o.AllowDataLoss)

@@ -23,11 +23,19 @@ const (
 	ReasonNoWorker ReasonKind = "no_worker"
 	// ReasonSilent means that the worker that has tasks of a step is silent: Since.
 	ReasonSilent ReasonKind = "silent"
+	// ReasonRequested means that something was requested of the run and is not done yet:
+	// Since, and in Message what, and why it could not be done.
+	ReasonRequested ReasonKind = "requested"
+	// ReasonWaiting means that a step waits for an answer: Since, Until, which is zero if it
+	// waits for ever, and in Message its key.
+	ReasonWaiting ReasonKind = "waiting"
 	// ReasonRetry means that tasks of a step wait for their next attempt: Until, Attempt,
 	// MaxAttempts, and in Message the error of the last one.
 	ReasonRetry ReasonKind = "retry"
 	// ReasonDelayed means that tasks of a step wait for its start delay: Until.
 	ReasonDelayed ReasonKind = "delayed"
+	// ReasonSnoozed means that tasks of a step were snoozed: Until, and in Message the note.
+	ReasonSnoozed ReasonKind = "snoozed"
 	// ReasonSuspect means that a worker died with tasks of a step in flight, and they wait to
 	// run apart from others: Attempt is how often it died with nothing else.
 	ReasonSuspect ReasonKind = "suspect"
@@ -98,6 +106,23 @@ func (r Reason) String() string {
 		return fmt.Sprintf("%s %s: %s (%d of %d attempts failed)", do("retries", "retry"), r.in(r.Until), line, r.Attempt, r.MaxAttempts)
 	case ReasonDelayed:
 		return do("waits", "wait") + " for the start delay, " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
+	case ReasonRequested:
+		return fmt.Sprintf("requested %s ago, not done yet: %s", span(r.At.Sub(r.Since)), r.Message)
+	case ReasonWaiting:
+		text := "waiting for " + r.Step + " since " + r.moment(r.Since)
+		if r.Message != "" {
+			text += fmt.Sprintf(", key %q", r.Message)
+		}
+		if !r.Until.IsZero() {
+			text += ", until " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
+		}
+		return text
+	case ReasonSnoozed:
+		text := do("was snoozed", "were snoozed") + " until " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
+		if r.Message != "" {
+			text += ": " + r.Message
+		}
+		return text
 	case ReasonSuspect:
 		text := do("waits", "wait") + " to run apart from others: a worker died with " + map[bool]string{true: "them", false: "it"}[r.Tasks > 1] + " in flight"
 		switch {

@@ -15,9 +15,12 @@ type RunStatus string
 const (
 	// RunScheduled is a run that starts later.
 	RunScheduled RunStatus = "scheduled"
-	// RunRunning is a run that has started and not ended. In the tables of pgflow it is
+	// RunRunning is a run that has started and not ended, and is not waiting. In the tables of pgflow it is
 	// "started".
 	RunRunning RunStatus = "running"
+	// RunWaiting is a run whose steps do nothing but wait for answers: [spec.TypeWait]. In the
+	// tables of pgflow it is "started".
+	RunWaiting RunStatus = "waiting"
 	// RunCompleted is a run whose steps are all completed or skipped.
 	RunCompleted RunStatus = "completed"
 	// RunFailed is a run that ended because a step failed.
@@ -140,6 +143,8 @@ type StepState struct {
 	Error  string          `json:"error_message,omitempty"`
 	// FailedIndex is the element of a map step whose last attempt failed.
 	FailedIndex *int `json:"failed_index,omitempty"`
+	// Wait is what is known of the wait of a [spec.TypeWait], nil for any other step.
+	Wait *WaitState `json:"wait,omitempty"`
 	// SkipReason is condition_unmet, handler_failed or dependency_skipped, or the
 	// reason that a handler gave.
 	SkipReason  string    `json:"skip_reason,omitempty"`
@@ -150,16 +155,31 @@ type StepState struct {
 	SkippedAt   time.Time `json:"skipped_at,omitzero"`
 }
 
+// A WaitState is the wait of a step. Times that have not come are zero.
+type WaitState struct {
+	// Since is when it began to wait, Until when it gives up, as long as it waits.
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"`
+	// Key is the key with which it waits.
+	Key string `json:"key,omitempty"`
+	// AnsweredAt is when the answer was sent, and AnsweredBy who sent it: see [WithSender].
+	AnsweredAt time.Time `json:"answered_at,omitzero"`
+	AnsweredBy string    `json:"answered_by,omitempty"`
+}
+
 // GaveUp reports whether the step was skipped because its last attempt failed.
 func (s StepState) GaveUp() bool { return s.Status == StepSkipped && s.SkipReason == gaveUpReason }
 
 // gaveUpReason is the skip reason of the engine for a step that has no attempts left.
 const gaveUpReason = "handler_failed"
 
-// Word returns the state as a word: that of its status, or "gave up".
+// Word returns the state as a word: that of its status, "gave up", or "waiting for an answer".
 func (s StepState) Word() string {
-	if s.GaveUp() {
+	switch {
+	case s.GaveUp():
 		return "gave up"
+	case s.Type == spec.TypeWait && s.Status == StepStarted:
+		return "waiting for an answer"
 	}
 	return s.Status.Word()
 }

@@ -17,8 +17,10 @@ import (
 // returns how many tasks there were; for a run that does not exist, 0. It does not affect
 // scheduled runs; use [runtime.RescheduleRun].
 //
+// In a transaction it is requested, as with [runtime.CancelRun], and the result is 0.
+//
 // Errors: [runtime.ErrInvalidRunID]; [runtime.ErrInvalidOption] for a step that is no
-// text.
+// text; [runtime.ErrRequested].
 func RunNow(ctx context.Context, db runtime.DB, id, step string) (int, error) {
 	parsed, err := valid.RunID(id)
 	if err != nil {
@@ -33,12 +35,18 @@ func RunNow(ctx context.Context, db runtime.DB, id, step string) (int, error) {
 	if b, ok := backendOf[Inspector](db); ok {
 		return b.RunNow(ctx, parsed.String(), step)
 	}
-	shown, _, err := pgcall.EngineOne(ctx, db, pgx.RowTo[int],
-		`SELECT flowc.run_now($1::text::uuid, nullif($2, ''))`, parsed.String(), step)
+	inTx := pgcall.InTx(db)
+	row, _, err := pgcall.EngineOne(ctx, db, pgx.RowToStructByPos[struct {
+		Requested bool
+		Tasks     int
+	}], `SELECT requested, coalesce(affected, 0) FROM flowc.request($1::text::uuid, 'run_now', nullif($2, ''), $3)`, parsed.String(), step, !inTx)
+	if err == nil && row.Requested && !inTx {
+		err = runtime.ErrRequested
+	}
 	if err != nil {
 		return 0, fmt.Errorf("flowc: running the delayed tasks of run %s now: %w", id, err)
 	}
-	return shown, nil
+	return row.Tasks, nil
 }
 
 // PauseFlow stops handing tasks of a flow to workers, in whatever language, until

@@ -173,7 +173,7 @@ func ListRuns(ctx context.Context, db runtime.DB, filter RunFilter) ([]RunSummar
 	return runs, nil
 }
 
-var runStatuses = []runtime.RunStatus{runtime.RunScheduled, runtime.RunRunning, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled}
+var runStatuses = []runtime.RunStatus{runtime.RunScheduled, runtime.RunRunning, runtime.RunWaiting, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled}
 
 // joined joins the texts of a list, for people.
 func joined[T ~string](list []T) string { return strings.Join(pgcall.NilIfEmpty(list), ", ") }

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,7 +17,7 @@ const (
 	DefaultTimeout = 60 * time.Second
 	// MaxRetryDelay caps the backoff between attempts, unless the base delay is longer.
 	MaxRetryDelay = 6 * time.Hour
-	// DefaultMaxWait is how long a task may be snoozed, counted from when it was queued.
+	// DefaultMaxWait is how long a task may be snoozed, from when it is first snoozed on.
 	DefaultMaxWait = 7 * 24 * time.Hour
 	// DefaultKeep is how long an answer by key is kept that no run waits for.
 	DefaultKeep = 24 * time.Hour
@@ -129,6 +130,15 @@ func (f Flow) As(slug string) Flow {
 	return f
 }
 
+// NeedsEngine reports whether the flow has what only flowc's engine knows of: steps that
+// wait, a deadline, times that are read from values, and bounds of snoozes. A schedule is not
+// among it.
+func (f Flow) NeedsEngine() bool {
+	return f.Deadline != 0 || slices.ContainsFunc(f.Steps, func(s Step) bool {
+		return s.Type == TypeWait || s.StartAt != nil || s.StartDelayFrom != nil || s.MaxWait != 0
+	})
+}
+
 // Step returns the step with a slug, nil if the flow has none.
 func (f Flow) Step(slug string) *Step {
 	for i := range f.Steps {
@@ -186,8 +196,9 @@ type Step struct {
 	// StartDelayFrom leads to how long tasks wait after the step is ready, a number of
 	// nanoseconds, as a [time.Duration] is written. It is read when the step is ready.
 	StartDelayFrom Path
-	// MaxWait is how long a task may be snoozed, in whole seconds, counted from when it was
-	// queued. A task that is snoozed beyond that fails. Zero means [DefaultMaxWait].
+	// MaxWait is how long a task may be snoozed, in whole seconds, from when it is first
+	// snoozed on. Beyond that, a snooze counts as a failed attempt. Zero means
+	// [DefaultMaxWait].
 	MaxWait time.Duration
 	// If is a JSON object: the step runs only if its subject contains it. The
 	// subject of a step without Deps is the run's input, of any other an object

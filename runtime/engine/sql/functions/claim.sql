@@ -110,7 +110,9 @@ begin
            case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
            case when claim.group_size is not null then (
              select 60 * (1 << coalesce(least(max(s.total_crashes), 10), 0))::double precision -- max: one row in any case
-             from flowc.suspects s where s.run_id = t.run_id and s.step_slug = t.step_slug and s.task_index = t.task_index) end
+             from flowc.suspects s where s.run_id = t.run_id and s.step_slug = t.step_slug and s.task_index = t.task_index) end,
+           case when (select exists (select from flowc.carried)) then (
+             select c.value from flowc.carried c where c.run_id = t.run_id and c.step_slug = t.step_slug and c.task_index = t.task_index) end
     from started t
     left join lateral (
       -- Large arrays are not stored in the row itself, or only much compressed.

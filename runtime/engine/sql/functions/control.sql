@@ -55,6 +55,10 @@ begin
   from pgflow.step_states st
   where st.run_id = retry_run.run_id and st.status = 'started'
     and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';
+  if exists (select from flowc.settings k where k.flow_slug = flow) then
+    perform flowc.resume_waits(retry_run.run_id);
+    perform flowc.set_deadlines(array[retry_run.run_id]);
+  end if;
   delete from flowc.suspects s where s.run_id = retry_run.run_id; -- after the tasks, in the order of recovery
   perform flowc.wake_flows(array[flow]);
   perform flowc.advance_runs(array[retry_run.run_id]);
@@ -104,6 +108,8 @@ begin
 
   delete from pgflow.step_tasks t using unnest(rerun) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
   delete from flowc.failed_attempts t using unnest(rerun) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
+  delete from flowc.signals s using unnest(rerun) a(step_slug) where s.run_id = retry_step.run_id and s.step_slug = a.step_slug;
+  delete from flowc.carried c using unnest(rerun) a(step_slug) where c.run_id = retry_step.run_id and c.step_slug = a.step_slug;
   update pgflow.step_states st
   set status = 'created', remaining_tasks = null, output = null, error_message = null, skip_reason = null,
       started_at = null, completed_at = null, failed_at = null, skipped_at = null

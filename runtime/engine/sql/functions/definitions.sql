@@ -32,6 +32,7 @@ begin
     perform pgflow._create_flow_from_shape(upsert_flow.flow_slug, upsert_flow.definition);
     perform flowc.set_schedule(upsert_flow.flow_slug, cron);
     perform flowc.set_flow_metadata(upsert_flow.flow_slug, upsert_flow.definition);
+    perform flowc.set_settings(upsert_flow.flow_slug, upsert_flow.definition);
     return '{"status": "compiled", "differences": [], "deleted_runs": 0}';
   elsif differences <> '{}' and not upsert_flow.allow_data_loss then
     return jsonb_build_object('status', 'mismatch', 'differences', differences, 'deleted_runs', 0);
@@ -40,10 +41,12 @@ begin
     perform pgflow._create_flow_from_shape(upsert_flow.flow_slug, upsert_flow.definition);
     perform flowc.set_schedule(upsert_flow.flow_slug, cron);
     perform flowc.set_flow_metadata(upsert_flow.flow_slug, upsert_flow.definition);
+    perform flowc.set_settings(upsert_flow.flow_slug, upsert_flow.definition);
     return jsonb_build_object('status', 'recompiled', 'differences', differences, 'deleted_runs', deleted -> 'runs');
   end if;
   changed := flowc.set_options(upsert_flow.flow_slug, upsert_flow.definition);
   changed := flowc.set_schedule(upsert_flow.flow_slug, cron) or changed;
+  changed := flowc.set_settings(upsert_flow.flow_slug, upsert_flow.definition) or changed;
   perform flowc.set_flow_metadata(upsert_flow.flow_slug, upsert_flow.definition);
   return jsonb_build_object('differences', '[]'::jsonb, 'deleted_runs', 0,
     'status', case when changed then 'options_updated' else 'verified' end);
@@ -54,6 +57,7 @@ end $$;
 create or replace function flowc.compare_flow(flow_slug text, definition jsonb) returns text[]
 language sql stable as $$
   select pgflow._compare_flow_shapes(compare_flow.definition, pgflow._get_flow_shape(f.flow_slug))
+      || flowc.compare_kinds(f.flow_slug, compare_flow.definition)
   from pgflow.flows f where f.flow_slug = compare_flow.flow_slug
 $$;
 
@@ -106,12 +110,14 @@ begin
         'cron', (select c.cron from flowc.schedules c where c.flow_slug = f.flow_slug))),
       'steps', (
         select coalesce(jsonb_agg(e.step || jsonb_build_object('options', jsonb_strip_nulls(jsonb_build_object(
-            'maxAttempts', s.opt_max_attempts, 'baseDelay', s.opt_base_delay, 'timeout', s.opt_timeout, 'startDelay', s.opt_start_delay))) order by e.n), '[]')
+            'maxAttempts', s.opt_max_attempts, 'baseDelay', s.opt_base_delay, 'timeout', s.opt_timeout, 'startDelay', s.opt_start_delay)))
+          || flowc.settings_shape(f.flow_slug, s.step_slug) order by e.n), '[]')
         from jsonb_array_elements(pgflow._get_flow_shape(f.flow_slug) -> 'steps') with ordinality e(step, n)
         join pgflow.steps s on s.flow_slug = f.flow_slug and s.step_slug = e.step ->> 'slug'))
       || coalesce((
         select jsonb_strip_nulls(jsonb_build_object('result', d.result)) || case when d.forms is null then '{}' else jsonb_build_object('forms', d.forms) end
         from flowc.flow_metadata d where d.flow_slug = f.flow_slug), '{}')
+      || flowc.settings_shape(f.flow_slug, '')
     from pgflow.flows f where f.flow_slug = get_definition.flow_slug);
 end $$;
 
@@ -154,6 +160,11 @@ begin
   delete from flowc.run_headers h using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and h.run_id = r.run_id;
   delete from flowc.ticks k using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and k.run_id = r.run_id;
   delete from flowc.suspects s using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and s.run_id = r.run_id;
+  delete from flowc.carried c using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and c.run_id = r.run_id;
+  delete from flowc.signals s using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and s.run_id = r.run_id;
+  delete from flowc.waits w where w.flow_slug = delete_flow.flow_slug;
+  delete from flowc.keyed_signals k where k.flow_slug = delete_flow.flow_slug;
+  delete from flowc.requests q where q.flow_slug = delete_flow.flow_slug;
   delete from pgflow.step_tasks t where t.flow_slug = delete_flow.flow_slug;
   -- Only a queue that belongs to a flow is ours to drop.
   if known and exists (select from pgmq.meta m where m.queue_name = delete_flow.flow_slug) then

@@ -38,6 +38,10 @@ begin
   delete from flowc.run_headers where run_id = any (delete_locked_runs.run_ids);
   delete from flowc.ticks where run_id = any (delete_locked_runs.run_ids);
   delete from pgflow.step_tasks where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.waits where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.signals where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.requests where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.carried where run_id = any (delete_locked_runs.run_ids);
   delete from flowc.suspects where run_id = any (delete_locked_runs.run_ids); -- which recovery may just have written
   delete from pgflow.step_states where run_id = any (delete_locked_runs.run_ids);
   delete from pgflow.runs where run_id = any (delete_locked_runs.run_ids);

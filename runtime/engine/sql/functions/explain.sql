@@ -7,8 +7,12 @@
 --   paused      its flow is paused: since_at, who
 --   no_worker   no worker serves its flow: message names other versions that are served
 --   silent      the worker that holds tasks of a step sends no heartbeats: since_at
+--   waiting     a step waits for an answer: since_at, until_at, message is its key
+--   requested   an action was requested of the run, and is not done yet: since_at, message says
+--               which, and why it could not be done
 --   retry       tasks of a step wait for their next attempt: until_at, message, attempt, max_attempts
 --   delayed     tasks of a step wait for the start delay: until_at
+--   snoozed     tasks of a step were snoozed: until_at, message is the note
 --   suspect     tasks of a step wait to run apart from others, since a worker died with them in
 --               flight: attempt is how often one died while it ran nothing else
 --   queued      tasks of a step wait for a free worker: since_at
@@ -26,6 +30,7 @@ declare
   flow   text;
   due    timestamptz;
   served boolean;
+  waits  boolean;
   paused flowc.paused_flows;
 begin
   select r.flow_slug, s.due_at into flow, due
@@ -56,13 +61,25 @@ begin
     return next;
     message := null;
   end if;
+  return query
+    select 'requested', flow, null::text, null::int, 0, 0, 0, null::text, q.requested_at, null::timestamptz, null::text,
+           concat_ws(': ', q.action, q.argument, q.error), clock_timestamp()
+    from flowc.requests q where q.run_id = explain_run.run_id order by q.id;
   if due is not null then
     return;
   end if;
   return query
+    select 'waiting', flow, w.step_slug, null::int, 1, 0, 0, null::text, w.since_at, nullif(w.due_at, 'infinity'), null::text, w.key, clock_timestamp()
+    from flowc.waits w
+    join pgflow.steps s on s.flow_slug = any (array[w.flow_slug]) and s.step_slug = w.step_slug
+    where w.run_id = explain_run.run_id order by s.step_index;
+  waits := found;
+  return query
     with task as (
       select s.step_slug, s.step_index, s.step_type, t.task_index, t.status, t.attempts_count - t.requeued_count as attempts, t.error_message,
-             t.visible_at, t.started_at, t.last_worker_id, t.subqueue, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts
+             t.visible_at, t.started_at, t.last_worker_id, t.subqueue, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
+             (select coalesce(c.note, '') from flowc.carried c
+              where c.run_id = t.run_id and c.step_slug = t.step_slug and c.task_index = t.task_index and c.snoozes > 0) as note_of_snooze
       from pgflow.step_states st
       join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
       join pgflow.flows f on f.flow_slug = any (array[st.flow_slug])
@@ -75,6 +92,7 @@ begin
       select t.*, w.function_name || ' ' || right(w.worker_id::text, 12) as worker, w.last_heartbeat_at,
              case when t.status = 'started' and (w.last_heartbeat_at < flowc.silent_before() or w.stopped_at is not null) then 'silent'
                   when t.status = 'started' then 'running'
+                  when t.visible_at > clock_timestamp() and t.error_message is null and t.note_of_snooze is not null then 'snoozed'
                   when t.visible_at > clock_timestamp() and t.attempts > 0 then 'retry'
                   when t.visible_at > clock_timestamp() then 'delayed'
                   when t.subqueue = 's' then 'suspect'
@@ -84,19 +102,19 @@ begin
     first as (
       select distinct on (s.step_index, s.kind) s.*, count(*) over (partition by s.step_index, s.kind) as same_kind
       from seen s
-      order by s.step_index, s.kind, case when s.kind in ('retry', 'delayed') then s.visible_at else s.started_at end, s.task_index)
+      order by s.step_index, s.kind, case when s.kind in ('retry', 'delayed', 'snoozed') then s.visible_at else s.started_at end, s.task_index)
     select f.kind, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.same_kind::int,
            case f.kind when 'suspect' then coalesce(
              (select s.isolated_crashes from flowc.suspects s where s.run_id = explain_run.run_id and s.step_slug = f.step_slug and s.task_index = f.task_index), 0)
            else f.attempts end, f.max_attempts,
            case when f.kind in ('silent', 'running') then f.worker end,
            case f.kind when 'running' then f.started_at when 'silent' then f.last_heartbeat_at when 'queued' then f.visible_at end,
-           case when f.kind in ('retry', 'delayed') then f.visible_at end,
-           null::text, case f.kind when 'retry' then f.error_message end, clock_timestamp()
+           case when f.kind in ('retry', 'delayed', 'snoozed') then f.visible_at end,
+           null::text, case f.kind when 'retry' then f.error_message when 'snoozed' then f.note_of_snooze end, clock_timestamp()
     from first f
     where not (f.kind in ('queued', 'suspect') and (paused.flow_slug is not null or not served)) -- the reason above says it
-    order by array_position(array['silent', 'retry', 'delayed', 'suspect', 'queued', 'running'], f.kind), f.step_index;
-  if not found and paused.flow_slug is null and served and not exists (
+    order by array_position(array['silent', 'retry', 'delayed', 'snoozed', 'suspect', 'queued', 'running'], f.kind), f.step_index;
+  if not found and not waits and paused.flow_slug is null and served and not exists (
       select from pgflow.step_tasks t
       where t.run_id = explain_run.run_id and t.in_queue is not false and t.status in ('queued', 'started')) then
     kind := 'stuck';

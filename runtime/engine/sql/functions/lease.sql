@@ -57,7 +57,8 @@ begin
       join flowc.scheduled_runs d on d.flow_slug = any (array[f.slug]) and d.due_at <= clock_timestamp())
     or exists (
       select from flowc.schedules d
-      where (d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()) and d.suspended_by is null and d.flow_slug = any (heartbeat.served));
+      where (d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()) and d.suspended_by is null and d.flow_slug = any (heartbeat.served))
+    or flowc.is_due(heartbeat.served);
 end $$;
 
 -- Reports whether a worker that is alive has extended its lease on a task.
@@ -71,15 +72,16 @@ begin
 end $$;
 
 -- Releases tasks: they are queued again at once, and the attempt does not count. A task
--- that somebody has locked is being reported, reclaimed or deleted.
-create or replace function flowc.release(worker_id uuid, flow_slugs text[], message_ids bigint[], claim_numbers int[]) returns int
+-- that somebody has locked is being reported, reclaimed or deleted. kept[i] is what the
+-- handler left for the next attempt.
+create or replace function flowc.release(worker_id uuid, flow_slugs text[], message_ids bigint[], claim_numbers int[], kept jsonb[] default null) returns int
 language plpgsql as $$
 declare
   flows text[];
 begin
   with owned as (
-    select t.tid
-    from unnest(release.flow_slugs, release.message_ids, release.claim_numbers) u(flow_slug, message_id, claim_number)
+    select t.tid, u.kept
+    from unnest(release.flow_slugs, release.message_ids, release.claim_numbers, release.kept) u(flow_slug, message_id, claim_number, kept)
     cross join unnest('{r,d,s}'::"char"[]) c(subqueue)
     cross join lateral (
       select o.ctid as tid from pgflow.step_tasks o
@@ -92,7 +94,11 @@ begin
         due_at = flowc.due_now(t.subqueue)
     from owned o
     where t.ctid = o.tid
-    returning t.flow_slug)
+    returning t.flow_slug, t.run_id, t.step_slug, t.task_index, o.kept),
+  carried as (
+    insert into flowc.carried as c (run_id, step_slug, task_index, value)
+    select r.run_id, r.step_slug, r.task_index, r.kept from released r where r.kept is not null
+    on conflict on constraint carried_pkey do update set value = excluded.value)
   select array_agg(r.flow_slug) into flows from released r;
   if flows is null then
     return 0;

@@ -33,10 +33,11 @@ begin
       cross join lateral (
         select o.run_id, o.flow_slug, c.steps, o.remaining_steps, o.started_at, coalesce(o.completed_at, o.failed_at) as ended_at, d.due_at,
                case when x.run_id is not null then 'cancelled' when d.run_id is not null then 'scheduled'
-                    when o.status = 'started' then 'running' else o.status end as status
+                    when w.waiting then 'waiting' when o.status = 'started' then 'running' else o.status end as status
         from pgflow.runs o
         left join lateral (select c.run_id from flowc.cancelled_runs c where o.status = 'failed' and c.run_id = o.run_id offset 0) x on true
         left join lateral (select s.run_id, s.due_at from flowc.scheduled_runs s where o.status = 'started' and s.run_id = o.run_id offset 0) d on true
+        cross join lateral (select o.status = 'started' and flowc.is_waiting(o.run_id)) w(waiting)
         where o.flow_slug = f.flow_slug
           and (list_runs.started_from is null or o.started_at >= list_runs.started_from)
           and (list_runs.started_before is null or o.started_at < list_runs.started_before)
@@ -44,7 +45,7 @@ begin
           and (list_runs.input_contains is null or o.input @> list_runs.input_contains)
           and (list_runs.statuses is null
                or case when x.run_id is not null then 'cancelled' when d.run_id is not null then 'scheduled'
-                       when o.status = 'started' then 'running' else o.status end = any (list_runs.statuses))
+                       when w.waiting then 'waiting' when o.status = 'started' then 'running' else o.status end = any (list_runs.statuses))
           and (list_runs.marks is null or flowc.has_mark(o.run_id, list_runs.marks))
           and (list_runs.search is null or flowc.run_matches(o.run_id, list_runs.search))
         order by o.started_at desc, o.run_id desc
@@ -167,7 +168,7 @@ begin
     select r.run_id, r.flow_slug, flowc.run_status(r.run_id, r.status), r.remaining_steps, d.due_at, k.tick_at, r.started_at,
            r.completed_at, r.failed_at, c.cancelled_at, left(c.reason, 17000), f.step_slug, f.task_index, left(f.error_message, 17000), (
              select coalesce(jsonb_agg(jsonb_build_object(
-               'step_slug', st.step_slug, 'status', st.status, 'step_type', s.step_type, 'step_index', s.step_index,
+               'step_slug', st.step_slug, 'status', st.status, 'step_type', coalesce(w.kind, s.step_type), 'step_index', s.step_index, 'wait', w.wait,
                'remaining_tasks', st.remaining_tasks, 'initial_tasks', st.initial_tasks, 'remaining_deps', st.remaining_deps,
                'error_message', left(st.error_message, 17000), 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message),
                'skip_reason', st.skip_reason, 'created_at', st.created_at, 'started_at', st.started_at,
@@ -177,6 +178,7 @@ begin
                order by s.step_index), '[]')
              from pgflow.step_states st
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+             left join lateral flowc.wait_state(st.run_id, st.flow_slug, st.step_slug) w on true
              where st.run_id = r.run_id)
     from pgflow.runs r
     left join flowc.scheduled_runs d on d.run_id = r.run_id

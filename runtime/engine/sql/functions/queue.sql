@@ -23,7 +23,7 @@ create or replace view flowc.archive as
   select t.flow_slug as queue_name, t.message_id as msg_id, t.queued_at as enqueued_at, t.visible_at as vt, t.archived_at, t.read_count as read_ct,
          t.run_id, t.step_slug, t.task_index,
          flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) as message, null::jsonb as headers
-  from pgflow.step_tasks t where t.archived_at is not null
+  from pgflow.step_tasks t where t.archived_at is not null and t.message_id is not null
   union all
   select m.queue_name, m.msg_id, m.enqueued_at, m.vt, m.archived_at, m.read_ct, null, null, null, m.message, m.headers
   from flowc.archived_messages m;

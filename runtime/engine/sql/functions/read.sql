@@ -14,10 +14,11 @@ begin
            r.started_at, r.completed_at, r.failed_at, d.due_at, k.tick_at, c.cancelled_at, c.reason, f.step_slug, f.task_index, f.error_message,
            case when get_run.with_states then (
              select coalesce(jsonb_agg(to_jsonb(st) || jsonb_build_object(
-               'step_index', s.step_index, 'step_type', s.step_type, 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message), 'attempts', (
+               'step_index', s.step_index, 'step_type', coalesce(w.kind, s.step_type), 'wait', w.wait, 'failed_index', flowc.failed_index(st.run_id, st.step_slug, s.step_type, st.error_message), 'attempts', (
                  select coalesce(sum(t.attempts_count - t.requeued_count), 0) from pgflow.step_tasks t where t.run_id = st.run_id and t.step_slug = st.step_slug)) order by s.step_index), '[]')
              from pgflow.step_states st
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
+             left join lateral flowc.wait_state(st.run_id, st.flow_slug, st.step_slug) w on true
              where st.run_id = r.run_id) end,
            flowc.compose_result(r.run_id)
     from pgflow.runs r
@@ -49,16 +50,39 @@ begin
     where r.run_id = result.run_id;
 end $$;
 
--- Returns what flowc calls the status of a run. To the contract, running and scheduled runs
--- are started, and cancelled ones failed.
+-- Returns what flowc calls the status of a run. To the contract, running, waiting and
+-- scheduled runs are started, and cancelled ones failed.
 create or replace function flowc.run_status(run_id uuid, status text) returns text
 language plpgsql stable as $$
 begin
   return case
     when status = 'failed' and exists (select from flowc.cancelled_runs c where c.run_id = run_status.run_id) then 'cancelled'
     when status = 'started' and exists (select from flowc.scheduled_runs s where s.run_id = run_status.run_id) then 'scheduled'
+    when status = 'started' and flowc.is_waiting(run_status.run_id) then 'waiting'
     when status = 'started' then 'running'
     else status end;
+end $$;
+
+-- Returns the kind of a step and, if it is a wait, what is known of it: since when it waits
+-- and until when, its key, and who has answered it when. No row if the step has no settings.
+create or replace function flowc.wait_state(run_id uuid, flow_slug text, step_slug text) returns table (kind text, wait jsonb)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  if not exists (select from flowc.settings) then
+    return;
+  end if;
+  return query
+    select k.kind, case when k.kind = 'wait' then (
+      select jsonb_strip_nulls(jsonb_build_object(
+        'since', w.since_at, 'until', nullif(w.due_at, 'infinity'), 'key', w.key, 'answered_by', a.sender, 'answered_at', a.sent_at))
+      from (select) x
+      left join flowc.waits w on w.run_id = wait_state.run_id and w.step_slug = wait_state.step_slug
+      left join lateral (
+        select s.sender, s.sent_at from flowc.signals s
+        where s.run_id = wait_state.run_id and s.step_slug = wait_state.step_slug and s.delivered_at is not null
+        order by s.delivered_at desc limit 1) a on true) end
+    from flowc.settings k where k.flow_slug = wait_state.flow_slug and k.step_slug = wait_state.step_slug;
 end $$;
 
 -- Returns the step that made a run fail, if one did, with its last error and, if it is a

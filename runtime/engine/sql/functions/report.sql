@@ -23,8 +23,9 @@ end $$;
 -- task is started, in a step and a run that are, and still belongs to the worker:
 -- message, claim number and worker must be those of the claim. Outcomes are 'completed' with
 -- an output; 'failed' with an error, retried while there are attempts left, after delays[i]
--- seconds if given; 'permanent' with an error; 'skipped' with a reason. Without outcomes,
--- all are completed.
+-- seconds if given; 'permanent' with an error; 'skipped' with a reason; 'snoozed', which is
+-- no attempt, for delays[i] seconds with a note. Without outcomes, all are completed. kept[i]
+-- is what the handler left for the next attempt, if it did not complete.
 -- Returns what became of each report that did not simply complete. One whose run somebody
 -- else holds gets the status 'locked': nothing was done, and it is to be reported again.
 -- That way a transaction that operates on one run does not hold up the others.
@@ -32,7 +33,7 @@ end $$;
 -- takes the new tasks or wakes others for what it leaves.
 create or replace function flowc.report(
   worker_id uuid, run_ids uuid[], step_slugs text[], task_indexes int[], message_ids bigint[], claim_numbers int[],
-  outcomes text[], outputs jsonb[], errors text[], delays double precision[], suppress_notify boolean default false)
+  outcomes text[], outputs jsonb[], errors text[], delays double precision[], suppress_notify boolean default false, kept jsonb[] default null)
 returns table (n int, accepted boolean, task_status text, retry_in double precision)
 language plpgsql as $$
 #variable_conflict use_column
@@ -55,6 +56,8 @@ declare
   waits         double precision[];
   failed        int[];
   statuses      text[];
+  left_values   jsonb[];
+  owned         boolean[];
 begin
   if report.suppress_notify then
     perform set_config('flowc.suppress_notify', 'on', true);
@@ -73,16 +76,17 @@ begin
         from unnest(report.run_ids) with ordinality u(run_id, n) where u.run_id = any (busy_runs);
       -- The rest is a report of its own.
       select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.claim_number),
-             array_agg(coalesce(u.outcome, 'completed')), array_agg(u.output), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
-      into runs, steps, indexes, messages, claims, kinds, results, causes, waits, positions
+             array_agg(coalesce(u.outcome, 'completed')), array_agg(u.output), array_agg(u.error), array_agg(u.delay), array_agg(u.kept),
+             array_agg(u.n::int)
+      into runs, steps, indexes, messages, claims, kinds, results, causes, waits, left_values, positions
       from unnest(report.run_ids, report.step_slugs, report.task_indexes, report.message_ids, report.claim_numbers,
-                  report.outcomes, report.outputs, report.errors, report.delays)
-        with ordinality u(run_id, step_slug, task_index, message_id, claim_number, outcome, output, error, delay, n)
+                  report.outcomes, report.outputs, report.errors, report.delays, report.kept)
+        with ordinality u(run_id, step_slug, task_index, message_id, claim_number, outcome, output, error, delay, kept, n)
       where u.run_id <> all (busy_runs);
       if runs is not null then
         return query
           select positions[f.n], f.accepted, f.task_status, f.retry_in
-          from flowc.report(report.worker_id, runs, steps, indexes, messages, claims, kinds, results, causes, waits, report.suppress_notify) f;
+          from flowc.report(report.worker_id, runs, steps, indexes, messages, claims, kinds, results, causes, waits, report.suppress_notify, left_values) f;
       end if;
       return;
     end if;
@@ -119,6 +123,23 @@ begin
   if all_completed then
     return;
   end if;
+  if report.kept is not null then
+    perform flowc.keep_values(report.run_ids, report.step_slugs, report.task_indexes, report.kept, report.message_ids, report.claim_numbers, report.worker_id);
+  end if;
+  if 'snoozed' = any (report.outcomes) then
+    select array_agg(s.n), array_agg(s.accepted), array_agg(s.task_status), array_agg(s.snoozed_for) into positions, owned, statuses, waits
+    from flowc.snooze_tasks(
+      report.run_ids, report.step_slugs, report.task_indexes, report.outcomes, report.errors, report.delays,
+      report.message_ids, report.claim_numbers, report.worker_id) s;
+    return query
+      select s.* from unnest(positions, owned, statuses, waits) s(n, accepted, task_status, snoozed_for) where s.task_status is distinct from 'overdue';
+    select array_agg(case when s.n is null then u.outcome else 'failed' end order by u.n),
+           array_agg(case when s.n is null then u.error else format('flowc: it was snoozed for as long as it may be: %s', coalesce(u.error, '')) end order by u.n),
+           array_agg(case when s.n is null then u.delay end order by u.n)
+    into report.outcomes, report.errors, report.delays
+    from unnest(report.outcomes, report.errors, report.delays) with ordinality u(outcome, error, delay, n)
+    left join unnest(positions, statuses) s(n, status) on s.n = u.n and s.status = 'overdue';
+  end if;
 
   select array_agg(u.run_id), array_agg(u.step_slug), array_agg(u.task_index), array_agg(u.message_id), array_agg(u.claim_number),
          array_agg(u.outcome), array_agg(u.error), array_agg(u.delay), array_agg(u.n::int)
@@ -126,7 +147,7 @@ begin
   from unnest(report.run_ids, report.step_slugs, report.task_indexes, report.message_ids, report.claim_numbers,
               report.outcomes, report.errors, report.delays)
     with ordinality u(run_id, step_slug, task_index, message_id, claim_number, outcome, error, delay, n)
-  where u.outcome <> 'completed';
+  where u.outcome not in ('completed', 'snoozed');
   if runs is null then
     return;
   end if;
@@ -203,6 +224,7 @@ declare
   map_runs         uuid[]; -- with those of them that are maps
   map_steps        text[];
   runs_to_advance  uuid[];
+  waited           boolean; -- whether one of the tasks was a wait
 begin
   with done as (
     update pgflow.step_tasks t
@@ -230,7 +252,7 @@ begin
       offset 0) u
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
       and flowc.is_owned(t, u.message_id, u.claim_number, complete_batch_slice.worker_id)
-    returning u.n, u.tid, u.step_type, u.has_dependents, t.output),
+    returning u.n, u.tid, u.step_type, u.has_dependents, t.output, t.message_id),
   counted as (
     select d.tid, d.has_dependents, d.n, 1 as tasks, d.output, false as map
     from done d where d.step_type = 'single'
@@ -246,14 +268,20 @@ begin
     from counted c
     where st.ctid = c.tid
     returning st.run_id, st.step_slug, c.n, c.has_dependents, c.map, st.status = 'completed' as completed)
-  select (select count(*) from done), s.*
-  into completed, runs, steps, depended_runs, depended_steps, map_runs, map_steps
+  select (select count(*) from done), (select bool_or(d.message_id is null) from done d), s.*
+  into completed, waited, runs, steps, depended_runs, depended_steps, map_runs, map_steps
   from
     (select array_agg(o.run_id), array_agg(o.step_slug),
             array_agg(o.run_id) filter (where o.has_dependents), array_agg(o.step_slug) filter (where o.has_dependents),
             array_agg(o.run_id) filter (where o.map), array_agg(o.step_slug) filter (where o.map)
      from (select * from stepped p where p.completed order by p.n) o) s;
 
+  if waited then
+    perform flowc.end_waits(run_ids, step_slugs);
+  end if;
+  if exists (select from flowc.carried) then
+    perform flowc.drop_carried(run_ids, step_slugs, task_indexes);
+  end if;
   if runs is not null then
     if map_runs is not null then
       update pgflow.step_states st

@@ -8,7 +8,7 @@ language plpgsql immutable as $$
 declare
   -- For one run, known by its id. Only await_run locks it.
   reading text[] := '{flowc.get_run, flowc.result, flowc.explain_run, flowc.flow_exists, pgflow.get_run_with_states}';
-  starting text[] := '{flowc.await_run, flowc.start, flowc.find_runs, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.reschedule_run}';
+  starting text[] := '{flowc.await_run, flowc.start, flowc.find_runs, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.request_cancel, flowc.signal, flowc.signal_by, flowc.reschedule_run}';
   working text[] := '{
     flowc.register_worker, flowc.drain_worker, flowc.stop_worker, flowc.heartbeat, flowc.recover, flowc.enter_idle, flowc.leave_idle,
     flowc.claim, flowc.claim_suspects, flowc.read_values, flowc.fail_unclaimable, flowc.report, flowc.release, flowc.release_unknown,
@@ -18,9 +18,9 @@ declare
   viewing text[] := '{
     flowc.list_runs, flowc.list_tasks, flowc.list_flows, flowc.list_workers, flowc.list_schedules, flowc.next_ticks,
     flowc.get_definition, flowc.compare_flow, flowc.adjacent_runs, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
-    flowc.run_progress, flowc.tasks_in_flight, flowc.throughput}';
+    flowc.run_progress, flowc.tasks_in_flight, flowc.throughput, flowc.list_waits, flowc.list_requests}';
   operating text[] := '{
-    flowc.await_run, flowc.start, flowc.find_runs, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run,
+    flowc.await_run, flowc.start, flowc.find_runs, flowc.signal, flowc.signal_by, flowc.request, flowc.request_cancel, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run,
     flowc.prune, flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
 begin
   return '{flowc.version, flowc.get_shard}'::text[] || case kind

@@ -54,6 +54,7 @@ begin
       detail = format('Key (flow_slug)=(%s) is not present in table "flows".', start.flow_slug),
       constraint = 'runs_flow_slug_fkey', table = 'runs', schema = 'pgflow';
   end if;
+  simple := simple and not flowc.has_start_settings(start.flow_slug);
   perform flowc.require_readable(start.inputs);
   if root_maps then
     perform flowc.require_arrays(start.flow_slug, start.inputs);
@@ -156,6 +157,9 @@ begin
   if to_regnamespace('realtime') is not null then
     perform flowc.emit_runs(start_created_runs.run_ids);
   end if;
+  if exists (select from flowc.settings k where k.step_slug = '' and k.settings ? 'deadline') then
+    perform flowc.set_deadlines(start_created_runs.run_ids);
+  end if;
   perform flowc.advance_runs(start_created_runs.run_ids);
 end $$;
 
@@ -232,12 +236,12 @@ begin
   return fresh;
 end $$;
 
--- Starts the scheduled runs and the schedules that are due, and returns how many runs those
--- were. What somebody else holds is skipped: whoever comes first starts it.
+-- Starts the scheduled runs and the schedules that are due, and does what apply_due does.
+-- Returns how much it did. What somebody else holds is skipped: whoever comes first does it.
 create or replace function flowc.start_due(flow_slugs text[]) returns int
 language plpgsql as $$
 declare
-  ticks   int := flowc.start_ticks(start_due.flow_slugs);
+  n       int := flowc.start_ticks(start_due.flow_slugs) + flowc.apply_due(start_due.flow_slugs);
   now_at  timestamptz := clock_timestamp();
   locked  uuid[];
   due     uuid[];
@@ -253,7 +257,7 @@ begin
       select o.run_id from pgflow.runs o where o.run_id = s.run_id for update skip locked) r
     limit 1000) l;
   if locked is null then
-    return ticks;
+    return n;
   end if;
   with started as (
     delete from flowc.scheduled_runs s using unnest(locked) u(run_id)
@@ -261,11 +265,11 @@ begin
     returning s.run_id, s.due_at)
   select array_agg(s.run_id order by s.due_at, s.run_id) into due from started s;
   if due is null then
-    return ticks;
+    return n;
   end if;
   update pgflow.runs r set started_at = clock_timestamp() from unnest(due) u(run_id) where r.run_id = any (array[u.run_id]);
   perform flowc.start_created_runs(due);
-  return ticks + cardinality(due);
+  return n + cardinality(due);
 end $$;
 
 -- Refuses values that are many times as long as text as they are in storage: numbers such

@@ -5,9 +5,17 @@
 
 -- Enqueues the tasks of steps that were started, in the order of the arrays, tasks[i] each,
 -- claimable after delays[i] seconds; emits the steps' events and wakes idle workers.
-create or replace function flowc.enqueue_tasks(flow_slugs text[], run_ids uuid[], step_slugs text[], tasks int[], delays int[]) returns void
+create or replace function flowc.enqueue_tasks(flow_slugs text[], run_ids uuid[], step_slugs text[], tasks int[], delays double precision[]) returns void
 language plpgsql as $$
 begin
+  if exists (select from flowc.settings k where k.flow_slug = any (enqueue_tasks.flow_slugs)) then
+    select o.flow_slugs, o.run_ids, o.step_slugs, o.tasks, o.delays
+    into enqueue_tasks.flow_slugs, enqueue_tasks.run_ids, enqueue_tasks.step_slugs, enqueue_tasks.tasks, enqueue_tasks.delays
+    from flowc.begin_steps(enqueue_tasks.flow_slugs, enqueue_tasks.run_ids, enqueue_tasks.step_slugs, enqueue_tasks.tasks, enqueue_tasks.delays) o;
+    if enqueue_tasks.run_ids is null then
+      return;
+    end if;
+  end if;
   if to_regnamespace('realtime') is not null then
     perform flowc.emit_steps(enqueue_tasks.run_ids, enqueue_tasks.step_slugs);
   end if;
@@ -28,6 +36,49 @@ begin
   perform flowc.wake_workers(enqueue_tasks.flow_slugs);
 end $$;
 
+-- Begins steps that have settings: those that wait begin to, and are left out of what it
+-- returns, which is to be enqueued; of others, the delays are read.
+create or replace function flowc.begin_steps(
+  inout flow_slugs text[], inout run_ids uuid[], inout step_slugs text[], inout tasks int[], inout delays double precision[])
+language plpgsql as $$
+declare
+  flows  text[];
+  runs   uuid[];
+  steps  text[];
+  errors text[];
+begin
+  select array_agg(u.flow_slug), array_agg(u.run_id), array_agg(u.step_slug) into flows, runs, steps
+  from unnest(begin_steps.flow_slugs, begin_steps.run_ids, begin_steps.step_slugs) u(flow_slug, run_id, step_slug)
+  join flowc.settings k on k.flow_slug = any (array[u.flow_slug]) and k.step_slug = u.step_slug and k.kind = 'wait';
+  if runs is not null then
+    perform flowc.begin_waits(flows, runs, steps);
+    if to_regnamespace('realtime') is not null then
+      perform flowc.emit_steps(runs, steps);
+    end if;
+  end if;
+  select array_agg(u.flow_slug order by u.n), array_agg(u.run_id order by u.n), array_agg(u.step_slug order by u.n), array_agg(u.tasks order by u.n),
+         array_agg(case when k.settings ?| '{startAt,startDelay}' then flowc.read_start_delay(u.run_id, k.settings) else u.delay end order by u.n)
+  into flow_slugs, run_ids, step_slugs, tasks, delays
+  from unnest(begin_steps.flow_slugs, begin_steps.run_ids, begin_steps.step_slugs, begin_steps.tasks, begin_steps.delays)
+    with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
+  left join flowc.settings k on k.flow_slug = any (array[u.flow_slug]) and k.step_slug = u.step_slug
+  where k.kind is distinct from 'wait';
+  if array_position(delays, null) is null then
+    return;
+  end if;
+  select array_agg(u.flow_slug), array_agg(u.run_id), array_agg(u.step_slug), array_agg(flowc.unreadable_start(u.flow_slug, u.step_slug))
+  into flows, runs, steps, errors
+  from unnest(begin_steps.flow_slugs, begin_steps.run_ids, begin_steps.step_slugs, begin_steps.delays) u(flow_slug, run_id, step_slug, delay)
+  where u.delay is null;
+  perform flowc.fail_soon(flows, runs, steps, errors);
+  select array_agg(u.flow_slug order by u.n), array_agg(u.run_id order by u.n), array_agg(u.step_slug order by u.n), array_agg(u.tasks order by u.n),
+         array_agg(u.delay order by u.n)
+  into flow_slugs, run_ids, step_slugs, tasks, delays
+  from unnest(begin_steps.flow_slugs, begin_steps.run_ids, begin_steps.step_slugs, begin_steps.tasks, begin_steps.delays)
+    with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
+  where u.delay is not null;
+end $$;
+
 -- Counts down the dependencies of the steps behind these, which have completed or were
 -- skipped, and with start starts those that have none left. Nothing is started in a run
 -- where a condition has to be evaluated first or a map turned out to be empty: such runs
@@ -39,7 +90,7 @@ declare
   runs   uuid[];
   steps  text[];
   tasks  int[];
-  delays int[];
+  delays double precision[];
 begin
   with dependent as (
     -- A step is started in the order of the last of its parents.
@@ -51,7 +102,7 @@ begin
     cross join lateral ( -- looked up by nothing but the parent, so that the lookups are memoized
       select s.* from pgflow.deps d
       cross join lateral (
-        select o.step_slug, o.step_index, o.step_type, coalesce(o.opt_start_delay, 0) as delay,
+        select o.step_slug, o.step_index, o.step_type, coalesce(o.opt_start_delay, 0)::double precision as delay,
                o.required_input_pattern is not null or o.forbidden_input_pattern is not null as conditional
         from pgflow.steps o where o.flow_slug = d.flow_slug and o.step_slug = d.step_slug offset 0) s
       where d.flow_slug = p.flow_slug and d.dep_slug = p.step_slug offset 0) c
@@ -117,6 +168,9 @@ begin
     returning r.run_id, r.status)
   select array_agg(c.run_id) into ended from changed c where c.status = 'completed';
   if ended is not null then
+    if exists (select from flowc.waits) then
+      perform flowc.end_waits(ended);
+    end if;
     perform flowc.notify_run_end(ended);
   end if;
 end $$;
@@ -136,7 +190,7 @@ declare
   runs   uuid[];
   steps  text[];
   tasks  int[];
-  delays int[];
+  delays double precision[];
 begin
   with started as (
     update pgflow.step_states st
@@ -145,7 +199,7 @@ begin
     join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started', pgflow.steps s
     where st.run_id = any (array[r.run_id]) and s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
       and st.status = 'created' and st.remaining_deps = 0 and st.initial_tasks > 0
-    returning st.flow_slug, st.run_id, st.step_slug, st.initial_tasks, coalesce(s.opt_start_delay, 0) as delay, u.n, s.step_index)
+    returning st.flow_slug, st.run_id, st.step_slug, st.initial_tasks, coalesce(s.opt_start_delay, 0)::double precision as delay, u.n, s.step_index)
   select array_agg(s.flow_slug), array_agg(s.run_id), array_agg(s.step_slug), array_agg(s.initial_tasks), array_agg(s.delay)
   into flows, runs, steps, tasks, delays
   from (select * from started o order by o.n, o.step_index) s;
@@ -270,6 +324,9 @@ begin
   update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
   from unnest(fail_runs.run_ids) u(run_id)
   where t.run_id = any (array[u.run_id]) and t.in_queue is not false;
+  if exists (select from flowc.waits) then
+    perform flowc.end_waits(fail_runs.run_ids);
+  end if;
   perform flowc.notify_run_end(fail_runs.run_ids);
 end $$;
 
@@ -327,11 +384,14 @@ begin
   return cardinality(runs);
 end $$;
 
--- Archives the messages of the unfinished tasks of these steps.
+-- Archives the messages of the unfinished tasks of these steps, and ends their waits.
 create or replace function flowc.archive_tasks(run_ids uuid[], step_slugs text[]) returns void
 language plpgsql as $$
 begin
   update pgflow.step_tasks t set in_queue = false, archived_at = clock_timestamp()
   from unnest(archive_tasks.run_ids, archive_tasks.step_slugs) u(run_id, step_slug)
   where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.in_queue is not false;
+  if exists (select from flowc.waits) then
+    perform flowc.end_waits(archive_tasks.run_ids, archive_tasks.step_slugs);
+  end if;
 end $$;

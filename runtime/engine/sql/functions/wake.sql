@@ -2,8 +2,8 @@
 -- whoever creates work notifies only if a worker is idle. Likewise, the end of a run is
 -- notified only if somebody waits for it.
 
--- Registers a worker as idle, to be woken, and returns when the next task, scheduled run or
--- schedule of its flows is due, NULL if none is known to be.
+-- Registers a worker as idle, to be woken, and returns when the next task, scheduled run,
+-- schedule or wait of its flows is due, NULL if none is known to be.
 create or replace function flowc.enter_idle(worker_id uuid, flow_slugs text[]) returns timestamptz
 language plpgsql as $$
 declare
@@ -27,7 +27,7 @@ begin
     select d.due_at from flowc.scheduled_runs d where d.flow_slug = f.slug order by d.due_at limit 1) s;
   select min(s.next_at) into next_tick
   from unnest(enter_idle.flow_slugs) f(slug) join flowc.schedules s on s.flow_slug = f.slug and s.suspended_by is null;
-  return least(next_task, next_run, next_tick);
+  return least(next_task, next_run, next_tick, flowc.next_due(enter_idle.flow_slugs));
 end $$;
 
 -- Removes a worker from the idle ones.

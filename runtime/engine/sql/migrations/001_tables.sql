@@ -256,7 +256,8 @@ create type flowc.claimed_task as (
   headers      jsonb,
   waited       double precision,
   tick         timestamptz,
-  isolated_for double precision
+  isolated_for double precision,
+  kept         jsonb
 );
 
 -- A run in a list, see flowc.list_runs.
@@ -465,6 +466,98 @@ create table flowc.flow_metadata (
   result    jsonb,
   forms     jsonb
 );
+
+-- What definitions say that the contract does not know: of a step its kind, 'wait' if it
+-- waits for an answer, and its settings; step '' is the flow. Most flows have no row.
+create table flowc.settings (
+  flow_slug text  not null references pgflow.flows (flow_slug) on delete cascade,
+  step_slug text  not null,
+  kind      text  check (kind = 'wait'),
+  settings  jsonb not null,
+  primary key (flow_slug, step_slug)
+);
+
+-- Steps that wait for an answer, until due_at, which may be infinity; with step '', runs
+-- that have a deadline. The task of such a step is started, and has no message. checked is
+-- false for a new wait with a key, see keys.sql.
+create table flowc.waits (
+  run_id    uuid        not null,
+  step_slug text        not null,
+  flow_slug text        not null,
+  since_at  timestamptz not null default clock_timestamp(),
+  due_at    timestamptz not null,
+  key       text,
+  checked   boolean     not null default true,
+  primary key (run_id, step_slug)
+);
+create index waits_due_idx on flowc.waits (flow_slug, due_at, run_id, step_slug);
+create index waits_key_idx on flowc.waits (flow_slug, step_slug, key) where key is not null;
+create index waits_unchecked_idx on flowc.waits (flow_slug) where not checked;
+
+-- Answers to steps that wait, or will: an output, or an error that fails the step. The
+-- first one counts. A pending one, since pending_at, is to be delivered; one that came early
+-- is not pending until its step waits. What was delivered stays, without its payload, until the run is
+-- deleted or asks again. Callers insert rows that are not keyed, and may take long to
+-- commit; rows that are keyed are those of answers by key, and are delivered at once.
+create table flowc.signals (
+  run_id       uuid        not null,
+  step_slug    text        not null,
+  keyed        boolean     not null default false,
+  flow_slug    text        not null,
+  payload      jsonb,
+  error        text,
+  sender       text,
+  sent_at      timestamptz not null default clock_timestamp(),
+  pending_at   timestamptz          default clock_timestamp(),
+  delivered_at timestamptz,
+  primary key (run_id, step_slug, keyed)
+);
+create index signals_pending_idx on flowc.signals (flow_slug, pending_at) where pending_at is not null;
+
+-- Answers by key. A pending one goes to every run that waits with the key; if there is
+-- none, it is kept, no longer pending, for the next one.
+create table flowc.keyed_signals (
+  id         bigint      not null generated always as identity primary key,
+  flow_slug  text        not null,
+  step_slug  text        not null,
+  key        text        not null,
+  payload    jsonb       not null,
+  sender     text,
+  sent_at    timestamptz not null default clock_timestamp(),
+  expires_at timestamptz not null,
+  pending    boolean     not null default true
+);
+create index keyed_signals_key_idx on flowc.keyed_signals (flow_slug, step_slug, key, id);
+create index keyed_signals_pending_idx on flowc.keyed_signals (flow_slug, id) where pending;
+create index keyed_signals_expiry_idx on flowc.keyed_signals (flow_slug, expires_at);
+
+-- What is to be done with runs, in the order of the ids: it was asked for in a caller's
+-- transaction, which locks no run, or while somebody else had locked the run. error is why
+-- a request could not be done; it is not tried again.
+create table flowc.requests (
+  id           bigint      not null generated always as identity primary key,
+  run_id       uuid        not null,
+  flow_slug    text        not null,
+  action       text        not null check (action in ('cancel', 'retry', 'retry_step', 'run_now')),
+  argument     text, -- the reason to cancel, or the step
+  requested_at timestamptz not null default clock_timestamp(),
+  error        text
+);
+create index requests_flow_idx on flowc.requests (flow_slug, id) where error is null;
+create index requests_run_idx on flowc.requests (run_id, id);
+
+-- What tasks carry from one attempt to the next: the value that their handler kept, and how
+-- often they were snoozed since when. The row goes when the task completes.
+create table flowc.carried (
+  run_id        uuid not null,
+  step_slug     text not null,
+  task_index    int  not null,
+  value         jsonb,
+  snoozes       int  not null default 0,
+  snoozed_since timestamptz,
+  note          text,
+  primary key (run_id, step_slug, task_index)
+) with (fillfactor = 50);
 
 -- Where claims begin to search: the queue of a flow has no ready task below message_id, and
 -- never will. Otherwise, a claim would pass over everything that left the queue since the

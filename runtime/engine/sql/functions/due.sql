@@ -1,0 +1,46 @@
+-- What any worker does for flows beside claiming: requests, answers, and what is due.
+
+-- Applies what was requested of runs, delivers answers, and ends what has waited too long,
+-- in the flows. Returns how much it did. What somebody else holds is skipped.
+create or replace function flowc.apply_due(flow_slugs text[]) returns int
+language plpgsql as $$
+begin
+  return flowc.apply_requests(apply_due.flow_slugs)
+    + flowc.deliver_signals(apply_due.flow_slugs)
+    + flowc.match_keys(apply_due.flow_slugs)
+    + flowc.expire_waits(apply_due.flow_slugs);
+end $$;
+
+-- Reports whether apply_due would find something.
+create or replace function flowc.is_due(flow_slugs text[]) returns boolean
+language plpgsql stable as $$
+begin
+  return exists (select from unnest(is_due.flow_slugs) f(slug) join flowc.waits w on w.flow_slug = any (array[f.slug]) and w.due_at <= clock_timestamp())
+    or exists (select from unnest(is_due.flow_slugs) f(slug) join flowc.signals s on s.flow_slug = any (array[f.slug]) and s.pending_at is not null)
+    or exists (select from unnest(is_due.flow_slugs) f(slug) join flowc.waits w on w.flow_slug = any (array[f.slug]) and not w.checked)
+    or exists (select from unnest(is_due.flow_slugs) f(slug) join flowc.keyed_signals k on k.flow_slug = any (array[f.slug]) and k.pending)
+    or exists (select from unnest(is_due.flow_slugs) f(slug) join flowc.requests q on q.flow_slug = any (array[f.slug]) and q.error is null);
+end $$;
+
+-- Returns when apply_due will next find something, NULL if that is not known: now if
+-- something came within the last second. Older things are found by heartbeats, since
+-- somebody may hold their runs.
+create or replace function flowc.next_due(flow_slugs text[]) returns timestamptz
+language plpgsql stable as $$
+declare
+  now_at  timestamptz := clock_timestamp();
+  recent  timestamptz := now_at - interval '1 second';
+  next_at timestamptz;
+begin
+  if exists (select from unnest(next_due.flow_slugs) f(slug) join flowc.signals s on s.flow_slug = any (array[f.slug]) and s.pending_at > recent)
+    or exists (select from unnest(next_due.flow_slugs) f(slug) join flowc.keyed_signals k on k.flow_slug = any (array[f.slug]) and k.pending and k.sent_at > recent)
+    or exists (select from unnest(next_due.flow_slugs) f(slug) join flowc.requests q on q.flow_slug = any (array[f.slug]) and q.error is null and q.requested_at > recent)
+    or exists (select from unnest(next_due.flow_slugs) f(slug) join flowc.waits w on w.flow_slug = any (array[f.slug]) and not w.checked and w.since_at > recent) then
+    return now_at;
+  end if;
+  select min(w.due_at) into next_at
+  from unnest(next_due.flow_slugs) f(slug)
+  cross join lateral (
+    select o.due_at from flowc.waits o where o.flow_slug = f.slug and o.due_at > recent and o.due_at < 'infinity' order by o.due_at limit 1) w;
+  return next_at;
+end $$;
