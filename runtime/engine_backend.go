@@ -325,15 +325,15 @@ func (b engineBackend) FlowExists(ctx context.Context, slug string) (bool, error
 }
 
 func (b engineBackend) CancelRun(ctx context.Context, id, reason string) (Steered, error) {
-	return b.request(ctx, `SELECT found, requested, done FROM flowc.request_cancel($1::text::uuid, nullif($2, ''), $3)`, id, reason)
+	return b.request(ctx, `SELECT known, requested, done FROM flowc.request_cancel($1::text::uuid, nullif($2, ''), $3)`, id, reason)
 }
 
 func (b engineBackend) RetryRun(ctx context.Context, id string) (Steered, error) {
-	return b.request(ctx, `SELECT found, requested, done FROM flowc.request($1::text::uuid, 'retry', $2, $3)`, id, "")
+	return b.request(ctx, `SELECT known, requested, done FROM flowc.request($1::text::uuid, 'retry', $2, $3)`, id, "")
 }
 
 func (b engineBackend) RetryStep(ctx context.Context, id, step string) (Steered, error) {
-	return b.request(ctx, `SELECT found, requested, done FROM flowc.request($1::text::uuid, 'retry_step', $2, $3)`, id, step)
+	return b.request(ctx, `SELECT known, requested, done FROM flowc.request($1::text::uuid, 'retry_step', $2, $3)`, id, step)
 }
 
 // request does something with a run at once, unless that would lock the run for the rest of

@@ -8,19 +8,19 @@
 -- holds the run. Actions are those of flowc.requests. In a transaction that goes on after
 -- it, now should be false: it locks the run.
 --
--- found says that there is such a run, and step; done what the action returned, NULL if it
+-- known says that there is such a run, and step; done what the action returned, NULL if it
 -- is requested.
 create or replace function flowc.request(
-  run_id uuid, action text, argument text, now boolean, out found boolean, out requested boolean, out done boolean, out affected int)
+  run_id uuid, action text, argument text, now boolean, out known boolean, out requested boolean, out done boolean, out affected int)
 language plpgsql as $$
 declare
   flow text;
 begin
-  found := false; requested := false;
+  known := false; requested := false;
   if request.now and flowc.try_lock_run(request.run_id) then
     perform flowc.apply_requests_of(request.run_id); -- which came before
     select a.done, a.affected into done, affected from flowc.do_action(request.run_id, request.action, request.argument) a;
-    found := done is not null;
+    known := done is not null;
     return;
   end if;
   select r.flow_slug into flow from pgflow.runs r
@@ -31,15 +31,15 @@ begin
   end if;
   insert into flowc.requests (run_id, flow_slug, action, argument) values (request.run_id, flow, request.action, request.argument);
   perform flowc.wake_flows(array[flow]);
-  found := true; requested := true;
+  known := true; requested := true;
 end $$;
 
 -- Cancels a run, or leaves a request to do it, see request.
 create or replace function flowc.request_cancel(
-  run_id uuid, reason text, now boolean, out found boolean, out requested boolean, out done boolean)
+  run_id uuid, reason text, now boolean, out known boolean, out requested boolean, out done boolean)
 language plpgsql as $$
 begin
-  select q.found, q.requested, q.done into found, requested, done
+  select q.known, q.requested, q.done into known, requested, done
   from flowc.request(request_cancel.run_id, 'cancel', request_cancel.reason, request_cancel.now) q;
 end $$;
 

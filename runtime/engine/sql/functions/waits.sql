@@ -378,7 +378,7 @@ end $$;
 -- at after_due in the step after_step of the run after_run. The input of the run and the outputs that the
 -- step waited for are what the one who answers is shown.
 create or replace function flowc.list_waits(
-  flow_slugs text[], step_slugs text[], key text, after_due timestamptz, after_run uuid, after_step text, at_most int, run_id uuid default null)
+  flow_slugs text[], step_slugs text[], of_key text, after_due timestamptz, after_run uuid, after_step text, at_most int, of_run uuid default null)
 returns table (
   run_id uuid, flow_slug text, step_slug text, since_at timestamptz, until_at timestamptz, key text, input jsonb, outputs jsonb)
 language plpgsql stable as $$
@@ -400,8 +400,8 @@ begin
         where o.flow_slug = f.flow_slug and o.step_slug <> ''
           and (list_waits.after_due is null or (o.due_at, o.run_id, o.step_slug) > (list_waits.after_due, list_waits.after_run, list_waits.after_step))
           and (list_waits.step_slugs is null or o.step_slug = any (list_waits.step_slugs))
-          and (list_waits.key is null or o.key = list_waits.key)
-          and (list_waits.run_id is null or o.run_id = list_waits.run_id)
+          and (list_waits.of_key is null or o.key = list_waits.of_key)
+          and (list_waits.of_run is null or o.run_id = list_waits.of_run)
         order by o.due_at, o.run_id, o.step_slug
         limit list_waits.at_most) l
       where list_waits.flow_slugs is null or f.flow_slug = any (list_waits.flow_slugs)
