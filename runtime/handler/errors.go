@@ -60,3 +60,30 @@ func Skip(reason string) error { return &SkipError{Reason: reason} }
 type SkipError struct{ Reason string }
 
 func (e *SkipError) Error() string { return "skipped: " + e.Reason }
+
+// Snooze puts a task off: it is queued again, to be run after a delay, and the attempt does
+// not count. It is for what is not done yet, and has not failed: a report that another
+// system is still writing. A task may be snoozed as often as it likes, for as long as
+// max_wait ([spec.Step.MaxWait]) says; beyond that, a snooze is a failed attempt. A negative
+// delay counts as none. It needs the engine: with pgflow alone, the task fails.
+func Snooze(delay time.Duration) error { return SnoozeNote(delay, "") }
+
+// SnoozeNote does what [Snooze] does, with a note that says what the task waits for, which
+// is shown with the run: "export 17 is at 40 %".
+func SnoozeNote(delay time.Duration, note string) error {
+	return &SnoozeError{Delay: max(delay, 0), Note: note}
+}
+
+// SnoozeError is the error that [Snooze] and [SnoozeNote] return.
+type SnoozeError struct {
+	Delay time.Duration
+	Note  string
+}
+
+func (e *SnoozeError) Error() string {
+	text := "snoozed for " + e.Delay.String()
+	if e.Note != "" {
+		text += ": " + e.Note
+	}
+	return text
+}

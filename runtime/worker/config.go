@@ -108,7 +108,7 @@ type settings struct {
 type service struct {
 	definition spec.Flow
 	steps      map[string]step // those that have a handler
-	delays     bool            // whether a step has a start delay
+	delays     bool            // whether a step waits for its time, or for an answer
 }
 
 // A step is a step with a handler.
@@ -153,21 +153,39 @@ func (s *settings) add(added handler.Service) error {
 		if i < 0 {
 			return fmt.Errorf("flowc: worker: there is a handler for step %q, which flow %s does not have", h.Step(), def.Slug)
 		}
+		if def.Steps[i].Type == spec.TypeWait {
+			return fmt.Errorf("flowc: worker: there is a handler for step %q of flow %s, which waits for an answer", h.Step(), def.Slug)
+		}
 		if _, twice := steps[h.Step()]; twice {
 			return fmt.Errorf("flowc: worker: there are two handlers for step %s of flow %s", h.Step(), def.Slug)
 		}
 		steps[h.Step()] = step{handler: h.Inside(s.config.Middleware...), isMap: def.Steps[i].Type == spec.TypeMap}
 	}
-	if len(steps) == 0 {
+	if len(steps) == 0 && len(taskSlugs(def)) > 0 {
 		return fmt.Errorf("flowc: worker: flow %s has no handlers", def.Slug)
 	}
-	s.groups.Add(def.Slug, stepSlugs(def), slices.Collect(maps.Keys(steps)), added.Limit)
+	s.groups.Add(def.Slug, taskSlugs(def), slices.Collect(maps.Keys(steps)), added.Limit)
 	s.services[def.Slug] = &service{
 		definition: def, steps: steps,
-		delays: slices.ContainsFunc(def.Steps, func(step spec.Step) bool { return step.StartDelay != 0 }),
+		delays: slices.ContainsFunc(def.Steps, waitsForTime),
 	}
 	s.slugs = append(s.slugs, def.Slug)
 	return nil
+}
+
+// waitsForTime reports whether a step is not always queued at once.
+func waitsForTime(s spec.Step) bool {
+	return s.Type == spec.TypeWait || s.StartDelay != 0 || s.StartAt != nil || s.StartDelayFrom != nil
+}
+
+// taskSlugs returns the steps whose tasks are claimed.
+func taskSlugs(def spec.Flow) (slugs []string) {
+	for _, step := range def.Steps {
+		if step.Type != spec.TypeWait {
+			slugs = append(slugs, step.Slug)
+		}
+	}
+	return slugs
 }
 
 func stepSlugs(def spec.Flow) (slugs []string) {

@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/worker/internal/backend"
 	"github.com/flowc-dev/flowc/runtime/worker/internal/fair"
 )
@@ -36,6 +38,8 @@ type dispatcher struct {
 	refusals *refusals
 	// piggybacks reports whether reports carry claims.
 	piggybacks bool
+	// keeps reports whether handlers can keep values for the next attempts.
+	keeps bool
 
 	mu        sync.Mutex
 	scheduler *fair.Scheduler
@@ -70,6 +74,9 @@ func (d *dispatcher) accept(a fair.Allocation, claimed []*backend.Claimed, began
 		// The lease began after the claim did, so the deadline is never after its end.
 		t := newTask(d.ctx, c, d.settings.services[c.Flow].steps[c.Step], began.Add(time.Duration(c.Timeout)*time.Second))
 		tasks[i] = t
+		if !d.keeps {
+			t.ctx.Carried().Begin(nil, errKeepNeedsEngine)
+		}
 		d.inflight.add(t)
 		d.settings.groups.Begin(c.Flow, c.Step)
 		waited := c.WaitedFor()
@@ -83,6 +90,9 @@ func (d *dispatcher) accept(a fair.Allocation, claimed []*backend.Claimed, began
 	d.scheduler.Record(a, perGroup)
 	return tasks
 }
+
+// errKeepNeedsEngine is what [handler.Keep] returns where pgflow stands alone.
+var errKeepNeedsEngine = handler.Permanent(errors.New("flowc: Keep needs flowc's engine: the database has pgflow alone"))
 
 // lostClaim notes that the reply to a claim was lost.
 func (d *dispatcher) lostClaim() {

@@ -155,7 +155,11 @@ func (e *executor) enqueue(r result) {
 
 // classify returns the result of an attempt from what its handler returned.
 func classify(t *task, output json.RawMessage, err error, took time.Duration) result {
-	return result{task: t, Result: attempt.Classify(t.ctx.Cause(), time.Duration(t.Timeout)*time.Second, output, err), took: took}
+	r := result{task: t, Result: attempt.Classify(t.ctx.Cause(), time.Duration(t.Timeout)*time.Second, output, err), took: took}
+	if r.Outcome != attempt.Completed {
+		r.Kept = string(t.ctx.Carried().Left())
+	}
+	return r
 }
 
 // missingInputs returns what a task needs besides what the claim gave.

@@ -35,7 +35,11 @@ func newTask(ctx context.Context, c *backend.Claimed, step step, deadline time.T
 		_ = json.Unmarshal(c.Headers, &headers) // those of other programs may be anything
 		info.Headers = headers
 	}
-	return &task{Claimed: c, step: step, ctx: attempt.NewContext(ctx, info, deadline)}
+	t := &task{Claimed: c, step: step, ctx: attempt.NewContext(ctx, info, deadline)}
+	if c.Kept != nil {
+		t.ctx.Carried().Begin(c.Kept, nil)
+	}
+	return t
 }
 
 // info returns what the handler and metrics are told of the task.

@@ -41,6 +41,8 @@ const (
 	OutcomeFailed Outcome = "failed"
 	// OutcomeSkipped is one whose handler asked to skip its step.
 	OutcomeSkipped Outcome = "skipped"
+	// OutcomeSnoozed is one whose handler put its task off. It does not count.
+	OutcomeSnoozed Outcome = "snoozed"
 	// OutcomeReleased is one whose task was released because the worker is stopping. It
 	// does not count.
 	OutcomeReleased Outcome = "released"

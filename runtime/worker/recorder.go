@@ -21,6 +21,8 @@ type Stats struct {
 	// Lost is how many tasks were reclaimed or ended before their results were
 	// reported.
 	Lost int64
+	// Snoozed is how many attempts put their tasks off.
+	Snoozed int64
 	// Released is how many tasks were released without a result.
 	Released int64
 	// Pruned is how many old runs were deleted, see [Config.Retention].
@@ -33,7 +35,7 @@ type Stats struct {
 type recorder struct {
 	metrics  Metrics
 	counters struct {
-		claimed, completed, retried, failed, lost, released, pruned, failedCalls atomic.Int64
+		claimed, completed, retried, snoozed, failed, lost, released, pruned, failedCalls atomic.Int64
 	}
 
 	state     atomic.Pointer[State]
@@ -58,6 +60,8 @@ func (r *recorder) attemptEnded(task handler.Task, outcome Outcome, took time.Du
 		c.retried.Add(1)
 	case OutcomeFailed, OutcomeSkipped:
 		c.failed.Add(1)
+	case OutcomeSnoozed:
+		c.snoozed.Add(1)
 	case OutcomeReleased:
 		c.released.Add(1)
 	case OutcomeLost:
@@ -80,7 +84,7 @@ func (r *recorder) SetConnected(connected bool) { r.connected.Store(connected) }
 func (r *recorder) stats() Stats {
 	c := &r.counters
 	return Stats{
-		Claimed: c.claimed.Load(), Completed: c.completed.Load(), Retried: c.retried.Load(), Failed: c.failed.Load(),
+		Claimed: c.claimed.Load(), Completed: c.completed.Load(), Retried: c.retried.Load(), Snoozed: c.snoozed.Load(), Failed: c.failed.Load(),
 		Lost: c.lost.Load(), Released: c.released.Load(), Pruned: c.pruned.Load(), FailedCalls: c.failedCalls.Load(),
 	}
 }

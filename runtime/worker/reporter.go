@@ -192,10 +192,11 @@ func (r *reporter) release(ctx context.Context, released []result) {
 		return
 	}
 	var tasks []*backend.Claimed
+	var kept []string
 	for _, one := range released {
-		tasks = append(tasks, one.task.Claimed)
+		tasks, kept = append(tasks, one.task.Claimed), append(kept, one.Kept)
 	}
-	err := r.db.Retry(ctx, func() error { return r.backend.Release(ctx, tasks) })
+	err := r.db.Retry(ctx, func() error { return r.backend.Release(ctx, tasks, kept) })
 	if err != nil {
 		r.log.Error("releasing tasks failed, they can be claimed again when their leases expire", "tasks", len(tasks), "error", err.Error())
 		return
@@ -315,6 +316,11 @@ func (r *reporter) recordResults(results []result, reports []backend.ReportResul
 			r.record(one, Outcome(one.Outcome))
 		case !report.Accepted:
 			r.recordLost(one)
+		case report.RetryIn != nil && status == attempt.Snoozed:
+			r.record(one, OutcomeSnoozed)
+			r.signals.retryPending.Store(true)
+			r.log.LogAttrs(one.task.ctx, slog.LevelDebug, "task snoozed", append(one.task.attrs(),
+				slog.String("note", one.Err), slog.Duration("duration", one.took), slog.Duration("snoozed_for", backend.Seconds(*report.RetryIn)))...)
 		case report.RetryIn != nil:
 			r.record(one, OutcomeRetried)
 			r.signals.retryPending.Store(true)

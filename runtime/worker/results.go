@@ -39,7 +39,7 @@ type result struct {
 	wait  time.Duration
 }
 
-func (r *result) bytes() int { return len(r.Output) + len(r.Err) }
+func (r *result) bytes() int { return len(r.Output) + len(r.Err) + len(r.Kept) }
 
 // resultQueues are the results that wait to be reported.
 type resultQueues struct {

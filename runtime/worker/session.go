@@ -93,7 +93,7 @@ func (s *session) build(ctx context.Context, recoverAfter time.Time) {
 	s.dispatch = &dispatcher{
 		ctx: handler.WithLogger(context.WithoutCancel(ctx), config.Logger), settings: s.settings, recorder: s.recorder,
 		slots: s.slots, signals: s.signals, inflight: s.inflight, executor: s.executor, refusals: s.refusals,
-		piggybacks: s.backend.SupportsPiggyback(), scheduler: fair.NewScheduler(s.settings.groups.All()),
+		piggybacks: s.backend.SupportsPiggyback(), keeps: s.backend.SupportsKeep(), scheduler: fair.NewScheduler(s.settings.groups.All()),
 	}
 	s.maintain = newMaintenance(config.Logger.With("worker_id", s.id.String()), s.backend, s.recorder, s.signals, s.inflight, recoverAfter)
 }
@@ -243,7 +243,7 @@ func (s *session) releaseAll() error {
 	}
 	ctx, cancel := context.WithTimeout(s.dbCtx, cleanupTime)
 	defer cancel()
-	if err := s.db.Retry(ctx, func() error { return s.backend.Release(ctx, claimedOf(tasks)) }); err != nil {
+	if err := s.db.Retry(ctx, func() error { return s.backend.Release(ctx, claimedOf(tasks), nil) }); err != nil {
 		return err
 	}
 	for _, t := range tasks {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/carried"
 )
 
 // A Context is the context that a handler gets. It ends with the attempt, at its
@@ -14,6 +15,7 @@ import (
 type Context struct {
 	values   context.Context // carries the task and never ends
 	deadline time.Time
+	carried  carried.Value
 
 	mu     sync.Mutex
 	ctx    context.Context // nil until something asks for it
@@ -28,6 +30,9 @@ var _ context.Context = (*Context)(nil)
 func NewContext(ctx context.Context, task handler.Task, deadline time.Time) *Context {
 	return &Context{values: handler.WithTask(ctx, task), deadline: deadline}
 }
+
+// Carried returns what the attempt has from the one before and leaves for the next.
+func (c *Context) Carried() *carried.Value { return &c.carried }
 
 // inner returns the real context, which it creates when it is first called.
 func (c *Context) inner() context.Context {
@@ -55,6 +60,9 @@ func (c *Context) Err() error { return c.inner().Err() }
 // Value returns a value of the context. It asks the real one only if it must: there the
 // context package finds what it needs to cancel contexts derived from this one.
 func (c *Context) Value(key any) any {
+	if key == (carried.Key{}) {
+		return &c.carried
+	}
 	if v := c.values.Value(key); v != nil {
 		return v
 	}

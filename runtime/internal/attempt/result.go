@@ -25,6 +25,7 @@ const (
 	Failed    = "failed"
 	Permanent = "permanent"
 	Skipped   = "skipped"
+	Snoozed   = "snoozed"  // it is queued again, and the attempt does not count
 	Released  = "released" // the worker stops and returns the task to the queue
 	Lost      = "lost"     // the task is no longer this worker's
 )
@@ -33,8 +34,9 @@ const (
 type Result struct {
 	Outcome string
 	Output  string         // JSON, if the attempt completed its task
-	Err     string         // the error if it did not, or the reason to skip
+	Err     string         // the error if it did not, the reason to skip, or the note of a snooze
 	Delay   *time.Duration // until the next attempt, if the handler chose it
+	Kept    string         // JSON for the next attempt, empty if the handler kept nothing
 }
 
 // Call calls a handler. A panic is returned as an error with its stack.
@@ -72,11 +74,14 @@ func failure(cause error, timeout time.Duration, err error) (r Result) {
 	var skip *handler.SkipError
 	var permanent *handler.PermanentError
 	var later *handler.RetryAfterError
+	var snooze *handler.SnoozeError
 	switch {
 	case errors.As(err, &permanent):
 		r.Outcome = Permanent
 	case errors.As(err, &skip):
 		r.Outcome, r.Err = Skipped, ErrorText(errors.New(skip.Reason))
+	case errors.As(err, &snooze):
+		r.Outcome, r.Err, r.Delay = Snoozed, ErrorText(errors.New(snooze.Note)), &snooze.Delay
 	case cause == handler.ErrWorkerStopping:
 		r.Outcome = Released
 	case errors.As(err, &later):

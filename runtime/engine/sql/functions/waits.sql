@@ -10,8 +10,6 @@
 -- Begins the waits of steps that were started. Callers hold the runs.
 create or replace function flowc.begin_waits(flow_slugs text[], run_ids uuid[], step_slugs text[]) returns void
 language plpgsql as $$
-declare
-  answered boolean;
 begin
   perform flowc.park_tasks(flow_slugs, run_ids, step_slugs);
   insert into flowc.waits as w (run_id, step_slug, flow_slug, due_at, key, checked)
@@ -28,9 +26,10 @@ begin
   update flowc.signals s set pending_at = clock_timestamp()
   from unnest(begin_waits.run_ids, begin_waits.step_slugs) u(run_id, step_slug)
   where s.run_id = any (array[u.run_id]) and s.step_slug = u.step_slug and s.delivered_at is null;
-  answered := found;
-  if answered or exists (select from flowc.keyed_signals) then
+  if found or exists (select from flowc.keyed_signals) then
     perform flowc.wake_flows(begin_waits.flow_slugs);
+  else
+    perform flowc.wake_workers(begin_waits.flow_slugs); -- who may have to end the waits
   end if;
 end $$;
 

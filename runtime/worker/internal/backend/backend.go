@@ -79,6 +79,8 @@ type Backend interface {
 	ReadValues(ctx context.Context, runs, sources []string) ([]Value, error)
 	// Report reports results, and claims in the same transaction unless piggyback is nil.
 	Report(ctx context.Context, r *Report, piggyback *ClaimRequest) (ReportReply, error)
+	// SupportsKeep reports whether handlers can keep values, and snooze their tasks.
+	SupportsKeep() bool
 	// SupportsPiggyback reports whether a report can carry a claim.
 	SupportsPiggyback() bool
 	// SupportsEagerClaims reports whether a start can carry a claim.
@@ -86,8 +88,9 @@ type Backend interface {
 	// EagerClaim returns a claim that goes with a start. done is called once with what
 	// was claimed.
 	EagerClaim(alive context.Context, r ClaimRequest, done func([]*Claimed, error)) *eager.Claim
-	// Release returns tasks to their queues.
-	Release(ctx context.Context, tasks []*Claimed) error
+	// Release returns tasks to their queues, with what their handlers kept, empty if they
+	// kept nothing. kept may be nil.
+	Release(ctx context.Context, tasks []*Claimed, kept []string) error
 	// ReleaseLost returns the tasks to their queues that the worker has in the database,
 	// but that are not in flight: those of claims whose replies were lost.
 	ReleaseLost(ctx context.Context, inFlight []*Claimed) error
@@ -128,6 +131,7 @@ type Claimed struct {
 	Headers     []byte
 	Waited      *float64 // seconds
 	IsolatedFor *float64 // seconds for which nothing is claimed beside it; nil unless it is a suspect
+	Kept        []byte   // what an attempt before has kept
 }
 
 // WaitedFor returns how long the task was claimable before it was claimed.
@@ -159,6 +163,7 @@ type Report struct {
 	Outputs      []*string
 	Errors       []*string
 	Delays       []*float64 // seconds
+	Kept         []*string  // nil if no handler kept anything
 	Bytes        int        // of all outputs and errors
 }
 
@@ -188,6 +193,15 @@ func (r *Report) Add(c *Claimed, result *attempt.Result) {
 		output, err = nil, &result.Err
 	}
 	r.Outputs, r.Errors, r.Delays = append(r.Outputs, output), append(r.Errors, err), append(r.Delays, delay)
+	if result.Kept != "" && result.Outcome != attempt.Completed {
+		for len(r.Kept) < len(r.RunIDs)-1 {
+			r.Kept = append(r.Kept, nil)
+		}
+		r.Kept = append(r.Kept, &result.Kept)
+		r.Bytes += len(result.Kept)
+	} else if r.Kept != nil {
+		r.Kept = append(r.Kept, nil)
+	}
 }
 
 // completed reports whether all attempts completed their tasks.

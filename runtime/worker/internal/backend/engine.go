@@ -62,13 +62,15 @@ func (e *Engine) MaxPoll() time.Duration { return 2 * time.Second }
 
 func (e *Engine) SupportsPiggyback() bool { return true }
 
+func (e *Engine) SupportsKeep() bool { return true }
+
 // SupportsEagerClaims: a start uses the program's connections as they are. Behind a
 // pooler in transaction mode it could not be prepared together with a claim.
 func (e *Engine) SupportsEagerClaims() bool { return e.db.Prepared() && !e.db.Strict() }
 
 const claimSQL = `
 SELECT flow_slug, run_id::text, step_slug, task_index, message_id, claim_number, attempt, max_attempts, timeout, input, run_input, array_from,
-       tick, headers, waited, isolated_for
+       tick, headers, waited, isolated_for, kept
 FROM flowc.claim($1::text::uuid, $2, $3, $4, $5)`
 
 // claimArgs returns the arguments of claimSQL. With wake, other workers are notified of
@@ -82,7 +84,7 @@ func readClaimed(rows pgx.Rows) (tasks []*Claimed, err error) {
 	var c Claimed
 	_, err = pgx.ForEachRow(rows, []any{
 		(*slug)(&c.Flow), &c.RunID, (*slug)(&c.Step), &c.Index, &c.MessageID, &c.ClaimNumber, &c.Attempt, &c.MaxAttempts, &c.Timeout, &c.Input, &c.RunInput, &c.ArrayFrom,
-		&c.Tick, &c.Headers, &c.Waited, &c.IsolatedFor,
+		&c.Tick, &c.Headers, &c.Waited, &c.IsolatedFor, &c.Kept,
 	}, func() error {
 		task := c
 		tasks = append(tasks, &task)
@@ -147,11 +149,11 @@ func (e *Engine) EagerClaim(alive context.Context, r ClaimRequest, done func([]*
 
 const reportSQL = `
 SELECT n, accepted, task_status, retry_in
-FROM flowc.report($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11)`
+FROM flowc.report($1::text::uuid, $2::text[]::uuid[], $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::text[]::jsonb[])`
 
 // reportArgs returns the arguments of reportSQL.
 func (e *Engine) reportArgs(r *Report, suppressNotify bool) []any {
-	args := []any{e.id, r.RunIDs, r.Steps, r.Indexes, r.MessageIDs, r.ClaimNumbers, r.Outcomes, r.Outputs, r.Errors, r.Delays, suppressNotify}
+	args := []any{e.id, r.RunIDs, r.Steps, r.Indexes, r.MessageIDs, r.ClaimNumbers, r.Outcomes, r.Outputs, r.Errors, r.Delays, suppressNotify, r.Kept}
 	if r.completed() {
 		args[6], args[8], args[9] = nil, nil, nil // the defaults
 	}
@@ -176,9 +178,11 @@ func (e *Engine) Report(ctx context.Context, r *Report, piggyback *ClaimRequest)
 	return result, err
 }
 
-func (e *Engine) Release(ctx context.Context, tasks []*Claimed) error {
+func (e *Engine) Release(ctx context.Context, tasks []*Claimed, kept []string) error {
 	flows, messages, claims := keys(tasks)
-	return e.db.Exec(ctx, dbconn.Call{Name: "release", Timeout: shortCall}, `SELECT flowc.release($1::text::uuid, $2, $3, $4)`, e.id, flows, messages, claims)
+	return e.db.Exec(ctx, dbconn.Call{Name: "release", Timeout: shortCall},
+		`SELECT flowc.release($1::text::uuid, $2, $3, $4, array(SELECT nullif(k.value, '')::jsonb FROM unnest($5::text[]) WITH ORDINALITY k(value, n) ORDER BY k.n))`,
+		e.id, flows, messages, claims, notNil(kept))
 }
 
 func (e *Engine) ReleaseLost(ctx context.Context, inFlight []*Claimed) error {

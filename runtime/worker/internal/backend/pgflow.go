@@ -211,7 +211,7 @@ FROM unnest($1::text[]::uuid[], $2::text[]) u(run_id, source)`, runs, sources, s
 }
 
 // Release does nothing: the contract has no way to return an attempt.
-func (p *PGFlow) Release(context.Context, []*Claimed) error { return nil }
+func (p *PGFlow) Release(context.Context, []*Claimed, []string) error { return nil }
 
 // ReleaseLost does nothing, like Release.
 func (p *PGFlow) ReleaseLost(context.Context, []*Claimed) error { return nil }
@@ -242,6 +242,8 @@ func (p *PGFlow) Recover(ctx context.Context) error {
 }
 
 func (p *PGFlow) SupportsPiggyback() bool { return false }
+
+func (p *PGFlow) SupportsKeep() bool { return false }
 
 func (p *PGFlow) SupportsEagerClaims() bool { return false }
 

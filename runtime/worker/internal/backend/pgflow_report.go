@@ -51,7 +51,15 @@ LEFT JOIN pgflow.steps s ON s.flow_slug = f.flow_slug AND s.step_slug = f.step_s
 	startAgainSQL = `SELECT count(*) FROM pgflow.start_tasks(flow_slug => $1, msg_ids => ARRAY[$2::bigint], worker_id => $3::text::uuid)`
 )
 
+// snoozeNeedsEngine is the error of a task whose handler asks to snooze it.
+var snoozeNeedsEngine = "flowc: Snooze needs flowc's engine: the database has pgflow alone"
+
 func (p *PGFlow) Report(ctx context.Context, r *Report, _ *ClaimRequest) (result ReportReply, err error) {
+	for i, outcome := range r.Outcomes {
+		if outcome == attempt.Snoozed {
+			r.Errors[i], r.Delays[i] = &snoozeNeedsEngine, nil // it fails for good
+		}
+	}
 	call := dbconn.Call{Name: "report", Timeout: time.Minute + time.Duration(r.Bytes)*time.Second/minBytesPerSecond, OwnErrors: true}
 	completed, failed, final := r.split()
 	for _, one := range []struct {
