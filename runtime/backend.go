@@ -95,7 +95,6 @@ type EngineBackend interface {
 	Steerer
 	Scheduler
 	Explainer
-	Signaller
 }
 
 // BackendOf returns the backend of a database. Backends that keep runs in several databases

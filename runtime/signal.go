@@ -140,6 +140,11 @@ func signal(ctx context.Context, db DB, s SignalRequest, answer any, opts []Sign
 	if err != nil {
 		return "", err
 	}
+	if b, ok := capability[Router](db); ok {
+		if db, err = b.DBOf(ctx, s.RunID); err != nil {
+			return "", fmt.Errorf("flowc: answering step %s of run %s: %w", s.Step, s.RunID, err)
+		}
+	}
 	result, err := onCapable(ctx, db, func(b Signaller) (Signalled, error) { return b.Signal(ctx, s) })
 	switch {
 	case err == nil, errors.Is(err, ErrNotWaiting):

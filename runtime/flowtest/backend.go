@@ -22,6 +22,7 @@ type backend struct{ db *DB }
 var (
 	_ runtime.Scheduler = backend{}
 	_ runtime.Steerer   = backend{}
+	_ runtime.Signaller = backend{}
 )
 
 // Start starts runs, and runs them as far as they go.
@@ -74,8 +75,8 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 }
 
 func (db *DB) start(f *flow, id string, input json.RawMessage) *run {
-	r := &run{Run: f.Start(id, input, time.Now()), id: id, flow: f}
-	db.runs[id] = r
+	r := &run{Run: f.Start(id, input, db.now), id: id, flow: f}
+	db.runs[id], db.order = r, append(db.order, r)
 	return r
 }
 
@@ -126,15 +127,20 @@ func (b backend) RunSchedule(ctx context.Context, slug, id string) (ok bool, _ e
 	return true, nil
 }
 
-// Outcome returns an error for a stuck run, which would be waited for in vain.
+// Outcome returns an error for a run that would be waited for in vain: it is stuck, or waits
+// for the test to go on.
 func (b backend) Outcome(ctx context.Context, id string, want runtime.Want) (o runtime.Outcome, _ error) {
 	r, unlock, err := b.run(ctx, id)
 	if err != nil {
 		return o, err
 	}
 	defer unlock()
-	if t, served := r.open(); t != nil && !served {
+	t, served := r.open(b.db.now)
+	if t != nil && !served {
 		return o, fmt.Errorf("flowc: flowtest: run %s of flow %s waits for step %s, for which no service has a handler", id, r.flow.Slug, t.Slug)
+	}
+	if waiting := r.waiting(); t == nil && waiting != nil {
+		return o, waiting
 	}
 	return r.Outcome(want), nil
 }
@@ -181,12 +187,12 @@ func (b backend) steer(ctx context.Context, id string, do func(*run) (found, don
 
 // RetryRun resumes a run that failed.
 func (b backend) RetryRun(ctx context.Context, id string) (runtime.Steered, error) {
-	return b.steer(ctx, id, func(r *run) (found, done bool) { return true, r.Retry(time.Now()) })
+	return b.steer(ctx, id, func(r *run) (found, done bool) { return true, r.Retry(b.db.now) })
 }
 
 // RetryStep re-runs a step of an ended run, and what is downstream of it.
 func (b backend) RetryStep(ctx context.Context, id, step string) (runtime.Steered, error) {
-	return b.steer(ctx, id, func(r *run) (found, done bool) { return r.RetryStep(step, time.Now()) })
+	return b.steer(ctx, id, func(r *run) (found, done bool) { return r.RetryStep(step, b.db.now) })
 }
 
 // DeleteRun deletes a run.
@@ -195,7 +201,7 @@ func (b backend) DeleteRun(ctx context.Context, id string, o runtime.DeleteOptio
 		if !r.Status().Ended() && !o.AllowDataLoss {
 			return true, false
 		}
-		r.Cancel("deleted", time.Now())
+		r.Cancel("deleted", b.db.now)
 		delete(b.db.runs, id)
 		return true, true
 	})

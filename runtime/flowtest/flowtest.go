@@ -19,7 +19,10 @@ type DB struct {
 
 	mu       sync.Mutex
 	runs     map[string]*run
+	order    []*run // as they were started
 	attempts []Attempt
+	now      time.Time    // which only Advance moves
+	kept     []keptAnswer // answers by key that no run has taken
 }
 
 var _ runtime.BackendDB = (*DB)(nil)
@@ -30,7 +33,7 @@ var _ runtime.BackendDB = (*DB)(nil)
 func Inline(services ...handler.Service) *DB {
 	db := &DB{
 		NoTables: runtime.NoTables{Instead: "an inline database has no tables, use flowtest.Database"},
-		flows:    map[string]*flow{}, runs: map[string]*run{},
+		flows:    map[string]*flow{}, runs: map[string]*run{}, now: time.Now(),
 	}
 	for _, s := range services {
 		if err := db.add(s); err != nil {
@@ -69,7 +72,8 @@ type Attempt struct {
 	Outcome worker.Outcome
 	// Err is why it did not complete.
 	Err string
-	// RetryIn is how long the next attempt would have waited, if there was one.
+	// RetryIn is how long the next attempt would have waited, if there was one; after a
+	// snooze, how long it waits.
 	RetryIn time.Duration
 }
 

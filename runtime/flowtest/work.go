@@ -2,11 +2,13 @@ package flowtest
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/attempt"
+	"github.com/flowc-dev/flowc/runtime/internal/carried"
 	"github.com/flowc-dev/flowc/runtime/internal/machine"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
@@ -31,23 +33,38 @@ type run struct {
 	working bool
 }
 
-// open returns the first open task for which there is a handler; if there is none, the
-// first open task, and nil if there is none of these either.
-func (r *run) open() (t *machine.Task, served bool) {
+// open returns the first open task that may be done now and for which there is a handler; if
+// there is none, the first open task without a handler, and nil if there is none of these
+// either.
+func (r *run) open(now time.Time) (t *machine.Task, served bool) {
 	r.tasks = slices.DeleteFunc(append(r.tasks, r.Next()...), func(t *machine.Task) bool { return !t.Open() })
 	for _, task := range r.tasks {
-		if _, served := r.flow.handlers[task.Slug]; served {
+		_, served := r.flow.handlers[task.Slug]
+		if served && !task.At.After(now) {
 			return task, true
 		}
+		if !served && t == nil {
+			t = task
+		}
 	}
-	if len(r.tasks) > 0 {
-		return r.tasks[0], false
-	}
-	return nil, false
+	return t, false
 }
 
-// work does the tasks of a run until none is left for which there is a handler. The lock
-// is held by the caller, and not while a handler runs.
+// due returns when the run goes on by itself, the zero time if it does not, and the step
+// that waits for that.
+func (r *run) due() (due time.Time, step string) {
+	due = r.Due()
+	for _, t := range r.tasks {
+		if t.Open() && r.flow.handlers[t.Slug].Step() != "" && (due.IsZero() || t.At.Before(due)) {
+			due, step = t.At, t.Slug
+		}
+	}
+	return due, step
+}
+
+// work does the tasks of a run until none is left that may be done now and for which there
+// is a handler, and gives its waits the answers by key that were kept. The lock is held by the
+// caller, and not while a handler runs.
 func (db *DB) work(r *run) {
 	if r.working { // a handler, or another goroutine, has retried it
 		return
@@ -55,7 +72,8 @@ func (db *DB) work(r *run) {
 	r.working = true
 	defer func() { r.working = false }()
 	for {
-		t, served := r.open()
+		db.takeKept(r)
+		t, served := r.open(db.now)
 		if !served {
 			return
 		}
@@ -64,27 +82,40 @@ func (db *DB) work(r *run) {
 			RunID: r.id, Flow: r.flow.Slug, Step: t.Slug, Index: t.Index,
 			Attempt: n, MaxAttempts: t.MaxAttempts, Headers: r.headers, Tick: r.tick,
 		}
-		v := t.Judge(n, db.call(r.flow.handlers[t.Slug], task, t.Timeout, r.Values(t)))
+		result := db.call(r.flow.handlers[t.Slug], task, t.Timeout, r.Values(t), t.Kept)
+		if result.Kept != "" {
+			t.Kept = json.RawMessage(result.Kept)
+		}
+		if result.Outcome == attempt.Snoozed && !r.Snooze(t, max(*result.Delay, 1), db.now) {
+			result = machine.Oversnoozed(result)
+		}
+		v := t.Judge(n, result)
 		db.attempts = append(db.attempts, Attempt{
 			Task: task, Outcome: worker.Outcome(v.Outcome), Err: v.Err, RetryIn: v.RetryIn,
 		})
 		switch v.Outcome {
 		case machine.Completed:
-			r.Complete(t, v.Output, time.Now())
-		case machine.Retried: // it keeps its place
+			r.Complete(t, v.Output, db.now)
+		case machine.Retried, machine.Snoozed: // it keeps its place
 		default:
-			r.Fail(t, v.Err, time.Now())
+			r.Fail(t, v.Err, db.now)
 		}
 	}
 }
 
 // call calls a handler. Its context has nothing of the caller's: in production it would
 // not have that either.
-func (db *DB) call(h handler.Handler, task handler.Task, timeout time.Duration, v handler.Values) attempt.Result {
+func (db *DB) call(h handler.Handler, task handler.Task, timeout time.Duration, v handler.Values, kept json.RawMessage) attempt.Result {
 	db.mu.Unlock()
 	defer db.mu.Lock()
 	ctx, cancel := context.WithTimeoutCause(handler.WithTask(context.Background(), task), timeout, handler.ErrTaskTimeout)
 	defer cancel()
-	output, err := attempt.Call(ctx, h, v)
-	return attempt.Classify(context.Cause(ctx), timeout, output, err)
+	left := new(carried.Value)
+	left.Begin(kept, nil)
+	output, err := attempt.Call(context.WithValue(ctx, carried.Key{}, left), h, v)
+	result := attempt.Classify(context.Cause(ctx), timeout, output, err)
+	if result.Outcome != attempt.Completed {
+		result.Kept = string(left.Left())
+	}
+	return result
 }

@@ -191,7 +191,9 @@ func delays(r *rows) {
 		c.is(runtime.RescheduleRun(c.ctx, c.db, run.ID(), time.Now()), runtime.ErrWrongStatus)
 	})
 	r.row("start delay of a step", func(c *check) {
-		info := c.run("start_delay", `{}`)
+		run := c.start("start_delay", `{}`)
+		c.pass(time.Second)
+		info := c.end(run)
 		c.completed(info, `{"later": 1}`)
 		first, second := note.of(info.ID, "work"), note.of(info.ID, "later")
 		c.GreaterOrEqual(second[0].at.Sub(first[0].at), 900*time.Millisecond, "it came too early")

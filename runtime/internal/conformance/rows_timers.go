@@ -62,11 +62,11 @@ func timers(r *rows) {
 	})
 	r.row("keep for the next attempt", func(c *check) {
 		started := c.start("keeps", `{}`)
-		c.pass(0)
+		c.pass(1)
 		c.completed(c.end(started), `{"work": [0, 1, 2, 3]}`)
 	})
 	r.row("start at a time that is read", func(c *check) {
-		at := time.Now().Add(time.Second)
+		at := c.now().Add(time.Second)
 		started := c.start("start_at", fmt.Sprintf(`{"at": %q}`, at.Format(time.RFC3339Nano)))
 		info, err := runtime.GetRun(c.ctx, c.db, started.ID(), runtime.WithStates())
 		c.ok(err)

@@ -219,9 +219,15 @@ func (c *check) signal(want runtime.Signalled, run *runtime.Run[json.RawMessage]
 
 // pass lets time pass, where only the test moves the clock.
 func (c *check) pass(d time.Duration) {
-	if db, ok := c.db.(interface {
-		Advance(ctx context.Context, d time.Duration)
-	}); ok {
-		db.Advance(c.ctx, d)
+	if db, ok := c.db.(interface{ Advance(d time.Duration) }); ok {
+		db.Advance(d)
 	}
+}
+
+// now returns the time by the clock of the engine.
+func (c *check) now() time.Time {
+	if db, ok := c.db.(interface{ Now() time.Time }); ok {
+		return db.Now()
+	}
+	return time.Now()
 }

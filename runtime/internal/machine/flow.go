@@ -15,7 +15,8 @@ type Flow struct {
 	Slug  string
 	Steps []*Step // each after those that it waits for
 
-	result *spec.Result
+	result   *spec.Result
+	deadline time.Duration // of its runs, 0 if there is none
 }
 
 // A Step is a step of a flow, with the options that it inherits.
@@ -35,7 +36,7 @@ func New(def spec.Flow) (*Flow, error) {
 	if def, err = spec.Parse(def.Slug, payload); err != nil {
 		return nil, err
 	}
-	f := &Flow{Slug: def.Slug, result: def.Result}
+	f := &Flow{Slug: def.Slug, result: def.Result, deadline: def.Deadline}
 	places := map[string]int{}
 	for i, s := range def.Steps {
 		places[s.Slug] = i
@@ -46,7 +47,10 @@ func New(def spec.Flow) (*Flow, error) {
 		if s.BaseDelay == nil {
 			step.BaseDelay = def.BaseDelay
 		}
-		if s.Timeout == 0 {
+		if s.MaxWait == 0 {
+			step.MaxWait = spec.DefaultMaxWait
+		}
+		if s.Timeout == 0 && s.Type != spec.TypeWait {
 			step.Timeout = def.Timeout
 		}
 		for _, dep := range s.Deps {

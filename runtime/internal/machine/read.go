@@ -11,7 +11,7 @@ import (
 // Info returns the run as it is now.
 func (r *Run) Info(detail runtime.RunDetail) *runtime.RunInfo {
 	info := &runtime.RunInfo{
-		ID: r.id, Flow: r.flow.Slug, Status: r.status, RemainingSteps: r.remainingSteps(), StartedAt: r.startedAt,
+		ID: r.id, Flow: r.flow.Slug, Status: r.shownStatus(), RemainingSteps: r.remainingSteps(), StartedAt: r.startedAt,
 	}
 	switch r.status {
 	case runtime.RunCompleted:
@@ -27,7 +27,7 @@ func (r *Run) Info(detail runtime.RunDetail) *runtime.RunInfo {
 	}
 	if detail.States {
 		for i, st := range r.states {
-			info.States = append(info.States, st.info(i, detail.Payloads))
+			info.States = append(info.States, st.info(i, detail.Payloads, r.status == runtime.RunRunning))
 		}
 	}
 	return info
@@ -35,7 +35,7 @@ func (r *Run) Info(detail runtime.RunDetail) *runtime.RunInfo {
 
 // Outcome returns how far the run is and, once it has completed, what is wanted of it.
 func (r *Run) Outcome(want runtime.Want) runtime.Outcome {
-	o := runtime.Outcome{Flow: r.flow.Slug, Status: r.status}
+	o := runtime.Outcome{Flow: r.flow.Slug, Status: r.shownStatus()}
 	o.FailedStep, o.FailedIndex, o.Message = r.Failure()
 	if r.status == runtime.RunCancelled {
 		o.Message = r.reason
@@ -70,11 +70,11 @@ func (r *Run) Failure() (step string, index *int, message string) {
 }
 
 // info returns the state as others see it.
-func (st *state) info(index int, payloads bool) runtime.StepState {
+func (st *state) info(index int, payloads, running bool) runtime.StepState {
 	s := runtime.StepState{
 		Step: st.Slug, Index: index, Type: st.Type, Status: st.status,
 		RemainingTasks: st.left, InitialTasks: st.tasks, RemainingDeps: st.remainingDeps, Attempts: st.attempts,
-		Error: st.err, FailedIndex: st.failedIndex, SkipReason: st.skipReason, CreatedAt: st.created, StartedAt: st.started,
+		Wait: st.wait(running), Error: st.err, FailedIndex: st.failedIndex, SkipReason: st.skipReason, CreatedAt: st.created, StartedAt: st.started,
 	}
 	if payloads {
 		s.Output = st.output

@@ -14,6 +14,7 @@ type Record struct {
 	StartedAt time.Time         `json:"started_at"`
 	EndedAt   time.Time         `json:"ended_at,omitzero"`
 	Reason    string            `json:"cancel_reason,omitempty"`
+	Deadline  time.Time         `json:"deadline,omitzero"`
 	Steps     []StepRecord      `json:"steps"`
 }
 
@@ -22,6 +23,8 @@ type StepRecord struct {
 	runtime.StepState
 	// Tasks are those that have completed of a step that has not.
 	Tasks []TaskRecord `json:"tasks,omitempty"`
+	// Answer is what was sent to a step that waits, or will.
+	Answer *Answer `json:"answer,omitempty"`
 }
 
 // A TaskRecord is a task that has completed.
@@ -33,9 +36,9 @@ type TaskRecord struct {
 
 // Record returns how far the run is.
 func (r *Run) Record() Record {
-	rec := Record{Status: r.status, StartedAt: r.startedAt, EndedAt: r.endedAt, Reason: r.reason}
+	rec := Record{Status: r.status, StartedAt: r.startedAt, EndedAt: r.endedAt, Reason: r.reason, Deadline: r.deadline}
 	for i, st := range r.states {
-		s := StepRecord{StepState: st.info(i, true)}
+		s := StepRecord{StepState: st.info(i, true, r.status == runtime.RunRunning), Answer: st.answer}
 		for n, output := range st.outputs {
 			if output != nil && st.status != runtime.StepCompleted {
 				s.Tasks = append(s.Tasks, TaskRecord{n, output, st.taken[n]})
@@ -49,7 +52,7 @@ func (r *Run) Record() Record {
 // Restore returns the run of which a record was made. It has no next tasks: those of a run
 // that goes on belong to whoever drives it.
 func (f *Flow) Restore(id string, input json.RawMessage, rec Record) *Run {
-	r := &Run{id: id, flow: f, input: input, status: rec.Status, startedAt: rec.StartedAt, endedAt: rec.EndedAt, reason: rec.Reason}
+	r := &Run{id: id, flow: f, input: input, status: rec.Status, startedAt: rec.StartedAt, endedAt: rec.EndedAt, reason: rec.Reason, deadline: rec.Deadline}
 	leaves := map[string]json.RawMessage{}
 	for i, s := range rec.Steps {
 		st := &state{
@@ -62,6 +65,12 @@ func (f *Flow) Restore(id string, input json.RawMessage, rec Record) *Run {
 		}
 		for _, t := range s.Tasks {
 			st.outputs[t.Index], st.taken[t.Index] = t.Output, t.Attempts
+		}
+		if st.answer = s.Answer; st.waits() {
+			st.task = &Task{Step: st.Step, run: r, state: st, attempts: 1}
+			if s.Wait != nil {
+				st.since, st.until, st.key = s.Wait.Since, s.Wait.Until, s.Wait.Key
+			}
 		}
 		r.states = append(r.states, st)
 		if len(st.children) == 0 && st.status == runtime.StepCompleted {

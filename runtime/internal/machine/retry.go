@@ -24,6 +24,7 @@ func (r *Run) Retry(now time.Time) bool {
 	}
 	r.status, r.endedAt, r.reason, r.next = runtime.RunRunning, time.Time{}, "", nil
 	r.retries++
+	r.setDeadline(now)
 	for _, st := range r.states {
 		if st.status == runtime.StepFailed {
 			st.status, st.err, st.failedIndex, st.ended = runtime.StepStarted, "", nil, time.Time{}
@@ -36,7 +37,7 @@ func (r *Run) Retry(now time.Time) bool {
 			for _, n := range st.taken {
 				st.attempts += n
 			}
-			r.enqueue(st, true)
+			r.enqueue(st, true, now)
 		}
 	}
 	r.advance(now)

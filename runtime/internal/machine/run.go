@@ -18,6 +18,7 @@ type Run struct {
 	status    runtime.RunStatus
 	startedAt time.Time
 	endedAt   time.Time
+	deadline  time.Time // zero if there is none
 	output    json.RawMessage
 	reason    string   // why it was cancelled
 	states    []*state // of the flow's steps
@@ -42,6 +43,15 @@ type state struct {
 	created       time.Time
 	started       time.Time
 	ended         time.Time
+
+	unreadable bool // whether nobody can tell when its tasks may start
+
+	// Of a wait:
+	task   *Task
+	since  time.Time
+	until  time.Time // zero if it waits for ever
+	key    string
+	answer *Answer
 }
 
 // Why a step was skipped.
@@ -58,12 +68,17 @@ type Task struct {
 	// Requeued reports that a retry resumed the task, which does not wait for the start
 	// delay of its step again.
 	Requeued bool
+	// At is when the task may be begun, if it has to wait for its time.
+	At time.Time
+	// Kept is what an attempt has kept for the next one.
+	Kept json.RawMessage
 
-	run      *Run
-	state    *state
-	retry    int // of the run, when the task came up
-	attempts int
-	ended    bool
+	run          *Run
+	state        *state
+	retry        int // of the run, when the task came up
+	attempts     int
+	ended        bool
+	snoozedSince time.Time
 }
 
 // Start starts a run, whose input [Flow.CheckInput] has checked.
@@ -94,12 +109,13 @@ func (f *Flow) Schedule(id string, input json.RawMessage, now time.Time) *Run {
 func (r *Run) Start(now time.Time) {
 	if r.status == runtime.RunScheduled {
 		r.status, r.startedAt = runtime.RunRunning, now
+		r.setDeadline(now)
 		r.advance(now)
 	}
 }
 
 // Next returns the tasks that have come up since it was last called, in the order in
-// which they did.
+// which they did. Steps that wait for an answer have none.
 func (r *Run) Next() []*Task {
 	next := r.next
 	r.next = nil
@@ -209,16 +225,24 @@ func (r *Run) advance(now time.Time) {
 		}
 	}
 	r.finish(now)
+	r.takeAnswers(now)
+	for _, st := range r.states {
+		if st.unreadable {
+			st.unreadable = false
+			r.Fail(&Task{Step: st.Step, run: r, state: st, retry: r.retries}, unreadableStart(st), now)
+		}
+	}
 }
 
 func (r *Run) startStep(st *state, now time.Time) {
 	st.status, st.started, st.left = runtime.StepStarted, now, spec.Set(*st.tasks)
 	st.outputs, st.taken = make([]json.RawMessage, *st.tasks), make([]int, *st.tasks)
-	r.enqueue(st, false)
+	r.enqueue(st, false, now)
 }
 
-// enqueue adds the tasks of a step that have not completed to the next ones.
-func (r *Run) enqueue(st *state, requeued bool) {
+// enqueue adds the tasks of a step that have not completed to the next ones, or has the step
+// wait for an answer.
+func (r *Run) enqueue(st *state, requeued bool, now time.Time) {
 	if st.isMap() {
 		over := r.input
 		if len(st.deps) > 0 {
@@ -226,9 +250,20 @@ func (r *Run) enqueue(st *state, requeued bool) {
 		}
 		st.items, _ = elements(over)
 	}
+	if st.Type == spec.TypeWait {
+		r.beginWait(st, now)
+		return
+	}
+	at, ok := now, true
+	if !requeued {
+		at, ok = r.startAt(st, now)
+	}
+	if st.unreadable = !ok; !ok {
+		return
+	}
 	for i := range *st.tasks {
 		if st.outputs[i] == nil {
-			r.next = append(r.next, &Task{Step: st.Step, Index: i, Requeued: requeued, run: r, state: st, retry: r.retries})
+			r.next = append(r.next, &Task{Step: st.Step, Index: i, At: at, Requeued: requeued, run: r, state: st, retry: r.retries})
 		}
 	}
 }

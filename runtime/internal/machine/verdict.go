@@ -22,6 +22,8 @@ const (
 	Failed Outcome = "failed"
 	// Skipped ends the task for good, because its handler asked for it.
 	Skipped Outcome = "skipped"
+	// Snoozed puts the task off, see [Run.Snooze].
+	Snoozed Outcome = "snoozed"
 )
 
 // A Verdict is what becomes of a task after an attempt.
@@ -31,7 +33,7 @@ type Verdict struct {
 	Output json.RawMessage
 	// Err is why the attempt did not complete.
 	Err string
-	// RetryIn is how long the next attempt waits.
+	// RetryIn is how long the next attempt waits, also after a snooze.
 	RetryIn time.Duration
 }
 
@@ -46,6 +48,8 @@ func (s *Step) Judge(n int, r attempt.Result) Verdict {
 			v.RetryIn = *r.Delay
 		}
 		return v
+	case r.Outcome == attempt.Snoozed:
+		return Verdict{Outcome: Snoozed, Err: r.Err, RetryIn: *r.Delay}
 	case r.Outcome == attempt.Skipped && s.WhenExhausted == spec.ModeFail:
 		return Verdict{Outcome: Failed, Err: fmt.Sprintf(
 			`flowc: the handler asked to skip step %s (%s), which does not allow it: add when_exhausted:"skip" to the step`, s.Slug, r.Err)}

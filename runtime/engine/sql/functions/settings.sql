@@ -104,7 +104,8 @@ declare
 begin
   if coalesce(jsonb_typeof(value), 'null') = 'null' then
     return 0;
-  elsif read_start_delay.settings ? 'startAt' and jsonb_typeof(value) = 'string' then
+  elsif read_start_delay.settings ? 'startAt' and jsonb_typeof(value) = 'string'
+    and value #>> '{}' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$' then -- RFC 3339: a cast takes 'tomorrow', too
     return greatest(extract(epoch from (value #>> '{}')::timestamptz - clock_timestamp()), 0);
   elsif not read_start_delay.settings ? 'startAt' and jsonb_typeof(value) = 'number' then
     return greatest((value #>> '{}')::numeric / 1000000000, 0); -- nanoseconds

@@ -22,7 +22,10 @@ begin
   on conflict on constraint waits_pkey do update
   set since_at = excluded.since_at, due_at = excluded.due_at, key = excluded.key, checked = excluded.checked;
 
-  -- Answers that came early are to be delivered now.
+  -- An answer with which the step failed before is forgotten, and one that came early is to
+  -- be delivered now.
+  delete from flowc.signals s using unnest(begin_waits.run_ids, begin_waits.step_slugs) u(run_id, step_slug)
+  where s.run_id = any (array[u.run_id]) and s.step_slug = u.step_slug and s.delivered_at is not null;
   update flowc.signals s set pending_at = clock_timestamp()
   from unnest(begin_waits.run_ids, begin_waits.step_slugs) u(run_id, step_slug)
   where s.run_id = any (array[u.run_id]) and s.step_slug = u.step_slug and s.delivered_at is null;
