@@ -141,7 +141,7 @@ started AS MATERIALIZED (
   WHERE m.ids IS NOT NULL)
 SELECT t.flow_slug, t.run_id::text, t.step_slug, t.task_index, t.msg_id,
        coalesce(k.attempts_count, 0) + 1, coalesce(k.attempts_count, 0) + 1, o.max_attempts, o.timeout, t.input, t.flow_input, NULL::text,
-       NULL::timestamptz, NULL::jsonb, NULL::float8, NULL::float8
+       NULL::timestamptz, NULL::jsonb, NULL::float8, NULL::float8, NULL::jsonb
 FROM started t
 LEFT JOIN pgflow.flows f ON f.flow_slug = t.flow_slug
 LEFT JOIN pgflow.steps s ON s.flow_slug = t.flow_slug AND s.step_slug = t.step_slug
