@@ -64,7 +64,7 @@ var pgflowAlone = Engine{
 	},
 	Declines: declines([]string{
 		"answer a wait", "answer a wait twice", "answer before the step waits", "answer that a map cannot take", "answer where nothing waits",
-		"answer that cannot be stored", "fail a wait", "wait that expires", "answer by key", "answers by key that are kept", "key that is none",
+		"answer that cannot be stored", "fail a wait", "wait that expires", "retry a run that nobody answered", "retry a step that was answered", "answer by key", "answers by key that are kept", "key that is none",
 		"list what waits", "snooze", "snooze for too long", "keep for the next attempt", "start at a time that is read",
 		"start at what is no time", "start after a delay that is read", "deadline of a run",
 		"retry a run that has not failed", "retry a run", retryStep, "delete a run", "headers", "delayed start", "start at a time", "tick of a schedule", "run of a scheduled flow by hand", "flow without a schedule",
