@@ -14,12 +14,29 @@ end $$;
 -- Reports whether apply_due would find something.
 create or replace function flowc.is_due(flow_slugs text[]) returns boolean
 language plpgsql stable as $$
+declare
+  now_at timestamptz := clock_timestamp();
 begin
-  return exists (select from unnest(is_due.flow_slugs) f(slug) join flowc.waits w on w.flow_slug = any (array[f.slug]) and w.due_at <= clock_timestamp())
-    or exists (select from unnest(is_due.flow_slugs) f(slug) join flowc.signals s on s.flow_slug = any (array[f.slug]) and s.pending_at is not null)
-    or exists (select from unnest(is_due.flow_slugs) f(slug) join flowc.waits w on w.flow_slug = any (array[f.slug]) and not w.checked)
-    or exists (select from unnest(is_due.flow_slugs) f(slug) join flowc.keyed_signals k on k.flow_slug = any (array[f.slug]) and k.pending)
-    or exists (select from unnest(is_due.flow_slugs) f(slug) join flowc.requests q on q.flow_slug = any (array[f.slug]) and q.error is null);
+  return exists (
+      select from unnest(is_due.flow_slugs) f(slug)
+      cross join lateral (
+        select from flowc.waits w where w.flow_slug = f.slug and w.due_at <= now_at order by w.due_at limit 1) w)
+    or exists (
+      select from unnest(is_due.flow_slugs) f(slug)
+      cross join lateral (
+        select from flowc.signals s where s.flow_slug = f.slug and s.pending_at <= now_at order by s.pending_at limit 1) s)
+    or exists (
+      select from unnest(is_due.flow_slugs) f(slug)
+      cross join lateral (
+        select from flowc.waits w where w.flow_slug = f.slug and w.unchecked_at <= now_at order by w.unchecked_at limit 1) w)
+    or exists (
+      select from unnest(is_due.flow_slugs) f(slug)
+      cross join lateral (
+        select from flowc.keyed_signals k where k.flow_slug = f.slug and k.pending_at <= now_at order by k.pending_at limit 1) k)
+    or exists (
+      select from unnest(is_due.flow_slugs) f(slug)
+      cross join lateral (
+        select from flowc.requests q where q.flow_slug = f.slug and q.error is null order by q.id limit 1) q);
 end $$;
 
 -- Returns when apply_due will next find something, NULL if that is not known: now if
@@ -32,15 +49,29 @@ declare
   recent  timestamptz := now_at - interval '1 second';
   next_at timestamptz;
 begin
-  if exists (select from unnest(next_due.flow_slugs) f(slug) join flowc.signals s on s.flow_slug = any (array[f.slug]) and s.pending_at > recent)
-    or exists (select from unnest(next_due.flow_slugs) f(slug) join flowc.keyed_signals k on k.flow_slug = any (array[f.slug]) and k.pending and k.sent_at > recent)
-    or exists (select from unnest(next_due.flow_slugs) f(slug) join flowc.requests q on q.flow_slug = any (array[f.slug]) and q.error is null and q.requested_at > recent)
-    or exists (select from unnest(next_due.flow_slugs) f(slug) join flowc.waits w on w.flow_slug = any (array[f.slug]) and not w.checked and w.since_at > recent) then
+  if exists (
+      select from unnest(next_due.flow_slugs) f(slug)
+      cross join lateral (
+        select from flowc.signals s where s.flow_slug = f.slug and s.pending_at > recent order by s.pending_at limit 1) s)
+    or exists (
+      select from unnest(next_due.flow_slugs) f(slug)
+      cross join lateral (
+        select from flowc.waits w where w.flow_slug = f.slug and w.unchecked_at > recent order by w.unchecked_at limit 1) w)
+    or exists (
+      select from unnest(next_due.flow_slugs) f(slug)
+      cross join lateral (
+        select from flowc.keyed_signals k where k.flow_slug = f.slug and k.pending_at > recent order by k.pending_at limit 1) k)
+    or exists (
+      select from unnest(next_due.flow_slugs) f(slug)
+      cross join lateral (
+        select q.requested_at from flowc.requests q where q.flow_slug = f.slug and q.error is null order by q.id desc limit 1) q
+      where q.requested_at > recent) then
     return now_at;
   end if;
   select min(w.due_at) into next_at
   from unnest(next_due.flow_slugs) f(slug)
   cross join lateral (
-    select o.due_at from flowc.waits o where o.flow_slug = f.slug and o.due_at > recent and o.due_at < 'infinity' order by o.due_at limit 1) w;
+    select o.due_at from flowc.waits o
+    where o.flow_slug = f.slug and o.due_at > recent and o.due_at < 'infinity' order by o.due_at limit 1) w;
   return next_at;
 end $$;

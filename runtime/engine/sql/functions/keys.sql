@@ -1,7 +1,7 @@
 -- Answers by key: whoever answers knows no run, only what it waits for.
 --
 -- There is no lock that such an answer and a wait could share. So both are marked, the
--- answer as pending and the wait as not checked, until a pass that has locked it finds, in
+-- answer as pending and the wait as unchecked, until a pass that has locked it finds, in
 -- a later statement, that there is no other. A pass that finds the other but cannot lock it
 -- leaves both for a later one.
 
@@ -35,13 +35,15 @@ declare
 begin
   if not exists (select from flowc.keyed_signals)
     and not exists (
-      select from unnest(match_keys.flow_slugs) f(slug) join flowc.waits w on w.flow_slug = any (array[f.slug]) and not w.checked) then
+      select from unnest(match_keys.flow_slugs) f(slug)
+      cross join lateral (
+        select from flowc.waits w where w.flow_slug = f.slug and w.unchecked_at <= clock_timestamp() order by w.unchecked_at limit 1) w) then
     return 0;
   end if;
   n := flowc.send_to_all(match_keys.flow_slugs);
   n := n + flowc.take_kept(match_keys.flow_slugs);
   delete from flowc.keyed_signals k using unnest(match_keys.flow_slugs) f(slug)
-  where k.flow_slug = any (array[f.slug]) and k.expires_at <= clock_timestamp() and not k.pending;
+  where k.flow_slug = any (array[f.slug]) and k.expires_at <= clock_timestamp() and k.pending_at is null;
   return n;
 end $$;
 
@@ -59,7 +61,7 @@ begin
     select k.*
     from unnest(send_to_all.flow_slugs) f(slug)
     cross join lateral (
-      select o.* from flowc.keyed_signals o where o.flow_slug = f.slug and o.pending order by o.id limit 1000 for update skip locked) k
+      select o.* from flowc.keyed_signals o where o.flow_slug = f.slug and o.pending_at <= clock_timestamp() order by o.pending_at limit 1000 for update skip locked) k
     order by k.id
   loop
     runs := array(
@@ -71,7 +73,7 @@ begin
       select w.run_id from unnest(locked) u(run_id)
       join flowc.waits w on w.run_id = any (array[u.run_id]) and w.step_slug = answer.step_slug and w.key = answer.key);
     if runs = '{}' then
-      update flowc.keyed_signals k set pending = false where k.id = answer.id;
+      update flowc.keyed_signals k set pending_at = null where k.id = answer.id;
     else
       perform flowc.answer_by_key(runs, answer);
       n := n + cardinality(runs);
@@ -94,14 +96,14 @@ begin
     from unnest(take_kept.flow_slugs) f(slug)
     cross join lateral (
       select w.* from (
-        select o.* from flowc.waits o where o.flow_slug = f.slug and not o.checked offset 0) w
+        select o.* from flowc.waits o where o.flow_slug = f.slug and o.unchecked_at <= clock_timestamp() order by o.unchecked_at offset 0) w
       cross join lateral (
         select o.run_id from pgflow.runs o where o.run_id = w.run_id for update skip locked) r
       limit 1000) l
     order by l.since_at, l.run_id
   loop
     continue when not exists ( -- it may have ended before its run was locked
-      select from flowc.waits w where w.run_id = wait.run_id and w.step_slug = wait.step_slug and w.key = wait.key and not w.checked);
+      select from flowc.waits w where w.run_id = wait.run_id and w.step_slug = wait.step_slug and w.key = wait.key and w.unchecked_at is not null);
     select k.* into answer
     from flowc.keyed_signals k
     where k.flow_slug = wait.flow_slug and k.step_slug = wait.step_slug and k.key = wait.key and k.expires_at > clock_timestamp()
@@ -112,7 +114,7 @@ begin
     elsif not exists ( -- one that somebody else holds
       select from flowc.keyed_signals k
       where k.flow_slug = wait.flow_slug and k.step_slug = wait.step_slug and k.key = wait.key and k.expires_at > clock_timestamp()) then
-      update flowc.waits w set checked = true where w.run_id = wait.run_id and w.step_slug = wait.step_slug;
+      update flowc.waits w set unchecked_at = null where w.run_id = wait.run_id and w.step_slug = wait.step_slug;
     end if;
   end loop;
   return n;

@@ -150,6 +150,7 @@ create or replace function flowc.decrement_remaining(run_ids uuid[], steps int[]
 language plpgsql as $$
 declare
   ended uuid[];
+  flows text[];
 begin
   with changed as (
     update pgflow.runs r
@@ -165,11 +166,11 @@ begin
       select u.run_id, sum(u.steps)::int as steps
       from unnest(decrement_remaining.run_ids, decrement_remaining.steps) u(run_id, steps) group by u.run_id) x
     where r.run_id = any (array[x.run_id]) and r.status = 'started' and (x.steps > 0 or r.remaining_steps = 0 and decrement_remaining.complete)
-    returning r.run_id, r.status)
-  select array_agg(c.run_id) into ended from changed c where c.status = 'completed';
+    returning r.run_id, r.flow_slug, r.status)
+  select array_agg(c.run_id), array_agg(c.flow_slug) into ended, flows from changed c where c.status = 'completed';
   if ended is not null then
-    if exists (select from flowc.waits) then
-      perform flowc.end_waits(ended);
+    if exists (select from flowc.settings k where k.flow_slug = any (flows) and k.step_slug = '') then
+      perform flowc.end_waits(ended); -- they have a deadline
     end if;
     perform flowc.notify_run_end(ended);
   end if;

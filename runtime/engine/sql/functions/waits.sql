@@ -12,15 +12,15 @@ create or replace function flowc.begin_waits(flow_slugs text[], run_ids uuid[], 
 language plpgsql as $$
 begin
   perform flowc.park_tasks(flow_slugs, run_ids, step_slugs);
-  insert into flowc.waits as w (run_id, step_slug, flow_slug, due_at, key, checked)
-  select x.run_id, x.step_slug, x.flow_slug, coalesce(clock_timestamp() + make_interval(secs => s.opt_timeout), 'infinity'), x.key, x.key is null
+  insert into flowc.waits as w (run_id, step_slug, flow_slug, due_at, key, unchecked_at)
+  select x.run_id, x.step_slug, x.flow_slug, coalesce(clock_timestamp() + make_interval(secs => s.opt_timeout), 'infinity'), x.key, case when x.key is not null then clock_timestamp() end
   from (
     select u.*, case when k.settings ? 'key' then flowc.key_of(flowc.value_at(u.run_id, k.settings -> 'key')) end as key
     from unnest(begin_waits.flow_slugs, begin_waits.run_ids, begin_waits.step_slugs) u(flow_slug, run_id, step_slug)
     join flowc.settings k on k.flow_slug = any (array[u.flow_slug]) and k.step_slug = u.step_slug offset 0) x
   join pgflow.steps s on s.flow_slug = any (array[x.flow_slug]) and s.step_slug = x.step_slug
   on conflict on constraint waits_pkey do update
-  set since_at = excluded.since_at, due_at = excluded.due_at, key = excluded.key, checked = excluded.checked;
+  set since_at = excluded.since_at, due_at = excluded.due_at, key = excluded.key, unchecked_at = excluded.unchecked_at;
 
   -- An answer with which the step failed before is forgotten, and one that came early is to
   -- be delivered now.

@@ -478,21 +478,21 @@ create table flowc.settings (
 );
 
 -- Steps that wait for an answer, until due_at, which may be infinity; with step '', runs
--- that have a deadline. The task of such a step is started, and has no message. checked is
--- false for a new wait with a key, see keys.sql.
+-- that have a deadline. The task of such a step is started, and has no message. unchecked_at
+-- is since when a wait with a key has been looked at by nobody, see keys.sql.
 create table flowc.waits (
-  run_id    uuid        not null,
-  step_slug text        not null,
-  flow_slug text        not null,
-  since_at  timestamptz not null default clock_timestamp(),
-  due_at    timestamptz not null,
-  key       text,
-  checked   boolean     not null default true,
+  run_id       uuid        not null,
+  step_slug    text        not null,
+  flow_slug    text        not null,
+  since_at     timestamptz not null default clock_timestamp(),
+  due_at       timestamptz not null,
+  key          text,
+  unchecked_at timestamptz,
   primary key (run_id, step_slug)
 );
 create index waits_due_idx on flowc.waits (flow_slug, due_at, run_id, step_slug);
 create index waits_key_idx on flowc.waits (flow_slug, step_slug, key) where key is not null;
-create index waits_unchecked_idx on flowc.waits (flow_slug) where not checked;
+create index waits_unchecked_idx on flowc.waits (flow_slug, unchecked_at) where unchecked_at is not null;
 
 -- Answers to steps that wait, or will: an output, or an error that fails the step. The
 -- first one counts. A pending one, since pending_at, is to be delivered; one that came early
@@ -514,8 +514,9 @@ create table flowc.signals (
 );
 create index signals_pending_idx on flowc.signals (flow_slug, pending_at) where pending_at is not null;
 
--- Answers by key. A pending one goes to every run that waits with the key; if there is
--- none, it is kept, no longer pending, for the next one.
+-- Answers by key. A pending one, since pending_at, goes to every run that waits with the key;
+-- if there is none, it is kept, no longer pending, for the next one. Whoever looks for what is
+-- pending compares the time, so that no other index serves.
 create table flowc.keyed_signals (
   id         bigint      not null generated always as identity primary key,
   flow_slug  text        not null,
@@ -525,10 +526,10 @@ create table flowc.keyed_signals (
   sender     text,
   sent_at    timestamptz not null default clock_timestamp(),
   expires_at timestamptz not null,
-  pending    boolean     not null default true
+  pending_at timestamptz          default clock_timestamp()
 );
 create index keyed_signals_key_idx on flowc.keyed_signals (flow_slug, step_slug, key, id);
-create index keyed_signals_pending_idx on flowc.keyed_signals (flow_slug, id) where pending;
+create index keyed_signals_pending_idx on flowc.keyed_signals (flow_slug, pending_at) where pending_at is not null;
 create index keyed_signals_expiry_idx on flowc.keyed_signals (flow_slug, expires_at);
 
 -- What is to be done with runs, in the order of the ids: it was asked for in a caller's
