@@ -23,12 +23,13 @@ var flows = map[string]struct {
 	definition spec.Flow
 	service    func(*hands) handler.Service
 }{
-	"sum":  {sum.Definition(), sumService},
-	"fan":  {fan.Definition(), fanService},
-	"job":  {job.Definition(), jobService},
-	"odd":  {odd.Definition(), oddService},
-	"echo": {echo.Definition(), echoService},
-	"tick": {tick, tickService},
+	"sum":      {sum.Definition(), sumService},
+	"fan":      {fan.Definition(), fanService},
+	"job":      {job.Definition(), jobService},
+	"odd":      {odd.Definition(), oddService},
+	"echo":     {echo.Definition(), echoService},
+	"tick":     {tick, tickService},
+	"approval": {approval.Definition(), approvalService},
 }
 
 var errFirst = errors.New("the first attempt fails")
@@ -136,6 +137,33 @@ func sumService(h *hands) handler.Service {
 				all += square
 			}
 			return all, err
+		}),
+	})
+}
+
+// approval is a flow that waits for an answer, between two steps, for three seconds. Its
+// output is the answer, or -1.
+var approval = runtime.NewFlow[number](spec.Flow{Slug: "approval",
+	BaseDelay: spec.Set(time.Duration(0)),
+	Steps: []spec.Step{
+		{Slug: "check"},
+		{Slug: "approve", Type: spec.TypeWait, Deps: []string{"check"}, Timeout: 3 * time.Second, WhenExhausted: spec.ModeSkip},
+		{Slug: "ship", Deps: []string{"approve"}},
+	},
+}, handler.Output[int]("ship"))
+
+func approvalService(h *hands) handler.Service {
+	return handler.Serve(approval.Definition(), []handler.Handler{
+		handler.Handle("check", handler.Input[number](), func(ctx context.Context, in number) (int, error) {
+			_, err := h.begin(ctx)
+			return in.N, err
+		}),
+		handler.Handle("ship", handler.Output[*int]("approve"), func(ctx context.Context, answer *int) (int, error) {
+			_, err := h.begin(ctx)
+			if answer == nil {
+				return -1, err
+			}
+			return *answer, err
 		}),
 	})
 }
