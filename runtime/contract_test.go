@@ -235,8 +235,19 @@ func TestContractNeedsEngine(t *testing.T) {
 		"RetryRun":      func() error { return runtime.RetryRun(ctx, pool, run.ID()) },
 		"RetryStep":     func() error { return runtime.RetryStep(ctx, pool, run.ID(), "greet") },
 		"RescheduleRun": func() error { return runtime.RescheduleRun(ctx, pool, run.ID(), time.Now()) },
-		"RunNow":        func() error { _, err := ops.RunNow(ctx, pool, run.ID(), ""); return err },
-		"DeleteRun":     func() error { _, err := runtime.DeleteRun(ctx, pool, run.ID()); return err },
+		"Signal":        func() error { _, err := runtime.Signal(ctx, pool, run.ID(), "greet", 1); return err },
+		"SignalBy":      func() error { return runtime.SignalBy(ctx, pool, "greeting", "greet", "k", 1) },
+		"ListWaiting":   func() error { _, err := runtime.ListWaiting(ctx, pool, runtime.WaitingFilter{}); return err },
+		"UpsertFlow with a wait": func() error {
+			_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "approval", Steps: []spec.Step{{Slug: "approve", Type: spec.TypeWait}}})
+			return err
+		},
+		"UpsertFlow with a deadline": func() error {
+			_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "urgent", Deadline: time.Hour, Steps: []spec.Step{{Slug: "hurry"}}})
+			return err
+		},
+		"RunNow":    func() error { _, err := ops.RunNow(ctx, pool, run.ID(), ""); return err },
+		"DeleteRun": func() error { _, err := runtime.DeleteRun(ctx, pool, run.ID()); return err },
 		"Prune": func() error {
 			_, err := ops.Prune(ctx, pool, ops.PruneOptions{OlderThan: time.Hour})
 			return err

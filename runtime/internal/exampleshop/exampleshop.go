@@ -113,12 +113,26 @@ func (r *Register) use(ctx context.Context) error {
 	return nil
 }
 
-// Connect returns a database that has the flow process_order, which a worker does, and
-// the flow stocktaking, which nobody does.
+// An Approval is the answer to an expense claim.
+type Approval struct {
+	Cents int `json:"cents"`
+}
+
+// Expense is what a generated package has for a flow that waits until somebody has approved
+// an expense claim, and then pays it. The claim is its key.
+var Expense = runtime.NewFlow[Order](spec.Flow{Slug: "expense", Steps: []spec.Step{
+	{Slug: "approve", Type: spec.TypeWait, Timeout: 72 * time.Hour, Key: spec.Path{spec.RunKey, "id"}},
+	{Slug: "pay", Deps: []string{"approve"}},
+}}, handler.Output[string]("pay"))
+
+// Connect returns a database that has the flows process_order and expense, which a worker
+// does, and the flow stocktaking, which nobody does.
 var Connect = sync.OnceValue(func() *pgxpool.Pool {
 	ctx := context.Background()
 	pool := dbtest.ForExamples()
 	_, err := ProcessOrder.Upsert(ctx, pool)
+	Must(err)
+	_, err = Expense.Upsert(ctx, pool)
 	Must(err)
 	_, err = runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "stocktaking",
 		Steps: []spec.Step{{Slug: "count", StartDelay: time.Hour}},
@@ -129,6 +143,10 @@ var Connect = sync.OnceValue(func() *pgxpool.Pool {
 	w, err := worker.New(pool, worker.Config{Name: "shop", Logger: slog.New(slog.DiscardHandler)}, handler.Serve(ProcessOrder.Definition(), []handler.Handler{
 		handler.Handle("charge", handler.Input[Order](), Charge),
 		handler.Handle("ship", handler.Output[string]("charge"), Ship),
+	}), Expense.Serve([]handler.Handler{
+		handler.Handle("pay", handler.Output[Approval]("approve"), func(_ context.Context, a Approval) (string, error) {
+			return fmt.Sprintf("%d cents are paid", a.Cents), nil
+		}),
 	}))
 	Must(err)
 	working, stop := context.WithCancel(ctx)
