@@ -13,6 +13,11 @@
 // those of scheduled runs are ignored; [DB.Tick] replaces the clock of schedules. Runs can be
 // retried. What needs a database, such as listing or cancelling runs, returns an error.
 //
+// A run that waits for an answer stops there, and goes on when the test sends it, with the
+// Signal function of its package. A run that waits for time, since it was snoozed or has a
+// start delay, goes on when the test moves the clock with [DB.Advance]; so do waits that
+// expire and deadlines. To wait for the end of such a run returns a [WaitingError].
+//
 // [Database] runs the same code on a PostgreSQL with a worker, which is removed after the
 // test:
 //

@@ -45,6 +45,10 @@ var engine = conformance.Engine{
 	},
 	Declines: map[string]conformance.Difference{
 		"start in the user's transaction": {Why: "a transaction is one of one shard, see DB.In", Says: "the engine has no transactions of the user's"},
+		"answer by key":                   {Why: "a key may be on any shard"},
+		"answers by key that are kept":    {Why: "a key may be on any shard"},
+		"key that is none":                {Why: "a key may be on any shard"},
+		"list what waits":                 {Why: "each shard lists its own"},
 		"list workers":                    {Why: "a worker is one of each shard", Says: "list workers did not do its part"},
 	},
 }

@@ -195,6 +195,9 @@ func withSteps(change func(*spec.Step)) Engine {
 				}
 			}
 			change(step)
+			if step.Type == spec.TypeWait {
+				step.MaxAttempts = 0 // it has none
+			}
 		}
 		return handler.Serve(flow, s.Handlers())
 	})
