@@ -68,6 +68,9 @@ func (x *executor) attempt(ctx context.Context, in task) (done, error) {
 	if r.Outcome == attempt.Completed && len(r.Output) > x.limit {
 		r = attempt.Result{Outcome: attempt.Permanent, Err: tooLong("output of step "+x.step, len(r.Output)).Error()}
 	}
+	if r.Outcome == attempt.Snoozed {
+		r = attempt.Result{Outcome: attempt.Permanent, Err: "flowc: Snooze needs flowc's engine: Temporal keeps the time of the next attempt"}
+	}
 	switch r.Outcome {
 	case attempt.Lost:
 		x.logTask(ctx, slog.LevelWarn, "task lost, result dropped", in, n)

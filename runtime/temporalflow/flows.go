@@ -79,6 +79,14 @@ func (b backend) store(ctx context.Context, slug string, payload json.RawMessage
 	return err
 }
 
+// checkSupported refuses a flow that waits for more than Temporal's workflows here can.
+func checkSupported(flow spec.Flow) error {
+	if !flow.NeedsEngine() {
+		return nil
+	}
+	return fmt.Errorf("flowc: flow %s: %w: on Temporal, steps cannot wait for answers or read when to start, and runs have no deadlines", flow.Slug, runtime.ErrNeedsEngine)
+}
+
 // UpsertFlow stores a flow. What is stored is for new runs: those that have begun go on
 // with the shape and the options that they have, so that data loss loses none.
 func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, o runtime.UpsertOptions) (runtime.UpsertResult, error) {
@@ -86,6 +94,9 @@ func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, o runtime.Upser
 	payload, err := flow.Payload()
 	if err == nil {
 		err = checkCron(flow)
+	}
+	if err == nil {
+		err = checkSupported(flow)
 	}
 	if err != nil {
 		return r, err

@@ -261,6 +261,11 @@ const notWaiting = "the environment skips time"
 // memory declines what is for a server to do, and what waits.
 var memory = conformance.Engine{
 	Open: func(_ *testing.T, services ...handler.Service) (runtime.DB, error) {
+		for _, s := range services {
+			if err := checkSupported(s.Definition()); err != nil {
+				return nil, err
+			}
+		}
 		return newMemoryDB(services...), nil
 	},
 	Declines: func() map[string]conformance.Difference {

@@ -202,7 +202,7 @@ type served struct {
 
 func newServed(db *DB, s handler.Service, c Config, all chan struct{}) (*served, error) {
 	def := s.Definition()
-	if err := def.Validate(); err != nil {
+	if err := errors.Join(def.Validate(), checkSupported(def)); err != nil {
 		return nil, err
 	}
 	lean := def

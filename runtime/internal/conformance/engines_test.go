@@ -62,13 +62,9 @@ var pgflowAlone = Engine{
 		pool, _ := dbtest.Upstream(t)
 		return serveOn(t, pool, services)
 	},
-	Declines: declines([]string{
-		"answer a wait", "answer a wait twice", "answer before the step waits", "answer that a map cannot take", "answer where nothing waits",
-		"answer that cannot be stored", "fail a wait", "wait that expires", "retry a run that nobody answered", "retry a step that was answered", "answer by key", "answers by key that are kept", "key that is none",
-		"list what waits", "snooze", "snooze for too long", "keep for the next attempt", "start at a time that is read",
-		"start at what is no time", "start after a delay that is read", "deadline of a run",
+	Declines: declines(append([]string{
 		"retry a run that has not failed", "retry a run", retryStep, "delete a run", "headers", "delayed start", "start at a time", "tick of a schedule", "run of a scheduled flow by hand", "flow without a schedule",
-	}, map[string]Difference{
+	}, OfWaits...), map[string]Difference{
 		"result of an untyped run":          {Why: "pgflow does not keep what a flow gives", Says: `actual  : map[string]interface {}(map[string]interface {}{"shout":"HELLO ADA"})`},
 		"existed by key of another version": {Why: "pgflow knows no versions", Says: "run id is taken by a run of another flow"},
 		"upsert of other options":           {Why: "pgflow does not change them", Says: `actual  : "verified"`},

@@ -14,6 +14,16 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
+// OfWaits are the rows that an engine declines which has no steps that wait, no timers that
+// are read from values, no snoozes, and no deadlines.
+var OfWaits = []string{
+	"answer a wait", "answer a wait twice", "answer before the step waits", "answer that a map cannot take", "answer where nothing waits",
+	"answer that cannot be stored", "fail a wait", "wait that expires", "retry a run that nobody answered", "retry a step that was answered",
+	"answer by key", "answers by key that are kept", "key that is none", "list what waits", "snooze", "snooze for too long",
+	"keep for the next attempt", "start at a time that is read", "start at what is no time", "start after a delay that is read",
+	"deadline of a run",
+}
+
 // waits are rows of steps that wait for an answer.
 func waits(r *rows) {
 	approval := func(slug string, options spec.Step, before ...spec.Step) handler.Service {

@@ -25,3 +25,9 @@ var Temporal = map[string]conformance.Difference{
 	"run now":                                     {Why: "Temporal keeps the time of the next attempt"},
 	"prune":                                       {Why: "the namespace's retention does"},
 }
+
+func init() {
+	for _, row := range conformance.OfWaits {
+		Temporal[row] = conformance.Difference{Why: "Temporal has no steps that wait, snoozes and deadlines yet"}
+	}
+}
