@@ -15,7 +15,8 @@ import (
 
 // tablesOfRuns are those whose rows belong to runs.
 var tablesOfRuns = []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.scheduled_runs", "flowc.run_headers", "flowc.ticks",
-	"flowc.cancelled_runs", "flowc.failed_attempts", "flowc.suspects", "flowc.run_waiters"}
+	"flowc.cancelled_runs", "flowc.failed_attempts", "flowc.suspects", "flowc.run_waiters",
+	"flowc.waits", "flowc.signals", "flowc.requests", "flowc.carried"}
 
 // orphans gives what there is of runs that do not exist, a line for each table.
 func (d *db) orphans() string {

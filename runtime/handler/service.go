@@ -139,6 +139,7 @@ func NoDelays() ServeOption {
 		steps := slices.Clone(s.definition.Steps)
 		for i := range steps {
 			steps[i].BaseDelay, steps[i].StartDelay = nil, 0
+			steps[i].StartAt, steps[i].StartDelayFrom = nil, nil
 		}
 		s.definition.Steps, s.definition.BaseDelay = steps, spec.Set(time.Duration(0))
 		Use(func(ctx context.Context, _ Task, next func(context.Context) error) error {
