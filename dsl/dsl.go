@@ -46,5 +46,16 @@ type Step[In, Out any] struct{ _ [0]func(In) Out }
 // or another step gives, and gives an []Out in the same order.
 type Map[Item, Out any] struct{ _ [0]func(Item) Out }
 
+// Wait is a step without a handler: it waits until somebody sends an Out, who is shown
+// In. In is found as that of a [Step] is; use [None] to show nothing, or for an answer
+// that says nothing but to go on.
+//
+//	Approve dsl.Wait[Question, Approval] `timeout:"72h" when_exhausted:"skip"`
+//
+// The generated package has a function that sends the answer, and one that lists the runs
+// that wait for it. It waits for as long as the tag timeout says, and for ever without
+// one.
+type Wait[In, Out any] struct{ _ [0]func(In) Out }
+
 // None stands for no value. No step can take it from another.
 type None struct{}

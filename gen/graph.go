@@ -74,6 +74,10 @@ func stepNode(flow *model.Flow, s *model.Step) dag.Node {
 		node.Shape = dag.Stack
 		notes = append(notes, "for each "+typeName(flow, s.In))
 	}
+	if s.Wait {
+		node.Shape = dag.Hexagon
+		notes = append(notes, waitNote(s))
+	}
 	if s.If != nil {
 		notes = append(notes, terms("if "+s.If.Text)...)
 	}
@@ -82,6 +86,14 @@ func stepNode(flow *model.Flow, s *model.Step) dag.Node {
 	}
 	node.Note = strings.Join(notes, "\n")
 	return node
+}
+
+// waitNote says how long a step waits.
+func waitNote(s *model.Step) string {
+	if s.Timeout == 0 {
+		return "waits for an answer"
+	}
+	return "waits at most " + model.Span(s.Timeout)
 }
 
 // shortCondition is how long a condition may be to stand in one line.

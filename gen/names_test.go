@@ -128,7 +128,7 @@ type %[1]s struct {
 	%[1]s dsl.Step[int, string]
 	URL_  dsl.Step[Both, bool]   `+"`slug:\"one\"`"+`
 	Url_  dsl.Step[Both, []bool] `+"`slug:\"two\"`"+`
-	URLInput_ dsl.Step[Both, float64]
+	URLInput_ dsl.Step[Both, float64] `+"`slug:\"three\"`"+`
 }
 
 type Both struct {

@@ -77,6 +77,8 @@ const (
 	Stack
 	// Pill is a round end of the graph, such as its input.
 	Pill
+	// Hexagon is a box with pointed sides, for what waits for somebody.
+	Hexagon
 )
 
 // An Edge is an arrow of the picture.

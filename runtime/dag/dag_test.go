@@ -190,6 +190,7 @@ func TestSVG(t *testing.T) {
 	require.Contains(t, svg, `class="dag wide dag-alone"`)
 	require.Contains(t, svg, `<a class="node" data-node="notify" href="#step-notify">`)
 	require.Contains(t, svg, `data-from="ship" data-to="notify"`)
+	require.NotContains(t, svg, `<path class="card"`)
 	require.Contains(t, svg, "prefers-color-scheme")
 	require.Greater(t, l.Width, l.Height)
 }
@@ -224,7 +225,7 @@ func TestText(t *testing.T) {
 	t.Parallel()
 	g := Graph{
 		Title: `a "flow"`,
-		Nodes: []Node{{ID: "one"}, {ID: "two", Shape: Stack, Note: "each of one\nif one is A/B"}, {ID: `th"ree`, Label: "<b>\\", Shape: Pill}},
+		Nodes: []Node{{ID: "one"}, {ID: "two", Shape: Stack, Note: "each of one\nif one is A/B"}, {ID: `th"ree`, Label: "<b>\\", Shape: Pill}, {ID: "four", Shape: Hexagon}},
 		Edges: []Edge{{From: "one", To: "two"}, {From: "two", To: `th"ree`, Soft: true}},
 	}
 	var b strings.Builder
@@ -234,6 +235,7 @@ flowchart TD
     n0["one"]
     n1[["two<br/><small>each of one</small><br/><small>if one is A#47;B</small>"]]
     n2(["#60;b#62;#92;"])
+    n3{{"four"}}
     n0 --> n1
     n1 -.-> n2
 `, b.String())
@@ -245,6 +247,7 @@ flowchart TD
     "one" [label="one"];
     "two" [label="two\neach of one\nif one is A/B", peripheries=2];
     "th\"ree" [label="<b>\\", shape=oval];
+    "four" [label="four", shape=hexagon];
     "one" -> "two";
     "two" -> "th\"ree" [style=dashed];
 }
@@ -311,7 +314,7 @@ func random(t *rapid.T) Graph {
 	names := rapid.Permutation(seq(n)).Draw(t, "names")
 	g := Graph{Title: "random"}
 	for _, name := range seq(n) {
-		g.Nodes = append(g.Nodes, Node{ID: name, Shape: Shape(rapid.IntRange(0, 2).Draw(t, "shape")), Note: strings.Repeat("a note\n", rapid.IntRange(0, 2).Draw(t, "notes"))})
+		g.Nodes = append(g.Nodes, Node{ID: name, Shape: Shape(rapid.IntRange(0, 3).Draw(t, "shape")), Note: strings.Repeat("a note\n", rapid.IntRange(0, 2).Draw(t, "notes"))})
 	}
 	for to := 1; to < n; to++ {
 		for range rapid.IntRange(0, 3).Draw(t, "degree") {

@@ -185,7 +185,11 @@ func (l *Layout) box(p *pen, n Placed) {
 		rect("card under", 8, 5)
 		rect("card under", 4, 2.5)
 	}
-	rect("card", 0, 0)
+	if n.Shape == Hexagon {
+		n.hexagon(p)
+	} else {
+		rect("card", 0, 0)
+	}
 	if l.options.Plain {
 		n.text(p, n.X+n.Width/2, n.Width-2*padding)
 	} else {
@@ -193,6 +197,17 @@ func (l *Layout) box(p *pen, n Placed) {
 		n.text(p, n.X+padding+markRoom, n.Width-2*padding-markRoom)
 	}
 	p.printf("</%s>", element)
+}
+
+// point is how far the sides of a hexagon are drawn out.
+const point = 11
+
+// hexagon draws a box whose left and right sides are pointed.
+func (n Placed) hexagon(p *pen) {
+	left, right, middle := n.X, n.X+n.Width, n.Y+n.Height/2
+	p.printf(`<path class="card" stroke-linejoin="round" d="M%s L%s L%s L%s L%s L%s Z"/>`,
+		at(Point{left, middle}), at(Point{left + point, n.Y}), at(Point{right - point, n.Y}),
+		at(Point{right, middle}), at(Point{right - point, n.Y + n.Height}), at(Point{left + point, n.Y + n.Height}))
 }
 
 // pillRadius is the most that a pill is rounded, so that one beside a high box does not look

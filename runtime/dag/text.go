@@ -66,7 +66,7 @@ func (g Graph) WriteMermaid(w io.Writer, direction Direction) error {
 		for _, note := range n.notes() {
 			text += "<br/><small>" + mermaidText(note) + "</small>"
 		}
-		format := map[Shape]string{Box: "    %s[\"%s\"]\n", Stack: "    %s[[\"%s\"]]\n", Pill: "    %s([\"%s\"])\n"}[n.Shape]
+		format := map[Shape]string{Box: "    %s[\"%s\"]\n", Stack: "    %s[[\"%s\"]]\n", Pill: "    %s([\"%s\"])\n", Hexagon: "    %s{{\"%s\"}}\n"}[n.Shape]
 		fmt.Fprintf(&b, format, name[n.ID], text)
 	}
 	for _, e := range g.Edges {
@@ -104,7 +104,7 @@ func (g Graph) WriteDOT(w io.Writer, direction Direction) error {
 		if n.Note != "" {
 			text += "\n" + n.Note
 		}
-		extra := map[Shape]string{Box: "", Stack: ", peripheries=2", Pill: ", shape=oval"}[n.Shape]
+		extra := map[Shape]string{Box: "", Stack: ", peripheries=2", Pill: ", shape=oval", Hexagon: ", shape=hexagon"}[n.Shape]
 		fmt.Fprintf(&b, "    %s [label=%s%s];\n", quoteDOT(n.ID), quoteDOT(text), extra)
 	}
 	for _, e := range g.Edges {

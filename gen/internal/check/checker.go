@@ -21,6 +21,8 @@ type checker struct {
 	// not: their problems are reported, others are not ours.
 	reached map[*types.TypeName]bool
 	fields  map[token.Pos]*ast.Field // by the position of a name
+	// typeDocs are the doc comments of the types of the package, by name.
+	typeDocs map[string]string
 	// suspects may be meant as flows, but the compiler rejects what says so.
 	suspects []ast.Node
 	// nameless are steps that are embedded, so that the compiler sees their names twice.

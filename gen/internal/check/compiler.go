@@ -68,7 +68,7 @@ func isImportOfDSL(spec *ast.ImportSpec) bool {
 
 // isMarker reports whether package dsl has a type of a name.
 func isMarker(name string) bool {
-	return isHead(name) || name == "Step" || name == "Map" || name == "None"
+	return isHead(name) || name == "Step" || name == "Map" || name == "Wait" || name == "None"
 }
 
 // selectedAt returns what is selected of the package whose name stands at a place: Job

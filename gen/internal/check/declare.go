@@ -144,6 +144,9 @@ func (c *checker) declareSteps(d *declaration, fields *ast.StructType, head *ast
 		m := markerOf(c.pkg.Info, f.Type)
 		name := fieldName(f)
 		switch {
+		case d.flow.Job && m != nil && m.name == "Wait":
+			c.diags.Add(diag.JobWithFields, pos, end, "%s is a job, which is one step, so it cannot wait for %s", d.name, name).
+				Fix("embed dsl.Flow, and declare the work as a dsl.Step beside it")
 		case d.flow.Job:
 			c.diags.Add(diag.JobWithFields, pos, end, "%s is a job, which has no fields, but it has %s", d.name, name).
 				Fix("remove it, or embed dsl.Flow and declare steps")
@@ -154,7 +157,7 @@ func (c *checker) declareSteps(d *declaration, fields *ast.StructType, head *ast
 			}
 			d.partial = true
 			c.diags.Add(diag.NotAStep, pos, end, "%s: the field %s is %s, not a step", d.name, name, c.name(c.pkg.Info.TypeOf(f.Type))).
-				Fix("make it a dsl.Step or dsl.Map, or move it out: handlers keep their own state")
+				Fix("make it a dsl.Step, dsl.Map or dsl.Wait, or move it out: handlers keep their own state")
 		case len(f.Names) == 0:
 			d.partial = true
 			c.nameless = append(c.nameless, f)
@@ -200,8 +203,11 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 		return // the compiler says so
 	}
 	on := tags.OnStep
-	if m.name == "Map" {
+	switch m.name {
+	case "Map":
 		on = tags.OnMap
+	case "Wait":
+		on = tags.OnWait
 	}
 	doc := f.Doc
 	if doc == nil {
@@ -215,7 +221,7 @@ func (c *checker) declareStep(d *declaration, f *ast.Field, ident *ast.Ident, m 
 		marker:   m,
 		settings: tags.Read(c.diags, f.Tag, on, who),
 		index:    len(d.steps),
-		model:    &model.Step{Name: ident.Name, Doc: text(doc), Map: on == tags.OnMap},
+		model:    &model.Step{Name: ident.Name, Doc: text(doc), Map: on == tags.OnMap, Wait: on == tags.OnWait},
 	}
 	if !ident.IsExported() {
 		d.partial, s.settings.Unclear = true, true // it will have another name

@@ -27,8 +27,10 @@ func (c *checker) checkFlow(d *declaration) {
 	}
 	for _, s := range d.steps {
 		c.checkConditions(d, s)
+		c.checkPaths(d, s)
 	}
-	c.bindResult(d)
+	resultBound := c.bindResult(d)
+	c.checkWaits(d, resultBound)
 	c.finish(d)
 }
 
@@ -47,11 +49,11 @@ func (c *checker) checkSchedule(d *declaration) {
 
 // finish copies what was found out into the model.
 func (c *checker) finish(d *declaration) {
-	d.flow.Options, d.flow.Version = d.settings.Options, d.settings.Version
+	d.flow.Options, d.flow.Version, d.flow.Deadline = d.settings.Options, d.settings.Version, d.settings.Deadline
 	for _, s := range d.steps {
 		m := s.model
 		m.Options = s.settings.Options
-		m.StartDelay = s.settings.StartDelay
+		m.StartDelay, m.MaxWait, m.Keep = s.settings.StartDelay, s.settings.MaxWait, s.settings.Keep
 		m.WhenUnmet = s.settings.WhenUnmet
 		m.WhenExhausted = s.settings.WhenExhausted
 		m.In, m.Out = s.in, s.out
@@ -61,15 +63,16 @@ func (c *checker) finish(d *declaration) {
 	}
 }
 
-// bindResult says where the output of the flow comes from.
-func (c *checker) bindResult(d *declaration) {
+// bindResult says where the output of the flow comes from. It is not ok if a mistake is
+// reported, here or before.
+func (c *checker) bindResult(d *declaration) (ok bool) {
 	if d.flow.Out == nil {
-		return
+		return !d.broken
 	}
 	if d.flow.Job {
 		s := d.steps[0]
 		if s.gives == nil || s.settings.Unclear || s.broken {
-			return
+			return false
 		}
 		d.flow.Result = model.Source{Kind: model.Output, Type: d.flow.Out, Key: s.model.Slug}
 		if given := s.gives.given(true); !types.Identical(given, d.flow.Out) {
@@ -80,8 +83,9 @@ func (c *checker) bindResult(d *declaration) {
 			}
 			b.Fix("declare it dsl.Job[%s, %s]: nil if it was skipped", c.typeName(d.flow.In), c.name(given)).
 				Edit(pos, pos, "*")
+			return false
 		}
-		return
+		return true
 	}
 	source, _, ok := c.bind(d, want{
 		who:    d.name + "'s output",
@@ -94,6 +98,7 @@ func (c *checker) bindResult(d *declaration) {
 	if ok {
 		d.flow.Result = source
 	}
+	return ok
 }
 
 // readTypes reads the types that the flow and its steps take and give.

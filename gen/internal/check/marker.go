@@ -9,7 +9,7 @@ import (
 
 // A marker is a use of one of the types of package dsl.
 type marker struct {
-	name    string // Flow, Job, Step, Map or None
+	name    string // Flow, Job, Step, Map, Wait or None
 	pointer bool   // it is *dsl.X
 	alias   bool   // it is an alias of dsl.X
 	// args are the type arguments; nil if there are not two. One that the
@@ -21,7 +21,7 @@ type marker struct {
 }
 
 func (m *marker) head() bool { return m.name == "Flow" || m.name == "Job" }
-func (m *marker) step() bool { return m.name == "Step" || m.name == "Map" }
+func (m *marker) step() bool { return m.name == "Step" || m.name == "Map" || m.name == "Wait" }
 
 // arg returns the expression of a type argument, or the whole marker.
 func (m *marker) arg(i int, whole ast.Expr) ast.Expr {

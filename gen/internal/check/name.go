@@ -59,7 +59,7 @@ func exported(name string, taken func(name string) bool) string {
 }
 
 // asSlug returns a name with what cannot be in a slug replaced, or "" if it is not
-// written in ASCII at all.
+// written in ASCII at all. Digits in front go to the end.
 func asSlug(name string) string {
 	slug := strings.Map(func(r rune) rune {
 		switch {
@@ -70,13 +70,16 @@ func asSlug(name string) string {
 		}
 		return '_'
 	}, name)
-	if slug == "" || utf8.RuneCountInString(slug) != utf8.RuneCountInString(name) {
+	if utf8.RuneCountInString(slug) != utf8.RuneCountInString(name) {
 		return ""
 	}
-	if unicode.IsDigit(rune(slug[0])) {
-		slug = "_" + slug
+	slug = strings.Join(strings.FieldsFunc(slug, func(r rune) bool { return r == '_' }), "_")
+	rest := strings.TrimLeft(slug, "0123456789")
+	digits := slug[:len(slug)-len(rest)]
+	if rest = strings.Trim(rest, "_"); rest == "" {
+		return ""
 	}
-	return slug
+	return rest + digits
 }
 
 // packageFault says why a name cannot be that of a generated package and its

@@ -20,7 +20,7 @@ func (c *checker) nameFlow(d *declaration) {
 		slug = d.settings.Slug.Value
 	}
 	pos, end := d.slugPlace()
-	if c.checkSlug(d.name, slug, instead(d.name, "flow"), d.settings.Slug, d.field, pos, end) {
+	if c.checkSlug(d.name, slug, instead(d.name, "flow"), ast.IsExported(d.name), d.settings.Slug, d.field, pos, end) {
 		if d.settings.Version > 1 {
 			slug += fmt.Sprintf("_v%d", d.settings.Version)
 		}
@@ -71,7 +71,7 @@ func (c *checker) nameSteps(d *declaration) {
 		}
 		s.model.Slug = slug
 		pos, end := s.slugPlace()
-		if !c.checkSlug(s.who, slug, instead(s.name.Name, "step"), s.settings.Slug, s.field, pos, end) {
+		if !c.checkSlug(s.who, slug, instead(s.name.Name, "step"), s.name.IsExported(), s.settings.Slug, s.field, pos, end) {
 			continue
 		}
 		if !s.name.IsExported() && s.settings.Slug == nil {
@@ -96,8 +96,9 @@ func (c *checker) nameSteps(d *declaration) {
 }
 
 // checkSlug checks the form of a slug that is in a tag, or else made from a name.
-// instead is what it could be if it is reserved.
-func (c *checker) checkSlug(who, slug, instead string, tag *tags.Pair, field *ast.Field, pos, end token.Pos) bool {
+// instead is what it could be if it is reserved. named is set if the name will stay, since
+// it is exported.
+func (c *checker) checkSlug(who, slug, instead string, named bool, tag *tags.Pair, field *ast.Field, pos, end token.Pos) bool {
 	switch {
 	case strings.EqualFold(slug, spec.RunKey):
 		b := c.diags.Add(diag.ReservedName, pos, end, "%s: %q is what the database calls the run's own input", who, slug)
@@ -105,10 +106,27 @@ func (c *checker) checkSlug(who, slug, instead string, tag *tags.Pair, field *as
 	case !slugForm.MatchString(slug):
 		b := c.diags.Add(diag.BadSlug, pos, end, "%s: %q is not a slug: a letter or underscore, then letters, digits and underscores, all of them ASCII", who, slug)
 		c.suggest(b, "slug", asSlug(slug), tag, field)
+	case laterRefused(slug) != "" && (tag != nil || named):
+		b := c.diags.Add(diag.BadSlug, pos, end, "%s: the slug %q %s, which later versions of the contract with other languages refuse", who, slug, laterRefused(slug))
+		c.suggest(b, "slug", asSlug(slug), tag, field)
 	default:
 		return true
 	}
 	return false
+}
+
+// laterRefused says what of a slug today's database accepts and a later one does not, or
+// "".
+func laterRefused(slug string) string {
+	switch {
+	case strings.HasPrefix(slug, "_"):
+		return "begins with an underscore"
+	case strings.HasSuffix(slug, "_"):
+		return "ends with an underscore"
+	case strings.Contains(slug, "__"):
+		return "has two underscores in a row"
+	}
+	return ""
 }
 
 // instead returns a slug for a name that is not the one that is reserved.

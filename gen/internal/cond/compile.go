@@ -31,6 +31,8 @@ type Subject struct {
 	Name string     // Input, or the name of a step
 	Key  string     // the slug of the step, or spec.RunKey
 	Type types.Type // what the step gives
+	// Absent is set if the step may be skipped and then gives nothing.
+	Absent bool
 }
 
 // A compiler compiles one condition.
@@ -98,21 +100,30 @@ func (c *compiler) term(t term) (keys []string, value json.RawMessage, compiled 
 			Fix("name one, as in Input.Field")
 		return nil, nil, compiled, false
 	}
-	leaf := member{typ: from.Type}
+	leaf, names, hops, ok := c.walk(from, t.path[1:])
+	if !ok {
+		return nil, nil, compiled, false
+	}
+	keys, compiled.Path = append(keys, names...), hops
+	value, compiled.Value, ok = c.literal(t, leaf)
+	return keys, value, compiled, ok
+}
+
+// walk follows a path from a subject to what it leads to.
+func (c *compiler) walk(from Subject, path []segment) (leaf member, keys []string, hops []model.Hop, ok bool) {
+	leaf = member{typ: from.Type}
 	at := from.Name
-	for _, name := range t.path[1:] {
+	for _, name := range path {
 		found, ok := c.member(leaf.typ, at, name)
 		if !ok {
-			return nil, nil, compiled, false
+			return leaf, nil, nil, false
 		}
-		keys = append(keys, found.keys...)
-		compiled.Path = append(compiled.Path, found.hops...)
+		keys, hops = append(keys, found.keys...), append(hops, found.hops...)
 		found.omitted = found.omitted || leaf.omitted && !found.pointer
 		leaf = found
 		at = name.name
 	}
-	value, compiled.Value, ok = c.literal(t, leaf)
-	return keys, value, compiled, ok
+	return leaf, keys, hops, true
 }
 
 // A member is what a name of a path leads to.
@@ -136,8 +147,12 @@ func (c *compiler) member(t types.Type, at string, name segment) (m member, ok b
 	elem, _ := jsonform.Pointee(t)
 	fields, isStruct := elem.Underlying().(*types.Struct)
 	if !isStruct {
-		c.Diags.Add(diag.UnknownField, pos, end, "%s: %s is %s, which has no fields", c.Who, at, c.name(t)).
-			Fix("compare %s itself, or look at something else", at)
+		b := c.Diags.Add(diag.UnknownField, pos, end, "%s: %s is %s, which has no fields", c.Who, at, c.name(t))
+		if isCondition(c.pair) {
+			b.Fix("compare %s itself, or look at something else", at)
+		} else {
+			b.Fix("let a step before give what is meant as a field of its own, and look at that")
+		}
 		return m, false
 	}
 	obj, index, _ := types.LookupFieldOrMethod(elem, true, c.Home, name.name)
@@ -205,6 +220,9 @@ func holders(t types.Type, at, name string) (paths []string) {
 	}
 	return paths
 }
+
+// isCondition reports whether a tag is a condition, and not a path.
+func isCondition(p *tags.Pair) bool { return p.Key == "if" || p.Key == "if_not" }
 
 func hasOption(options, name string) bool {
 	return slices.Contains(strings.Split(options, ","), name)

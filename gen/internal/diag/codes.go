@@ -35,14 +35,17 @@ const (
 	BadNumber         Code = "bad-number"
 	BadDuration       Code = "bad-duration"
 	BadMode           Code = "bad-mode"
+	BadPriority       Code = "bad-priority"
 	BadCron           Code = "bad-cron"
 	CronWithInput     Code = "cron-with-input"
 	MissingCondition  Code = "missing-condition"
+	MissingKey        Code = "missing-key"
 	UnknownStep       Code = "unknown-step"
 	SelfReference     Code = "self-reference"
 	PartOfOutput      Code = "part-of-output"
 	AfterInput        Code = "after-input"
 	UnusedFrom        Code = "unused-from"
+	UnusedWait        Code = "unused-wait"
 	GivesNothing      Code = "gives-nothing"
 	NoProducer        Code = "no-producer"
 	AmbiguousInput    Code = "ambiguous-input"
@@ -63,6 +66,8 @@ const (
 	ConditionType     Code = "condition-type"
 	ConditionNotJSON  Code = "condition-not-json"
 	ConditionNever    Code = "condition-never"
+	BadPath           Code = "bad-path"
+	PathType          Code = "path-type"
 	UnknownField      Code = "unknown-field"
 	AmbiguousField    Code = "ambiguous-field"
 )
@@ -73,9 +78,9 @@ var Codes = []Code{
 	HiddenFlow, GenericFlow, IndirectMarker, JobWithFields, NoSteps, NotAStep, UnnamedStep,
 	UnexportedStep, ReservedName, BadSlug, LongSlug, DuplicateSlug, BadPackage, DuplicatePackage,
 	ImportOfGenerated, MalformedTag, DuplicateTag, UnknownTag, MisplacedTag, EmptyTag, BadNumber,
-	BadDuration, BadMode, BadCron, CronWithInput, MissingCondition, UnknownStep, SelfReference,
-	PartOfOutput, AfterInput, UnusedFrom, GivesNothing, NoProducer, AmbiguousInput, TypeMismatch,
+	BadDuration, BadMode, BadPriority, BadCron, CronWithInput, MissingCondition, MissingKey, UnknownStep,
+	SelfReference, PartOfOutput, AfterInput, UnusedFrom, UnusedWait, GivesNothing, NoProducer, AmbiguousInput, TypeMismatch,
 	MayBeSkipped, NeverSkipped, UnexportedField, DuplicateField, NoMapItem, NotAList, StepCycle,
 	LongChain, HiddenType, NotJSON, BadCondition, ConditionTwice, ConditionSubject, ConditionType,
-	ConditionNotJSON, ConditionNever, UnknownField, AmbiguousField,
+	ConditionNotJSON, ConditionNever, BadPath, PathType, UnknownField, AmbiguousField,
 }

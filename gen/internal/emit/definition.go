@@ -22,6 +22,10 @@ func (f *file) definition() {
 	if def.Cron != "" {
 		fields = append(fields, jen.Id("Cron").Op(":").Lit(def.Cron))
 	}
+	if def.Deadline != 0 {
+		fields = append(fields, jen.Id("Deadline").Op(":").Add(duration(def.Deadline)))
+	}
+	fields = append(fields, f.priority(def.Priority)...)
 	var steps []jen.Code
 	for _, s := range def.Steps {
 		steps = append(steps, f.step(s))
@@ -112,6 +116,12 @@ func (f *file) step(s spec.Step) jen.Code {
 	if s.StartDelay != 0 {
 		options = append(options, jen.Id("StartDelay").Op(":").Add(duration(s.StartDelay)))
 	}
+	options = append(options, f.path("StartAt", s.StartAt)...)
+	options = append(options, f.path("StartDelayFrom", s.StartDelayFrom)...)
+	if s.MaxWait != 0 {
+		options = append(options, jen.Id("MaxWait").Op(":").Add(duration(s.MaxWait)))
+	}
+	options = append(options, f.priority(s.Priority)...)
 	if s.If != nil {
 		options = append(options, pattern("If", s.If))
 	}
@@ -124,10 +134,33 @@ func (f *file) step(s spec.Step) jen.Code {
 	if s.WhenExhausted != "" {
 		options = append(options, jen.Id("WhenExhausted").Op(":").Add(f.spec(modeNames[s.WhenExhausted])))
 	}
+	options = append(options, f.path("Key", s.Key)...)
+	if s.Keep != 0 {
+		options = append(options, jen.Id("Keep").Op(":").Add(duration(s.Keep)))
+	}
+	if s.Answer != nil {
+		options = append(options, pattern("Answer", s.Answer))
+	}
 	if len(options) == 0 {
 		return jen.Values(place...)
 	}
 	return lines(append(place, options...)...)
+}
+
+// path writes a path, if there is one.
+func (f *file) path(name string, p spec.Path) []jen.Code {
+	if p == nil {
+		return nil
+	}
+	return []jen.Code{jen.Id(name).Op(":").Add(f.spec("Path")).Values(quoted(p)...)}
+}
+
+// priority writes a priority, if there is one.
+func (f *file) priority(p spec.Priority) []jen.Code {
+	if p == "" {
+		return nil
+	}
+	return []jen.Code{jen.Id("Priority").Op(":").Add(f.spec(priorityNames[p]))}
 }
 
 func (f *file) options(attempts int, delay *time.Duration, timeout time.Duration) (fields []jen.Code) {
@@ -145,8 +178,12 @@ func (f *file) options(attempts int, delay *time.Duration, timeout time.Duration
 
 // The names of constants in package spec.
 var (
-	typeNames = map[spec.StepType]string{spec.TypeSingle: "TypeSingle", spec.TypeMap: "TypeMap"}
+	typeNames = map[spec.StepType]string{spec.TypeSingle: "TypeSingle", spec.TypeMap: "TypeMap", spec.TypeWait: "TypeWait"}
 	modeNames = map[spec.Mode]string{spec.ModeFail: "ModeFail", spec.ModeSkip: "ModeSkip", spec.ModeSkipCascade: "ModeSkipCascade"}
+
+	priorityNames = map[spec.Priority]string{
+		spec.PriorityHigh: "PriorityHigh", spec.PriorityNormal: "PriorityNormal", spec.PriorityLow: "PriorityLow",
+	}
 )
 
 // duration writes a duration in the largest unit that it is a multiple of.

@@ -22,6 +22,7 @@ func File(flow *model.Flow) ([]byte, error) {
 		joins:   map[*model.Step]string{},
 
 		stepNamed: map[*model.Step]string{},
+		waits:     map[*model.Step]waitNames{},
 	}
 	f.NoFormat = true
 	f.HeaderComment(load.Header)
@@ -39,6 +40,7 @@ func File(flow *model.Flow) ([]byte, error) {
 		f.start()
 	}
 	f.manage()
+	f.waitFunctions()
 	if flow.Job {
 		f.handler()
 	} else {

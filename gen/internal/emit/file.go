@@ -27,6 +27,8 @@ type file struct {
 	joins map[*model.Step]string
 	// stepNamed are the names of the constants for the slugs of steps.
 	stepNamed map[*model.Step]string
+	// waits are the names of what is generated for steps that wait.
+	waits map[*model.Step]waitNames
 }
 
 // ctx and db are the first parameters of every function that talks to the database.

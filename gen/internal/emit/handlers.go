@@ -9,8 +9,11 @@ import (
 // handlers writes the interface of a flow's handlers and what serves them.
 func (f *file) handlers() {
 	var methods, handlers []jen.Code
-	for i, s := range f.flow.Steps {
-		if i > 0 {
+	for _, s := range f.flow.Steps {
+		if s.Wait {
+			continue // which nobody handles
+		}
+		if len(methods) > 0 {
 			methods = append(methods, jen.Empty())
 		}
 		for _, line := range f.stepDoc(s) {

@@ -13,7 +13,7 @@ import (
 
 // local are the names that a generated file uses in its functions.
 var local = []string{
-	"ctx", "db", "in", "ins", "n", "opts", "id", "h", "fn", "delay", "at", "v", "w", "slug", "item", "err",
+	"ctx", "db", "in", "ins", "runID", "key", "answer", "filter", "n", "opts", "id", "h", "fn", "delay", "at", "v", "w", "slug", "item", "err",
 	"flow", "output", "goGenerateIsDue",
 }
 
@@ -55,6 +55,9 @@ func (f *file) reserveNames() {
 		}
 		if s.Source.Kind == model.Join {
 			f.joins[s] = f.unique(lowerFirst(s.Name) + "Input")
+		}
+		if s.Wait {
+			f.nameWait(s)
 		}
 	}
 	f.importPackage(f.flow.Declaring)

@@ -75,12 +75,18 @@ func readable(payload []byte) (string, error) {
 		Options json.RawMessage   `json:"options"`
 		Result  json.RawMessage   `json:"result"`
 		Forms   json.RawMessage   `json:"forms"`
+
+		Settings json.RawMessage `json:"settings"`
 	}
 	if err := json.Unmarshal(payload, &doc); err != nil {
 		return "", err
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "{\n  \"options\": %s,\n  \"result\": %s,\n  \"forms\": %s,\n  \"steps\": [\n", doc.Options, doc.Result, doc.Forms)
+	fmt.Fprintf(&b, "{\n  \"options\": %s,\n", doc.Options)
+	if doc.Settings != nil {
+		fmt.Fprintf(&b, "  \"settings\": %s,\n", doc.Settings)
+	}
+	fmt.Fprintf(&b, "  \"result\": %s,\n  \"forms\": %s,\n  \"steps\": [\n", doc.Result, doc.Forms)
 	for i, step := range doc.Steps {
 		comma := ","
 		if i == len(doc.Steps)-1 {

@@ -12,16 +12,22 @@ import (
 func Definition(flow *model.Flow) spec.Flow {
 	def := spec.Flow{
 		Slug: flow.Slug, MaxAttempts: flow.MaxAttempts, BaseDelay: flow.BaseDelay, Timeout: flow.Timeout, Cron: flow.Cron,
+		Deadline: flow.Deadline, Priority: flow.Priority,
 		Result: result(flow), Forms: jsonform.Forms(flow),
 	}
 	for _, s := range flow.Steps {
 		step := spec.Step{
 			Slug: s.Slug, Deps: s.Deps,
 			MaxAttempts: s.MaxAttempts, BaseDelay: s.BaseDelay, Timeout: s.Timeout, StartDelay: s.StartDelay,
+			StartAt: keys(s.StartAt), StartDelayFrom: keys(s.StartDelayFrom), MaxWait: s.MaxWait, Priority: s.Priority,
 			WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
+			Key: keys(s.Key), Keep: s.Keep, Answer: s.Answer,
 		}
-		if s.Map {
+		switch {
+		case s.Map:
 			step.Type = spec.TypeMap
+		case s.Wait:
+			step.Type = spec.TypeWait
 		}
 		if s.If != nil {
 			step.If = json.RawMessage(s.If.Pattern)
@@ -32,4 +38,12 @@ func Definition(flow *model.Flow) spec.Flow {
 		def.Steps = append(def.Steps, step)
 	}
 	return def
+}
+
+// keys returns the names on a path.
+func keys(p *model.Path) spec.Path {
+	if p == nil {
+		return nil
+	}
+	return p.Keys
 }

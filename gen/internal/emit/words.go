@@ -26,6 +26,12 @@ func (f *file) packageDoc() []string {
 		doc = append(doc, wrap("Workers that serve it start a run "+scheduleWords(f.flow.Cron)+", once it is in the database (Upsert"+f.flow.Base+
 			"). In a handler, handler.Tick returns the time that the run is for.")...)
 	}
+	if f.flow.Deadline != 0 {
+		doc = append(doc, "", "A run that has not ended within "+model.Span(f.flow.Deadline)+" fails.")
+	}
+	if f.flow.Priority != "" {
+		doc = append(doc, "", "Its priority is "+string(f.flow.Priority)+", unless a run or a step has another.")
+	}
 	if f.flow.Job {
 		return doc
 	}
@@ -44,6 +50,9 @@ func graph(steps []*model.Step) []string {
 			r.needs = "each of " + r.needs
 		}
 		var when []string
+		if s.Wait {
+			when = append(when, waitWords(s))
+		}
 		if s.If != nil {
 			when = append(when, "if "+s.If.Text)
 		}
@@ -96,6 +105,9 @@ func (f *file) handlersDoc() []string {
 // handlerDoc returns the doc comment of the handler of a job.
 func (f *file) handlerDoc(s *model.Step) []string {
 	words := "Handler does the work of the job. A task gets " + attempts(f.flow.Options) + ", " + each(f.flow.Options) + " limited to " + f.timeout() + "."
+	if s.MaxWait != 0 {
+		words += " It may be snoozed for " + model.Span(s.MaxWait) + " in all."
+	}
 	return wrap(strings.Join(append([]string{words}, fate(s)...), " "))
 }
 
@@ -130,8 +142,12 @@ func (f *file) stepDoc(s *model.Step) []string {
 	} else if s.Timeout != 0 {
 		words = append(words, "Each attempt is limited to "+model.Span(s.Timeout)+".")
 	}
-	if s.StartDelay > 0 {
-		words = append(words, "It starts "+model.Span(s.StartDelay)+" after it is ready.")
+	words = append(words, start(s)...)
+	if s.MaxWait != 0 {
+		words = append(words, "It may be snoozed for "+model.Span(s.MaxWait)+" in all.")
+	}
+	if s.Priority != "" {
+		words = append(words, "Its priority is "+string(s.Priority)+".")
 	}
 	words = append(words, fate(s)...)
 	if len(words) == 0 {
@@ -148,24 +164,49 @@ func over(s *model.Step) string {
 	return s.Over + " gives"
 }
 
-// fate says when a step does not run, and what becomes of it then.
-func fate(s *model.Step) (words []string) {
-	outcome := func(m spec.Mode) string {
-		switch m {
-		case spec.ModeFail:
-			return "the run fails"
-		case spec.ModeSkipCascade:
-			return "it is skipped, and so is every step behind it"
-		}
-		return "it is skipped"
+// start says when a step starts.
+func start(s *model.Step) []string {
+	switch {
+	case s.StartDelay > 0:
+		return []string{"It starts " + model.Span(s.StartDelay) + " after it is ready."}
+	case s.StartAt != nil:
+		return []string{"It starts at the time that " + s.StartAt.Text + " is."}
+	case s.StartDelayFrom != nil:
+		return []string{"It starts as long after it is ready as " + s.StartDelayFrom.Text + " says."}
 	}
-	unmet := outcome(s.WhenUnmet)
+	return nil
+}
+
+// outcome says what happens in a mode.
+func outcome(m spec.Mode) string {
+	switch m {
+	case spec.ModeFail:
+		return "the run fails"
+	case spec.ModeSkipCascade:
+		return "it is skipped, and so is every step behind it"
+	}
+	return "it is skipped"
+}
+
+// unmet says under which conditions a step does not run, and what becomes of it then.
+func unmet(s *model.Step) (words []string) {
+	verb, not := "runs", "run"
+	if s.Wait {
+		verb, not = "waits", "wait"
+	}
+	otherwise := outcome(s.WhenUnmet)
 	if s.If != nil {
-		words = append(words, "It runs only if "+s.If.Text+"; otherwise "+unmet+".")
+		words = append(words, "It "+verb+" only if "+s.If.Text+"; otherwise "+otherwise+".")
 	}
 	if s.IfNot != nil {
-		words = append(words, "If "+s.IfNot.Text+", it does not run: "+unmet+".")
+		words = append(words, "If "+s.IfNot.Text+", it does not "+not+": "+otherwise+".")
 	}
+	return words
+}
+
+// fate says when a step does not run, and what becomes of it then.
+func fate(s *model.Step) (words []string) {
+	words = unmet(s)
 	if s.WhenExhausted == spec.ModeSkip || s.WhenExhausted == spec.ModeSkipCascade {
 		words = append(words, "If its last attempt fails, "+outcome(s.WhenExhausted)+".")
 	}

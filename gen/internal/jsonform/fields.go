@@ -19,6 +19,9 @@ type field struct {
 	Quoted bool // as text, by the option string
 	tagged bool
 	depth  int
+	// required is set for one that is always there and never null: no pointer, list, map
+	// or interface, and not left out if it is empty.
+	required bool
 }
 
 // fieldsOf returns the fields of a struct that encoding/json writes, those of embedded structs
@@ -70,7 +73,13 @@ func collect(s *types.Struct, depth int, seen map[*types.Struct]bool, all *[]fie
 		if v.Embedded() {
 			inner, isStruct := embedded(v.Type())
 			if name == "" && isStruct {
+				first := len(*all)
 				collect(inner, depth+1, seen, all)
+				if _, pointer := Pointee(v.Type()); pointer {
+					for i := range (*all)[first:] {
+						(*all)[first+i].required = false
+					}
+				}
 				continue
 			}
 			if !v.Exported() && !isStruct {
@@ -79,7 +88,7 @@ func collect(s *types.Struct, depth int, seen map[*types.Struct]bool, all *[]fie
 		} else if !v.Exported() {
 			continue
 		}
-		f := field{Name: name, Var: v, tagged: name != "", depth: depth}
+		f := field{Name: name, Var: v, tagged: name != "", depth: depth, required: alwaysSet(v.Type(), options)}
 		if name == "" {
 			f.Name = v.Name()
 		}
@@ -88,6 +97,15 @@ func collect(s *types.Struct, depth int, seen map[*types.Struct]bool, all *[]fie
 		}
 		*all = append(*all, f)
 	}
+}
+
+// alwaysSet reports whether a field of a type has a value in JSON, whatever it holds.
+func alwaysSet(t types.Type, options []string) bool {
+	switch t.Underlying().(type) {
+	case *types.Pointer, *types.Slice, *types.Map, *types.Interface:
+		return false
+	}
+	return !slices.Contains(options, "omitempty") && !slices.Contains(options, "omitzero")
 }
 
 // Tag reads the tag json of a field.

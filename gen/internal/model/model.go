@@ -3,6 +3,7 @@
 package model
 
 import (
+	"encoding/json"
 	"go/types"
 	"strings"
 	"time"
@@ -35,6 +36,8 @@ type Flow struct {
 	Options
 	// Cron is when the clock starts it, as it was written; "" if it does not.
 	Cron string
+	// Deadline is how long a run may take; zero for as long as it likes.
+	Deadline time.Duration
 	// In and Out are what a run takes and gives; nil for nothing.
 	In, Out types.Type
 	// Result says where Out comes from.
@@ -54,8 +57,9 @@ type Step struct {
 	// Name is the Go name of the field, Slug the name in the database.
 	Name, Slug string
 	Doc        string
-	// Map is set for a step that runs once for each element of a list.
-	Map bool
+	// Map is set for a step that runs once for each element of a list, Wait for one that
+	// has no handler and waits for an answer.
+	Map, Wait bool
 	// In is what one call of the handler takes, Out what it gives; nil for nothing.
 	In, Out types.Type
 	// Source says where In comes from.
@@ -65,7 +69,16 @@ type Step struct {
 	// Deps are the slugs of the steps that this one waits for, as declared.
 	Deps []string
 	Options
-	StartDelay    time.Duration
+	StartDelay time.Duration
+	MaxWait    time.Duration // how long a task may be snoozed
+	// StartAt and StartDelayFrom lead to when it starts, Key to the key of a wait; nil
+	// for none.
+	StartAt, StartDelayFrom, Key *Path
+	// Keep is how long an answer to the key of a wait is kept.
+	Keep time.Duration
+	// Answer is the JSON Schema of the answer to a wait; nil for any other step.
+	Answer json.RawMessage
+
 	If, IfNot     *Condition
 	WhenUnmet     spec.Mode
 	WhenExhausted spec.Mode
@@ -76,6 +89,17 @@ type Options struct {
 	MaxAttempts int
 	BaseDelay   *time.Duration // which may be none
 	Timeout     time.Duration
+	Priority    spec.Priority
+}
+
+// A Path leads to a value that a step has when it is ready.
+type Path struct {
+	// Text is the path as it was written, Keys the names on the way in JSON, after the
+	// slug of a step or [spec.RunKey].
+	Text string
+	Keys spec.Path
+	// Type is what it leads to.
+	Type types.Type
 }
 
 // A Condition is when a step runs.

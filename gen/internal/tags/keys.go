@@ -10,6 +10,7 @@ const (
 	OnJob
 	OnStep
 	OnMap
+	OnWait
 )
 
 // keys are the keys of the language, in the order in which they are listed.
@@ -17,20 +18,26 @@ var keys = []struct {
 	name string
 	on   Place
 }{
-	{"slug", OnFlow | OnJob | OnStep | OnMap},
+	{"slug", OnFlow | OnJob | OnStep | OnMap | OnWait},
 	{"version", OnFlow | OnJob},
 	{"package", OnFlow | OnJob},
 	{"max_attempts", OnFlow | OnJob | OnStep | OnMap},
 	{"base_delay", OnFlow | OnJob | OnStep | OnMap},
-	{"timeout", OnFlow | OnJob | OnStep | OnMap},
+	{"timeout", OnFlow | OnJob | OnStep | OnMap | OnWait},
 	{"start_delay", OnStep | OnMap},
-	{"if", OnStep | OnJob},
-	{"if_not", OnStep | OnJob},
-	{"when_unmet", OnStep | OnJob},
-	{"when_exhausted", OnStep | OnMap | OnJob},
-	{"from", OnFlow | OnStep},
-	{"after", OnStep},
+	{"start_at", OnStep | OnMap},
+	{"max_wait", OnJob | OnStep | OnMap},
+	{"priority", OnFlow | OnJob | OnStep | OnMap},
+	{"deadline", OnFlow | OnJob},
+	{"if", OnStep | OnJob | OnWait},
+	{"if_not", OnStep | OnJob | OnWait},
+	{"when_unmet", OnStep | OnJob | OnWait},
+	{"when_exhausted", OnStep | OnMap | OnJob | OnWait},
+	{"from", OnFlow | OnStep | OnWait},
+	{"after", OnStep | OnWait},
 	{"over", OnMap},
+	{"key", OnWait},
+	{"keep", OnWait},
 	{"cron", OnFlow | OnJob},
 }
 
@@ -39,6 +46,15 @@ var elsewhere = map[string]string{
 	"if":         "put it on the step that gives the list",
 	"if_not":     "put it on the step that gives the list",
 	"when_unmet": "put it, with the condition, on the step that gives the list",
+}
+
+// notOfWaits says of a key that means something on a step why it does not on a wait.
+var notOfWaits = map[string]string{
+	"max_attempts": "nobody attempts",
+	"base_delay":   "nobody attempts",
+	"priority":     "no worker claims",
+	"start_delay":  "begins when it is ready",
+	"start_at":     "begins when it is ready",
 }
 
 // foreign are keys that others read in the tags of their structs, and that look
@@ -51,7 +67,7 @@ var foreign = []string{
 // places says where a key may stand.
 func places(on Place) string {
 	var names []string
-	for i, name := range []string{"flow", "job", "step", "map"} {
+	for i, name := range []string{"flow", "job", "step", "map", "wait"} {
 		if on&(1<<i) != 0 {
 			names = append(names, "a "+name)
 		}

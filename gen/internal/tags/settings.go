@@ -19,6 +19,9 @@ type Settings struct {
 	model.Options
 	Version       int
 	StartDelay    time.Duration
+	MaxWait       time.Duration
+	Keep          time.Duration
+	Deadline      time.Duration
 	WhenUnmet     spec.Mode
 	WhenExhausted spec.Mode
 
@@ -29,6 +32,9 @@ type Settings struct {
 	After         *Pair
 	Cron          *Pair
 	Exhausted     *Pair // the tag of WhenExhausted
+	Key           *Pair
+	StartAt       *Pair
+	DelayFrom     *Pair // a start_delay that is a path
 
 	// Unclear is set if something in the tag is wrong that may have been meant to
 	// say what the step waits for, or what may skip it.
@@ -73,9 +79,21 @@ func Read(diags *diag.List, tag *ast.BasicLit, on Place, who string) *Settings {
 			r.Unclear = true
 		}
 	}
-	if p := seen["when_unmet"]; p != nil && on&(OnStep|OnJob) != 0 && seen["if"] == nil && seen["if_not"] == nil && !r.Unclear {
+	if p := seen["when_unmet"]; p != nil && on&(OnStep|OnJob|OnWait) != 0 && seen["if"] == nil && seen["if_not"] == nil && !r.Unclear {
 		diags.Add(diag.MissingCondition, p.KeyPos, p.End(), "%s: when_unmet says what happens if a condition does not hold, and there is none", who).
 			Fix("add if:\"…\" or if_not:\"…\", or remove when_unmet")
+	}
+	if p := seen["keep"]; p != nil && on == OnWait && seen["key"] == nil && !r.Unclear {
+		editRemoval(diags.Add(diag.MissingKey, p.KeyPos, p.End(), "%s: keep says how long an answer to a key is kept, and there is none", who).
+			Fix(`remove keep, or add key:"…"`), p)
+	}
+	if at, delay := seen["start_at"], seen["start_delay"]; at != nil && delay != nil && on&(OnStep|OnMap) != 0 {
+		first, second := at, delay
+		if delay.KeyPos < at.KeyPos {
+			first, second = delay, at
+		}
+		diags.Add(diag.DuplicateTag, second.KeyPos, second.End(), "%s: start_at and start_delay both say when it starts", who).
+			NoteAt(first.KeyPos, "the first").Fix("remove one of them")
 	}
 	return r.Settings
 }
@@ -119,6 +137,13 @@ func (r *reader) belongs(p *Pair) bool {
 		} else {
 			d.Fix("use one of %s", strings.Join(here, ", "))
 		}
+	case r.on == OnWait && notOfWaits[p.Key] != "":
+		editRemoval(r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: %s is not for a wait, which %s", r.who, p.Key, notOfWaits[p.Key]).Fix("remove it"), p)
+	case r.on == OnWait && p.Key == "max_wait":
+		r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: max_wait is for tasks that are snoozed", r.who).
+			Fix("say timeout, which is how long a wait waits").Edit(p.KeyPos, end, "timeout")
+	case r.on == OnWait && p.Key == "over":
+		r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: over is for a dsl.Map, and a wait waits once", r.who).Fix("say from").Edit(p.KeyPos, end, "from")
 	case r.on == OnMap && elsewhere[p.Key] != "":
 		r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: %s is not for a map, whose subject is a list", r.who, p.Key).Fix("%s", elsewhere[p.Key])
 	case r.on == OnMap && p.Key == "from":
@@ -158,7 +183,23 @@ func (r *reader) set(p *Pair) {
 	case "timeout":
 		r.Timeout, _ = r.duration(p, time.Second)
 	case "start_delay":
-		r.StartDelay, _ = r.duration(p, 0)
+		if isPath(p.Value) {
+			r.DelayFrom = p
+		} else {
+			r.StartDelay, _ = r.duration(p, 0)
+		}
+	case "start_at":
+		r.StartAt = p
+	case "max_wait":
+		r.MaxWait, _ = r.duration(p, time.Second)
+	case "priority":
+		r.Priority = r.priority(p)
+	case "deadline":
+		r.Deadline, _ = r.duration(p, time.Second)
+	case "key":
+		r.Key = p
+	case "keep":
+		r.Keep, _ = r.duration(p, time.Second)
 	case "if":
 		r.If = p
 	case "if_not":

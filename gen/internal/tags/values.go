@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
@@ -77,6 +79,28 @@ func (r *reader) duration(p *Pair, least time.Duration) (d time.Duration, ok boo
 // endlessSpan is what time.ParseDuration refuses only because it is too long, with a
 // unit or without.
 var endlessSpan = regexp.MustCompile(`^\+?(\d{11,}|(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+)$`)
+
+// isPath reports whether a value leads to a value: it begins with Input or the name of
+// a step, as no duration does.
+func isPath(value string) bool {
+	first, _ := utf8.DecodeRuneInString(value)
+	return unicode.IsUpper(first)
+}
+
+// priority reads one of the three priorities.
+func (r *reader) priority(p *Pair) spec.Priority {
+	known := []string{string(spec.PriorityHigh), string(spec.PriorityNormal), string(spec.PriorityLow)}
+	if slices.Contains(known, p.Value) {
+		return spec.Priority(p.Value)
+	}
+	d := r.diags.Add(diag.BadPriority, p.Pos(0), p.End(), "%s: priority %q: priority is high, normal or low", r.who, p.Value)
+	if near := nearest.Name(strings.ToLower(p.Value), known); near != "" {
+		d.Fix("did you mean %s?", near).Edit(p.Pos(0), p.End(), near)
+	} else {
+		d.Fix("use one of these; there are no other levels")
+	}
+	return ""
+}
 
 // mode reads one of the three modes.
 func (r *reader) mode(p *Pair) spec.Mode {

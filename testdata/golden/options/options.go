@@ -13,7 +13,7 @@ import "github.com/flowc-dev/flowc/dsl"
 type Everything struct {
 	dsl.Flow[int, string] `slug:"All_of_it" version:"3" package:"all" max_attempts:"1" base_delay:"0s" timeout:"1h30m" from:"Last"`
 
-	First  dsl.Step[int, Numbers]   `slug:"_1st" max_attempts:"2" base_delay:"4h" timeout:"90s" start_delay:"24h"`
+	First  dsl.Step[int, Numbers]   `slug:"st1" max_attempts:"2" base_delay:"4h" timeout:"90s" start_delay:"24h"`
 	Each   dsl.Map[float64, string] "slug:\"each\" over:\"First\" max_attempts:\"12\" timeout:\"1m\""
 	Middle dsl.Step[struct {
 		Input int

@@ -15,12 +15,12 @@ DECLARE
   answer jsonb := flowc.upsert_flow('All_of_it_v3', '{
   "options": {"maxAttempts":1,"baseDelay":0,"timeout":5400},
   "result": {"from":"last"},
-  "forms": {"input":"int","steps":{"_1st":"[]float64","again":"string","each":"string","last":"string","middle":"string"}},
+  "forms": {"input":"int","steps":{"again":"string","each":"string","last":"string","middle":"string","st1":"[]float64"}},
   "steps": [
-    {"slug":"_1st","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":2,"baseDelay":14400,"timeout":90,"startDelay":86400}},
-    {"slug":"each","stepType":"map","dependencies":["_1st"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":12,"timeout":60}},
+    {"slug":"st1","stepType":"single","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":2,"baseDelay":14400,"timeout":90,"startDelay":86400}},
+    {"slug":"each","stepType":"map","dependencies":["st1"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":12,"timeout":60}},
     {"slug":"middle","stepType":"single","dependencies":["each"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},
-    {"slug":"last","stepType":"single","dependencies":["_1st","each","middle"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},
+    {"slug":"last","stepType":"single","dependencies":["each","middle","st1"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}},
     {"slug":"again","stepType":"single","dependencies":["last"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"baseDelay":600}},
     {"slug":"end","stepType":"single","dependencies":["again"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}}
   ]}', false);

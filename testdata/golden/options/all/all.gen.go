@@ -12,10 +12,10 @@
 //
 // Its steps, each with what it waits for:
 //
-//	_1st    ← input
-//	each    ← each of _1st
+//	st1     ← input
+//	each    ← each of st1
 //	middle  ← input, each
-//	last    ← _1st, each, middle
+//	last    ← st1, each, middle
 //	again   ← last
 //	end     ← again
 package all
@@ -36,7 +36,7 @@ const Slug = "All_of_it_v3"
 
 // The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
-	StepFirst  = "_1st"
+	StepFirst  = "st1"
 	StepEach   = "each"
 	StepMiddle = "middle"
 	StepLast   = "last"
@@ -55,16 +55,16 @@ func Definition() spec.Flow {
 		Forms: &spec.Forms{
 			Input: "int",
 			Steps: map[string]string{
-				"_1st":   "[]float64",
 				"again":  "string",
 				"each":   "string",
 				"last":   "string",
 				"middle": "string",
+				"st1":    "[]float64",
 			},
 		},
 		Steps: []spec.Step{
 			{
-				Slug:        "_1st",
+				Slug:        "st1",
 				MaxAttempts: 2,
 				BaseDelay:   spec.Set(4 * time.Hour),
 				Timeout:     90 * time.Second,
@@ -73,12 +73,12 @@ func Definition() spec.Flow {
 			{
 				Slug:        "each",
 				Type:        spec.TypeMap,
-				Deps:        []string{"_1st"},
+				Deps:        []string{"st1"},
 				MaxAttempts: 12,
 				Timeout:     time.Minute,
 			},
 			{Slug: "middle", Deps: []string{"each"}},
-			{Slug: "last", Deps: []string{"_1st", "each", "middle"}},
+			{Slug: "last", Deps: []string{"st1", "each", "middle"}},
 			{
 				Slug:      "again",
 				Deps:      []string{"last"},
@@ -133,7 +133,7 @@ func EverythingExists(ctx context.Context, db runtime.DB) (bool, error) {
 // Handlers does the work of the flow, a method per step. Unless a step says otherwise, a
 // task gets one attempt, which is limited to 1h30m.
 type Handlers interface {
-	// First does the work of the step _1st.
+	// First does the work of the step st1.
 	//
 	// A task gets up to 2 attempts, with a backoff of 6h, each limited to 1m30s. It starts 24h
 	// after it is ready.
@@ -141,7 +141,7 @@ type Handlers interface {
 
 	// Each does the work of the step each.
 	//
-	// It is called once for each element that _1st gives. A task gets up to 12 attempts,
+	// It is called once for each element that st1 gives. A task gets up to 12 attempts,
 	// without a backoff, each limited to 1m.
 	Each(ctx context.Context, item float64) (string, error)
 
@@ -166,7 +166,7 @@ type Handlers interface {
 // Serve returns the service that runs h, for a worker to serve.
 func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
 	return flow.Serve([]handler.Handler{
-		handler.Handle("_1st", handler.Input[int](), h.First),
+		handler.Handle("st1", handler.Input[int](), h.First),
 		handler.Handle("each", handler.Item[float64](), h.Each),
 		handler.Handle("middle", middleInput, h.Middle),
 		handler.Handle("last", handler.Output[[]string]("each"), h.Last),
@@ -201,7 +201,7 @@ var middleInput = handler.Join(func(w struct {
 type goGenerateIsDue = struct {
 	dsl.Flow[int, string] `slug:"All_of_it" version:"3" package:"all" max_attempts:"1" base_delay:"0s" timeout:"1h30m" from:"Last"`
 
-	First  dsl.Step[int, options.Numbers] `slug:"_1st" max_attempts:"2" base_delay:"4h" timeout:"90s" start_delay:"24h"`
+	First  dsl.Step[int, options.Numbers] `slug:"st1" max_attempts:"2" base_delay:"4h" timeout:"90s" start_delay:"24h"`
 	Each   dsl.Map[float64, string]       `slug:"each" over:"First" max_attempts:"12" timeout:"1m"`
 	Middle dsl.Step[struct {
 		Input int
