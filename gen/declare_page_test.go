@@ -33,6 +33,7 @@ func TestDeclarePageHasAllTags(t *testing.T) {
 		"flow": "type F struct {\n\tdsl.Flow[int, dsl.None] `zzzzzz:\"1\"`\n\n\tA dsl.Step[int, dsl.None]\n}\n",
 		"job":  "type F struct {\n\tdsl.Job[int, dsl.None] `zzzzzz:\"1\"`\n}\n",
 		"step": "type F struct {\n\tdsl.Flow[int, dsl.None]\n\n\tA dsl.Step[int, dsl.None] `zzzzzz:\"1\"`\n}\n",
+		"wait": "type F struct {\n\tdsl.Flow[int, int]\n\n\tA dsl.Wait[int, int] `zzzzzz:\"1\"`\n}\n",
 		"map":  "type F struct {\n\tdsl.Flow[[]int, dsl.None]\n\n\tA dsl.Map[int, dsl.None] `zzzzzz:\"1\"`\n}\n",
 	} {
 		tree, err := loadtest.Load(root, map[string]string{"shop/shop.go": "package shop\n\nimport \"github.com/flowc-dev/flowc/dsl\"\n\n" + source})
@@ -48,6 +49,10 @@ func TestDeclarePageHasAllTags(t *testing.T) {
 	require.Equal(t, fmt.Sprint(spec.DefaultMaxAttempts), defaults["max_attempts"])
 	require.Equal(t, spec.DefaultBaseDelay.String(), defaults["base_delay"])
 	require.Equal(t, fmt.Sprintf("%.0fs", spec.DefaultTimeout.Seconds()), defaults["timeout"])
+	require.Equal(t, fmt.Sprintf("%.0fh", spec.DefaultMaxWait.Hours()), defaults["max_wait"])
+	require.Equal(t, fmt.Sprintf("%.0fh", spec.DefaultKeep.Hours()), defaults["keep"])
+	require.Equal(t, string(spec.PriorityNormal), defaults["priority"])
+	require.Contains(t, string(page), fmt.Sprintf("at most %d bytes", spec.MaxKey))
 	require.Contains(t, string(page), fmt.Sprintf("at most %.0fh", spec.MaxRetryDelay.Hours()))
 	require.Contains(t, string(page), fmt.Sprintf("more than %d maps or conditional steps", spec.MaxChain))
 	require.Equal(t, string(spec.ModeSkip), defaults["when_unmet"])

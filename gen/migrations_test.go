@@ -31,6 +31,9 @@ import (
 	"github.com/flowc-dev/flowc/testdata/golden/shop/sendreceipt"
 	"github.com/flowc-dev/flowc/testdata/golden/skips/prunejob"
 	"github.com/flowc-dev/flowc/testdata/golden/skips/review"
+	"github.com/flowc-dev/flowc/testdata/golden/waits/expense"
+	"github.com/flowc-dev/flowc/testdata/golden/waits/gate"
+	"github.com/flowc-dev/flowc/testdata/golden/waits/poll"
 	"github.com/flowc-dev/flowc/testdata/golden/zoo/zoo"
 )
 
@@ -82,6 +85,9 @@ func TestMigrations(t *testing.T) {
 		review.Slug:       review.UpsertReview,
 		zoo.Slug:          zoo.UpsertZoo,
 		weigh.Slug:        weigh.UpsertWeigh,
+		expense.Slug:      expense.UpsertExpense,
+		gate.Slug:         gate.UpsertGate,
+		poll.Slug:         poll.UpsertPoll,
 	}
 	files, err := filepath.Glob(golden + "/sql/*.up.sql")
 	require.NoError(t, err)

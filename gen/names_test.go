@@ -40,6 +40,7 @@ func usedNames() []string {
 	names := []string{
 		"context", "json", "time", "runtime", "dsl",
 		"ctx", "db", "in", "ins", "n", "opts", "id", "h", "fn", "delay", "at", "v", "w", "slug", "item", "err",
+		"runID", "key", "answer", "filter", "askInput", "SignalDoAsk", "SignalDoAskBy", "WaitingDoAsk",
 		"flow", "output", "goGenerateIsDue", "joinInput", "doInput",
 		"Slug", "Definition", "Handlers", "Handler", "Serve", "ServeAs",
 		"StartDo", "StartDoSync", "StartManyDo", "GetDo", "UpsertDo", "DeleteDo", "DoExists",
@@ -82,6 +83,14 @@ type DoFlow struct {
 	List dsl.Step[b.Value, []c.Value] `+"`if:\"Do.A == 1\"`"+`
 	Each dsl.Map[c.Value, *a.Value]
 	Join dsl.Step[JoinInput, dsl.None]
+	Ask  dsl.Wait[AskInput, map[string]a.Value] `+"`key:\"Input.A\"`"+`
+	AskBy dsl.Wait[AskInput, dsl.None]
+	Tell dsl.Step[dsl.None, dsl.None] `+"`after:\"Ask,AskBy\"`"+`
+}
+
+type AskInput struct {
+	Input a.Value
+	Do    b.Value
 }
 
 type JoinInput struct {

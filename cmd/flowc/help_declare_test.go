@@ -69,6 +69,9 @@ func declareChecks() []blockCheck {
 	return []blockCheck{
 		{"How flows are declared", "go", d.generates},
 		{"Where a value comes from", "go", d.generates},
+		{"Waits", "go", d.generates},
+		{"Waits", "go", d.isGenerated},
+		{"Time", "go", d.generates},
 		{"Conditions", "text", isInComment("gen/internal/cond/parse.go")},
 		{"Conditions", "go", d.generates},
 		{skipped, "go", d.generates},

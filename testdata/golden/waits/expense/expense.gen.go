@@ -198,13 +198,13 @@ func ExpenseExists(ctx context.Context, db runtime.DB) (bool, error) {
 //
 // It waits at most 72h; then it is skipped.
 func SignalExpenseApprove(ctx context.Context, db runtime.DB, runID string, answer waits.Approval, opts ...runtime.SignalOption) (runtime.Signalled, error) {
-	return approveWait.Signal(ctx, db, runID, answer, opts...)
+	return flow.Signal(ctx, db, runID, StepApprove, answer, opts...)
 }
 
 // WaitingExpenseApprove lists the runs whose step approve waits for an answer, those first
-// that have waited longest, each with what the one who answers is shown.
+// that expire first, each with what the one who answers is shown.
 func WaitingExpenseApprove(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[waits.Question], error) {
-	return approveWait.Waiting(ctx, db, filter)
+	return runtime.ListWaitingFor(ctx, db, Slug, StepApprove, approveInput, filter)
 }
 
 // SignalExpenseEscalate sends the answer that the step escalate of a run waits for. In a
@@ -218,13 +218,13 @@ func WaitingExpenseApprove(ctx context.Context, db runtime.DB, filter runtime.Wa
 // It waits at most 48h; then the run fails. If Approve.Approved == true, it does not wait:
 // it is skipped.
 func SignalExpenseEscalate(ctx context.Context, db runtime.DB, runID string, answer waits.Approval, opts ...runtime.SignalOption) (runtime.Signalled, error) {
-	return escalateWait.Signal(ctx, db, runID, answer, opts...)
+	return flow.Signal(ctx, db, runID, StepEscalate, answer, opts...)
 }
 
 // WaitingExpenseEscalate lists the runs whose step escalate waits for an answer, those
-// first that have waited longest, each with what the one who answers is shown.
+// first that expire first, each with what the one who answers is shown.
 func WaitingExpenseEscalate(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[waits.Escalation], error) {
-	return escalateWait.Waiting(ctx, db, filter)
+	return runtime.ListWaitingFor(ctx, db, Slug, StepEscalate, escalateInput, filter)
 }
 
 // SignalExpensePaid sends the answer that the step paid of a run waits for. In a
@@ -237,20 +237,20 @@ func WaitingExpenseEscalate(ctx context.Context, db runtime.DB, filter runtime.W
 //
 // It waits until it is answered.
 func SignalExpensePaid(ctx context.Context, db runtime.DB, runID string, answer waits.Payment, opts ...runtime.SignalOption) (runtime.Signalled, error) {
-	return paidWait.Signal(ctx, db, runID, answer, opts...)
+	return flow.Signal(ctx, db, runID, StepPaid, answer, opts...)
 }
 
 // SignalExpensePaidBy sends an answer to every run whose step paid waits with a key, which
 // is its Input.PaymentID. If none waits with it, the answer is kept for 2h, for the next
 // run that does. In a transaction, it counts when that commits.
 func SignalExpensePaidBy(ctx context.Context, db runtime.DB, key waits.PaymentID, answer waits.Payment, opts ...runtime.SignalOption) error {
-	return paidWait.SignalBy(ctx, db, key, answer, opts...)
+	return flow.SignalBy(ctx, db, StepPaid, key, answer, opts...)
 }
 
 // WaitingExpensePaid lists the runs whose step paid waits for an answer, those first that
-// have waited longest.
+// expire first.
 func WaitingExpensePaid(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[dsl.None], error) {
-	return paidWait.Waiting(ctx, db, filter)
+	return runtime.ListWaitingFor(ctx, db, Slug, StepPaid, handler.Nothing(), filter)
 }
 
 // SignalExpenseReceipt lets the step paper of a run go on, which waits for it. In a
@@ -263,20 +263,20 @@ func WaitingExpensePaid(ctx context.Context, db runtime.DB, filter runtime.Waiti
 //
 // It waits until it is answered.
 func SignalExpenseReceipt(ctx context.Context, db runtime.DB, runID string, opts ...runtime.SignalOption) (runtime.Signalled, error) {
-	return receiptWait.Signal(ctx, db, runID, dsl.None{}, opts...)
+	return flow.Signal(ctx, db, runID, StepReceipt, dsl.None{}, opts...)
 }
 
 // SignalExpenseReceiptBy sends an answer to every run whose step paper waits with a key,
 // which is its Check.Count. If none waits with it, the answer is kept for 24h, for the
 // next run that does. In a transaction, it counts when that commits.
 func SignalExpenseReceiptBy(ctx context.Context, db runtime.DB, key uint32, opts ...runtime.SignalOption) error {
-	return receiptWait.SignalBy(ctx, db, key, dsl.None{}, opts...)
+	return flow.SignalBy(ctx, db, StepReceipt, key, dsl.None{}, opts...)
 }
 
 // WaitingExpenseReceipt lists the runs whose step paper waits for an answer, those first
-// that have waited longest.
+// that expire first.
 func WaitingExpenseReceipt(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[dsl.None], error) {
-	return receiptWait.Waiting(ctx, db, filter)
+	return runtime.ListWaitingFor(ctx, db, Slug, StepReceipt, handler.Nothing(), filter)
 }
 
 // Handlers does the work of the flow, a method per step. Unless a step says otherwise, a
@@ -332,18 +332,6 @@ var output = handler.Join(func(w struct {
 }, "close", "paid")
 
 var flow = runtime.NewFlow[waits.Claim](Definition(), output)
-
-// approveWait is the step approve, which waits for an answer.
-var approveWait = runtime.NewWait[waits.Approval](Definition(), StepApprove, approveInput)
-
-// escalateWait is the step escalate, which waits for an answer.
-var escalateWait = runtime.NewWait[waits.Approval](Definition(), StepEscalate, escalateInput)
-
-// paidWait is the step paid, which waits for an answer.
-var paidWait = runtime.NewWait[waits.Payment](Definition(), StepPaid, handler.Nothing())
-
-// receiptWait is the step paper, which waits for an answer.
-var receiptWait = runtime.NewWait[dsl.None](Definition(), StepReceipt, handler.Nothing())
 
 // approveInput is the source of the input of approve.
 var approveInput = handler.Join(func(w struct {

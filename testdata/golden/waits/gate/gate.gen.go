@@ -97,20 +97,20 @@ func GateExists(ctx context.Context, db runtime.DB) (bool, error) {
 //
 // It waits until it is answered.
 func SignalGateOpen(ctx context.Context, db runtime.DB, runID string, opts ...runtime.SignalOption) (runtime.Signalled, error) {
-	return openWait.Signal(ctx, db, runID, dsl.None{}, opts...)
+	return flow.Signal(ctx, db, runID, StepOpen, dsl.None{}, opts...)
 }
 
 // SignalGateOpenBy sends an answer to every run whose step open waits with a key, which is
 // its Input. If none waits with it, the answer is kept for 24h, for the next run that
 // does. In a transaction, it counts when that commits.
 func SignalGateOpenBy(ctx context.Context, db runtime.DB, key string, opts ...runtime.SignalOption) error {
-	return openWait.SignalBy(ctx, db, key, dsl.None{}, opts...)
+	return flow.SignalBy(ctx, db, StepOpen, key, dsl.None{}, opts...)
 }
 
 // WaitingGateOpen lists the runs whose step open waits for an answer, those first that
-// have waited longest, each with what the one who answers is shown.
+// expire first, each with what the one who answers is shown.
 func WaitingGateOpen(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[string], error) {
-	return openWait.Waiting(ctx, db, filter)
+	return runtime.ListWaitingFor(ctx, db, Slug, StepOpen, handler.Input[string](), filter)
 }
 
 // Handlers does the work of the flow, a method per step. Unless a step says otherwise, a
@@ -133,9 +133,6 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 }
 
 var flow = runtime.NewFlow[string](Definition(), handler.Nothing())
-
-// openWait is the step open, which waits for an answer.
-var openWait = runtime.NewWait[dsl.None](Definition(), StepOpen, handler.Input[string]())
 
 // goGenerateIsDue is Gate as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.
