@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/examples/approval/expenses"
+	"github.com/flowc-dev/flowc/examples/approval/expenses/payclaim"
+	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/flowtest"
+)
+
+var claim = expenses.Claim{Employee: "Ada", Purpose: "a desk", Cents: 20_000}
+
+// TestDemo runs the example as it runs without a person.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	require.NoError(t, run(t.Context(), &out, flowtest.Database(t), options{addr: "127.0.0.1:0", patience: time.Second, demo: true}))
+	require.Equal(t, `Ada claims 123.80 € from a manager who does not answer
+Emmy is asked instead of Grace: train to the customer, for Ada
+Emmy has approved it: 123.80 € are paid by the budget for travel
+`, out.String())
+}
+
+// TestManagerAnswers answers a claim before its time is up, and once more.
+func TestManagerAnswers(t *testing.T) {
+	t.Parallel()
+	db := flowtest.Database(t, payclaim.Serve(handlers{}))
+	run, err := payclaim.StartPayClaim(t.Context(), db, claim)
+	require.NoError(t, err)
+	decision := expenses.Decision{Budget: expenses.Office, Comment: "we have desks"}
+	result, err := payclaim.SignalPayClaimApprove(t.Context(), db, run.ID(), decision, runtime.WithSender("Grace"))
+	require.NoError(t, err)
+	require.Equal(t, runtime.Accepted, result)
+	settled, err := run.Wait(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, expenses.Settled{Decided: "Grace", Comment: "we have desks"}, settled)
+
+	decision.Approved = true
+	_, err = payclaim.SignalPayClaimEscalate(t.Context(), db, run.ID(), decision)
+	require.ErrorIs(t, err, runtime.ErrNotWaiting)
+}
