@@ -141,7 +141,9 @@ func (s *spoiler) spoilTypes(f *ast.Field) {
 func (s *spoiler) spoilStep(flow *model.Flow, fields *ast.StructType, f *ast.Field) {
 	name := f.Names[0]
 	users := spoiled{lines: append(s.users(flow, fields, name.Name), s.lines(f)...), harmless: true}
-	s.replace("removed step", f.Pos(), f.End(), "", users)
+	removed := users
+	removed.lines = append(slices.Clone(users.lines), s.waitsBefore(flow, fields, name.Name)...)
+	s.replace("removed step", f.Pos(), f.End(), "", removed)
 	s.replace("renamed step", name.End(), name.End(), "q", users)
 
 	runes := []rune(name.Name)
@@ -215,6 +217,24 @@ func (s *spoiler) users(flow *model.Flow, fields *ast.StructType, name string) (
 	return append(append(lines, s.lines(fields.Fields.List[0])...), s.linesOf(flow.Result)...)
 }
 
+// waitsBefore returns the lines of the waits that a step comes after, which may have
+// nothing after them without it.
+func (s *spoiler) waitsBefore(flow *model.Flow, fields *ast.StructType, name string) (lines []int) {
+	for _, step := range flow.Steps {
+		for _, before := range flow.Steps {
+			if step.Name != name || !before.Wait || !slices.Contains(step.Deps, before.Slug) {
+				continue
+			}
+			for _, f := range fields.Fields.List {
+				if len(f.Names) == 1 && f.Names[0].Name == before.Name {
+					lines = append(lines, s.lines(f)...)
+				}
+			}
+		}
+	}
+	return lines
+}
+
 // linesOf returns the lines of the struct that a source fills.
 func (s *spoiler) linesOf(source model.Source) (lines []int) {
 	if source.Type == nil {
@@ -248,7 +268,7 @@ func TestOneMistakeIsOne(t *testing.T) {
 	t.Parallel()
 	files := goldenFiles(t)
 	tried, pairs := 0, 0
-	for _, name := range []string{"shop/shop.go", "skips/skips.go", "conditions/conditions.go", "options/options.go", "none/none.go", "zoo/zoo.go"} {
+	for _, name := range []string{"shop/shop.go", "skips/skips.go", "conditions/conditions.go", "options/options.go", "none/none.go", "zoo/zoo.go", "waits/waits.go"} {
 		source := files[name]
 		s := &spoiler{source: source, fset: token.NewFileSet()}
 		file, err := parser.ParseFile(s.fset, name, source, parser.ParseComments)

@@ -23,12 +23,14 @@ type A struct {
 	S    string ` + "`json:\"text\"`" + `
 	N    int    ` + "`json:\"n,omitempty\"`" + `
 	Deep *Deep
+	At   time.Time
 	E
 	*Far
 }
 type B struct{ List []A }
 type E struct{ Flag bool }
 type Far struct {
+	Pause *time.Duration
 	Mode Mode
 	Once *bool ` + "`json:\"once\"`" + `
 }
@@ -79,6 +81,9 @@ func (r *random) condition(from int) string {
 	return text
 }
 
+// marker returns what a step is that is no map.
+func (r *random) marker() string { return r.oneOf("marker", "Step", "Step", "Step", "Wait") }
+
 func (r *random) step(i int) string {
 	name := r.oneOf("name", "Check", "Pack", "ShipURL", "X", "Handlers", "Serve", "In", "Type", "Überall") + fmt.Sprint(i)
 	if r.strange && r.rarely("odd name", 20) {
@@ -114,14 +119,14 @@ func (r *random) step(i int) string {
 			}
 		}
 		r.joins.WriteString("}\n")
-		field = fmt.Sprintf("dsl.Step[%s, %s]", join, out)
+		field = fmt.Sprintf("dsl.%s[%s, %s]", r.marker(), join, out)
 	case 2: // nothing
-		field = fmt.Sprintf("dsl.Step[dsl.None, %s]", out)
+		field = fmt.Sprintf("dsl.%s[dsl.None, %s]", r.marker(), out)
 		if from > 0 || r.strange {
 			tags = append(tags, fmt.Sprintf(`after:"%s"`, r.names[from]))
 		}
 	default:
-		field = fmt.Sprintf("dsl.Step[%s, %s]", given, out)
+		field = fmt.Sprintf("dsl.%s[%s, %s]", r.marker(), given, out)
 		tags = append(tags, fmt.Sprintf(`from:"%s"`, r.names[from]))
 		if given == "A" && r.rarely("if", 2) {
 			tags = append(tags, fmt.Sprintf(`%s:"%s"`, r.oneOf("key", "if", "if_not"), r.condition(from)))
@@ -129,7 +134,14 @@ func (r *random) step(i int) string {
 		}
 	}
 	if r.rarely("options", 3) {
-		tags = append(tags, r.oneOf("option", `max_attempts:"7"`, `timeout:"1h"`, `base_delay:"0s"`, `start_delay:"90s"`, `when_exhausted:"skip-cascade"`, `when_exhausted:"skip"`))
+		options := []string{`timeout:"1h"`, `when_exhausted:"skip-cascade"`, `when_exhausted:"skip"`}
+		switch {
+		case strings.HasPrefix(field, "dsl.Wait"):
+			options = append(options, `key:"Input.S"`, `key:"Input.N" keep:"1h"`)
+		default:
+			options = append(options, `max_attempts:"7"`, `base_delay:"0s"`, `start_delay:"90s"`, `start_at:"Input.At"`, `start_delay:"Input.Far.Pause"`, `priority:"low"`, `max_wait:"1h"`)
+		}
+		tags = append(tags, r.oneOf("option", options...))
 	}
 	if strings.HasPrefix(name, "Ü") && !(r.strange && r.rarely("no slug", 5)) {
 		tags = append(tags, fmt.Sprintf(`slug:"over_%d"`, i))
@@ -155,7 +167,7 @@ func (r *random) source() string {
 	if k := r.earlier(); r.rarely("output", 2) {
 		out, from = r.outs[k], fmt.Sprintf(` from:"%s"`, r.names[k])
 	}
-	return "package shop\n\nimport \"github.com/flowc-dev/flowc/dsl\"\n\ntype Random struct {\n" +
+	return "package shop\n\nimport (\n\t\"time\"\n\n\t\"github.com/flowc-dev/flowc/dsl\"\n)\n\ntype Random struct {\n" +
 		fmt.Sprintf("\tdsl.Flow[%s, %s] `timeout:\"5s\"%s`\n", in, out, from) + steps.String() + "}\n" +
 		r.joins.String() + randomTypes + "\ntype hidden struct{ X int }\n"
 }

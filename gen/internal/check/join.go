@@ -70,7 +70,12 @@ func (j *join) bind() (source model.Source, needs []*producer, ok bool) {
 		p, bound := j.field(f, j.fields.Tag(i))
 		if p != nil {
 			needs = append(needs, p)
-			if first := taken[p]; first != nil {
+			first := taken[p]
+			switch {
+			case first == nil:
+			case j.d.partial: // a step that is refused may be what one of them is from
+				bound = false
+			default:
 				j.diags.Add(diag.DuplicateField, f.Pos(), endOf(f), "%s takes what %s gives, and so does %s", j.nameOf(f), p.name, first.Name()).
 					NoteAt(first.Pos(), "%s is here", first.Name()).
 					Fix("remove one of them")
