@@ -8,12 +8,13 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/jsontext"
 )
 
-// A Condition ties the pattern of a step to the Go types that it was generated from: it has
-// a value that meets the condition, so that the names in the pattern can be compared with
-// those of the value in JSON. Generated code has them.
+// A Condition ties the pattern of a step, or a path of it, to the Go types that it was
+// generated from: it has a value that meets the condition, so that the names in the pattern
+// can be compared with those of the value in JSON. Generated code has them.
 type Condition struct {
 	step    string
-	not     bool // it is the step's IfNot
+	not     bool   // it is the step's IfNot
+	path    string // it is that of a path of the step, and which
 	example func() ([]byte, error)
 }
 
@@ -27,6 +28,13 @@ func If[Subject any](step string, meet func(*Subject)) Condition {
 // Generated code calls it.
 func IfNot[Subject any](step string, meet func(*Subject)) Condition {
 	return Condition{step: step, not: true, example: example(meet)}
+}
+
+// Leads returns what ties a path of a step to the Go types that it was generated from: the
+// option is StartAt, StartDelayFrom or Key; set sets the value that the path leads to.
+// Generated code calls it.
+func Leads[Subject any](step, option string, set func(*Subject)) Condition {
+	return Condition{step: step, path: option, example: example(set)}
 }
 
 func example[Subject any](meet func(*Subject)) func() ([]byte, error) {
@@ -49,9 +57,12 @@ func At[T any](p **T) *T {
 // outdated returns a fault for each condition that no longer fits its Go types.
 func outdated(f Flow) (faults []Fault) {
 	for _, c := range f.Conditions {
-		key := "If"
+		key, article := "If", "an"
 		if c.not {
 			key = "IfNot"
+		}
+		if c.path != "" {
+			key, article = c.path, "a"
 		}
 		step := f.Step(c.step)
 		switch {
@@ -59,7 +70,11 @@ func outdated(f Flow) (faults []Fault) {
 			faults = append(faults, Fault{c.step, "one of its Conditions is the zero value: make them with If and IfNot"})
 			continue
 		case step == nil:
-			faults = append(faults, Fault{"", fmt.Sprintf("its Conditions have an %s of %q, which is no step of this flow", key, c.step)})
+			faults = append(faults, Fault{"", fmt.Sprintf("its Conditions have %s %s of %q, which is no step of this flow", article, key, c.step)})
+			continue
+		}
+		if c.path != "" {
+			faults = append(faults, c.lost(step)...)
 			continue
 		}
 		pattern := step.If
@@ -91,4 +106,27 @@ func outdated(f Flow) (faults []Fault) {
 		}
 	}
 	return faults
+}
+
+// lost returns a fault if a path of a step no longer leads to what its Go types write.
+func (c Condition) lost(step *Step) []Fault {
+	path, known := map[string]Path{"StartAt": step.StartAt, "StartDelayFrom": step.StartDelayFrom, "Key": step.Key}[c.path]
+	if !known || len(path) == 0 {
+		return []Fault{{c.step, fmt.Sprintf("its Conditions have a %s of it, but it has none", c.path)}}
+	}
+	written, err := c.example()
+	if err != nil {
+		return []Fault{{c.step, fmt.Sprintf("the value that its %s looks into cannot be encoded as JSON any more: %v", c.path, err)}}
+	}
+	if path[0] == RunKey {
+		path = path[1:]
+	}
+	for _, name := range path {
+		var members map[string]json.RawMessage
+		if json.Unmarshal(written, &members) != nil || members[name] == nil || string(members[name]) == "null" {
+			return []Fault{{c.step, fmt.Sprintf("its %s leads to %s, but the Go types do not write %s any more: run go generate", c.path, path, name)}}
+		}
+		written = members[name]
+	}
+	return nil
 }

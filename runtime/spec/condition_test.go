@@ -135,3 +135,31 @@ func TestConditionsWithoutAPattern(t *testing.T) {
 		})
 	}
 }
+
+// TestPathsOfChangedTypes changes JSON names under the paths of a step.
+func TestPathsOfChangedTypes(t *testing.T) {
+	t.Parallel()
+	type wire struct {
+		Check checked `json:"check"`
+	}
+	timed := func(conditions ...spec.Condition) error {
+		return spec.Flow{Slug: "timed", Conditions: conditions, Steps: []spec.Step{
+			{Slug: "check"},
+			{Slug: "send", Deps: []string{"check"}, StartAt: spec.Path{"check", "Deep", "text"}},
+			{Slug: "ask", Type: spec.TypeWait, Key: spec.Path{spec.RunKey, "count"}},
+		}}.Validate()
+	}
+	require.NoError(t, timed(
+		spec.Leads("send", "StartAt", func(v *wire) { spec.At(&v.Check.Deep).Text = "x" }),
+		spec.Leads("ask", "Key", func(v *checked) { *spec.At(&v.Count) = 1 }),
+	))
+	require.ErrorContains(t, timed(spec.Leads("send", "StartAt", func(v *struct {
+		Check renamedChecked `json:"check"`
+	}) {
+		spec.At(&v.Check.Deep).Text = "x"
+	})), "step send: its StartAt leads to check.Deep.text, but the Go types do not write text any more: run go generate")
+	require.ErrorContains(t, timed(spec.Leads("ask", "Key", func(v *secretive) {})), "its Key leads to count, but the Go types do not write count any more")
+	require.ErrorContains(t, timed(spec.Leads("ask", "Key", func(v *broken) {})), "the value that its Key looks into cannot be encoded as JSON any more")
+	require.ErrorContains(t, timed(spec.Leads("ask", "StartAt", func(v *checked) {})), "its Conditions have a StartAt of it, but it has none")
+	require.ErrorContains(t, timed(spec.Leads("none", "Key", func(v *checked) {})), `its Conditions have a Key of "none"`)
+}

@@ -135,7 +135,7 @@ type Flow struct {
 	Forms *Forms
 	// Steps are the steps, in any order. At least one.
 	Steps []Step
-	// Conditions tie patterns of steps to the Go types they were generated from, so that
+	// Conditions tie patterns and paths of steps to the Go types they were generated from, so that
 	// [Flow.Validate] finds those that no longer fit. They are not stored.
 	Conditions []Condition
 }

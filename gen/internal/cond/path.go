@@ -37,7 +37,9 @@ func CompilePath(scope Scope, p *tags.Pair, target Target) *model.Path {
 	if !ok || !c.leadsTo(target, from, segments, leaf, hops) {
 		return nil
 	}
-	return &model.Path{Text: p.Value, Keys: append([]string{from.Key}, keys...), Type: leaf.typ}
+	way := model.Term{Key: from.Key, Start: from.Name, Path: hops}
+	way.Type, _ = jsonform.Pointee(from.Type)
+	return &model.Path{Text: p.Value, Keys: append([]string{from.Key}, keys...), Type: leaf.typ, Way: way}
 }
 
 // segments reads the names of a path, or returns nil and says what is wrong.

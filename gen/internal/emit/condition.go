@@ -1,8 +1,11 @@
 package emit
 
 import (
+	"go/types"
+
 	"github.com/dave/jennifer/jen"
 
+	"github.com/flowc-dev/flowc/gen/internal/jsonform"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
@@ -18,6 +21,7 @@ func (f *file) conditionChecks() (checks []jen.Code) {
 		if s.IfNot != nil {
 			checks = append(checks, f.conditionCheck("IfNot", s, s.IfNot))
 		}
+		checks = append(checks, f.pathChecks(s)...)
 	}
 	return checks
 }
@@ -29,6 +33,38 @@ func (f *file) conditionCheck(function string, s *model.Step, c *model.Condition
 	}
 	meet := jen.Func().Params(jen.Id("v").Op("*").Add(f.subject(c))).Block(body...)
 	return f.spec(function).Call(f.slug(s.Slug), meet)
+}
+
+// pathChecks write every path of a step that looks into a value once more, as an
+// assignment to what it leads to.
+func (f *file) pathChecks(s *model.Step) (checks []jen.Code) {
+	for _, option := range []struct {
+		name string
+		path *model.Path
+	}{{"StartAt", s.StartAt}, {"StartDelayFrom", s.StartDelayFrom}, {"Key", s.Key}} {
+		if option.path == nil || len(option.path.Way.Path) == 0 {
+			continue
+		}
+		way := option.path.Way
+		set := jen.Func().Params(jen.Id("v").Op("*").Add(f.subject(&model.Condition{Terms: []model.Term{way}}))).
+			Block(f.place(way).Op("=").Add(f.sample(option.path.Type)))
+		checks = append(checks, f.spec("Leads").Call(f.slug(s.Slug), jen.Lit(option.name), set))
+	}
+	return checks
+}
+
+// sample writes a value of a type that a path can lead to.
+func (f *file) sample(t types.Type) jen.Code {
+	if elem, pointer := jsonform.Pointee(t); pointer {
+		t = elem
+	}
+	switch basic, _ := t.Underlying().(*types.Basic); {
+	case basic == nil:
+		return jen.Qual("time", "Unix").Call(jen.Lit(1), jen.Lit(0))
+	case basic.Info()&types.IsString != 0:
+		return jen.Lit("x")
+	}
+	return jen.Lit(1)
 }
 
 // subject returns the type of what a condition looks at: the run's input, or a
@@ -48,8 +84,13 @@ func (f *file) subject(c *model.Condition) *jen.Statement {
 	return f.wire(fields)
 }
 
-// assign writes a term as an assignment, and follows pointers on the way.
+// assign writes a term as an assignment.
 func (f *file) assign(t model.Term) *jen.Statement {
+	return f.place(t).Op("=").Op(t.Value)
+}
+
+// place writes what a term is about, and follows pointers on the way.
+func (f *file) place(t model.Term) *jen.Statement {
 	place := jen.Id("v")
 	if t.Key != spec.RunKey {
 		place.Dot(t.Start)
@@ -63,5 +104,5 @@ func (f *file) assign(t model.Term) *jen.Statement {
 			}
 		}
 	}
-	return place.Op("=").Op(t.Value)
+	return place
 }

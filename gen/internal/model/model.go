@@ -100,6 +100,8 @@ type Path struct {
 	Keys spec.Path
 	// Type is what it leads to.
 	Type types.Type
+	// Way is the way in Go, as that of a condition. It has no value.
+	Way Term
 }
 
 // A Condition is when a step runs.

@@ -142,6 +142,25 @@ func Definition() spec.Flow {
 			}) {
 				v.Approve.Approved = true
 			}),
+			spec.Leads("paid", "Key", func(v *waits.Claim) {
+				v.PaymentID = "x"
+			}),
+			spec.Leads("paper", "Key", func(v *struct {
+				Check waits.Checked `json:"check"`
+			}) {
+				v.Check.Count = 1
+			}),
+			spec.Leads("remind", "StartAt", func(v *waits.Claim) {
+				*spec.At(&v.Trip.RemindAt) = time.Unix(1, 0)
+			}),
+			spec.Leads("close", "StartDelayFrom", func(v *struct {
+				Check waits.Checked `json:"check"`
+			}) {
+				*spec.At(&v.Check.Pause) = 1
+			}),
+			spec.Leads("each", "StartDelayFrom", func(v *waits.Claim) {
+				v.Trip.Pause = 1
+			}),
 		},
 	}
 }
