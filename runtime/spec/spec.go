@@ -240,6 +240,9 @@ type Step struct {
 	// that key, in whole seconds. Zero means [DefaultKeep].
 	Keep time.Duration
 	// Answer is a JSON Schema of the answer to a [TypeWait], of which forms are made. It
-	// does not check answers. Nil if it is not known.
+	// does not check answers. Beside the keywords of JSON Schema, propertyOrder has the
+	// names of an object in the order of the fields, enumNames has names for the numbers
+	// of an enum, and the format nanoseconds is that of a [time.Duration]. Nil if it is
+	// not known.
 	Answer json.RawMessage
 }
