@@ -161,6 +161,7 @@ func imports(text string) string {
 		"album": "github.com/flowc-dev/flowc/examples/web/album", "processphoto": "github.com/flowc-dev/flowc/examples/web/album/processphoto",
 		"party": "github.com/flowc-dev/flowc/examples/hello/party", "greet": "github.com/flowc-dev/flowc/examples/hello/party/greet",
 		"pgx": "github.com/jackc/pgx/v5", "pgxpool": "github.com/jackc/pgx/v5/pgxpool", "worker": "github.com/flowc-dev/flowc/runtime/worker",
+		"expenses": "github.com/flowc-dev/flowc/examples/approval/expenses", "payclaim": "github.com/flowc-dev/flowc/examples/approval/expenses/payclaim",
 		"flowtest": "github.com/flowc-dev/flowc/runtime/flowtest", "shards": "github.com/flowc-dev/flowc/runtime/shards",
 		"shop": "github.com/flowc-dev/flowc/examples/orders/shop", "fulfil": "github.com/flowc-dev/flowc/examples/orders/fulfil",
 		"processorder": "github.com/flowc-dev/flowc/examples/orders/shop/processorder", "sendreceipt": "github.com/flowc-dev/flowc/examples/orders/shop/sendreceipt",

@@ -88,6 +88,7 @@ func TestHelpBlocks(t *testing.T) {
 		"scale":    scaleChecks(t),
 		"testing":  testingChecks(),
 		"versions": versionsChecks(),
+		"waiting":  waitingChecks(),
 		"web": {
 			{"Starting in your own transaction", "go", isPartOf("examples/web/server.go")},
 			{"A request that comes twice", "go", compiles("pool *pgxpool.Pool, photo album.Photo, requestID string")},
