@@ -26,6 +26,14 @@ Emmy has approved it: 123.80 € are paid by the budget for travel
 `, out.String())
 }
 
+// TestNobodyAnswers lets the time of both pass.
+func TestNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	require.NoError(t, run(t.Context(), &out, flowtest.Database(t), options{addr: "127.0.0.1:0", patience: time.Second}))
+	require.Contains(t, out.String(), "it is not paid: escalate: flowc: nobody answered within 1s\n")
+}
+
 // TestManagerAnswers answers a claim before its time is up, and once more.
 func TestManagerAnswers(t *testing.T) {
 	t.Parallel()

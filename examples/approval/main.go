@@ -1,7 +1,7 @@
-// Approval pays an expense claim once somebody has approved it. It starts a claim, says
-// how to answer it, and goes on as soon as somebody does: on the dashboard that it serves,
-// or with the command that it prints. If the manager lets the time pass, it asks the
-// manager's manager. With -demo it answers itself.
+// Approval pays an expense claim once somebody has approved it. It starts a claim, shows it
+// on the dashboard that it serves, prints how to answer it, and goes on as soon as somebody
+// does. If the manager lets the time pass, it asks the manager's manager. With -demo it
+// answers itself.
 package main
 
 import (
@@ -87,31 +87,33 @@ func run(ctx context.Context, out io.Writer, pool *pgxpool.Pool, o options) (err
 			return err
 		}
 	} else {
-		fmt.Fprintf(out, instructions, url, claim.ID(), pool.Config().ConnString(), claim.ID(), o.patience, claim.ID())
+		fmt.Fprintf(out, instructions, url, claim.ID(), o.patience, pool.Config().ConnString(), claim.ID())
 	}
 
 	settled, err := claim.Wait(ctx, runtime.WithTimeout(2*o.patience+time.Minute))
-	if err != nil {
+	var failed *runtime.RunFailedError
+	switch {
+	case errors.As(err, &failed):
+		fmt.Fprintf(out, "it is not paid: %s: %s\n", failed.Step, failed.Message)
+	case err != nil:
 		return err
-	}
-	if settled.Paid {
+	case settled.Paid:
 		fmt.Fprintf(out, "%s has approved it: %d.%02d € are paid by the budget for %s\n", settled.Decided, settled.Cents/100, settled.Cents%100, settled.Budget)
-	} else {
+	default:
 		fmt.Fprintf(out, "%s has refused it: %s\n", settled.Decided, settled.Comment)
 	}
 	return nil
 }
 
-const instructions = `Ada claims 123.80 €. Her manager answers in the browser:
+const instructions = `Ada claims 123.80 €:
 
     %sruns/%s
 
-or with the command:
+Her manager has %s to answer; then the manager's manager is asked, and the step is escalate:
 
-    DATABASE_URL='%s' go run ./cmd/flowc runs signal %s approve '{"approved": true, "budget": "travel"}'
+    psql '%s' \
+      -c "SELECT pgflow.complete_task('%s', 'approve', 0, '{\"approved\": true, \"budget\": \"travel\"}')"
 
-If nobody does within %s, the manager's manager is asked: write escalate for approve then.
-Waiting for the answer to claim %s …
 `
 
 // impatient returns the flow with other timeouts of its waits. They are options, which
