@@ -43,6 +43,18 @@ func TestGraphs(t *testing.T) {
 	require.NoError(t, order.Drawing.Validate())
 }
 
+// TestGraphsShowWaits checks that steps that wait look different, and say for how long.
+func TestGraphsShowWaits(t *testing.T) {
+	t.Parallel()
+	graphs, err := Graphs(context.Background(), Options{Dir: "..", Patterns: []string{"./testdata/golden/waits"}})
+	require.NoError(t, err)
+	require.Equal(t, []dag.Node{
+		{ID: "approve", Label: "Approve", Note: "waits at most 72h", Shape: dag.Hexagon},
+		{ID: "escalate", Label: "Escalate", Note: "waits at most 48h\nif not Approve.Approved == true", Shape: dag.Hexagon},
+		{ID: "paid", Label: "Paid", Note: "waits for an answer", Shape: dag.Hexagon},
+	}, graphs[0].Drawing.Nodes[2:5])
+}
+
 // TestGraphsShowOrder checks that an edge without data is a soft one.
 func TestGraphsShowOrder(t *testing.T) {
 	t.Parallel()

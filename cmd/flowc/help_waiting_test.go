@@ -24,6 +24,7 @@ func waitingChecks() []blockCheck {
 		{"Answers by key", "go", d.generates},
 		{"Answers by key", "go", d.isGenerated},
 		{"The in-tray", "go", compiles("pool *pgxpool.Pool")},
+		{"Waits in tests", "go", isPartOf("examples/approval/approval_test.go")},
 		{"Answers in other languages", "sql", answersClaim},
 	}
 }

@@ -52,3 +52,25 @@ func TestManagerAnswers(t *testing.T) {
 	_, err = payclaim.SignalPayClaimEscalate(t.Context(), db, run.ID(), decision)
 	require.ErrorIs(t, err, runtime.ErrNotWaiting)
 }
+
+// TestEscalation lets three days pass, which takes no time.
+func TestEscalation(t *testing.T) {
+	t.Parallel()
+	db := flowtest.Inline(payclaim.Serve(handlers{}))
+	run, err := payclaim.StartPayClaim(t.Context(), db, claim) // goes as far as it can
+	require.NoError(t, err)
+	_, err = run.Wait(t.Context())
+	var waiting *flowtest.WaitingError
+	require.ErrorAs(t, err, &waiting)
+	require.Equal(t, payclaim.StepApprove, waiting.Step)
+
+	db.Advance(72 * time.Hour)
+	asked, err := payclaim.WaitingPayClaimEscalate(t.Context(), db, runtime.WaitingFilter{})
+	require.NoError(t, err)
+	require.Equal(t, claim, asked[0].Input.Input)
+	_, err = payclaim.SignalPayClaimEscalate(t.Context(), db, run.ID(), expenses.Decision{Approved: true, Budget: expenses.Office})
+	require.NoError(t, err)
+	settled, err := run.Wait(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, expenses.Settled{Paid: true, Cents: 20_000, Budget: expenses.Office, Decided: "Emmy"}, settled)
+}
