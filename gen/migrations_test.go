@@ -31,6 +31,7 @@ import (
 	"github.com/flowc-dev/flowc/testdata/golden/shop/sendreceipt"
 	"github.com/flowc-dev/flowc/testdata/golden/skips/prunejob"
 	"github.com/flowc-dev/flowc/testdata/golden/skips/review"
+	"github.com/flowc-dev/flowc/testdata/golden/waits/ask"
 	"github.com/flowc-dev/flowc/testdata/golden/waits/expense"
 	"github.com/flowc-dev/flowc/testdata/golden/waits/gate"
 	"github.com/flowc-dev/flowc/testdata/golden/waits/poll"
@@ -87,6 +88,7 @@ func TestMigrations(t *testing.T) {
 		weigh.Slug:        weigh.UpsertWeigh,
 		expense.Slug:      expense.UpsertExpense,
 		gate.Slug:         gate.UpsertGate,
+		ask.Slug:          ask.UpsertAsk,
 		poll.Slug:         poll.UpsertPoll,
 	}
 	files, err := filepath.Glob(golden + "/sql/*.up.sql")

@@ -13,6 +13,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/worker"
 	"github.com/flowc-dev/flowc/testdata/golden/waits"
+	"github.com/flowc-dev/flowc/testdata/golden/waits/ask"
 	"github.com/flowc-dev/flowc/testdata/golden/waits/expense"
 	"github.com/flowc-dev/flowc/testdata/golden/waits/gate"
 )
@@ -46,7 +47,7 @@ func TestRunWaits(t *testing.T) {
 	pool := database(t)
 	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
-	services := []handler.Service{expense.Serve(clerks{}), gate.Serve(porter{})}
+	services := []handler.Service{expense.Serve(clerks{}), gate.Serve(porter{}), ask.Serve(nil)}
 	require.NoError(t, runtime.UpsertServed(ctx, pool, services...))
 	w, err := worker.New(pool, worker.Config{Concurrency: 4, Logger: slog.New(slog.DiscardHandler)}, services...)
 	require.NoError(t, err)
@@ -96,6 +97,15 @@ func TestRunWaits(t *testing.T) {
 	outcome, err = early.Via(pool).Wait(ctx)
 	require.NoError(t, err)
 	require.Equal(t, answer.At, outcome.Closed.At)
+
+	// A flow that nobody works on goes on as well.
+	question, err := ask.StartAsk(ctx, pool, "shall we?")
+	require.NoError(t, err)
+	_, err = ask.SignalAskAnswer(ctx, pool, question.ID(), true)
+	require.NoError(t, err)
+	yes, err := question.Wait(ctx)
+	require.NoError(t, err)
+	require.True(t, yes)
 
 	// One that opens for whoever comes next with the key, which is the whole input.
 	require.NoError(t, gate.SignalGateOpenBy(ctx, pool, "west"))

@@ -3,6 +3,7 @@ package emit
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -98,6 +99,9 @@ func needs(s *model.Step) (names []string) {
 
 // handlersDoc returns the doc comment of the interface.
 func (f *file) handlersDoc() []string {
+	if !slices.ContainsFunc(f.flow.Steps, func(s *model.Step) bool { return !s.Wait }) {
+		return wrap("Handlers has no methods, since every step waits for an answer: serve nil, so that a worker goes on with the runs.")
+	}
 	return wrap("Handlers does the work of the flow, a method per step. Unless a step says otherwise, a task gets " +
 		attempts(f.flow.Options) + ", " + each(f.flow.Options) + " limited to " + f.timeout() + ".")
 }
@@ -170,9 +174,9 @@ func start(s *model.Step) []string {
 	case s.StartDelay > 0:
 		return []string{"It starts " + model.Span(s.StartDelay) + " after it is ready."}
 	case s.StartAt != nil:
-		return []string{"It starts at the time that " + s.StartAt.Text + " is."}
+		return []string{"It starts at " + s.StartAt.Text + "."}
 	case s.StartDelayFrom != nil:
-		return []string{"It starts as long after it is ready as " + s.StartDelayFrom.Text + " says."}
+		return []string{"It starts " + s.StartDelayFrom.Text + " after it is ready."}
 	}
 	return nil
 }

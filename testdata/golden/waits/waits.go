@@ -40,6 +40,13 @@ type Gate struct {
 	Work dsl.Step[string, dsl.None] `from:"Input" after:"Open"`
 }
 
+// Ask is nothing but a question, which no program answers.
+type Ask struct {
+	dsl.Flow[string, bool]
+
+	Answer dsl.Wait[string, bool]
+}
+
 // Poll asks until there is something.
 type Poll struct {
 	dsl.Job[PaymentID, dsl.None] `max_wait:"12h" deadline:"24h" priority:"high"`

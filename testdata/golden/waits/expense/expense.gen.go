@@ -308,12 +308,12 @@ type Handlers interface {
 
 	// Remind mails the claimant.
 	//
-	// It starts at the time that Input.Trip.RemindAt is. Its priority is high.
+	// It starts at Input.Trip.RemindAt. Its priority is high.
 	Remind(ctx context.Context, in waits.Checked) error
 
 	// Close closes the claim.
 	//
-	// It starts as long after it is ready as Check.Pause says.
+	// It starts Check.Pause after it is ready.
 	Close(ctx context.Context, in waits.CloseInput) (waits.Closed, error)
 
 	// Lines does the work of the step lines.
@@ -321,8 +321,8 @@ type Handlers interface {
 
 	// Each does the work of the step each.
 	//
-	// It is called once for each element that lines gives. It starts as long after it is ready
-	// as Input.Trip.Pause says. It may be snoozed for 24h in all. Its priority is normal.
+	// It is called once for each element that lines gives. It starts Input.Trip.Pause after it
+	// is ready. It may be snoozed for 24h in all. Its priority is normal.
 	Each(ctx context.Context, item waits.Line) error
 }
 
