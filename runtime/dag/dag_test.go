@@ -372,3 +372,16 @@ func TestLength(t *testing.T) {
 		require.Equal(t, want, length(f))
 	}
 }
+
+// TestHexagon checks that what waits for somebody has pointed sides, within its place.
+func TestHexagon(t *testing.T) {
+	t.Parallel()
+	l, err := Arrange(Graph{Nodes: []Node{{ID: "approve", Shape: Hexagon, Note: "waits at most 72h"}, {ID: "ship"}}, Edges: []Edge{{From: "approve", To: "ship"}}}, Options{Plain: true})
+	require.NoError(t, err)
+	svg := l.SVG(SVGOptions{})
+	wellFormed(t, svg)
+	n := l.Nodes[0]
+	require.Equal(t, 1, strings.Count(svg, `<path class="card"`))
+	require.Contains(t, svg, "d=\"M"+at(Point{n.X, n.Y + n.Height/2})+" L")
+	require.Contains(t, svg, " L"+at(Point{n.X + n.Width, n.Y + n.Height/2})+" L")
+}
