@@ -101,7 +101,9 @@ func TestRunWaits(t *testing.T) {
 	// A flow that nobody works on goes on as well.
 	question, err := ask.StartAsk(ctx, pool, "shall we?")
 	require.NoError(t, err)
-	_, err = ask.SignalAskAnswer(ctx, pool, question.ID(), true)
+	_, err = ask.SignalAskSure(ctx, pool, question.ID(), true)
+	require.NoError(t, err)
+	_, err = ask.SignalAskAnswer(ctx, pool, question.ID(), 42)
 	require.NoError(t, err)
 	yes, err := question.Wait(ctx)
 	require.NoError(t, err)

@@ -4,6 +4,7 @@ import (
 	"go/types"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/dave/jennifer/jen"
 
@@ -117,9 +118,9 @@ func (f *file) field(name string, embedded bool, t types.Type) *jen.Statement {
 	return jen.Id(name).Add(f.typ(t))
 }
 
-// tagLiteral returns a tag as a string of the source, in backquotes if it can be.
+// tagLiteral returns a tag, or JSON, as a string of the source, in backquotes if it can be.
 func tagLiteral(tag string) string {
-	if strconv.CanBackquote(tag) {
+	if strconv.CanBackquote(strings.ReplaceAll(tag, "\n", "")) {
 		return "`" + tag + "`"
 	}
 	return strconv.Quote(tag)

@@ -1,6 +1,7 @@
 package jsonform
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"go/constant"
@@ -8,7 +9,6 @@ import (
 	"go/types"
 	"math"
 	"slices"
-	"strings"
 )
 
 // A Source is where the declaring package is looked up: what its comments say.
@@ -24,22 +24,53 @@ type Source interface {
 
 // A schema is a JSON Schema of a value, as far as forms need it.
 type schema struct {
-	Type            string             `json:"type,omitempty"`
-	Title           string             `json:"title,omitempty"`
-	Description     string             `json:"description,omitempty"`
-	Format          string             `json:"format,omitempty"`
-	ContentEncoding string             `json:"contentEncoding,omitempty"`
-	Enum            []json.RawMessage  `json:"enum,omitempty"`
-	EnumNames       []string           `json:"enumNames,omitempty"`
-	Minimum         *int64             `json:"minimum,omitempty"`
-	Maximum         *int64             `json:"maximum,omitempty"`
-	Items           *schema            `json:"items,omitempty"`
-	MinItems        *int64             `json:"minItems,omitempty"`
-	MaxItems        *int64             `json:"maxItems,omitempty"`
-	Properties      map[string]*schema `json:"properties,omitempty"`
-	PropertyOrder   []string           `json:"propertyOrder,omitempty"`
-	Required        []string           `json:"required,omitempty"`
-	Additional      *schema            `json:"additionalProperties,omitempty"`
+	Type            string            `json:"type,omitempty"`
+	Title           string            `json:"title,omitempty"`
+	Description     string            `json:"description,omitempty"`
+	Format          string            `json:"format,omitempty"`
+	ContentEncoding string            `json:"contentEncoding,omitempty"`
+	Enum            []json.RawMessage `json:"enum,omitempty"`
+	EnumNames       []string          `json:"enumNames,omitempty"`
+	Minimum         *int64            `json:"minimum,omitempty"`
+	Maximum         *int64            `json:"maximum,omitempty"`
+	Items           *schema           `json:"items,omitempty"`
+	MinItems        *int64            `json:"minItems,omitempty"`
+	MaxItems        *int64            `json:"maxItems,omitempty"`
+	Properties      *properties       `json:"properties,omitempty"`
+	PropertyOrder   []string          `json:"propertyOrder,omitempty"`
+	Required        []string          `json:"required,omitempty"`
+	Additional      *schema           `json:"additionalProperties,omitempty"`
+}
+
+// properties are those of an object, in the order of the fields.
+type properties struct {
+	names   []string
+	schemas map[string]*schema
+}
+
+func (p *properties) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	for i, name := range p.names {
+		raw, err := encode(p.schemas[name])
+		if err != nil {
+			return nil, err
+		}
+		b.WriteByte("{,"[min(i, 1)])
+		b.Write(quoted(name))
+		b.WriteByte(':')
+		b.Write(raw)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// encode returns a value as JSON, with the signs of HTML as they are.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSpace(b.Bytes()), err
 }
 
 // maxDepth is how deep a schema describes what is within structs and lists. What is deeper
@@ -57,11 +88,48 @@ func Schema(t types.Type, source Source) json.RawMessage {
 	if named, ok := types.Unalias(deref(t)).(*types.Named); ok {
 		s.Title = named.Obj().Name()
 	}
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // which has nothing that JSON has not
-	return json.RawMessage(strings.TrimSpace(b.String()))
+	raw, _ := encode(s) // which has nothing that JSON has not
+	return lines(raw)
+}
+
+// lines sets each property of an object on a line of its own.
+func lines(schema json.RawMessage) json.RawMessage {
+	const properties = `"properties":{`
+	var b bytes.Buffer
+	depth, open := 0, 0 // open is the depth of the properties
+	for i := 0; i < len(schema); i++ {
+		c := schema[i]
+		switch {
+		case c == '"':
+			end := i + 1
+			for ; schema[end] != '"'; end++ {
+				if schema[end] == '\\' {
+					end++
+				}
+			}
+			if open == 0 && depth == 1 && bytes.HasPrefix(schema[i:], []byte(properties)) {
+				end = i + len(properties) - 1
+				open, depth = 2, 2
+				b.WriteString(properties + "\n\t")
+			} else {
+				b.Write(schema[i : end+1])
+			}
+			i = end
+			continue
+		case c == '{' || c == '[':
+			depth++
+		case (c == '}' || c == ']') && depth == open:
+			b.WriteByte('\n')
+			depth, open = depth-1, -1
+		case c == '}' || c == ']':
+			depth--
+		}
+		b.WriteByte(c)
+		if c == ',' && depth == open {
+			b.WriteString("\n\t")
+		}
+	}
+	return b.Bytes()
 }
 
 type schemaWriter struct {
@@ -135,7 +203,7 @@ func (w *schemaWriter) underlying(t types.Type) *schema {
 }
 
 func (w *schemaWriter) object(u *types.Struct) *schema {
-	s := &schema{Type: "object", Properties: map[string]*schema{}}
+	s := &schema{Type: "object", Properties: &properties{schemas: map[string]*schema{}}}
 	for _, f := range fieldsOf(u) {
 		field := w.schema(f.Var.Type())
 		if doc := w.FieldDoc(f.Var); doc != "" {
@@ -144,11 +212,14 @@ func (w *schemaWriter) object(u *types.Struct) *schema {
 		if f.Quoted {
 			field = &schema{Type: "string", Description: field.Description}
 		}
-		s.Properties[f.Name] = field
-		s.PropertyOrder = append(s.PropertyOrder, f.Name)
+		s.Properties.names = append(s.Properties.names, f.Name)
+		s.Properties.schemas[f.Name] = field
 		if f.required {
 			s.Required = append(s.Required, f.Name)
 		}
+	}
+	if s.PropertyOrder = s.Properties.names; s.PropertyOrder == nil {
+		s.Properties = nil
 	}
 	return s
 }
@@ -252,9 +323,6 @@ func areFlags(list []*types.Const) bool {
 }
 
 func quoted(text string) []byte {
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(text) // a text always has a form
-	return []byte(strings.TrimSpace(b.String()))
+	raw, _ := encode(text) // a text always has a form
+	return raw
 }

@@ -40,11 +40,12 @@ type Gate struct {
 	Work dsl.Step[string, dsl.None] `from:"Input" after:"Open"`
 }
 
-// Ask is nothing but a question, which no program answers.
+// Ask is nothing but questions, which no program answers.
 type Ask struct {
 	dsl.Flow[string, bool]
 
-	Answer dsl.Wait[string, bool]
+	Answer dsl.Wait[string, int]
+	Sure   dsl.Wait[int, bool]
 }
 
 // Poll asks until there is something.

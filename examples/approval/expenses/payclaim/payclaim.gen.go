@@ -69,7 +69,11 @@ func Definition() spec.Flow {
 				Deps:          []string{"check"},
 				Timeout:       72 * time.Hour,
 				WhenExhausted: spec.ModeSkip,
-				Answer:        json.RawMessage(`{"type":"object","title":"Decision","description":"Decision is what they say.","properties":{"approved":{"type":"boolean","description":"Whether the claim is paid."},"budget":{"type":"string","description":"The budget that pays it.","enum":["travel","office","guests"]},"comment":{"type":"string","description":"What the employee is told."}},"propertyOrder":["approved","budget","comment"],"required":["approved","budget"]}`),
+				Answer: json.RawMessage(`{"type":"object","title":"Decision","description":"Decision is what they say.","properties":{
+	"approved":{"type":"boolean","description":"Whether the claim is paid."},
+	"budget":{"type":"string","description":"The budget that pays it.","enum":["travel","office","guests"]},
+	"comment":{"type":"string","description":"What the employee is told."}
+},"propertyOrder":["approved","budget","comment"],"required":["approved","budget"]}`),
 			},
 			{Slug: "overdue", Deps: []string{"approve"}},
 			{
@@ -78,7 +82,11 @@ func Definition() spec.Flow {
 				Deps:    []string{"check", "overdue"},
 				Timeout: 48 * time.Hour,
 				If:      json.RawMessage(`{"overdue":true}`),
-				Answer:  json.RawMessage(`{"type":"object","title":"Decision","description":"Decision is what they say.","properties":{"approved":{"type":"boolean","description":"Whether the claim is paid."},"budget":{"type":"string","description":"The budget that pays it.","enum":["travel","office","guests"]},"comment":{"type":"string","description":"What the employee is told."}},"propertyOrder":["approved","budget","comment"],"required":["approved","budget"]}`),
+				Answer: json.RawMessage(`{"type":"object","title":"Decision","description":"Decision is what they say.","properties":{
+	"approved":{"type":"boolean","description":"Whether the claim is paid."},
+	"budget":{"type":"string","description":"The budget that pays it.","enum":["travel","office","guests"]},
+	"comment":{"type":"string","description":"What the employee is told."}
+},"propertyOrder":["approved","budget","comment"],"required":["approved","budget"]}`),
 			},
 			{Slug: "settle", Deps: []string{"check", "approve", "escalate"}},
 		},

@@ -2,11 +2,12 @@
 
 // Package ask starts and serves the flow ask.
 //
-// Ask is nothing but a question, which no program answers.
+// Ask is nothing but questions, which no program answers.
 //
 // Its steps, each with what it waits for:
 //
-//	answer  ← input  waits for an answer
+//	answer  ← input   waits for an answer
+//	sure    ← answer  waits for an answer
 package ask
 
 import (
@@ -26,23 +27,31 @@ const Slug = "ask"
 // The names of the steps, for [handler.Limit], [runtime.RetryStep] and others.
 const (
 	StepAnswer = "answer"
+	StepSure   = "sure"
 )
 
 // Definition returns the flow as the database keeps it.
 func Definition() spec.Flow {
 	return spec.Flow{
 		Slug:   Slug,
-		Result: &spec.Result{From: "answer"},
+		Result: &spec.Result{From: "sure"},
 		Forms: &spec.Forms{
 			Input: "string",
 			Steps: map[string]string{
-				"answer": "bool",
+				"answer": "int",
+				"sure":   "bool",
 			},
 		},
 		Steps: []spec.Step{
 			{
 				Slug:   "answer",
 				Type:   spec.TypeWait,
+				Answer: json.RawMessage(`{"type":"integer"}`),
+			},
+			{
+				Slug:   "sure",
+				Type:   spec.TypeWait,
+				Deps:   []string{"answer"},
 				Answer: json.RawMessage(`{"type":"boolean"}`),
 			},
 		},
@@ -96,7 +105,7 @@ func AskExists(ctx context.Context, db runtime.DB) (bool, error) {
 // [runtime.ErrRunNotFound] if there is no such run of this flow.
 //
 // It waits until it is answered.
-func SignalAskAnswer(ctx context.Context, db runtime.DB, runID string, answer bool, opts ...runtime.SignalOption) (runtime.Signalled, error) {
+func SignalAskAnswer(ctx context.Context, db runtime.DB, runID string, answer int, opts ...runtime.SignalOption) (runtime.Signalled, error) {
 	return flow.Signal(ctx, db, runID, StepAnswer, answer, opts...)
 }
 
@@ -104,6 +113,23 @@ func SignalAskAnswer(ctx context.Context, db runtime.DB, runID string, answer bo
 // expire first, each with what the one who answers is shown.
 func WaitingAskAnswer(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[string], error) {
 	return runtime.ListWaitingFor(ctx, db, Slug, StepAnswer, handler.Input[string](), filter)
+}
+
+// SignalAskSure sends the answer that the step sure of a run waits for. In a transaction,
+// it counts when that commits. The first answer counts: after another one, it returns
+// [runtime.Already]. One that comes before the step waits is kept for it. The error is
+// [runtime.ErrNotWaiting] if the step or its run has ended, and [runtime.ErrRunNotFound]
+// if there is no such run of this flow.
+//
+// It waits until it is answered.
+func SignalAskSure(ctx context.Context, db runtime.DB, runID string, answer bool, opts ...runtime.SignalOption) (runtime.Signalled, error) {
+	return flow.Signal(ctx, db, runID, StepSure, answer, opts...)
+}
+
+// WaitingAskSure lists the runs whose step sure waits for an answer, those first that
+// expire first, each with what the one who answers is shown.
+func WaitingAskSure(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[int], error) {
+	return runtime.ListWaitingFor(ctx, db, Slug, StepSure, handler.Output[int]("answer"), filter)
 }
 
 // Handlers has no methods, since every step waits for an answer: serve nil, so that a
@@ -120,14 +146,15 @@ func ServeAs(slug string, h Handlers, opts ...handler.ServeOption) handler.Servi
 	return Serve(h, opts...).As(slug)
 }
 
-var flow = runtime.NewFlow[string](Definition(), handler.Output[bool]("answer"))
+var flow = runtime.NewFlow[string](Definition(), handler.Output[bool]("sure"))
 
 // goGenerateIsDue is Ask as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
 	dsl.Flow[string, bool]
 
-	Answer dsl.Wait[string, bool]
+	Answer dsl.Wait[string, int]
+	Sure   dsl.Wait[int, bool]
 }
 
 var _ goGenerateIsDue = waits.Ask{}
