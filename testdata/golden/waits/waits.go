@@ -104,18 +104,17 @@ type Approval struct {
 
 // Payment is what the bank says, in many forms.
 type Payment struct {
-	Amount  float64           `json:"amount"`
-	Cents   int64             `json:"cents,string"`
-	Wait    time.Duration     `json:"wait"`
-	Proof   []byte            `json:"proof"`
-	Raw     json.RawMessage   `json:"raw"`
-	Any     any               `json:"any"`
-	Labels  map[string]string `json:"labels"`
-	Parent  *Payment          `json:"parent"`
-	Code    Code              `json:"code"`
-	Hidden  string            `json:"-"`
-	Count   uint              `json:"count,omitzero"`
-	private struct{}
+	Amount float64           `json:"amount"`
+	Cents  int64             `json:"cents,string"`
+	Wait   time.Duration     `json:"wait"`
+	Proof  []byte            `json:"proof"`
+	Raw    json.RawMessage   `json:"raw"`
+	Any    any               `json:"any"`
+	Labels map[string]string `json:"labels"`
+	Parent *Payment          `json:"parent"`
+	Code   Code              `json:"code"`
+	Hidden string            `json:"-"`
+	Count  uint              `json:"count,omitzero"`
 }
 
 // Level is how much.
