@@ -26,7 +26,7 @@ func (b pgflowBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun,
 			sql = pgflowStartChosenSQL
 		}
 	}
-	args := r.args()[:5] // pgflow knows no shards
+	args := r.args()
 	if sql == pgflowStartChosenSQL && pgcall.InTx(b.db) {
 		if _, err := pgcall.Pgflow(ctx, b.db, pgx.RowTo[bool], pgflowLockSQL, args[2]); err != nil {
 			return nil, startError(r, err)
