@@ -2,6 +2,8 @@ package runtime_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,7 +71,9 @@ func TestRequestsOfATransaction(t *testing.T) {
 		require.Equal(t, runtime.RunWaiting, info.Status)
 		reasons, err := runtime.ExplainRun(ctx, tx, run.ID())
 		require.NoError(t, err)
-		require.Contains(t, reasons[0].String(), "not done yet: cancel: not wanted")
+		require.True(t, slices.ContainsFunc(reasons, func(r runtime.Reason) bool { // a busy machine may give others before it
+			return strings.Contains(r.String(), "not done yet: cancel: not wanted")
+		}), "%v", reasons)
 		if !commit {
 			require.NoError(t, tx.Rollback(ctx))
 			continue
