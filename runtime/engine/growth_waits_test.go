@@ -113,7 +113,8 @@ func TestFlowsWithoutWaits(t *testing.T) {
 		s.exec(`insert into flowc.settings select * from public.settings`)
 	}
 	t.Logf("beside waits of others %+v, without %+v", with, without)
-	require.LessOrEqual(t, with.start, without.start+20)
-	require.LessOrEqual(t, with.claim, without.claim+20)
-	require.LessOrEqual(t, with.report, without.report+20)
+	// A scan of the waits would be some hundred.
+	require.LessOrEqual(t, with.start, without.start+60)
+	require.LessOrEqual(t, with.claim, without.claim+60)
+	require.LessOrEqual(t, with.report, without.report+60)
 }
