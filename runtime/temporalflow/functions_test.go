@@ -26,6 +26,9 @@ import (
 // asksNobody, that it needs none.
 const asksServer, asksNobody = "asks the server", "asks nobody"
 
+// noWaits is what the functions of waits say.
+const noWaits = "on Temporal, steps cannot wait for answers"
+
 // TestFunctions calls each function of packages runtime and ops that takes a DB: it works on
 // Temporal, or says what to use instead.
 func TestFunctions(t *testing.T) {
@@ -63,6 +66,13 @@ func TestFunctions(t *testing.T) {
 		"runtime.FlowExists":    {func() error { return second(runtime.FlowExists(ctx, db, "f")) }, asksServer},
 		"runtime.RunSchedule":   {func() error { return second(runtime.RunSchedule(ctx, db, "f")) }, asksServer},
 		"runtime.BackendOf":     {func() error { return second(runtime.BackendOf(db).FlowExists(ctx, "f")) }, asksServer},
+		"runtime.Signal":        {func() error { return second(runtime.Signal(ctx, db, id, "a", 1)) }, noWaits},
+		"runtime.SignalBy":      {func() error { return runtime.SignalBy(ctx, db, "f", "a", "k", 1) }, noWaits},
+		"runtime.FailWait":      {func() error { return second(runtime.FailWait(ctx, db, id, "a", "late")) }, noWaits},
+		"runtime.ListWaiting":   {func() error { return second(runtime.ListWaiting(ctx, db, runtime.WaitingFilter{})) }, noWaits},
+		"runtime.ListWaitingFor": {func() error {
+			return second(runtime.ListWaitingFor(ctx, db, "f", "a", handler.Source[int]{}, runtime.WaitingFilter{}))
+		}, noWaits},
 		"ops.GetDefinition":     {func() error { return second(ops.GetDefinition(ctx, db, "f")) }, asksServer},
 		"ops.ListSchedules":     {func() error { return second(ops.ListSchedules(ctx, db)) }, asksServer},
 		"ops.PauseSchedule":     {func() error { return second(ops.PauseSchedule(ctx, db, "f", "")) }, asksServer},
@@ -96,6 +106,9 @@ func TestFunctions(t *testing.T) {
 		case asksServer:
 			require.Error(t, err, name)
 			require.NotErrorIs(t, err, runtime.ErrNeedsEngine, name)
+		case noWaits:
+			require.ErrorIs(t, err, runtime.ErrNeedsEngine, name)
+			require.ErrorContains(t, err, tt.want, name)
 		default:
 			sentences++
 			require.ErrorIs(t, err, runtime.ErrNeedsEngine, name)
