@@ -87,6 +87,9 @@ type Router interface {
 type Namer interface {
 	// NewRunIDs returns n UUIDs that no run has.
 	NewRunIDs(n int) ([]uuid.UUID, error)
+	// KeyedRunID returns the id of a run with an idempotency key, given the one that it has
+	// with any other backend.
+	KeyedRunID(id uuid.UUID) (uuid.UUID, error)
 }
 
 // An EngineBackend is a [Backend] with everything that flowc's engine can do.

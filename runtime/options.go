@@ -157,19 +157,28 @@ func (o *startOptions) chosen() bool { return o.id != nil || o.key != nil || o.k
 
 // runIDs returns the ids of n runs that are started together.
 func (o *startOptions) runIDs(db DB, slug string, n int) ([]uuid.UUID, error) {
-	if namer, ok := capability[Namer](db); ok && !o.chosen() {
+	namer, ok := capability[Namer](db)
+	if ok && !o.chosen() {
 		return namer.NewRunIDs(n)
 	}
 	ids := make([]uuid.UUID, n)
+	keys := o.keys
+	if o.key != nil {
+		keys = []string{*o.key}
+	}
+	for i, key := range keys {
+		ids[i] = keyed(slug, key)
+		if ok {
+			var err error
+			if ids[i], err = namer.KeyedRunID(ids[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
 	switch {
+	case keys != nil:
 	case o.id != nil:
 		ids[0] = *o.id
-	case o.key != nil:
-		ids[0] = keyed(slug, *o.key)
-	case o.keys != nil:
-		for i, key := range o.keys {
-			ids[i] = keyed(slug, key)
-		}
 	case n == 1:
 		return ids, newID(&ids[0], rand.Reader)
 	default:

@@ -25,7 +25,7 @@ func newDashboard() *cobra.Command {
 		Use:   "dashboard",
 		Short: "Show flows and runs in a browser",
 		Long: `Dashboard serves pages that show the flows and runs in the database of
-DATABASE_URL, and cancel, retry and delete runs. It has no
+DATABASE_URL, or in those of FLOWC_SHARDS, and cancel, retry and delete runs. It has no
 authentication: keep it on this machine, or put a proxy that authenticates in
 front of it. A program can mount the same pages with package
 runtime/dashboard, and decide there who may do what.`,

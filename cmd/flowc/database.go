@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +68,9 @@ func configured() ([]server, error) {
 	return parseShards(list)
 }
 
+// commaPair matches what follows a comma that was meant to separate two shards.
+var commaPair = regexp.MustCompile(`(^|,)[^,=/@?&]+=postgres(ql)?://`)
+
 // parseShards parses the names and addresses of FLOWC_SHARDS.
 func parseShards(list string) ([]server, error) {
 	var servers []server
@@ -74,7 +78,11 @@ func parseShards(list string) ([]server, error) {
 		name, url, ok := strings.Cut(pair, "=")
 		if !ok || name == "" || !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
 			return nil, fmt.Errorf("flowc: part %d of FLOWC_SHARDS is not a name and an address; it is not shown here, since it may hold a password\n"+
-				"\tfix: write NAME=postgres://user:password@host:port/database for each shard, with blanks in between", i+1)
+				"\tfix: write NAME=postgres://user:password@host:port/database for each shard, with blanks in between, not commas", i+1)
+		}
+		if _, next, comma := strings.Cut(url, ","); comma && commaPair.MatchString(next) {
+			return nil, fmt.Errorf("flowc: part %d of FLOWC_SHARDS has a comma before the next name\n"+
+				"\tfix: separate NAME=postgres://user:password@host:port/database for each shard with blanks, not commas", i+1)
 		}
 		if slices.ContainsFunc(servers, func(s server) bool { return s.name == name }) {
 			return nil, fmt.Errorf("flowc: FLOWC_SHARDS has two shards with the name %s\n\tfix: give each a name of its own", name)
@@ -205,11 +213,8 @@ func (db *database) pools() map[string]*pgxpool.Pool {
 // the environment does not name is an error of it.
 func (db *database) unite(ctx context.Context) (*shards.DB, error) {
 	united, err := shards.Open(ctx, db.pools())
-	switch {
-	case errors.Is(err, shards.ErrNoMap):
-		return nil, fmt.Errorf("%w\n\tfix: `flowc shards init` makes the databases of FLOWC_SHARDS shards", err)
-	case err != nil:
-		return nil, err
+	if err != nil {
+		return nil, meantVariable(err)
 	}
 	db.DB = united
 	return united, nil
@@ -279,6 +284,32 @@ func boundHosts(config *pgx.ConnConfig) {
 	config.ConnectTimeout = connectWait / time.Duration(len(hosts)+1)
 }
 
+// A reworded error has another text.
+type reworded struct {
+	text string
+	err  error
+}
+
+func (e *reworded) Error() string { return e.text }
+func (e *reworded) Unwrap() error { return e.err }
+
+// meantVariable says of an error about the databases of FLOWC_SHARDS what to do there.
+func meantVariable(err error) error {
+	for _, known := range []struct {
+		err       error
+		text, fix string
+	}{
+		{shards.ErrNoMap, "the databases of FLOWC_SHARDS are not shards yet", "`flowc shards init` makes them shards"},
+		{shards.ErrNoPool, "FLOWC_SHARDS has no address for it", "add NAME=postgres://… to FLOWC_SHARDS for each shard"},
+		{shards.ErrWrongPool, "its address in FLOWC_SHARDS is that of another database", "correct FLOWC_SHARDS: each database is there once, under the name of its shard"},
+	} {
+		if errors.Is(err, known.err) && !strings.Contains(err.Error(), "\n\tfix: ") {
+			return &reworded{strings.ReplaceAll(err.Error(), known.err.Error(), known.text) + "\n\tfix: " + known.fix, err}
+		}
+	}
+	return err
+}
+
 // usable reports whether there is something to show in spite of an error: it is about some of
 // the shards only. Who shows it returns the error all the same.
 func usable(err error) bool { return err == nil || ops.Partial(err) != nil }
@@ -311,6 +342,6 @@ func with(connect func(context.Context) (*database, error), fn func(cmd *cobra.C
 			return err
 		}
 		defer db.Close()
-		return fn(cmd, args, db)
+		return meantVariable(fn(cmd, args, db))
 	}
 }

@@ -41,7 +41,7 @@ func checkMap(db *database, united *shards.DB) (found []finding) {
 	}
 	for _, s := range db.servers {
 		if !slices.ContainsFunc(inMap, func(known server) bool { return known.pool == s.pool }) {
-			found = append(found, finding{Severity: warning, What: s.name + " of FLOWC_SHARDS is no shard, so it gets no runs", Do: "flowc shards add " + s.name})
+			found = append(found, finding{Severity: warning, What: s.name + " of FLOWC_SHARDS is not a shard, so it gets no runs", Do: "flowc shards add " + s.name})
 		}
 	}
 	for _, s := range united.Shards() {

@@ -77,6 +77,8 @@ func newRunsList() *cobra.Command {
 				fmt.Fprintln(cmd.OutOrStdout(), r.ID)
 			}
 			return err
+		case len(runs) == 0 && err != nil: // the shards that do not answer may have some
+			return err
 		}
 		return errors.Join(printRuns(cmd, runs, limit), err)
 	})

@@ -70,7 +70,11 @@ there are. The exit status is 1 if a shard does not answer.`,
 		for i, s := range db.Shards() {
 			list = append(list, listedShard{s.Number, infos[i]})
 			if infos[i].Error != "" {
-				faults = append(faults, &ops.ShardError{Shard: s.Name, Err: errors.New(infos[i].Error)})
+				fault := errors.New(infos[i].Error)
+				if s.Pool == nil {
+					fault = shards.ErrNoPool
+				}
+				faults = append(faults, &ops.ShardError{Shard: s.Name, Err: fault})
 			}
 		}
 		if *asJSON {
@@ -168,8 +172,6 @@ func meantShard(db *shards.DB, err error) error {
 	switch {
 	case errors.Is(err, shards.ErrUnknownShard):
 		return fmt.Errorf("%w\n\tfix: use one of %s", err, strings.Join(namesOf(db), ", "))
-	case errors.Is(err, shards.ErrNoPool):
-		return fmt.Errorf("%w\n\tfix: add NAME=postgres://… to FLOWC_SHARDS", err)
 	case errors.Is(err, shards.ErrHasRuns) && errors.As(err, &one):
 		return fmt.Errorf("flowc: shard %s has runs, so it is not removed\n\tfix: drain it, and prune or delete its runs when they have ended; --allow-data-loss gives them up", one.Shard)
 	}
@@ -211,7 +213,7 @@ that have ended. With --allow-data-loss its runs are lost, and it may be down fo
 			if dataLoss {
 				options = append(options, runtime.AllowDataLoss())
 			}
-			return args[0] + " is no shard any more: take it out of FLOWC_SHARDS", db.Remove(ctx, args[0], options...)
+			return args[0] + " is no longer a shard: take it out of FLOWC_SHARDS", db.Remove(ctx, args[0], options...)
 		})
 	cmd.Flags().BoolVar(&dataLoss, "allow-data-loss", false, "remove it although it has runs or does not answer; its runs are lost")
 	return cmd

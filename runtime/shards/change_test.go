@@ -63,7 +63,7 @@ func TestPoolOfNewShardLacks(t *testing.T) {
 	s.NoError(s.db.Add(s.ctx, "c", s.pools["c"]))
 	_, err := greet.Start(s.ctx, old, "ada", runtime.WithRunID(moving([]int{1, 2}, []int{1, 2, 3}, 1, 3)))
 	s.ErrorIs(err, shards.ErrNoPool)
-	s.ErrorContains(err, "flowc: shard c: this process has no pool for it")
+	s.ErrorContains(err, "flowc: shard c: there is no pool for it")
 	for range 6 {
 		_, err = greet.Start(s.ctx, old, "ada")
 		s.NoError(err)
@@ -376,7 +376,7 @@ func TestRename(t *testing.T) {
 	}
 	s.Equal("shards a, beta", other.String())
 	_, err := shards.Open(s.ctx, s.pools)
-	s.ErrorContains(err, "flowc: shard b: the pool is of another database than its name says: it is shard beta")
+	s.ErrorContains(err, "flowc: shard b: the pool or transaction belongs to another database: shard beta")
 	_, err = shards.Open(s.ctx, map[string]*pgxpool.Pool{"a": s.pools["a"], "beta": s.pools["b"]})
 	s.NoError(err)
 	s.ErrorContains(s.db.Rename(s.ctx, "a", "beta"), "there is another shard beta")

@@ -27,8 +27,14 @@
 // with the same keys.
 //
 // [DB.On] and [DB.In] start a run on a shard that the caller chooses, by the tenant for
-// example, and In in a transaction of the caller's. There, a key is the only one of its flow
-// on that shard, not on all of them.
+// example, and In in a transaction of the caller's. There, a key names one run of its flow on
+// that shard: the same key on another shard, or without On and In, names another run, whose
+// id is another.
+//
+// Databases that have run flows before may become shards; their runs and keys are found. If
+// two of them have used the same key of a flow, both have a run with the same id: the DB
+// finds one of them, always the same as long as both answer and the map does not change, and
+// lists both; [DB.On] reads, controls and deletes the other by its id.
 //
 // # The map
 //

@@ -9,13 +9,15 @@ import (
 // Errors that [errors.Is] finds in the errors of this package, whose texts say more.
 var (
 	// ErrNoMap says that none of the databases is a shard yet: call [Init] once.
-	ErrNoMap = errors.New("the databases are no shards yet: shards.Init makes them")
+	ErrNoMap = errors.New("the databases are not shards yet")
 	// ErrUnknownShard says that there is no shard of that name.
 	ErrUnknownShard = errors.New("there is no such shard")
-	// ErrNoPool says that this process has no pool for a shard.
-	ErrNoPool = errors.New("this process has no pool for it: give it to Open or to AddPool")
-	// ErrWrongPool says that a pool was given the name of a shard whose database is another.
-	ErrWrongPool = errors.New("the pool is of another database than its name says")
+	// ErrNoPool says that this process has no pool for a shard: give it to [Open] or to
+	// [DB.AddPool].
+	ErrNoPool = errors.New("there is no pool for it")
+	// ErrWrongPool says that a pool or a transaction was given under the name of a shard, and
+	// belongs to another database.
+	ErrWrongPool = errors.New("the pool or transaction belongs to another database")
 	// ErrDraining says that a shard gets no new runs.
 	ErrDraining = errors.New("it is draining and gets no new runs")
 	// ErrHasRuns says that a shard cannot be removed, since it has runs.

@@ -455,7 +455,7 @@ func (b backend) ListShards(ctx context.Context, since time.Time) ([]ops.ShardIn
 		return f, err
 	})
 	var all []ops.ShardInfo
-	for _, e := range b.db.known.Load().version {
+	for _, e := range b.db.known.Load().byNumber() {
 		info := ops.ShardInfo{Name: e.Name, State: e.State}
 		for _, f := range faults {
 			if f.Shard == e.Name {

@@ -46,6 +46,11 @@ func (v version) active() (numbers []int) {
 	return numbers
 }
 
+// byNumber returns the shards in the order of their numbers.
+func (v version) byNumber() version {
+	return slices.SortedFunc(slices.Values(v), func(a, b entry) int { return a.Number - b.Number })
+}
+
 func (v version) named(name string) (entry, bool) {
 	i := slices.IndexFunc(v, func(e entry) bool { return e.Name == name })
 	if i < 0 {
@@ -172,9 +177,17 @@ func newID(number int) (uuid.UUID, error) {
 	return id, err
 }
 
+// keyedID returns the id of a run that starts with a key on a shard of the caller's choice.
+// Like those of [newID] it names the shard, and so is another one on each of them.
+func keyedID(id uuid.UUID, number int) uuid.UUID {
+	id[6] = id[6]&0x0f | 8<<4 // version 8: of the application
+	binary.BigEndian.PutUint16(id[14:], uint16(number))
+	return id
+}
+
 // numberIn returns the number of the shard that an id names, 0 if it cannot name one.
 func numberIn(id uuid.UUID) int {
-	if id.Version() != 7 {
+	if v := id.Version(); v != 7 && v != 8 {
 		return 0
 	}
 	return int(binary.BigEndian.Uint16(id[14:]))

@@ -2,6 +2,8 @@ package shards
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -9,11 +11,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/pgcall"
 )
 
 // On returns the database that consists of one shard: runs start there, and only runs that
-// are there are found. Their ids say so, and the DB finds them as well. A key is the only
-// one of its flow on that shard. It also serves the functions of package ops.
+// are there are found. Their ids say so, and the DB finds them as well. A key names one run
+// of its flow among those that On and In start on that shard; the same key on another shard,
+// or without On, names another run. It also serves the functions of package ops.
 //
 // If there is no such shard, or no pool for it, calls return an [ErrUnknownShard] or an
 // [ErrNoPool]; starts on a shard that is draining return an [ErrDraining].
@@ -26,7 +30,9 @@ func (db *DB) On(name string) runtime.DB {
 }
 
 // In returns the database that consists of one shard in a transaction on its pool, of those
-// that [DB.Shards] returns: runs start when it commits. Otherwise it is like [DB.On].
+// that [DB.Shards] returns: runs start when it commits. Otherwise it is like [DB.On]. Starts
+// in a transaction on another database return an [ErrWrongPool], and the transaction can go
+// on.
 func (db *DB) In(name string, tx pgx.Tx) runtime.DB {
 	if _, err := db.byName(name); err != nil {
 		return &oneShard{DB: nowhere{err}, db: db, name: name, inTx: true}
@@ -53,6 +59,7 @@ type oneShard struct {
 	db           *DB
 	name         string
 	pooled, inTx bool
+	checked      atomic.Bool // that the transaction is on the shard
 }
 
 var (
@@ -92,6 +99,15 @@ func (b oneBackend) NewRunIDs(n int) ([]uuid.UUID, error) {
 	return newIDs(n, e.Number)
 }
 
+// KeyedRunID returns an id that names the shard.
+func (b oneBackend) KeyedRunID(id uuid.UUID) (uuid.UUID, error) {
+	e, ok := b.shard.db.known.Load().named(b.shard.name)
+	if !ok {
+		return id, unknown(b.shard.name)
+	}
+	return keyedID(id, e.Number), nil
+}
+
 // DBOf returns the pool, so that package runtime uses it as such.
 func (b oneBackend) DBOf(context.Context, string) (runtime.DB, error) { return b.shard.DB, nil }
 
@@ -107,6 +123,9 @@ func (b oneBackend) Start(ctx context.Context, r runtime.StartRequest) ([]runtim
 		if _, err := db.learn(ctx, m); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.shard.check(ctx); err != nil {
+		return nil, err
 	}
 	for {
 		known := db.known.Load()
@@ -131,6 +150,46 @@ func (b oneBackend) Start(ctx context.Context, r runtime.StartRequest) ([]runtim
 			return nil, err
 		}
 	}
+}
+
+// RunSchedule starts a run on the shard.
+func (b oneBackend) RunSchedule(ctx context.Context, flow, id string) (bool, error) {
+	if err := b.shard.check(ctx); err != nil {
+		return false, err
+	}
+	return b.EngineBackend.RunSchedule(ctx, flow, id)
+}
+
+// check checks that a transaction is on the shard. That of another database can go on.
+func (s *oneShard) check(ctx context.Context) error {
+	if !s.inTx || s.checked.Load() {
+		return nil
+	}
+	known := s.db.known.Load()
+	e, ok := known.named(s.name)
+	if !ok {
+		return unknown(s.name)
+	}
+	type place struct {
+		mapID  string
+		number int
+	}
+	here, found, err := pgcall.EngineOne(ctx, s.DB, func(row pgx.CollectableRow) (p place, _ error) {
+		return p, row.Scan(&p.mapID, &p.number)
+	}, `SELECT map_id::text, coalesce(number, 0) FROM flowc.get_shard()`)
+	other := "one of another set of shards"
+	switch {
+	case err != nil:
+		return &Error{Shard: s.name, Err: err}
+	case !found || here.mapID == known.id.String() && here.number == 0:
+		other = "one that is not a shard"
+	case here.mapID == known.id.String() && here.number == e.Number:
+		s.checked.Store(true)
+		return nil
+	case here.mapID == known.id.String():
+		other = s.db.describe(here.number)
+	}
+	return &Error{Shard: s.name, Err: fmt.Errorf("%w: %s", ErrWrongPool, other)}
 }
 
 // A nowhere is the database of a shard that cannot be used.

@@ -100,6 +100,101 @@ func TestIn(t *testing.T) {
 	s.ErrorIs(err, shards.ErrUnknownShard)
 }
 
+// A transaction on another database than the shard's is refused, and can go on.
+func TestInRefusesOtherDatabase(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "a", "b")
+	s.pools["c"] = dbtest.Pool(t)
+	others := newSystem(t, "d")
+	s.pools["d"] = others.pools["d"]
+	for name, is := range map[string]string{"b": "shard b", "c": "one that is not a shard", "d": "one of another set of shards"} {
+		tx := s.begin(name)
+		for _, options := range [][]runtime.StartOption{nil, {runtime.WithIdempotencyKey("ada")}} {
+			_, err := greet.Start(s.ctx, s.db.In("a", tx), "ada", options...)
+			s.ErrorIs(err, shards.ErrWrongPool)
+			s.ErrorContains(err, "shard a: the pool or transaction belongs to another database: "+is)
+		}
+		_, err := runtime.RunSchedule(s.ctx, s.db.In("a", tx), "greet")
+		s.ErrorIs(err, shards.ErrWrongPool)
+		s.NoError(tx.Commit(s.ctx))
+		s.Zero(s.count(name))
+	}
+	tx := s.begin("b")
+	_, err := greet.Start(s.ctx, s.db.In("a", tx), "ada")
+	s.ErrorIs(err, shards.ErrWrongPool)
+	run, err := greet.Start(s.ctx, s.db.In("b", tx), "ada")
+	s.NoError(err)
+	s.NoError(tx.Commit(s.ctx))
+	s.Equal("b", s.has(run.ID()))
+}
+
+// A key names one run on each shard that the caller chooses, and one of all of them
+// otherwise. Each has an id of its own, by which it is found.
+func TestKeyOnSeveralShards(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "a", "b")
+	dbs := map[string]runtime.DB{"a": s.db.On("a"), "b": s.db.On("b"), "": s.db}
+	ids := map[string]string{}
+	for where, db := range dbs {
+		run := s.start(db, "ada")
+		s.False(run.Existed())
+		ids[run.ID()] = where
+		again := s.start(db, "ada")
+		s.True(again.Existed())
+		s.Equal(run.ID(), again.ID())
+	}
+	s.Len(ids, 3)
+	tx := s.begin("b")
+	run := s.start(s.db.In("b", tx), "ada")
+	s.True(run.Existed())
+	s.Equal("b", ids[run.ID()])
+	s.NoError(tx.Rollback(s.ctx))
+	many, err := greet.StartMany(s.ctx, s.db.On("b"), []string{"ada", "ben"}, runtime.WithKeys("ada", "ben"))
+	s.NoError(err)
+	s.Equal([]bool{true, false}, []bool{many[0].Existed(), many[1].Existed()})
+	s.Equal("b", s.has(many[1].ID()))
+
+	listed, err := ops.ListRuns(s.ctx, s.db, ops.RunFilter{})
+	s.NoError(err)
+	s.Len(listed, 4)
+	for id, where := range ids {
+		if where != "" {
+			s.Equal(where, s.has(id))
+		}
+		shard, err := s.db.ShardOf(s.ctx, id)
+		s.NoError(err)
+		s.Equal(s.has(id), shard.Name)
+		s.NoError(runtime.CancelRun(s.ctx, s.db, id, ""))
+		deleted, err := runtime.DeleteRun(s.ctx, s.db, id)
+		s.NoError(err)
+		s.True(deleted)
+		s.Empty(s.has(id))
+	}
+}
+
+// A key that two databases used before they were shards has two runs with one id: the DB
+// reaches one of them, and On both.
+func TestKeyOfTwoDatabasesBeforeInit(t *testing.T) {
+	t.Parallel()
+	s := newDatabases(t, "a", "b")
+	for _, pool := range s.pools {
+		_, err := greet.Upsert(s.ctx, pool)
+		s.NoError(err)
+		s.start(pool, "ada")
+	}
+	s.NoError(shards.Init(s.ctx, s.pools))
+	s.db = s.open()
+	run := s.start(s.db, "ada")
+	s.True(run.Existed())
+	s.Equal("a b", s.has(run.ID()))
+	for _, name := range []string{"a", "b"} {
+		s.NoError(runtime.CancelRun(s.ctx, s.db.On(name), run.ID(), "by "+name))
+		info, err := runtime.GetRun(s.ctx, s.pools[name], run.ID())
+		s.NoError(err)
+		s.Equal(runtime.RunCancelled, info.Status)
+	}
+}
+
 // A flow is upserted, found and deleted on all shards, and a difference is told.
 func TestFlows(t *testing.T) {
 	t.Parallel()

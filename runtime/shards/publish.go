@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -30,16 +31,22 @@ const (
 // start runs must use the shards from then on. All databases have to be reachable. It needs
 // the role that owns the engine, and is repeated if it was interrupted.
 //
-// Errors: those of [Open]; one for a database that is a shard of another set.
+// Errors: those of [Open]; an [ErrWrongPool] for a database that was given under two names,
+// or is a shard of another set.
 func Init(ctx context.Context, pools map[string]*pgxpool.Pool) error {
 	db, err := newDB(pools)
 	if err != nil {
 		return err
 	}
-	for _, m := range db.members {
-		if a := m.ask(ctx); a.err != nil {
+	for _, a := range db.ask(ctx, db.members) {
+		if a.err != nil {
 			return a.err
 		}
+	}
+	if err := distinct(ctx, db.members); err != nil {
+		return err
+	}
+	for _, m := range db.members {
 		unlock, err := m.lock(ctx)
 		if err != nil {
 			return &Error{Shard: m.name, Err: err}
@@ -47,6 +54,9 @@ func Init(ctx context.Context, pools map[string]*pgxpool.Pool) error {
 		defer unlock()
 	}
 	answers := db.ask(ctx, db.members)
+	if err := oneSet(answers); err != nil {
+		return err
+	}
 	first, full := newMap(uuid.New(), nil), version{}
 	for i, a := range answers {
 		if a.err != nil {
@@ -87,6 +97,40 @@ func Init(ctx context.Context, pools map[string]*pgxpool.Pool) error {
 		return err
 	}
 	return db.settle(ctx)
+}
+
+// distinct checks that no two pools are of the same database, whatever their addresses: each
+// transaction takes an advisory lock of its own, which is seen in the same database only.
+func distinct(ctx context.Context, members []*member) error {
+	class := rand.Int32()
+	for i, m := range members {
+		if j := slices.IndexFunc(members[:i], func(other *member) bool { return other.pool == m.pool }); j >= 0 {
+			return sameDatabase(members[j], m)
+		}
+		tx, err := m.pool.Begin(ctx)
+		if err != nil {
+			return &Error{Shard: m.name, Err: err}
+		}
+		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+		var same *int
+		err = tx.QueryRow(ctx, `select min(objid::bigint)::int from pg_locks
+			where locktype = 'advisory' and objsubid = 2 and classid::bigint = $1
+			and database = (select oid from pg_database where datname = current_database())`, int64(class)).Scan(&same)
+		if err == nil && same != nil {
+			return sameDatabase(members[*same], m)
+		}
+		if err == nil {
+			_, err = tx.Exec(ctx, `select pg_advisory_xact_lock($1, $2)`, class, int32(i))
+		}
+		if err != nil {
+			return &Error{Shard: m.name, Err: err}
+		}
+	}
+	return nil
+}
+
+func sameDatabase(a, b *member) error {
+	return &poolsError{fmt.Sprintf("flowc: shards: %s and %s are the same database", a.name, b.name)}
 }
 
 // Add makes a database a shard, or a draining one active again, while work goes on. pool may
@@ -133,7 +177,7 @@ func (db *DB) Add(ctx context.Context, name string, pool *pgxpool.Pool) error {
 				}
 			}
 			if a.number++; a.number > maxNumber {
-				return nil, fmt.Errorf("flowc: shards: there have been %d, there can be no more", maxNumber)
+				return nil, fmt.Errorf("flowc: shards: all %d numbers for shards have been used", maxNumber)
 			}
 			// It is claimed, and gets the flows, before it gets runs; it has no part in
 			// schedules until then.
@@ -288,8 +332,7 @@ func (db *DB) lock(ctx context.Context, p publishing) (unlock func(), _ error) {
 			u()
 		}
 	}
-	shards := slices.SortedFunc(slices.Values(db.known.Load().version), func(a, b entry) int { return a.Number - b.Number })
-	for _, e := range shards {
+	for _, e := range db.known.Load().byNumber() {
 		err := db.call(ctx, e.Number, func(m *member) error {
 			u, err := m.lock(ctx)
 			if err == nil {
@@ -365,7 +408,7 @@ func (db *DB) publish(ctx context.Context, next *shardMap, p publishing) error {
 		case a.err != nil:
 			return a.err
 		case a.shards == nil:
-			return &Error{Shard: e.Name, Err: fmt.Errorf("%w: it is no shard", ErrWrongPool)}
+			return &Error{Shard: e.Name, Err: fmt.Errorf("%w: one that is not a shard", ErrWrongPool)}
 		case a.has(next):
 			if e.Number == p.until {
 				return nil

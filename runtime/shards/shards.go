@@ -102,6 +102,9 @@ func Open(ctx context.Context, pools map[string]*pgxpool.Pool) (*DB, error) {
 		}
 		return nil, fmt.Errorf("flowc: %w", ErrNoMap)
 	}
+	if err := oneSet(answers); err != nil {
+		return nil, err
+	}
 	db.known.Store(newest)
 	for _, a := range answers {
 		if a.err == nil {
@@ -113,6 +116,36 @@ func Open(ctx context.Context, pools map[string]*pgxpool.Pool) (*DB, error) {
 	}
 	return db, nil
 }
+
+// oneSet checks that the databases that are shards belong to one set. It cannot know which of
+// several is meant, so it names all of them.
+func oneSet(answers []answer) error {
+	var ids []uuid.UUID
+	names := map[uuid.UUID][]string{}
+	for _, a := range answers {
+		if a.err != nil || a.shards == nil || len(a.shards.versions) == 0 {
+			continue
+		}
+		if names[a.shards.id] == nil {
+			ids = append(ids, a.shards.id)
+		}
+		names[a.shards.id] = append(names[a.shards.id], a.member.name)
+	}
+	if len(ids) < 2 {
+		return nil
+	}
+	sets := make([]string, len(ids))
+	for i, id := range ids {
+		sets[i] = strings.Join(names[id], ", ")
+	}
+	return &poolsError{fmt.Sprintf("flowc: shards: the databases are of %d sets of shards: %s", len(sets), strings.Join(sets, "; "))}
+}
+
+// A poolsError is an [ErrWrongPool] about several pools.
+type poolsError struct{ text string }
+
+func (e *poolsError) Error() string { return e.text }
+func (e *poolsError) Unwrap() error { return ErrWrongPool }
 
 // newDB returns a DB that knows no map yet.
 func newDB(pools map[string]*pgxpool.Pool) (*DB, error) {
@@ -149,7 +182,7 @@ func (db *DB) AddPool(name string, pool *pgxpool.Pool) error {
 
 func checkName(name string) error {
 	if name == "" || len(name) > 63 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == '/' || r == 0x7f }) {
-		return fmt.Errorf("flowc: shards: %q is no name for a shard: it has up to 63 bytes, and no spaces or slashes", name)
+		return fmt.Errorf("flowc: shards: %q cannot be the name of a shard: a name has 1 to 63 bytes, and no spaces or slashes", name)
 	}
 	return nil
 }
@@ -165,7 +198,7 @@ func (db *DB) all() []*member {
 // not query them, see [DB.Refresh].
 func (db *DB) Shards() (all []Shard) {
 	m := db.known.Load()
-	for _, e := range m.version {
+	for _, e := range m.byNumber() {
 		all = append(all, db.shard(e))
 	}
 	return all
@@ -242,6 +275,14 @@ func (db *DB) call(ctx context.Context, number int, do func(*member) error) erro
 	return &Error{Shard: db.nameOf(number), Err: err}
 }
 
+// describe returns what the database with a number is.
+func (db *DB) describe(number int) string {
+	if e, ok := db.known.Load().numbered(number); ok {
+		return "shard " + e.Name
+	}
+	return "a shard that was removed"
+}
+
 func (db *DB) nameOf(number int) string {
 	e, _ := db.known.Load().numbered(number)
 	return e.Name
@@ -285,7 +326,7 @@ func (m *member) isDown() bool {
 type answer struct {
 	member *member
 	number int       // of the shard, 0 if it is not in the map yet
-	shards *shardMap // nil if it is no shard
+	shards *shardMap // nil if it is not a shard
 	err    error
 }
 
@@ -350,11 +391,11 @@ func (db *DB) accept(a answer) error {
 	named, isNamed := known.named(a.member.name)
 	switch {
 	case a.shards == nil && isNamed:
-		return &Error{Shard: a.member.name, Err: fmt.Errorf("%w: it is no shard", ErrWrongPool)}
+		return &Error{Shard: a.member.name, Err: fmt.Errorf("%w: one that is not a shard", ErrWrongPool)}
 	case a.shards == nil: // it will be added
 		return nil
 	case !known.continues(a.shards) && !a.shards.continues(known):
-		return &Error{Shard: a.member.name, Err: fmt.Errorf("%w: it is a shard of another set of databases", ErrWrongPool)}
+		return &Error{Shard: a.member.name, Err: fmt.Errorf("%w: one of another set of shards", ErrWrongPool)}
 	case a.number == 0 && !isNamed: // adding it was not completed
 		return nil
 	case a.number != 0 && int(a.member.number.Load()) == a.number: // whatever its name is by now
@@ -362,11 +403,8 @@ func (db *DB) accept(a answer) error {
 	case a.number == 0: // the change that puts it into the map has not come there yet
 		a.number = named.Number
 	case !isNamed || named.Number != a.number:
-		if it, there := known.numbered(a.number); there {
-			return &Error{Shard: a.member.name, Err: fmt.Errorf("%w: it is shard %s", ErrWrongPool, it.Name)}
-		}
-		if isNamed {
-			return &Error{Shard: a.member.name, Err: fmt.Errorf("%w: it is a shard that was removed", ErrWrongPool)}
+		if _, there := known.numbered(a.number); there || isNamed {
+			return &Error{Shard: a.member.name, Err: fmt.Errorf("%w: %s", ErrWrongPool, db.describe(a.number))}
 		}
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/shards"
 )
 
@@ -105,18 +106,57 @@ func TestOpenRefuses(t *testing.T) {
 	s.NoError(shards.Init(s.ctx, s.pools), "it is done")
 	_, err = shards.Open(s.ctx, map[string]*pgxpool.Pool{"a": s.pools["b"], "b": s.pools["a"]})
 	s.ErrorIs(err, shards.ErrWrongPool)
-	s.ErrorContains(err, "flowc: shard a: the pool is of another database than its name says: it is shard b")
+	s.ErrorContains(err, "flowc: shard a: the pool or transaction belongs to another database: shard b")
 	_, err = shards.Open(s.ctx, map[string]*pgxpool.Pool{"a": s.pools["a"], "b": dbtest.Pool(t)})
 	s.ErrorIs(err, shards.ErrWrongPool)
 	s.ErrorContains(err, "shard b")
 	_, err = shards.Open(s.ctx, map[string]*pgxpool.Pool{"a": s.pools["a"], "x": s.pools["b"]})
-	s.ErrorContains(err, "shard x: the pool is of another database than its name says: it is shard b")
+	s.ErrorContains(err, "shard x: the pool or transaction belongs to another database: shard b")
 	others := newSystem(t, "a", "b")
 	_, err = shards.Open(s.ctx, map[string]*pgxpool.Pool{"a": s.pools["a"], "b": others.pools["b"]})
-	s.ErrorContains(err, "another set of databases")
+	s.ErrorIs(err, shards.ErrWrongPool)
+	s.ErrorContains(err, "the databases are of 2 sets of shards: a; b")
+	_, err = shards.Open(s.ctx, map[string]*pgxpool.Pool{"a": others.pools["a"], "b": s.pools["b"], "c": others.pools["b"]})
+	s.ErrorContains(err, "the databases are of 2 sets of shards: a, c; b")
+	s.ErrorContains(shards.Init(s.ctx, map[string]*pgxpool.Pool{"a": s.pools["a"], "b": others.pools["b"]}), "the databases are of 2 sets of shards: a; b")
 	_, err = shards.Open(s.ctx, map[string]*pgxpool.Pool{"a": dbtest.Connect(t, dbtest.Empty(t))})
 	s.ErrorIs(err, runtime.ErrEngineMissing)
 	_, err = shards.Open(s.ctx, nil)
 	s.Error(err)
 	require.ErrorContains(t, shards.Init(s.ctx, map[string]*pgxpool.Pool{"a": s.pools["a"], "b": s.pools["b"], "c": dbtest.Pool(t)}), "add it with Add")
+}
+
+// One database under two names is refused, by whatever addresses, and not waited for.
+func TestInitRefusesOneDatabaseTwice(t *testing.T) {
+	t.Parallel()
+	s := newDatabases(t, "a", "b")
+	again := dbtest.With(t, s.pools["a"], nil)
+	for _, c := range []*pgxpool.Pool{again, s.pools["a"]} {
+		err := shards.Init(s.ctx, map[string]*pgxpool.Pool{"a": s.pools["a"], "b": s.pools["b"], "c": c})
+		s.ErrorIs(err, shards.ErrWrongPool)
+		s.ErrorContains(err, "a and c are the same database")
+	}
+	_, err := shards.Open(s.ctx, map[string]*pgxpool.Pool{"a": s.pools["a"]})
+	s.ErrorIs(err, shards.ErrNoMap, "nothing was changed")
+	s.NoError(shards.Init(s.ctx, s.pools))
+	err = shards.Init(s.ctx, map[string]*pgxpool.Pool{"a": s.pools["a"], "x": again})
+	s.ErrorContains(err, "a and x are the same database")
+}
+
+// The shards are listed by number, whatever became of them.
+func TestShardsByNumber(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "a", "b", "c")
+	s.NoError(s.db.Remove(s.ctx, "a"))
+	s.NoError(s.db.Add(s.ctx, "a", nil))
+	var names []string
+	for _, shard := range s.db.Shards() {
+		names = append(names, shard.Name)
+	}
+	s.Equal([]string{"a", "b", "c"}, names)
+	infos, err := ops.ListShards(s.ctx, s.db, time.Now())
+	s.NoError(err)
+	for i, info := range infos {
+		s.Equal(names[i], info.Name)
+	}
 }
