@@ -53,6 +53,14 @@ type Operator interface {
 	Prune(ctx context.Context, o PruneOptions) (int, error)
 }
 
+// A WaitLister is a [runtime.Backend] that counts the steps that wait for answers, and lists
+// requests. Listing the steps themselves is part of [runtime.Signaller].
+type WaitLister interface {
+	CountWaits(ctx context.Context) ([]WaitCount, error)
+	// ListRequests is called with a valid time and limit.
+	ListRequests(ctx context.Context, before time.Time, limit int) ([]Request, error)
+}
+
 // A Scheduler is a [runtime.Backend] that lists and pauses schedules. Starting a run as a
 // schedule would is part of [runtime.Scheduler].
 type Scheduler interface {

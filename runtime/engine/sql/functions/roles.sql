@@ -18,7 +18,7 @@ declare
   viewing text[] := '{
     flowc.list_runs, flowc.list_tasks, flowc.list_flows, flowc.list_workers, flowc.list_schedules, flowc.next_ticks,
     flowc.get_definition, flowc.compare_flow, flowc.adjacent_runs, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
-    flowc.run_progress, flowc.tasks_in_flight, flowc.throughput, flowc.list_waits, flowc.list_requests}';
+    flowc.run_progress, flowc.tasks_in_flight, flowc.throughput, flowc.list_waits, flowc.count_waits, flowc.list_requests}';
   operating text[] := '{
     flowc.await_run, flowc.start, flowc.find_runs, flowc.signal, flowc.signal_by, flowc.request, flowc.request_cancel, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run,
     flowc.prune, flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';

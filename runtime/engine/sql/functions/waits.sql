@@ -412,3 +412,17 @@ begin
     join pgflow.runs r on r.run_id = any (array[w.run_id])
     order by w.due_at, w.run_id, w.step_slug;
 end $$;
+
+-- Counts the waits by flow and step; those that are endless have no time at which they give
+-- up.
+create or replace function flowc.count_waits()
+returns table (flow_slug text, step_slug text, waiting int, oldest timestamptz, endless int, oldest_endless timestamptz)
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+  return query
+    select w.flow_slug, w.step_slug, count(*)::int, min(w.since_at),
+           count(*) filter (where w.due_at = 'infinity')::int, min(w.since_at) filter (where w.due_at = 'infinity')
+    from flowc.waits w where w.step_slug <> ''
+    group by w.flow_slug, w.step_slug order by w.flow_slug, w.step_slug;
+end $$;
