@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,7 +64,18 @@ func (h *Handler) actOnOne(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), queryTime)
 	defer cancel()
+	switch action {
+	case ActionAnswer:
+		return h.answer(ctx, w, r, id)
+	case ActionFailWait:
+		return h.failWait(ctx, w, r, id)
+	}
 	done, err := h.act(ctx, action, id, r.PostForm.Get("step"), r.PostForm.Get("reason"))
+	values := url.Values{}
+	if errors.Is(err, runtime.ErrRequested) {
+		done, err = true, nil
+		values.Set("requested", "1")
+	}
 	if err != nil {
 		return err
 	}
@@ -76,7 +88,7 @@ func (h *Handler) actOnOne(w http.ResponseWriter, r *http.Request) error {
 	if done {
 		counted = 1
 	}
-	redirect(w, r, to, url.Values{}, action, counted, 1)
+	redirect(w, r, to, values, action, counted, 1)
 	return nil
 }
 
@@ -118,6 +130,8 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 		ok, err := h.act(ctx, action, id, "", r.PostForm.Get("reason"))
 		switch {
 		case errors.Is(err, runtime.ErrRunNotFound):
+		case errors.Is(err, runtime.ErrRequested):
+			done++
 		case err != nil:
 			return err
 		case ok:
@@ -151,7 +165,7 @@ func (h *Handler) actOnFlow(w http.ResponseWriter, r *http.Request) error {
 		var changed bool
 		var err error
 		if action == ActionPause {
-			changed, err = ops.PauseFlow(ctx, h.db, slug, userOf(r))
+			changed, err = ops.PauseFlow(ctx, h.db, slug, cmp.Or(h.user(r), userOf(r)))
 		} else {
 			changed, err = ops.ResumeFlow(ctx, h.db, slug)
 		}
@@ -265,6 +279,8 @@ var notices = map[Action]struct{ one, many, none string }{
 	ActionRetry:     {"The run was resumed.", "%s were resumed.", "Nothing was retried: only runs that failed or were cancelled can be."},
 	ActionRetryStep: {"The run was resumed from that step.", "%s were resumed.", "Nothing was retried: the run has not ended, or the step stays skipped because of another."},
 	ActionRunNow:    {"The delayed tasks start now.", "%s start now.", "No task was delayed."},
+	ActionAnswer:    {"The answer was sent: a worker goes on with the run.", "%s were answered.", "Nothing was answered: there is an answer already, or the step no longer waits."},
+	ActionFailWait:  {"The wait was ended.", "The waits of %s were ended.", "Nothing was ended: there is an answer already, or the step no longer waits."},
 	ActionDelete:    {"The run was deleted.", "%s were deleted.", "Nothing was deleted: the runs no longer exist."},
 	ActionStart:     {"The run was started.", "%s were started.", "Nothing was started."},
 	ActionPause:     {"The flow is paused: workers get no more of its tasks.", "%s are paused.", "It was already paused."},
@@ -295,6 +311,8 @@ func notice(values url.Values) (text string, fault bool) {
 	switch {
 	case done <= 0:
 		return texts.none, true
+	case values.Get("requested") == "1":
+		return "It was requested: somebody else holds the run, and a worker does it as soon as that is over.", false
 	case done == 1:
 		text = texts.one
 	default:

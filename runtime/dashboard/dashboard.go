@@ -5,7 +5,8 @@
 //	...
 //	mux.Handle("/admin/flowc/", d)
 //
-// Whoever reaches it sees payloads and can cancel, retry and delete runs. In a program
+// Whoever reaches it sees payloads, can cancel, retry and delete runs, and answer those that
+// wait. In a program
 // that others reach, set [Config.Authorize], or wrap the handler in the middleware that
 // guards the program's other pages; [Config.ReadOnly] removes the actions, and
 // [Config.Redact] hides parts of payloads.
@@ -43,6 +44,10 @@ type Config struct {
 	// Action constants; an error refuses, and its text is shown. Nil allows
 	// everything. It is not called for /healthz, scripts and styles.
 	Authorize func(r *http.Request, action Action) error
+	// User returns the name of who makes a request, which is kept and shown with the
+	// answers that are sent in forms, and with flows that are paused. Nil or "" means that
+	// it is not known.
+	User func(r *http.Request) string
 	// Hosts are the host names, without ports, under which browsers may reach the
 	// dashboard. localhost and IP addresses are always allowed, so that none are needed
 	// on the same machine; "*" allows all, if a proxy checks them. It protects against
@@ -78,6 +83,10 @@ const (
 	ActionRetryStep Action = "retry_step"
 	// ActionRunNow starts the delayed tasks of a run at once.
 	ActionRunNow Action = "run_now"
+	// ActionAnswer answers a step that waits for an answer.
+	ActionAnswer Action = "answer"
+	// ActionFailWait ends a wait as if nobody had answered in time.
+	ActionFailWait Action = "fail_wait"
 	// ActionDelete deletes a run.
 	ActionDelete Action = "delete"
 	// ActionStart starts a run.
@@ -160,6 +169,7 @@ func (h *Handler) route() {
 	h.show("GET /runs/{id}/steps/{step}", ActionView, h.showStep)
 	h.show("GET /runs/{id}/payload", ActionView, h.payload)
 	h.show("GET /runs/{id}/events", ActionView, h.events)
+	h.show("GET /waiting", ActionView, h.listWaiting)
 	h.show("GET /flows", ActionView, h.listFlows)
 	h.show("GET /flows/{slug}", ActionView, h.showFlow)
 	h.show("GET /queues", ActionView, h.listQueues)

@@ -76,6 +76,8 @@ type flowPage struct {
 type stepOptions struct {
 	Slug                  string
 	Map                   bool
+	Wait                  bool // for an answer, for ever if there is no timeout
+	Key                   string
 	Deps                  []string
 	Attempts              int
 	Delay, Timeout, After time.Duration
@@ -94,6 +96,9 @@ func effective(def spec.Flow) []stepOptions {
 			Timeout:  cmp.Or(s.Timeout, def.Timeout, spec.DefaultTimeout),
 			After:    s.StartDelay,
 			If:       shorten(string(s.If), mostText), IfNot: shorten(string(s.IfNot), mostText), WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
+		}
+		if s.Type == spec.TypeWait {
+			o.Wait, o.Key, o.Timeout = true, s.Key.String(), s.Timeout
 		}
 		if o.WhenExhausted == "" {
 			o.WhenExhausted = spec.ModeFail

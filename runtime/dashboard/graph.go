@@ -94,6 +94,9 @@ func flowGraph(def spec.Flow, look func(spec.Step) dag.Node) dag.Graph {
 		if step.Type == spec.TypeMap {
 			n.Shape = dag.Stack
 		}
+		if step.Type == spec.TypeWait {
+			n.Shape = dag.Hexagon
+		}
 		g.Nodes = append(g.Nodes, n)
 		for _, dep := range step.Deps {
 			g.Edges = append(g.Edges, dag.Edge{From: dep, To: step.Slug})
@@ -108,6 +111,13 @@ func definitionGraph(def spec.Flow) (*drawing, error) {
 		var notes []string
 		if step.Type == spec.TypeMap {
 			notes = append(notes, "for each")
+		}
+		if step.Type == spec.TypeWait {
+			note := "waits for an answer"
+			if step.Timeout > 0 {
+				note = "waits at most " + took(step.Timeout)
+			}
+			notes = append(notes, note)
 		}
 		if step.StartDelay > 0 {
 			notes = append(notes, "after "+took(step.StartDelay))
@@ -157,6 +167,9 @@ func lookOf(run *runtime.RunInfo, s runtime.StepState) stepLook {
 		if isMap {
 			note = fmt.Sprintf("%s × in %s", count(total), note)
 		}
+		if s.Type == spec.TypeWait {
+			note = "answered after " + note
+		}
 		return stepLook{"completed", note}
 	case runtime.StepFailed:
 		note := "failed"
@@ -169,6 +182,9 @@ func lookOf(run *runtime.RunInfo, s runtime.StepState) stepLook {
 	case runtime.StepStarted:
 		if run.Status.Ended() {
 			return stepLook{"stopped", "stopped"}
+		}
+		if s.Type == spec.TypeWait {
+			return stepLook{"waiting", "waits for an answer"}
 		}
 		if isMap {
 			return stepLook{"started", fmt.Sprintf("%s of %s", count(total-left), count(total))}

@@ -59,6 +59,18 @@ func (h *Handler) metrics(w http.ResponseWriter, r *http.Request) error {
 			m.schedules(schedules)
 		}
 	}
+	if err == nil {
+		var waits []ops.WaitCount
+		if waits, err = h.waitCounts(r.Context()); err == nil {
+			m.waits(waits, began)
+		}
+	}
+	if err == nil {
+		var requests []ops.Request
+		if requests, err = h.overdueRequests(r.Context()); err == nil {
+			m.one("flowc_requests_overdue", "gauge", "Requests, to cancel a run and the like, that were not applied within a minute, or could not be.", float64(len(requests)))
+		}
+	}
 	if err == nil && h.sharded {
 		var shards []ops.ShardInfo
 		if shards, err = h.shards(r.Context(), metricsSpan); err == nil {
@@ -175,5 +187,16 @@ func (m *exposition) schedules(schedules []scheduleView) {
 	m.family("flowc_schedule_state", "gauge", "1 for the state that a schedule is in: armed, paused, failing or overdue.")
 	for _, s := range schedules {
 		m.sample("flowc_schedule_state", 1, "flow", s.Flow, "state", s.State)
+	}
+}
+
+func (m *exposition) waits(waits []ops.WaitCount, now time.Time) {
+	m.family("flowc_waits", "gauge", "Steps that wait for an answer.")
+	for _, w := range waits {
+		m.sample("flowc_waits", float64(w.Waiting), "flow", w.Flow, "step", w.Step)
+	}
+	m.family("flowc_oldest_wait_seconds", "gauge", "How long the step that has waited longest for an answer has waited.")
+	for _, w := range waits {
+		m.sample("flowc_oldest_wait_seconds", max(now.Sub(w.Oldest), 0).Seconds(), "flow", w.Flow, "step", w.Step)
 	}
 }

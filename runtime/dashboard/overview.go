@@ -97,6 +97,8 @@ type overviewPage struct {
 	Workers  []ops.WorkerInfo
 	Flows    int
 	Warnings []warning
+	Waits    int             // steps that wait for an answer
+	Oldest   time.Time       // since when the first of them waits
 	Shards   []ops.ShardInfo // none if there is one database
 }
 
@@ -136,6 +138,16 @@ func (h *Handler) overview(w http.ResponseWriter, r *http.Request) error {
 		Range:  choice, Ranges: rangesByLength, Totals: total(flows), Chart: chart(points, choice.stretch),
 		Worst: worst(flows), Failures: failures, Flows: len(flows), Warnings: append(warnings(flows), scheduleWarnings(schedules)...),
 	}
+	waits, err := h.waitCounts(ctx)
+	if err != nil {
+		return err
+	}
+	page.Waits, page.Oldest = waitTotal(waits)
+	requests, err := h.overdueRequests(ctx)
+	if err != nil {
+		return err
+	}
+	page.Warnings = append(page.Warnings, h.requestWarnings(requests)...)
 	for _, worker := range workers {
 		switch worker.Status {
 		case ops.WorkerWorking, ops.WorkerDraining:

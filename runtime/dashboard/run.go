@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -36,6 +37,7 @@ type runPage struct {
 	Result       *value           // what the flow returned, if its definition declares a result
 	Output       *value           // what its last steps returned
 	Reasons      []runtime.Reason // what it waits for
+	Waits        []waitView       // steps that wait for an answer
 	ReplacedBy   string           // a newer version of its flow
 	Shard        string           // empty if there is one database
 	Attempts     int              // 0 if there are too many to be counted
@@ -114,6 +116,11 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h.redactReasons(page.Reasons)
+	if slices.ContainsFunc(run.States, waits) && !run.Status.Ended() {
+		if page.Waits, err = h.waits(ctx, runtime.WaitingFilter{RunID: id, Limit: waitsPerPage}); err != nil {
+			return err
+		}
+	}
 	if page.Shard, err = ops.ShardOf(ctx, h.db, id); err != nil {
 		return err
 	}
@@ -156,6 +163,9 @@ func (h *Handler) readRun(ctx context.Context, id string) (*runtime.RunInfo, spe
 	return run, def, err
 }
 
+// waits reports whether a step waits for an answer.
+func waits(s runtime.StepState) bool { return s.Type == spec.TypeWait && s.Status == runtime.StepStarted }
+
 func (h *Handler) stepView(run *runtime.RunInfo, def spec.Flow, state runtime.StepState, tasks []ops.TaskInfo, values *values, now time.Time) stepView {
 	v := stepView{StepState: state, Look: lookOf(run, state), Total: number(state.InitialTasks)}
 	v.Done = v.Total - number(state.RemainingTasks)
@@ -169,7 +179,7 @@ func (h *Handler) stepView(run *runtime.RunInfo, def spec.Flow, state runtime.St
 	v.Output = values.step(state.Step)
 	v.Inputs = values.inputs(v.Options)
 	for _, task := range tasks {
-		if task.Step == state.Step {
+		if task.Step == state.Step && state.Type != spec.TypeWait { // its task is not a worker's
 			t := h.taskView(run, task, v.Options, values, now)
 			v.Failed += len(task.FailedAttempts)
 			if !t.Next.IsZero() && (v.Next.IsZero() || t.Next.Before(v.Next)) {

@@ -22,7 +22,7 @@ const runsPerPage = 50
 
 // statuses are those to filter runs by.
 var statuses = []runtime.RunStatus{
-	runtime.RunScheduled, runtime.RunRunning, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled,
+	runtime.RunScheduled, runtime.RunRunning, runtime.RunWaiting, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled,
 }
 
 // marks distinguish runs whose steps all completed from others.

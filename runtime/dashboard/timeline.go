@@ -100,6 +100,9 @@ func newTimeline(run *runtime.RunInfo, tasks []ops.TaskInfo, now time.Time) *tim
 				break
 			}
 			l := lane{Step: task.Step, Index: task.Index, Many: state.Type == spec.TypeMap, Bars: bars(a, run, task, now)}
+			if state.Type == spec.TypeWait {
+				l.Bars = waitBars(a, run, task, now)
+			}
 			if begin, end := worked(task, now, run); !begin.IsZero() {
 				l.Took = took(since(begin, end))
 			}
@@ -206,6 +209,23 @@ func bars(a axis, run *runtime.RunInfo, t ops.TaskInfo, now time.Time) []bar {
 		wait(now, "has waited")
 	}
 	return all
+}
+
+// waitBars returns the wait for an answer.
+func waitBars(a axis, run *runtime.RunInfo, t ops.TaskInfo, now time.Time) []bar {
+	begin, end := worked(t, now, run)
+	class, what := "stopped", "waited until the run ended, for"
+	switch {
+	case begin.IsZero():
+		return nil
+	case t.Status == ops.TaskCompleted:
+		class, what = "completed", "was answered after"
+	case t.Status == ops.TaskFailed:
+		class, what = "failed", "was not answered within"
+	case !run.Status.Ended():
+		class, what = "waiting", "has waited for an answer for"
+	}
+	return []bar{a.bar(begin, end, class, what+" "+took(since(begin, end)))}
 }
 
 // ticks marks round times, four to eight of them.

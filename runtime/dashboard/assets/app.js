@@ -92,11 +92,16 @@ function replace(fresh) {
   if (!old || served.get(fresh.id) === markup) return;
   served.set(fresh.id, markup);
   const open = $$("details", old).map((d) => d.open);
+  const typed = $$("input[id], select[id], textarea[id]", old).map((field) => [field.id, field.value]);
   const focused = old.contains(document.activeElement) ? $$("a, button, input, summary", old).indexOf(document.activeElement) : -1;
   old.className = fresh.className;
   old.replaceChildren(...fresh.childNodes);
   const details = $$("details", old);
   if (details.length === open.length) details.forEach((d, i) => { d.open = open[i]; });
+  for (const [id, value] of typed) { // what somebody has begun to write
+    const field = document.getElementById(id);
+    if (field && value) field.value = value;
+  }
   if (focused >= 0) $$("a, button, input, summary", old)[focused]?.focus({ preventScroll: true });
   tellTime(old);
 }
@@ -255,7 +260,7 @@ function moveTo(n) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox]), select, textarea")) return;
-  const places = { o: "", r: "runs", f: "flows", q: "queues", s: "schedules", w: "workers" };
+  const places = { o: "", r: "runs", a: "waiting", f: "flows", q: "queues", s: "schedules", w: "workers" };
   if (Date.now() - went < 1200 && event.key in places) {
     location.href = root + places[event.key];
     return;
