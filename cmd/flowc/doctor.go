@@ -63,6 +63,9 @@ var checks = []check{
 	{name: "workers", needsEngine: true, look: checkWorkers},
 	{name: "waiting", needsEngine: true, look: checkWaiting},
 	{name: "schedules", needsEngine: true, look: checkSchedules},
+	{name: "waits", needsEngine: true, look: checkWaits},
+	{name: "answers", needsEngine: true, look: checkKeptAnswers},
+	{name: "requests", needsEngine: true, look: checkRequests},
 	{name: "runs", needsEngine: true, look: checkWedged},
 	{name: "queue", needsEngine: true, look: checkQueue},
 	{name: "messages", needsEngine: true, look: checkMessages},
@@ -78,10 +81,11 @@ func newDoctor() *cobra.Command {
 		Long: `Doctor checks the server and the engine in the database of DATABASE_URL for settings
 that lose data, open transactions, an engine that is missing or outdated, missing
 indexes, tables that are not vacuumed, silent workers, tasks, scheduled runs and
-schedules that no worker serves, stuck runs, tasks in the queue that have ended, and
-rows of runs that do not exist. It changes nothing, except that --delete-orphans
-deletes those rows. It needs the rights of the
-tables' owner.
+schedules that no worker serves, steps that have waited for an answer for a month and
+have no timeout, answers by key that nobody takes, requests that nobody applies, stuck
+runs, tasks in the queue that have ended, and rows of runs that do not exist. It
+changes nothing, except that --delete-orphans deletes those rows. It needs the
+rights of the tables' owner.
 
 The exit status is 0 if nothing was found, 2 if something was.`,
 		Args: exactly(),

@@ -117,7 +117,7 @@ func checkScheduled(ctx context.Context, d *doctor) ([]finding, error) {
 }
 
 // checkWedged looks for runs that have not ended and cannot end: they have no task in the
-// queue, and no time to wait for.
+// queue, no time to wait for, and no step that waits for an answer.
 func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
 		SELECT r.flow_slug, count(*), (array_agg(r.run_id::text ORDER BY r.started_at))[1:$2]
@@ -125,6 +125,7 @@ func checkWedged(ctx context.Context, d *doctor) ([]finding, error) {
 		WHERE r.status = 'started' AND r.started_at < clock_timestamp() - $1::interval
 		  AND NOT EXISTS (SELECT FROM flowc.scheduled_runs s WHERE s.run_id = r.run_id)
 		  AND NOT EXISTS (SELECT FROM pgflow.step_tasks t WHERE t.run_id = r.run_id AND t.in_queue)
+		  AND NOT EXISTS (SELECT FROM flowc.waits w WHERE w.run_id = r.run_id AND w.step_slug <> '')
 		GROUP BY r.flow_slug ORDER BY r.flow_slug`, gracePeriod, maxListedIDs)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 const page = 1000
 
 var runStatuses = []runtime.RunStatus{
-	runtime.RunScheduled, runtime.RunRunning, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled,
+	runtime.RunScheduled, runtime.RunRunning, runtime.RunWaiting, runtime.RunCompleted, runtime.RunFailed, runtime.RunCancelled,
 }
 
 var runMarks = []ops.RunMark{ops.MarkSkipped, ops.MarkGaveUp, ops.MarkClean}

@@ -205,12 +205,27 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 		if !payloads {
 			last = shorten(last, 60)
 		}
-		t.add(s.Step, s.Word(), tasksOf(s), strconv.Itoa(s.Attempts), took(s.StartedAt, ended), last)
+		t.add(s.Step, stepWord(s), tasksOf(s), strconv.Itoa(s.Attempts), took(s.StartedAt, ended), last)
 	}
 	if err := t.print(w); err != nil || r.Tasks == nil {
 		return err
 	}
 	return printTasks(w, r.Tasks)
+}
+
+// stepWord returns the state of a step in words, and who has answered it.
+func stepWord(s runtime.StepState) string {
+	if s.Wait == nil || s.Wait.AnsweredAt.IsZero() {
+		return s.Word()
+	}
+	word := s.Word() + ", answered"
+	if s.Status != runtime.StepCompleted {
+		word = s.Word() + ", ended"
+	}
+	if s.Wait.AnsweredBy != "" {
+		word += " by " + s.Wait.AnsweredBy
+	}
+	return word + " " + ago(s.Wait.AnsweredAt)
 }
 
 // outcome describes the status.
@@ -220,6 +235,8 @@ func (r shownRun) outcome() string {
 		return "cancelled: " + r.CancelReason
 	case r.FailedStep != "":
 		return string(r.Status) + " in step " + r.Failed() + ": " + r.Error
+	case r.Status == runtime.RunWaiting:
+		return "waiting for an answer, " + count(r.RemainingSteps, "step remains", "steps remain")
 	case r.Status == runtime.RunRunning:
 		return "running, " + count(r.RemainingSteps, "step remains", "steps remain")
 	}

@@ -164,7 +164,9 @@ func (h *Handler) readRun(ctx context.Context, id string) (*runtime.RunInfo, spe
 }
 
 // waits reports whether a step waits for an answer.
-func waits(s runtime.StepState) bool { return s.Type == spec.TypeWait && s.Status == runtime.StepStarted }
+func waits(s runtime.StepState) bool {
+	return s.Type == spec.TypeWait && s.Status == runtime.StepStarted
+}
 
 func (h *Handler) stepView(run *runtime.RunInfo, def spec.Flow, state runtime.StepState, tasks []ops.TaskInfo, values *values, now time.Time) stepView {
 	v := stepView{StepState: state, Look: lookOf(run, state), Total: number(state.InitialTasks)}
