@@ -1,6 +1,6 @@
 // Approval pays an expense claim once somebody has approved it. It starts a claim, shows it
-// on the dashboard that it serves, prints how to answer it, and goes on as soon as somebody
-// does. If the manager lets the time pass, it asks the manager's manager. With -demo it
+// on the dashboard that it serves, with a form for the answer, and goes on as soon as somebody
+// sends it. If the manager lets the time pass, it asks the manager's manager. With -demo it
 // answers itself.
 package main
 
@@ -33,6 +33,7 @@ import (
 type options struct {
 	addr     string        // of the dashboard
 	patience time.Duration // how long each of the two waits
+	as       string        // who answers there; a program for many people asks its login
 	demo     bool          // the program answers itself
 }
 
@@ -40,6 +41,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.addr, "addr", "127.0.0.1:8092", "address of the dashboard")
 	flag.DurationVar(&o.patience, "patience", 2*time.Minute, "how long the manager, and then the manager's manager, may take")
+	flag.StringVar(&o.as, "as", "Grace", "who answers on the dashboard")
 	flag.BoolVar(&o.demo, "demo", false, "let the manager's manager answer, after the manager has not")
 	flag.Parse()
 	if o.demo {
@@ -71,7 +73,7 @@ func run(ctx context.Context, out io.Writer, pool *pgxpool.Pool, o options) (err
 	}
 	stopWorker := w.Start(ctx)
 	defer func() { err = errors.Join(err, stopWorker()) }()
-	url, closeServer, err := serve(pool, o.addr, quiet)
+	url, closeServer, err := serve(pool, o, quiet)
 	if err != nil {
 		return err
 	}
@@ -109,10 +111,11 @@ const instructions = `Ada claims 123.80 €:
 
     %sruns/%s
 
-Her manager has %s to answer; then the manager's manager is asked, and the step is escalate:
+The page has a form for her manager, who has %s to answer; then the manager's manager is
+asked, and the step is escalate. From a shell:
 
-    psql '%s' \
-      -c "SELECT pgflow.complete_task('%s', 'approve', 0, '{\"approved\": true, \"budget\": \"travel\"}')"
+    DATABASE_URL='%s' \
+      flowc runs signal %s approve '{"approved": true, "budget": "travel"}' --as Grace
 
 `
 
@@ -150,12 +153,15 @@ func answerAsBoss(ctx context.Context, out io.Writer, pool *pgxpool.Pool, claim 
 }
 
 // serve serves the dashboard until closeServer is called.
-func serve(pool *pgxpool.Pool, addr string, logger *slog.Logger) (url string, closeServer func(), err error) {
-	pages, err := dashboard.New(pool, dashboard.Config{Name: "expenses", Definitions: []spec.Flow{payclaim.Definition()}, Logger: logger})
+func serve(pool *pgxpool.Pool, o options, logger *slog.Logger) (url string, closeServer func(), err error) {
+	pages, err := dashboard.New(pool, dashboard.Config{
+		Name: "expenses", Definitions: []spec.Flow{payclaim.Definition()}, Logger: logger,
+		User: func(*http.Request) string { return o.as },
+	})
 	if err != nil {
 		return "", nil, err
 	}
-	listener, err := net.Listen("tcp", addr)
+	listener, err := net.Listen("tcp", o.addr)
 	if err != nil {
 		return "", nil, err
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	cdpruntime "github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -169,12 +172,15 @@ func TestBrowserShowsPages(t *testing.T) {
 	require.NoError(t, err)
 	failed := s.start(`{}`)
 	s.work("permanent", strings.Repeat("a long word of an error ", 20)+strings.Repeat("x", 300))
+	_, err = runtime.UpsertFlow(s.ctx, s.pool, claims)
+	require.NoError(t, err)
+	claim := s.claim()
 	for _, window := range []struct {
 		width  int64
 		scheme string
 	}{{390, "dark"}, {820, "light"}, {1440, "dark"}} {
 		b.size(window.width, window.scheme)
-		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + waiting.ID(), "/runs/" + id + "/steps/pack", "/flows", "/flows/" + long, "/flows/shop", "/flows/" + long[:46] + "z", "/flows/tidy", "/queues", "/schedules", "/workers"} {
+		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + waiting.ID(), "/runs/" + id + "/steps/pack", "/flows", "/flows/" + long, "/flows/shop", "/flows/" + long[:46] + "z", "/flows/tidy", "/waiting", "/runs/" + claim, "/queues", "/schedules", "/workers"} {
 			b.open(path)
 			require.NotEmpty(t, js[string](b, `document.querySelector("h1").textContent`), path)
 			require.LessOrEqual(t, js[float64](b, `document.documentElement.scrollWidth - innerWidth`), 0.0, "%s is wider than %d", path, window.width)
@@ -309,7 +315,7 @@ func TestBrowserKeysAndTheme(t *testing.T) {
 	s.start(`{}`)
 	b.size(1440, "light")
 	b.open("/")
-	for keys, path := range map[string]string{"gr": "/runs", "gf": "/flows", "gq": "/queues", "gs": "/schedules", "gw": "/workers", "go": "/"} {
+	for keys, path := range map[string]string{"gr": "/runs", "ga": "/waiting", "gf": "/flows", "gq": "/queues", "gs": "/schedules", "gw": "/workers", "go": "/"} {
 		_, err := chromedp.RunResponse(b.ctx, chromedp.KeyEvent(keys))
 		require.NoError(t, err)
 		require.Equal(t, path, js[string](b, `location.pathname`))
@@ -399,4 +405,86 @@ func TestBrowserSearch(t *testing.T) {
 	// The page of a run says what it waits for.
 	b.open("/runs/" + id)
 	require.Equal(t, "no worker serves shop", js[string](b, `document.querySelector(".waits li").textContent`))
+}
+
+// TestBrowserAnswers fills in the form of a step that waits: on a phone, with the keyboard
+// alone, and where no script runs.
+func TestBrowserAnswers(t *testing.T) {
+	t.Parallel()
+	s, id := newClaims(t, Config{User: func(*http.Request) string { return "ann" }})
+	b := newBrowser(s)
+	_, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	require.NoError(t, err)
+	b.size(390, "light")
+	b.open("/waiting")
+	focused := func() string { return js[string](b, `document.activeElement.name ?? ""`) }
+	tab := func(to string) {
+		for range 100 {
+			if focused() == to {
+				return
+			}
+			b.keys(kb.Tab)
+		}
+		require.Equal(t, to, focused(), "no key leads there")
+	}
+	require.True(t, js[bool](b, `document.querySelector(".ask").open`), "the only one is open")
+	tab("answer.approved")
+	b.keys(" ")
+	require.Equal(t, "true", js[string](b, `document.querySelector("[name='answer.approved']:checked").value`))
+	tab("answer.budget")
+	b.keys("o")
+	tab("answer.cents")
+	b.keys("256")
+	tab("answer.comment")
+	b.keys("we have <desks>")
+	refused, err := chromedp.RunResponse(b.ctx, chromedp.KeyEvent(kb.Enter))
+	require.NoError(t, err)
+	require.EqualValues(t, http.StatusUnprocessableEntity, refused.Status)
+	require.Equal(t, "cents: it must be 0 to 255", js[string](b, `document.querySelector(".problem").textContent`))
+	require.Equal(t, "256", js[string](b, `document.querySelector("[name='answer.cents']").value`))
+	require.Equal(t, "we have <desks>", js[string](b, `document.querySelector("[name='answer.comment']").value`))
+	require.Equal(t, `"office"`, js[string](b, `document.querySelector("[name='answer.budget']").value`))
+	require.LessOrEqual(t, js[float64](b, `document.documentElement.scrollWidth - innerWidth`), 0.0)
+	require.Empty(t, js[string](b, clipped))
+
+	tab("answer.cents")
+	b.keys("25") // what is focused with the keyboard is selected
+	_, err = chromedp.RunResponse(b.ctx, chromedp.KeyEvent(kb.Enter))
+	require.NoError(t, err)
+	require.Contains(t, js[string](b, `document.querySelector(".notice").textContent`), "The answer was sent")
+	s.deliver()
+	require.JSONEq(t, `{"approved": true, "budget": "office", "cents": 25, "comment": "we have <desks>"}`, string(s.state(id, "approve").Output))
+	require.Equal(t, "ann", s.state(id, "approve").Wait.AnsweredBy)
+
+	b.open("/runs/" + id)
+	tab("answer.yes") // the first of two buttons
+	_, err = chromedp.RunResponse(b.ctx, chromedp.KeyEvent(kb.Enter))
+	require.NoError(t, err)
+	s.deliver()
+	require.JSONEq(t, `{"yes": true}`, string(s.state(id, "seen").Output))
+	b.mu.Lock() // the status of the refusal is logged as an error
+	defer b.mu.Unlock()
+	b.problems = slices.DeleteFunc(b.problems, func(p string) bool { return strings.Contains(p, "422") })
+}
+
+// TestBrowserKeepsWhatIsWritten changes the page of a run while somebody fills in its form.
+func TestBrowserKeepsWhatIsWritten(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	two := spec.Flow{Slug: "claims", Steps: []spec.Step{{Slug: "one", Type: spec.TypeWait}, claims.Steps[0]}}
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, two)
+	require.NoError(t, err)
+	id := s.claim()
+	b := newBrowser(s)
+	b.size(1440, "light")
+	b.open("/runs/" + id)
+	require.Equal(t, 2.0, js[float64](b, `document.querySelectorAll(".ask").length`))
+	js[bool](b, `document.querySelectorAll(".ask").forEach((a) => { a.open = true; }); document.querySelector("[name='answer.comment']").value = "half a"; true`)
+	_, err = runtime.Signal(s.ctx, s.pool, id, "one", nil)
+	require.NoError(t, err)
+	s.deliver()
+	b.wait(`document.querySelectorAll(".ask").length === 1`)
+	require.Equal(t, "half a", js[string](b, `document.querySelector("[name='answer.comment']").value`))
+	b.wait(`document.querySelector(".graph-wide [data-node=one]").classList.contains("completed")`)
+	require.True(t, js[bool](b, `document.querySelector(".graph-wide [data-node=approve]").classList.contains("waiting")`))
 }

@@ -57,12 +57,20 @@ func TestGallery(t *testing.T) {
 
 	g := newGallery(s)
 	pictures(map[string]string{
-		"overview": "/", "runs": "/runs", "runs-failed": "/runs?status=failed", "flows": "/flows", "workers": "/workers", "queues": "/queues", "schedules": "/schedules",
+		"overview": "/", "runs": "/runs", "runs-failed": "/runs?status=failed", "flows": "/flows", "workers": "/workers", "queues": "/queues", "waiting": "/waiting", "run-waiting": "/runs/" + g.waiting, "run-answered": "/runs/" + g.answered, "flow-waits": "/flows/claims", "schedules": "/schedules",
 		"flow": "/flows/order", "flow-long": "/flows/nightly_report",
 		"run": "/runs/" + g.done, "run-failed": "/runs/" + g.failed, "run-running": "/runs/" + g.running,
 		"run-map": "/runs/" + g.mapped, "run-long": "/runs/" + g.long, "run-cancelled": "/runs/" + g.cancelled,
 		"step-map": "/runs/" + g.mapped + "/steps/resize",
 	})
+	for _, width := range []int64{390, 1440} {
+		b.size(width, "light")
+		b.open("/runs/" + g.waiting)
+		js[bool](b, `document.querySelector("[name='answer.cents']").value = "256"; document.querySelector(".answer").noValidate = true; true`)
+		b.picture(dir, fmt.Sprintf("answer-%d", width))
+		b.submit(`.answer button[type=submit]`)
+		b.picture(dir, fmt.Sprintf("answer-refused-%d", width))
+	}
 	b.size(1440, "light")
 	b.open("/runs/" + g.failed)
 	b.keys("e")
@@ -98,6 +106,7 @@ func (b *browser) picture(dir, name string) {
 type gallery struct {
 	*site
 	done, failed, running, mapped, long, cancelled string
+	waiting, answered                              string
 }
 
 // steps creates steps from slugs and their dependencies.
@@ -280,6 +289,7 @@ func newGallery(s *site) *gallery {
 			g.done = runs[i].ID()
 		}
 	}
+	g.waits()
 	running := start("order", order1(2042, true, "0341"))
 	g.running = running.ID()
 	start("order", order1(2043, false, "4242"), runtime.WithDelay(3*time.Hour))
@@ -300,6 +310,19 @@ func newGallery(s *site) *gallery {
 		return false
 	}, time.Minute, 100*time.Millisecond)
 	return g
+}
+
+// waits starts runs that wait for answers, one of which has got one.
+func (g *gallery) waits() {
+	_, err := runtime.UpsertFlow(g.ctx, g.pool, claims)
+	require.NoError(g, err)
+	g.answered = g.claim()
+	_, err = runtime.Signal(g.ctx, g.pool, g.answered, "approve", json.RawMessage(`{"approved": true, "budget": "travel"}`), runtime.WithSender("ann"))
+	require.NoError(g, err)
+	g.deliver()
+	for range 3 {
+		g.waiting = g.claim()
+	}
 }
 
 // charge fails as payments do.

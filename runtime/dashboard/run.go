@@ -120,6 +120,9 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 		if page.Waits, err = h.waits(ctx, runtime.WaitingFilter{RunID: id, Limit: waitsPerPage}); err != nil {
 			return err
 		}
+		for i := range page.Waits {
+			page.Waits[i].Open = true
+		}
 	}
 	if page.Shard, err = ops.ShardOf(ctx, h.db, id); err != nil {
 		return err
