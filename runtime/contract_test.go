@@ -259,6 +259,8 @@ func TestContractNeedsEngine(t *testing.T) {
 		},
 		"ListFlows":         func() error { _, err := ops.ListFlows(ctx, pool, time.Now()); return err },
 		"ListWorkers":       func() error { _, err := ops.ListWorkers(ctx, pool, time.Now()); return err },
+		"CountWaits":        func() error { _, err := ops.CountWaits(ctx, pool); return err },
+		"ListRequests":      func() error { _, err := ops.ListRequests(ctx, pool, time.Now(), 1); return err },
 		"PauseFlow":         func() error { _, err := ops.PauseFlow(ctx, pool, "greeting", ""); return err },
 		"ListTasksInFlight": func() error { _, err := ops.ListTasksInFlight(ctx, pool, 1); return err },
 		"UpsertFlow with a schedule": func() error {

@@ -68,6 +68,8 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 		"ListTasks":         func() error { return second(ops.ListTasks(ctx, db, id, ops.TaskFilter{OutputBytes: ops.AllOutputs})) },
 		"ListFlows":         func() error { return second(ops.ListFlows(ctx, db, time.Now())) },
 		"ListWorkers":       func() error { return second(ops.ListWorkers(ctx, db, time.Now())) },
+		"CountWaits":        func() error { return second(ops.CountWaits(ctx, db)) },
+		"ListRequests":      func() error { return second(ops.ListRequests(ctx, db, time.Now(), 1)) },
 		"ListFailures":      func() error { return second(ops.ListFailures(ctx, db, time.Now(), 10)) },
 		"Throughput":        func() error { return second(ops.Throughput(ctx, db, time.Now(), time.Hour)) },
 		"ListPayloads":      func() error { return second(ops.ListPayloads(ctx, db, id, 1)) },
@@ -87,7 +89,7 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 // reads are the calls that change nothing.
 var reads = []string{"ExplainRun",
 	"Flow.Get", "Flow.Exists", "FlowExists", "GetRun", "ListRuns", "ListTasks", "ListFlows",
-	"ListWorkers", "ListFailures", "Throughput", "ListPayloads", "GetPayload", "GetDefinition", "AdjacentRuns", "ListSchedules", "NextTicks", "ListTasksInFlight",
+	"ListWorkers", "ListFailures", "Throughput", "ListPayloads", "GetPayload", "GetDefinition", "AdjacentRuns", "ListSchedules", "NextTicks", "ListTasksInFlight", "CountWaits", "ListRequests",
 	"ListWaiting",
 }
 
@@ -288,6 +290,8 @@ func TestOddArguments(t *testing.T) {
 		"ListFailures, since":          second(ops.ListFailures(ctx, db, never, 1)),
 		"ListFlows, since":             second(ops.ListFlows(ctx, db, never)),
 		"ListWorkers, since":           second(ops.ListWorkers(ctx, db, never)),
+		"ListRequests, before":         second(ops.ListRequests(ctx, db, never, 1)),
+		"ListRequests, limit":          second(ops.ListRequests(ctx, db, time.Now(), 0)),
 		"Throughput, stretch":          second(ops.Throughput(ctx, db, now, time.Millisecond)),
 		"Throughput, many":             second(ops.Throughput(ctx, db, time.Time{}, time.Second)),
 		"Throughput, since":            second(ops.Throughput(ctx, db, never, time.Hour)),

@@ -34,6 +34,8 @@ func calls(ctx context.Context, db runtime.DB, flow, id string) map[string]func(
 		"ResumeSchedule":    func() (any, error) { return ops.ResumeSchedule(ctx, db, flow) },
 		"NextTicks":         func() (any, error) { return ops.NextTicks(ctx, db, "@daily", 1) },
 		"ListTasks":         func() (any, error) { return ops.ListTasks(ctx, db, id, ops.TaskFilter{}) },
+		"CountWaits":        func() (any, error) { return ops.CountWaits(ctx, db) },
+		"ListRequests":      func() (any, error) { return ops.ListRequests(ctx, db, time.Now(), 10) },
 		"ListWorkers":       func() (any, error) { return ops.ListWorkers(ctx, db, time.Now()) },
 		"ListTasksInFlight": func() (any, error) { return ops.ListTasksInFlight(ctx, db, 10) },
 	}
