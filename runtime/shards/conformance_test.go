@@ -48,7 +48,6 @@ var engine = conformance.Engine{
 		"answer by key":                   {Why: "a key may be on any shard"},
 		"answers by key that are kept":    {Why: "a key may be on any shard"},
 		"key that is none":                {Why: "a key may be on any shard"},
-		"list what waits":                 {Why: "each shard lists its own"},
 		"list workers":                    {Why: "a worker is one of each shard", Says: "list workers did not do its part"},
 	},
 }
