@@ -80,6 +80,8 @@ func TestFunctions(t *testing.T) {
 		"ops.NextTicks":         {func() error { return second(ops.NextTicks(ctx, db, "@daily", 1)) }, asksNobody},
 		"ops.ListShards":        {func() error { return second(ops.ListShards(ctx, db, now)) }, asksNobody}, // there are none
 		"ops.ShardOf":           {func() error { return second(ops.ShardOf(ctx, db, id)) }, asksNobody},
+		"ops.CountWaits":        {func() error { return second(ops.CountWaits(ctx, db)) }, noWaits},
+		"ops.ListRequests":      {func() error { return second(ops.ListRequests(ctx, db, now, 1)) }, "is done at once"},
 		"ops.ListRuns":          {func() error { return second(ops.ListRuns(ctx, db, ops.RunFilter{})) }, "Temporal's UI lists runs"},
 		"ops.ListFailures":      {func() error { return second(ops.ListFailures(ctx, db, now, 1)) }, "Temporal's UI lists them"},
 		"ops.AdjacentRuns":      {func() error { _, _, err := ops.AdjacentRuns(ctx, db, id); return err }, "in the order of their starts"},

@@ -31,6 +31,7 @@ var instead = map[string]string{
 	"ListFailures":      "Temporal's UI lists them, as `temporal workflow list --query \"ExecutionStatus = 'Failed'\"` does",
 	"AdjacentRuns":      "Temporal's UI lists runs in the order of their starts",
 	"ListFlows":         "Temporal's UI counts workflows by their types, which are the slugs of flows; ops.GetDefinition reads the definition of one",
+	"ListRequests":      "what controls a run is done at once, so that no request is left",
 	"Throughput":        "the metrics of Temporal's server and of its SDK have it",
 	"ListWorkers":       "`temporal task-queue describe --task-queue FLOW` lists who polls the queue of a flow",
 	"ListTasksInFlight": "Temporal's UI shows the pending activities of a run; runtime.ExplainRun lists what it waits for",
