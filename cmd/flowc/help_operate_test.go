@@ -155,7 +155,10 @@ func scrape(t *testing.T) map[string][]string {
 	defer pool.Close()
 	_, err = pool.Exec(t.Context(), `
 		SELECT flowc.upsert_flow('tidy', '{"options": {"cron": "@daily"}, "steps": [{"slug": "tidy", "stepType": "single", "dependencies": [],
-			"whenUnmet": "skip", "whenExhausted": "fail", "requiredInputPattern": {"defined": false}, "forbiddenInputPattern": {"defined": false}}]}')`)
+			"whenUnmet": "skip", "whenExhausted": "fail", "requiredInputPattern": {"defined": false}, "forbiddenInputPattern": {"defined": false}}]}');
+		SELECT flowc.upsert_flow('ask', '{"options": {}, "steps": [{"slug": "ask", "stepType": "single", "kind": "wait", "dependencies": [],
+			"whenUnmet": "skip", "whenExhausted": "fail", "requiredInputPattern": {"defined": false}, "forbiddenInputPattern": {"defined": false}}]}');
+		SELECT pgflow.start_flow('ask', '{}')`)
 	require.NoError(t, err)
 	pools := map[string]*pgxpool.Pool{"a": pool}
 	require.NoError(t, shards.Init(t.Context(), pools))
