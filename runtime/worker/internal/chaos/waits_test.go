@@ -124,11 +124,13 @@ func (a *actors) answer(r *rand.Rand, id string, answer int) {
 
 // steer cancels a run or retries it, or both, in a transaction or not.
 func (a *actors) steer(r *rand.Rand, id string) {
-	err := pgx.BeginFunc(a.ctx, a.pool, func(tx pgx.Tx) error {
-		var db runtime.DB = tx
-		if r.IntN(2) == 0 {
-			db = a.pool
+	within := func(do func(db runtime.DB, inTx bool) error) error { return do(a.pool, false) }
+	if r.IntN(2) == 0 {
+		within = func(do func(db runtime.DB, inTx bool) error) error {
+			return pgx.BeginFunc(a.ctx, a.pool, func(tx pgx.Tx) error { return do(tx, true) })
 		}
+	}
+	err := within(func(db runtime.DB, inTx bool) error {
 		for range 1 + r.IntN(2) {
 			act := runtime.CancelRun
 			if r.IntN(2) == 0 {
@@ -136,7 +138,7 @@ func (a *actors) steer(r *rand.Rand, id string) {
 			}
 			err := act(a.ctx, db, id, "")
 			switch {
-			case errors.Is(err, runtime.ErrRequested), err == nil && db == tx:
+			case errors.Is(err, runtime.ErrRequested), err == nil && inTx:
 				a.mu.Lock()
 				a.requested++
 				a.mu.Unlock()
