@@ -166,11 +166,13 @@ type WaitError struct {
 func (e *WaitError) Error() string {
 	text := fmt.Sprintf("flowc: waiting for run %s: %v", e.RunID, e.Err)
 	if e.Last != nil {
-		remain := "steps remain"
-		if e.Last.RemainingSteps == 1 {
-			remain = "step remains"
+		text += fmt.Sprintf(" (it is %s", e.Last.Status)
+		switch n := e.Last.RemainingSteps; {
+		case n == 1:
+			text += ", 1 step remains"
+		case n > 1: // on some backends only workers know
+			text += fmt.Sprintf(", %d steps remain", n)
 		}
-		text += fmt.Sprintf(" (it is %s, %d %s", e.Last.Status, e.Last.RemainingSteps, remain)
 		for i, reason := range e.Reasons {
 			text += []string{": ", "; "}[min(i, 1)] + reason.String()
 		}

@@ -43,6 +43,9 @@ const (
 	ReasonQueued ReasonKind = "queued"
 	// ReasonRunning means that workers are running tasks of a step: Since, Worker.
 	ReasonRunning ReasonKind = "running"
+	// ReasonOutbox means that the run has not left the outbox of another engine, see package
+	// temporalflow: Message, and Attempt if handing it over failed.
+	ReasonOutbox ReasonKind = "outbox"
 	// ReasonStuck means that there is no task that a worker could run.
 	ReasonStuck ReasonKind = "stuck"
 )
@@ -136,6 +139,9 @@ func (r Reason) String() string {
 		return do("waits", "wait") + " for a free worker, for " + span(r.At.Sub(r.Since))
 	case ReasonRunning:
 		return do("runs", "run") + ", for " + span(r.At.Sub(r.Since)) + ", on " + r.Worker
+	case ReasonOutbox:
+		line, _, _ := strings.Cut(strings.TrimSpace(r.Message), "\n")
+		return "in the outbox; " + line
 	case ReasonStuck:
 		return "nothing of it is queued: `flowc doctor` says more"
 	}

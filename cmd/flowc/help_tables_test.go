@@ -246,6 +246,7 @@ func TestTroubleshootReasons(t *testing.T) {
 		"suspect":   r(runtime.ReasonSuspect, runtime.Reason{Step: "resize", Attempt: 1}),
 		"queued":    r(runtime.ReasonQueued, runtime.Reason{Step: "charge", Since: now.Add(-3 * time.Minute)}),
 		"running":   r(runtime.ReasonRunning, runtime.Reason{Step: "charge", Since: now.Add(-20 * time.Second), Worker: "shop 5a1f6f2f3a11"}),
+		"outbox":    r(runtime.ReasonOutbox, runtime.Reason{Attempt: 4, Message: "attempt 4 failed: no connection"}),
 		"stuck":     r(runtime.ReasonStuck, runtime.Reason{}),
 	}
 	var kinds []string

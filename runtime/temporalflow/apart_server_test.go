@@ -3,6 +3,7 @@ package temporalflow_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -84,6 +85,7 @@ func TestServerExplain(t *testing.T) {
 		require.NoError(t, err)
 		for _, r := range reasons {
 			all = append(all, r.Kind)
+			require.False(t, strings.HasSuffix(r.Worker, "@"), r.Worker)
 			if r.Kind == runtime.ReasonRetry {
 				require.Equal(t, []any{"broken", 1, 3, "the bank is away"}, []any{r.Step, r.Attempt, r.MaxAttempts, r.Message})
 			}
@@ -91,6 +93,11 @@ func TestServerExplain(t *testing.T) {
 		return all
 	}
 	require.Equal(t, []runtime.ReasonKind{runtime.ReasonNoWorker}, kinds())
+	_, err = run.Wait(ctx, runtime.WithTimeout(0))
+	require.ErrorContains(t, err, "(it is running, 2 steps remain: no worker serves explained)")
+	info, err := runtime.GetRun(ctx, n.db, run.ID(), runtime.WithStates())
+	require.NoError(t, err)
+	require.Len(t, info.States, 2)
 	work(t, n.db, service)
 	<-began
 	defer close(free)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -99,4 +100,34 @@ func TestServerMissedTicks(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1, missed, "runs of missed ticks")
+}
+
+// A paused schedule tells when it was paused, and goes on as it was.
+func TestServerPausedSchedule(t *testing.T) {
+	n := newNamespace(t)
+	ctx := t.Context()
+	flow := spec.Flow{Slug: "hourly", Cron: "7 * * * *", Steps: []spec.Step{{Slug: "work"}}}
+	_, err := runtime.UpsertFlow(ctx, n.db, flow)
+	require.NoError(t, err)
+	read := func() ops.ScheduleInfo {
+		all, err := ops.ListSchedules(ctx, n.db, "hourly")
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		return all[0]
+	}
+	next := read().NextAt
+	require.Equal(t, 7, next.Minute())
+	before := time.Now().Add(-time.Second)
+	changed, err := ops.PauseSchedule(ctx, n.db, "hourly", "a holiday")
+	require.NoError(t, err)
+	require.True(t, changed)
+	paused := read()
+	require.Equal(t, "a holiday", paused.PauseReason)
+	require.True(t, paused.PausedAt.After(before) && !paused.PausedAt.After(time.Now().Add(time.Second)), paused.PausedAt)
+	require.Zero(t, paused.NextAt)
+	_, err = ops.ResumeSchedule(ctx, n.db, "hourly")
+	require.NoError(t, err)
+	resumed := read()
+	require.Zero(t, resumed.PausedAt)
+	require.Equal(t, 7, resumed.NextAt.Minute())
 }

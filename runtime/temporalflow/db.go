@@ -76,6 +76,12 @@ func (e *execution) runID() string { return e.WorkflowExecution.RunID }
 func (e *execution) flow() string  { return e.WorkflowType.Name }
 func (e *execution) running() bool { return e.Status == enums.WORKFLOW_EXECUTION_STATUS_RUNNING }
 
+// unbegun reports whether no worker has done anything for it: that it was started, and that a
+// worker should begin it, is all that there is.
+func (e *execution) unbegun() bool {
+	return e.running() && e.RawResponse.GetWorkflowExecutionInfo().GetHistoryLength() <= 2
+}
+
 // startAt returns when a run starts that waits for that, else the zero time.
 func (e *execution) startAt() (at time.Time) {
 	if e.running() && e.GetMemoValue(startMemo, &at) == nil && at.After(time.Now()) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	enums "go.temporal.io/api/enums/v1"
@@ -18,11 +19,16 @@ var _ runtime.Explainer = backend{}
 // ExplainRun returns what a run waits for: its start, a worker, or its tasks by step. Tasks
 // in parts of large maps are not listed.
 func (b backend) ExplainRun(ctx context.Context, id string) ([]runtime.Reason, error) {
-	e, err := b.find(ctx, id)
-	if errors.Is(err, runtime.ErrRunNotFound) || err == nil && !e.running() {
+	e, boxed, err := b.findAnywhere(ctx, id)
+	switch {
+	case errors.Is(err, runtime.ErrRunNotFound):
 		return nil, nil
-	} else if err != nil {
+	case err != nil:
 		return nil, err
+	case boxed != nil && boxed.Status.Ended() || boxed == nil && !e.running():
+		return nil, nil
+	case boxed != nil:
+		return b.outbox.Load().explain(ctx, boxed)
 	}
 	now := time.Now().UTC()
 	if at := e.startAt(); !at.IsZero() {
@@ -63,7 +69,7 @@ func pending(a *workflowpb.PendingActivityInfo, now time.Time) runtime.Reason {
 	r := runtime.Reason{Step: a.GetActivityType().GetName(), Tasks: 1, At: now}
 	switch next := a.GetNextAttemptScheduleTime(); {
 	case a.State == enums.PENDING_ACTIVITY_STATE_STARTED:
-		r.Kind, r.Worker, r.Since = runtime.ReasonRunning, a.GetLastWorkerIdentity(), a.GetLastStartedTime().AsTime()
+		r.Kind, r.Worker, r.Since = runtime.ReasonRunning, workerName(a.GetLastWorkerIdentity()), a.GetLastStartedTime().AsTime()
 	case a.GetLastFailure() != nil && next != nil && next.AsTime().After(now):
 		r.Kind, r.Until, r.Message = runtime.ReasonRetry, next.AsTime(), a.GetLastFailure().GetMessage()
 		r.Attempt = int(a.GetAttempt()) - 1
@@ -72,3 +78,7 @@ func pending(a *workflowpb.PendingActivityInfo, now time.Time) runtime.Reason {
 	}
 	return r
 }
+
+// workerName returns the identity of a worker of the SDK's without the end of it that may be
+// empty: process, host and group.
+func workerName(identity string) string { return strings.TrimRight(identity, "@") }

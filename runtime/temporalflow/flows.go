@@ -116,7 +116,7 @@ func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, o runtime.Upser
 	switch {
 	case len(r.Differences) > 0 && !o.AllowDataLoss:
 		r.Status = runtime.UpsertMismatch
-		return r, nil
+		return r, mismatch(flow.Slug, r.Differences)
 	case len(r.Differences) > 0:
 		r.Status = runtime.UpsertRecompiled
 	}
@@ -156,9 +156,9 @@ func (b backend) DeleteFlow(ctx context.Context, slug string, o runtime.DeleteOp
 	case err != nil:
 		return runtime.Deleted{}, fmt.Errorf("flowc: counting the runs of flow %s: %w", slug, err)
 	case open > 0 && o.AllowDataLoss:
-		return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w: Temporal cannot delete the runs of a flow at once: end those that go on with `temporal workflow terminate --query \"WorkflowType = '%s'\"`, and delete the flow then", slug, runtime.ErrNeedsEngine, slug)
+		return runtime.Deleted{}, fmt.Errorf("flowc: deleting flow %s: %w: Temporal cannot delete the runs of a flow at once: %s, and delete the flow then", slug, runtime.ErrNeedsEngine, endRuns(slug))
 	case open > 0:
-		return runtime.Deleted{}, &runtime.ActiveRunsError{Flow: slug, Active: open}
+		return runtime.Deleted{}, activeRuns(slug, open)
 	}
 	if err := b.unschedule(ctx, slug); err != nil {
 		return runtime.Deleted{}, err

@@ -2,10 +2,12 @@ package temporalflow_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,4 +77,18 @@ func TestServerLargeMapFails(t *testing.T) {
 	require.NoError(t, err)
 	info := end(t, n.db, run)
 	require.Equal(t, []any{runtime.RunFailed, fmt.Sprintf("each[%d]", bad), "not this one"}, []any{info.Status, info.Failed(), info.Error})
+}
+
+// The list of a map may be longer than a value: it is read in pieces.
+func TestServerLongList(t *testing.T) {
+	n := open(t, serve(spec.Flow{Slug: "long", Steps: []spec.Step{{Slug: "each", Type: spec.TypeMap}}},
+		map[string]function{"each": give(strings.Repeat("x", 30_000))}))
+	run, err := runtime.StartFlow(t.Context(), n.db, "long", make([]int, 100))
+	require.NoError(t, err)
+	info := end(t, n.db, run)
+	require.Equal(t, runtime.RunCompleted, info.Status, info.Error)
+	require.Len(t, info.States, 1)
+	var list []string
+	require.NoError(t, json.Unmarshal(info.States[0].Output, &list))
+	require.Len(t, list, 100)
 }

@@ -158,3 +158,76 @@ func TestTooLong(t *testing.T) {
 	info := end(t, start(t, db, "fits", 1), db)
 	require.Equal(t, runtime.RunCompleted, info.Status, info.Error)
 }
+
+// A step that cannot be given its values fails at once, or is skipped, and the run goes on:
+// nothing that is in flight has to end first.
+func TestTooLongToHandOut(t *testing.T) {
+	t.Parallel()
+	give := func(v any) function {
+		return func(context.Context, handler.Values) (any, error) { return v, nil }
+	}
+	big := give(strings.Repeat("x", 1_200_000))
+	join := func(mode spec.Mode) []spec.Step {
+		return []spec.Step{{Slug: "a"}, {Slug: "b"}, {Slug: "join", Deps: []string{"a", "b"}, WhenExhausted: mode}, {Slug: "after", Deps: []string{"join"}}}
+	}
+	hands := map[string]function{"a": big, "b": big, "join": give(1), "after": give("done")}
+	db := newMemoryDB(
+		serve(spec.Flow{Slug: "fails", Steps: join("")}, hands),
+		serve(spec.Flow{Slug: "skips", Steps: join(spec.ModeSkip)}, hands),
+		serve(spec.Flow{Slug: "cascades", Steps: join(spec.ModeSkipCascade)}, hands),
+		serve(spec.Flow{Slug: "list", Steps: []spec.Step{{Slug: "each", Type: spec.TypeMap}, {Slug: "sum", Deps: []string{"each"}}}},
+			map[string]function{"each": give(strings.Repeat("x", 30_000)), "sum": give(1)}),
+	)
+	const why = "the values that step %s is given: it has %s"
+
+	info := end(t, start(t, db, "fails", 1), db)
+	require.Equal(t, []any{runtime.RunFailed, "join"}, []any{info.Status, info.FailedStep})
+	require.Contains(t, info.Error, fmt.Sprintf(why, "join", "24"))
+
+	info = end(t, start(t, db, "skips", 1), db)
+	require.Equal(t, runtime.RunCompleted, info.Status, info.Error)
+	require.Equal(t, []any{runtime.StepSkipped, "handler_failed"}, []any{info.States[2].Status, info.States[2].SkipReason})
+	require.JSONEq(t, `{"after": "done"}`, string(info.Output))
+
+	info = end(t, start(t, db, "cascades", 1), db)
+	require.Equal(t, runtime.RunCompleted, info.Status, info.Error)
+	require.Equal(t, []runtime.StepStatus{runtime.StepSkipped, runtime.StepSkipped}, []runtime.StepStatus{info.States[2].Status, info.States[3].Status})
+
+	info = end(t, start(t, db, "list", make([]int, 100)), db)
+	require.Equal(t, []any{runtime.RunFailed, "sum"}, []any{info.Status, info.FailedStep})
+	require.Equal(t, runtime.StepCompleted, info.States[0].Status)
+	require.Contains(t, info.Error, fmt.Sprintf(why, "sum", "30"))
+}
+
+// A list of a map that is longer than an answer may be is read in pieces.
+func TestLongOutput(t *testing.T) {
+	t.Parallel()
+	item := strings.Repeat("ä", 15_000)
+	service := serve(spec.Flow{Slug: "long", Steps: []spec.Step{{Slug: "each", Type: spec.TypeMap}}}, map[string]function{
+		"each": func(context.Context, handler.Values) (any, error) { return item, nil },
+	})
+	input, err := json.Marshal(make([]int, 100))
+	require.NoError(t, err)
+	env, err := execute(service, "id", begin{Input: input})
+	require.NoError(t, err)
+	var r record
+	require.NoError(t, env.GetWorkflowResult(&r))
+	require.True(t, r.Short && r.Steps[0].Output == nil)
+	asked := 0
+	output, err := wholeOutput(func(from int) (p piece, _ error) {
+		asked++
+		value, err := env.QueryWorkflow(outputQuery, "each", from)
+		if err != nil {
+			return p, err
+		}
+		return p, value.Get(&p)
+	})
+	require.NoError(t, err)
+	require.Equal(t, 3, asked)
+	var list []string
+	require.NoError(t, json.Unmarshal(output, &list))
+	require.Len(t, list, 100)
+	for _, got := range list {
+		require.Equal(t, item, got)
+	}
+}

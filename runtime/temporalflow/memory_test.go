@@ -106,6 +106,21 @@ func (r *memoryRun) work(s handler.Service, id string) {
 }
 
 func inMemory(s handler.Service, id string, in begin) (*record, error) {
+	env, err := execute(s, id, in)
+	if err != nil {
+		return nil, err
+	}
+	r := new(record)
+	err = env.GetWorkflowError()
+	if err == nil {
+		err = env.GetWorkflowResult(r)
+		return r, err
+	}
+	return recordOf(err)
+}
+
+// execute runs the workflow of a run to its end.
+func execute(s handler.Service, id string, in begin) (*testsuite.TestWorkflowEnvironment, error) {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(Logger(quiet))
 	env := suite.NewTestWorkflowEnvironment()
@@ -126,13 +141,7 @@ func inMemory(s handler.Service, id string, in begin) (*record, error) {
 	if !env.IsWorkflowCompleted() {
 		return nil, errors.New("the workflow has not ended")
 	}
-	r := new(record)
-	err = env.GetWorkflowError()
-	if err == nil {
-		err = env.GetWorkflowResult(r)
-		return r, err
-	}
-	return recordOf(err)
+	return env, nil
 }
 
 func (r *memoryRun) run(id string) *machine.Run {

@@ -25,7 +25,7 @@ var (
 	_ ops.Operator  = backend{}
 )
 
-// instead says what to use for what Temporal cannot do, by the functions of package ops.
+// instead says what to use for what Temporal cannot do, by functions, most of package ops.
 var instead = map[string]string{
 	"ListRuns":          "Temporal's UI lists runs, as `temporal workflow list --query \"WorkflowType = 'the flow'\"` does",
 	"ListFailures":      "Temporal's UI lists them, as `temporal workflow list --query \"ExecutionStatus = 'Failed'\"` does",
@@ -41,7 +41,8 @@ var instead = map[string]string{
 	"RunNow":            "Temporal keeps the time of the next attempt: `temporal activity reset` makes it now",
 	"PauseFlow":         "stop the workers of the flow, and its runs wait; ops.PauseSchedule pauses its schedule",
 	"ResumeFlow":        "Temporal cannot pause a flow: start its workers",
-	"Prune":             "runs leave a namespace when its retention is over (`temporal operator namespace update --retention`); runtime.DeleteRun deletes one",
+	"DeleteRun":         "ended runs leave a namespace when its retention is over; runtime.CancelRun ends a run",
+	"Prune":             "runs leave a namespace when its retention is over (`temporal operator namespace update --retention`)",
 }
 
 // refuse returns the error of a function that Temporal cannot do.
@@ -107,7 +108,7 @@ func (b backend) GetDefinition(ctx context.Context, slug string) (spec.Flow, err
 	case err != nil:
 		return spec.Flow{}, err
 	case f == nil:
-		return spec.Flow{}, &runtime.FlowNotFoundError{Flow: slug}
+		return spec.Flow{}, notStored(slug)
 	}
 	return f.def, nil
 }
@@ -144,7 +145,7 @@ func (b backend) ListSchedules(ctx context.Context, slugs ...string) ([]ops.Sche
 			s.Cron = f.def.Cron
 		}
 		if d.Schedule.State.Paused {
-			s.PausedAt, s.PauseReason = d.Info.LastUpdateAt.UTC(), d.Schedule.State.Note
+			s.PausedAt, s.PauseReason = pausedAt(d.Info), d.Schedule.State.Note
 		} else if len(d.Info.NextActionTimes) > 0 {
 			s.NextAt = d.Info.NextActionTimes[0].UTC()
 		}
@@ -156,10 +157,25 @@ func (b backend) ListSchedules(ctx context.Context, slugs ...string) ([]ops.Sche
 	return infos, nil
 }
 
-// PauseSchedule pauses the schedule of a flow.
+// pausedAt returns when a paused schedule was paused, as far as the server tells: when it was
+// last updated, or created. It keeps no time of a pause by its UI or its command.
+func pausedAt(info client.ScheduleInfo) time.Time {
+	if info.LastUpdateAt.After(info.CreatedAt) { // else it never was
+		return info.LastUpdateAt.UTC()
+	}
+	return info.CreatedAt.UTC()
+}
+
+// PauseSchedule pauses the schedule of a flow, by an update, whose time the server keeps.
 func (b backend) PauseSchedule(ctx context.Context, slug, reason string) (bool, error) {
 	return b.pauseSchedule(ctx, slug, true, func(h client.ScheduleHandle) error {
-		return h.Pause(ctx, client.SchedulePauseOptions{Note: reason})
+		return h.Update(ctx, client.ScheduleUpdateOptions{
+			DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
+				updated := in.Description.Schedule
+				updated.State.Paused, updated.State.Note = true, reason
+				return &client.ScheduleUpdate{Schedule: &updated}, nil
+			},
+		})
 	})
 }
 

@@ -82,7 +82,7 @@ func (o *Outbox) relay(ctx context.Context, s outboxed) error {
 	b := backend{o.db}
 	known, err := b.known(ctx, s.Flow)
 	if err == nil && known == nil {
-		err = &runtime.FlowNotFoundError{Flow: s.Flow}
+		err = notStored(s.Flow)
 	}
 	if err == nil {
 		if err := checkInputs(known.flow, runtime.StartRequest{Flow: s.Flow, Runs: []runtime.NewRun{{Input: s.Input}}}, b.limit); err != nil {
@@ -122,7 +122,33 @@ func (b backend) findAnywhere(ctx context.Context, id string) (*execution, *runt
 		return e, nil, err
 	}
 	run, err := asRun(id, boxed)
+	if err == nil {
+		if known, err := b.known(ctx, run.Flow); err == nil && known != nil {
+			run.RemainingSteps = len(known.def.Steps)
+		}
+	}
 	return nil, run, err
+}
+
+// explain returns why a run is still in the outbox.
+func (o *Outbox) explain(ctx context.Context, run *runtime.RunInfo) ([]runtime.Reason, error) {
+	reasons, err := runtime.ExplainRun(ctx, o.pg, job(run.ID))
+	for i := range reasons {
+		reasons[i] = inOutbox(run.Flow, reasons[i])
+	}
+	return reasons, err
+}
+
+// inOutbox returns the reason of a run whose job waits for another.
+func inOutbox(flow string, job runtime.Reason) runtime.Reason {
+	r := runtime.Reason{Kind: runtime.ReasonOutbox, Flow: flow, Message: job.String(), Until: job.Until, Since: job.Since, At: job.At}
+	switch job.Kind {
+	case runtime.ReasonNoWorker:
+		r.Message = "no worker of the PostgreSQL serves temporalflow.Outbox.Service"
+	case runtime.ReasonRetry:
+		r.Attempt, r.Message = job.Attempt, fmt.Sprintf("attempt %d failed: %s", job.Attempt, job.Message)
+	}
+	return r
 }
 
 // await waits until a run is out of the outbox.

@@ -171,3 +171,31 @@ func TestServerOutboxServerAway(t *testing.T) {
 	}
 	t.Logf("%d runs, started before and while the server was away for %s, had ended %s after it came back", len(runs), away, time.Since(began).Round(time.Millisecond))
 }
+
+// A run that is still in the outbox says so.
+func TestServerInOutbox(t *testing.T) {
+	var done counts
+	n := open(t, counted(&done))
+	ctx, pool := t.Context(), flowtest.Database(t)
+	box := temporalflow.NewOutbox(n.db, pool)
+	require.NoError(t, box.Upsert(ctx))
+	run := boxed(t, pool, box, 1, true)[0].Via(n.db)
+	const why = "in the outbox; no worker of the PostgreSQL serves temporalflow.Outbox.Service"
+	reasons, err := runtime.ExplainRun(ctx, n.db, run.ID())
+	require.NoError(t, err)
+	require.NotEmpty(t, reasons)
+	require.Equal(t, why, reasons[0].String())
+	_, err = run.Wait(ctx, runtime.WithTimeout(0))
+	require.ErrorContains(t, err, "(it is running, 1 step remains: "+why)
+
+	require.ErrorIs(t, runtime.RetryRun(ctx, n.db, run.ID()), runtime.ErrWrongStatus)
+	require.NoError(t, runtime.CancelRun(ctx, n.db, run.ID(), "not needed"))
+	err = runtime.RetryRun(ctx, n.db, run.ID())
+	require.ErrorIs(t, err, runtime.ErrWrongStatus)
+	require.ErrorContains(t, err, "it is cancelled in the outbox")
+	_, err = runtime.DeleteRun(ctx, n.db, run.ID())
+	require.ErrorIs(t, err, runtime.ErrNeedsEngine)
+	reasons, err = runtime.ExplainRun(ctx, n.db, run.ID())
+	require.NoError(t, err)
+	require.Empty(t, reasons)
+}

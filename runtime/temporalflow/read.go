@@ -227,15 +227,31 @@ func (b backend) unbegun(ctx context.Context, e *execution) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if in.Resumed != nil {
+		flow, err := flowOf(e.flow(), in.Plan.Definition)
+		if err != nil {
+			return nil, err
+		}
+		run := flow.Restore(e.id, in.Input, *in.Resumed)
+		if _, _, err := resume(run, *in.Plan, in, in.RetryStep); err != nil {
+			return nil, err
+		}
+		return &record{Record: run.Record(), Plan: *in.Plan, Input: in.Input, Tick: in.Tick}, nil
+	}
 	known, err := b.known(ctx, e.flow())
 	if err == nil && known == nil {
-		err = &runtime.FlowNotFoundError{Flow: e.flow()}
+		err = notStored(e.flow())
 	}
 	if err != nil {
 		return nil, err
 	}
 	run := known.flow.Schedule(e.id, in.Input, e.WorkflowStartTime.UTC())
-	return &record{Record: run.Record(), Plan: plan{Definition: known.payload}, Input: in.Input, Tick: in.Tick}, nil
+	r := &record{Plan: plan{Definition: known.payload}, Input: in.Input, Tick: in.Tick, ScheduledAt: e.startAt()}
+	if e.running() && r.ScheduledAt.IsZero() {
+		run.Start(e.WorkflowStartTime.UTC())
+	}
+	r.Record = run.Record()
+	return r, nil
 }
 
 // end returns the record of a run that has ended by itself.
@@ -289,6 +305,9 @@ func (b backend) termination(ctx context.Context, e *execution) (reason string, 
 
 // ask asks a worker how far a run is.
 func (b backend) ask(ctx context.Context, e *execution, limit time.Duration) (*record, error) {
+	if e.unbegun() {
+		return b.unbegun(ctx, e)
+	}
 	r := new(record)
 	err := b.query(ctx, e, limit, r, recordQuery)
 	if errors.As(err, new(*serviceerror.WorkflowNotReady)) { // no worker has begun it
@@ -336,9 +355,13 @@ func (b backend) restore(ctx context.Context, e *execution, r *record, input boo
 		if !r.Short || s.Status != runtime.StepCompleted || s.Output != nil || !needed(s.Step) {
 			continue
 		}
-		if err := b.query(ctx, e, answerTime, &s.Output, outputQuery, s.Step); err != nil {
-			return nil, fmt.Errorf("the output of step %s, which is too long to be kept with the end of the run: %w", s.Step, err)
+		output, err := wholeOutput(func(from int) (p piece, err error) {
+			return p, b.query(ctx, e, answerTime, &p, outputQuery, s.Step, from)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("flowc: reading the output of step %s, which is too long to be kept with the end of the run: %w", s.Step, err)
 		}
+		s.Output = output
 	}
 	if input && r.Input == nil {
 		in, err := b.begin(ctx, e)
@@ -352,6 +375,20 @@ func (b backend) restore(ctx context.Context, e *execution, r *record, input boo
 		return nil, err
 	}
 	return flow.Restore(e.id, r.Input, r.Record), nil
+}
+
+// wholeOutput puts an output together.
+func wholeOutput(ask func(from int) (piece, error)) (output json.RawMessage, _ error) {
+	for {
+		p, err := ask(len(output))
+		if err != nil {
+			return nil, err
+		}
+		output = append(output, p.Bytes...)
+		if len(p.Bytes) == 0 || len(output) >= p.Size {
+			return output, nil
+		}
+	}
 }
 
 // inputOf reads the input of a run for a worker.

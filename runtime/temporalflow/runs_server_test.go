@@ -287,3 +287,20 @@ func TestServerRelease(t *testing.T) {
 	require.Equal(t, 1, <-attempts)
 	require.Equal(t, 1, info.States[0].Attempts)
 }
+
+// No start is told of a run that is being deleted, since none is.
+func TestServerDeleteRun(t *testing.T) {
+	n := open(t, job("kept", give(1)))
+	ctx := t.Context()
+	run, err := runtime.StartFlow(ctx, n.db, "kept", 1, runtime.WithIdempotencyKey("k"))
+	require.NoError(t, err)
+	end(t, n.db, run)
+	deleted, err := runtime.DeleteRun(ctx, n.db, run.ID(), runtime.AllowDataLoss())
+	require.ErrorIs(t, err, runtime.ErrNeedsEngine)
+	require.ErrorContains(t, err, "retention")
+	require.False(t, deleted)
+	again, err := runtime.StartFlow(ctx, n.db, "kept", 1, runtime.WithIdempotencyKey("k"))
+	require.NoError(t, err)
+	require.True(t, again.Existed())
+	require.Equal(t, runtime.RunCompleted, end(t, n.db, again).Status)
+}

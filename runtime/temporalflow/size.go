@@ -16,6 +16,8 @@ const (
 	// recordBytes is how much the end of a run tells of its values. What is beyond that
 	// is told when it is asked for.
 	recordBytes = 1 << 20
+	// pieceBytes is how much of an output one answer has.
+	pieceBytes = 1 << 20
 	// pauseBytes is how much the commands of one workflow task may have together: the
 	// server takes messages of 4 MB.
 	pauseBytes = 1 << 20

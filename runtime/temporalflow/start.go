@@ -28,7 +28,7 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 		return nil, fmt.Errorf("flowc: starting flow %s: %w", r.Flow, err)
 	}
 	if known == nil {
-		return nil, &runtime.FlowNotFoundError{Flow: r.Flow}
+		return nil, notStored(r.Flow)
 	}
 	if err := checkInputs(known.flow, r, b.limit); err != nil {
 		return nil, err

@@ -4,24 +4,27 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
-	"go.temporal.io/api/common/v1"
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/machine"
 )
 
-// found calls do with the last execution of a run, if there is one.
+// found calls do with the last execution of a run, if there is one. A run that is still in
+// the outbox can only be cancelled.
 func (b backend) found(ctx context.Context, id string, do func(*execution) (done bool, _ error)) (runtime.Steered, error) {
-	e, err := b.find(ctx, id)
-	if errors.Is(err, runtime.ErrRunNotFound) {
+	e, boxed, err := b.findAnywhere(ctx, id)
+	switch {
+	case errors.Is(err, runtime.ErrRunNotFound):
 		return runtime.Steered{}, nil
-	} else if err != nil {
+	case err != nil:
 		return runtime.Steered{}, err
+	case boxed != nil:
+		return runtime.Steered{Found: true}, fmt.Errorf("%w: it is %s in the outbox: Temporal does not have it", runtime.ErrWrongStatus, boxed.Status)
 	}
 	done, err := do(e)
 	return runtime.Steered{Found: true, Done: done}, err
@@ -107,7 +110,6 @@ func (b backend) retry(ctx context.Context, e *execution, step string) (bool, er
 	if err != nil || !done {
 		return false, err
 	}
-	next.Former = e.runID()
 	if raw, err := json.Marshal(next); err != nil {
 		return false, err
 	} else if len(raw) > b.limit {
@@ -138,28 +140,8 @@ func resume(run *machine.Run, p plan, in begin, step string) (next begin, done b
 	return begin{Input: in.Input, Headers: in.Headers, Tick: in.Tick, Resumed: &rec, Plan: &p, RetryStep: step}, done, nil
 }
 
-// DeleteRun has all executions of a run deleted. The server does that in the background,
-// within a minute or so: until then the run can be read, and its key is not free.
-func (b backend) DeleteRun(ctx context.Context, id string, o runtime.DeleteOptions) (runtime.Steered, error) {
-	return b.found(ctx, id, func(e *execution) (bool, error) {
-		if e.running() && !o.AllowDataLoss {
-			return false, nil
-		}
-		for {
-			in, err := b.begin(ctx, e)
-			if err == nil {
-				_, err = b.client.WorkflowService().DeleteWorkflowExecution(ctx, &workflowservice.DeleteWorkflowExecutionRequest{
-					Namespace: b.namespace, WorkflowExecution: &common.WorkflowExecution{WorkflowId: id, RunId: e.runID()},
-				})
-			}
-			if err != nil || in.Former == "" {
-				return err == nil, err
-			}
-			d, err := b.client.DescribeWorkflow(ctx, id, in.Former)
-			if err != nil { // its retention is over
-				return true, nil
-			}
-			e = &execution{d, id}
-		}
-	})
+// DeleteRun returns an [runtime.ErrNeedsEngine]: the server deletes some time after the call,
+// so that a start with the same key would be told of the run that is there yet, and lose it.
+func (b backend) DeleteRun(context.Context, string, runtime.DeleteOptions) (runtime.Steered, error) {
+	return runtime.Steered{}, fmt.Errorf("%w: %s", runtime.ErrNeedsEngine, instead["DeleteRun"])
 }

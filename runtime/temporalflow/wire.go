@@ -23,8 +23,6 @@ type begin struct {
 	Plan    *plan           `json:"plan,omitempty"`
 	// RetryStep is the step that is retried; if it is empty, the run is.
 	RetryStep string `json:"retry_step,omitempty"`
-	// Former is the execution that the retry follows.
-	Former string `json:"former,omitempty"`
 }
 
 // plan is what a run keeps of the worker that began it, since later ones may have another,
@@ -49,6 +47,12 @@ type record struct {
 	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
 	// Short reports that outputs are absent, since they do not fit.
 	Short bool `json:"short,omitempty"`
+}
+
+// piece is a part of an output, which is longer than an answer may be: the list of a map is.
+type piece struct {
+	Bytes []byte `json:"bytes"`
+	Size  int    `json:"size"` // of the whole
 }
 
 // task is the input of an activity.

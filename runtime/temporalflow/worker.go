@@ -21,7 +21,6 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
@@ -306,10 +305,10 @@ func (q *queues) serve(ctx context.Context, f *served) error {
 	case err != nil:
 		return err
 	case known == nil:
-		return &runtime.FlowNotFoundError{Flow: f.def.Slug}
+		return notStored(f.def.Slug)
 	}
 	if differences := shapeDifferences(spec.Compare(known.def, f.def)); len(differences) > 0 {
-		return &runtime.MismatchError{Flow: f.def.Slug, Differences: differences}
+		return mismatch(f.def.Slug, differences)
 	}
 	if err := q.refresh(ctx, f); err != nil {
 		return err

@@ -119,20 +119,21 @@ func flowOf(slug string, definition json.RawMessage) (*machine.Flow, error) {
 
 func (d *driver) now() time.Time { return workflow.Now(d.ctx).UTC() }
 
-// answer answers queries. Outputs that do not fit into one answer are asked for one by one.
+// answer answers queries. Outputs that do not fit into one answer are asked for
+// one by one, in pieces.
 func (d *driver) answer() error {
 	return errors.Join(
 		workflow.SetQueryHandler(d.ctx, recordQuery, func() (*record, error) { return d.record(), nil }),
 		workflow.SetQueryHandler(d.ctx, beginQuery, func() (begin, error) {
 			return begin{Input: d.in.Input, Headers: d.in.Headers, Tick: d.in.Tick}, nil
 		}),
-		workflow.SetQueryHandler(d.ctx, outputQuery, func(step string) (json.RawMessage, error) {
+		workflow.SetQueryHandler(d.ctx, outputQuery, func(step string, from int) (piece, error) {
 			for _, s := range d.run.Record().Steps {
-				if s.Step == step {
-					return s.Output, nil
+				if s.Step == step && from <= len(s.Output) {
+					return piece{Bytes: s.Output[from:min(from+pieceBytes, len(s.Output))], Size: len(s.Output)}, nil
 				}
 			}
-			return nil, nil
+			return piece{}, nil
 		}))
 }
 
@@ -293,6 +294,7 @@ func (d *driver) fits(t *machine.Task, in any) bool {
 	}
 	if err != nil {
 		d.run.Fail(t, err.Error(), d.now())
+		d.cancels[t.Slug]() // the other tasks of a map
 		return false
 	}
 	if d.paced += len(raw); d.paced > pauseBytes {

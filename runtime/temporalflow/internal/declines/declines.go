@@ -10,7 +10,7 @@ var Temporal = map[string]conformance.Difference{
 	"upsert of another shape, with data loss":     {Why: "runs go on with the shape that they have, so that none is deleted", Says: "actual  : 0"},
 	"delete a flow with runs that have not ended": {Why: "runs cannot be deleted at once"},
 	"delete a flow":                               {Why: "runs that have ended stay until the namespace's retention is over", Says: "Runs:0"},
-	"delete a run":                                {Why: "the server deletes it later", Says: `the error is not "run not found"`},
+	"delete a run":                                {Why: "the namespace's retention does", Says: "ended runs leave a namespace when its retention is over"},
 	"list runs":                                   {Why: "Temporal's UI has them"},
 	"list failures":                               {Why: "Temporal's UI has them"},
 	"runs beside a run":                           {Why: "Temporal's UI has them"},
