@@ -184,6 +184,7 @@ func (m *exposition) shards(shards []ops.ShardInfo) {
 		}
 		return 1
 	})
+	shards = slices.DeleteFunc(slices.Clone(shards), func(s ops.ShardInfo) bool { return s.Error != "" }) // whose figures are not known
 	m.family("flowc_shard_runs", "gauge", "Runs of the shard that started in the last hour, by what became of them.")
 	for _, s := range shards {
 		m.sample("flowc_shard_runs", float64(s.Completed), "shard", s.Name, "status", "completed")

@@ -196,6 +196,11 @@ func TestShardsWithoutOne(t *testing.T) {
 	for _, line := range []string{"flowc_up 1", `flowc_shard_up{shard="a"} 1`, `flowc_shard_up{shard="b"} 0`, `flowc_runs{flow="shop",status="running"} 2`} {
 		require.Contains(t, metrics, line+"\n")
 	}
+	require.Contains(t, metrics, `flowc_shard_active{shard="b"} 1`)
+	for _, name := range []string{"flowc_shard_runs", "flowc_shard_tasks_waiting", "flowc_shard_tasks_in_flight", "flowc_shard_workers"} {
+		require.Contains(t, metrics, name+`{shard="a"`)
+		require.NotContains(t, metrics, name+`{shard="b"`, "they are not known")
+	}
 	got := s.do(s.request(http.MethodPost, "/flows/shop/pause", nil))
 	require.Equal(t, http.StatusServiceUnavailable, got.status)
 	require.Contains(t, got.body, "It was done on the other shards, but shard b is unreachable. Repeat it when that has changed.")

@@ -207,6 +207,34 @@ func (db *DB) agree(ctx context.Context, number int, wait bool) error {
 	}
 }
 
+// An unanswered error says that a run may be on shards that do not answer.
+type unanswered struct {
+	id     string
+	faults []error
+}
+
+func (e *unanswered) Error() string {
+	var texts []string
+	for _, err := range flatten(e.faults) {
+		texts = append(texts, strings.TrimPrefix(err.Error(), "flowc: "))
+	}
+	return fmt.Sprintf("flowc: run %s is not on the shards that answer, and not all do: %s", e.id, strings.Join(texts, "; "))
+}
+
+func (e *unanswered) Unwrap() []error { return e.faults }
+
+// flatten returns the errors that were joined.
+func flatten(faults []error) (all []error) {
+	for _, err := range faults {
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			all = append(all, flatten(joined.Unwrap())...)
+		} else {
+			all = append(all, err)
+		}
+	}
+	return all
+}
+
 // search asks one shard after the other about a run until one has it. If the id names a
 // shard that is down, that is the error: the run is there.
 func search[T any](ctx context.Context, db *DB, id string, ask func(number int, on runtime.EngineBackend) (T, error)) (result T, _ error) {
@@ -241,7 +269,7 @@ func search[T any](ctx context.Context, db *DB, id string, ask func(number int, 
 		again = db.known.Load() != known
 	}
 	if len(faults) > 0 {
-		return result, fmt.Errorf("flowc: run %s is on none of the other shards: %w", id, errors.Join(faults...))
+		return result, &unanswered{id, faults}
 	}
 	return result, fmt.Errorf("flowc: %w: %s", runtime.ErrRunNotFound, id)
 }

@@ -3,6 +3,7 @@ package shards_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -63,8 +64,12 @@ func TestShardDown(t *testing.T) {
 	_, err = greet.Upsert(s.ctx, s.db)
 	isDown(err)
 	isDown(s.db.Drain(s.ctx, "c"))
-	_, err = runtime.GetRun(s.ctx, s.db, uuid.NewString())
+	id := uuid.NewString()
+	_, err = runtime.GetRun(s.ctx, s.db, id)
 	isDown(err)
+	s.ErrorContains(err, "flowc: run "+id+" is not on the shards that answer, and not all do: shard b: ")
+	s.Equal(1, strings.Count(err.Error(), "flowc: "))
+	s.Equal(1, strings.Count(err.Error(), "shard b"))
 
 	s.NoError(runtime.CancelRun(s.ctx, s.db, kept.ID(), ""))
 	_, err = s.on(3)
