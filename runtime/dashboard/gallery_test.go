@@ -71,6 +71,7 @@ func TestGallery(t *testing.T) {
 		b.submit(`.answer button[type=submit]`)
 		b.picture(dir, fmt.Sprintf("answer-refused-%d", width))
 	}
+	b.forgetRefusals()
 	b.size(1440, "light")
 	b.open("/runs/" + g.failed)
 	b.keys("e")
