@@ -71,7 +71,7 @@ type actors struct {
 // act acts upon runs as long as they are started, and a while longer.
 func (a *actors) act(r *rand.Rand, l *load, actor int) {
 	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
-		if !l.running() && until.Sub(time.Now()) > 2*time.Second {
+		if !l.running() && time.Until(until) > 2*time.Second {
 			until = time.Now().Add(2 * time.Second)
 		}
 		var id string
