@@ -8,6 +8,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime/internal/runid"
 	"github.com/flowc-dev/flowc/runtime/internal/valid"
 	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/google/uuid"
@@ -141,14 +142,11 @@ func startOptionsOf(opts []StartOption) (*startOptions, error) {
 	return o, nil
 }
 
-// namespace is the one of ids derived from keys. It must never change.
-var namespace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/flowc-dev/flowc"))
-
 // keyed returns the id of the run of a flow with a key, which is the same for all
 // versions of the flow. No slug has a slash.
 func keyed(slug, key string) uuid.UUID {
 	slug, _ = spec.VersionOf(slug)
-	return uuid.NewSHA1(namespace, []byte(slug+"/"+key))
+	return runid.Derive(slug + "/" + key)
 }
 
 // chosen reports whether the caller chose the ids of the runs. Generated ones are new, even

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/background"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -165,19 +166,7 @@ func (r *running) end(number int, err error) {
 // Start runs the worker in the background. The returned function drains it, waits for that,
 // and returns the error of [Worker.Run]; it may be called more than once.
 func (w *Worker) Start(ctx context.Context) (stop func() error) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	var err error
-	go func() {
-		defer close(ended)
-		defer cancel()
-		err = w.Run(ctx)
-	}()
-	return func() error {
-		cancel()
-		<-ended
-		return err
-	}
+	return background.Start(ctx, w.Run)
 }
 
 // StopNow ends [Worker.Run] at once, see [worker.Worker.StopNow].

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// heartbeatEvery is how often a worker says that a task is in hand, and
-	// heartbeatTimeout after how long without that it is another's.
+	// heartbeatEvery is how often a worker says that a task is in flight, and
+	// heartbeatTimeout is how long without that until another worker may have it.
 	heartbeatEvery   = 1500 * time.Millisecond
 	heartbeatTimeout = 5 * time.Second
 	// hardLimit is how much longer than its timeout an attempt may take in any case.
@@ -214,7 +214,7 @@ func (x *executor) call(ctx context.Context, v handler.Values, release func()) (
 	return nil, context.Cause(ctx), true
 }
 
-// heartbeats says, until it is stopped, that a task is in hand.
+// heartbeats says, until it is stopped, that a task is in flight.
 func heartbeats(ctx context.Context, p past) (stop func()) {
 	quit, ended := make(chan struct{}), make(chan struct{})
 	go func() {

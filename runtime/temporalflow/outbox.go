@@ -7,10 +7,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/runid"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -101,7 +100,7 @@ func (o *Outbox) relay(ctx context.Context, s outboxed) error {
 }
 
 // job returns the id of the job that starts a run.
-func job(runID string) string { return uuid.NewSHA1(ids, []byte("outbox/"+runID)).String() }
+func job(runID string) string { return runid.Derive("outbox/" + runID).String() }
 
 // findAnywhere returns the last execution of a run or, if it is still in the outbox, what
 // is known of it.

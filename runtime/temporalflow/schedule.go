@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/flowc-dev/flowc/runtime/internal/runid"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -168,10 +169,7 @@ func nextTick(expression string, after time.Time) (time.Time, error) {
 	return schedule.Next(after.UTC()).UTC(), nil
 }
 
-// ids is the namespace of the ids of ticks. It must never change.
-var ids = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/flowc-dev/flowc"))
-
 // tickRunID returns the id of the run of a tick, so that no tick is run twice.
 func tickRunID(slug string, at time.Time) uuid.UUID {
-	return uuid.NewSHA1(ids, []byte("tick/"+slug+"/"+at.UTC().Format(time.RFC3339)))
+	return runid.Derive("tick/" + slug + "/" + at.UTC().Format(time.RFC3339))
 }

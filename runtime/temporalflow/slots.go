@@ -50,7 +50,7 @@ const spare = 2
 
 // A queueSlots is the SDK's view of the limits of one task queue.
 type queueSlots struct {
-	most int           // how many tasks may be in hand
+	most int           // how many tasks may be in flight
 	all  chan struct{} // the slots of the worker
 
 	mu       sync.Mutex

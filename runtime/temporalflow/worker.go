@@ -22,6 +22,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/background"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -159,19 +160,7 @@ func (e *fatalError) Unwrap() error { return e.err }
 // for that, and returns the error of [Worker.Run]; it may be called more than once. The
 // end of ctx drains the worker, too.
 func (w *Worker) Start(ctx context.Context) (stop func() error) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	var err error
-	go func() {
-		defer close(ended)
-		defer cancel()
-		err = w.Run(ctx)
-	}()
-	return func() error {
-		cancel()
-		<-ended
-		return err
-	}
+	return background.Start(ctx, w.Run)
 }
 
 // RunUntilSignal runs the worker until ctx ends or the process receives an interrupt

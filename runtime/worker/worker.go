@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
+	"github.com/flowc-dev/flowc/runtime/internal/background"
 )
 
 // A Worker runs the handlers of the flows it serves. [New] returns one, [Worker.Run] runs it.
@@ -87,19 +88,7 @@ func (w *Worker) Run(ctx context.Context) error {
 //	stop := w.Start(ctx)
 //	defer stop()
 func (w *Worker) Start(ctx context.Context) (stop func() error) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	var err error
-	go func() {
-		defer close(ended)
-		defer cancel()
-		err = w.Run(ctx)
-	}()
-	return func() error {
-		cancel()
-		<-ended
-		return err
-	}
+	return background.Start(ctx, w.Run)
 }
 
 // RunUntilSignal runs the worker until ctx ends or the process receives an interrupt
