@@ -27,9 +27,10 @@ type Worker struct {
 	config   worker.Config
 	services []handler.Service
 
-	mu      sync.Mutex
-	workers map[int]*worker.Worker // by the numbers of the shards
-	stopped bool                   // by StopNow
+	mu       sync.Mutex
+	workers  map[int]*worker.Worker // by the numbers of the shards
+	stopped  bool                   // by StopNow
+	returned bool                   // Run has returned
 }
 
 // NewWorker returns a worker for the given services. The configuration is that of each
@@ -54,8 +55,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w.mu.Lock()
-	w.stopped = false
+	w.stopped, w.returned = false, false
 	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		w.returned = true
+		w.mu.Unlock()
+	}()
 	log := w.config.Logger
 	if log == nil {
 		log = slog.Default()
@@ -180,8 +186,7 @@ func (w *Worker) StopNow() {
 	}
 }
 
-// Workers returns the worker of each shard by its name, for their [worker.Worker.Stats] and
-// [worker.Worker.Health].
+// Workers returns the worker of each shard by its name, for their [worker.Worker.Stats].
 func (w *Worker) Workers() map[string]*worker.Worker {
 	w.mu.Lock()
 	defer w.mu.Unlock()

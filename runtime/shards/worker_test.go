@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -61,12 +63,22 @@ func TestWorkerStartsWithoutShard(t *testing.T) {
 	here, there := on(1), on(2)
 	b.Refuse()
 	s.db = s.open()
-	s.work(service())
+	w := s.work(service())
 	_, err = here.Via(s.db).Wait(s.ctx)
 	s.NoError(err)
+	status, health := probe(w, "/health/ready")
+	s.Equal(http.StatusOK, status, "one shard is enough: %s", health)
+	s.Contains(health, `"a":{"state":"working"`)
 	s.NoError(b.Accept())
 	_, err = there.Via(s.db).Wait(s.ctx)
 	s.NoError(err)
+}
+
+// probe asks a worker's health handler.
+func probe(w *shards.Worker, path string) (status int, body string) {
+	answer := httptest.NewRecorder()
+	w.HealthHandler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
+	return answer.Code, answer.Body.String()
 }
 
 // A worker that no shard can have returns why.
@@ -76,7 +88,15 @@ func TestWorkerCannotStart(t *testing.T) {
 	nobodys := greet.As("nobodys")
 	w, err := shards.NewWorker(s.db, quiet, nobodys.Serve(service().Handlers()))
 	s.NoError(err)
+	status, health := probe(w, "/health/live")
+	s.Equal(http.StatusOK, status, "it may still start: %s", health)
+	status, health = probe(w, "/health/ready")
+	s.Equal(http.StatusServiceUnavailable, status)
+	s.Contains(health, "no shard is ready")
 	err = w.Run(s.ctx)
+	status, health = probe(w, "/health/live")
+	s.Equal(http.StatusServiceUnavailable, status)
+	s.Contains(health, "stopped")
 	s.ErrorContains(err, "flowc: shard a: ")
 	s.ErrorContains(err, "flowc: shard b: ")
 	s.ErrorContains(err, "nobodys")
