@@ -91,7 +91,7 @@ func (o *Outbox) relay(ctx context.Context, s outboxed) error {
 	}
 	switch {
 	case err == nil:
-		return nil
+		return o.unlessCancelled(ctx, s.ID)
 	case errors.Is(err, runtime.ErrRunIDTaken):
 		return handler.Permanent(err)
 	}
@@ -99,8 +99,24 @@ func (o *Outbox) relay(ctx context.Context, s outboxed) error {
 	return handler.RetryAfter(time.Duration(min(task.Attempt, 10))*time.Second, startError(s.Flow, 0, err))
 }
 
+// unlessCancelled cancels a run on Temporal whose job was cancelled while the run was handed
+// over. Whoever cancels later finds the run on Temporal.
+func (o *Outbox) unlessCancelled(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second) // a cancellation ends the handler's
+	defer cancel()
+	boxed, err := runtime.GetRun(ctx, o.pg, job(id))
+	if err != nil {
+		return handler.RetryAfter(time.Second, err) // handing over again changes nothing
+	}
+	if boxed.Status != runtime.RunCancelled {
+		return nil
+	}
+	_, err = backend{o.db}.CancelRun(ctx, id, boxed.CancelReason)
+	return err
+}
+
 // job returns the id of the job that starts a run.
-func job(runID string) string { return runid.Derive("outbox/" + runID).String() }
+func job(runID string) string { return runid.Derive("/outbox/" + runID).String() }
 
 // findAnywhere returns the last execution of a run or, if it is still in the outbox, what
 // is known of it.

@@ -20,9 +20,9 @@ import (
 )
 
 // relay hands starts over until it is stopped, or the test ends.
-func relay(t *testing.T, pool *pgxpool.Pool, box *temporalflow.Outbox) (stop func()) {
+func relay(t *testing.T, pool *pgxpool.Pool, box *temporalflow.Outbox, m ...handler.Middleware) (stop func()) {
 	t.Helper()
-	w, err := worker.New(pool, worker.Config{Logger: quiet}, box.Service())
+	w, err := worker.New(pool, worker.Config{Logger: quiet, Middleware: m}, box.Service())
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -198,4 +198,42 @@ func TestServerInOutbox(t *testing.T) {
 	reasons, err = runtime.ExplainRun(ctx, n.db, run.ID())
 	require.NoError(t, err)
 	require.Empty(t, reasons)
+}
+
+// A run that is cancelled while it is handed over does not stay on Temporal, whether the
+// cancellation or the relay comes there first.
+func TestServerCancelledWhileHandedOver(t *testing.T) {
+	for _, started := range []bool{false, true} {
+		t.Run(map[bool]string{false: "before it starts", true: "after it started"}[started], func(t *testing.T) {
+			var done counts
+			n, ctx, pool := newNamespace(t), t.Context(), flowtest.Database(t)
+			require.NoError(t, runtime.UpsertServed(ctx, n.db, counted(&done))) // without a worker: the run does not end
+			box := temporalflow.NewOutbox(n.db, pool)
+			require.NoError(t, box.Upsert(ctx))
+			reached, cancelled, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+			relay(t, pool, box, func(ctx context.Context, _ handler.Task, next func(context.Context) error) error {
+				ctx = context.WithoutCancel(ctx)
+				if !started {
+					close(reached)
+					<-cancelled
+				}
+				err := next(ctx)
+				if started {
+					close(reached)
+					<-cancelled
+				}
+				ended <- err
+				return err
+			})
+			run := boxed(t, pool, box, 1, true)[0].Via(n.db)
+			<-reached
+			require.NoError(t, runtime.CancelRun(ctx, n.db, run.ID(), "not needed"))
+			close(cancelled)
+			require.NoError(t, <-ended)
+			info, err := runtime.GetRun(ctx, n.db, run.ID())
+			require.NoError(t, err)
+			require.Equal(t, runtime.RunCancelled, info.Status)
+			require.Equal(t, "not needed", info.CancelReason)
+		})
+	}
 }

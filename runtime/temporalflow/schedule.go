@@ -171,5 +171,5 @@ func nextTick(expression string, after time.Time) (time.Time, error) {
 
 // tickRunID returns the id of the run of a tick, so that no tick is run twice.
 func tickRunID(slug string, at time.Time) uuid.UUID {
-	return runid.Derive("tick/" + slug + "/" + at.UTC().Format(time.RFC3339))
+	return runid.Derive("/tick/" + slug + "/" + at.UTC().Format(time.RFC3339))
 }

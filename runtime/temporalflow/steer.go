@@ -35,8 +35,11 @@ func (b backend) found(ctx context.Context, id string, do func(*execution) (done
 func (b backend) CancelRun(ctx context.Context, id, reason string) (runtime.Steered, error) {
 	if _, boxed, err := b.findAnywhere(ctx, id); err == nil && boxed != nil {
 		err := runtime.CancelRun(ctx, b.outbox.Load().pg, job(id), reason)
-		if err == nil || !errors.Is(err, runtime.ErrWrongStatus) {
-			return runtime.Steered{Found: true, Done: err == nil}, err
+		if err != nil && !errors.Is(err, runtime.ErrWrongStatus) {
+			return runtime.Steered{Found: true}, err
+		}
+		if _, found := b.find(ctx, id); err == nil && errors.Is(found, runtime.ErrRunNotFound) {
+			return runtime.Steered{Found: true, Done: true}, nil
 		} // it has just come out
 	}
 	return b.found(ctx, id, func(e *execution) (bool, error) {
