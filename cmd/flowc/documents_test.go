@@ -38,13 +38,13 @@ func TestDocuments(t *testing.T) {
 	checkBlocks(t, "README.md", []blockCheck{
 		{"flowc", "go", isPartOf("examples/orders/shop/shop.go")},
 		{"flowc", "go", compiles("pool *pgxpool.Pool, tx pgx.Tx, order shop.Order")},
+		{"The smallest program", "go", is("examples/hello/party/party.go")},
+		{"The smallest program", "text", isInComment("examples/hello/party/greet/greet.gen.go")},
+		{"The smallest program", "go", is("examples/hello/main.go")},
+		{"The smallest program", "console", answers},
 		{"Try it", "sh", isInMakefile},
 		{"Try it", "text", isOutputOf("make", "demo")},
-		{"A complete example", "go", is("examples/hello/party/party.go")},
-		{"A complete example", "text", isInComment("examples/hello/party/greet/greet.gen.go")},
-		{"A complete example", "go", is("examples/hello/main.go")},
-		{"A complete example", "console", answers},
-		{"A module of your own", "sh", own.runNew},
+		{"Your own module", "sh", own.runNew},
 		{"In a module that you have", "sh", own.run},
 		{"In a module that you have", "sh", own.runTheRest},
 		{"Declaring", "text", isSaidOfMistake},
@@ -350,6 +350,15 @@ func TestDocumentsNameCommands(t *testing.T) {
 		for _, sub := range cmd.Commands() {
 			require.True(t, named[cmd.Name()+" "+sub.Name()], "the README does not name flowc %s %s", cmd.Name(), sub.Name())
 		}
+	}
+}
+
+// TestDocumentsLinkToPages holds that the README leads to every page of help.
+func TestDocumentsLinkToPages(t *testing.T) {
+	t.Parallel()
+	readme := read(t, "README.md")
+	for _, p := range helpPages() {
+		require.Contains(t, readme, "["+p.topic+"](cmd/flowc/help/"+p.topic+".md)")
 	}
 }
 
