@@ -23,11 +23,11 @@ const knownTime = 10 * time.Second
 
 // A knownFlow is a flow as it was stored when it was last read.
 type knownFlow struct {
-	flow    *machine.Flow
-	def     spec.Flow
-	payload json.RawMessage
-	apart   []string // steps that have a task queue of their own, sorted
-	at      time.Time
+	flow     *machine.Flow
+	def      spec.Flow
+	payload  json.RawMessage
+	separate []string // steps that have a task queue of their own, sorted
+	at       time.Time
 }
 
 func flowID(slug string) string { return "flowc.flow/" + slug }
@@ -52,7 +52,7 @@ func (b backend) stored(ctx context.Context, slug string) (*knownFlow, error) {
 	f := &knownFlow{at: time.Now()}
 	var p plan
 	if err = d.GetMemoValue(flowMemo, &p); err == nil {
-		f.payload, f.apart = p.Definition, p.Apart
+		f.payload, f.separate = p.Definition, p.Separate
 		f.def, err = spec.Parse(slug, f.payload)
 	}
 	if err == nil {
@@ -66,9 +66,9 @@ func (b backend) stored(ctx context.Context, slug string) (*knownFlow, error) {
 }
 
 // store stores a flow in place of the one with its slug.
-func (b backend) store(ctx context.Context, slug string, payload json.RawMessage, apart []string) error {
+func (b backend) store(ctx context.Context, slug string, payload json.RawMessage, separate []string) error {
 	_, err := b.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: flowID(slug), TaskQueue: flowQueue, Memo: map[string]any{flowMemo: plan{Definition: payload, Apart: apart}},
+		ID: flowID(slug), TaskQueue: flowQueue, Memo: map[string]any{flowMemo: plan{Definition: payload, Separate: separate}},
 		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING,
 	}, flowWorkflow)
@@ -105,9 +105,9 @@ func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, o runtime.Upser
 	if err != nil {
 		return r, err
 	}
-	var apart []string
+	var separate []string
 	if old != nil {
-		apart, r.Status = old.apart, runtime.UpsertVerified
+		separate, r.Status = old.separate, runtime.UpsertVerified
 		if differences := spec.Compare(old.def, flow); len(differences) > 0 {
 			r.Status = runtime.UpsertOptionsUpdated
 			r.Differences = shapeDifferences(differences)
@@ -121,7 +121,7 @@ func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, o runtime.Upser
 		r.Status = runtime.UpsertRecompiled
 	}
 	if r.Status != runtime.UpsertVerified {
-		if err := b.store(ctx, flow.Slug, payload, apart); err != nil {
+		if err := b.store(ctx, flow.Slug, payload, separate); err != nil {
 			return r, err
 		}
 	}

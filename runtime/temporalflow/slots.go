@@ -136,5 +136,5 @@ func (q *queueSlots) tuner() (worker.WorkerTuner, error) {
 	})
 }
 
-// apartQueue returns the task queue of a step that has one of its own.
-func apartQueue(flow, step string) string { return flow + "/" + step }
+// separateQueue returns the task queue of a step that has one of its own.
+func separateQueue(flow, step string) string { return flow + "/" + step }

@@ -29,8 +29,8 @@ type begin struct {
 // and how a flow is stored.
 type plan struct {
 	Definition json.RawMessage `json:"definition"`
-	// Apart are the steps that have a task queue of their own.
-	Apart []string `json:"apart,omitempty"`
+	// Separate are the steps that have a task queue of their own.
+	Separate []string `json:"separate,omitempty"`
 	// Limit is how many bytes a value may have.
 	Limit int `json:"limit,omitempty"`
 }

@@ -183,9 +183,9 @@ type served struct {
 	all       chan struct{}         // the slots of the worker
 	most      func(step string) int // how many of its handlers may run at once
 
-	mu     sync.Mutex
-	apart  []string               // steps that have task queues of their own, as far as is known
-	polled map[string]*queueSlots // by the names of queues
+	mu       sync.Mutex
+	separate []string               // steps that have task queues of their own, as far as is known
+	polled   map[string]*queueSlots // by the names of queues
 }
 
 func newServed(db *DB, s handler.Service, c Config, all chan struct{}) (*served, error) {
@@ -242,7 +242,7 @@ func newServed(db *DB, s handler.Service, c Config, all chan struct{}) (*served,
 		}
 	}
 	slices.Sort(f.own)
-	f.apart = f.own
+	f.separate = f.own
 	return f, nil
 }
 
@@ -271,7 +271,7 @@ func (f *served) run(ctx workflow.Context, in begin) (*record, error) {
 func (f *served) plan() plan {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return plan{Definition: f.payload, Apart: f.apart, Limit: f.limit}
+	return plan{Definition: f.payload, Separate: f.separate, Limit: f.limit}
 }
 
 // needs reports whether the handler of a step reads the run's input, or is elsewhere.
@@ -324,22 +324,22 @@ func (q *queues) refresh(ctx context.Context, f *served) error {
 	if err != nil || known == nil {
 		return err
 	}
-	apart := slices.Concat(known.apart, f.own)
-	slices.Sort(apart)
-	if apart = slices.Compact(apart); len(apart) > len(known.apart) {
-		if err := b.store(ctx, f.def.Slug, known.payload, apart); err != nil {
+	separate := slices.Concat(known.separate, f.own)
+	slices.Sort(separate)
+	if separate = slices.Compact(separate); len(separate) > len(known.separate) {
+		if err := b.store(ctx, f.def.Slug, known.payload, separate); err != nil {
 			return err
 		}
 	}
 	f.mu.Lock()
-	f.apart = apart
+	f.separate = separate
 	f.mu.Unlock()
-	for _, step := range apart {
+	for _, step := range separate {
 		x := f.executor(step)
 		if x == nil {
 			continue
 		}
-		err := q.poll(f, apartQueue(f.def.Slug, step), f.most(step), func(w worker.Worker) {
+		err := q.poll(f, separateQueue(f.def.Slug, step), f.most(step), func(w worker.Worker) {
 			w.RegisterActivityWithOptions(x.attempt, sdkactivity.RegisterOptions{Name: step})
 		})
 		if err != nil {

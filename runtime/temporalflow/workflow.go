@@ -279,8 +279,8 @@ func (d *driver) spawn(ctx workflow.Context, u *unit, work func(workflow.Context
 
 // queue returns the task queue of a step.
 func (d *driver) queue(step string) string {
-	if slices.Contains(d.plan.Apart, step) {
-		return apartQueue(d.slug, step)
+	if slices.Contains(d.plan.Separate, step) {
+		return separateQueue(d.slug, step)
 	}
 	return d.slug
 }

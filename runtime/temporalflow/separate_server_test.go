@@ -18,7 +18,7 @@ import (
 // A step that one worker leaves to others is done by those, whichever of them began the
 // run, and no attempt is lost on the way; a step with a limit does not exceed it.
 func TestServerWithout(t *testing.T) {
-	flow := spec.Flow{Slug: "apart", MaxAttempts: 1, Steps: []spec.Step{
+	flow := spec.Flow{Slug: "separate", MaxAttempts: 1, Steps: []spec.Step{
 		{Slug: "each", Type: spec.TypeMap}, {Slug: "middle", Deps: []string{"each"}}, {Slug: "last", Deps: []string{"middle"}},
 	}}
 	var mu sync.Mutex
@@ -51,7 +51,7 @@ func TestServerWithout(t *testing.T) {
 	work(t, n.db, handler.Serve(flow, handlers("whole"), handler.Without("middle")))
 	work(t, n.db, handler.Serve(flow, handlers("part"), handler.Without("last"), handler.Limit(1, "each")))
 	for range 10 {
-		run, err := runtime.StartFlow(t.Context(), n.db, "apart", []int{1, 2, 3, 4, 5})
+		run, err := runtime.StartFlow(t.Context(), n.db, "separate", []int{1, 2, 3, 4, 5})
 		require.NoError(t, err)
 		info := end(t, n.db, run)
 		require.Equal(t, runtime.RunCompleted, info.Status, info.Error)
