@@ -1,9 +1,15 @@
-// Package gen is the compiler of flowc: it reads declarations that are written
-// with package dsl and writes the packages that start and serve them.
+// Package gen is the compiler of flowc, for programs that call it. On the command line it
+// is `flowc generate`, `flowc vet` and `flowc graph`.
 //
-// It works in stages, each a package below internal: load reads the declaring
-// packages, check turns declarations into the model or into mistakes, and emit
-// writes the model as Go. Nothing is written unless everything is right.
+//	result, err := gen.Generate(ctx, gen.Options{Patterns: []string{"./..."}})
+//
+// Generate writes the packages of declared flows, Vet only checks declarations, Graphs
+// returns what they look like and Declarations their definitions. Mistakes come together,
+// as a [*MistakesError]; nothing is written unless everything is right.
+//
+// It works in stages, each a package below internal: load reads the declaring packages,
+// check turns declarations into the model or into mistakes, and emit writes the model as
+// Go.
 package gen
 
 import (

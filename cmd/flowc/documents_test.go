@@ -412,7 +412,11 @@ func TestDocumentsNameTargets(t *testing.T) {
 // and that the README has every example and every folder.
 func TestDocumentsLinkToFiles(t *testing.T) {
 	t.Parallel()
-	for _, document := range []string{"README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/ARCHITECTURE.md", ".github/SECURITY.md"} {
+	documents := []string{"README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/ARCHITECTURE.md", ".github/SECURITY.md"}
+	for _, p := range helpPages() {
+		documents = append(documents, "cmd/flowc/help/"+p.topic+".md")
+	}
+	for _, document := range documents {
 		links := regexp.MustCompile(`\]\(([^)#:]+)\)|src="([^":]+)"`).FindAllStringSubmatch(read(t, document), -1)
 		for _, m := range links {
 			_, err := os.Stat(filepath.Join(root, filepath.Dir(document), m[1]+m[2]))

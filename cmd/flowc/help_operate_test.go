@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -143,6 +144,69 @@ func isAlerts(t *testing.T, b block) {
 		}
 		_, err := time.ParseDuration(rule.For)
 		require.NoError(t, err)
+	}
+}
+
+// TestGrafanaBoard holds that the board is one that Grafana reads, whose panels do not
+// overlap, and that it asks for metrics and labels that there are.
+func TestGrafanaBoard(t *testing.T) {
+	t.Parallel()
+	type source struct{ Type, UID string }
+	var board struct {
+		Title, UID    string
+		SchemaVersion int
+		Templating    struct {
+			List []struct {
+				Name, Type string
+				Query      any
+			}
+		}
+		Panels []struct {
+			ID                       int
+			Type, Title, Description string
+			Datasource               source
+			GridPos                  struct{ X, Y, W, H int }
+			Targets                  []struct{ RefID, Expr, LegendFormat string }
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(read(t, "runtime/dashboard/grafana.json")), &board))
+	require.Equal(t, []string{"flowc", "flowc"}, []string{board.Title, board.UID})
+	require.Positive(t, board.SchemaVersion)
+	require.Equal(t, []string{"datasource", "flow"}, []string{board.Templating.List[0].Name, board.Templating.List[1].Name})
+	have := scrape(t)
+	asks := func(where, expr, legend string) {
+		names := regexp.MustCompile(`flowc_\w+`).FindAllString(expr, -1)
+		require.NotEmpty(t, names, where)
+		labels := regexp.MustCompile(`(\w+)=~?"|by \((\w+)\)|\{\{(\w+)\}\}|, (\w+)\)$`).FindAllStringSubmatch(expr+legend, -1)
+		for _, name := range names {
+			require.Contains(t, have, name, where)
+			for _, m := range labels {
+				require.Contains(t, have[name], m[1]+m[2]+m[3]+m[4], "%s: %s", where, expr)
+			}
+		}
+	}
+	query, ok := board.Templating.List[1].Query.(map[string]any)["query"].(string)
+	require.True(t, ok)
+	asks("the variable flow", query, "")
+	ids, taken := map[int]bool{}, map[[2]int]string{}
+	for _, p := range board.Panels {
+		require.False(t, ids[p.ID], p.Title)
+		ids[p.ID] = true
+		require.Contains(t, []string{"stat", "timeseries"}, p.Type)
+		require.NotEmpty(t, p.Description, p.Title)
+		require.Equal(t, source{"prometheus", "${datasource}"}, p.Datasource)
+		require.LessOrEqual(t, p.GridPos.X+p.GridPos.W, 24, p.Title)
+		for x := range p.GridPos.W {
+			for y := range p.GridPos.H {
+				at := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
+				require.Empty(t, taken[at], p.Title)
+				taken[at] = p.Title
+			}
+		}
+		require.NotEmpty(t, p.Targets, p.Title)
+		for _, target := range p.Targets {
+			asks(p.Title, target.Expr, target.LegendFormat)
+		}
 	}
 }
 

@@ -1,5 +1,11 @@
-// Command flowc generates the packages of declared flows, and operates the flows and
-// runs in a database.
+// Command flowc checks declared flows and generates their packages, and operates the flows
+// and runs in a database:
+//
+//	flowc new weather          # a small module that runs at once
+//	flowc generate ./...       # what go generate calls
+//	flowc migrate up           # installs the engine in the database of DATABASE_URL
+//	flowc runs list --status failed
+//	flowc help declare         # and other pages; flowc help lists them
 package main
 
 import (

@@ -1,10 +1,9 @@
-// Package vet has the checks of the generator as an analyzer, for everything that
-// takes one. The command flowc is a tool of go vet:
+// Package vet has the checks of the generator as an analyzer, for editors and linters that
+// take one. The command flowc is a tool of go vet:
 //
 //	go vet -vettool=$(go tool -n flowc) ./...
 //
-// For golangci-lint, a module plugin returns [Analyzer] from its BuildAnalyzers,
-// with the load mode for types.
+// Package golangci makes a plugin of golangci-lint of it.
 package vet
 
 import (
