@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowc-dev/flowc/cmd/flowc/help"
 	"github.com/flowc-dev/flowc/runtime/dashboard"
 )
 
@@ -20,7 +21,7 @@ func newDashboard() *cobra.Command {
 	var allowRemote bool
 	var declared []string
 	var buildTags string
-	var config dashboard.Config
+	config := dashboard.Config{Help: help.Pages}
 	cmd := &cobra.Command{
 		Use:   "dashboard",
 		Short: "Show flows and runs in a browser",

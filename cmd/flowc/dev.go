@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/flowc-dev/flowc/cmd/flowc/help"
 	"github.com/flowc-dev/flowc/runtime/dashboard"
 	"github.com/flowc-dev/flowc/runtime/devdb"
 	"github.com/flowc-dev/flowc/runtime/engine"
@@ -127,7 +128,7 @@ func (e *devEnv) close() {
 
 // serve serves the dashboard and says where.
 func (e *devEnv) serve(cmd *cobra.Command, addr string, chosen bool) (string, error) {
-	handler, err := dashboard.New(e.pool, dashboard.Config{Name: "dev", Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))})
+	handler, err := dashboard.New(e.pool, dashboard.Config{Name: "dev", Help: help.Pages, Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))})
 	if err != nil {
 		return "", err
 	}

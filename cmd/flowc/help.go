@@ -1,21 +1,17 @@
 package main
 
 import (
-	"embed"
 	"fmt"
 	"io"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowc-dev/flowc/cmd/flowc/help"
 	"github.com/flowc-dev/flowc/gen/nearest"
 )
-
-//go:embed help/*.md
-var helpFiles embed.FS
 
 // A helpPage is a topic of `flowc help`, written in Markdown: a title, text, and sections.
 type helpPage struct {
@@ -36,9 +32,9 @@ func (s section) short() string {
 
 // helpPages returns the pages in the order of their topics.
 func helpPages() (pages []helpPage) {
-	files, _ := helpFiles.ReadDir("help") // it is embedded
+	files, _ := help.Pages.ReadDir(".") // it is embedded
 	for _, file := range files {
-		text, _ := helpFiles.ReadFile(path.Join("help", file.Name()))
+		text, _ := help.Pages.ReadFile(file.Name())
 		pages = append(pages, readPage(strings.TrimSuffix(file.Name(), ".md"), string(text)))
 	}
 	return pages

@@ -38,7 +38,9 @@ func TestPlugin(t *testing.T) {
 		Version string
 		Linters struct {
 			Enable   []string
-			Settings struct{ Custom map[string]struct{ Type string } }
+			Settings struct {
+				Custom map[string]struct{ Type string }
+			}
 		}
 	}
 	read(blocks[1], &config)

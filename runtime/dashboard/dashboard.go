@@ -6,10 +6,9 @@
 //	mux.Handle("/admin/flowc/", d)
 //
 // Whoever reaches it sees payloads, can cancel, retry and delete runs, and answer those that
-// wait. In a program
-// that others reach, set [Config.Authorize], or wrap the handler in the middleware that
-// guards the program's other pages; [Config.ReadOnly] removes the actions, and
-// [Config.Redact] hides parts of payloads.
+// wait. In a program that others reach, set [Config.Authorize], or wrap the handler in the
+// middleware that guards the program's other pages; [Config.ReadOnly] removes the actions,
+// and [Config.Redact] hides parts of payloads.
 package dashboard
 
 import (
@@ -17,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -62,6 +62,9 @@ type Config struct {
 	// Definitions are the flows as this program declares them, to compare with those in
 	// the database.
 	Definitions []spec.Flow
+	// Help has pages in Markdown, TOPIC.md, which ? leads to: those of `flowc help` are Pages
+	// of package cmd/flowc/help. Nil means that ? shows keys only.
+	Help fs.FS
 	// Logger receives errors and actions. Defaults to [slog.Default].
 	Logger *slog.Logger
 }
@@ -111,6 +114,7 @@ type Handler struct {
 	routes  *http.ServeMux
 	origins *http.CrossOriginProtection
 	pages   map[string]*template.Template
+	help    []helpPage
 	assets  *assets
 	cache   cache
 	streams *streams
@@ -154,6 +158,9 @@ func New(db runtime.DB, config Config) (*Handler, error) {
 		return nil, err
 	}
 	h.pages = pages
+	if h.help, err = readHelp(config.Help, config.Prefix); err != nil {
+		return nil, err
+	}
 	h.route()
 	return h, nil
 }
@@ -175,6 +182,8 @@ func (h *Handler) route() {
 	h.show("GET /queues", ActionView, h.listQueues)
 	h.show("GET /schedules", ActionView, h.listSchedules)
 	h.show("GET /workers", ActionView, h.listWorkers)
+	h.show("GET /help", ActionView, h.listHelp)
+	h.show("GET /help/{topic}", ActionView, h.showHelp)
 	h.show("GET /metrics", ActionMetrics, h.metrics)
 	h.routes.HandleFunc("POST /runs", h.reporting(h.actOnMany))
 	h.routes.HandleFunc("POST /runs/{id}/{action}", h.reporting(h.actOnOne))

@@ -15,7 +15,7 @@ var functions = template.FuncMap{
 	"stamp": stamp, "moment": moment, "firstLine": firstLine, "moreLines": moreLines,
 	"word": statusWord, "plural": plural, "shortID": shortID, "since": since, "tell": tell,
 	"minus": func(a, b int) int { return a - b }, "plus": func(a, b int) int { return a + b }, "share": share, "actions": bulkActionNames,
-	"moreWord":   moreWord,
+	"moreWord": moreWord, "term": explain, "tip": statusTip,
 	"shorten":    func(s string) string { return shorten(s, mostText) },
 	"queueClass": func(state string) string { return strings.ReplaceAll(state, " ", "-") },
 }

@@ -31,7 +31,11 @@ func TestGallery(t *testing.T) {
 		t.Skip("takes pictures for people to look at: FLOWC_GALLERY names the folder for them")
 	}
 	require.NoError(t, os.MkdirAll(dir, 0o755))
-	s := newSite(t, Config{Name: "production"})
+	s := newSite(t, Config{Name: "production", Help: os.DirFS("../../cmd/flowc/help"), Definitions: []spec.Flow{
+		{Slug: "order", Steps: steps([]string{"validate"})}, // which is not what the database has
+		{Slug: "send_receipt", Steps: steps([]string{"send_receipt"})},
+		{Slug: "invoice", Steps: steps([]string{"invoice"})},
+	}})
 	b := newBrowser(s)
 	pictures := func(pages map[string]string) {
 		for _, width := range []int64{390, 820, 1440} {
@@ -53,7 +57,8 @@ func TestGallery(t *testing.T) {
 	}
 	_, err := runtime.DeleteFlow(s.ctx, s.pool, shop.Slug)
 	require.NoError(t, err)
-	pictures(map[string]string{"empty-overview": "/", "empty-runs": "/runs", "empty-flows": "/flows", "empty-workers": "/workers"})
+	pictures(map[string]string{"empty-overview": "/", "empty-runs": "/runs", "empty-flows": "/flows", "empty-workers": "/workers",
+		"empty-waiting": "/waiting", "empty-queues": "/queues", "empty-schedules": "/schedules", "error": "/nowhere"})
 
 	g := newGallery(s)
 	pictures(map[string]string{
@@ -62,6 +67,8 @@ func TestGallery(t *testing.T) {
 		"run": "/runs/" + g.done, "run-failed": "/runs/" + g.failed, "run-running": "/runs/" + g.running,
 		"run-map": "/runs/" + g.mapped, "run-long": "/runs/" + g.long, "run-cancelled": "/runs/" + g.cancelled,
 		"step-map": "/runs/" + g.mapped + "/steps/resize",
+		"run-scheduled": "/runs/" + g.scheduled, "flow-paused": "/flows/send_receipt", "flow-replaced": "/flows/reindex_search",
+		"flow-scheduled": "/flows/tidy", "help": "/help", "help-page": "/help/troubleshoot",
 	})
 	for _, width := range []int64{390, 1440} {
 		b.size(width, "light")
@@ -107,7 +114,7 @@ func (b *browser) picture(dir, name string) {
 type gallery struct {
 	*site
 	done, failed, running, mapped, long, cancelled string
-	waiting, answered                              string
+	waiting, answered, scheduled                   string
 }
 
 // steps creates steps from slugs and their dependencies.
@@ -215,7 +222,13 @@ func newGallery(s *site) *gallery {
 		}
 		return all
 	}()
-	_, err := runtime.UpsertFlow(s.ctx, s.pool, index)
+	newIndex := spec.Flow{Slug: "reindex_search_v2", Steps: steps([]string{"read"}, []string{"write", "read"})}
+	tidy := spec.Flow{Slug: "tidy", Cron: "@daily", Steps: steps([]string{"tidy"})}
+	for _, def := range []spec.Flow{index, newIndex, tidy} {
+		_, err := runtime.UpsertFlow(s.ctx, s.pool, def)
+		require.NoError(s, err)
+	}
+	_, err := ops.PauseSchedule(s.ctx, s.pool, "tidy", "until the disk is larger")
 	require.NoError(s, err)
 
 	for _, name := range []string{"shop-7d9f6c-x2v9k", "shop-7d9f6c-m4q8z"} {
@@ -290,10 +303,12 @@ func newGallery(s *site) *gallery {
 			g.done = runs[i].ID()
 		}
 	}
+	_, err = ops.PauseFlow(s.ctx, s.pool, "send_receipt", "ann")
+	require.NoError(s, err)
 	g.waits()
 	running := start("order", order1(2042, true, "0341"))
 	g.running = running.ID()
-	start("order", order1(2043, false, "4242"), runtime.WithDelay(3*time.Hour))
+	g.scheduled = start("order", order1(2043, false, "4242"), runtime.WithDelay(3*time.Hour)).ID()
 	cancelled := start("order", order1(2044, false, "4242"))
 	g.cancelled = cancelled.ID()
 	time.Sleep(time.Second)

@@ -59,6 +59,7 @@ type frame struct {
 	Body    any
 	Sharded bool          // whether the database consists of several
 	Silent  []silentShard // those that did not answer
+	Help    []helpPage
 
 	prefix string
 }
@@ -79,10 +80,13 @@ func (f *frame) Path(parts ...string) string {
 // Asset returns the path of a script, a style or a picture.
 func (f *frame) Asset(name string) string { return f.Path("assets", name) + "?v=" + f.Assets }
 
+// HelpHere returns the page of help that is about this page, if there is one.
+func (f *frame) HelpHere() *helpPage { return findHelp(f.Help, helpTopics[f.Section]) }
+
 func (h *Handler) frame(r *http.Request, section, title string, body any) *frame {
 	f := &frame{
 		Title: title, Section: section, Name: h.config.Name, Assets: h.assets.version, May: h.allowed(r),
-		Now: time.Now(), Body: body, prefix: h.config.Prefix, Sharded: h.sharded, Silent: silent(r),
+		Now: time.Now(), Body: body, prefix: h.config.Prefix, Sharded: h.sharded, Silent: silent(r), Help: h.help,
 	}
 	f.Notice, f.Fault = notice(r.URL.Query())
 	return f

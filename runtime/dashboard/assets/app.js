@@ -243,6 +243,19 @@ addEventListener("pageshow", () => { for (const field of $$("[data-autosubmit] :
 addEventListener("hashchange", () => open(location.hash));
 open(location.hash);
 
+// A term that is tapped says what it means, since phones show no titles.
+document.addEventListener("click", (event) => {
+  const term = event.target.closest("abbr[title]");
+  if (!term || matchMedia("(hover: hover)").matches) return;
+  event.preventDefault();
+  const tip = $("#tip");
+  tip.textContent = term.title;
+  tip.showPopover();
+  const at = term.getBoundingClientRect();
+  tip.style.top = `${Math.min(at.bottom + 6, innerHeight - tip.offsetHeight - 12)}px`;
+  tip.style.left = `${Math.max(12, Math.min(at.left, innerWidth - tip.offsetWidth - 12))}px`;
+});
+
 // Keys --------------------------------------------------------------------------
 
 let row = -1;
