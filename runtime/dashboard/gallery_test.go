@@ -66,7 +66,7 @@ func TestGallery(t *testing.T) {
 		"flow": "/flows/order", "flow-long": "/flows/nightly_report",
 		"run": "/runs/" + g.done, "run-failed": "/runs/" + g.failed, "run-running": "/runs/" + g.running,
 		"run-map": "/runs/" + g.mapped, "run-long": "/runs/" + g.long, "run-cancelled": "/runs/" + g.cancelled,
-		"step-map": "/runs/" + g.mapped + "/steps/resize",
+		"step-map":      "/runs/" + g.mapped + "/steps/resize",
 		"run-scheduled": "/runs/" + g.scheduled, "flow-paused": "/flows/send_receipt", "flow-replaced": "/flows/reindex_search",
 		"flow-scheduled": "/flows/tidy", "help": "/help", "help-page": "/help/troubleshoot",
 	})
