@@ -51,6 +51,7 @@ func TestDeclarePageHasAllTags(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("%.0fs", spec.DefaultTimeout.Seconds()), defaults["timeout"])
 	require.Equal(t, fmt.Sprintf("%.0fh", spec.DefaultMaxWait.Hours()), defaults["max_wait"])
 	require.Equal(t, fmt.Sprintf("%.0fh", spec.DefaultKeep.Hours()), defaults["keep"])
+	require.Equal(t, string(spec.PriorityNormal), defaults["priority"])
 	require.Contains(t, string(page), fmt.Sprintf("at most %d bytes", spec.MaxKey))
 	require.Contains(t, string(page), fmt.Sprintf("at most %.0fh", spec.MaxRetryDelay.Hours()))
 	require.Contains(t, string(page), fmt.Sprintf("more than %d maps or conditional steps", spec.MaxChain))

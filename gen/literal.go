@@ -59,7 +59,8 @@ type literals map[string]ast.Expr
 // constants are those of other packages that a definition names.
 var constants = map[string]reflect.Value{
 	"TypeSingle": reflect.ValueOf(spec.TypeSingle), "TypeMap": reflect.ValueOf(spec.TypeMap),
-	"TypeWait": reflect.ValueOf(spec.TypeWait),
+	"TypeWait":     reflect.ValueOf(spec.TypeWait),
+	"PriorityHigh": reflect.ValueOf(spec.PriorityHigh), "PriorityNormal": reflect.ValueOf(spec.PriorityNormal), "PriorityLow": reflect.ValueOf(spec.PriorityLow),
 	"ModeFail": reflect.ValueOf(spec.ModeFail), "ModeSkip": reflect.ValueOf(spec.ModeSkip), "ModeSkipCascade": reflect.ValueOf(spec.ModeSkipCascade),
 	"Second": reflect.ValueOf(time.Second), "Minute": reflect.ValueOf(time.Minute), "Hour": reflect.ValueOf(time.Hour),
 }

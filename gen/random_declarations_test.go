@@ -139,7 +139,7 @@ func (r *random) step(i int) string {
 		case strings.HasPrefix(field, "dsl.Wait"):
 			options = append(options, `key:"Input.S"`, `key:"Input.N" keep:"1h"`)
 		default:
-			options = append(options, `max_attempts:"7"`, `base_delay:"0s"`, `start_delay:"90s"`, `start_at:"Input.At"`, `start_delay:"Input.Far.Pause"`, `max_wait:"1h"`)
+			options = append(options, `max_attempts:"7"`, `base_delay:"0s"`, `start_delay:"90s"`, `start_at:"Input.At"`, `start_delay:"Input.Far.Pause"`, `priority:"low"`, `max_wait:"1h"`)
 		}
 		tags = append(tags, r.oneOf("option", options...))
 	}

@@ -40,7 +40,7 @@ func (d Difference) String() string {
 // flow's shape, and needs a new version.
 func (d Difference) InPlace() bool {
 	switch d.What {
-	case "max_attempts", "base_delay", "timeout", "start_delay", "cron", "deadline", "start_at", "max_wait", "key", "keep", "answer":
+	case "max_attempts", "base_delay", "timeout", "start_delay", "cron", "deadline", "start_at", "max_wait", "priority", "key", "keep", "answer":
 		return true
 	}
 	return false
@@ -61,6 +61,7 @@ func Compare(from, to Flow) []Difference {
 	note("", "timeout", spanOr(from.Timeout, DefaultTimeout.String()), spanOr(to.Timeout, DefaultTimeout.String()))
 	note("", "cron", textOr(from.Cron, "none"), textOr(to.Cron, "none"))
 	note("", "deadline", spanOr(from.Deadline, "none"), spanOr(to.Deadline, "none"))
+	note("", "priority", textOr(string(from.Priority), "normal"), textOr(string(to.Priority), "normal"))
 	others := map[string]Step{}
 	for _, s := range to.Steps {
 		others[s.Slug] = s
@@ -86,6 +87,7 @@ func Compare(from, to Flow) []Difference {
 		note(s.Slug, "start_delay", delayWords(s), delayWords(o))
 		note(s.Slug, "start_at", textOr(s.StartAt.String(), "none"), textOr(o.StartAt.String(), "none"))
 		note(s.Slug, "max_wait", spanOr(s.MaxWait, DefaultMaxWait.String()), spanOr(o.MaxWait, DefaultMaxWait.String()))
+		note(s.Slug, "priority", textOr(string(s.Priority), flows), textOr(string(o.Priority), flows))
 		note(s.Slug, "key", textOr(s.Key.String(), "none"), textOr(o.Key.String(), "none"))
 		note(s.Slug, "keep", spanOr(s.Keep, DefaultKeep.String()), spanOr(o.Keep, DefaultKeep.String()))
 		note(s.Slug, "answer", patternWords(s.Answer), patternWords(o.Answer))

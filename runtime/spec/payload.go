@@ -44,7 +44,7 @@ func (f Flow) document() (doc document, err error) {
 			Timeout:     seconds(Set(cmp.Or(f.Timeout, DefaultTimeout))),
 			Cron:        f.Cron,
 		},
-		Settings: settings{Deadline: seconds(orNil(f.Deadline))},
+		Settings: settings{Deadline: seconds(orNil(f.Deadline)), Priority: f.Priority},
 		Result:   f.Result,
 		Forms:    f.Forms,
 	}
@@ -56,7 +56,7 @@ func (f Flow) document() (doc document, err error) {
 			Type: cmp.Or(s.Type, TypeSingle),
 			Settings: settings{
 				Key: s.Key, Keep: seconds(orNil(s.Keep)), Answer: s.Answer,
-				StartAt: s.StartAt, StartDelay: s.StartDelayFrom, MaxWait: seconds(orNil(s.MaxWait)),
+				StartAt: s.StartAt, StartDelay: s.StartDelayFrom, MaxWait: seconds(orNil(s.MaxWait)), Priority: s.Priority,
 			},
 			Deps:          deps,
 			WhenUnmet:     cmp.Or(s.WhenUnmet, ModeSkip),
@@ -112,6 +112,7 @@ type settings struct {
 	StartAt    Path            `json:"startAt,omitempty"`
 	StartDelay Path            `json:"startDelay,omitempty"`
 	MaxWait    *int            `json:"maxWait,omitempty"`
+	Priority   Priority        `json:"priority,omitempty"`
 	Deadline   *int            `json:"deadline,omitempty"`
 }
 
@@ -173,6 +174,7 @@ func (doc document) flow(slug string) Flow {
 		Timeout:     orZero(duration(doc.Options.Timeout)),
 		Cron:        doc.Options.Cron,
 		Deadline:    orZero(duration(doc.Settings.Deadline)),
+		Priority:    doc.Settings.Priority,
 		Result:      doc.Result,
 		Forms:       doc.Forms,
 	}
@@ -190,6 +192,7 @@ func (doc document) flow(slug string) Flow {
 			If: s.If.Value, IfNot: s.IfNot.Value, WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 			Key: s.Settings.Key, Keep: orZero(duration(s.Settings.Keep)), Answer: s.Settings.Answer,
 			StartAt: s.Settings.StartAt, StartDelayFrom: s.Settings.StartDelay, MaxWait: orZero(duration(s.Settings.MaxWait)),
+			Priority: s.Settings.Priority,
 		})
 	}
 	return f

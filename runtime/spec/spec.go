@@ -65,6 +65,19 @@ const (
 	ModeSkipCascade Mode = "skip-cascade"
 )
 
+// A Priority is the order in which workers claim tasks: while there is one of a higher
+// priority, those of a lower one wait.
+type Priority string
+
+const (
+	// PriorityHigh is claimed first.
+	PriorityHigh Priority = "high"
+	// PriorityNormal is the default.
+	PriorityNormal Priority = "normal"
+	// PriorityLow is claimed last.
+	PriorityLow Priority = "low"
+)
+
 // A Path leads to a value among those that a step gets: first the slug of a step that it
 // waits for, or [RunKey] for the run's input, then names of members of JSON objects.
 type Path []string
@@ -111,6 +124,9 @@ type Flow struct {
 	// Deadline is how long a run may take, in whole seconds, from when it starts. Then it
 	// fails. Zero means that it may take as long as it likes.
 	Deadline time.Duration
+	// Priority is that of all steps that have none of their own, in runs that are started
+	// without one. Empty means [PriorityNormal].
+	Priority Priority
 	// Result describes the result of the flow, composed of the outputs of its steps. Nil
 	// declares none: runs then only have runtime.RunInfo.Output.
 	Result *Result
@@ -200,6 +216,8 @@ type Step struct {
 	// snoozed on. Beyond that, a snooze counts as a failed attempt. Zero means
 	// [DefaultMaxWait].
 	MaxWait time.Duration
+	// Priority is that of the tasks of the step. Empty means that of the run.
+	Priority Priority
 	// If is a JSON object: the step runs only if its subject contains it. The
 	// subject of a step without Deps is the run's input, of any other an object
 	// with the outputs of its Deps. Nil means no condition.

@@ -76,6 +76,7 @@ func (v *validator) flow() {
 	if v.def.Deadline != 0 {
 		v.seconds("", "Deadline", v.def.Deadline, time.Second)
 	}
+	v.priority("", v.def.Priority)
 	if len(v.def.Steps) == 0 {
 		v.fault("", "it has no steps, at least one is needed")
 	}
@@ -166,9 +167,17 @@ func (v *validator) step(i int, s Step) {
 	if s.Type == TypeMap && len(s.Deps) == 0 && v.def.Cron != "" {
 		v.fault(name, "it is a map over the flow's input, which is {} when Cron starts the flow, and has to be a list")
 	}
+	v.priority(name, s.Priority)
 	v.timers(name, s)
 	v.wait(name, s)
 	v.conditions(name, s)
+}
+
+// priority checks that a priority is one of the three.
+func (v *validator) priority(step string, p Priority) {
+	if !slices.Contains([]Priority{"", PriorityHigh, PriorityNormal, PriorityLow}, p) {
+		v.fault(step, "Priority is %q, it must be %q, %q or %q", p, PriorityHigh, PriorityNormal, PriorityLow)
+	}
 }
 
 // timers checks when tasks of a step may start, and how long they may be snoozed.
@@ -208,6 +217,7 @@ func (v *validator) wait(name string, s Step) {
 	}{
 		{"MaxAttempts", s.MaxAttempts != 0}, {"BaseDelay", s.BaseDelay != nil}, {"StartDelay", s.StartDelay != 0},
 		{"StartAt", s.StartAt != nil}, {"StartDelayFrom", s.StartDelayFrom != nil}, {"MaxWait", s.MaxWait != 0},
+		{"Priority", s.Priority != ""},
 	} {
 		if option.set {
 			v.fault(name, "%s is not for a wait, which nobody attempts", option.name)

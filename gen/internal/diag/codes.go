@@ -35,6 +35,7 @@ const (
 	BadNumber         Code = "bad-number"
 	BadDuration       Code = "bad-duration"
 	BadMode           Code = "bad-mode"
+	BadPriority       Code = "bad-priority"
 	BadCron           Code = "bad-cron"
 	CronWithInput     Code = "cron-with-input"
 	MissingCondition  Code = "missing-condition"
@@ -77,7 +78,7 @@ var Codes = []Code{
 	HiddenFlow, GenericFlow, IndirectMarker, JobWithFields, NoSteps, NotAStep, UnnamedStep,
 	UnexportedStep, ReservedName, BadSlug, LongSlug, DuplicateSlug, BadPackage, DuplicatePackage,
 	ImportOfGenerated, MalformedTag, DuplicateTag, UnknownTag, MisplacedTag, EmptyTag, BadNumber,
-	BadDuration, BadMode, BadCron, CronWithInput, MissingCondition, MissingKey, UnknownStep,
+	BadDuration, BadMode, BadPriority, BadCron, CronWithInput, MissingCondition, MissingKey, UnknownStep,
 	SelfReference, PartOfOutput, AfterInput, UnusedFrom, UnusedWait, GivesNothing, NoProducer, AmbiguousInput, TypeMismatch,
 	MayBeSkipped, NeverSkipped, UnexportedField, DuplicateField, NoMapItem, NotAList, StepCycle,
 	LongChain, HiddenType, NotJSON, BadCondition, ConditionTwice, ConditionSubject, ConditionType,

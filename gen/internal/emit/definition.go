@@ -25,6 +25,7 @@ func (f *file) definition() {
 	if def.Deadline != 0 {
 		fields = append(fields, jen.Id("Deadline").Op(":").Add(duration(def.Deadline)))
 	}
+	fields = append(fields, f.priority(def.Priority)...)
 	var steps []jen.Code
 	for _, s := range def.Steps {
 		steps = append(steps, f.step(s))
@@ -120,6 +121,7 @@ func (f *file) step(s spec.Step) jen.Code {
 	if s.MaxWait != 0 {
 		options = append(options, jen.Id("MaxWait").Op(":").Add(duration(s.MaxWait)))
 	}
+	options = append(options, f.priority(s.Priority)...)
 	if s.If != nil {
 		options = append(options, pattern("If", s.If))
 	}
@@ -153,6 +155,14 @@ func (f *file) path(name string, p spec.Path) []jen.Code {
 	return []jen.Code{jen.Id(name).Op(":").Add(f.spec("Path")).Values(quoted(p)...)}
 }
 
+// priority writes a priority, if there is one.
+func (f *file) priority(p spec.Priority) []jen.Code {
+	if p == "" {
+		return nil
+	}
+	return []jen.Code{jen.Id("Priority").Op(":").Add(f.spec(priorityNames[p]))}
+}
+
 func (f *file) options(attempts int, delay *time.Duration, timeout time.Duration) (fields []jen.Code) {
 	if attempts != 0 {
 		fields = append(fields, jen.Id("MaxAttempts").Op(":").Lit(attempts))
@@ -170,6 +180,10 @@ func (f *file) options(attempts int, delay *time.Duration, timeout time.Duration
 var (
 	typeNames = map[spec.StepType]string{spec.TypeSingle: "TypeSingle", spec.TypeMap: "TypeMap", spec.TypeWait: "TypeWait"}
 	modeNames = map[spec.Mode]string{spec.ModeFail: "ModeFail", spec.ModeSkip: "ModeSkip", spec.ModeSkipCascade: "ModeSkipCascade"}
+
+	priorityNames = map[spec.Priority]string{
+		spec.PriorityHigh: "PriorityHigh", spec.PriorityNormal: "PriorityNormal", spec.PriorityLow: "PriorityLow",
+	}
 )
 
 // duration writes a duration in the largest unit that it is a multiple of.

@@ -12,14 +12,14 @@ import (
 func Definition(flow *model.Flow) spec.Flow {
 	def := spec.Flow{
 		Slug: flow.Slug, MaxAttempts: flow.MaxAttempts, BaseDelay: flow.BaseDelay, Timeout: flow.Timeout, Cron: flow.Cron,
-		Deadline: flow.Deadline,
-		Result:   result(flow), Forms: jsonform.Forms(flow),
+		Deadline: flow.Deadline, Priority: flow.Priority,
+		Result: result(flow), Forms: jsonform.Forms(flow),
 	}
 	for _, s := range flow.Steps {
 		step := spec.Step{
 			Slug: s.Slug, Deps: s.Deps,
 			MaxAttempts: s.MaxAttempts, BaseDelay: s.BaseDelay, Timeout: s.Timeout, StartDelay: s.StartDelay,
-			StartAt: keys(s.StartAt), StartDelayFrom: keys(s.StartDelayFrom), MaxWait: s.MaxWait,
+			StartAt: keys(s.StartAt), StartDelayFrom: keys(s.StartDelayFrom), MaxWait: s.MaxWait, Priority: s.Priority,
 			WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 			Key: keys(s.Key), Keep: s.Keep, Answer: s.Answer,
 		}

@@ -30,6 +30,9 @@ func (f *file) packageDoc() []string {
 	if f.flow.Deadline != 0 {
 		doc = append(doc, "", "A run that has not ended within "+model.Span(f.flow.Deadline)+" fails.")
 	}
+	if f.flow.Priority != "" {
+		doc = append(doc, "", "Its priority is "+string(f.flow.Priority)+", unless a run or a step has another.")
+	}
 	if f.flow.Job {
 		return doc
 	}
@@ -146,6 +149,9 @@ func (f *file) stepDoc(s *model.Step) []string {
 	words = append(words, start(s)...)
 	if s.MaxWait != 0 {
 		words = append(words, "It may be snoozed for "+model.Span(s.MaxWait)+" in all.")
+	}
+	if s.Priority != "" {
+		words = append(words, "Its priority is "+string(s.Priority)+".")
 	}
 	words = append(words, fate(s)...)
 	if len(words) == 0 {

@@ -89,6 +89,7 @@ type Options struct {
 	MaxAttempts int
 	BaseDelay   *time.Duration // which may be none
 	Timeout     time.Duration
+	Priority    spec.Priority
 }
 
 // A Path leads to a value that a step has when it is ready.

@@ -27,6 +27,7 @@ var keys = []struct {
 	{"start_delay", OnStep | OnMap},
 	{"start_at", OnStep | OnMap},
 	{"max_wait", OnJob | OnStep | OnMap},
+	{"priority", OnFlow | OnJob | OnStep | OnMap},
 	{"deadline", OnFlow | OnJob},
 	{"if", OnStep | OnJob | OnWait},
 	{"if_not", OnStep | OnJob | OnWait},
@@ -51,6 +52,7 @@ var elsewhere = map[string]string{
 var notOfWaits = map[string]string{
 	"max_attempts": "nobody attempts",
 	"base_delay":   "nobody attempts",
+	"priority":     "no worker claims",
 	"start_delay":  "begins when it is ready",
 	"start_at":     "begins when it is ready",
 }

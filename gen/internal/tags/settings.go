@@ -192,6 +192,8 @@ func (r *reader) set(p *Pair) {
 		r.StartAt = p
 	case "max_wait":
 		r.MaxWait, _ = r.duration(p, time.Second)
+	case "priority":
+		r.Priority = r.priority(p)
 	case "deadline":
 		r.Deadline, _ = r.duration(p, time.Second)
 	case "key":

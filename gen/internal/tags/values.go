@@ -87,6 +87,21 @@ func isPath(value string) bool {
 	return unicode.IsUpper(first)
 }
 
+// priority reads one of the three priorities.
+func (r *reader) priority(p *Pair) spec.Priority {
+	known := []string{string(spec.PriorityHigh), string(spec.PriorityNormal), string(spec.PriorityLow)}
+	if slices.Contains(known, p.Value) {
+		return spec.Priority(p.Value)
+	}
+	d := r.diags.Add(diag.BadPriority, p.Pos(0), p.End(), "%s: priority %q: priority is high, normal or low", r.who, p.Value)
+	if near := nearest.Name(strings.ToLower(p.Value), known); near != "" {
+		d.Fix("did you mean %s?", near).Edit(p.Pos(0), p.End(), near)
+	} else {
+		d.Fix("use one of these; there are no other levels")
+	}
+	return ""
+}
+
 // mode reads one of the three modes.
 func (r *reader) mode(p *Pair) spec.Mode {
 	modes := []string{string(spec.ModeFail), string(spec.ModeSkip), string(spec.ModeSkipCascade)}

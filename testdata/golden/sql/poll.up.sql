@@ -8,7 +8,7 @@ DO $flowc$
 DECLARE
   answer jsonb := flowc.upsert_flow('poll', '{
   "options": {"maxAttempts":3,"baseDelay":1,"timeout":60},
-  "settings": {"deadline":86400},
+  "settings": {"priority":"high","deadline":86400},
   "result": {},
   "forms": {"input":"string"},
   "steps": [

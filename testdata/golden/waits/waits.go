@@ -10,7 +10,7 @@ import (
 
 // Expense pays an expense once it is approved.
 type Expense struct {
-	dsl.Flow[Claim, Outcome] `deadline:"240h"`
+	dsl.Flow[Claim, Outcome] `deadline:"240h" priority:"low"`
 
 	// Check finds out who has to approve.
 	Check dsl.Step[Claim, Checked] `max_wait:"1h"`
@@ -25,10 +25,10 @@ type Expense struct {
 	// Receipt waits for the paper.
 	Receipt dsl.Wait[dsl.None, dsl.None] `slug:"paper" after:"Paid,Check" key:"Check.Count"`
 	// Remind mails the claimant.
-	Remind dsl.Step[Checked, dsl.None] `start_at:"Input.Trip.RemindAt" after:"Receipt"`
+	Remind dsl.Step[Checked, dsl.None] `start_at:"Input.Trip.RemindAt" priority:"high" after:"Receipt"`
 	// Close closes the claim.
 	Close dsl.Step[CloseInput, Closed] `start_delay:"Check.Pause"`
-	Each  dsl.Map[Line, dsl.None]      `start_delay:"Input.Trip.Pause" max_wait:"24h"`
+	Each  dsl.Map[Line, dsl.None]      `start_delay:"Input.Trip.Pause" max_wait:"24h" priority:"normal"`
 	Lines dsl.Step[Claim, []Line]
 }
 
@@ -50,7 +50,7 @@ type Ask struct {
 
 // Poll asks until there is something.
 type Poll struct {
-	dsl.Job[PaymentID, dsl.None] `max_wait:"12h" deadline:"24h"`
+	dsl.Job[PaymentID, dsl.None] `max_wait:"12h" deadline:"24h" priority:"high"`
 }
 
 type Claim struct {

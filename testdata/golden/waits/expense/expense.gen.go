@@ -6,6 +6,8 @@
 //
 // A run that has not ended within 240h fails.
 //
+// Its priority is low, unless a run or a step has another.
+//
 // Its steps, each with what it waits for:
 //
 //	check     ← input
@@ -52,6 +54,7 @@ func Definition() spec.Flow {
 	return spec.Flow{
 		Slug:     Slug,
 		Deadline: 240 * time.Hour,
+		Priority: spec.PriorityLow,
 		Result: &spec.Result{
 			Fields: []spec.ResultField{
 				{Name: "Closed", From: "close"},
@@ -148,9 +151,10 @@ func Definition() spec.Flow {
 				Key:  spec.Path{"check", "count"},
 			},
 			{
-				Slug:    "remind",
-				Deps:    []string{"check", "paper"},
-				StartAt: spec.Path{"run", "remind_at"},
+				Slug:     "remind",
+				Deps:     []string{"check", "paper"},
+				StartAt:  spec.Path{"run", "remind_at"},
+				Priority: spec.PriorityHigh,
 			},
 			{
 				Slug:           "close",
@@ -164,6 +168,7 @@ func Definition() spec.Flow {
 				Deps:           []string{"lines"},
 				StartDelayFrom: spec.Path{"run", "pause"},
 				MaxWait:        24 * time.Hour,
+				Priority:       spec.PriorityNormal,
 			},
 		},
 		Conditions: []spec.Condition{
@@ -338,7 +343,7 @@ type Handlers interface {
 
 	// Remind mails the claimant.
 	//
-	// It starts at Input.Trip.RemindAt.
+	// It starts at Input.Trip.RemindAt. Its priority is high.
 	Remind(ctx context.Context, in waits.Checked) error
 
 	// Close closes the claim.
@@ -352,7 +357,7 @@ type Handlers interface {
 	// Each does the work of the step each.
 	//
 	// It is called once for each element that lines gives. It starts Input.Trip.Pause after it
-	// is ready. It may be snoozed for 24h in all.
+	// is ready. It may be snoozed for 24h in all. Its priority is normal.
 	Each(ctx context.Context, item waits.Line) error
 }
 
@@ -412,16 +417,16 @@ var closeInput = handler.Join(func(w struct {
 // goGenerateIsDue is Expense as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
-	dsl.Flow[waits.Claim, waits.Outcome] `deadline:"240h"`
+	dsl.Flow[waits.Claim, waits.Outcome] `deadline:"240h" priority:"low"`
 
 	Check    dsl.Step[waits.Claim, waits.Checked]       `max_wait:"1h"`
 	Approve  dsl.Wait[waits.Question, waits.Approval]   `timeout:"72h" when_exhausted:"skip"`
 	Escalate dsl.Wait[waits.Escalation, waits.Approval] `if_not:"Approve.Approved == true" timeout:"48h"`
 	Paid     dsl.Wait[dsl.None, waits.Payment]          `key:"Input.PaymentID" keep:"2h" after:"Escalate"`
 	Receipt  dsl.Wait[dsl.None, dsl.None]               `slug:"paper" after:"Paid,Check" key:"Check.Count"`
-	Remind   dsl.Step[waits.Checked, dsl.None]          `start_at:"Input.Trip.RemindAt" after:"Receipt"`
+	Remind   dsl.Step[waits.Checked, dsl.None]          `start_at:"Input.Trip.RemindAt" priority:"high" after:"Receipt"`
 	Close    dsl.Step[waits.CloseInput, waits.Closed]   `start_delay:"Check.Pause"`
-	Each     dsl.Map[waits.Line, dsl.None]              `start_delay:"Input.Trip.Pause" max_wait:"24h"`
+	Each     dsl.Map[waits.Line, dsl.None]              `start_delay:"Input.Trip.Pause" max_wait:"24h" priority:"normal"`
 	Lines    dsl.Step[waits.Claim, []waits.Line]
 }
 

@@ -5,6 +5,8 @@
 // Poll asks until there is something.
 //
 // A run that has not ended within 24h fails.
+//
+// Its priority is high, unless a run or a step has another.
 package poll
 
 import (
@@ -26,6 +28,7 @@ func Definition() spec.Flow {
 	return spec.Flow{
 		Slug:     Slug,
 		Deadline: 24 * time.Hour,
+		Priority: spec.PriorityHigh,
 		Result:   &spec.Result{},
 		Forms: &spec.Forms{
 			Input: "string",
@@ -106,7 +109,7 @@ var flow = runtime.NewFlow[waits.PaymentID](Definition(), handler.Nothing())
 // goGenerateIsDue is Poll as it was when this file was generated.
 // If the last line does not compile, it has changed since: run go generate.
 type goGenerateIsDue = struct {
-	dsl.Job[waits.PaymentID, dsl.None] `max_wait:"12h" deadline:"24h"`
+	dsl.Job[waits.PaymentID, dsl.None] `max_wait:"12h" deadline:"24h" priority:"high"`
 }
 
 var _ goGenerateIsDue = waits.Poll{}
