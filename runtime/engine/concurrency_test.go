@@ -186,6 +186,9 @@ func (s *storm) starter(ctx context.Context, rounds int) error {
 		if r.IntN(4) == 0 {
 			sql = `select flowc.start($1, $2::text[]::jsonb[], $3::text[]::uuid[], start_in => '20 ms')`
 		}
+		if priority := r.IntN(6); priority < 3 {
+			sql = strings.TrimSuffix(sql, ")") + fmt.Sprintf(`, priority => '%s')`, priorities[priority])
+		}
 		reversed := slices.Clone(ids)
 		slices.Reverse(reversed)
 		if r.IntN(4) > 0 {
@@ -199,6 +202,8 @@ func (s *storm) starter(ctx context.Context, rounds int) error {
 	}
 	return nil
 }
+
+var priorities = []string{"high", "normal", "low"}
 
 // worker claims and reports in batches, gives some back, and dies at times.
 func (s *storm) worker(ctx context.Context, session int) error {
@@ -432,7 +437,8 @@ func (s *storm) meddler(ctx context.Context, rounds int) error {
 			for range 3 {
 				sql := []string{`select flowc.cancel_run($1)`, `select flowc.retry_run($1)`, `select flowc.run_now($1)`, `select flowc.await_run($1)`,
 					`select flowc.reschedule_run($1, now())`, `select pgflow.start_ready_steps($1)`, `select pgflow.maybe_complete_run($1)`,
-					`select pgflow.get_run_with_states($1)`, `select flowc.delete_runs(array[$1::uuid])`}[r.IntN(9)]
+					`select pgflow.get_run_with_states($1)`, `select flowc.delete_runs(array[$1::uuid])`, `select flowc.set_priority($1, 'high')`,
+					`select flowc.set_priority($1, 'low')`}[r.IntN(11)]
 				if err := s.exec(ctx, sql, id); err != nil {
 					return err
 				}

@@ -187,6 +187,7 @@ func TestColumns(t *testing.T) {
 			claims_count integer not null 0
 			in_queue boolean not null false
 			subqueue "char" not null 'r'::"char"
+			priority "char" not null 'r'::"char"
 			due_at timestamp with time zone`,
 		"pgflow.workers": `
 			worker_id uuid not null

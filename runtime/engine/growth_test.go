@@ -83,6 +83,11 @@ func TestPlansGoByKey(t *testing.T) {
 			s.exec(`select flowc.claim($1::uuid, '{g}', '{2}')`, worker)
 			s.exec2(`vacuum analyze`)
 		},
+		"with priorities": func(s *session) {
+			s.exec(`select flowc.start('g', array_fill('1'::jsonb, array[5]), null, priority => 'high')`)
+			s.exec(`select flowc.start('g', array_fill('1'::jsonb, array[5]), null, priority => 'low')`)
+			s.exec2(`vacuum analyze`)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -59,7 +59,7 @@ func (d *db) wellFormed(ctx context.Context) {
 		     or s.initial_tasks < 0
 		  union all
 		  select 'task below the watermark of its queue ' || t from pgflow.step_tasks t
-		  join flowc.watermarks w on w.flow_slug = t.flow_slug where t.in_queue and t.subqueue = 'r' and t.message_id < w.message_id
+		  join flowc.watermarks w on w.flow_slug = t.flow_slug where t.subqueue = w.subqueue and t.in_queue and t.message_id < w.message_id
 		  union all
 		  select 'task ' || t from pgflow.step_tasks t
 		  where t.status not in ('queued', 'started', 'completed', 'failed')

@@ -5,7 +5,8 @@
 -- 'flow.step' in flow_slugs stands for that step alone; except_steps lists, in the same
 -- form, steps that are left out of a whole flow, because this worker does not serve them
 -- or claims them by themselves. Of a flow that is paused nothing is claimed. Locks are not
--- waited for: a task that somebody holds is skipped.
+-- waited for: a task that somebody holds is skipped. A task is claimed only when all with a
+-- higher priority that the same element of flow_slugs stands for are.
 --
 -- claim_number is, with message and worker, the fence of reports; attempt is what the
 -- handler sees. waited is how many seconds the task was claimable, NULL if it was
@@ -33,39 +34,45 @@ begin
   return query
     with requested as materialized (
       select u.name, u.max_tasks, split_part(u.name, '.', 1) as flow, split_part(u.name, '.', 2) as step,
-             coalesce((select w.message_id from flowc.watermarks w where w.flow_slug = split_part(u.name, '.', 1)), 0) as watermark
+             case when exists (select from flowc.prioritized_flows p where p.flow_slug = split_part(u.name, '.', 1))
+                  then '{h,r,l}' else '{r}' end::"char"[] as priorities
       from unnest(claim.flow_slugs, claim.limits) u(name, max_tasks)
       where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))),
-    -- Delayed tasks that are due come first: they are as old as ready ones, or older.
-    due as materialized (
-      select q.name, t.*
+    -- One priority after the other, until there are enough. Of each, delayed tasks that are
+    -- due come first: they are as old as ready ones, or older.
+    found as materialized (
+      select t.*
       from requested q
       cross join lateral (
-        select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
-        from pgflow.step_tasks o
-        where claim.group_size is null and o.flow_slug = q.flow and o.subqueue = 'd' and o.in_queue and o.due_at <= now_at and o.visible_at <= now_at
-          and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
-        order by o.due_at
-        limit q.max_tasks
-        for update skip locked) t),
-    ready as materialized (
-      select t.*
-      from (select o.*, o.max_tasks - (select count(*) from due d where d.name = o.name) as left from requested o offset 0) q
-      cross join lateral (
-        select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
-        from pgflow.step_tasks o
-        where claim.group_size is null and o.flow_slug = q.flow and o.subqueue = 'r' and o.message_id >= q.watermark and o.in_queue
-          and o.visible_at <= now_at
-          and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
-        order by o.message_id
-        limit q.left
-        for update skip locked) t),
+        select a.*
+        from unnest(q.priorities) p(priority)
+        cross join lateral (
+          select d.* from (
+            select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at
+            from pgflow.step_tasks o
+            where o.flow_slug = q.flow and o.subqueue = 'd' and o.priority = p.priority and o.in_queue and o.due_at <= now_at and o.visible_at <= now_at
+              and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
+            order by o.due_at
+            limit q.max_tasks
+            for update skip locked) d
+          union all
+          select r.* from (
+            select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at
+            from (select coalesce((select w.message_id from flowc.watermarks w where w.flow_slug = q.flow and w.subqueue = p.priority), 0)) b(watermark)
+            cross join pgflow.step_tasks o
+            where o.flow_slug = q.flow and o.subqueue = p.priority and o.message_id >= b.watermark and o.in_queue and o.visible_at <= now_at
+              and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
+            order by o.message_id
+            limit q.max_tasks
+            for update of o skip locked) r) a
+        limit q.max_tasks) t
+      where claim.group_size is null),
     suspect as materialized (
       select t.*
       from requested q
       cross join lateral (
         select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
-        from pgflow.step_tasks o
+        from pgflow.step_tasks o -- in the order of message ids, whatever the priority: there are few
         where claim.group_size is not null and o.flow_slug = q.flow and o.subqueue = 's' and o.in_queue and o.visible_at <= now_at
           and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
           and flowc.suspect_group_size(o.run_id, o.step_slug, o.task_index) >= claim.group_size
@@ -77,9 +84,7 @@ begin
       select t.tid, s.*, t.status <> 'queued' as reclaimed, case t.status when 'queued' then t.visible_at end as claimable_at,
              t.status = 'queued' or flowc.reclaim(t.tid, now_at) as claimable
       from (
-        select d.tid, d.flow_slug, d.step_slug, d.status, d.visible_at from due d
-        union all
-        select r.tid, r.flow_slug, r.step_slug, r.status, r.visible_at from ready r
+        select o.* from found o
         union all
         select u.tid, u.flow_slug, u.step_slug, u.status, u.visible_at from suspect u) t
       cross join lateral ( -- looked up by nothing but the step, so that the lookups are memoized
@@ -190,16 +195,17 @@ begin
     from unnest(fail_unclaimable.flow_slugs) f(name)
     cross join lateral (
       select o.*
-      from unnest('{r,s}'::"char"[]) k(subqueue)
+      from unnest('{h,r,l,s}'::"char"[]) k(subqueue)
       cross join lateral (
         select t.* from pgflow.step_tasks t
         where t.flow_slug = split_part(f.name, '.', 1) and t.subqueue = k.subqueue and t.in_queue and t.visible_at <= clock_timestamp()
         order by t.message_id limit 1000) o
       union all
       select o.*
-      from (
+      from unnest('{h,r,l}'::"char"[]) p(priority)
+      cross join lateral (
         select t.* from pgflow.step_tasks t
-        where t.flow_slug = split_part(f.name, '.', 1) and t.subqueue = 'd' and t.in_queue
+        where t.flow_slug = split_part(f.name, '.', 1) and t.subqueue = 'd' and t.priority = p.priority and t.in_queue
           and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
         order by t.due_at limit 1000) o) c
     where flowc.is_requested(c.flow_slug, c.step_slug, split_part(f.name, '.', 2), fail_unclaimable.except_steps)

@@ -51,7 +51,7 @@ begin
   set status = 'queued', message_id = nextval('flowc.message_ids'), attempts_count = 0, requeued_count = 0, output = null, error_message = null,
       queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null,
       permanently_stalled_at = null,
-      visible_at = clock_timestamp(), in_queue = true, subqueue = 'r', due_at = null, archived_at = null, read_count = 0
+      visible_at = clock_timestamp(), in_queue = true, subqueue = t.priority, due_at = null, archived_at = null, read_count = 0
   from pgflow.step_states st
   where st.run_id = retry_run.run_id and st.status = 'started'
     and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';

@@ -159,6 +159,8 @@ begin
   delete from flowc.run_waiters w using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and w.run_id = r.run_id;
   delete from flowc.run_headers h using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and h.run_id = r.run_id;
   delete from flowc.ticks k using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and k.run_id = r.run_id;
+  delete from flowc.priorities p using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and p.run_id = r.run_id;
+  delete from flowc.prioritized_flows p where p.flow_slug = delete_flow.flow_slug;
   delete from flowc.suspects s using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and s.run_id = r.run_id;
   delete from flowc.carried c using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and c.run_id = r.run_id;
   delete from flowc.signals s using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and s.run_id = r.run_id;

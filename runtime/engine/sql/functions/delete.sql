@@ -37,6 +37,7 @@ begin
   delete from flowc.cancelled_runs where run_id = any (delete_locked_runs.run_ids);
   delete from flowc.run_headers where run_id = any (delete_locked_runs.run_ids);
   delete from flowc.ticks where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.priorities where run_id = any (delete_locked_runs.run_ids);
   delete from pgflow.step_tasks where run_id = any (delete_locked_runs.run_ids);
   delete from flowc.waits where run_id = any (delete_locked_runs.run_ids);
   delete from flowc.signals where run_id = any (delete_locked_runs.run_ids);

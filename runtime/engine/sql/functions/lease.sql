@@ -25,7 +25,7 @@ begin
   select coalesce(array_agg(u.message_id), '{}') into lost
   from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.claim_numbers) u(flow_slug, message_id, claim_number)
   where not exists (
-    select from unnest('{r,d,s}'::"char"[]) c(subqueue)
+    select from unnest(flowc.subqueues()) c(subqueue)
     cross join lateral (
       select from pgflow.step_tasks t
       where t.flow_slug = u.flow_slug and t.subqueue = c.subqueue and t.message_id = u.message_id and t.in_queue
@@ -36,7 +36,7 @@ begin
     select u.message_id
     from unnest(heartbeat.flow_slugs, heartbeat.message_ids, heartbeat.claim_numbers) u(flow_slug, message_id, claim_number)
     where exists (
-      select from unnest('{r,d,s}'::"char"[]) c(subqueue)
+      select from unnest(flowc.subqueues()) c(subqueue)
       cross join lateral (
         select from pgflow.step_tasks t
         where t.flow_slug = u.flow_slug and t.subqueue = c.subqueue and t.message_id = u.message_id and t.in_queue
@@ -82,12 +82,14 @@ begin
   with owned as (
     select t.tid, u.kept
     from unnest(release.flow_slugs, release.message_ids, release.claim_numbers, release.kept) u(flow_slug, message_id, claim_number, kept)
-    cross join unnest('{r,d,s}'::"char"[]) c(subqueue)
     cross join lateral (
-      select o.ctid as tid from pgflow.step_tasks o
-      where o.flow_slug = u.flow_slug and o.subqueue = c.subqueue and o.message_id = u.message_id and o.in_queue
-        and flowc.is_owned(o, u.message_id, u.claim_number, release.worker_id)
-      for update skip locked) t),
+      select l.tid from unnest(flowc.subqueues()) c(subqueue)
+      cross join lateral (
+        select o.ctid as tid from pgflow.step_tasks o
+        where o.flow_slug = u.flow_slug and o.subqueue = c.subqueue and o.message_id = u.message_id and o.in_queue
+          and flowc.is_owned(o, u.message_id, u.claim_number, release.worker_id)
+        for update skip locked) l
+      limit 1) t),
   released as (
     update pgflow.step_tasks t
     set status = 'queued', started_at = null, last_worker_id = null, attempts_count = t.attempts_count - 1, visible_at = clock_timestamp(),

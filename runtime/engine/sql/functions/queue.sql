@@ -93,12 +93,17 @@ begin
   end if;
 end $$;
 
+-- Returns all subqueues, in the order in which a message is looked for: most are in the first.
+create or replace function flowc.subqueues() returns "char"[]
+language sql immutable parallel safe
+return '{r,d,s,h,l}'::"char"[];
+
 -- Reports whether a task belongs in the delayed subqueue once its message has got another
 -- time; later says that the new time has not come. Tasks that were claimed or are suspects
 -- stay where they are.
 create or replace function flowc.is_delayed(task pgflow.step_tasks, later boolean) returns boolean
 language sql immutable parallel safe
-return is_delayed.task.subqueue = 'd' or is_delayed.task.subqueue = 'r' and is_delayed.task.status = 'queued' and is_delayed.later;
+return is_delayed.task.subqueue = 'd' or is_delayed.task.subqueue = is_delayed.task.priority and is_delayed.task.status = 'queued' and is_delayed.later;
 
 -- Returns the due_at of a task of a subqueue that is to be claimed at once.
 create or replace function flowc.due_now(subqueue "char") returns timestamptz
@@ -117,7 +122,7 @@ begin
       select m.n, t.tid
       from (select * from unnest(lock_queued_tasks.msg_ids) with ordinality u(msg_id, n) order by u.msg_id) m
       left join lateral (
-        select o.tid from unnest('{r,d,s}'::"char"[]) c(subqueue)
+        select o.tid from unnest(flowc.subqueues()) c(subqueue)
         cross join lateral (
           select f.run_id, f.step_slug, f.task_index from pgflow.step_tasks f
           where f.flow_slug = lock_queued_tasks.queue_name and f.subqueue = c.subqueue and f.message_id = m.msg_id and f.in_queue offset 0) f
@@ -125,5 +130,6 @@ begin
           select o.ctid as tid from pgflow.step_tasks o
           where o.run_id = f.run_id and o.step_slug = f.step_slug and o.task_index = f.task_index
             and o.message_id = m.msg_id and o.in_queue is not false
-          for update) o) t on true) l);
+          for update) o
+        limit 1) t on true) l);
 end $$;

@@ -65,6 +65,7 @@ begin
     when 'cancel' then done := flowc.cancel_run(do_action.run_id, do_action.argument);
     when 'retry' then done := flowc.retry_run(do_action.run_id);
     when 'retry_step' then done := flowc.retry_step(do_action.run_id, do_action.argument);
+    when 'set_priority' then done := flowc.set_priority(do_action.run_id, do_action.argument);
     when 'run_now' then
       affected := flowc.run_now(do_action.run_id, do_action.argument);
       done := true;

@@ -20,10 +20,11 @@ end $$;
 -- takes the new tasks or wakes others for what it leaves.
 -- If all ids were given and all runs simply started, only the first is returned.
 -- With map_version, nothing is started unless that is the version of the map of shards here.
+-- priority is 'high', 'normal' or 'low', NULL for that of the flow.
 create or replace function flowc.start(
   flow_slug text, inputs jsonb[], run_ids uuid[],
   start_at timestamptz default null, start_in interval default null, headers jsonb[] default null, suppress_notify boolean default false,
-  map_version int default null)
+  map_version int default null, priority text default null)
 returns table (n int, run_id uuid, existed boolean, status text, scheduled_at timestamptz, of_flow text)
 language plpgsql as $$
 #variable_conflict use_column
@@ -31,6 +32,7 @@ declare
   step_count int;
   root_maps  boolean;
   simple     boolean; -- whether the first steps start in any case
+  of_all     "char";  -- the priority of the runs
   generated  boolean := start.run_ids is null or array_position(start.run_ids, null) is not null;
   due_at     timestamptz;
   ids        uuid[];
@@ -43,6 +45,9 @@ begin
   if start.suppress_notify then
     perform set_config('flowc.suppress_notify', 'on', true);
   end if;
+  if start.priority is not null then
+    perform flowc.require_priority(start.priority);
+  end if;
   perform from flowc.definition_locks d where d.flow_slug = start.flow_slug for key share;
   select count(*), coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0), false),
          coalesce(not bool_or(s.deps_count = 0 and (s.required_input_pattern is not null or s.forbidden_input_pattern is not null)), false)
@@ -54,7 +59,8 @@ begin
       detail = format('Key (flow_slug)=(%s) is not present in table "flows".', start.flow_slug),
       constraint = 'runs_flow_slug_fkey', table = 'runs', schema = 'pgflow';
   end if;
-  simple := simple and not flowc.has_start_settings(start.flow_slug);
+  select not s.needed and simple, flowc.priority_code(coalesce(start.priority, s.priority))
+  into simple, of_all from flowc.start_settings(start.flow_slug) s;
   perform flowc.require_readable(start.inputs);
   if root_maps then
     perform flowc.require_arrays(start.flow_slug, start.inputs);
@@ -72,9 +78,12 @@ begin
   end if;
 
   if simple and due_at is null then
-    fresh := flowc.start_simple_runs(start.flow_slug, start.inputs, ids, step_count);
+    fresh := flowc.start_simple_runs(start.flow_slug, start.inputs, ids, step_count, of_all);
+    if start.priority is not null and fresh is not null then
+      perform flowc.store_priorities(fresh, start.priority);
+    end if;
   else
-    fresh := flowc.create_runs(start.flow_slug, start.inputs, ids, step_count);
+    fresh := flowc.create_runs(start.flow_slug, start.inputs, ids, step_count, start.priority);
     if fresh is null then
       null;
     elsif due_at is not null then
@@ -108,7 +117,7 @@ begin
       from flowc.start(start.flow_slug, array(select start.inputs[d.n] from unnest(deleted) with ordinality d(n, i) order by d.i),
         array(select ids[d.n] from unnest(deleted) with ordinality d(n, i) order by d.i), start.start_at, start.start_in,
         case when start.headers is not null then array(select start.headers[d.n] from unnest(deleted) with ordinality d(n, i) order by d.i) end,
-        start.suppress_notify) s;
+        start.suppress_notify, priority => start.priority) s;
   end if;
   if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id])
              where flowc.base_slug(r.flow_slug) <> flowc.base_slug(start.flow_slug)) then
@@ -128,7 +137,7 @@ begin
 end $$;
 
 -- Creates runs and the states of their steps, and returns those that did not exist.
-create or replace function flowc.create_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns uuid[]
+create or replace function flowc.create_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int, priority text) returns uuid[]
 language plpgsql as $$
 declare
   fresh uuid[];
@@ -147,6 +156,9 @@ begin
     from made m cross join pgflow.steps s
     where s.flow_slug = create_runs.flow_slug)
   select array_agg(m.run_id) into fresh from made m;
+  if create_runs.priority is not null and fresh is not null then
+    perform flowc.store_priorities(fresh, create_runs.priority);
+  end if;
   return fresh;
 end $$;
 
@@ -178,9 +190,9 @@ exception when unique_violation then
 end $$;
 
 -- Creates runs and starts their first steps in one statement, for flows whose first steps
--- start in any case: without condition, and no empty map. Nearly all are such, and the cost
--- of a single start is mostly that of its statements.
-create or replace function flowc.start_simple_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int) returns uuid[]
+-- start in any case: without condition, and no empty map, and with the same priority. Nearly
+-- all are such, and the cost of a single start is mostly that of its statements.
+create or replace function flowc.start_simple_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int, priority "char") returns uuid[]
 language plpgsql as $$
 declare
   -- For a few, the subtransaction would cost more than it saves.
@@ -212,9 +224,10 @@ begin
            case when s.deps_count = 0 then clock_timestamp() end, case when s.deps_count = 0 then s.tasks end
     from step s),
   task as (
-    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, subqueue, due_at)
+    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, subqueue, priority, due_at)
     select start_simple_runs.flow_slug, o.run_id, o.step_slug, o.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => o.delay),
-           case when o.delay > 0 then 'd' else 'r' end::"char", case when o.delay > 0 then clock_timestamp() + make_interval(secs => o.delay) end
+           case when o.delay > 0 then 'd' else start_simple_runs.priority end, start_simple_runs.priority,
+           case when o.delay > 0 then clock_timestamp() + make_interval(secs => o.delay) end
     from (
       select s.run_id, s.step_slug, s.delay, s.step_index, 0 as task_index
       from step s where s.deps_count = 0 and s.step_type = 'single'
@@ -225,6 +238,9 @@ begin
       order by run_id, step_index, task_index) o)
   select array_agg(m.run_id) into fresh from made m;
   if fresh is not null then
+    if start_simple_runs.priority <> 'r' then
+      perform flowc.note_priorities(array[start_simple_runs.flow_slug]);
+    end if;
     if to_regnamespace('realtime') is not null then
       perform flowc.emit_runs(fresh);
       perform flowc.emit_steps(array_agg(r.run_id order by r.n, s.step_index), array_agg(s.step_slug order by r.n, s.step_index))

@@ -7,6 +7,8 @@
 -- claimable after delays[i] seconds; emits the steps' events and wakes idle workers.
 create or replace function flowc.enqueue_tasks(flow_slugs text[], run_ids uuid[], step_slugs text[], tasks int[], delays double precision[]) returns void
 language plpgsql as $$
+declare
+  priorities "char"[]; -- of the steps' tasks; NULL if all are normal
 begin
   if exists (select from flowc.settings k where k.flow_slug = any (enqueue_tasks.flow_slugs)) then
     select o.flow_slugs, o.run_ids, o.step_slugs, o.tasks, o.delays
@@ -15,21 +17,25 @@ begin
     if enqueue_tasks.run_ids is null then
       return;
     end if;
+    priorities := flowc.priorities_of(enqueue_tasks.flow_slugs, enqueue_tasks.run_ids, enqueue_tasks.step_slugs);
+  elsif exists (select from flowc.priorities) then
+    priorities := flowc.priorities_of(enqueue_tasks.flow_slugs, enqueue_tasks.run_ids, enqueue_tasks.step_slugs);
   end if;
   if to_regnamespace('realtime') is not null then
     perform flowc.emit_steps(enqueue_tasks.run_ids, enqueue_tasks.step_slugs);
   end if;
-  insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, subqueue, due_at)
+  insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, subqueue, priority, due_at)
   select t.flow_slug, t.run_id, t.step_slug, t.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => t.delay),
-         case when t.delay > 0 then 'd' else 'r' end::"char", case when t.delay > 0 then clock_timestamp() + make_interval(secs => t.delay) end
+         case when t.delay > 0 then 'd' else coalesce(t.priority, 'r') end, coalesce(t.priority, 'r'),
+         case when t.delay > 0 then clock_timestamp() + make_interval(secs => t.delay) end
   from (
     select u.*, 0 as task_index
-    from unnest(enqueue_tasks.flow_slugs, enqueue_tasks.run_ids, enqueue_tasks.step_slugs, enqueue_tasks.tasks, enqueue_tasks.delays)
-      with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
+    from unnest(enqueue_tasks.flow_slugs, enqueue_tasks.run_ids, enqueue_tasks.step_slugs, enqueue_tasks.tasks, enqueue_tasks.delays, priorities)
+      with ordinality u(flow_slug, run_id, step_slug, tasks, delay, priority, n)
     union all
     select u.*, g.task_index
-    from unnest(enqueue_tasks.flow_slugs, enqueue_tasks.run_ids, enqueue_tasks.step_slugs, enqueue_tasks.tasks, enqueue_tasks.delays)
-      with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
+    from unnest(enqueue_tasks.flow_slugs, enqueue_tasks.run_ids, enqueue_tasks.step_slugs, enqueue_tasks.tasks, enqueue_tasks.delays, priorities)
+      with ordinality u(flow_slug, run_id, step_slug, tasks, delay, priority, n)
     cross join lateral generate_series(1, u.tasks - 1) g(task_index)
     where u.tasks > 1
     order by n, task_index) t;

@@ -17,9 +17,10 @@ begin
   -- Expired leases are found when the worker polls.
   select min(t.due_at) into next_task
   from unnest(enter_idle.flow_slugs) f(slug)
+  cross join lateral unnest(flowc.priorities_in_use(f.slug)) p(priority)
   cross join lateral (
     select o.due_at from pgflow.step_tasks o
-    where o.flow_slug = f.slug and o.in_queue and o.subqueue = 'd' and o.due_at > clock_timestamp()
+    where o.flow_slug = f.slug and o.in_queue and o.subqueue = 'd' and o.priority = p.priority and o.due_at > clock_timestamp()
     order by o.due_at limit 1) t;
   select min(s.due_at) into next_run
   from unnest(enter_idle.flow_slugs) f(slug)

@@ -184,11 +184,13 @@ create table pgflow.step_states (
 -- queue, it can be claimed from visible_at on, or it has been claimed and its lease ends
 -- then. When it has left the queue, it is in the archive, unless it was deleted.
 --
--- The queue has three parts, in which claims look: subqueue 'r' has ready tasks, in the
--- order of message ids; 'd' has delayed ones, which had to wait for their time, by due_at;
--- 's' has suspects, see flowc.suspects. due_at is what visible_at was before the task was
--- claimed, so that claims change no index. No task becomes ready again under the same
--- message id, see flowc.watermarks.
+-- The queue has several parts, in which claims look. Subqueues 'h', 'r' and 'l' have ready
+-- tasks of high, normal and low priority, in the order of message ids; 'd' has delayed ones
+-- of any priority, which had to wait for their time, by due_at; 's' has suspects, see
+-- flowc.suspects. priority is the subqueue in which the task is when it is ready. due_at is
+-- what visible_at was before the task was claimed, so that claims change no index. No task
+-- becomes ready again under the same message id, see flowc.watermarks: one whose priority
+-- is changed becomes a delayed one that is due.
 --
 -- attempts_count - requeued_count is the number of attempts that count. claims_count is the
 -- fence of reports: every claim increments it, and nothing else does.
@@ -216,6 +218,7 @@ create table pgflow.step_tasks (
   claims_count           int         not null default 0,
   in_queue               boolean     not null default false,
   subqueue            "char"      not null default 'r',
+  priority            "char"      not null default 'r',
   due_at                 timestamptz,
   primary key (run_id, step_slug, task_index)
 ) with (
@@ -225,7 +228,7 @@ create table pgflow.step_tasks (
 -- A statement that looks for a message looks it up in one subqueue after the other: given
 -- several, the planner may read the whole queue.
 create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, subqueue, message_id) where in_queue;
-create index step_tasks_delayed_idx on pgflow.step_tasks (flow_slug, due_at) where in_queue and subqueue = 'd';
+create index step_tasks_delayed_idx on pgflow.step_tasks (flow_slug, priority, due_at) where in_queue and subqueue = 'd';
 
 create type pgflow.step_task_record as (
   flow_slug  text,
@@ -539,8 +542,8 @@ create table flowc.requests (
   id           bigint      not null generated always as identity primary key,
   run_id       uuid        not null,
   flow_slug    text        not null,
-  action       text        not null check (action in ('cancel', 'retry', 'retry_step', 'run_now')),
-  argument     text, -- the reason to cancel, or the step
+  action       text        not null check (action in ('cancel', 'retry', 'retry_step', 'run_now', 'set_priority')),
+  argument     text, -- the reason to cancel, the step, or the priority
   requested_at timestamptz not null default clock_timestamp(),
   error        text
 );
@@ -560,16 +563,31 @@ create table flowc.carried (
   primary key (run_id, step_slug, task_index)
 ) with (fillfactor = 50);
 
--- Where claims begin to search: the queue of a flow has no ready task below message_id, and
+-- The priorities of runs that were given one, which is that of their tasks unless a step has
+-- its own.
+create table flowc.priorities (
+  run_id   uuid   not null primary key,
+  priority "char" not null check (priority in ('h', 'r', 'l'))
+);
+
+-- Flows that have, or had, a task whose priority is not normal: only of these do claims look
+-- for others. A flow may have several rows: two transactions that enqueue the first such
+-- tasks do not wait for each other.
+create table flowc.prioritized_flows (flow_slug text not null);
+create index prioritized_flows_idx on flowc.prioritized_flows (flow_slug);
+
+-- Where claims begin to search: a subqueue of a flow has no ready task below message_id, and
 -- never will. Otherwise, a claim would pass over everything that left the queue since the
 -- last vacuum, or since the oldest open snapshot. next_id replaces message_id once all
 -- transactions before next_xid that took message ids have ended, see
 -- flowc.advance_watermarks.
 create table flowc.watermarks (
-  flow_slug  text   not null primary key,
+  flow_slug  text   not null,
+  subqueue   "char" not null,
   message_id bigint not null default 0,
   next_id    bigint not null,
-  next_xid   xid8   not null
+  next_xid   xid8   not null,
+  primary key (flow_slug, subqueue)
 ) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
 -- Workers that wait to be woken, by flow. Notifications are sent only for these.

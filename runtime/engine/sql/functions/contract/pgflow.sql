@@ -300,13 +300,15 @@ begin
     with locked as materialized ( -- a task that another holds is about to be another's
       select t.tid, s.step_type, s.deps_count, coalesce(s.opt_timeout, f.opt_timeout) as timeout
       from unnest(start_tasks.msg_ids) m(msg_id)
-      cross join unnest('{r,d,s}'::"char"[]) c(subqueue)
       cross join lateral (
-        select o.ctid as tid, o.step_slug from pgflow.step_tasks o
-        where o.flow_slug = start_tasks.flow_slug and o.subqueue = c.subqueue and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
-          and exists (select from pgflow.runs r where r.run_id = o.run_id and r.status = 'started' offset 0)
-          and exists (select from pgflow.step_states st where st.run_id = o.run_id and st.step_slug = o.step_slug and st.status = 'started' offset 0)
-        for update of o skip locked) t
+        select l.* from unnest(flowc.subqueues()) c(subqueue)
+        cross join lateral (
+          select o.ctid as tid, o.step_slug from pgflow.step_tasks o
+          where o.flow_slug = start_tasks.flow_slug and o.subqueue = c.subqueue and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
+            and exists (select from pgflow.runs r where r.run_id = o.run_id and r.status = 'started' offset 0)
+            and exists (select from pgflow.step_states st where st.run_id = o.run_id and st.step_slug = o.step_slug and st.status = 'started' offset 0)
+          for update of o skip locked) l
+        limit 1) t
       cross join lateral (select * from pgflow.steps o where o.flow_slug = start_tasks.flow_slug and o.step_slug = t.step_slug offset 0) s
       cross join lateral (select * from pgflow.flows o where o.flow_slug = start_tasks.flow_slug offset 0) f),
     begun as materialized (

@@ -110,23 +110,33 @@ begin
     return;
   end if;
   return query
+    -- Of each priority, and a higher one comes first.
     with ready as materialized (
-      select t.ctid as tid, t.message_id from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.subqueue = 'r' and t.message_id >= flowc.watermark(read.queue_name) and t.in_queue
-        and t.visible_at <= clock_timestamp()
-        and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
-      order by t.message_id
-      limit read.qty
-      for update skip locked),
+      select o.*
+      from unnest(flowc.priorities_in_use(read.queue_name)) p(priority)
+      cross join lateral (
+        select t.ctid as tid, t.message_id, t.priority from pgflow.step_tasks t
+        where t.flow_slug = read.queue_name and t.subqueue = p.priority and t.message_id >= flowc.watermark(read.queue_name, p.priority) and t.in_queue
+          and t.visible_at <= clock_timestamp()
+          and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
+        order by t.message_id
+        limit read.qty
+        for update skip locked) o
+      limit read.qty),
     due as materialized (
-      select t.ctid as tid, t.message_id from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.subqueue = 'd' and t.in_queue and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
-        and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
-      order by t.due_at
-      limit read.qty
-      for update skip locked),
+      select o.*
+      from unnest(flowc.priorities_in_use(read.queue_name)) p(priority)
+      cross join lateral (
+        select t.ctid as tid, t.message_id, t.priority from pgflow.step_tasks t
+        where t.flow_slug = read.queue_name and t.subqueue = 'd' and t.priority = p.priority and t.in_queue
+          and t.due_at <= clock_timestamp() and t.visible_at <= clock_timestamp()
+          and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
+        order by t.due_at
+        limit read.qty
+        for update skip locked) o
+      limit read.qty),
     suspect as materialized (
-      select t.ctid as tid, t.message_id from pgflow.step_tasks t
+      select t.ctid as tid, t.message_id, t.priority from pgflow.step_tasks t
       where t.flow_slug = read.queue_name and t.subqueue = 's' and t.in_queue and t.visible_at <= clock_timestamp()
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.message_id
@@ -139,11 +149,11 @@ begin
       limit read.qty
       for update skip locked),
     oldest as materialized (
-      select t.message_id as msg_id, t.tid as task, null::tid as other
+      select t.message_id as msg_id, t.tid as task, null::tid as other, array_position('{h,r,l}'::"char"[], t.priority) as rank
       from (select * from ready union all select * from due union all select * from suspect) t
       union all
-      select o.msg_id, null, o.tid from other o
-      order by msg_id
+      select o.msg_id, null, o.tid, 2 from other o
+      order by rank, msg_id
       limit read.qty),
     tasks as (
       update pgflow.step_tasks t
