@@ -54,7 +54,7 @@ func TestDeclarePageHasAllTags(t *testing.T) {
 	require.Equal(t, string(spec.PriorityNormal), defaults["priority"])
 	require.Contains(t, string(page), fmt.Sprintf("at most %d bytes", spec.MaxKey))
 	require.Contains(t, string(page), fmt.Sprintf("at most %.0fh", spec.MaxRetryDelay.Hours()))
-	require.Contains(t, string(page), fmt.Sprintf("more than %d maps or conditional steps", spec.MaxChain))
+	require.Contains(t, strings.ReplaceAll(string(page), "\n", " "), fmt.Sprintf("more than %d maps or conditional steps", spec.MaxChain))
 	require.Equal(t, string(spec.ModeSkip), defaults["when_unmet"])
 	require.Equal(t, string(spec.ModeFail), defaults["when_exhausted"])
 }
