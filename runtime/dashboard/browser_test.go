@@ -471,7 +471,7 @@ func (b *browser) forgetRefusals() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.problems = slices.DeleteFunc(b.problems, func(p string) bool {
-		return strings.Contains(p, "status of 422") && strings.HasSuffix(p, "/answer")
+		return strings.Contains(p, "status of 422") && strings.HasSuffix(p, "/answer") || strings.HasSuffix(p, "/nowhere")
 	})
 }
 

@@ -1,6 +1,10 @@
 package dashboard
 
-import "github.com/flowc-dev/flowc/runtime/spec"
+import (
+	"slices"
+
+	"github.com/flowc-dev/flowc/runtime/spec"
+)
 
 // drift returns how a flow in the database differs from the program's declaration. known
 // is false if the program does not declare it.
@@ -18,13 +22,17 @@ func driftWords(declared, stored spec.Flow) []string {
 	var all []string
 	for _, d := range spec.Compare(declared, stored) {
 		what := d.What
-		switch {
-		case d.Step != "" && d.What == "":
-			what = "step " + d.Step
-		case d.Step != "":
+		if d.Step != "" {
 			what = "step " + d.Step + ": " + d.What
 		}
-		all = append(all, what+" is "+d.From+" in the program and "+d.To+" in the database")
+		switch {
+		case d.What != "":
+			all = append(all, what+" is "+d.From+" in the program and "+d.To+" in the database")
+		case slices.ContainsFunc(declared.Steps, func(s spec.Step) bool { return s.Slug == d.Step }):
+			all = append(all, "step "+d.Step+" is only in the program")
+		default:
+			all = append(all, "step "+d.Step+" is only in the database")
+		}
 	}
 	return all
 }

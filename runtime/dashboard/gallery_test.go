@@ -59,6 +59,7 @@ func TestGallery(t *testing.T) {
 	require.NoError(t, err)
 	pictures(map[string]string{"empty-overview": "/", "empty-runs": "/runs", "empty-flows": "/flows", "empty-workers": "/workers",
 		"empty-waiting": "/waiting", "empty-queues": "/queues", "empty-schedules": "/schedules", "error": "/nowhere"})
+	b.forgetRefusals() // of the page that is not there
 
 	g := newGallery(s)
 	pictures(map[string]string{

@@ -156,7 +156,7 @@ func (m *markdown) flush() {
 }
 
 func (m *markdown) table() {
-	m.out.WriteString(`<div class="card flush"><div class="scroll-x" tabindex="0" role="group"><table class="table">`)
+	m.out.WriteString(`<div class="card flush"><p class="scroll-note">more to the right</p><div class="scroll-x" tabindex="0" role="group"><table class="table">`)
 	for i, row := range m.rows {
 		if i == 1 {
 			continue // it separates the header

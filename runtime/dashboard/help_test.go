@@ -36,7 +36,7 @@ func TestMarkdown(t *testing.T) {
 <li>first</li>
 <li><b>second</b></li>
 </ol>
-<div class="card flush"><div class="scroll-x" tabindex="0" role="group"><table class="table"><tr><th>a</th><th>b</th></tr>
+<div class="card flush"><p class="scroll-note">more to the right</p><div class="scroll-x" tabindex="0" role="group"><table class="table"><tr><th>a</th><th>b</th></tr>
 <tr><td><code>x|y</code></td><td>&lt;b&gt;</td></tr>
 </table></div></div>
 <pre><code>if a &lt; b {

@@ -79,7 +79,11 @@ func warnings(flows []ops.FlowInfo) []warning {
 		tasks := plural(f.Waiting, "task waits", "tasks wait")
 		switch queueState(f, time.Now()) {
 		case queueUnserved:
-			all = append(all, warning{f.Slug, tasks + " and no worker serves it", true})
+			text := tasks + " and no worker serves it"
+			if f.ReplacedBy != "" {
+				text += "; " + f.ReplacedBy + " has replaced it"
+			}
+			all = append(all, warning{f.Slug, text, true})
 		case queueBehind:
 			all = append(all, warning{f.Slug, tasks + ", the oldest for " + took(time.Since(f.OldestWaiting)), false})
 		case queuePaused:
