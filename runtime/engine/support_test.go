@@ -70,6 +70,11 @@ func (d *db) wellFormed(ctx context.Context) {
 	wrong, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(d.t, err)
 	require.Empty(d.t, wrong)
+	rows, err = d.q.Query(ctx, `select gate || ' ' || key || ': ' || problem from flowc.check_gates()`)
+	require.NoError(d.t, err)
+	wrong, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(d.t, err)
+	require.Empty(d.t, wrong)
 }
 
 // contract runs a test of the contract twice: in one transaction that is rolled

@@ -43,8 +43,10 @@ begin
       where u.outcome = 'snoozed'),
     queued as (
       update pgflow.step_tasks t
-      set status = 'queued', started_at = null, last_worker_id = null, error_message = null, attempts_count = t.attempts_count - 1, subqueue = 'd',
-          visible_at = now_at + make_interval(secs => s.delay), due_at = now_at + make_interval(secs => s.delay)
+      set status = 'queued', started_at = null, last_worker_id = null, error_message = null, attempts_count = t.attempts_count - 1,
+          subqueue = flowc.delayed_subqueue(t.gate_key), visible_at = now_at + make_interval(secs => s.delay),
+          due_at = case when t.gate_key is null then now_at + make_interval(secs => s.delay)
+                        else flowc.gated_due_at(t.flow_slug, t.step_slug, now_at + make_interval(secs => s.delay)) end
       from snoozing s where t.ctid = s.tid and s.owned and not s.overdue),
     counted as (
       insert into flowc.carried as c (run_id, step_slug, task_index, snoozes, snoozed_since, note)

@@ -14,6 +14,8 @@
 --
 -- With wake, idle workers are woken if there may be more than was claimed.
 --
+-- With chosen, these tasks are claimed, which the caller has locked (see claim_gated).
+--
 -- With group_size, only suspects are claimed (see claim_suspects): at most so many, all of
 -- which may run in a group of that size. The worker claims nothing beside them for
 -- isolated_for seconds or until they are done: a minute, doubled with each crash that the
@@ -24,7 +26,8 @@
 -- then, input lacks outputs, and array_from says which: 'run' or a step for a map, for
 -- other steps the slugs of the dependencies, separated by commas.
 create or replace function flowc.claim(
-  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, group_size int default null)
+  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, group_size int default null,
+  chosen tid[] default null)
 returns setof flowc.claimed_task
 language plpgsql as $$
 declare
@@ -71,22 +74,27 @@ begin
       select t.*
       from requested q
       cross join lateral (
-        select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id
+        select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id, o.gate_key
         from pgflow.step_tasks o -- in the order of message ids, whatever the priority: there are few
         where claim.group_size is not null and o.flow_slug = q.flow and o.subqueue = 's' and o.in_queue and o.visible_at <= now_at
           and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
           and flowc.suspect_group_size(o.run_id, o.step_slug, o.task_index) >= claim.group_size
+          and (o.gate_key is null or flowc.has_room(o.flow_slug, o.step_slug, o.gate_key))
         order by o.message_id
         limit q.max_tasks
         for update skip locked) t
       order by t.message_id limit claim.group_size),
     locked as materialized (
       select t.tid, s.*, t.status <> 'queued' as reclaimed, case t.status when 'queued' then t.visible_at end as claimable_at,
-             t.status = 'queued' or flowc.reclaim(t.tid, now_at) as claimable
+             case when t.gate_key is not null then t.status = 'queued' and flowc.enter_gate(claim.worker_id, t.tid)
+                  else t.status = 'queued' or flowc.reclaim(t.tid, now_at) end as claimable
       from (
-        select o.* from found o
+        select o.*, null as gate_key from found o
         union all
-        select u.tid, u.flow_slug, u.step_slug, u.status, u.visible_at from suspect u) t
+        select u.tid, u.flow_slug, u.step_slug, u.status, u.visible_at, u.gate_key from suspect u
+        union all
+        select c.tid, o.flow_slug, o.step_slug, o.status, o.visible_at, null
+        from unnest(claim.chosen) c(tid) join pgflow.step_tasks o on o.ctid = c.tid) t
       cross join lateral ( -- looked up by nothing but the step, so that the lookups are memoized
         select o.step_type, o.deps_count, coalesce(o.opt_max_attempts, f.opt_max_attempts) as max_attempts,
                coalesce(o.opt_base_delay, f.opt_base_delay) as base_delay, coalesce(o.opt_timeout, f.opt_timeout) as timeout
@@ -195,7 +203,7 @@ begin
     from unnest(fail_unclaimable.flow_slugs) f(name)
     cross join lateral (
       select o.*
-      from unnest('{h,r,l,s}'::"char"[]) k(subqueue)
+      from unnest('{h,r,l,s,g}'::"char"[]) k(subqueue)
       cross join lateral (
         select t.* from pgflow.step_tasks t
         where t.flow_slug = split_part(f.name, '.', 1) and t.subqueue = k.subqueue and t.in_queue and t.visible_at <= clock_timestamp()

@@ -59,6 +59,7 @@ begin
     perform flowc.resume_waits(retry_run.run_id);
     perform flowc.set_deadlines(array[retry_run.run_id]);
   end if;
+  perform flowc.gate_tasks(retry_run.run_id);
   delete from flowc.suspects s where s.run_id = retry_run.run_id; -- after the tasks, in the order of recovery
   perform flowc.wake_flows(array[flow]);
   perform flowc.advance_runs(array[retry_run.run_id]);
@@ -138,15 +139,20 @@ language plpgsql as $$
 declare
   locked uuid[] := flowc.lock_runs(array[run_now.run_id]);
   flows  text[];
+  steps  text[];
+  keys   text[];
 begin
   with moved as (
     update pgflow.step_tasks t set visible_at = clock_timestamp(), due_at = flowc.due_now(t.subqueue)
     where t.run_id = any (locked) and (run_now.step_slug is null or t.step_slug = run_now.step_slug)
       and t.status = 'queued' and t.in_queue is not false and t.visible_at > clock_timestamp()
-    returning t.flow_slug)
-  select array_agg(m.flow_slug) into flows from moved m;
+    returning t.flow_slug, t.step_slug, t.gate_key)
+  select array_agg(m.flow_slug), array_agg(m.step_slug), array_agg(m.gate_key) into flows, steps, keys from moved m;
   if flows is null then
     return 0;
+  end if;
+  if array_remove(keys, null) <> '{}' then
+    perform flowc.note_arrivals(flows, steps, keys);
   end if;
   perform flowc.wake_workers(flows);
   return cardinality(flows);

@@ -167,6 +167,7 @@ begin
   delete from flowc.waits w where w.flow_slug = delete_flow.flow_slug;
   delete from flowc.keyed_signals k where k.flow_slug = delete_flow.flow_slug;
   delete from flowc.requests q where q.flow_slug = delete_flow.flow_slug;
+  delete from flowc.turns t where t.flow_slug = delete_flow.flow_slug;
   delete from pgflow.step_tasks t where t.flow_slug = delete_flow.flow_slug;
   -- Only a queue that belongs to a flow is ours to drop.
   if known and exists (select from pgmq.meta m where m.queue_name = delete_flow.flow_slug) then
@@ -179,5 +180,6 @@ begin
   delete from pgflow.steps s where s.flow_slug = delete_flow.flow_slug;
   get diagnostics steps = row_count;
   delete from pgflow.flows f where f.flow_slug = delete_flow.flow_slug;
+  perform flowc.prune_gates();
   return jsonb_build_object('existed', known, 'runs', runs, 'steps', steps);
 end $$;

@@ -19,6 +19,9 @@ declare
   expiring bigint[];
 begin
   select extract(epoch from clock_timestamp() - w.last_heartbeat_at) into silent from pgflow.workers w where w.worker_id = heartbeat.worker_id;
+  if silent < -1 and exists (select from flowc.gates) then -- the clock was set back: turns that are due later may be due now
+    perform flowc.look_again(g.name) from flowc.gates g;
+  end if;
   update pgflow.workers w set last_heartbeat_at = clock_timestamp(), stopped_at = null
   where w.worker_id = heartbeat.worker_id
   returning w.deprecated_at is not null into deprecated;
@@ -50,7 +53,8 @@ begin
   end if;
   dead := exists (select from flowc.suspects) or exists (
     select from pgflow.workers w
-    where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < flowc.silent_before());
+    where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < flowc.silent_before())
+    or flowc.dead_holders() <> '{}';
   suspects := exists (select from flowc.suspects) and flowc.should_claim_suspects(heartbeat.worker_id, heartbeat.served);
   due := exists (
       select from unnest(heartbeat.served) f(slug)
@@ -79,6 +83,7 @@ language plpgsql as $$
 declare
   flows text[];
 begin
+  perform flowc.leave_gates(release.worker_id, release.message_ids, release.claim_numbers);
   with owned as (
     select t.tid, u.kept
     from unnest(release.flow_slugs, release.message_ids, release.claim_numbers, release.kept) u(flow_slug, message_id, claim_number, kept)
@@ -195,6 +200,7 @@ begin
     select array_agg(distinct q.flow_slug) into flows from queued q;
     perform flowc.wake_flows(coalesce(flows, '{}'));
   end if;
+  perform flowc.leave_for_dead();
   if exists (select from flowc.suspects) then
     perform flowc.resolve_suspects(recover.max_crashes);
   end if;

@@ -40,10 +40,11 @@ begin
   end if;
   perform flowc.refuse_message_change(old.run_id, old.message, new.message, new.headers);
   tids := flowc.lock_queued_tasks(old.queue_name, array[old.msg_id]);
+  perform flowc.note_arrivals_of(tids);
   update pgflow.step_tasks t
   set visible_at = new.vt, read_count = new.read_ct, queued_at = new.enqueued_at,
       subqueue = case when flowc.is_delayed(t, new.vt > clock_timestamp()) then 'd' else t.subqueue end,
-      due_at = case when flowc.is_delayed(t, new.vt > clock_timestamp()) then new.vt else t.due_at end
+      due_at = case when flowc.is_delayed(t, new.vt > clock_timestamp()) then new.vt when t.subqueue <> 'g' then t.due_at end
   from unnest(tids) l(tid)
   where t.ctid = l.tid;
   update flowc.messages m set vt = new.vt, read_ct = new.read_ct, enqueued_at = new.enqueued_at, message = new.message, headers = new.headers
@@ -96,11 +97,11 @@ end $$;
 -- Returns all subqueues, in the order in which a message is looked for: most are in the first.
 create or replace function flowc.subqueues() returns "char"[]
 language sql immutable parallel safe
-return '{r,d,s,h,l}'::"char"[];
+return '{r,d,g,s,h,l}'::"char"[];
 
 -- Reports whether a task belongs in the delayed subqueue once its message has got another
--- time; later says that the new time has not come. Tasks that were claimed or are suspects
--- stay where they are.
+-- time; later says that the new time has not come. Tasks that were claimed, are suspects or
+-- have a gate stay where they are.
 create or replace function flowc.is_delayed(task pgflow.step_tasks, later boolean) returns boolean
 language sql immutable parallel safe
 return is_delayed.task.subqueue = 'd' or is_delayed.task.subqueue = is_delayed.task.priority and is_delayed.task.status = 'queued' and is_delayed.later;

@@ -23,7 +23,8 @@ end $$;
 -- task is started, in a step and a run that are, and still belongs to the worker:
 -- message, claim number and worker must be those of the claim. Outcomes are 'completed' with
 -- an output; 'failed' with an error, retried while there are attempts left, after delays[i]
--- seconds if given; 'permanent' with an error; 'skipped' with a reason; 'snoozed', which is
+-- seconds if given; 'held off', which is that, and nothing with the key of the task begins at
+-- its gate before either; 'permanent' with an error; 'skipped' with a reason; 'snoozed', which is
 -- no attempt, for delays[i] seconds with a note. Without outcomes, all are completed. kept[i]
 -- is what the handler left for the next attempt, if it did not complete.
 -- Returns what became of each report that did not simply complete. One whose run somebody
@@ -92,6 +93,10 @@ begin
     end if;
   end if;
 
+  perform flowc.leave_gates(report.worker_id, report.message_ids, report.claim_numbers, case when not all_completed then array(
+    select case when u.outcome = 'held off' then u.delay end
+    from unnest(report.outcomes, report.delays) with ordinality u(outcome, delay, n) order by u.n) end);
+  report.outcomes := array_replace(report.outcomes, 'held off', 'failed');
   if all_completed then
     runs := report.run_ids; steps := report.step_slugs; indexes := report.task_indexes;
     messages := report.message_ids; claims := report.claim_numbers; results := report.outputs;
@@ -373,19 +378,24 @@ returns table (n int, task_status text, retry_in double precision)
 language plpgsql as $$
 #variable_conflict use_column
 declare
-  retried   int[];
-  waits     double precision[];
-  slice     record;
-  positions int[];
-  runs      uuid[];
-  steps     text[];
-  causes    text[];
-  modes     text[];
+  retried     int[];
+  waits       double precision[];
+  gated_flows text[]; -- with tasks that are retried and have a gate
+  gated_steps text[];
+  gate_keys   text[];
+  slice       record;
+  positions   int[];
+  runs        uuid[];
+  steps       text[];
+  causes      text[];
+  modes       text[];
 begin
   with requeued as (
     update pgflow.step_tasks t
-    set status = 'queued', started_at = null, failed_at = null, error_message = u.error, subqueue = 'd',
-        visible_at = clock_timestamp() + make_interval(secs => u.retry_in), due_at = clock_timestamp() + make_interval(secs => u.retry_in)
+    set status = 'queued', started_at = null, failed_at = null, error_message = u.error, subqueue = flowc.delayed_subqueue(t.gate_key),
+        visible_at = clock_timestamp() + make_interval(secs => u.retry_in),
+        due_at = case when t.gate_key is null then clock_timestamp() + make_interval(secs => u.retry_in)
+                      else flowc.gated_due_at(t.flow_slug, t.step_slug, clock_timestamp() + make_interval(secs => u.retry_in)) end
     from (
       select u.*, o.started_at, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
              case when u.outcome = 'failed' then coalesce(u.delay, pgflow.calculate_retry_delay(
@@ -403,12 +413,18 @@ begin
     where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.task_index = u.task_index
       and flowc.is_owned(t, u.message_id, u.claim_number, fail_tasks.worker_id)
       and u.outcome = 'failed' and t.attempts_count - t.requeued_count < u.max_attempts
-    returning u.n::int, t.run_id, t.step_slug, t.task_index, t.attempts_count - t.requeued_count as attempt, t.last_worker_id, u.started_at, u.error,
-              u.retry_in),
+    returning u.n::int, t.flow_slug, t.run_id, t.step_slug, t.task_index, t.attempts_count - t.requeued_count as attempt, t.last_worker_id,
+              u.started_at, u.error, u.retry_in, t.gate_key),
   recorded as (
     insert into flowc.failed_attempts (run_id, step_slug, task_index, attempt, worker_id, started_at, error_message)
     select q.run_id, q.step_slug, q.task_index, q.attempt, q.last_worker_id, q.started_at, q.error from requeued q)
-  select array_agg(q.n), array_agg(q.retry_in) into retried, waits from requeued q;
+  select array_agg(q.n), array_agg(q.retry_in), array_agg(q.flow_slug) filter (where q.gate_key is not null),
+         array_agg(q.step_slug) filter (where q.gate_key is not null), array_agg(q.gate_key) filter (where q.gate_key is not null)
+  into retried, waits, gated_flows, gated_steps, gate_keys
+  from requeued q;
+  if gated_flows is not null then
+    perform flowc.note_arrivals(gated_flows, gated_steps, gate_keys);
+  end if;
   return query select u.n, 'queued', u.wait from unnest(retried, waits) u(n, wait);
 
   for slice in

@@ -11,17 +11,17 @@ declare
   starting text[] := '{flowc.await_run, flowc.start, flowc.find_runs, pgflow.start_flow, pgflow.start_flow_with_states, flowc.cancel_run, flowc.request_cancel, flowc.signal, flowc.signal_by, flowc.reschedule_run}';
   working text[] := '{
     flowc.register_worker, flowc.drain_worker, flowc.stop_worker, flowc.heartbeat, flowc.recover, flowc.enter_idle, flowc.leave_idle,
-    flowc.claim, flowc.claim_suspects, flowc.read_values, flowc.fail_unclaimable, flowc.report, flowc.release, flowc.release_unknown,
+    flowc.claim, flowc.claim_gated, flowc.claim_suspects, flowc.leave_unknown, flowc.read_values, flowc.fail_unclaimable, flowc.report, flowc.release, flowc.release_unknown,
     flowc.start_due, flowc.schedules_to_take, flowc.schedules_given_up, flowc.take_schedule, flowc.list_crons, flowc.advance_watermarks, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
     pgflow.start_tasks, pgflow.complete_task, pgflow.fail_task, pgflow.set_vt_batch, pgflow.mark_worker_stopped, pgflow.track_worker_function,
     pgmq.read, pgmq.read_with_poll, pgmq.set_vt}';
   viewing text[] := '{
     flowc.list_runs, flowc.list_tasks, flowc.list_flows, flowc.list_workers, flowc.list_schedules, flowc.next_ticks,
     flowc.get_definition, flowc.compare_flow, flowc.adjacent_runs, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
-    flowc.run_progress, flowc.tasks_in_flight, flowc.throughput, flowc.list_waits, flowc.count_waits, flowc.list_requests}';
+    flowc.run_progress, flowc.tasks_in_flight, flowc.throughput, flowc.list_waits, flowc.count_waits, flowc.list_requests, flowc.list_gates, flowc.check_gates}';
   operating text[] := '{
     flowc.await_run, flowc.start, flowc.find_runs, flowc.signal, flowc.signal_by, flowc.request, flowc.request_cancel, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run,
-    flowc.prune, flowc.pause_flow, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
+    flowc.prune, flowc.pause_flow, flowc.set_gate, flowc.hold_gate, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
 begin
   return '{flowc.version, flowc.get_shard}'::text[] || case kind
     when 'starter' then starting || reading

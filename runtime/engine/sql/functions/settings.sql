@@ -16,6 +16,9 @@ begin
   on conflict on constraint settings_pkey do update set kind = excluded.kind, settings = excluded.settings
   where (s.kind, s.settings) is distinct from (excluded.kind, excluded.settings);
   get diagnostics changed = row_count;
+  if gone + changed > 0 then
+    perform flowc.set_gates(set_settings.flow_slug);
+  end if;
   return gone + changed > 0;
 end $$;
 
@@ -53,12 +56,12 @@ language sql stable as $$
 $$;
 
 -- Returns what settings say of the start of a run: whether it takes more than putting its
--- first tasks into the queue, since one of them waits, reads when to start or has its own
--- priority, or the run has a deadline; and the priority of the flow, if it has one.
+-- first tasks into the queue, since one of them waits, reads when to start, has a gate or its
+-- own priority, or the run has a deadline; and the priority of the flow, if it has one.
 create or replace function flowc.start_settings(flow_slug text, out needed boolean, out priority text)
 language plpgsql stable as $$
 begin
-  select coalesce(bool_or((k.kind = 'wait' or k.settings ?| case k.step_slug when '' then '{deadline}' else '{startAt,startDelay,priority}' end::text[])
+  select coalesce(bool_or((k.kind = 'wait' or k.settings ?| case k.step_slug when '' then '{deadline}' else '{startAt,startDelay,priority,concurrency,rate,gate,gateKey,strictOrder}' end::text[])
            and (k.step_slug = '' or exists (
              select from pgflow.steps s where s.flow_slug = k.flow_slug and s.step_slug = k.step_slug and s.deps_count = 0 offset 0))), false),
          max(k.settings ->> 'priority') filter (where k.step_slug = '')

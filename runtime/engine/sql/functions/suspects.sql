@@ -18,6 +18,7 @@ begin
     from pgflow.step_tasks o
     where o.flow_slug = split_part(u.name, '.', 1) and o.subqueue = 's' and o.in_queue and o.visible_at <= clock_timestamp()
       and flowc.is_requested(o.flow_slug, o.step_slug, split_part(u.name, '.', 2), claim_suspects.except_steps)
+      and (o.gate_key is null or flowc.has_room(o.flow_slug, o.step_slug, o.gate_key))
     order by o.message_id
     limit 1
     for update skip locked) t
@@ -54,6 +55,7 @@ begin
   cross join lateral (
     select o.flow_slug from pgflow.step_tasks o
     where o.flow_slug = f.slug and o.subqueue = 's' and o.in_queue and o.status = 'queued' and o.visible_at <= clock_timestamp()
+      and (o.gate_key is null or flowc.has_room(o.flow_slug, o.step_slug, o.gate_key))
     limit 100) t
   where not exists (select from flowc.paused_flows p where p.flow_slug = f.slug);
   if waiting = 0 then

@@ -42,8 +42,9 @@ begin
   perform flowc.wake_workers(enqueue_tasks.flow_slugs);
 end $$;
 
--- Begins steps that have settings: those that wait begin to, and are left out of what it
--- returns, which is to be enqueued; of others, the delays are read.
+-- Begins steps that have settings: those that wait begin to, and those that have gates are
+-- enqueued; both are left out of what it returns, which is to be enqueued. Of others, the
+-- delays are read.
 create or replace function flowc.begin_steps(
   inout flow_slugs text[], inout run_ids uuid[], inout step_slugs text[], inout tasks int[], inout delays double precision[])
 language plpgsql as $$
@@ -69,20 +70,23 @@ begin
     with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
   left join flowc.settings k on k.flow_slug = any (array[u.flow_slug]) and k.step_slug = u.step_slug
   where k.kind is distinct from 'wait';
-  if array_position(delays, null) is null then
-    return;
+  if array_position(delays, null) is not null then
+    select array_agg(u.flow_slug), array_agg(u.run_id), array_agg(u.step_slug), array_agg(flowc.unreadable_start(u.flow_slug, u.step_slug))
+    into flows, runs, steps, errors
+    from unnest(begin_steps.flow_slugs, begin_steps.run_ids, begin_steps.step_slugs, begin_steps.delays) u(flow_slug, run_id, step_slug, delay)
+    where u.delay is null;
+    perform flowc.fail_soon(flows, runs, steps, errors);
+    select array_agg(u.flow_slug order by u.n), array_agg(u.run_id order by u.n), array_agg(u.step_slug order by u.n), array_agg(u.tasks order by u.n),
+           array_agg(u.delay order by u.n)
+    into flow_slugs, run_ids, step_slugs, tasks, delays
+    from unnest(begin_steps.flow_slugs, begin_steps.run_ids, begin_steps.step_slugs, begin_steps.tasks, begin_steps.delays)
+      with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
+    where u.delay is not null;
   end if;
-  select array_agg(u.flow_slug), array_agg(u.run_id), array_agg(u.step_slug), array_agg(flowc.unreadable_start(u.flow_slug, u.step_slug))
-  into flows, runs, steps, errors
-  from unnest(begin_steps.flow_slugs, begin_steps.run_ids, begin_steps.step_slugs, begin_steps.delays) u(flow_slug, run_id, step_slug, delay)
-  where u.delay is null;
-  perform flowc.fail_soon(flows, runs, steps, errors);
-  select array_agg(u.flow_slug order by u.n), array_agg(u.run_id order by u.n), array_agg(u.step_slug order by u.n), array_agg(u.tasks order by u.n),
-         array_agg(u.delay order by u.n)
-  into flow_slugs, run_ids, step_slugs, tasks, delays
-  from unnest(begin_steps.flow_slugs, begin_steps.run_ids, begin_steps.step_slugs, begin_steps.tasks, begin_steps.delays)
-    with ordinality u(flow_slug, run_id, step_slug, tasks, delay, n)
-  where u.delay is not null;
+  if flowc.is_gated(begin_steps.flow_slugs) then
+    select o.flow_slugs, o.run_ids, o.step_slugs, o.tasks, o.delays into flow_slugs, run_ids, step_slugs, tasks, delays
+    from flowc.enqueue_gated(begin_steps.flow_slugs, begin_steps.run_ids, begin_steps.step_slugs, begin_steps.tasks, begin_steps.delays) o;
+  end if;
 end $$;
 
 -- Counts down the dependencies of the steps behind these, which have completed or were

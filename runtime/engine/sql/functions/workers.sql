@@ -43,10 +43,11 @@ begin
 end $$;
 
 -- Deletes the rows of workers whose last heartbeat is older than a time, but none that may
--- be alive.
+-- be alive; and gates of which nothing is left.
 create or replace function flowc.prune_workers(before timestamptz) returns void
 language plpgsql as $$
 begin
   delete from pgflow.workers w where w.last_heartbeat_at < least(prune_workers.before, clock_timestamp() - interval '1 minute');
   delete from flowc.worker_flows s where not exists (select from pgflow.workers w where w.worker_id = s.worker_id);
+  perform flowc.prune_gates();
 end $$;

@@ -187,7 +187,9 @@ create table pgflow.step_states (
 -- The queue has several parts, in which claims look. Subqueues 'h', 'r' and 'l' have ready
 -- tasks of high, normal and low priority, in the order of message ids; 'd' has delayed ones
 -- of any priority, which had to wait for their time, by due_at; 's' has suspects, see
--- flowc.suspects. priority is the subqueue in which the task is when it is ready. due_at is
+-- flowc.suspects; 'g' has tasks of gated steps, ready ones, whose due_at is NULL, and delayed
+-- ones: only flowc.claim_gated looks there. gate_key is NULL unless the step is gated.
+-- priority is the subqueue in which the task is when it is ready. due_at is
 -- what visible_at was before the task was claimed, so that claims change no index. No task
 -- becomes ready again under the same message id, see flowc.watermarks: one whose priority
 -- is changed becomes a delayed one that is due.
@@ -220,6 +222,7 @@ create table pgflow.step_tasks (
   subqueue            "char"      not null default 'r',
   priority            "char"      not null default 'r',
   due_at                 timestamptz,
+  gate_key               text,
   primary key (run_id, step_slug, task_index)
 ) with (
   fillfactor = 30, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
@@ -229,6 +232,7 @@ create table pgflow.step_tasks (
 -- several, the planner may read the whole queue.
 create index step_tasks_queue_idx on pgflow.step_tasks (flow_slug, subqueue, message_id) where in_queue;
 create index step_tasks_delayed_idx on pgflow.step_tasks (flow_slug, priority, due_at) where in_queue and subqueue = 'd';
+create index step_tasks_gated_idx on pgflow.step_tasks (flow_slug, step_slug, gate_key, priority, due_at, message_id) where in_queue and subqueue = 'g';
 
 create type pgflow.step_task_record as (
   flow_slug  text,
@@ -575,6 +579,87 @@ create table flowc.priorities (
 -- tasks do not wait for each other.
 create table flowc.prioritized_flows (flow_slug text not null);
 create index prioritized_flows_idx on flowc.prioritized_flows (flow_slug);
+
+-- Gates: how many tasks may be in flight at once (concurrency), and how many attempts may
+-- begin: rate_tokens every rate_seconds, and at most rate_burst at once; NULL is no limit.
+-- Keys have limits of their own. declared is what definitions say, as settings do; the
+-- limits differ from it while they are overridden. A step's own gate is named flow.step.
+create table flowc.gates (
+  name         text    not null primary key,
+  concurrency  int,
+  rate_tokens  int,
+  rate_seconds int,
+  rate_burst   int,
+  declared     jsonb   not null,
+  overridden   boolean not null default false,
+  held_until   timestamptz -- no attempt begins before
+);
+
+-- The steps that have gates, from their settings. key_path leads to the key of a task.
+-- With strict_order, a task keeps its place between two attempts.
+create table flowc.gated_steps (
+  flow_slug    text    not null references pgflow.flows (flow_slug) on delete cascade,
+  step_slug    text    not null,
+  gate         text    not null,
+  key_path     jsonb,
+  strict_order boolean not null,
+  primary key (flow_slug, step_slug)
+);
+create index gated_steps_gate_idx on flowc.gated_steps (gate);
+
+-- The keys of gates, as long as tasks have them. The lock of a row belongs to a claim, and
+-- protects the turns with that key, too; nobody else writes to either, see gates.sql.
+-- tokens were there at refilled_at; NULL is as many as there can be.
+create table flowc.gate_keys (
+  gate        text             not null,
+  key         text             not null,
+  in_flight   int              not null default 0,
+  tokens      double precision,
+  refilled_at timestamptz,
+  held_until  timestamptz,
+  primary key (gate, key)
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
+
+-- When a claim of a gated step looks at a key next: the first in the order of due_at has its
+-- turn. waiting says whether tasks waited when it was last looked at.
+create table flowc.turns (
+  flow_slug text        not null,
+  step_slug text        not null,
+  key       text        not null,
+  due_at    timestamptz not null,
+  waiting   boolean     not null default false,
+  primary key (flow_slug, step_slug, key)
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
+create index turns_due_idx on flowc.turns (flow_slug, step_slug, due_at);
+
+-- What claims have to look at again: tasks with a key arrived, so many of them are no longer
+-- in flight, or attempts must not begin before hold_until. Others only insert rows, so that
+-- nobody waits for a claim, and no claim for them.
+create table flowc.gate_changes (
+  gate       text        not null,
+  changed_at timestamptz not null default clock_timestamp(),
+  flow_slug  text        not null,
+  step_slug  text        not null,
+  key        text        not null,
+  departed   int         not null default 0,
+  hold_until timestamptz
+) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
+create index gate_changes_idx on flowc.gate_changes (gate, changed_at);
+
+-- The tasks of gated steps that workers have in flight, whatever has become of the tasks
+-- since: a row goes when the worker has reported or returned the task, or is dead. So many
+-- rows with a gate and key as there are, in_flight counts.
+create table flowc.held (
+  worker_id    uuid        not null,
+  message_id   bigint      not null,
+  claim_number int         not null,
+  gate         text        not null,
+  key          text        not null,
+  flow_slug    text        not null,
+  step_slug    text        not null,
+  claimed_at   timestamptz not null,
+  primary key (worker_id, message_id, claim_number)
+) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 
 -- Where claims begin to search: a subqueue of a flow has no ready task below message_id, and
 -- never will. Otherwise, a claim would pass over everything that left the queue since the

@@ -305,6 +305,7 @@ begin
         cross join lateral (
           select o.ctid as tid, o.step_slug from pgflow.step_tasks o
           where o.flow_slug = start_tasks.flow_slug and o.subqueue = c.subqueue and o.message_id = m.msg_id and o.in_queue and o.status = 'queued'
+            and o.gate_key is null
             and exists (select from pgflow.runs r where r.run_id = o.run_id and r.status = 'started' offset 0)
             and exists (select from pgflow.step_states st where st.run_id = o.run_id and st.step_slug = o.step_slug and st.status = 'started' offset 0)
           for update of o skip locked) l
@@ -399,12 +400,14 @@ begin
   end if;
   perform flowc.require_queue(set_vt_batch.queue_name);
   tids := flowc.lock_queued_tasks(set_vt_batch.queue_name, set_vt_batch.msg_ids);
+  perform flowc.note_arrivals_of(tids);
   return query
     with tasks as (
       update pgflow.step_tasks t
       set visible_at = clock_timestamp() + make_interval(secs => l.seconds),
           subqueue = case when flowc.is_delayed(t, l.seconds > 0) then 'd' else t.subqueue end,
-          due_at = case when flowc.is_delayed(t, l.seconds > 0) then clock_timestamp() + make_interval(secs => l.seconds) else t.due_at end
+          due_at = case when flowc.is_delayed(t, l.seconds > 0) then clock_timestamp() + make_interval(secs => l.seconds)
+                        when t.subqueue <> 'g' then t.due_at end
       from unnest(tids, set_vt_batch.vt_offsets) l(tid, seconds)
       where t.ctid = l.tid
       returning t.*),
@@ -438,6 +441,7 @@ declare
   indexes int[];
   claims  int[];
   flows   text[];
+  keys    text[];
 begin
   -- First those that stalled too often: this takes the locks of their runs, which come
   -- before those of tasks. All started tasks are in the queue, whose index is small even
@@ -469,10 +473,13 @@ begin
         visible_at = clock_timestamp(), due_at = flowc.due_now(t.subqueue)
     from stalled s
     where t.ctid = s.tid
-    returning t.flow_slug)
-  select array_agg(q.flow_slug) into flows from requeued q;
+    returning t.flow_slug, t.step_slug, t.gate_key)
+  select array_agg(q.flow_slug), array_agg(q.step_slug), array_agg(q.gate_key) into flows, steps, keys from requeued q;
   if flows is null then
     return 0;
+  end if;
+  if array_remove(keys, null) <> '{}' then
+    perform flowc.note_arrivals(flows, steps, keys);
   end if;
   perform flowc.wake_workers(flows);
   return cardinality(flows);

@@ -137,7 +137,7 @@ begin
       limit read.qty),
     suspect as materialized (
       select t.ctid as tid, t.message_id, t.priority from pgflow.step_tasks t
-      where t.flow_slug = read.queue_name and t.subqueue = 's' and t.in_queue and t.visible_at <= clock_timestamp()
+      where t.flow_slug = read.queue_name and t.subqueue = 's' and t.in_queue and t.visible_at <= clock_timestamp() and t.gate_key is null
         and (read.conditional = '{}' or flowc.task_message(t.flow_slug, t.run_id, t.step_slug, t.task_index) @> read.conditional)
       order by t.message_id
       limit read.qty
