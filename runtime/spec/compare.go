@@ -40,7 +40,8 @@ func (d Difference) String() string {
 // flow's shape, and needs a new version.
 func (d Difference) InPlace() bool {
 	switch d.What {
-	case "max_attempts", "base_delay", "timeout", "start_delay", "cron", "deadline", "start_at", "max_wait", "priority", "key", "keep", "answer":
+	case "max_attempts", "base_delay", "timeout", "start_delay", "cron", "deadline", "start_at", "max_wait", "priority", "key", "keep", "answer",
+		"concurrency", "rate", "gate", "strict_order":
 		return true
 	}
 	return false
@@ -56,7 +57,7 @@ func Compare(from, to Flow) []Difference {
 			all = append(all, Difference{step, what, from, to})
 		}
 	}
-	note("", "max_attempts", attempts(from.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)), attempts(to.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)))
+	note("", "max_attempts", countOr(from.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)), countOr(to.MaxAttempts, strconv.Itoa(DefaultMaxAttempts)))
 	note("", "base_delay", delayOr(from.BaseDelay, DefaultBaseDelay.String()), delayOr(to.BaseDelay, DefaultBaseDelay.String()))
 	note("", "timeout", spanOr(from.Timeout, DefaultTimeout.String()), spanOr(to.Timeout, DefaultTimeout.String()))
 	note("", "cron", textOr(from.Cron, "none"), textOr(to.Cron, "none"))
@@ -81,7 +82,7 @@ func Compare(from, to Flow) []Difference {
 			note(s.Slug, "when_unmet", modeOr(s.WhenUnmet, ModeSkip), modeOr(o.WhenUnmet, ModeSkip))
 		}
 		note(s.Slug, "when_exhausted", modeOr(s.WhenExhausted, ModeFail), modeOr(o.WhenExhausted, ModeFail))
-		note(s.Slug, "max_attempts", attempts(s.MaxAttempts, flows), attempts(o.MaxAttempts, flows))
+		note(s.Slug, "max_attempts", countOr(s.MaxAttempts, flows), countOr(o.MaxAttempts, flows))
 		note(s.Slug, "base_delay", delayOr(s.BaseDelay, flows), delayOr(o.BaseDelay, flows))
 		note(s.Slug, "timeout", timeoutWords(s), timeoutWords(o))
 		note(s.Slug, "start_delay", delayWords(s), delayWords(o))
@@ -90,6 +91,10 @@ func Compare(from, to Flow) []Difference {
 		note(s.Slug, "priority", textOr(string(s.Priority), flows), textOr(string(o.Priority), flows))
 		note(s.Slug, "key", textOr(s.Key.String(), "none"), textOr(o.Key.String(), "none"))
 		note(s.Slug, "keep", spanOr(s.Keep, DefaultKeep.String()), spanOr(o.Keep, DefaultKeep.String()))
+		note(s.Slug, "concurrency", countOr(s.Concurrency, "none"), countOr(o.Concurrency, "none"))
+		note(s.Slug, "rate", s.Rate.String(), o.Rate.String())
+		note(s.Slug, "gate", textOr(s.Gate, "none"), textOr(o.Gate, "none"))
+		note(s.Slug, "strict_order", strconv.FormatBool(s.StrictOrder), strconv.FormatBool(o.StrictOrder))
 		note(s.Slug, "answer", patternWords(s.Answer), patternWords(o.Answer))
 	}
 	for _, s := range to.Steps {
@@ -129,7 +134,7 @@ func delayWords(s Step) string {
 	return textOr(s.StartDelayFrom.String(), spanOr(s.StartDelay, "none"))
 }
 
-func attempts(n int, unset string) string {
+func countOr(n int, unset string) string {
 	if n == 0 {
 		return unset
 	}

@@ -55,8 +55,9 @@ func (f Flow) document() (doc document, err error) {
 			Slug: s.Slug,
 			Type: cmp.Or(s.Type, TypeSingle),
 			Settings: settings{
-				Key: s.Key, Keep: seconds(orNil(s.Keep)), Answer: s.Answer,
+				Keep: seconds(orNil(s.Keep)), Answer: s.Answer,
 				StartAt: s.StartAt, StartDelay: s.StartDelayFrom, MaxWait: seconds(orNil(s.MaxWait)), Priority: s.Priority,
+				Concurrency: s.Concurrency, Rate: rateOf(s.Rate), Gate: s.Gate, StrictOrder: s.StrictOrder,
 			},
 			Deps:          deps,
 			WhenUnmet:     cmp.Or(s.WhenUnmet, ModeSkip),
@@ -70,10 +71,13 @@ func (f Flow) document() (doc document, err error) {
 				StartDelay:  seconds(orNil(s.StartDelay)),
 			},
 		}
+		step := &doc.Steps[i]
 		if s.Type == TypeWait {
 			// To the contract it is a single step with one attempt.
-			step := &doc.Steps[i]
 			step.Type, step.Kind, step.Options.MaxAttempts = TypeSingle, TypeWait, Set(1)
+			step.Settings.Key = s.Key
+		} else {
+			step.Settings.GateKey = s.Key
 		}
 	}
 	return doc, nil
@@ -114,6 +118,33 @@ type settings struct {
 	MaxWait    *int            `json:"maxWait,omitempty"`
 	Priority   Priority        `json:"priority,omitempty"`
 	Deadline   *int            `json:"deadline,omitempty"`
+
+	Concurrency int    `json:"concurrency,omitempty"`
+	Rate        *rate  `json:"rate,omitempty"`
+	Gate        string `json:"gate,omitempty"`
+	GateKey     Path   `json:"gateKey,omitempty"`
+	StrictOrder bool   `json:"strictOrder,omitempty"`
+}
+
+// A rate is a [Rate] with its burst.
+type rate struct {
+	Tokens  int `json:"tokens"`
+	Seconds int `json:"seconds"`
+	Burst   int `json:"burst"`
+}
+
+func rateOf(r Rate) *rate {
+	if r == (Rate{}) {
+		return nil
+	}
+	return &rate{Tokens: r.Tokens, Seconds: int(r.Per / time.Second), Burst: r.WithBurst().Burst}
+}
+
+func (r *rate) rate() Rate {
+	if r == nil {
+		return Rate{}
+	}
+	return Rate{Tokens: r.Tokens, Per: time.Duration(r.Seconds) * time.Second, Burst: r.Burst}
 }
 
 type pattern struct {
@@ -184,6 +215,8 @@ func (doc document) flow(slug string) Flow {
 		}
 		if s.Kind == TypeWait {
 			s.Type, s.Options.MaxAttempts = TypeWait, nil
+		} else {
+			s.Settings.Key = s.Settings.GateKey
 		}
 		f.Steps = append(f.Steps, Step{
 			Slug: s.Slug, Type: s.Type, Deps: s.Deps,
@@ -193,6 +226,7 @@ func (doc document) flow(slug string) Flow {
 			Key: s.Settings.Key, Keep: orZero(duration(s.Settings.Keep)), Answer: s.Settings.Answer,
 			StartAt: s.Settings.StartAt, StartDelayFrom: s.Settings.StartDelay, MaxWait: orZero(duration(s.Settings.MaxWait)),
 			Priority: s.Settings.Priority,
+			Concurrency: s.Settings.Concurrency, Rate: s.Settings.Rate.rate(), Gate: s.Settings.Gate, StrictOrder: s.Settings.StrictOrder,
 		})
 	}
 	return f

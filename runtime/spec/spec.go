@@ -21,6 +21,8 @@ const (
 	DefaultMaxWait = 7 * 24 * time.Hour
 	// DefaultKeep is how long an answer by key is kept that no run waits for.
 	DefaultKeep = 24 * time.Hour
+	// MaxDefaultBurst is the most that the burst of a [Rate] is by default.
+	MaxDefaultBurst = 100
 )
 
 // Limits of the database.
@@ -32,8 +34,10 @@ const (
 	// MaxChain is how many steps in a row may resolve without a task, by their conditions
 	// or as maps over empty lists: the engine resolves that many in one call.
 	MaxChain = 49
-	// MaxKey is the longest key of a wait, in bytes.
+	// MaxKey is the longest key of a step, in bytes.
 	MaxKey = 255
+	// MaxGate is the longest name of a gate, in characters.
+	MaxGate = 64
 )
 
 // RunKey is the key of the run's input among the outputs of steps. No step can have
@@ -147,10 +151,10 @@ func (f Flow) As(slug string) Flow {
 }
 
 // NeedsEngine reports whether the flow has what only flowc's engine knows of: steps that
-// wait, a deadline, times that are read from values, and bounds of snoozes. A schedule is not
-// among it.
+// wait, limits and turns by key, a deadline, times that are read from values, and bounds of
+// snoozes. A schedule is not among it.
 func (f Flow) NeedsEngine() bool {
-	return f.Deadline != 0 || slices.ContainsFunc(f.Steps, func(s Step) bool {
+	return f.Deadline != 0 || f.hasLimits() || slices.ContainsFunc(f.Steps, func(s Step) bool {
 		return s.Type == TypeWait || s.StartAt != nil || s.StartDelayFrom != nil || s.MaxWait != 0
 	})
 }
@@ -232,9 +236,12 @@ type Step struct {
 	// [TypeWait] in time. Defaults to [ModeFail].
 	WhenExhausted Mode
 
-	// Key leads to the key of a [TypeWait], by which runtime.SignalBy finds it: a string of
-	// at most [MaxKey] bytes, or a whole number. It is read when the step is ready.
-	// Nil means that it has no key.
+	// Key leads to the key of the step: a string of at most [MaxKey] bytes, or a whole
+	// number. It is read when the step is ready. Nil means that it has none.
+	//
+	// By the key of a [TypeWait], runtime.SignalBy finds it. Tasks of any other step are
+	// claimed in turn among keys, each key has limits of its own, and a value that is
+	// null or missing is the key "".
 	Key Path
 	// Keep is how long an answer to the Key of a [TypeWait] is kept if no run waits with
 	// that key, in whole seconds. Zero means [DefaultKeep].
@@ -245,4 +252,18 @@ type Step struct {
 	// of an enum, and the format nanoseconds is that of a [time.Duration]. Nil if it is
 	// not known.
 	Answer json.RawMessage
+
+	// Concurrency is how many tasks of the step, or of each of its keys, may be in flight
+	// at once, with all workers together. Zero means no limit.
+	Concurrency int
+	// Rate is how many attempts of the step, or of each of its keys, may begin, with all
+	// workers together. The zero Rate means no limit.
+	Rate Rate
+	// Gate, if it is not empty, is a name under which steps of this and other flows share
+	// their Concurrency and Rate, which all of them give alike. It is formed like a slug
+	// and has at most [MaxGate] characters.
+	Gate string
+	// StrictOrder makes a task that waits for its next attempt keep its place: those
+	// behind it wait, too. It needs a Concurrency of 1.
+	StrictOrder bool
 }

@@ -50,6 +50,7 @@ func (f Flow) sorted() ([]Step, error) {
 	for i, step := range f.Steps {
 		v.step(i, step)
 	}
+	v.gates()
 	order := v.order()
 	v.faults = append(v.faults, outdated(f)...)
 	if len(v.faults) > 0 {
@@ -170,6 +171,7 @@ func (v *validator) step(i int, s Step) {
 	v.priority(name, s.Priority)
 	v.timers(name, s)
 	v.wait(name, s)
+	v.limits(name, s)
 	v.conditions(name, s)
 }
 
@@ -204,7 +206,7 @@ func (v *validator) wait(name string, s Step) {
 		for _, option := range []struct {
 			name string
 			set  bool
-		}{{"Key", s.Key != nil}, {"Keep", s.Keep != 0}, {"Answer", s.Answer != nil}} {
+		}{{"Keep", s.Keep != 0}, {"Answer", s.Answer != nil}} {
 			if option.set {
 				v.fault(name, "%s is only for a step of Type %q", option.name, TypeWait)
 			}
@@ -218,6 +220,7 @@ func (v *validator) wait(name string, s Step) {
 		{"MaxAttempts", s.MaxAttempts != 0}, {"BaseDelay", s.BaseDelay != nil}, {"StartDelay", s.StartDelay != 0},
 		{"StartAt", s.StartAt != nil}, {"StartDelayFrom", s.StartDelayFrom != nil}, {"MaxWait", s.MaxWait != 0},
 		{"Priority", s.Priority != ""},
+		{"Concurrency", s.Concurrency != 0}, {"Rate", s.Rate != Rate{}}, {"Gate", s.Gate != ""}, {"StrictOrder", s.StrictOrder},
 	} {
 		if option.set {
 			v.fault(name, "%s is not for a wait, which nobody attempts", option.name)

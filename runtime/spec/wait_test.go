@@ -54,7 +54,6 @@ func TestValidateWaitsAndTimers(t *testing.T) {
 		`Deadline is 1ms, it must be at least 1s`,
 		`step a: it has StartDelay, and StartAt or StartDelayFrom`,
 		`step a: MaxWait is 1.5s, it must be whole seconds`,
-		`step a: Key is only for a step of Type "wait"`,
 		`step a: Keep is only for a step of Type "wait"`,
 		`step a: Answer is only for a step of Type "wait"`,
 		`step b: StartAt begins with "c", which is neither "run" nor a step that it waits for`,
