@@ -51,6 +51,26 @@ type RetryAfterError struct {
 func (e *RetryAfterError) Error() string { return e.Err.Error() }
 func (e *RetryAfterError) Unwrap() error { return e.Err }
 
+// HoldOff sets the delay before the next attempt, as [RetryAfter] does, and has nothing else
+// begin at the step's gate before that, with the key of the task: it is for a service that
+// asks for a break, by HTTP status 429 or the like. For a step without a gate it is
+// RetryAfter. It returns nil for a nil error.
+func HoldOff(delay time.Duration, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &HoldOffError{Delay: max(delay, 0), Err: err}
+}
+
+// HoldOffError is the error that [HoldOff] returns.
+type HoldOffError struct {
+	Delay time.Duration
+	Err   error
+}
+
+func (e *HoldOffError) Error() string { return e.Err.Error() }
+func (e *HoldOffError) Unwrap() error { return e.Err }
+
 // Skip ends a step without an output, as when_exhausted:"skip" or "skip-cascade"
 // do after the last attempt. On a step without one of these it is a permanent
 // failure, since later steps depend on its output.

@@ -132,7 +132,7 @@ func Strict() ServeOption {
 }
 
 // NoDelays removes the delays of a flow: between the attempts of a task, also those that a
-// handler requests with [RetryAfter], and before steps with a start delay. It is for tests,
+// handler requests with [RetryAfter] or [HoldOff], and before steps with a start delay. It is for tests,
 // which upsert the definition of the service in a database of their own.
 func NoDelays() ServeOption {
 	return serveOption(func(s *Service) {
@@ -146,6 +146,9 @@ func NoDelays() ServeOption {
 			err := next(ctx)
 			if later := (*RetryAfterError)(nil); errors.As(err, &later) {
 				return RetryAfter(0, err)
+			}
+			if later := (*HoldOffError)(nil); errors.As(err, &later) {
+				return HoldOff(0, err)
 			}
 			return err
 		}).serve(s)

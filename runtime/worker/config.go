@@ -164,7 +164,7 @@ func (s *settings) add(added handler.Service) error {
 	if len(steps) == 0 && len(taskSlugs(def)) > 0 {
 		return fmt.Errorf("flowc: worker: flow %s has no handlers", def.Slug)
 	}
-	s.groups.Add(def.Slug, taskSlugs(def), slices.Collect(maps.Keys(steps)), added.Limit)
+	s.groups.Add(def.Slug, taskSlugs(def), slices.Collect(maps.Keys(steps)), gatedSlugs(def), added.Limit)
 	s.services[def.Slug] = &service{
 		definition: def, steps: steps,
 		delays: slices.ContainsFunc(def.Steps, waitsForTime),
@@ -188,6 +188,16 @@ func taskSlugs(def spec.Flow) (slugs []string) {
 	return slugs
 }
 
+// gatedSlugs returns the steps that have limits or turns by key.
+func gatedSlugs(def spec.Flow) (slugs []string) {
+	for _, step := range def.Steps {
+		if step.IsGated() {
+			slugs = append(slugs, step.Slug)
+		}
+	}
+	return slugs
+}
+
 func stepSlugs(def spec.Flow) (slugs []string) {
 	for _, step := range def.Steps {
 		slugs = append(slugs, step.Slug)
@@ -198,7 +208,7 @@ func stepSlugs(def spec.Flow) (slugs []string) {
 // backendWorker returns what the database is told of a worker with an id.
 func (s *settings) backendWorker(id uuid.UUID) *backend.Worker {
 	w := &backend.Worker{
-		ID: id, Name: s.config.Name, Except: s.groups.Except(), MaxCrashes: s.config.MaxCrashes, Prunes: s.config.Retention > 0,
+		ID: id, Name: s.config.Name, Except: s.groups.Except(), Gated: s.groups.Gated(), MaxCrashes: s.config.MaxCrashes, Prunes: s.config.Retention > 0,
 	}
 	for _, slug := range s.slugs {
 		def := s.services[slug].definition

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -203,6 +204,27 @@ func (d *dispatcher) piggyback(results []result, bytes int) *carriedClaim {
 		c.SuppressNotify = c.SuppressNotify && asked[r.task.Flow] && !d.settings.services[r.task.Flow].delays
 	}
 	return c
+}
+
+// gated returns those of the results that are of gated steps.
+func (d *dispatcher) gated(results []result) (of []result) {
+	gated := d.settings.groups.Gated()
+	if len(gated) == 0 {
+		return nil
+	}
+	for _, r := range results {
+		if slices.Contains(gated, d.settings.groups.Of(r.task.Flow, r.task.Step)) {
+			of = append(of, r)
+		}
+	}
+	return of
+}
+
+// freesOthers reports whether results free room at gates that a claim does not ask for. It
+// may be that of another step, with which they share the gate.
+func (d *dispatcher) freesOthers(results []result, c *carriedClaim) bool {
+	return len(d.gated(results)) > 0 &&
+		slices.ContainsFunc(d.settings.groups.Gated(), func(name string) bool { return !slices.Contains(c.Groups, name) })
 }
 
 // finish accepts and starts what a carried claim claimed. ok is false if its reply was

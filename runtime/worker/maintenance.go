@@ -21,6 +21,10 @@ const (
 	advanceClaims = 1000
 	advanceEvery  = time.Minute
 
+	// leaveUnknownEvery is how often tasks of gated steps are looked for that the database
+	// takes to be in flight here and that are not: they take the places of others.
+	leaveUnknownEvery = 10 * time.Second
+
 	// Runs that have been kept long enough are looked for ten times in that time, within
 	// these bounds.
 	minPruneEvery, maxPruneEvery = time.Second, time.Minute
@@ -37,6 +41,7 @@ type maintenance struct {
 	recorder *recorder
 	signals  *signals
 	inflight *inflight
+	gated    bool // whether there are gated steps
 
 	draining   atomic.Bool
 	deprecated chan struct{}       // closed when the worker is deprecated in the database
@@ -48,6 +53,7 @@ type maintenance struct {
 		at      time.Time
 		claimed int64 // how many tasks had been claimed
 	}
+	leftUnknown time.Time // when that was last done
 }
 
 // dueMaintenance are what is due of what any worker may do for all.
@@ -55,11 +61,12 @@ type dueMaintenance struct {
 	recover bool // make the tasks of dead workers available
 	start   bool // start scheduled runs and schedules that came due while all workers were busy
 	advance bool // advance the watermarks, so that claims skip finished rows
+	leave   bool // leave what the worker does not know of
 }
 
-func newMaintenance(log *slog.Logger, b backend.Backend, r *recorder, s *signals, f *inflight, recoverAfter time.Time) *maintenance {
+func newMaintenance(log *slog.Logger, b backend.Backend, r *recorder, s *signals, f *inflight, gated bool, recoverAfter time.Time) *maintenance {
 	return &maintenance{
-		log: log, backend: b, recorder: r, signals: s, inflight: f,
+		log: log, backend: b, recorder: r, signals: s, inflight: f, gated: gated, leftUnknown: time.Now(),
 		deprecated: make(chan struct{}), due: make(chan dueMaintenance, 1), recoverAfter: recoverAfter,
 	}
 }
@@ -109,11 +116,15 @@ func (m *maintenance) heartbeat(ctx context.Context) bool {
 	claimed := m.recorder.counters.claimed.Load() - m.advanced.claimed
 	c := dueMaintenance{recover: h.DeadWorkers && !now.Before(m.recoverAfter), start: h.DueRuns}
 	c.advance = claimed >= advanceClaims || claimed > 0 && now.Sub(m.advanced.at) >= advanceEvery
+	c.leave = m.gated && now.Sub(m.leftUnknown) >= leaveUnknownEvery
 	if c == (dueMaintenance{}) {
 		return true
 	}
 	select {
 	case m.due <- c:
+		if c.leave {
+			m.leftUnknown = now
+		}
 		if c.advance {
 			m.advanced.at = now
 			m.advanced.claimed += claimed
@@ -180,6 +191,9 @@ func (m *maintenance) runDue(ctx context.Context) {
 			}
 			if c.advance {
 				_ = m.backend.AdvanceWatermarks(ctx)
+			}
+			if c.leave {
+				_ = m.backend.LeaveUnknown(ctx, claimedOf(m.inflight.all()))
 			}
 		}
 	}

@@ -144,6 +144,7 @@ func (r *reporter) report(ctx context.Context, b batch) (unreported int) {
 	for _, one := range b.lost {
 		r.recordLost(one)
 	}
+	r.release(ctx, r.dispatcher.gated(b.lost), false) // they counted as in flight until now
 	r.settle(b.lost)
 	if len(b.finished) > 0 {
 		report := reportOf(b.finished)
@@ -160,11 +161,11 @@ func (r *reporter) report(ctx context.Context, b batch) (unreported int) {
 			r.dispatcher.finish(claim, reply.Claimed, err == nil)
 		}
 		unreported = r.conclude(ctx, b.finished, reply.Results, err, claim != nil)
-		if err != nil || claim == nil {
+		if err != nil || claim == nil || r.dispatcher.freesOthers(b.finished, claim) {
 			r.signals.wakeClaimer() // what was finished may have made tasks ready
 		}
 	}
-	r.release(ctx, b.released)
+	r.release(ctx, b.released, true)
 	r.settle(b.released)
 	return unreported
 }
@@ -186,8 +187,9 @@ func (r *reporter) recordLost(one result) {
 	r.log.LogAttrs(one.task.ctx, slog.LevelWarn, "task lease lost, result dropped", one.task.attrs()...)
 }
 
-// release releases tasks. If it cannot, they come back when their leases expire.
-func (r *reporter) release(ctx context.Context, released []result) {
+// release releases tasks, or those that are no longer the worker's: these free room at their
+// gates. If it cannot, they come back when their leases expire.
+func (r *reporter) release(ctx context.Context, released []result, owned bool) {
 	if len(released) == 0 {
 		return
 	}
@@ -202,7 +204,9 @@ func (r *reporter) release(ctx context.Context, released []result) {
 		return
 	}
 	for _, one := range released {
-		r.record(one, OutcomeReleased)
+		if owned {
+			r.record(one, OutcomeReleased)
+		}
 	}
 }
 

@@ -95,7 +95,8 @@ func (s *session) build(ctx context.Context, recoverAfter time.Time) {
 		slots: s.slots, signals: s.signals, inflight: s.inflight, executor: s.executor, refusals: s.refusals,
 		piggybacks: s.backend.SupportsPiggyback(), keeps: s.backend.SupportsKeep(), scheduler: fair.NewScheduler(s.settings.groups.All()),
 	}
-	s.maintain = newMaintenance(config.Logger.With("worker_id", s.id.String()), s.backend, s.recorder, s.signals, s.inflight, recoverAfter)
+	s.maintain = newMaintenance(config.Logger.With("worker_id", s.id.String()), s.backend, s.recorder, s.signals, s.inflight,
+		len(s.settings.groups.Gated()) > 0, recoverAfter)
 }
 
 // close disconnects.

@@ -36,6 +36,7 @@ type Result struct {
 	Output  string         // JSON, if the attempt completed its task
 	Err     string         // the error if it did not, the reason to skip, or the note of a snooze
 	Delay   *time.Duration // until the next attempt, if the handler chose it
+	HoldOff bool           // whether nothing else begins at the step's gate before that
 	Kept    string         // JSON for the next attempt, empty if the handler kept nothing
 }
 
@@ -74,6 +75,7 @@ func failure(cause error, timeout time.Duration, err error) (r Result) {
 	var skip *handler.SkipError
 	var permanent *handler.PermanentError
 	var later *handler.RetryAfterError
+	var off *handler.HoldOffError
 	var snooze *handler.SnoozeError
 	switch {
 	case errors.As(err, &permanent):
@@ -86,6 +88,8 @@ func failure(cause error, timeout time.Duration, err error) (r Result) {
 		r.Outcome = Released
 	case errors.As(err, &later):
 		r.Outcome, r.Delay = Failed, &later.Delay
+	case errors.As(err, &off):
+		r.Outcome, r.Delay, r.HoldOff = Failed, &off.Delay, true
 	default:
 		r.Outcome = Failed
 	}

@@ -26,6 +26,8 @@ type Worker struct {
 	Flows []Flow
 	// Except are the steps, as flow.step, that are not claimed with their flows.
 	Except []string
+	// Gated are those of them that have limits or turns by key in the database.
+	Gated []string
 	// MaxCrashes is how often a worker may die of a task; see the worker's Config.
 	MaxCrashes int
 	// Prunes reports whether old runs are to be deleted.
@@ -91,6 +93,9 @@ type Backend interface {
 	// Release returns tasks to their queues, with what their handlers kept, empty if they
 	// kept nothing. kept may be nil.
 	Release(ctx context.Context, tasks []*Claimed, kept []string) error
+	// LeaveUnknown returns tasks of gated steps to their queues that the worker has had in
+	// the database for a while, but that are not in flight.
+	LeaveUnknown(ctx context.Context, inFlight []*Claimed) error
 	// ReleaseLost returns the tasks to their queues that the worker has in the database,
 	// but that are not in flight: those of claims whose replies were lost.
 	ReleaseLost(ctx context.Context, inFlight []*Claimed) error
@@ -152,6 +157,9 @@ type ClaimRequest struct {
 	SuppressNotify bool
 }
 
+// heldOff is the outcome in a report of an attempt that failed, and that holds off others.
+const heldOff = "held off"
+
 // A Report is results of attempts, in arrays as flowc.report takes them.
 type Report struct {
 	RunIDs       []string
@@ -182,6 +190,9 @@ func (r *Report) Add(c *Claimed, result *attempt.Result) {
 	r.RunIDs, r.Steps, r.Indexes = append(r.RunIDs, c.RunID), append(r.Steps, c.Step), append(r.Indexes, int32(c.Index))
 	r.MessageIDs, r.ClaimNumbers = append(r.MessageIDs, c.MessageID), append(r.ClaimNumbers, c.ClaimNumber)
 	r.Outcomes = append(r.Outcomes, result.Outcome)
+	if result.HoldOff {
+		r.Outcomes[len(r.Outcomes)-1] = heldOff
+	}
 	r.Bytes += len(result.Output) + len(result.Err)
 	var delay *float64
 	if result.Delay != nil {

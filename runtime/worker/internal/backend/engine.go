@@ -43,13 +43,18 @@ type Engine struct {
 	id     string
 	slugs  []string
 	except []string
+	gated  map[string]bool // claim groups that are gated steps
 }
 
 var _ Backend = (*Engine)(nil)
 
 // NewEngine returns the backend of a worker where the engine is installed.
 func NewEngine(db *dbconn.DB, worker *Worker) *Engine {
-	return &Engine{db: db, worker: worker, id: worker.ID.String(), slugs: worker.slugs(), except: notNil(worker.Except)}
+	gated := map[string]bool{}
+	for _, name := range worker.Gated {
+		gated[name] = true
+	}
+	return &Engine{db: db, worker: worker, id: worker.ID.String(), slugs: worker.slugs(), except: notNil(worker.Except), gated: gated}
 }
 
 func (e *Engine) Verify(ctx context.Context) error {
@@ -104,12 +109,39 @@ func (s *slug) ScanBytes(text []byte) error {
 	return nil
 }
 
+// claimGatedSQL is claimSQL with another function.
+var claimGatedSQL = strings.Replace(claimSQL, "flowc.claim($1::text::uuid, $2, $3, $4, $5)", "flowc.claim_gated($1::text::uuid, $2, $3, $4)", 1)
+
+// queueClaim adds a claim to a batch, which adds what it claims to tasks. Gated steps have a
+// function of their own.
+func (e *Engine) queueClaim(b *pgx.Batch, r ClaimRequest, wake bool, tasks *[]*Claimed) {
+	add := func(rows pgx.Rows) error {
+		claimed, err := readClaimed(rows)
+		*tasks = append(*tasks, claimed...)
+		return err
+	}
+	plain, gated := r, ClaimRequest{}
+	if len(e.gated) > 0 {
+		plain = ClaimRequest{}
+		for i, name := range r.Groups {
+			some := &plain
+			if e.gated[name] {
+				some = &gated
+			}
+			some.Groups, some.Limits = append(some.Groups, name), append(some.Limits, r.Limits[i])
+		}
+	}
+	if len(plain.Groups) > 0 {
+		b.Queue(claimSQL, e.claimArgs(plain, wake)...).Query(add)
+	}
+	if len(gated.Groups) > 0 {
+		b.Queue(claimGatedSQL, e.id, gated.Groups, gated.Limits, wake).Query(add)
+	}
+}
+
 func (e *Engine) Claim(ctx context.Context, r ClaimRequest) (tasks []*Claimed, err error) {
 	var b pgx.Batch
-	b.Queue(claimSQL, e.claimArgs(r, true)...).Query(func(rows pgx.Rows) (err error) {
-		tasks, err = readClaimed(rows)
-		return err
-	})
+	e.queueClaim(&b, r, true, &tasks)
 	err = e.db.Send(ctx, dbconn.Call{Name: "claim", Timeout: urgentCall, OwnErrors: true}, &b)
 	return tasks, err
 }
@@ -168,10 +200,7 @@ func (e *Engine) Report(ctx context.Context, r *Report, piggyback *ClaimRequest)
 		return err
 	})
 	if piggyback != nil {
-		batch.Queue(claimSQL, e.claimArgs(*piggyback, suppressNotify)...).Query(func(rows pgx.Rows) (err error) {
-			result.Claimed, err = readClaimed(rows)
-			return err
-		})
+		e.queueClaim(&batch, *piggyback, suppressNotify, &result.Claimed)
 	}
 	limit := urgentCall + time.Duration(r.Bytes)*time.Second/minBytesPerSecond
 	err = e.db.Send(ctx, dbconn.Call{Name: "report", Timeout: limit, OwnErrors: true}, &batch)
@@ -188,6 +217,11 @@ func (e *Engine) Release(ctx context.Context, tasks []*Claimed, kept []string) e
 func (e *Engine) ReleaseLost(ctx context.Context, inFlight []*Claimed) error {
 	_, messages, _ := keys(inFlight)
 	return e.db.Exec(ctx, dbconn.Call{Name: "release_unknown", Timeout: longCall}, `SELECT flowc.release_unknown($1::text::uuid, $2)`, e.id, messages)
+}
+
+func (e *Engine) LeaveUnknown(ctx context.Context, inFlight []*Claimed) error {
+	_, messages, _ := keys(inFlight)
+	return e.db.Exec(ctx, dbconn.Call{Name: "leave_unknown", Timeout: longCall}, `SELECT flowc.leave_unknown($1::text::uuid, $2)`, e.id, messages)
 }
 
 const heartbeatSQL = `

@@ -56,7 +56,8 @@ func NewPGFlow(db *dbconn.DB, worker *Worker) *PGFlow {
 	return p
 }
 
-// Verify refuses what nobody would do here: start flows by schedule, and delete old runs.
+// Verify refuses what nobody would do here: keep to limits, start flows by schedule, and
+// delete old runs.
 // That the database has pgflow has been checked before.
 func (p *PGFlow) Verify(context.Context) error {
 	for _, flow := range p.worker.Flows {
@@ -64,11 +65,16 @@ func (p *PGFlow) Verify(context.Context) error {
 			return fmt.Errorf("flowc: worker: flow %s has a schedule: %w", flow.Slug, runtime.ErrNeedsEngine)
 		}
 	}
+	if len(p.worker.Gated) > 0 {
+		return fmt.Errorf("flowc: worker: step %s has limits or a key: %w", p.worker.Gated[0], runtime.ErrNeedsEngine)
+	}
 	if p.worker.Prunes {
 		return fmt.Errorf("flowc: worker: Retention is set: %w", runtime.ErrNeedsEngine)
 	}
 	return nil
 }
+
+func (p *PGFlow) LeaveUnknown(context.Context, []*Claimed) error { return nil }
 
 func (p *PGFlow) Crons(context.Context) (map[string]string, error) { return nil, nil }
 

@@ -98,7 +98,7 @@ func (r *Report) split() (completed, failed, final []int) {
 		switch outcome {
 		case attempt.Completed:
 			completed = append(completed, i)
-		case attempt.Failed:
+		case attempt.Failed, heldOff:
 			failed = append(failed, i)
 		default:
 			final = append(final, i)

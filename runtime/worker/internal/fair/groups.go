@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// A Group is what is claimed by itself: a flow, or one of its steps that has a limit.
-// Its name is that of the flow, or flow.step; a flow is claimed without the steps that
-// are groups of their own.
+// A Group is what is claimed by itself: a flow, or one of its steps that has a limit or is
+// gated. Its name is that of the flow, or flow.step; a flow is claimed without the steps
+// that are groups of their own.
 type Group struct {
 	Name, Flow string
 	Limit      int // 0 is none
@@ -21,8 +21,9 @@ type Group struct {
 type Groups struct {
 	all    []Group
 	ofStep map[string]string // the group of a step, by flow.step, if it has its own
-	limits map[string]int    // of flows
+	limits map[string]int    // of flows, and of groups that are steps
 	except []string          // steps that are not claimed with their flows
+	gated  []string          // those of them whose tasks the database limits
 
 	mu      sync.Mutex
 	running map[string]int // by group, and by flow
@@ -34,8 +35,9 @@ func NewGroups() *Groups {
 }
 
 // Add adds the groups of a flow, of whose steps the worker serves some. limit returns
-// the limit of a step, that of the flow if it is "", and 0 if there is none.
-func (g *Groups) Add(flow string, steps, served []string, limit func(step string) int) {
+// the limit of a step, that of the flow if it is "", and 0 if there is none. gated are the
+// steps that the database has limits for.
+func (g *Groups) Add(flow string, steps, served, gated []string, limit func(step string) int) {
 	if n := limit(""); n > 0 {
 		g.limits[flow] = n
 	}
@@ -45,10 +47,16 @@ func (g *Groups) Add(flow string, steps, served []string, limit func(step string
 		switch {
 		case !slices.Contains(served, step):
 			g.except = append(g.except, name)
-		case limit(step) > 0:
+		case limit(step) > 0 || slices.Contains(gated, step):
 			g.except = append(g.except, name)
 			g.ofStep[name] = name
 			g.all = append(g.all, Group{name, flow, limit(step)})
+			if limit(step) > 0 {
+				g.limits[name] = limit(step)
+			}
+			if slices.Contains(gated, step) {
+				g.gated = append(g.gated, name)
+			}
 		default:
 			whole = true
 		}
@@ -70,6 +78,9 @@ func (g *Groups) All() []Group { return g.all }
 // Except returns the steps, as flow.step, that are not claimed with their flows: those
 // with groups of their own, and those that the worker does not serve.
 func (g *Groups) Except() []string { return g.except }
+
+// Gated returns the groups that are gated steps.
+func (g *Groups) Gated() []string { return g.gated }
 
 // Of returns the name of the group of a step.
 func (g *Groups) Of(flow, step string) string {
@@ -94,7 +105,7 @@ func (g *Groups) count(flow, step string, n int) (limited bool) {
 		return false
 	}
 	name, own := g.ofStep[flow+"."+step]
-	if g.limits[flow] == 0 && !own {
+	if g.limits[flow] == 0 && (!own || g.limits[name] == 0) {
 		return false
 	}
 	g.mu.Lock()
@@ -107,7 +118,7 @@ func (g *Groups) count(flow, step string, n int) (limited bool) {
 }
 
 // Limited reports whether anything has a limit.
-func (g *Groups) Limited() bool { return len(g.limits) > 0 || len(g.ofStep) > 0 }
+func (g *Groups) Limited() bool { return len(g.limits) > 0 }
 
 // Capacity returns how many more tasks the limits allow.
 func (g *Groups) Capacity() Capacity {
@@ -117,13 +128,8 @@ func (g *Groups) Capacity() Capacity {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	c := Capacity{}
-	for flow, limit := range g.limits {
-		c[flow] = limit - g.running[flow]
-	}
-	for _, group := range g.all {
-		if group.Limit > 0 {
-			c[group.Name] = group.Limit - g.running[group.Name]
-		}
+	for name, limit := range g.limits {
+		c[name] = limit - g.running[name]
 	}
 	return c
 }

@@ -10,10 +10,10 @@ import (
 // of its step slow; b has no limits.
 func limited() *Groups {
 	g := NewGroups()
-	g.Add("a", []string{"slow", "quick", "other"}, []string{"slow", "quick"}, func(step string) int {
+	g.Add("a", []string{"slow", "quick", "other"}, []string{"slow", "quick"}, nil, func(step string) int {
 		return map[string]int{"": 3, "slow": 1}[step]
 	})
-	g.Add("b", []string{"b"}, []string{"b"}, func(string) int { return 0 })
+	g.Add("b", []string{"b"}, []string{"b"}, nil, func(string) int { return 0 })
 	g.Sort()
 	return g
 }
