@@ -188,7 +188,8 @@ func TestColumns(t *testing.T) {
 			in_queue boolean not null false
 			subqueue "char" not null 'r'::"char"
 			priority "char" not null 'r'::"char"
-			due_at timestamp with time zone`,
+			due_at timestamp with time zone
+			gate_key text`,
 		"pgflow.workers": `
 			worker_id uuid not null
 			queue_name text not null

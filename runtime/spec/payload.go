@@ -225,7 +225,7 @@ func (doc document) flow(slug string) Flow {
 			If: s.If.Value, IfNot: s.IfNot.Value, WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 			Key: s.Settings.Key, Keep: orZero(duration(s.Settings.Keep)), Answer: s.Settings.Answer,
 			StartAt: s.Settings.StartAt, StartDelayFrom: s.Settings.StartDelay, MaxWait: orZero(duration(s.Settings.MaxWait)),
-			Priority: s.Settings.Priority,
+			Priority:    s.Settings.Priority,
 			Concurrency: s.Settings.Concurrency, Rate: s.Settings.Rate.rate(), Gate: s.Settings.Gate, StrictOrder: s.Settings.StrictOrder,
 		})
 	}
