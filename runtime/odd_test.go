@@ -70,6 +70,9 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 		"ListWorkers":       func() error { return second(ops.ListWorkers(ctx, db, time.Now())) },
 		"CountWaits":        func() error { return second(ops.CountWaits(ctx, db)) },
 		"ListRequests":      func() error { return second(ops.ListRequests(ctx, db, time.Now(), 1)) },
+		"ListGates":         func() error { return second(ops.ListGates(ctx, db, ops.GateFilter{})) },
+		"SetGate":           func() error { return ops.SetGate(ctx, db, "greeting.greet", ops.GateLimits{}) },
+		"HoldGate":          func() error { return ops.HoldGate(ctx, db, "greeting.greet", nil, 0) },
 		"ListFailures":      func() error { return second(ops.ListFailures(ctx, db, time.Now(), 10)) },
 		"Throughput":        func() error { return second(ops.Throughput(ctx, db, time.Now(), time.Hour)) },
 		"ListPayloads":      func() error { return second(ops.ListPayloads(ctx, db, id, 1)) },
@@ -89,7 +92,7 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 // reads are the calls that change nothing.
 var reads = []string{"ExplainRun",
 	"Flow.Get", "Flow.Exists", "FlowExists", "GetRun", "ListRuns", "ListTasks", "ListFlows",
-	"ListWorkers", "ListFailures", "Throughput", "ListPayloads", "GetPayload", "GetDefinition", "AdjacentRuns", "ListSchedules", "NextTicks", "ListTasksInFlight", "CountWaits", "ListRequests",
+	"ListWorkers", "ListFailures", "Throughput", "ListPayloads", "GetPayload", "GetDefinition", "AdjacentRuns", "ListSchedules", "NextTicks", "ListTasksInFlight", "CountWaits", "ListRequests", "ListGates",
 	"ListWaiting",
 }
 
@@ -292,6 +295,14 @@ func TestOddArguments(t *testing.T) {
 		"ListWorkers, since":           second(ops.ListWorkers(ctx, db, never)),
 		"ListRequests, before":         second(ops.ListRequests(ctx, db, never, 1)),
 		"ListRequests, limit":          second(ops.ListRequests(ctx, db, time.Now(), 0)),
+		"ListGates, limit":             second(ops.ListGates(ctx, db, ops.GateFilter{Limit: -1})),
+		"ListGates, NUL":               second(ops.ListGates(ctx, db, ops.GateFilter{Flow: "\x00"})),
+		"SetGate, concurrency":         ops.SetGate(ctx, db, "gate", ops.GateLimits{Concurrency: -1}),
+		"SetGate, tokens":              ops.SetGate(ctx, db, "gate", ops.GateLimits{Rate: spec.Rate{Burst: 1, Per: time.Second}}),
+		"SetGate, per":                 ops.SetGate(ctx, db, "gate", ops.GateLimits{Rate: spec.Rate{Tokens: 1, Per: time.Millisecond}}),
+		"SetGate, NUL":                 ops.SetGate(ctx, db, "\x00", ops.GateLimits{}),
+		"HoldGate, time":               ops.HoldGate(ctx, db, "gate", nil, -time.Second),
+		"HoldGate, NUL":                ops.HoldGate(ctx, db, "\x00", nil, 0),
 		"Throughput, stretch":          second(ops.Throughput(ctx, db, now, time.Millisecond)),
 		"Throughput, many":             second(ops.Throughput(ctx, db, time.Time{}, time.Second)),
 		"Throughput, since":            second(ops.Throughput(ctx, db, never, time.Hour)),
