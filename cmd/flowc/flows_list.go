@@ -109,7 +109,7 @@ func listFlows(cmd *cobra.Command, db runtime.DB, since time.Duration) ([]listed
 // unfinished counts the runs of a flow that have not ended, up to 1000.
 func unfinished(cmd *cobra.Command, db runtime.DB, slug string) (int, error) {
 	runs, err := ops.ListRuns(cmd.Context(), db, ops.RunFilter{
-		Flows: []string{slug}, Statuses: []runtime.RunStatus{runtime.RunRunning, runtime.RunScheduled}, Limit: page,
+		Flows: []string{slug}, Statuses: []runtime.RunStatus{runtime.RunScheduled, runtime.RunRunning, runtime.RunWaiting}, Limit: page,
 	})
 	return len(runs), err
 }

@@ -110,7 +110,10 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def spec.Flow) (upsertedFlo
 		if err != nil {
 			return one, err
 		}
-		one.Differences = optionDifferences(stored, changed)
+		one.Differences = differences(stored, changed)
+	}
+	if shape := differences(stored, def); mismatch != nil && len(shape) > 0 {
+		one.Differences = shape // in the words of declarations
 	}
 	if err := tx.Rollback(ctx); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
 		return one, fmt.Errorf("flowc: %w", err)
@@ -118,9 +121,8 @@ func planFlow(ctx context.Context, db *pgxpool.Pool, def spec.Flow) (upsertedFlo
 	return one, nil
 }
 
-// optionDifferences lists the options that differ between two definitions of one shape,
-// with the old and the new value.
-func optionDifferences(from, to spec.Flow) (list []string) {
+// differences lists what differs between two definitions, with the old and the new value.
+func differences(from, to spec.Flow) (list []string) {
 	for _, d := range spec.Compare(from, to) {
 		list = append(list, d.String())
 	}

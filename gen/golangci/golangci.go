@@ -5,7 +5,7 @@
 //	plugins:
 //	  - module: github.com/flowc-dev/flowc
 //	    import: github.com/flowc-dev/flowc/gen/golangci
-//	    version: v0.1.0 # or path: ../flowc, for a clone
+//	    path: ../flowc # a clone, as long as there is no release; then a version instead
 //
 // turn the linter on in .golangci.yml,
 //
@@ -21,6 +21,10 @@
 //
 //	golangci-lint custom
 //	./custom-gcl run ./...
+//
+// That was run with golangci-lint 2.15.0 and Go 1.26. While a generated package is stale it
+// may not compile, and then golangci-lint reports only that; it reports the mistake if it is
+// run on the declaring package alone, as `flowc vet` does in any case.
 package golangci
 
 import (

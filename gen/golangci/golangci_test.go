@@ -30,7 +30,7 @@ func TestPlugin(t *testing.T) {
 	}
 	var build struct {
 		Version string
-		Plugins []struct{ Module, Import, Version string }
+		Plugins []struct{ Module, Import, Path string }
 	}
 	read(blocks[0], &build)
 	require.Equal(t, "github.com/flowc-dev/flowc/gen/golangci", build.Plugins[0].Import)
