@@ -42,8 +42,8 @@ func (r *run) waiting() error {
 	if waits := r.Waits(); len(waits) > 0 {
 		return &WaitingError{RunID: r.id, Flow: r.flow.Slug, Step: waits[0].Slug, Until: waits[0].Until, Answer: true}
 	}
-	if until, step := r.due(); step != "" {
-		return &WaitingError{RunID: r.id, Flow: r.flow.Slug, Step: step, Until: until}
+	if t := r.timed(); t != nil {
+		return &WaitingError{RunID: r.id, Flow: r.flow.Slug, Step: t.Slug, Until: r.due()}
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func (r *run) waiting() error {
 // Advance moves the clock of the database, which stands still otherwise: what comes due
 // happens, in its order, before it returns. Waits that nobody has answered expire, runs fail
 // that are beyond their deadlines, and tasks run that were snoozed or wait for the start of
-// their step. Delays between attempts, and the starts of scheduled runs, are not waited for
+// their step. A run whose handler is running meanwhile goes on when it returns. Delays between attempts, and the starts of scheduled runs, are not waited for
 // at all. It panics if d is negative.
 func (db *DB) Advance(d time.Duration) {
 	if d < 0 {
@@ -76,10 +76,11 @@ func (db *DB) Advance(d time.Duration) {
 	}
 }
 
-// nextDue returns the run that goes on next by itself, and when; nil if none does.
+// nextDue returns the run that goes on next by itself, and when; nil if none does. It leaves
+// out those that work.
 func (db *DB) nextDue() (next *run, due time.Time) {
 	for _, r := range db.order {
-		if at, _ := r.due(); !at.IsZero() && (next == nil || at.Before(due)) {
+		if at := r.due(); !r.working && !at.IsZero() && (next == nil || at.Before(due)) {
 			next, due = r, at
 		}
 	}

@@ -3,6 +3,7 @@ package flowtest_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -102,6 +103,63 @@ func TestAdvanceInOrder(t *testing.T) {
 	info, err = runtime.GetRun(ctx, db, late.ID())
 	require.NoError(t, err)
 	require.Equal(t, began.Add(time.Hour+30*24*time.Hour), info.FailedAt)
+}
+
+// timed has a step that starts when its input says, and a deadline.
+var timed = runtime.NewFlow[time.Duration](spec.Flow{Slug: "timed", Deadline: time.Minute, Steps: []spec.Step{
+	{Slug: "remind", MaxAttempts: 1, StartDelayFrom: spec.Path{spec.RunKey}},
+}}, handler.Output[string]("remind"))
+
+func serveTimed(remind func(ctx context.Context) (string, error)) handler.Service {
+	return timed.Serve([]handler.Handler{handler.Handle("remind", handler.Nothing(), handler.NoInput(remind))})
+}
+
+// A step whose time comes after the run's deadline is not waited for in vain either.
+func TestDeadlineBeforeStart(t *testing.T) {
+	t.Parallel()
+	for _, delay := range []time.Duration{time.Hour, math.MaxInt64} {
+		db := flowtest.Inline(serveTimed(paid))
+		run, err := timed.Start(t.Context(), db, delay)
+		require.NoError(t, err)
+		_, err = run.Wait(t.Context())
+		var waiting *flowtest.WaitingError
+		require.ErrorAs(t, err, &waiting)
+		require.Equal(t, "remind", waiting.Step)
+		require.Equal(t, db.Now().Add(time.Minute), waiting.Until, "then it fails")
+		db.Advance(time.Minute)
+		_, err = run.Wait(t.Context())
+		require.ErrorContains(t, err, "deadline")
+	}
+}
+
+// The clock may be moved while a handler runs, by itself and by others. A run that is beyond
+// its deadline then fails, as it does in production.
+func TestAdvanceWhileHandlerRuns(t *testing.T) {
+	t.Parallel()
+	var db *flowtest.DB
+	db = flowtest.Inline(serveTimed(func(context.Context) (string, error) {
+		db.Advance(30 * time.Second)
+		return "in time", nil
+	}))
+	result, err := timed.StartSync(t.Context(), db, 0)
+	require.NoError(t, err)
+	require.Equal(t, "in time", result)
+
+	running, release := make(chan struct{}), make(chan struct{})
+	db = flowtest.Inline(serveTimed(func(context.Context) (string, error) {
+		close(running)
+		<-release
+		return "too late", nil
+	}))
+	failed := make(chan error)
+	go func() {
+		_, err := timed.StartSync(t.Context(), db, 0)
+		failed <- err
+	}()
+	<-running
+	db.Advance(time.Minute)
+	close(release)
+	require.ErrorContains(t, <-failed, "deadline")
 }
 
 // A snoozed task runs when its time has come, and what it kept is there.

@@ -14,6 +14,9 @@ import (
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
+// minSnooze is the shortest snooze: in production, it takes longer to begin anew.
+const minSnooze = time.Millisecond
+
 // A flow is a definition with its handlers, by the slugs of their steps.
 type flow struct {
 	*machine.Flow
@@ -50,16 +53,23 @@ func (r *run) open(now time.Time) (t *machine.Task, served bool) {
 	return t, false
 }
 
-// due returns when the run goes on by itself, the zero time if it does not, and the step
-// that waits for that.
-func (r *run) due() (due time.Time, step string) {
-	due = r.Due()
+// due returns when the run goes on by itself, the zero time if it does not.
+func (r *run) due() time.Time {
+	due := r.Due()
+	if t := r.timed(); t != nil && (due.IsZero() || t.At.Before(due)) {
+		due = t.At
+	}
+	return due
+}
+
+// timed returns the task with a handler whose time comes first, nil if there is none.
+func (r *run) timed() (first *machine.Task) {
 	for _, t := range r.tasks {
-		if t.Open() && r.flow.handlers[t.Slug].Step() != "" && (due.IsZero() || t.At.Before(due)) {
-			due, step = t.At, t.Slug
+		if _, served := r.flow.handlers[t.Slug]; served && t.Open() && (first == nil || t.At.Before(first.At)) {
+			first = t
 		}
 	}
-	return due, step
+	return first
 }
 
 // work does the tasks of a run until none is left that may be done now and for which there
@@ -83,10 +93,11 @@ func (db *DB) work(r *run) {
 			Attempt: n, MaxAttempts: t.MaxAttempts, Headers: r.headers, Tick: r.tick,
 		}
 		result := db.call(r.flow.handlers[t.Slug], task, t.Timeout, r.Values(t), t.Kept)
+		r.Expire(db.now) // the clock may have been moved meanwhile
 		if result.Kept != "" {
 			t.Kept = json.RawMessage(result.Kept)
 		}
-		if result.Outcome == attempt.Snoozed && !r.Snooze(t, max(*result.Delay, 1), db.now) {
+		if result.Outcome == attempt.Snoozed && !r.Snooze(t, max(*result.Delay, minSnooze), db.now) {
 			result = machine.Oversnoozed(result)
 		}
 		v := t.Judge(n, result)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/big"
 	"strconv"
 	"time"
@@ -269,6 +270,9 @@ func (r *Run) startAt(st *state, now time.Time) (at time.Time, ok bool) {
 		return at, err == nil
 	}
 	delay, err := strconv.ParseFloat(string(bytes.TrimSpace(raw)), 64)
+	if delay >= math.MaxInt64 {
+		return now.Add(math.MaxInt64), err == nil
+	}
 	return now.Add(time.Duration(max(delay, 0))), err == nil
 }
 
