@@ -284,11 +284,14 @@ type Waiting[In any] struct {
 	Key string `json:"key,omitempty"`
 	// Input is what the one who answers is shown.
 	Input In `json:"input"`
+	// Err is why Input could not be read, an [OutputError], nil if it was: another version of
+	// the flow may have another type.
+	Err error `json:"-"`
 }
 
 // A WaitingFilter selects the steps that [ListWaiting] returns. The zero value selects all.
 type WaitingFilter struct {
-	// Flows and Steps limit it to these flows and steps; empty means any.
+	// Flows and Steps limit it to these flows, in any version, and steps; empty means any.
 	Flows, Steps []string
 	// RunID limits it to the steps of one run, Key to those that wait with a key.
 	RunID, Key string
@@ -351,10 +354,10 @@ func (f WaitingFilter) check() error {
 	return nil
 }
 
-// ListWaitingFor returns what [ListWaiting] does for one step, with its input read as its
-// type. Generated code calls it.
+// ListWaitingFor returns what [ListWaiting] does for one step of a flow, in any version, with
+// its input read as its type. Generated code calls it.
 //
-// Errors: those of [ListWaiting]; an [OutputError] if the input does not fit the type.
+// Errors: those of [ListWaiting].
 func ListWaitingFor[In any](ctx context.Context, db DB, flow, step string, input handler.Source[In], filter WaitingFilter) ([]Waiting[In], error) {
 	filter.Flows, filter.Steps = []string{flow}, []string{step}
 	all, err := ListWaiting(ctx, db, filter)
@@ -365,7 +368,7 @@ func ListWaitingFor[In any](ctx context.Context, db DB, flow, step string, input
 	for i, w := range all {
 		typed[i] = Waiting[In]{RunID: w.RunID, Flow: w.Flow, Step: w.Step, Since: w.Since, Until: w.Until, Key: w.Key}
 		if typed[i].Input, err = input.Read(w.Input); err != nil {
-			return nil, &OutputError{RunID: w.RunID, Flow: w.Flow, Err: fmt.Errorf("input of step %s: %w", step, err)}
+			typed[i].Err = &OutputError{RunID: w.RunID, Flow: w.Flow, Err: fmt.Errorf("input of step %s: %w", step, err)}
 		}
 	}
 	return typed, nil

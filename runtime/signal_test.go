@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/flowtest"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/ops"
@@ -176,4 +177,48 @@ func TestExplainAWait(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, runs, 1)
 	require.Equal(t, runtime.RunWaiting, runs[0].Status)
+}
+
+// The list of those who wait has all versions of the flow, and one that cannot be read does
+// not hide the others.
+func TestWaitingOfAllVersions(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var served []handler.Service
+	for _, slug := range []string{"approvals", "approvals_v2", "approvals_of_others"} {
+		served = append(served, approvals.As(slug).Serve([]handler.Handler{
+			handler.Handle("ship", handler.Nothing(), handler.NoInput(func(context.Context) (string, error) { return "", nil })),
+		}))
+	}
+	for name, db := range map[string]runtime.DB{"database": dbtest.Pool(t), "inline": flowtest.Inline(served...)} {
+		t.Run(name, func(t *testing.T) {
+			var ids []string
+			for _, slug := range []string{"approvals", "approvals_v2", "approvals_of_others"} {
+				flow := approvals.As(slug)
+				_, err := flow.Upsert(ctx, db)
+				require.NoError(t, err)
+				run, err := flow.Start(ctx, db, greet{Name: slug})
+				require.NoError(t, err)
+				ids = append(ids, run.ID())
+			}
+			odd, err := runtime.StartFlow(ctx, db, "approvals", []int{1})
+			require.NoError(t, err)
+			for _, flow := range []string{"approvals", "approvals_v2"} {
+				waiting, err := runtime.ListWaitingFor(ctx, db, flow, "approve", handler.Input[greet](), runtime.WaitingFilter{})
+				require.NoError(t, err)
+				require.Len(t, waiting, 3)
+				for _, w := range waiting {
+					if w.RunID == odd.ID() {
+						var wrong *runtime.OutputError
+						require.ErrorAs(t, w.Err, &wrong)
+						require.ErrorContains(t, w.Err, "input of step approve")
+						continue
+					}
+					require.NoError(t, w.Err)
+					require.Contains(t, ids[:2], w.RunID)
+					require.Equal(t, w.Flow, w.Input.Name)
+				}
+			}
+		})
+	}
 }

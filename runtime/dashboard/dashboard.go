@@ -55,8 +55,8 @@ type Config struct {
 	Hosts []string
 	// Redact returns what may be shown of a payload. step is the slug of the step
 	// whose output it is, or empty for the input and the output of a run. It is also
-	// called for errors and the reasons of cancellations, as JSON strings, since they
-	// may repeat a payload. With it, runs cannot be searched by their input, which would
+	// called for errors, the reasons of cancellations and the keys with which steps wait,
+	// as JSON strings, since they may repeat a payload. With it, runs cannot be searched by their input, which would
 	// reveal what it hides.
 	Redact func(flow, step string, payload json.RawMessage) json.RawMessage
 	// Definitions are the flows as this program declares them, to compare with those in

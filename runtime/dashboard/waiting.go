@@ -120,6 +120,7 @@ func (h *Handler) waits(ctx context.Context, filter runtime.WaitingFilter) ([]wa
 			definitions[wait.Flow] = def
 		}
 		view := waitView{Waiting: wait}
+		view.Key = h.redactedText(wait.Flow, keySource(def, wait.Step), wait.Key)
 		schema, err := answerSchema(def, wait.Step)
 		if err != nil {
 			return nil, err
@@ -150,6 +151,16 @@ func (h *Handler) shown(wait runtime.Waiting[handler.Values], room *int) []value
 	}
 	*room = v.room
 	return all
+}
+
+// keySource returns the step whose output has the key with which a step waits, empty if it
+// is in the input of the run.
+func keySource(def spec.Flow, step string) string {
+	i := slices.IndexFunc(def.Steps, func(s spec.Step) bool { return s.Slug == step })
+	if i < 0 || len(def.Steps[i].Key) == 0 || def.Steps[i].Key[0] == spec.RunKey {
+		return ""
+	}
+	return def.Steps[i].Key[0]
 }
 
 // answerSchema returns the schema of the answer to a step, nil if it has none.

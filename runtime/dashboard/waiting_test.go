@@ -202,6 +202,7 @@ func TestWhoMayAnswer(t *testing.T) {
 	require.NotContains(t, page, "train to the customer")
 	require.Contains(t, page, "hidden")
 	require.NotContains(t, page, "fail_wait")
+	require.Contains(t, page, "</b> approve <code>hidden</code>", "its key is of the input")
 	require.Equal(t, http.StatusForbidden, s.do(s.request(http.MethodPost, "/runs/"+id+"/fail_wait", form)).status)
 	s.post("/runs/"+id+"/answer", form)
 	s.deliver()

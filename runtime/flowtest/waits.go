@@ -179,9 +179,13 @@ func (b backend) ListWaiting(ctx context.Context, filter runtime.WaitingFilter) 
 	b.db.mu.Lock()
 	defer b.db.mu.Unlock()
 	wanted := func(list []string, one string) bool { return len(list) == 0 || slices.Contains(list, one) }
+	var flows []string // in any version
+	for _, f := range filter.Flows {
+		flows = append(flows, base(f))
+	}
 	for _, r := range b.db.order {
 		for _, w := range r.Waits() {
-			if !wanted(filter.Flows, r.flow.Slug) || !wanted(filter.Steps, w.Slug) || filter.RunID != "" && filter.RunID != r.id ||
+			if !wanted(flows, base(r.flow.Slug)) || !wanted(filter.Steps, w.Slug) || filter.RunID != "" && filter.RunID != r.id ||
 				filter.Key != "" && filter.Key != w.Key {
 				continue
 			}

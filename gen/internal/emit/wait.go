@@ -95,10 +95,10 @@ func (f *file) waiting(s *model.Step) {
 	names := f.waits[s]
 	shown := ""
 	if s.In != nil {
-		shown = ", each with what the one who answers is shown"
+		shown = ", each with what the one who answers is shown, or with an Err if another version of the flow has another type for that"
 	}
 	f.waitFunction(waitFunction{
-		doc:     wrap(names.waiting + " lists the runs whose step " + s.Slug + " waits for an answer, those first that expire first" + shown + "."),
+		doc:     wrap(names.waiting + " lists the runs, in any version of the flow, whose step " + s.Slug + " waits for an answer, those first that expire first" + shown + "."),
 		name:    names.waiting,
 		params:  []jen.Code{jen.Id("filter").Add(f.runtime("WaitingFilter"))},
 		results: jen.Params(jen.Index().Add(f.runtime("Waiting")).Types(f.none(s.In)), jen.Error()),

@@ -153,8 +153,9 @@ func SignalPayClaimApprove(ctx context.Context, db runtime.DB, runID string, ans
 	return flow.Signal(ctx, db, runID, StepApprove, answer, opts...)
 }
 
-// WaitingPayClaimApprove lists the runs whose step approve waits for an answer, those
-// first that expire first, each with what the one who answers is shown.
+// WaitingPayClaimApprove lists the runs, in any version of the flow, whose step approve
+// waits for an answer, those first that expire first, each with what the one who answers
+// is shown, or with an Err if another version of the flow has another type for that.
 func WaitingPayClaimApprove(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[expenses.Question], error) {
 	return runtime.ListWaitingFor(ctx, db, Slug, StepApprove, approveInput, filter)
 }
@@ -173,8 +174,9 @@ func SignalPayClaimEscalate(ctx context.Context, db runtime.DB, runID string, an
 	return flow.Signal(ctx, db, runID, StepEscalate, answer, opts...)
 }
 
-// WaitingPayClaimEscalate lists the runs whose step escalate waits for an answer, those
-// first that expire first, each with what the one who answers is shown.
+// WaitingPayClaimEscalate lists the runs, in any version of the flow, whose step escalate
+// waits for an answer, those first that expire first, each with what the one who answers
+// is shown, or with an Err if another version of the flow has another type for that.
 func WaitingPayClaimEscalate(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[expenses.Question], error) {
 	return runtime.ListWaitingFor(ctx, db, Slug, StepEscalate, escalateInput, filter)
 }

@@ -376,7 +376,7 @@ begin
         and not exists (select from flowc.waits w where w.run_id = st.run_id and w.step_slug = st.step_slug offset 0));
 end $$;
 
--- Lists the waits of flows, those that expire first before others, behind the one that expires
+-- Lists the waits of flows, in any version, those that expire first before others, behind the one that expires
 -- at after_due in the step after_step of the run after_run. The input of the run and the outputs that the
 -- step waited for are what the one who answers is shown.
 create or replace function flowc.list_waits(
@@ -406,7 +406,8 @@ begin
           and (list_waits.of_run is null or o.run_id = list_waits.of_run)
         order by o.due_at, o.run_id, o.step_slug
         limit list_waits.at_most) l
-      where list_waits.flow_slugs is null or f.flow_slug = any (list_waits.flow_slugs)
+      where list_waits.flow_slugs is null
+         or flowc.base_slug(f.flow_slug) in (select flowc.base_slug(u.slug) from unnest(list_waits.flow_slugs) u(slug))
       order by l.due_at, l.run_id, l.step_slug
       limit list_waits.at_most) w
     join pgflow.runs r on r.run_id = any (array[w.run_id])

@@ -109,8 +109,9 @@ func SignalAskAnswer(ctx context.Context, db runtime.DB, runID string, answer in
 	return flow.Signal(ctx, db, runID, StepAnswer, answer, opts...)
 }
 
-// WaitingAskAnswer lists the runs whose step answer waits for an answer, those first that
-// expire first, each with what the one who answers is shown.
+// WaitingAskAnswer lists the runs, in any version of the flow, whose step answer waits for
+// an answer, those first that expire first, each with what the one who answers is shown,
+// or with an Err if another version of the flow has another type for that.
 func WaitingAskAnswer(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[string], error) {
 	return runtime.ListWaitingFor(ctx, db, Slug, StepAnswer, handler.Input[string](), filter)
 }
@@ -126,8 +127,9 @@ func SignalAskSure(ctx context.Context, db runtime.DB, runID string, answer bool
 	return flow.Signal(ctx, db, runID, StepSure, answer, opts...)
 }
 
-// WaitingAskSure lists the runs whose step sure waits for an answer, those first that
-// expire first, each with what the one who answers is shown.
+// WaitingAskSure lists the runs, in any version of the flow, whose step sure waits for an
+// answer, those first that expire first, each with what the one who answers is shown, or
+// with an Err if another version of the flow has another type for that.
 func WaitingAskSure(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[int], error) {
 	return runtime.ListWaitingFor(ctx, db, Slug, StepSure, handler.Output[int]("answer"), filter)
 }

@@ -255,8 +255,9 @@ func SignalExpenseApprove(ctx context.Context, db runtime.DB, runID string, answ
 	return flow.Signal(ctx, db, runID, StepApprove, answer, opts...)
 }
 
-// WaitingExpenseApprove lists the runs whose step approve waits for an answer, those first
-// that expire first, each with what the one who answers is shown.
+// WaitingExpenseApprove lists the runs, in any version of the flow, whose step approve
+// waits for an answer, those first that expire first, each with what the one who answers
+// is shown, or with an Err if another version of the flow has another type for that.
 func WaitingExpenseApprove(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[waits.Question], error) {
 	return runtime.ListWaitingFor(ctx, db, Slug, StepApprove, approveInput, filter)
 }
@@ -275,8 +276,9 @@ func SignalExpenseEscalate(ctx context.Context, db runtime.DB, runID string, ans
 	return flow.Signal(ctx, db, runID, StepEscalate, answer, opts...)
 }
 
-// WaitingExpenseEscalate lists the runs whose step escalate waits for an answer, those
-// first that expire first, each with what the one who answers is shown.
+// WaitingExpenseEscalate lists the runs, in any version of the flow, whose step escalate
+// waits for an answer, those first that expire first, each with what the one who answers
+// is shown, or with an Err if another version of the flow has another type for that.
 func WaitingExpenseEscalate(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[waits.Escalation], error) {
 	return runtime.ListWaitingFor(ctx, db, Slug, StepEscalate, escalateInput, filter)
 }
@@ -301,8 +303,8 @@ func SignalExpensePaidBy(ctx context.Context, db runtime.DB, key waits.PaymentID
 	return flow.SignalBy(ctx, db, StepPaid, key, answer, opts...)
 }
 
-// WaitingExpensePaid lists the runs whose step paid waits for an answer, those first that
-// expire first.
+// WaitingExpensePaid lists the runs, in any version of the flow, whose step paid waits for
+// an answer, those first that expire first.
 func WaitingExpensePaid(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[dsl.None], error) {
 	return runtime.ListWaitingFor(ctx, db, Slug, StepPaid, handler.Nothing(), filter)
 }
@@ -327,8 +329,8 @@ func SignalExpenseReceiptBy(ctx context.Context, db runtime.DB, key uint32, opts
 	return flow.SignalBy(ctx, db, StepReceipt, key, dsl.None{}, opts...)
 }
 
-// WaitingExpenseReceipt lists the runs whose step paper waits for an answer, those first
-// that expire first.
+// WaitingExpenseReceipt lists the runs, in any version of the flow, whose step paper waits
+// for an answer, those first that expire first.
 func WaitingExpenseReceipt(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[dsl.None], error) {
 	return runtime.ListWaitingFor(ctx, db, Slug, StepReceipt, handler.Nothing(), filter)
 }

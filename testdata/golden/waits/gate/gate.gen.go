@@ -107,8 +107,9 @@ func SignalGateOpenBy(ctx context.Context, db runtime.DB, key string, opts ...ru
 	return flow.SignalBy(ctx, db, StepOpen, key, dsl.None{}, opts...)
 }
 
-// WaitingGateOpen lists the runs whose step open waits for an answer, those first that
-// expire first, each with what the one who answers is shown.
+// WaitingGateOpen lists the runs, in any version of the flow, whose step open waits for an
+// answer, those first that expire first, each with what the one who answers is shown, or
+// with an Err if another version of the flow has another type for that.
 func WaitingGateOpen(ctx context.Context, db runtime.DB, filter runtime.WaitingFilter) ([]runtime.Waiting[string], error) {
 	return runtime.ListWaitingFor(ctx, db, Slug, StepOpen, handler.Input[string](), filter)
 }
