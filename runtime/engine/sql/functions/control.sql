@@ -26,7 +26,7 @@ end $$;
 -- Resumes a run that failed or was cancelled: what completed is kept, and all other tasks
 -- of its steps get all their attempts again. They also get new messages, so that late
 -- reports of the old ones change nothing. Returns false if the run has not failed, NULL if
--- there is no such run.
+-- there is no such run. It is an error if another run has its key, see uniques.sql.
 create or replace function flowc.retry_run(run_id uuid) returns boolean
 language plpgsql as $$
 declare
@@ -56,6 +56,7 @@ begin
   where st.run_id = retry_run.run_id and st.status = 'started'
     and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';
   if exists (select from flowc.settings k where k.flow_slug = flow) then
+    perform flowc.retake_key(retry_run.run_id);
     perform flowc.resume_waits(retry_run.run_id);
     perform flowc.set_deadlines(array[retry_run.run_id]);
   end if;

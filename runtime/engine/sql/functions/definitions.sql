@@ -168,6 +168,7 @@ begin
   delete from flowc.keyed_signals k where k.flow_slug = delete_flow.flow_slug;
   delete from flowc.requests q where q.flow_slug = delete_flow.flow_slug;
   delete from flowc.turns t where t.flow_slug = delete_flow.flow_slug;
+  delete from flowc.uniques q using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and q.run_id = r.run_id;
   delete from pgflow.step_tasks t where t.flow_slug = delete_flow.flow_slug;
   -- Only a queue that belongs to a flow is ours to drop.
   if known and exists (select from pgmq.meta m where m.queue_name = delete_flow.flow_slug) then

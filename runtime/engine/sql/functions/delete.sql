@@ -43,6 +43,9 @@ begin
   delete from flowc.signals where run_id = any (delete_locked_runs.run_ids);
   delete from flowc.requests where run_id = any (delete_locked_runs.run_ids);
   delete from flowc.carried where run_id = any (delete_locked_runs.run_ids);
+  delete from flowc.uniques q -- those that a start holds are its own from now on, or go with the next run
+  using (select u.flow_slug, u.key from flowc.uniques u where u.run_id = any (delete_locked_runs.run_ids) for update skip locked) o
+  where q.flow_slug = any (array[o.flow_slug]) and q.key = o.key;
   delete from flowc.suspects where run_id = any (delete_locked_runs.run_ids); -- which recovery may just have written
   delete from pgflow.step_states where run_id = any (delete_locked_runs.run_ids);
   delete from pgflow.runs where run_id = any (delete_locked_runs.run_ids);

@@ -160,7 +160,7 @@ create or replace function flowc.run_progress(id uuid)
 returns table (
   run_id uuid, flow_slug text, status text, remaining_steps int, scheduled_at timestamptz, tick timestamptz, started_at timestamptz,
   completed_at timestamptz, failed_at timestamptz, cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int,
-  error_message text, states jsonb)
+  error_message text, states jsonb, unique_values text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -179,7 +179,7 @@ begin
              from pgflow.step_states st
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
              left join lateral flowc.wait_state(st.run_id, st.flow_slug, st.step_slug) w on true
-             where st.run_id = r.run_id)
+             where st.run_id = r.run_id), flowc.unique_words(r.flow_slug, r.input)
     from pgflow.runs r
     left join flowc.scheduled_runs d on d.run_id = r.run_id
     left join flowc.ticks k on k.run_id = r.run_id

@@ -17,7 +17,8 @@ declare
   flow text;
 begin
   known := false; requested := false;
-  if request.now and flowc.try_lock_run(request.run_id) then
+  if request.now and flowc.try_lock_run(request.run_id)
+    and (request.action not in ('retry', 'retry_step') or flowc.try_lock_key(request.run_id)) then
     perform flowc.apply_requests_of(request.run_id); -- which came before
     select a.done, a.affected into done, affected from flowc.do_action(request.run_id, request.action, request.argument) a;
     known := done is not null;
@@ -104,7 +105,7 @@ begin
 end $$;
 
 -- Does what was requested of a run that the caller has locked, and returns how many requests
--- those were.
+-- those were. What needs a key that somebody else holds is left for later.
 create or replace function flowc.apply_requests_of(run_id uuid) returns int
 language plpgsql as $$
 declare
@@ -115,6 +116,7 @@ begin
   for asked in
     select q.* from flowc.requests q where q.run_id = apply_requests_of.run_id and q.error is null order by q.id
   loop
+    exit when asked.action in ('retry', 'retry_step') and not flowc.try_lock_key(asked.run_id);
     begin
       select a.done into done from flowc.do_action(asked.run_id, asked.action, asked.argument) a;
       delete from flowc.requests q where q.id = asked.id;

@@ -95,9 +95,9 @@ begin
   return started;
 end $$;
 
--- Starts the run of a schedule that is due and locked, and advances the schedule past now.
--- An error is recorded, and retried after a minute: one schedule must not keep others from
--- being started.
+-- Starts the run of a schedule that is due and locked, and advances the schedule past now. A
+-- tick is left out if another run has the key of its run, see uniques.sql. An error is
+-- recorded, and retried after a minute: one schedule must not keep others from being started.
 create or replace function flowc.start_tick(s flowc.schedules) returns boolean
 language plpgsql as $$
 declare
@@ -108,7 +108,10 @@ declare
 begin
   tick := flowc.last_tick(s.cron, s.next_at, now_at);
   run := flowc.tick_run_id(s.flow_slug, tick);
-  select t.existed into existed from flowc.start(s.flow_slug, array['{}'::jsonb], array[run]) t;
+  if not flowc.try_lock_key(run, s.flow_slug, '{}') then
+    return false; -- it stays due
+  end if;
+  select t.run_id, t.existed into run, existed from flowc.start(s.flow_slug, array['{}'::jsonb], array[run]) t;
   if not existed then -- one that existed has its tick, or is being deleted with it
     insert into flowc.ticks (run_id, tick_at) values (run, tick);
   end if;
@@ -127,19 +130,22 @@ exception when others then
 end $$;
 
 -- Starts a run as the schedule would, now, even if it is paused. Returns NULL if the flow
--- has no schedule. If a run has the id already, nothing is started.
+-- has no schedule. If a run has the id already, nothing is started; it is an error if another
+-- run has the key of the run, see uniques.sql.
 create or replace function flowc.run_schedule(flow_slug text, run_id uuid) returns timestamptz
 language plpgsql as $$
 declare
   tick    timestamptz := clock_timestamp();
-  existed boolean;
+  started record;
 begin
   perform from flowc.definition_locks d where d.flow_slug = run_schedule.flow_slug for key share;
   if not exists (select from flowc.schedules s where s.flow_slug = run_schedule.flow_slug) then
     return null;
   end if;
-  select t.existed into existed from flowc.start(run_schedule.flow_slug, array['{}'::jsonb], array[run_schedule.run_id]) t;
-  if not existed then
+  select t.* into started from flowc.start(run_schedule.flow_slug, array['{}'::jsonb], array[run_schedule.run_id], duplicates => 'refuse') t;
+  if started.status = 'duplicate' then
+    perform flowc.refuse_duplicate(started.run_id);
+  elsif not started.existed then
     insert into flowc.ticks (run_id, tick_at) values (run_schedule.run_id, tick);
   end if;
   return tick;

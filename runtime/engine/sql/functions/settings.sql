@@ -55,18 +55,24 @@ language sql stable as $$
     from flowc.settings k where k.flow_slug = settings_shape.flow_slug and k.step_slug = settings_shape.step_slug), '{}')
 $$;
 
--- Returns what settings say of the start of a run: whether it takes more than putting its
--- first tasks into the queue, since one of them waits, reads when to start, has a gate or its
--- own priority, or the run has a deadline; and the priority of the flow, if it has one.
-create or replace function flowc.start_settings(flow_slug text, out needed boolean, out priority text)
+-- Returns the settings of a flow that matter where a run is started, NULL if there are none:
+-- those of the flow itself, and "slow" if its first steps take more than being put into the
+-- queue, since one of them waits, reads when to start, has a gate or its own priority, or the
+-- run has a deadline.
+create or replace function flowc.start_settings(flow_slug text) returns jsonb
 language plpgsql stable as $$
 begin
-  select coalesce(bool_or((k.kind = 'wait' or k.settings ?| case k.step_slug when '' then '{deadline}' else '{startAt,startDelay,priority,concurrency,rate,gate,gateKey,strictOrder}' end::text[])
-           and (k.step_slug = '' or exists (
-             select from pgflow.steps s where s.flow_slug = k.flow_slug and s.step_slug = k.step_slug and s.deps_count = 0 offset 0))), false),
-         max(k.settings ->> 'priority') filter (where k.step_slug = '')
-  into needed, start_settings.priority
-  from flowc.settings k where k.flow_slug = start_settings.flow_slug;
+  if not exists (select from flowc.settings k where k.flow_slug = start_settings.flow_slug) then
+    return null;
+  end if;
+  return coalesce(
+    (select k.settings from flowc.settings k where k.flow_slug = start_settings.flow_slug and k.step_slug = ''), '{}')
+    || jsonb_build_object('slow', exists (
+      select from flowc.settings k
+      where k.flow_slug = start_settings.flow_slug
+        and (k.kind = 'wait' or k.settings ?| case k.step_slug when '' then '{deadline}' else '{startAt,startDelay,priority,concurrency,rate,gate,gateKey,strictOrder}' end::text[])
+        and (k.step_slug = '' or exists (
+          select from pgflow.steps s where s.flow_slug = k.flow_slug and s.step_slug = k.step_slug and s.deps_count = 0 offset 0))));
 end $$;
 
 -- Returns the value that a path leads to, NULL if there is none: ["run", …] in the input of

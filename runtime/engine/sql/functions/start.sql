@@ -21,10 +21,14 @@ end $$;
 -- If all ids were given and all runs simply started, only the first is returned.
 -- With map_version, nothing is started unless that is the version of the map of shards here.
 -- priority is 'high', 'normal' or 'low', NULL for that of the flow.
+-- Where the flow says that one run is started for the same values in the input, existed is
+-- also true of those that are not, with the id of the run that is there, see start_unique.
+-- duplicates is 'allow' to start them all the same; 'refuse' to start nothing if a run were
+-- to be given another id than its own.
 create or replace function flowc.start(
   flow_slug text, inputs jsonb[], run_ids uuid[],
   start_at timestamptz default null, start_in interval default null, headers jsonb[] default null, suppress_notify boolean default false,
-  map_version int default null, priority text default null)
+  map_version int default null, priority text default null, duplicates text default null)
 returns table (n int, run_id uuid, existed boolean, status text, scheduled_at timestamptz, of_flow text)
 language plpgsql as $$
 #variable_conflict use_column
@@ -32,7 +36,8 @@ declare
   step_count int;
   root_maps  boolean;
   simple     boolean; -- whether the first steps start in any case
-  of_all     "char";  -- the priority of the runs
+  settings   jsonb;
+  of_all     "char"; -- the priority of the runs
   generated  boolean := start.run_ids is null or array_position(start.run_ids, null) is not null;
   due_at     timestamptz;
   ids        uuid[];
@@ -49,6 +54,7 @@ begin
     perform flowc.require_priority(start.priority);
   end if;
   perform from flowc.definition_locks d where d.flow_slug = start.flow_slug for key share;
+  settings := flowc.start_settings(start.flow_slug);
   select count(*), coalesce(bool_or(s.step_type = 'map' and s.deps_count = 0), false),
          coalesce(not bool_or(s.deps_count = 0 and (s.required_input_pattern is not null or s.forbidden_input_pattern is not null)), false)
   into step_count, root_maps, simple
@@ -59,12 +65,19 @@ begin
       detail = format('Key (flow_slug)=(%s) is not present in table "flows".', start.flow_slug),
       constraint = 'runs_flow_slug_fkey', table = 'runs', schema = 'pgflow';
   end if;
-  select not s.needed and simple, flowc.priority_code(coalesce(start.priority, s.priority))
-  into simple, of_all from flowc.start_settings(start.flow_slug) s;
+  of_all := flowc.priority_code(coalesce(start.priority, settings ->> 'priority'));
   perform flowc.require_readable(start.inputs);
   if root_maps then
     perform flowc.require_arrays(start.flow_slug, start.inputs);
     simple := simple and not ('[]' = any (start.inputs));
+  end if;
+  if settings is not null then
+    simple := simple and not (settings -> 'slow')::boolean;
+    if settings ? 'unique' and start.duplicates is distinct from 'allow' then
+      return query select s.* from flowc.start_unique(
+        start.flow_slug, start.inputs, start.run_ids, start.start_at, start.start_in, start.headers, start.priority, start.duplicates, settings) s;
+      return;
+    end if;
   end if;
 
   due_at := coalesce(start.start_at, clock_timestamp() + start.start_in);
@@ -117,7 +130,7 @@ begin
       from flowc.start(start.flow_slug, array(select start.inputs[d.n] from unnest(deleted) with ordinality d(n, i) order by d.i),
         array(select ids[d.n] from unnest(deleted) with ordinality d(n, i) order by d.i), start.start_at, start.start_in,
         case when start.headers is not null then array(select start.headers[d.n] from unnest(deleted) with ordinality d(n, i) order by d.i) end,
-        start.suppress_notify, priority => start.priority) s;
+        start.suppress_notify, priority => start.priority, duplicates => 'allow') s;
   end if;
   if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id])
              where flowc.base_slug(r.flow_slug) <> flowc.base_slug(start.flow_slug)) then

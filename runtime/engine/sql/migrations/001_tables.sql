@@ -539,6 +539,19 @@ create index keyed_signals_key_idx on flowc.keyed_signals (flow_slug, step_slug,
 create index keyed_signals_pending_idx on flowc.keyed_signals (flow_slug, pending_at) where pending_at is not null;
 create index keyed_signals_expiry_idx on flowc.keyed_signals (flow_slug, expires_at);
 
+-- Which run holds a key, for flows of which one run is started for the same values in its
+-- input, see uniques.sql. flow_slug is without version. until_at is until when, if it is not
+-- for as long as the run has not ended; of a flow with debounce, when the run is due at the
+-- latest. The row goes with the run.
+create table flowc.uniques (
+  flow_slug text        not null,
+  key       bytea       not null,
+  run_id    uuid        not null,
+  until_at  timestamptz,
+  primary key (flow_slug, key)
+);
+create index uniques_run_idx on flowc.uniques (run_id);
+
 -- What is to be done with runs, in the order of the ids: it was asked for in a caller's
 -- transaction, which locks no run, or while somebody else had locked the run. error is why
 -- a request could not be done; it is not tried again.

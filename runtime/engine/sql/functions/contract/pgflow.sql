@@ -214,7 +214,7 @@ declare
   started record;
 begin
   select s.run_id, s.existed into started from flowc.start(start_flow.flow_slug, array[start_flow.input], array[start_flow.run_id]) s;
-  if started.existed then
+  if started.existed and started.run_id = start_flow.run_id then -- otherwise it is a run with the same unique values
     raise unique_violation using
       message = 'duplicate key value violates unique constraint "runs_pkey"',
       detail = format('Key (run_id)=(%s) already exists.', start_flow.run_id),
