@@ -123,6 +123,11 @@ type StartRequest struct {
 	// MapVersion is the version of the map of shards by which the runs were placed; 0 if
 	// they were not. A database with another version refuses them.
 	MapVersion int
+	// WithoutUnique starts the runs whatever [spec.Flow.Unique] says.
+	WithoutUnique bool
+	// ExactIDs starts nothing, with a [DuplicateRunError], if a run would be one that is
+	// there under another id.
+	ExactIDs bool
 }
 
 // A NewRun is a run to be started.
@@ -141,10 +146,13 @@ type NewRun struct {
 
 // A StartedRun is the result of starting a [NewRun].
 type StartedRun struct {
-	// Existed reports whether there already was a run with that id. Flow is the version of
+	// Existed reports whether there already was a run with that id, or one like it. Flow is the version of
 	// the flow that it belongs to, empty if it is this one.
 	Existed bool
 	Flow    string
+	// ID is the id of the run if that is not the one of the [NewRun]: it existed, and
+	// [spec.Flow.Unique] says that one of the two is enough.
+	ID string
 	// ScheduledAt is when it starts, if that is later.
 	ScheduledAt time.Time
 }

@@ -40,6 +40,7 @@ type pendingStarts struct {
 type startKind struct {
 	flow       string
 	mapVersion int
+	exactIDs   bool
 }
 
 // A startGroup holds the starts of a kind through a pool. The mu of its pendingStarts
@@ -66,7 +67,7 @@ type startReply struct {
 func coalesceStart(ctx context.Context, pool *pgxpool.Pool, r StartRequest) ([]StartedRun, error) {
 	p := perpool.Of[pendingStarts](pool)
 	p.mu.Lock()
-	g := p.group(pool, startKind{r.Flow, r.MapVersion})
+	g := p.group(pool, startKind{r.Flow, r.MapVersion, r.ExactIDs})
 	if g.inFlight < maxStartsInFlight || len(r.Runs[0].Input) > maxBatchBytes {
 		g.inFlight++
 		p.mu.Unlock()
@@ -110,8 +111,8 @@ func (p *pendingStarts) group(pool *pgxpool.Pool, kind startKind) *startGroup {
 // startAlone starts one run, and claims its task for an idle worker of this process, if
 // there is one.
 func startAlone(ctx context.Context, pool *pgxpool.Pool, r StartRequest) ([]StartedRun, error) {
-	if started, ok := startEagerly(ctx, pool, r); ok {
-		return started, nil
+	if started, ok, err := startEagerly(ctx, pool, r); ok {
+		return started, err
 	}
 	return sendNow(ctx, pool, r)
 }
@@ -150,7 +151,7 @@ func (g *startGroup) send(batch []waitingStart) {
 	defer g.next()
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
-	all := StartRequest{Flow: g.kind.flow, MapVersion: g.kind.mapVersion}
+	all := StartRequest{Flow: g.kind.flow, MapVersion: g.kind.mapVersion, ExactIDs: g.kind.exactIDs}
 	for _, w := range batch {
 		all.Runs = append(all.Runs, w.NewRun)
 	}

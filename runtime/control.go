@@ -43,7 +43,8 @@ func CancelRun(ctx context.Context, db DB, id, reason string) error {
 // other tasks get all their attempts again.
 //
 // Errors: [ErrInvalidRunID]; [ErrRunNotFound]; [ErrWrongStatus] if the run neither
-// failed nor was cancelled; [ErrRequested].
+// failed nor was cancelled; a [DuplicateRunError] if the flow is unique and a run like this
+// one has not ended; [ErrRequested].
 //
 // In a transaction it is requested, as with [CancelRun].
 func RetryRun(ctx context.Context, db DB, id string) error {
@@ -62,7 +63,8 @@ func RetryRun(ctx context.Context, db DB, id string) error {
 //
 // Errors: [ErrInvalidRunID]; [ErrInvalidOption] for a step that is empty or no text;
 // [ErrRunNotFound], also if the run has no such step; [ErrWrongStatus] if the run has not
-// ended, or the step stays skipped; [ErrRequested].
+// ended, or the step stays skipped; a [DuplicateRunError] as with [RetryRun];
+// [ErrRequested].
 //
 // In a transaction it is requested, as with [CancelRun].
 func RetryStep(ctx context.Context, db DB, id, step string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,25 +29,24 @@ var (
 // startSQL starts runs. It returns a row for the first, as proof that it was executed, and
 // for those that did not simply start.
 const (
-	startSQL = `
-SELECT n, existed, scheduled_at, of_flow
-FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, map_version => $6)` + worthTelling
+	startSQL = started + `
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, map_version => $6, duplicates => $7)` + worthTelling
 
-	startWithHeadersSQL = `
-SELECT n, existed, scheduled_at, of_flow
-FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, map_version => $6, headers => $7)` + worthTelling
+	startWithHeadersSQL = started + `
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, map_version => $6, duplicates => $7, headers => $8)` + worthTelling
 
 	// startQuietlySQL is for runs that a claim follows.
-	startQuietlySQL = `
-SELECT n, existed, scheduled_at, of_flow
-FROM flowc.start($1, $2, $3::text[]::uuid[], map_version => $4, headers => $5, suppress_notify => true)` + worthTelling
+	startQuietlySQL = started + `
+FROM flowc.start($1, $2, $3::text[]::uuid[], map_version => $4, duplicates => $5, headers => $6, suppress_notify => true)` + worthTelling
 
+	started = `
+SELECT n, existed, scheduled_at, of_flow, CASE WHEN existed THEN run_id::text END, status = 'duplicate'`
 	worthTelling = `
 WHERE n = 1 OR existed OR scheduled_at IS NOT NULL`
 )
 
 func (b engineBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun, error) {
-	args, sql := append(r.args(), r.mapVersion()), startSQL
+	args, sql := append(r.args(), r.mapVersion(), r.duplicates()), startSQL
 	if headers := r.headers(); headers != nil {
 		args, sql = append(args, headers), startWithHeadersSQL
 	}
@@ -54,15 +54,18 @@ func (b engineBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun,
 	if isTaken(err) && pgcall.Pooled(b.db) {
 		rows, err = pgcall.Engine(ctx, b.db, scanStarted, sql, args...)
 	}
-	return r.started(rows), startError(r, err)
+	if err != nil {
+		return nil, startError(r, err)
+	}
+	return r.started(rows)
 }
 
 // startEagerly starts runs and claims their first tasks for an idle worker of this
 // process. ok is false if there is none, or if the runs have to be started without a claim.
-func startEagerly(ctx context.Context, pool *pgxpool.Pool, r StartRequest) (_ []StartedRun, ok bool) {
+func startEagerly(ctx context.Context, pool *pgxpool.Pool, r StartRequest) (_ []StartedRun, ok bool, _ error) {
 	worker := eager.FindIdle(pool, r.Flow)
 	if worker == nil {
-		return nil, false
+		return nil, false, nil
 	}
 	var rows []startedRow
 	read := func(result pgx.Rows) (err error) {
@@ -70,8 +73,12 @@ func startEagerly(ctx context.Context, pool *pgxpool.Pool, r StartRequest) (_ []
 		return err
 	}
 	args := r.args()
-	ok = eager.Start(ctx, pool, r.Flow, worker, read, startQuietlySQL, args[0], args[1], args[2], r.mapVersion(), r.headers())
-	return r.started(rows), ok
+	ok = eager.Start(ctx, pool, r.Flow, worker, read, startQuietlySQL, args[0], args[1], args[2], r.mapVersion(), r.duplicates(), r.headers())
+	if !ok {
+		return nil, false, nil
+	}
+	runs, err := r.started(rows)
+	return runs, true, err
 }
 
 // args returns the arguments of a statement that starts the runs.
@@ -96,6 +103,20 @@ func (r StartRequest) mapVersion() *int {
 	return &version
 }
 
+var allowDuplicates, refuseDuplicates = "allow", "refuse"
+
+// duplicates returns the argument of what to do about runs like others, NULL for what the
+// flow says.
+func (r StartRequest) duplicates() *string {
+	switch {
+	case r.WithoutUnique:
+		return &allowDuplicates
+	case r.ExactIDs:
+		return &refuseDuplicates
+	}
+	return nil
+}
+
 // headers returns the headers of the runs, nil if none has any.
 func (r StartRequest) headers() (texts []*string) {
 	for i, run := range r.Runs {
@@ -116,25 +137,44 @@ type startedRow struct {
 	Existed     bool
 	ScheduledAt *time.Time
 	Flow        *string // of the run, which may be another version
+	ID          *string // of a run that existed
+	Duplicate   *bool   // nothing was started, because of the run
 }
 
 func scanStarted(row pgx.CollectableRow) (s startedRow, err error) {
-	err = row.Scan(&s.N, &s.Existed, &s.ScheduledAt, &s.Flow)
+	err = row.Scan(&s.N, &s.Existed, &s.ScheduledAt, &s.Flow, &s.ID, &s.Duplicate)
 	return s, err
 }
 
 // started returns the result for each run; the database returned only those of interest.
-func (r StartRequest) started(rows []startedRow) []StartedRun {
+func (r StartRequest) started(rows []startedRow) ([]StartedRun, error) {
 	all := make([]StartedRun, len(r.Runs))
 	for _, row := range rows {
-		all[row.N-1] = StartedRun{Existed: row.Existed, ScheduledAt: pgcall.OrZero(row.ScheduledAt), Flow: pgcall.OrZero(row.Flow)}
+		if pgcall.OrZero(row.Duplicate) {
+			return nil, &DuplicateRunError{Flow: pgcall.OrZero(row.Flow), RunID: pgcall.OrZero(row.ID)}
+		}
+		s := StartedRun{Existed: row.Existed, ScheduledAt: pgcall.OrZero(row.ScheduledAt), Flow: pgcall.OrZero(row.Flow)}
+		if row.ID != nil && *row.ID != r.Runs[row.N-1].ID {
+			s.ID = *row.ID
+		}
+		all[row.N-1] = s
 	}
-	return all
+	return all, nil
 }
 
 // isTaken reports whether an error says that there is a run with the id.
 func isTaken(err error) bool {
 	return pgerr.Code(err) == "23505" && pgerr.Constraint(err) == "runs_pkey"
+}
+
+// duplicateError returns the error that callers see in place of a database error which says
+// that another run has the same unique values, else that error.
+func duplicateError(err error) error {
+	if pgerr.Code(err) != "23505" || pgerr.Constraint(err) != "uniques_pkey" {
+		return err
+	}
+	run, flow, _ := strings.Cut(pgerr.Detail(err), " ")
+	return &DuplicateRunError{Flow: flow, RunID: run}
 }
 
 // startError turns a database error of a start into the error that callers see.
@@ -159,17 +199,17 @@ func startError(r StartRequest, err error) error {
 const (
 	getRunSQL = `
 SELECT run_id::text, flow_slug, status, input, output, remaining_steps, scheduled_at, tick, started_at,
-       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, result
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, result, unique_values
 FROM flowc.get_run($1::text::uuid, $2)`
 
 	runProgressSQL = `
 SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, tick, started_at,
-       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, NULL::jsonb
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, NULL::jsonb, unique_values
 FROM flowc.run_progress($1::text::uuid)`
 
 	findRunSQL = `
 SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, tick, started_at,
-       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, NULL::jsonb, NULL::jsonb
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, NULL::jsonb, NULL::jsonb, unique_values
 FROM flowc.get_run($1::text::uuid)`
 )
 
@@ -201,18 +241,19 @@ func scanRun(row pgx.CollectableRow) (*RunInfo, error) {
 	var (
 		info                                               RunInfo
 		scheduled, tick, started, completed, failed, ended *time.Time
-		reason, step, message                              *string
+		reason, step, message, unique                      *string
 		states                                             []byte
 	)
 	err := row.Scan(&info.ID, &info.Flow, &info.Status, (*[]byte)(&info.Input), (*[]byte)(&info.Output),
 		&info.RemainingSteps, &scheduled, &tick, &started, &completed, &failed, &ended, &reason, &step,
-		&info.FailedIndex, &message, &states, (*[]byte)(&info.Result))
+		&info.FailedIndex, &message, &states, (*[]byte)(&info.Result), &unique)
 	if err != nil {
 		return nil, err
 	}
 	info.ScheduledAt, info.Tick, info.StartedAt = pgcall.OrZero(scheduled), pgcall.OrZero(tick), pgcall.OrZero(started)
 	info.CompletedAt, info.FailedAt, info.CancelledAt = pgcall.OrZero(completed), pgcall.OrZero(failed), pgcall.OrZero(ended)
 	info.CancelReason, info.FailedStep, info.Error = pgcall.OrZero(reason), pgcall.OrZero(step), pgcall.OrZero(message)
+	info.Unique = pgcall.OrZero(unique)
 	if states != nil {
 		info.States = []StepState{}
 		if err := json.Unmarshal(states, &info.States); err != nil {
@@ -341,7 +382,7 @@ func (b engineBackend) RetryStep(ctx context.Context, id, step string) (Steered,
 func (b engineBackend) request(ctx context.Context, sql, id, argument string) (Steered, error) {
 	rows, again, err := pgcall.EngineAgain(ctx, b.db, scanSteered, sql, id, argument, !pgcall.InTx(b.db))
 	if err != nil {
-		return Steered{Repeated: again}, err
+		return Steered{Repeated: again}, duplicateError(err)
 	}
 	rows[0].Repeated = again
 	return rows[0], nil
@@ -376,7 +417,7 @@ func (b engineBackend) steer(ctx context.Context, sql string, args ...any) (Stee
 
 func (b engineBackend) RunSchedule(ctx context.Context, flow, id string) (ok bool, _ error) {
 	tick, _, err := pgcall.EngineOne(ctx, b.db, pgx.RowTo[*time.Time], `SELECT flowc.run_schedule($1, $2::text::uuid)`, flow, id)
-	return tick != nil, err
+	return tick != nil, duplicateError(err)
 }
 
 func (b engineBackend) ExplainRun(ctx context.Context, id string) ([]Reason, error) {

@@ -105,6 +105,18 @@ func (e *ActiveRunsError) Error() string {
 		e.Flow, e.Active)
 }
 
+// A DuplicateRunError says that a flow has a run with the same unique values
+// ([spec.Flow.Unique]), so that nothing was started or retried.
+type DuplicateRunError struct {
+	// Flow is the flow of that run, which may be another version, and RunID its id.
+	Flow  string
+	RunID string
+}
+
+func (e *DuplicateRunError) Error() string {
+	return fmt.Sprintf("flowc: flow %q has a run with the same unique values: %s (runtime.WithoutUnique starts another one beside it)", e.Flow, e.RunID)
+}
+
 // An InputError says that the input of a run cannot be stored. Nothing was written.
 type InputError struct {
 	Flow string

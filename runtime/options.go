@@ -31,7 +31,8 @@ type startOptions struct {
 	at   *time.Time
 	wait []WaitOption
 
-	headers map[string]string // of WithHeaders
+	headers       map[string]string // of WithHeaders
+	withoutUnique bool
 }
 
 type startOption func(*startOptions) error
@@ -40,7 +41,8 @@ func (f startOption) start(o *startOptions) error { return f(o) }
 
 // WithRunID sets the run's id, which is a UUID. If a run of the flow, or of another version
 // of it, has that id already, that run is returned, whatever its input, and [Run.Existed]
-// is true.
+// is true. If the flow is unique and another run is like it, the error is a
+// [DuplicateRunError], unless that run is replaced.
 func WithRunID(id string) StartOption {
 	return startOption(func(o *startOptions) error {
 		parsed, err := valid.RunID(id)
@@ -52,7 +54,8 @@ func WithRunID(id string) StartOption {
 // WithIdempotencyKey makes the run the only one of its flow with that key, across all
 // versions of the flow: if there is one already, that run is returned, whatever its input
 // and version, and [Run.Existed] is true; [Run.Flow] says which version it belongs to.
-// The key is free again when the run is deleted.
+// The key is free again when the run is deleted. If the flow is unique and another run is
+// like it, that is returned, and the key stays free.
 func WithIdempotencyKey(key string) StartOption {
 	return startOption(func(o *startOptions) error {
 		if key == "" {
@@ -73,6 +76,15 @@ func WithKeys(keys ...string) StartOption {
 			}
 		}
 		o.keys = append([]string{}, keys...)
+		return nil
+	})
+}
+
+// WithoutUnique starts the run even if another one is like it, whatever the flow says
+// ([spec.Flow.Unique]). It does not count for those that start later. It is for operators.
+func WithoutUnique() StartOption {
+	return startOption(func(o *startOptions) error {
+		o.withoutUnique = true
 		return nil
 	})
 }

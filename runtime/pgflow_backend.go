@@ -18,6 +18,9 @@ type pgflowBackend struct{ db DB }
 // the same time would be a violation, so those are locked.
 func (b pgflowBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun, error) {
 	sql := pgflowStartSQL
+	if r.WithoutUnique {
+		return nil, startError(r, pgcall.ErrContractOnly)
+	}
 	for _, run := range r.Runs {
 		if run.Headers != nil && !run.Traced {
 			return nil, startError(r, pgcall.ErrContractOnly)
@@ -39,7 +42,10 @@ func (b pgflowBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun,
 	if err == nil && len(rows) == 0 {
 		err = pgcall.ErrContractOnly // the contract has no later start
 	}
-	return r.started(rows), startError(r, err)
+	if err != nil {
+		return nil, startError(r, err)
+	}
+	return r.started(rows)
 }
 
 func (b pgflowBackend) Run(ctx context.Context, id string, detail RunDetail) (*RunInfo, error) {

@@ -21,16 +21,20 @@ JOIN unnest($2::text[]::jsonb[], $3::text[]::uuid[]) WITH ORDINALITY u(input, ru
 // being created.
 const pgflowLockSQL = pgflowLock + `$1` + pgflowInOrder
 
+// pgflowStarting gives another run than was to start where the role may not use flowc's
+// engine, and that says that one is enough.
 const pgflowStarting = `
-SELECT u.n::int,
-       CASE WHEN r.flow_slug = $1 THEN true
-            ELSE (SELECT false FROM pgflow.start_flow(flow_slug => $1, input => u.input, run_id => u.run_id)) END,
-       NULL::timestamptz, $1::text`
+SELECT o.n, o.started IS DISTINCT FROM o.run_id, NULL::timestamptz, $1::text, coalesce(o.started, o.run_id)::text, false
+FROM (
+SELECT u.n::int, u.run_id,
+       CASE WHEN r.flow_slug IS DISTINCT FROM $1
+            THEN (SELECT s.run_id FROM pgflow.start_flow(flow_slug => $1, input => u.input, run_id => u.run_id) s) END AS started`
 
 const pgflowUnlessStarted = `
 LEFT JOIN pgflow.runs r ON r.run_id = u.run_id
 WHERE coalesce($4::timestamptz, clock_timestamp() + coalesce($5::interval, '0')) <= clock_timestamp()
-ORDER BY u.n`
+ORDER BY u.n OFFSET 0) o
+ORDER BY o.n`
 
 // pgflowLock takes one of a thousand locks for each id, in order: the server's lock table
 // has no room for a lock per id.
@@ -79,7 +83,7 @@ SELECT r.run_id::text, r.flow_slug, ` + pgflowStatus + `, r.input, r.output, r.r
          FROM pgflow.step_states st
          JOIN pgflow.steps s ON s.flow_slug = st.flow_slug AND s.step_slug = st.step_slug
          WHERE st.run_id = r.run_id) END,
-       NULL::jsonb
+       NULL::jsonb, NULL::text
 FROM pgflow.runs r` + pgflowFailedStep + `
 WHERE r.run_id = $1::text::uuid`
 

@@ -40,7 +40,8 @@ func (r *Run[Out]) ID() string { return r.id.String() }
 func (r *Run[Out]) Flow() string { return r.flow }
 
 // Existed reports whether the run existed before the call that returned this handle: the
-// key or id was used before, or the call was a Get function.
+// key or id was used before, or the flow is unique and the run is like the one that was to
+// start, or the call was a Get function.
 func (r *Run[Out]) Existed() bool { return r.existed }
 
 // ScheduledAt returns when the run's steps start if the run was scheduled when the handle

@@ -50,6 +50,9 @@ type RunInfo struct {
 	Output json.RawMessage `json:"output,omitempty"`
 	// RemainingSteps is how many steps are neither completed nor skipped.
 	RemainingSteps int `json:"remaining_steps"`
+	// Unique is which values make the run unique, such as "account_id=7", by the flow's
+	// [spec.Flow.Unique]; empty if it has none.
+	Unique string `json:"unique,omitempty"`
 	// ScheduledAt is when a scheduled run will start; zero once it has started.
 	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
 	// Tick is the time for which a schedule started the run; zero for other runs.

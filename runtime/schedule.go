@@ -11,7 +11,8 @@ import (
 // RunSchedule starts a run of a flow now, as its schedule would, with the time of the call
 // as its tick. It also works if the schedule is paused, and does not affect the next tick.
 //
-// Errors: [ErrInvalidSlug]; [ErrNoSchedule].
+// Errors: [ErrInvalidSlug]; [ErrNoSchedule]; a [DuplicateRunError] if the flow is unique and
+// has a run that has not ended.
 func RunSchedule(ctx context.Context, db DB, slug string) (*Run[json.RawMessage], error) {
 	if err := valid.FlowSlug(slug); err != nil {
 		return nil, err

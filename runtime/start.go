@@ -24,8 +24,11 @@ const DefaultSyncTimeout = 60 * time.Second
 // same process uses the same pool and is idle, the start also claims the first tasks
 // for it.
 //
+// If the flow has the tag unique ([spec.Flow.Unique]) and there is a run like this one, it
+// returns that, and [Run.Existed] is true, unless the flow says otherwise.
+//
 // Errors: [ErrFlowNotFound], [InputError], [ErrInvalidOption], [ErrInvalidRunID]
-// and [ErrRunIDTaken] for [WithRunID], [ErrEngineMissing].
+// and [ErrRunIDTaken] for [WithRunID], [DuplicateRunError], [ErrEngineMissing].
 func StartFlow(ctx context.Context, db DB, slug string, input any, opts ...StartOption) (*Run[json.RawMessage], error) {
 	return start(ctx, db, slug, input, untypedOutput, opts)
 }
@@ -129,7 +132,7 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, ou
 	if err := valid.FlowSlug(slug); err != nil {
 		return nil, err
 	}
-	request := StartRequest{Flow: slug, At: pgcall.OrZero(o.at), In: pgcall.OrZero(o.in)}
+	request := StartRequest{Flow: slug, At: pgcall.OrZero(o.at), In: pgcall.OrZero(o.in), WithoutUnique: o.withoutUnique, ExactIDs: o.id != nil}
 	first, err := o.prepare(&request, ids, inputs, traced)
 	if err != nil {
 		return nil, err
@@ -153,7 +156,12 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, ou
 		}
 		handles[i] = Run[Out]{db: db, id: ids[i], flow: slug, output: output, scheduledAt: s.ScheduledAt}
 		runs[i] = &handles[i]
-		runs[i].existed = s.Existed && o.chosen() || again
+		runs[i].existed = s.Existed && (o.chosen() || s.ID != "") || again
+		if s.ID != "" {
+			if handles[i].id, err = uuid.Parse(s.ID); err != nil {
+				return nil, fmt.Errorf("flowc: starting flow %s: %w", slug, err)
+			}
+		}
 		if runs[i].existed && s.Flow != "" && s.Flow != slug {
 			runs[i].flow, runs[i].output = s.Flow, output.ofVersion(s.Flow)
 		}
@@ -201,7 +209,7 @@ var errTooManyBytes = fmt.Errorf("together with the inputs before it, it is long
 // send starts runs in the cheapest way: one that starts now, through a pool, may share a
 // statement with others.
 func send(ctx context.Context, db DB, r StartRequest) ([]StartedRun, error) {
-	if pool, ok := db.(*pgxpool.Pool); ok && pool != nil && len(r.Runs) == 1 && r.At.IsZero() && r.In == 0 {
+	if pool, ok := db.(*pgxpool.Pool); ok && pool != nil && len(r.Runs) == 1 && r.At.IsZero() && r.In == 0 && !r.WithoutUnique {
 		return coalesceStart(ctx, pool, r)
 	}
 	return sendNow(ctx, db, r)

@@ -234,7 +234,7 @@ func TestUniqueRetry(t *testing.T) {
 		message := fmt.Sprintf("flowc: run %s was started with the same unique values, and has not ended", id(2))
 		for _, sql := range []string{`select flowc.retry_run($1)`, `select flowc.retry_step($1, 'work')`, `select flowc.request($1, 'retry', '', true)`} {
 			pg := d.fails("23505", message, sql, id(1))
-			require.Equal(t, id(2)+" uniques_pkey", pg.Detail+" "+pg.ConstraintName)
+			require.Equal(t, id(2)+" f uniques_pkey", pg.Detail+" "+pg.ConstraintName)
 		}
 		d.exec(`select flowc.request($1, 'retry', '', false)`, id(1))
 		require.Equal(t, 1, d.apply("f"))

@@ -41,7 +41,7 @@ func (d Difference) String() string {
 func (d Difference) InPlace() bool {
 	switch d.What {
 	case "max_attempts", "base_delay", "timeout", "start_delay", "cron", "deadline", "start_at", "max_wait", "priority", "key", "keep", "answer",
-		"concurrency", "rate", "gate", "strict_order":
+		"concurrency", "rate", "gate", "strict_order", "unique", "per", "on_duplicate", "debounce", "debounce_max":
 		return true
 	}
 	return false
@@ -63,6 +63,12 @@ func Compare(from, to Flow) []Difference {
 	note("", "cron", textOr(from.Cron, "none"), textOr(to.Cron, "none"))
 	note("", "deadline", spanOr(from.Deadline, "none"), spanOr(to.Deadline, "none"))
 	note("", "priority", textOr(string(from.Priority), "normal"), textOr(string(to.Priority), "normal"))
+	a, b := uniqueOr(from.Unique), uniqueOr(to.Unique)
+	note("", "unique", uniqueWords(a), uniqueWords(b))
+	note("", "per", spanOr(a.Per, "none"), spanOr(b.Per, "none"))
+	note("", "on_duplicate", textOr(string(a.OnDuplicate), string(DuplicateKeep)), textOr(string(b.OnDuplicate), string(DuplicateKeep)))
+	note("", "debounce", spanOr(a.Debounce, "none"), spanOr(b.Debounce, "none"))
+	note("", "debounce_max", spanOr(a.debounceMax(), "none"), spanOr(b.debounceMax(), "none"))
 	others := map[string]Step{}
 	for _, s := range to.Steps {
 		others[s.Slug] = s
@@ -106,6 +112,23 @@ func Compare(from, to Flow) []Difference {
 		note("", "the order of the steps", orderWords(from), orderWords(to))
 	}
 	return all
+}
+
+// uniqueOr returns what makes runs unique, nothing if they are not.
+func uniqueOr(u *Unique) *Unique {
+	if u == nil {
+		return &Unique{}
+	}
+	return u
+}
+
+// uniqueWords returns the values that make two runs alike.
+func uniqueWords(u *Unique) string {
+	var paths []string
+	for _, p := range u.By {
+		paths = append(paths, p.String())
+	}
+	return textOr(strings.Join(paths, ", "), "none")
 }
 
 // orderWords returns the slugs of the steps in the order that the database stores.

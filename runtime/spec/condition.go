@@ -13,6 +13,7 @@ import (
 // can be compared with those of the value in JSON. Generated code has them.
 type Condition struct {
 	step    string
+	unique  int    // it is that of a path of Unique, the first being 1
 	not     bool   // it is the step's IfNot
 	path    string // it is that of a path of the step, and which
 	example func() ([]byte, error)
@@ -35,6 +36,12 @@ func IfNot[Subject any](step string, meet func(*Subject)) Condition {
 // Generated code calls it.
 func Leads[Subject any](step, option string, set func(*Subject)) Condition {
 	return Condition{step: step, path: option, example: example(set)}
+}
+
+// UniqueBy returns what ties the n-th path of [Flow.Unique], from 0, to the Go type of the
+// input; set sets the value that it leads to. Generated code calls it.
+func UniqueBy[In any](n int, set func(*In)) Condition {
+	return Condition{unique: n + 1, path: "Unique", example: example(set)}
 }
 
 func example[Subject any](meet func(*Subject)) func() ([]byte, error) {
@@ -63,6 +70,12 @@ func outdated(f Flow) (faults []Fault) {
 		}
 		if c.path != "" {
 			key, article = c.path, "a"
+		}
+		if c.unique > 0 {
+			if f.Unique != nil && c.unique <= len(f.Unique.By) {
+				faults = append(faults, c.lostPath("", f.Unique.By[c.unique-1])...)
+			}
+			continue
 		}
 		step := f.Step(c.step)
 		switch {
@@ -117,9 +130,14 @@ func (c Condition) lost(step *Step) []Fault {
 	case len(path) == 0:
 		return nil // whoever took it away, as a test does with delays, may do that
 	}
+	return c.lostPath(c.step, path)
+}
+
+// lostPath returns a fault if a path no longer leads to what the Go types write.
+func (c Condition) lostPath(step string, path Path) []Fault {
 	written, err := c.example()
 	if err != nil {
-		return []Fault{{c.step, fmt.Sprintf("the value that its %s looks into cannot be encoded as JSON any more: %v", c.path, err)}}
+		return []Fault{{step, fmt.Sprintf("the value that its %s looks into cannot be encoded as JSON any more: %v", c.path, err)}}
 	}
 	if path[0] == RunKey {
 		path = path[1:]
@@ -127,7 +145,7 @@ func (c Condition) lost(step *Step) []Fault {
 	for _, name := range path {
 		var members map[string]json.RawMessage
 		if json.Unmarshal(written, &members) != nil || members[name] == nil || string(members[name]) == "null" {
-			return []Fault{{c.step, fmt.Sprintf("its %s leads to %s, but the Go types do not write %s any more: run go generate", c.path, path, name)}}
+			return []Fault{{step, fmt.Sprintf("its %s leads to %s, but the Go types do not write %s any more: run go generate", c.path, path, name)}}
 		}
 		written = members[name]
 	}

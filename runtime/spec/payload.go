@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -44,7 +45,7 @@ func (f Flow) document() (doc document, err error) {
 			Timeout:     seconds(Set(cmp.Or(f.Timeout, DefaultTimeout))),
 			Cron:        f.Cron,
 		},
-		Settings: settings{Deadline: seconds(orNil(f.Deadline)), Priority: f.Priority},
+		Settings: flowSettings(f),
 		Result:   f.Result,
 		Forms:    f.Forms,
 	}
@@ -124,6 +125,12 @@ type settings struct {
 	Gate        string `json:"gate,omitempty"`
 	GateKey     Path   `json:"gateKey,omitempty"`
 	StrictOrder bool   `json:"strictOrder,omitempty"`
+
+	Unique      []Path    `json:"unique,omitempty"`
+	Per         *int      `json:"per,omitempty"`
+	OnDuplicate Duplicate `json:"onDuplicate,omitempty"`
+	Debounce    *int      `json:"debounce,omitempty"`
+	DebounceMax *int      `json:"debounceMax,omitempty"`
 }
 
 // A rate is a [Rate] with its burst.
@@ -145,6 +152,31 @@ func (r *rate) rate() Rate {
 		return Rate{}
 	}
 	return Rate{Tokens: r.Tokens, Per: time.Duration(r.Seconds) * time.Second, Burst: r.Burst}
+}
+
+func flowSettings(f Flow) settings {
+	s := settings{Deadline: seconds(orNil(f.Deadline)), Priority: f.Priority}
+	if u := f.Unique; u != nil {
+		s.Unique, s.Per, s.OnDuplicate = u.By, seconds(orNil(u.Per)), u.OnDuplicate
+		s.Debounce, s.DebounceMax = seconds(orNil(u.Debounce)), seconds(orNil(u.debounceMax()))
+	}
+	return s
+}
+
+// unique returns what settings say of unique runs.
+func (s settings) unique() *Unique {
+	if s.Unique == nil {
+		return nil
+	}
+	return &Unique{
+		By: s.Unique, Per: orZero(duration(s.Per)), OnDuplicate: s.OnDuplicate,
+		Debounce: orZero(duration(s.Debounce)), DebounceMax: orZero(duration(s.DebounceMax)),
+	}
+}
+
+// debounceMax returns how long a run waits at most.
+func (u *Unique) debounceMax() time.Duration {
+	return min(cmp.Or(u.DebounceMax, 10*u.Debounce), math.MaxInt32*time.Second)
 }
 
 type pattern struct {
@@ -206,6 +238,7 @@ func (doc document) flow(slug string) Flow {
 		Cron:        doc.Options.Cron,
 		Deadline:    orZero(duration(doc.Settings.Deadline)),
 		Priority:    doc.Settings.Priority,
+		Unique:      doc.Settings.unique(),
 		Result:      doc.Result,
 		Forms:       doc.Forms,
 	}

@@ -131,6 +131,9 @@ type Flow struct {
 	// Priority is that of all steps that have none of their own, in runs that are started
 	// without one. Empty means [PriorityNormal].
 	Priority Priority
+	// Unique says which runs are alike, and what becomes of a start if there is another
+	// run like it. Nil means that each start is a run.
+	Unique *Unique
 	// Result describes the result of the flow, composed of the outputs of its steps. Nil
 	// declares none: runs then only have runtime.RunInfo.Output.
 	Result *Result
@@ -151,13 +154,46 @@ func (f Flow) As(slug string) Flow {
 }
 
 // NeedsEngine reports whether the flow has what only flowc's engine knows of: steps that
-// wait, limits and turns by key, a deadline, times that are read from values, and bounds of
-// snoozes. A schedule is not among it.
+// wait, limits and turns by key, a deadline, runs that are unique, times that are read from
+// values, and bounds of snoozes. A schedule is not among it.
 func (f Flow) NeedsEngine() bool {
-	return f.Deadline != 0 || f.hasLimits() || slices.ContainsFunc(f.Steps, func(s Step) bool {
+	return f.Deadline != 0 || f.Unique != nil || f.hasLimits() || slices.ContainsFunc(f.Steps, func(s Step) bool {
 		return s.Type == TypeWait || s.StartAt != nil || s.StartDelayFrom != nil || s.MaxWait != 0
 	})
 }
+
+// Unique says that runs of a flow are alike whose inputs have the same values, and that one
+// of them is enough: until it has ended, or for a time, or until it begins. It holds across
+// the versions of the flow that look at the same values.
+type Unique struct {
+	// By leads to the values that make two runs alike. Each path begins with [RunKey], which
+	// alone is the whole input. A value that is missing is null.
+	By []Path
+	// Per is for how long no other run is started, in whole seconds, from when one is
+	// created, whatever becomes of that. Zero means until it has ended.
+	Per time.Duration
+	// OnDuplicate is what becomes of another start meanwhile. Defaults to [DuplicateKeep].
+	OnDuplicate Duplicate
+	// Debounce is how long a run waits before it begins, in whole seconds. Another start
+	// meanwhile replaces its input and its headers, and lets it wait anew. Once it has begun,
+	// the next start is another run. Zero means that runs begin at once.
+	Debounce time.Duration
+	// DebounceMax is how long a run waits at most, in whole seconds, from the first start on.
+	// Zero means ten times Debounce.
+	DebounceMax time.Duration
+}
+
+// A Duplicate is what becomes of a start if there is another run like it.
+type Duplicate string
+
+const (
+	// DuplicateKeep starts nothing: the start returns the run that is there.
+	DuplicateKeep Duplicate = "keep"
+	// DuplicateReplace starts the new run, and cancels the one that is there.
+	DuplicateReplace Duplicate = "replace"
+	// DuplicateError starts nothing: the start returns a runtime.DuplicateRunError.
+	DuplicateError Duplicate = "error"
+)
 
 // Step returns the step with a slug, nil if the flow has none.
 func (f Flow) Step(slug string) *Step {

@@ -78,6 +78,9 @@ func (v *validator) flow() {
 		v.seconds("", "Deadline", v.def.Deadline, time.Second)
 	}
 	v.priority("", v.def.Priority)
+	if v.def.Unique != nil {
+		v.unique(*v.def.Unique)
+	}
 	if len(v.def.Steps) == 0 {
 		v.fault("", "it has no steps, at least one is needed")
 	}
@@ -88,6 +91,51 @@ func (v *validator) flow() {
 		} else {
 			v.places[step.Slug] = i
 		}
+	}
+}
+
+// unique checks which runs are alike, and what becomes of a start if there is one.
+func (v *validator) unique(u Unique) {
+	if len(u.By) == 0 {
+		v.fault("", "its Unique says by no value which runs are alike")
+	}
+	for i, path := range u.By {
+		v.path("", "Unique", path, Step{})
+		if slices.ContainsFunc(u.By[:i], func(other Path) bool { return slices.Equal(path, other) }) {
+			v.fault("", "its Unique has %s twice", path)
+		}
+	}
+	for _, d := range []struct {
+		name string
+		span time.Duration
+	}{{"Per", u.Per}, {"Debounce", u.Debounce}, {"DebounceMax", u.DebounceMax}} {
+		if d.span != 0 {
+			v.seconds("", "Unique."+d.name, d.span, time.Second)
+		}
+	}
+	if !slices.Contains([]Duplicate{"", DuplicateKeep, DuplicateReplace, DuplicateError}, u.OnDuplicate) {
+		v.fault("", "Unique.OnDuplicate is %q, it must be %q, %q or %q", u.OnDuplicate, DuplicateKeep, DuplicateReplace, DuplicateError)
+	}
+	switch {
+	case u.Debounce == 0:
+		if u.DebounceMax != 0 {
+			v.fault("", "Unique.DebounceMax has no effect without Debounce")
+		}
+		if u.Per != 0 && u.OnDuplicate == DuplicateReplace {
+			v.fault("", "Unique has Per, and OnDuplicate %q: a run that has ended cannot be replaced", DuplicateReplace)
+		}
+		return
+	case u.DebounceMax != 0 && u.DebounceMax < u.Debounce:
+		v.fault("", "Unique.DebounceMax is %s, it must be at least Debounce, which is %s", u.DebounceMax, u.Debounce)
+	}
+	if u.Per != 0 {
+		v.fault("", "Unique has both Debounce and Per")
+	}
+	if u.OnDuplicate != "" {
+		v.fault("", "Unique has OnDuplicate, and Debounce, with which the run that is there gets the new input")
+	}
+	if v.def.Cron != "" {
+		v.fault("", "Unique has Debounce, and Cron starts the flow: each tick would only put off the one before it")
 	}
 }
 
@@ -169,6 +217,9 @@ func (v *validator) step(i int, s Step) {
 		v.fault(name, "it is a map over the flow's input, which is {} when Cron starts the flow, and has to be a list")
 	}
 	v.priority(name, s.Priority)
+	if s.Type == TypeMap && len(s.Deps) == 0 && v.def.Unique != nil {
+		v.fault(name, "it is a map over the flow's input, and Unique cannot look into a list")
+	}
 	v.timers(name, s)
 	v.wait(name, s)
 	v.limits(name, s)

@@ -340,5 +340,5 @@ language plpgsql as $$
 begin
   raise unique_violation using
     message = format('flowc: run %s was started with the same unique values, and has not ended', refuse_duplicate.run_id),
-    detail = refuse_duplicate.run_id, constraint = 'uniques_pkey', table = 'uniques', schema = 'flowc';
+    detail = (select r.run_id || ' ' || r.flow_slug from pgflow.runs r where r.run_id = refuse_duplicate.run_id), constraint = 'uniques_pkey', table = 'uniques', schema = 'flowc';
 end $$;
