@@ -26,7 +26,7 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	result, err := Generate(context.Background(), Options{Dir: golden, Patterns: []string{"./..."}, SQL: "sql", Check: !*update})
 	require.NoError(t, err)
-	require.Equal(t, 22, result.Flows)
+	require.Equal(t, 27, result.Flows)
 }
 
 // TestGoldenVet has the go command compile and vet what is generated.

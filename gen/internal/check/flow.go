@@ -19,6 +19,9 @@ func (c *checker) checkFlow(d *declaration) {
 	if d.settings.Cron != nil && !d.broken {
 		c.checkSchedule(d)
 	}
+	if d.settings.Unique != nil && !d.broken {
+		c.checkUnique(d)
+	}
 	for _, s := range d.steps {
 		c.bindStep(d, s)
 	}

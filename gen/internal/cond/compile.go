@@ -150,6 +150,8 @@ func (c *compiler) member(t types.Type, at string, name segment) (m member, ok b
 		b := c.Diags.Add(diag.UnknownField, pos, end, "%s: %s is %s, which has no fields", c.Who, at, c.name(t))
 		if isCondition(c.pair) {
 			b.Fix("compare %s itself, or look at something else", at)
+		} else if c.pair.Key == "unique" {
+			b.Fix("let the flow take what is meant as a field of its input, and look at that")
 		} else {
 			b.Fix("let a step before give what is meant as a field of its own, and look at that")
 		}

@@ -1,8 +1,10 @@
 package cond
 
 import (
+	"fmt"
 	"go/token"
 	"go/types"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
@@ -15,23 +17,77 @@ import (
 type Target int
 
 const (
-	Time Target = iota // a time.Time, or a pointer to one
-	Span               // a time.Duration, or a pointer to one
-	Key                // a string or a whole number
+	Time   Target = iota // a time.Time, or a pointer to one
+	Span                 // a time.Duration, or a pointer to one
+	Key                  // a string or a whole number
+	Unique               // a value that is the same if its JSON is: no float, no time
 )
 
 // CompilePath compiles a path to the names that the database follows. It returns nil if a
 // mistake is reported.
 func CompilePath(scope Scope, p *tags.Pair, target Target) *model.Path {
 	c := &compiler{scope, p}
-	segments := c.segments()
+	return c.path(c.segments(0, len(p.Value)), target)
+}
+
+// CompileUnique compiles the paths of a list into the flow's input, from which they begin
+// with or without Input. ok is false if a mistake is reported.
+func CompileUnique(scope Scope, p *tags.Pair) (paths []*model.Path, ok bool) {
+	c := &compiler{scope, p}
+	ok = true
+	start := 0
+	for i := 0; i <= len(p.Value); i++ {
+		if i < len(p.Value) && p.Value[i] != ',' {
+			continue
+		}
+		from, to := start, i
+		for from < to && p.Value[from] == ' ' {
+			from++
+		}
+		for to > from && p.Value[to-1] == ' ' {
+			to--
+		}
+		start = i + 1
+		segments := c.segments(from, to)
+		if segments != nil && segments[0].name != input {
+			segments = append([]segment{{input, from, from}}, segments...)
+		}
+		path := c.path(segments, Unique)
+		if path == nil {
+			ok = false
+			continue
+		}
+		if slices.ContainsFunc(paths, func(other *model.Path) bool { return slices.Equal(other.Keys, path.Keys) }) {
+			c.Diags.Add(diag.BadPath, p.Pos(from), p.Pos(to), "%s: %s has %s twice", c.Who, p.Key, p.Value[from:to]).Fix("name it once")
+			ok = false
+		}
+		paths = append(paths, path)
+	}
+	return paths, ok
+}
+
+// input is the name of the flow's input in paths.
+const input = "Input"
+
+// path compiles the names of a path. It returns nil if there are none, or if a mistake is
+// reported.
+func (c *compiler) path(segments []segment, target Target) *model.Path {
 	if segments == nil {
 		return nil
 	}
+	p := c.pair
 	first := segments[0]
 	from, ok := c.Subject(tags.Word{Text: first.name, Pos: p.Pos(first.start), End: p.Pos(first.end)})
 	if !ok {
 		return nil
+	}
+	if from.Type == nil && len(segments) > 1 {
+		pos, end := p.Pos(first.start), p.Pos(segments[len(segments)-1].end)
+		c.Diags.Add(diag.GivesNothing, pos, end, "%s: the flow takes nothing to look at, and all its runs are alike", c.Who).
+			Fix(`write unique:"Input", for one run at a time`).Edit(pos, end, input)
+		return nil
+	} else if from.Type == nil {
+		return &model.Path{Text: input, Keys: []string{from.Key}, Way: model.Term{Key: from.Key, Start: from.Name}}
 	}
 	leaf, keys, hops, ok := c.walk(from, segments[1:])
 	if !ok || !c.leadsTo(target, from, segments, leaf, hops) {
@@ -39,12 +95,14 @@ func CompilePath(scope Scope, p *tags.Pair, target Target) *model.Path {
 	}
 	way := model.Term{Key: from.Key, Start: from.Name, Path: hops}
 	way.Type, _ = jsonform.Pointee(from.Type)
-	return &model.Path{Text: p.Value, Keys: append([]string{from.Key}, keys...), Type: leaf.typ, Way: way}
+	text := p.Value[segments[0].start:segments[len(segments)-1].end]
+	return &model.Path{Text: text, Keys: append([]string{from.Key}, keys...), Type: leaf.typ, Way: way, Omitted: leaf.omitted}
 }
 
-// segments reads the names of a path, or returns nil and says what is wrong.
-func (c *compiler) segments() (list []segment) {
-	p := &parser{source: c.pair.Value}
+// segments reads the names of a path that stands from one byte of the value to another, or
+// returns nil and says what is wrong.
+func (c *compiler) segments(from, to int) (list []segment) {
+	p := &parser{source: c.pair.Value[:to], i: from}
 	for {
 		start := p.i
 		name := p.name()
@@ -65,8 +123,16 @@ func (c *compiler) segments() (list []segment) {
 		end += size
 	}
 	c.Diags.Add(diag.BadPath, c.pair.Pos(p.i), c.pair.Pos(end), "%s: %s %q is not a path", c.Who, c.pair.Key, c.pair.Value).
-		Fix("write Input or a step, and names of fields after it, as in Input.ID")
+		Fix("%s", pathForm(c.pair.Key))
 	return nil
+}
+
+// pathForm says how paths are written.
+func pathForm(key string) string {
+	if key == "unique" {
+		return "write fields of the flow's input, with commas between them, as in AccountID, Region.Code"
+	}
+	return "write Input or a step, and names of fields after it, as in Input.ID"
 }
 
 // leadsTo reports whether a path leads to what it should, and says so if not.
@@ -75,6 +141,8 @@ func (c *compiler) leadsTo(target Target, from Subject, path []segment, leaf mem
 	switch {
 	case target == Key:
 		return c.isKey(from, path, leaf, hops)
+	case target == Unique:
+		return c.isUnique(from, path, leaf, hops)
 	case target == Time && !isNamed(leaf.typ, "Time"):
 		b := c.Diags.Add(diag.PathType, pos, end, "%s: %s is %s, and start_at needs a time.Time", c.Who, c.pair.Value, c.name(leaf.typ))
 		if isNamed(leaf.typ, "Duration") {
@@ -142,6 +210,46 @@ func (c *compiler) isKey(from Subject, path []segment, leaf member, hops []model
 		c.Diags.Add(diag.PathType, pos, end, "%s: %s has quotes in its JSON, which would be part of the key", c.Who, c.pair.Value).
 			Fix("remove the option string from its tag json")
 		return false
+	}
+	return true
+}
+
+// isUnique reports whether a path leads to a value by which runs can be alike, and says so if
+// not: one that is always there, and is the same in JSON if and only if it is in Go.
+func (c *compiler) isUnique(from Subject, path []segment, leaf member, hops []model.Hop) bool {
+	first, last := path[0], path[len(path)-1]
+	pos, end := c.pair.Pos(first.start), c.pair.Pos(last.end)
+	text := c.pair.Value[first.start:last.end]
+	refuse := func(fix, format string, args ...any) bool {
+		c.Diags.Add(diag.PathType, pos, end, "%s: %s %s", c.Who, text, fmt.Sprintf(format, args...)).Fix("%s", fix)
+		return false
+	}
+	const always = "look at a value that is always there"
+	if _, pointer := jsonform.Pointee(from.Type); pointer {
+		return refuse(always, "looks into %s, and if that is nil, all such runs would be alike", c.name(from.Type))
+	}
+	for _, hop := range hops {
+		switch {
+		case hop.Pointer && hop.Name == last.name:
+			return refuse(always, "is a pointer, and if it is nil, all such runs would be alike")
+		case hop.Pointer:
+			return refuse(always, "leads through the pointer %s, and if it is nil, all such runs would be alike", hop.Name)
+		}
+	}
+	if isNamed(leaf.typ, "Time") {
+		return refuse("give the input a field with the day, or whatever else has to be the same", "is a time.Time, and hardly ever the same twice")
+	}
+	method := jsonform.Marshaler(leaf.typ, true)
+	basic, ok := leaf.typ.Underlying().(*types.Basic)
+	switch {
+	case method == "MarshalText":
+		return true
+	case method != "":
+		return refuse("look at a field of a plain type, such as an ID", "is %s, which has %s, so nothing is known of its JSON", c.name(leaf.typ), method)
+	case ok && basic.Info()&types.IsFloat != 0:
+		return refuse("look at a whole number or a string", "is %s, and fractions are hardly ever the same", c.name(leaf.typ))
+	case !ok || basic.Info()&(types.IsString|types.IsInteger|types.IsBoolean) == 0:
+		return refuse("look at a field that is one, such as an ID", "is %s, and runs are alike by strings, whole numbers and bools", c.name(leaf.typ))
 	}
 	return true
 }

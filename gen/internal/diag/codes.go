@@ -40,6 +40,9 @@ const (
 	CronWithInput     Code = "cron-with-input"
 	MissingCondition  Code = "missing-condition"
 	MissingKey        Code = "missing-key"
+	MissingUnique     Code = "missing-unique"
+	MissingDebounce   Code = "missing-debounce"
+	ConflictingTags   Code = "conflicting-tags"
 	UnknownStep       Code = "unknown-step"
 	SelfReference     Code = "self-reference"
 	PartOfOutput      Code = "part-of-output"
@@ -78,7 +81,8 @@ var Codes = []Code{
 	HiddenFlow, GenericFlow, IndirectMarker, JobWithFields, NoSteps, NotAStep, UnnamedStep,
 	UnexportedStep, ReservedName, BadSlug, LongSlug, DuplicateSlug, BadPackage, DuplicatePackage,
 	ImportOfGenerated, MalformedTag, DuplicateTag, UnknownTag, MisplacedTag, EmptyTag, BadNumber,
-	BadDuration, BadMode, BadPriority, BadCron, CronWithInput, MissingCondition, MissingKey, UnknownStep,
+	BadDuration, BadMode, BadPriority, BadCron, CronWithInput, MissingCondition, MissingKey,
+	MissingUnique, MissingDebounce, ConflictingTags, UnknownStep,
 	SelfReference, PartOfOutput, AfterInput, UnusedFrom, UnusedWait, GivesNothing, NoProducer, AmbiguousInput, TypeMismatch,
 	MayBeSkipped, NeverSkipped, UnexportedField, DuplicateField, NoMapItem, NotAList, StepCycle,
 	LongChain, HiddenType, NotJSON, BadCondition, ConditionTwice, ConditionSubject, ConditionType,

@@ -1,6 +1,8 @@
 package emit
 
 import (
+	"strings"
+
 	"github.com/dave/jennifer/jen"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
@@ -64,7 +66,7 @@ func (f *file) start() {
 	opts, spread := f.startOptions()
 	params, args := f.input()
 	f.function(function{
-		doc:     "Start" + name + " starts a run. In a transaction, it starts when the transaction commits.",
+		doc:     "Start" + name + " starts a run. In a transaction, it starts when the transaction commits." + f.alike(),
 		name:    "Start" + name,
 		params:  append(params, opts),
 		results: []jen.Code{f.run(), jen.Error()},
@@ -87,6 +89,14 @@ func (f *file) start() {
 		only:    f.flow.Out == nil,
 	})
 	f.startMany("StartMany"+name, "starts")
+}
+
+// alike says in the doc comment of a start which runs are alike, if it matters.
+func (f *file) alike() string {
+	if f.flow.Unique == nil {
+		return ""
+	}
+	return " " + strings.Join(uniqueWords(f.flow.Unique), " ")
 }
 
 // startMany writes the function that starts many runs.
@@ -114,7 +124,7 @@ func (f *file) enqueue() {
 	params, args := f.input()
 	results := []jen.Code{f.run(), jen.Error()}
 	f.function(function{
-		doc:     "Enqueue" + name + " enqueues a run. In a transaction, it is enqueued when the transaction commits.",
+		doc:     "Enqueue" + name + " enqueues a run. In a transaction, it is enqueued when the transaction commits." + f.alike(),
 		name:    "Enqueue" + name,
 		params:  append(params, opts),
 		results: results,

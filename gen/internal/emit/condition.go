@@ -14,6 +14,9 @@ import (
 // types that it is about. The compiler sees if a field is gone, and the runtime
 // if it has another name in JSON.
 func (f *file) conditionChecks() (checks []jen.Code) {
+	if f.flow.Unique != nil {
+		checks = append(checks, f.uniqueChecks(f.flow.Unique)...)
+	}
 	for _, s := range f.flow.Steps {
 		if s.If != nil {
 			checks = append(checks, f.conditionCheck("If", s, s.If))
@@ -49,6 +52,30 @@ func (f *file) pathChecks(s *model.Step) (checks []jen.Code) {
 		set := jen.Func().Params(jen.Id("v").Op("*").Add(f.subject(&model.Condition{Terms: []model.Term{way}}))).
 			Block(f.place(way).Op("=").Add(f.sample(option.path.Type)))
 		checks = append(checks, f.spec("Leads").Call(f.slug(s.Slug), jen.Lit(option.name), set))
+	}
+	return checks
+}
+
+// uniqueChecks write the paths to what makes two runs alike once more.
+func (f *file) uniqueChecks(u *model.Unique) (checks []jen.Code) {
+	for i, p := range u.By {
+		if len(p.Way.Path) == 0 {
+			continue
+		}
+		var sample jen.Code
+		switch basic, _ := p.Type.Underlying().(*types.Basic); {
+		case jsonform.Marshaler(p.Type, true) != "": // any of its values may have no text but the zero value
+			if p.Omitted {
+				continue
+			}
+			sample = jen.Op("*").New(f.typ(p.Type))
+		case basic.Info()&types.IsBoolean != 0:
+			sample = jen.True()
+		default:
+			sample = f.sample(p.Type)
+		}
+		set := jen.Func().Params(jen.Id("v").Op("*").Add(f.typ(p.Way.Type))).Block(f.place(p.Way).Op("=").Add(sample))
+		checks = append(checks, f.spec("UniqueBy").Call(jen.Lit(i), set))
 	}
 	return checks
 }

@@ -26,6 +26,9 @@ func (f *file) definition() {
 		fields = append(fields, jen.Id("Deadline").Op(":").Add(duration(def.Deadline)))
 	}
 	fields = append(fields, f.priority(def.Priority)...)
+	if def.Unique != nil {
+		fields = append(fields, f.uniqueness(def.Unique))
+	}
 	var steps []jen.Code
 	for _, s := range def.Steps {
 		steps = append(steps, f.step(s))
@@ -38,6 +41,27 @@ func (f *file) definition() {
 	f.comment("Definition returns the " + f.kind() + " as the database keeps it.")
 	f.Func().Id("Definition").Params().Add(f.spec("Flow")).Block(jen.Return(f.spec("Flow").Add(lines(fields...))))
 	f.Line()
+}
+
+// uniqueness writes which runs are alike.
+func (f *file) uniqueness(u *spec.Unique) jen.Code {
+	var paths []jen.Code
+	for _, p := range u.By {
+		paths = append(paths, jen.Values(quoted(p)...))
+	}
+	fields := []jen.Code{jen.Id("By").Op(":").Index().Add(f.spec("Path")).Values(paths...)}
+	for _, span := range []struct {
+		name string
+		d    time.Duration
+	}{{"Per", u.Per}, {"Debounce", u.Debounce}, {"DebounceMax", u.DebounceMax}} {
+		if span.d != 0 {
+			fields = append(fields, jen.Id(span.name).Op(":").Add(duration(span.d)))
+		}
+	}
+	if u.OnDuplicate != "" {
+		fields = append(fields, jen.Id("OnDuplicate").Op(":").Add(f.spec(duplicateNames[u.OnDuplicate])))
+	}
+	return jen.Id("Unique").Op(":").Op("&").Add(f.spec("Unique")).Values(fields...)
 }
 
 // stepNames writes a constant for the slug of each step. A job's only step has that
@@ -178,7 +202,10 @@ func (f *file) options(attempts int, delay *time.Duration, timeout time.Duration
 
 // The names of constants in package spec.
 var (
-	typeNames = map[spec.StepType]string{spec.TypeSingle: "TypeSingle", spec.TypeMap: "TypeMap", spec.TypeWait: "TypeWait"}
+	typeNames      = map[spec.StepType]string{spec.TypeSingle: "TypeSingle", spec.TypeMap: "TypeMap", spec.TypeWait: "TypeWait"}
+	duplicateNames = map[spec.Duplicate]string{
+		spec.DuplicateKeep: "DuplicateKeep", spec.DuplicateReplace: "DuplicateReplace", spec.DuplicateError: "DuplicateError",
+	}
 	modeNames = map[spec.Mode]string{spec.ModeFail: "ModeFail", spec.ModeSkip: "ModeSkip", spec.ModeSkipCascade: "ModeSkipCascade"}
 
 	priorityNames = map[spec.Priority]string{

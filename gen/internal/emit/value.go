@@ -12,7 +12,7 @@ import (
 func Definition(flow *model.Flow) spec.Flow {
 	def := spec.Flow{
 		Slug: flow.Slug, MaxAttempts: flow.MaxAttempts, BaseDelay: flow.BaseDelay, Timeout: flow.Timeout, Cron: flow.Cron,
-		Deadline: flow.Deadline, Priority: flow.Priority,
+		Deadline: flow.Deadline, Priority: flow.Priority, Unique: unique(flow.Unique),
 		Result: result(flow), Forms: jsonform.Forms(flow),
 	}
 	for _, s := range flow.Steps {
@@ -36,6 +36,18 @@ func Definition(flow *model.Flow) spec.Flow {
 			step.IfNot = json.RawMessage(s.IfNot.Pattern)
 		}
 		def.Steps = append(def.Steps, step)
+	}
+	return def
+}
+
+// unique returns which runs are alike.
+func unique(u *model.Unique) *spec.Unique {
+	if u == nil {
+		return nil
+	}
+	def := &spec.Unique{Per: u.Per, OnDuplicate: u.OnDuplicate, Debounce: u.Debounce, DebounceMax: u.DebounceMax}
+	for _, p := range u.By {
+		def.By = append(def.By, p.Keys)
 	}
 	return def
 }

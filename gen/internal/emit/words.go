@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/model"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
@@ -33,11 +34,46 @@ func (f *file) packageDoc() []string {
 	if f.flow.Priority != "" {
 		doc = append(doc, "", "Its priority is "+string(f.flow.Priority)+", unless a run or a step has another.")
 	}
+	if f.flow.Unique != nil {
+		doc = append(append(doc, ""), wrap(strings.Join(uniqueWords(f.flow.Unique), " "))...)
+	}
 	if f.flow.Job {
 		return doc
 	}
 	doc = append(doc, "", "Its steps, each with what it waits for:", "")
 	return append(doc, graph(f.flow.Steps)...)
+}
+
+// uniqueWords says which runs are alike, and what becomes of a start if there is one.
+func uniqueWords(u *model.Unique) (words []string) {
+	var fields []string
+	for _, p := range u.By {
+		if text := strings.TrimPrefix(p.Text, "Input."); text != "Input" {
+			fields = append(fields, text)
+		}
+	}
+	of := ""
+	if len(fields) > 0 {
+		of = " with the same " + diag.Enumerate(fields, "and")
+	}
+	switch {
+	case u.Debounce != 0:
+		return []string{
+			"A run begins " + model.Span(u.Debounce) + " after it was started. Another start" + of +
+				" until then replaces its input and lets it wait anew, for " + model.Span(cmp.Or(u.DebounceMax, 10*u.Debounce)) + " in all: it returns that run.",
+		}
+	case u.Per != 0:
+		words = append(words, "Of runs"+of+", one is started in "+model.Span(u.Per)+".")
+	default:
+		words = append(words, "Of runs"+of+", there is one at a time.")
+	}
+	switch u.OnDuplicate {
+	case spec.DuplicateError:
+		return append(words, "Another start is a [runtime.DuplicateRunError].")
+	case spec.DuplicateReplace:
+		return append(words, "Another start cancels the one that is there.")
+	}
+	return append(words, "Another start returns the one that is there.")
 }
 
 // graph draws the steps as text, in columns.

@@ -38,6 +38,8 @@ type Flow struct {
 	Cron string
 	// Deadline is how long a run may take; zero for as long as it likes.
 	Deadline time.Duration
+	// Unique says which runs are alike, nil if it does not matter.
+	Unique *Unique
 	// In and Out are what a run takes and gives; nil for nothing.
 	In, Out types.Type
 	// Result says where Out comes from.
@@ -84,6 +86,13 @@ type Step struct {
 	WhenExhausted spec.Mode
 }
 
+// Unique is which runs of a flow are alike, and what becomes of a start if there is one.
+type Unique struct {
+	By                         []*Path
+	Per, Debounce, DebounceMax time.Duration
+	OnDuplicate                spec.Duplicate
+}
+
 // Options are what a flow and a step can set. What is zero is inherited.
 type Options struct {
 	MaxAttempts int
@@ -100,6 +109,8 @@ type Path struct {
 	Keys spec.Path
 	// Type is what it leads to.
 	Type types.Type
+	// Omitted is set if JSON leaves its zero value out.
+	Omitted bool
 	// Way is the way in Go, as that of a condition. It has no value.
 	Way Term
 }

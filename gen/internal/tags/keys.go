@@ -39,6 +39,11 @@ var keys = []struct {
 	{"key", OnWait},
 	{"keep", OnWait},
 	{"cron", OnFlow | OnJob},
+	{"unique", OnFlow | OnJob},
+	{"per", OnFlow | OnJob},
+	{"on_duplicate", OnFlow | OnJob},
+	{"debounce", OnFlow | OnJob},
+	{"debounce_max", OnFlow | OnJob},
 }
 
 // elsewhere says what to do about a key that means something in another place.

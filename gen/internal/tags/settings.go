@@ -22,6 +22,10 @@ type Settings struct {
 	MaxWait       time.Duration
 	Keep          time.Duration
 	Deadline      time.Duration
+	Per           time.Duration
+	Debounce      time.Duration
+	DebounceMax   time.Duration
+	OnDuplicate   spec.Duplicate
 	WhenUnmet     spec.Mode
 	WhenExhausted spec.Mode
 
@@ -31,6 +35,7 @@ type Settings struct {
 	From, Over    *Pair
 	After         *Pair
 	Cron          *Pair
+	Unique        *Pair
 	Exhausted     *Pair // the tag of WhenExhausted
 	Key           *Pair
 	StartAt       *Pair
@@ -95,7 +100,52 @@ func Read(diags *diag.List, tag *ast.BasicLit, on Place, who string) *Settings {
 		diags.Add(diag.DuplicateTag, second.KeyPos, second.End(), "%s: start_at and start_delay both say when it starts", who).
 			NoteAt(first.KeyPos, "the first").Fix("remove one of them")
 	}
+	r.checkUnique(seen)
 	return r.Settings
+}
+
+// checkUnique reports tags that say something of unique runs and do not go together.
+func (r *reader) checkUnique(seen map[string]*Pair) {
+	if r.on&(OnFlow|OnJob) == 0 || r.Unclear {
+		return
+	}
+	alone := func(key, without string) *Pair {
+		if seen[without] != nil {
+			return nil
+		}
+		return seen[key]
+	}
+	for _, of := range []struct{ key, why string }{
+		{"debounce", "debounce puts off a run until no other like it is started, and nothing says which starts belong together"},
+		{"per", "per says for how long one run is enough, and nothing says which runs are alike"},
+		{"on_duplicate", "on_duplicate says what becomes of a start if there is a run like it, and nothing says which runs are alike"},
+	} {
+		if p := alone(of.key, "unique"); p != nil {
+			r.diags.Add(diag.MissingUnique, p.KeyPos, p.End(), "%s: %s", r.who, of.why).
+				Fix(`add unique:"…" with the fields of the input that make two runs alike, or remove %s`, of.key)
+		}
+	}
+	if p := alone("debounce_max", "debounce"); p != nil {
+		editRemoval(r.diags.Add(diag.MissingDebounce, p.KeyPos, p.End(), "%s: debounce_max says how long a run is put off at most, and it is not", r.who).
+			Fix(`remove debounce_max, or add debounce:"…"`), p)
+	}
+
+	against := func(key, other, why string) {
+		p, o := seen[key], seen[other]
+		if p != nil && o != nil {
+			editRemoval(r.diags.Add(diag.ConflictingTags, p.KeyPos, p.End(), "%s: %s", r.who, why).NoteAt(o.KeyPos, "it has %s", o).Fix("remove one of them"), p)
+		}
+	}
+	against("debounce", "cron", "with debounce, each tick would only put off the one before it")
+	against("per", "debounce", "per says how many runs there are, and debounce when one begins")
+	against("on_duplicate", "debounce", "with debounce, the run that is there gets the new input")
+	if r.OnDuplicate == spec.DuplicateReplace {
+		against("on_duplicate", "per", "with per, another run may have ended already, and cannot be replaced")
+	}
+	if p := seen["debounce_max"]; p != nil && r.DebounceMax > 0 && r.DebounceMax < r.Debounce {
+		r.diags.Add(diag.BadDuration, p.Pos(0), p.End(), "%s: debounce_max %q is less than debounce, which is %s", r.who, p.Value, model.Span(r.Debounce)).
+			Fix(`write more, or leave it out, for debounce_max:"%s"`, model.Span(10*r.Debounce))
+	}
 }
 
 // malformed reports a tag that is not made of pairs.
@@ -216,5 +266,15 @@ func (r *reader) set(p *Pair) {
 		r.Over = p
 	case "cron":
 		r.Cron = p
+	case "unique":
+		r.Unique = p
+	case "per":
+		r.Per, _ = r.duration(p, time.Second)
+	case "on_duplicate":
+		r.OnDuplicate = r.duplicate(p)
+	case "debounce":
+		r.Debounce, _ = r.duration(p, time.Second)
+	case "debounce_max":
+		r.DebounceMax, _ = r.duration(p, time.Second)
 	}
 }

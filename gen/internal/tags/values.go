@@ -102,6 +102,21 @@ func (r *reader) priority(p *Pair) spec.Priority {
 	return ""
 }
 
+// duplicate reads what becomes of a start if there is a run like it.
+func (r *reader) duplicate(p *Pair) spec.Duplicate {
+	words := []string{string(spec.DuplicateKeep), string(spec.DuplicateReplace), string(spec.DuplicateError)}
+	if slices.Contains(words, p.Value) {
+		return spec.Duplicate(p.Value)
+	}
+	d := r.diags.Add(diag.BadMode, p.Pos(0), p.End(), "%s: on_duplicate cannot be %q", r.who, p.Value)
+	if meant := nearest.Name(p.Value, words); meant != "" {
+		d.Fix("did you mean %s?", meant).Edit(p.Pos(0), p.End(), meant)
+	} else {
+		d.Fix("use keep, replace or error")
+	}
+	return ""
+}
+
 // mode reads one of the three modes.
 func (r *reader) mode(p *Pair) spec.Mode {
 	modes := []string{string(spec.ModeFail), string(spec.ModeSkip), string(spec.ModeSkipCascade)}

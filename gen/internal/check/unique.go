@@ -1,0 +1,42 @@
+package check
+
+import (
+	"go/types"
+
+	"github.com/flowc-dev/flowc/gen/internal/cond"
+	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/gen/internal/tags"
+	"github.com/flowc-dev/flowc/runtime/spec"
+)
+
+// checkUnique compiles the paths to what makes two runs of a flow alike. They all lead into
+// its input, which alone is the whole of it: all runs of a flow that takes nothing are alike.
+func (c *checker) checkUnique(d *declaration) {
+	set := d.settings
+	paths, ok := cond.CompileUnique(cond.Scope{
+		Diags: c.diags,
+		Home:  c.pkg.Types,
+		Who:   d.name,
+		Subject: func(name tags.Word) (cond.Subject, bool) {
+			return cond.Subject{Name: "Input", Key: spec.RunKey, Type: d.flow.In}, true
+		},
+	}, set.Unique)
+	for _, p := range paths {
+		if _, basic := underlying(p.Type).(*types.Basic); p.Type != nil && !basic {
+			ok = c.checkNameableAt(d.name+"'s unique "+p.Text, p.Type, set.Unique.Pos(0), set.Unique.End()) && ok
+		}
+	}
+	if ok {
+		d.flow.Unique = &model.Unique{
+			By: paths, Per: set.Per, Debounce: set.Debounce, DebounceMax: set.DebounceMax, OnDuplicate: set.OnDuplicate,
+		}
+	}
+}
+
+// underlying returns the type that a type is made of, nil for none.
+func underlying(t types.Type) types.Type {
+	if t == nil {
+		return nil
+	}
+	return t.Underlying()
+}
