@@ -69,6 +69,7 @@ func declareChecks() []blockCheck {
 	return []blockCheck{
 		{"How flows are declared", "go", d.generates},
 		{"Where a value comes from", "go", d.generates},
+		{"Unique runs", "go", d.generates},
 		{"Waits", "go", d.generates},
 		{"Waits", "go", d.isGenerated},
 		{"Time", "go", d.generates},
