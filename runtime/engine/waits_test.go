@@ -174,45 +174,175 @@ func TestAnswerBesideAPass(t *testing.T) {
 	require.Empty(t, d.left())
 }
 
-// TestAnswerAndExpiryRace: an answer that is there counts, even if the time is over; one that
-// commits after the expiry is dropped.
+// overdue has the time of the run's wait be over, or with a step that of the step's.
+func (r *run) overdue(step string) {
+	r.d.t.Helper()
+	r.d.exec(`update flowc.waits set due_at = clock_timestamp() - interval '1 second', since_at = clock_timestamp() - interval '4 seconds'
+		where run_id = $1 and step_slug = $2`, r.id, step)
+}
+
+// as is the run in another transaction.
+func (r *run) as(d *db) *run { return &run{d, r.flow, r.id} }
+
+// TestAnswerAndExpiryRace: an answer that was accepted counts, even if the time is over before
+// it is committed, and one that meets an expiry is not accepted.
 func TestAnswerAndExpiryRace(t *testing.T) {
 	t.Parallel()
-	d := newDB(t)
-	f := d.approval("")
-	overdue := func(r *run) {
-		d.exec(`update flowc.waits set due_at = clock_timestamp() - interval '1 second', since_at = clock_timestamp() - interval '4 seconds' where run_id = $1`, r.id)
+	const failed, skipped = "approve:failed ship:created", "approve:skipped ship:started"
+	for _, mode := range []string{"fail", "skip", "deadline"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			d := newDB(t)
+			step, over, status := "approve", failed, "failed"
+			wait, settings := waitStep("approve", ""), ""
+			switch mode {
+			case "skip":
+				wait, over, status = strings.Replace(wait, `"whenExhausted": "fail"`, `"whenExhausted": "skip"`, 1), skipped, "skipped"
+			case "deadline":
+				step, settings = "", `"settings": {"deadline": 100}, `
+			}
+			d.exec(`select flowc.upsert_flow('f', $1::jsonb)`, `{`+settings+`"steps": [`+wait+`, `+taskStep("ship", "approve")+`]}`)
+			f := &flow{d, "f"}
+			begin := func() *run {
+				r := f.start(`{}`)
+				r.overdue(step)
+				return r
+			}
+			answered := func(r *run) {
+				t.Helper()
+				require.Equal(t, `{"in": "time"}`, r.step("approve", "output"))
+				require.Equal(t, "already -", r.signal(`2`))
+			}
+
+			r := begin() // committed before the pass
+			require.Equal(t, "accepted -", r.signal(`{"in": "time"}`))
+			require.NotZero(t, d.apply("f"))
+			answered(r)
+
+			r = begin() // committed after a pass, which ends other waits
+			other, third := begin(), begin()
+			caller, tx := d.transaction()
+			require.Equal(t, "accepted -", r.as(caller).signal(`{"in": "time"}`))
+			require.Equal(t, 2, d.apply("f"))
+			require.Equal(t, "approve:started ship:created", r.steps())
+			require.Equal(t, over, other.steps())
+			require.Equal(t, over, third.steps())
+			require.Zero(t, d.apply("f"))
+			require.Equal(t, "t", d.table(`select flowc.is_due('{f}')`), "a later pass comes")
+			require.NoError(t, tx.Commit(context.Background()))
+			require.NotZero(t, d.apply("f"))
+			answered(r)
+			require.Equal(t, "not_waiting "+status, other.signal(`1`))
+			require.Equal(t, "- -", other.step("approve", "(select wait ->> 'answered_by' from flowc.wait_state(run_id, flow_slug, step_slug)), (select wait ->> 'answered_at' from flowc.wait_state(run_id, flow_slug, step_slug))"))
+
+			r = begin() // taken back after a pass
+			caller, tx = d.transaction()
+			require.Equal(t, "accepted -", r.as(caller).signal(`1`))
+			require.Zero(t, d.apply("f"))
+			require.NoError(t, tx.Rollback(context.Background()))
+			require.Equal(t, 1, d.apply("f"))
+			require.Equal(t, over, r.steps())
+
+			r = begin() // during a pass
+			pass, tx := d.transaction()
+			require.Equal(t, 1, pass.apply("f"))
+			late := d.side(`select outcome, status from flowc.signal($1, 'approve', '1')`, r.id)
+			require.Empty(t, late.done, "it waits for the pass")
+			require.NoError(t, tx.Commit(context.Background()))
+			require.Equal(t, "not_waiting "+status, late.commit())
+			require.Equal(t, over, r.steps())
+
+			r = begin() // during a pass that is rolled back
+			pass, tx = d.transaction()
+			require.Equal(t, 1, pass.apply("f"))
+			late = d.side(`select outcome, status from flowc.signal($1, 'approve', '{"in": "time"}')`, r.id)
+			require.NoError(t, tx.Rollback(context.Background()))
+			require.Equal(t, "accepted -", late.commit())
+			require.NotZero(t, d.apply("f"))
+			answered(r)
+
+			if mode != "skip" { // during a pass and a retry, which asks anew
+				r = begin()
+				pass, tx = d.transaction()
+				require.Equal(t, 1, pass.apply("f"))
+				require.Equal(t, "t", pass.table(`select flowc.retry_run($1)`, r.id))
+				late = d.side(`select outcome, status from flowc.signal($1, 'approve', '{"in": "time"}')`, r.id)
+				require.NoError(t, tx.Commit(context.Background()))
+				require.Equal(t, "accepted -", late.commit())
+				require.Equal(t, 1, d.apply("f"))
+				answered(r)
+			}
+			require.Equal(t, "f", d.table(`select flowc.is_due('{f}')`))
+			require.Equal(t, "0", d.table(`select count(*) from flowc.signals where delivered_at is null`))
+		})
 	}
-	r := f.start(`{}`)
-	overdue(r)
-	require.Equal(t, "accepted -", r.signal(`1`))
-	require.Equal(t, 1, d.apply("f"))
-	require.Equal(t, "approve:completed ship:started", r.steps())
+}
 
-	r = f.start(`{}`)
-	overdue(r)
+// TestDeadlineLeavesAnsweredRuns: a run with two waits whose deadline is over does not fail
+// while an answer to one of them is not committed, and the other wait can be answered.
+func TestDeadlineLeavesAnsweredRuns(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	d.exec(`select flowc.upsert_flow('f', $1::jsonb)`, `{"settings": {"deadline": 100}, "steps": [`+waitStep("approve", "")+`, `+waitStep("pay", "")+`]}`)
+	r := (&flow{d, "f"}).start(`{}`)
+	r.overdue("")
 	caller, tx := d.transaction()
-	require.Equal(t, "accepted -", (&run{caller, "f", r.id}).signal(`1`))
-	require.Equal(t, 1, d.apply("f"))
-	require.Equal(t, "flowc: nobody answered within 3s", r.step("approve", "error_message"))
-	require.NoError(t, tx.Commit(context.Background()))
+	require.Equal(t, "accepted -", r.as(caller).signal(`1`))
 	require.Zero(t, d.apply("f"))
-	require.Equal(t, "approve:failed ship:created", r.steps())
-	require.Equal(t, "t", d.table(`select flowc.retry_run($1)`, r.id), "then the answer that was accepted counts")
-	require.Equal(t, 1, d.apply("f"))
-	require.Equal(t, "1", r.step("approve", "output"))
-
-	skipping := d.upsert("s", strings.Replace(waitStep("approve", ""), `"whenExhausted": "fail"`, `"whenExhausted": "skip"`, 1), taskStep("ship", "approve"))
-	r = skipping.start(`{}`)
-	overdue(r)
-	caller, tx = d.transaction()
-	require.Equal(t, "accepted -", (&run{caller, "s", r.id}).signal(`1`))
-	require.Equal(t, 1, d.apply("s"))
+	require.Equal(t, "accepted -", d.table(`select outcome, status from flowc.signal($1, 'pay', '2')`, r.id))
 	require.NoError(t, tx.Commit(context.Background()))
-	require.Zero(t, d.apply("s"))
-	require.Equal(t, "approve:skipped ship:started", r.steps())
-	require.Empty(t, d.left(), "it was dropped")
-	require.Equal(t, "f", d.table(`select flowc.is_due('{f, s}')`))
+	require.Equal(t, 2, d.apply("f"))
+	require.Equal(t, `{"pay": 2, "approve": 1}`, r.output())
+	require.Empty(t, d.left())
+}
+
+// TestFailWaitAndExpiryRace: what ends a wait is an answer, too.
+func TestFailWaitAndExpiryRace(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	r := d.approval("").start(`{}`)
+	r.overdue("approve")
+	caller, tx := d.transaction()
+	require.Equal(t, "accepted", caller.table(`select outcome from flowc.signal($1, 'approve', null, 'no budget', 'Emmy')`, r.id))
+	require.Zero(t, d.apply("f"))
+	require.NoError(t, tx.Commit(context.Background()))
+	require.Equal(t, 1, d.apply("f"))
+	require.Equal(t, "no budget", r.step("approve", "error_message"))
+	require.Equal(t, "Emmy", d.table(`select wait ->> 'answered_by' from flowc.wait_state($1, 'f', 'approve')`, r.id))
+}
+
+// TestStaleAnswers: an answer to what a step asked before, or to a run that was deleted and
+// started anew, is dropped.
+func TestStaleAnswers(t *testing.T) {
+	t.Parallel()
+	for name, meanwhile := range map[string]func(d *db, r *run){
+		"the run is deleted and started anew": func(d *db, r *run) {
+			require.Equal(d.t, "t", d.table(`select flowc.delete_run($1, true)`, r.id))
+			d.exec(`select flowc.start('f', '{"{}"}', array[$1::uuid])`, r.id)
+		},
+		"the step is answered and retried": func(d *db, r *run) {
+			d.exec(`select flowc.signal_by('f', 'approve', '', '1')`)
+			d.exec(`update flowc.keyed_signals set key = 'k'`)
+			require.Equal(d.t, 1, d.apply("f"))
+			r.complete("ship", `1`)
+			require.Equal(d.t, "t", d.table(`select flowc.retry_step($1, 'approve')`, r.id))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDB(t)
+			r := d.approval(`, "settings": {"key": ["run", "k"]}`).start(`{"k": "k"}`)
+			caller, tx := d.transaction()
+			require.Equal(t, "accepted -", r.as(caller).signal(`"stale"`))
+			meanwhile(d, r)
+			require.NoError(t, tx.Commit(context.Background()))
+			require.Zero(t, d.apply("f"))
+			require.Equal(t, "approve:started ship:created", r.steps())
+			require.Equal(t, "accepted -", r.signal(`"new"`))
+			require.Equal(t, 1, d.apply("f"))
+			require.Equal(t, `"new"`, r.step("approve", "output"))
+		})
+	}
 }
 
 // TestPassesSkipLockedRuns: answers, expiries and requests of a run that somebody holds wait

@@ -52,6 +52,7 @@ type claimer struct {
 	poll      time.Duration // how long the last wait for nothing in particular was
 	announced uint64        // the listener's connection for which the database knows that the worker is idle
 	stale     bool          // whether something else may be due next than when the database was asked
+	tried     bool          // whether what is due was tried in vain since the last notification
 	due       <-chan time.Time
 }
 
@@ -118,6 +119,7 @@ func (c *claimer) round() {
 			// If this fails, writers go on to notify, which only costs time.
 			_ = c.backend.LeaveIdle(c.dbCtx)
 			c.announced = 0
+			c.tried = false
 		}
 	}
 }
@@ -187,16 +189,18 @@ func (c *claimer) rest() {
 	case <-c.work.C:
 		c.metrics.Woke(WakeReasonNotification)
 		c.stale = true
+		c.tried = false
 	case <-c.due:
 		c.metrics.Woke(WakeReasonTimer)
-		err := c.backend.StartDue(c.ctx)
+		done, err := c.backend.StartDue(c.ctx)
 		c.stale = err == nil
+		c.tried = done == 0
 	}
 }
 
 // announceIdle tells the database to wake the worker, and asks what is due next.
 func (c *claimer) announceIdle() bool {
-	due, err := c.backend.EnterIdle(c.ctx)
+	due, err := c.backend.EnterIdle(c.ctx, c.tried)
 	if err != nil {
 		return false
 	}

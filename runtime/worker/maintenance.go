@@ -187,7 +187,7 @@ func (m *maintenance) runDue(ctx context.Context) {
 				_ = m.backend.Recover(ctx)
 			}
 			if c.start {
-				_ = m.backend.StartDue(ctx)
+				_, _ = m.backend.StartDue(ctx)
 			}
 			if c.advance {
 				_ = m.backend.AdvanceWatermarks(ctx)

@@ -39,14 +39,14 @@ begin
         select from flowc.requests q where q.flow_slug = f.slug and q.error is null order by q.id limit 1) q);
 end $$;
 
--- Returns when apply_due will next find something, NULL if that is not known: now if
--- something came within the last second. Older things are found by heartbeats, since
--- somebody may hold their runs.
-create or replace function flowc.next_due(flow_slugs text[]) returns timestamptz
+-- Returns when apply_due will next find something, NULL if that is not known. If the worker
+-- has just tried, only what came within the last second counts: of older things somebody
+-- holds the runs, and heartbeats find them.
+create or replace function flowc.next_due(flow_slugs text[], tried boolean) returns timestamptz
 language plpgsql stable as $$
 declare
   now_at  timestamptz := clock_timestamp();
-  recent  timestamptz := now_at - interval '1 second';
+  recent  timestamptz := case when next_due.tried then now_at - interval '1 second' else '-infinity' end;
   next_at timestamptz;
 begin
   if exists (

@@ -23,7 +23,6 @@ begin
   end if;
   insert into flowc.keyed_signals (flow_slug, step_slug, key, payload, sender, expires_at)
   values (signal_by.flow_slug, signal_by.step_slug, signal_by.key, signal_by.answer, signal_by.sender, clock_timestamp() + keep);
-  perform flowc.wake_flows(array[signal_by.flow_slug]);
   return true;
 end $$;
 

@@ -80,7 +80,7 @@ begin
       left join flowc.waits w on w.run_id = wait_state.run_id and w.step_slug = wait_state.step_slug
       left join lateral (
         select s.sender, s.sent_at from flowc.signals s
-        where s.run_id = wait_state.run_id and s.step_slug = wait_state.step_slug and s.delivered_at is not null
+        where s.run_id = wait_state.run_id and s.step_slug = wait_state.step_slug and s.delivered_at is not null and not s.expired
         order by s.delivered_at desc limit 1) a on true) end
     from flowc.settings k where k.flow_slug = wait_state.flow_slug and k.step_slug = wait_state.step_slug;
 end $$;

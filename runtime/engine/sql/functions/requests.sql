@@ -31,7 +31,6 @@ begin
     return;
   end if;
   insert into flowc.requests (run_id, flow_slug, action, argument) values (request.run_id, flow, request.action, request.argument);
-  perform flowc.wake_flows(array[flow]);
   known := true; requested := true;
 end $$;
 

@@ -5,7 +5,9 @@
 -- no run, and nothing waits for them. Passes of workers (flowc.apply_due) join the two.
 -- The pass that finds no wait for an answer, and whoever begins a wait, both hold the lock
 -- of the run, and look in a statement after they got it: so one of them finds the other,
--- however late the caller commits.
+-- however late the caller commits. Whoever ends a wait without an answer takes the place
+-- of its answer (see close_waits): so an answer that was accepted counts, and the wait does
+-- not end before the transaction that sent it.
 
 -- Begins the waits of steps that were started. Callers hold the runs.
 create or replace function flowc.begin_waits(flow_slugs text[], run_ids uuid[], step_slugs text[]) returns void
@@ -93,33 +95,39 @@ create or replace function flowc.signal(
   out outcome text, out status text)
 language plpgsql as $$
 declare
-  flow text;
-  step text;
-  kind text;
+  flow  text;
+  step  text;
+  kind  text;
+  asked timestamptz;
 begin
   perform flowc.require_readable(array[signal.answer]);
-  select r.flow_slug, r.status, st.status, k.kind into flow, status, step, kind
-  from pgflow.runs r
-  left join pgflow.step_states st on st.run_id = any (array[r.run_id]) and st.step_slug = signal.step_slug
-  left join flowc.settings k on k.flow_slug = any (array[r.flow_slug]) and k.step_slug = st.step_slug
-  where r.run_id = signal.run_id;
-  outcome := case
-    when flow is null or flowc.base_slug(flow) <> flowc.base_slug(coalesce(signal.flow_slug, flow)) then 'no_run'
-    when kind is distinct from 'wait' then 'no_step'
-    when step = 'completed' then 'already'
-    when status <> 'started' or step in ('failed', 'skipped') then 'not_waiting' end;
-  if outcome is not null then
-    status := case when outcome <> 'not_waiting' then null
-                   when step in ('failed', 'skipped') then step
-                   else flowc.run_status(signal.run_id, status) end;
-    return;
-  end if;
-  status := null;
-  insert into flowc.signals (run_id, step_slug, flow_slug, payload, error, sender)
-  values (signal.run_id, signal.step_slug, flow, signal.answer, signal.error_message, signal.sender)
-  on conflict on constraint signals_pkey do nothing;
-  outcome := case when found then 'accepted' else 'already' end;
-  perform flowc.wake_flows(array[flow]);
+  for attempt in 1..3 loop
+    select r.flow_slug, r.status, st.status, coalesce(st.started_at, st.created_at), k.kind into flow, status, step, asked, kind
+    from pgflow.runs r
+    left join pgflow.step_states st on st.run_id = any (array[r.run_id]) and st.step_slug = signal.step_slug
+    left join flowc.settings k on k.flow_slug = any (array[r.flow_slug]) and k.step_slug = st.step_slug
+    where r.run_id = signal.run_id;
+    outcome := case
+      when flow is null or flowc.base_slug(flow) <> flowc.base_slug(coalesce(signal.flow_slug, flow)) then 'no_run'
+      when kind is distinct from 'wait' then 'no_step'
+      when step = 'completed' then 'already'
+      when status <> 'started' or step in ('failed', 'skipped') then 'not_waiting' end;
+    if outcome is not null then
+      status := case when outcome <> 'not_waiting' then null
+                     when step in ('failed', 'skipped') then step
+                     else flowc.run_status(signal.run_id, status) end;
+      return;
+    end if;
+    status := null;
+    insert into flowc.signals (run_id, step_slug, flow_slug, payload, error, sender, asked_at)
+    values (signal.run_id, signal.step_slug, flow, signal.answer, signal.error_message, signal.sender, asked)
+    on conflict on constraint signals_pkey do nothing;
+    outcome := case when found then 'accepted' else 'already' end;
+    exit when found or exists (
+      select from flowc.signals s
+      where s.run_id = signal.run_id and s.step_slug = signal.step_slug and not s.keyed and s.delivered_at is null);
+    -- The wait has ended meanwhile, or begun anew.
+  end loop;
 end $$;
 
 -- Delivers the answers that are pending, and returns how many. Runs that somebody else
@@ -163,8 +171,9 @@ begin
 end $$;
 
 -- Takes from the pending answers those that cannot be delivered. Those that came early stay
--- until their steps wait; those that came too late, after another answer or an expiry, are
--- dropped, and so are those of runs that were deleted. The caller has locked the runs.
+-- until their steps wait; those that came too late, after another answer, are dropped, and
+-- so are those of runs that were deleted, and those to what the step asked before. The
+-- caller has locked the runs.
 create or replace function flowc.set_aside_signals(flow_slugs text[], locked uuid[]) returns void
 language plpgsql as $$
 declare
@@ -183,7 +192,8 @@ begin
     select s.run_id, s.step_slug
     from unnest(set_aside_signals.locked) u(run_id)
     join flowc.signals s on s.run_id = any (array[u.run_id]) and s.pending_at is not null
-    join pgflow.step_states st on st.run_id = any (array[s.run_id]) and st.step_slug = s.step_slug and st.status in ('completed', 'skipped')),
+    join pgflow.step_states st on st.run_id = any (array[s.run_id]) and st.step_slug = s.step_slug
+    where st.status in ('completed', 'skipped') or s.asked_at <> st.created_at and s.asked_at is distinct from st.started_at),
   deleted as (
     delete from flowc.signals s using gone g
     where s.run_id = any (array[g.run_id]) and s.step_slug = g.step_slug and s.pending_at is not null
@@ -258,8 +268,59 @@ begin
     errors, array_fill(null::double precision, array[cardinality(run_ids)]));
 end $$;
 
+-- Takes the places of the answers to waits whose runs the caller has locked, and returns
+-- those waits for which it did; they must be ended then. It does not for those that have an
+-- answer, be it one that is not committed: for that it waits a few milliseconds, not longer,
+-- and such a wait is left for a later pass.
+create or replace function flowc.close_waits(inout run_ids uuid[], inout step_slugs text[])
+language plpgsql
+set lock_timeout = '10ms'
+as $$
+declare
+  all_runs     uuid[] := close_waits.run_ids;
+  all_steps    text[] := close_waits.step_slugs;
+  closed_runs  uuid[];
+  closed_steps text[];
+begin
+  begin
+    select c.run_ids, c.step_slugs into close_waits.run_ids, close_waits.step_slugs from flowc.insert_expired(all_runs, all_steps) c;
+    return;
+  exception when lock_not_available then
+    null; -- one by one, so that it does not affect the others
+  end;
+  perform set_config('lock_timeout', '1ms', true);
+  for n in 1..cardinality(all_runs) loop
+    begin
+      select c.run_ids, c.step_slugs into close_waits.run_ids, close_waits.step_slugs
+      from flowc.insert_expired(array[all_runs[n]], array[all_steps[n]]) c;
+      closed_runs := closed_runs || close_waits.run_ids;
+      closed_steps := closed_steps || close_waits.step_slugs;
+    exception when lock_not_available then
+      null;
+    end;
+  end loop;
+  close_waits.run_ids := closed_runs;
+  close_waits.step_slugs := closed_steps;
+end $$;
+
+-- Inserts rows in the places of answers, see close_waits, and returns the waits for which it
+-- did.
+create or replace function flowc.insert_expired(inout run_ids uuid[], inout step_slugs text[])
+language plpgsql as $$
+begin
+  with closed as (
+    insert into flowc.signals as s (run_id, step_slug, flow_slug, pending_at, delivered_at, expired)
+    select w.run_id, w.step_slug, w.flow_slug, null, clock_timestamp(), true
+    from unnest(insert_expired.run_ids, insert_expired.step_slugs) u(run_id, step_slug)
+    join flowc.waits w on w.run_id = any (array[u.run_id]) and w.step_slug = u.step_slug
+    on conflict on constraint signals_pkey do nothing
+    returning s.run_id, s.step_slug)
+  select array_agg(c.run_id), array_agg(c.step_slug) into insert_expired.run_ids, insert_expired.step_slugs from closed c;
+end $$;
+
 -- Fails the waits that nobody has answered in time, and the runs that are beyond their
--- deadlines, and returns how many. Answers that are pending are delivered instead.
+-- deadlines, and returns how many. Answers that were accepted are delivered instead, before
+-- that.
 create or replace function flowc.expire_waits(flow_slugs text[]) returns int
 language plpgsql as $$
 declare
@@ -283,13 +344,18 @@ begin
     return 0;
   end if;
   locked := array(select distinct u.run_id from unnest(locked) u(run_id));
-  select array_agg(w.run_id), array_agg(w.step_slug),
-         array_agg(format('flowc: nobody answered within %ss', round(extract(epoch from w.due_at - w.since_at))))
-  into runs, steps, errors
+  select array_agg(w.run_id), array_agg(w.step_slug) into runs, steps
   from unnest(locked) u(run_id)
-  join flowc.waits w on w.run_id = any (array[u.run_id]) and w.due_at <= now_at and w.step_slug <> ''
-  where not exists (select from flowc.signals s where s.run_id = w.run_id and s.step_slug = w.step_slug and s.pending_at is not null offset 0);
+  join flowc.waits w on w.run_id = any (array[u.run_id]) and w.due_at <= now_at and w.step_slug <> '';
   if runs is not null then
+    select c.run_ids, c.step_slugs into runs, steps from flowc.close_waits(runs, steps) c;
+  end if;
+  if runs is not null then
+    select array_agg(w.run_id), array_agg(w.step_slug),
+           array_agg(format('flowc: nobody answered within %ss', round(extract(epoch from w.due_at - w.since_at))))
+    into runs, steps, errors
+    from unnest(runs, steps) u(run_id, step_slug)
+    join flowc.waits w on w.run_id = any (array[u.run_id]) and w.step_slug = u.step_slug;
     n := cardinality(runs);
     perform flowc.fail_waits(runs, steps, errors);
   end if;
@@ -297,24 +363,49 @@ begin
 end $$;
 
 -- Fails those of some runs that are beyond their deadlines, in the first step that has not
--- ended, and returns how many.
+-- ended, and returns how many. Those that wait and have an answer are left for a later pass,
+-- which delivers it first.
 create or replace function flowc.fail_overdue_runs(run_ids uuid[], now_at timestamptz) returns int
 language plpgsql as $$
 declare
-  runs   uuid[];
-  steps  text[];
-  errors text[];
+  overdue      uuid[];
+  waiting_runs uuid[];
+  waits        text[];
+  closed_runs  uuid[];
+  closed_waits text[];
+  answered     uuid[];
+  runs         uuid[];
+  steps        text[];
+  errors       text[];
 begin
+  overdue := array(
+    select r.run_id
+    from unnest(fail_overdue_runs.run_ids) u(run_id)
+    join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started'
+    join flowc.waits w on w.run_id = any (array[r.run_id]) and w.step_slug = '' and w.due_at <= fail_overdue_runs.now_at);
+  if overdue = '{}' then
+    return 0;
+  end if;
+  select array_agg(w.run_id), array_agg(w.step_slug) into waiting_runs, waits
+  from unnest(overdue) u(run_id) join flowc.waits w on w.run_id = any (array[u.run_id]) and w.step_slug <> '';
+  if waiting_runs is not null then
+    select c.run_ids, c.step_slugs into closed_runs, closed_waits from flowc.close_waits(waiting_runs, waits) c;
+    answered := array(
+      select u.run_id from unnest(waiting_runs, waits) u(run_id, step_slug)
+      where (u.run_id, u.step_slug) not in (select c.run_id, c.step_slug from unnest(closed_runs, closed_waits) c(run_id, step_slug)));
+    delete from flowc.signals s using unnest(closed_runs, closed_waits) c(run_id, step_slug) -- they go on waiting
+    where c.run_id = any (answered) and s.run_id = any (array[c.run_id]) and s.step_slug = c.step_slug and s.expired;
+    overdue := array(select u.run_id from unnest(overdue) u(run_id) where u.run_id <> all (answered));
+  end if;
   select array_agg(w.run_id), array_agg(o.step_slug),
          array_agg(format('flowc: the run was not done within its deadline of %ss', round(extract(epoch from w.due_at - w.since_at))))
   into runs, steps, errors
-  from unnest(fail_overdue_runs.run_ids) u(run_id)
-  join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started'
-  join flowc.waits w on w.run_id = any (array[r.run_id]) and w.step_slug = '' and w.due_at <= fail_overdue_runs.now_at
+  from unnest(overdue) u(run_id)
+  join flowc.waits w on w.run_id = any (array[u.run_id]) and w.step_slug = ''
   cross join lateral (
     select st.step_slug from pgflow.step_states st
     join pgflow.steps s on s.flow_slug = any (array[st.flow_slug]) and s.step_slug = st.step_slug
-    where st.run_id = r.run_id and st.status in ('created', 'started')
+    where st.run_id = w.run_id and st.status in ('created', 'started')
     order by st.status = 'started' desc, s.step_index limit 1) o;
   if runs is null then
     return 0;

@@ -3,8 +3,9 @@
 -- notified only if somebody waits for it.
 
 -- Registers a worker as idle, to be woken, and returns when the next task, scheduled run,
--- schedule or wait of its flows is due, NULL if none is known to be.
-create or replace function flowc.enter_idle(worker_id uuid, flow_slugs text[]) returns timestamptz
+-- schedule or wait of its flows is due, NULL if none is known to be. tried says that the
+-- worker has just tried to do what is due, see next_due.
+create or replace function flowc.enter_idle(worker_id uuid, flow_slugs text[], tried boolean default false) returns timestamptz
 language plpgsql as $$
 declare
   next_task timestamptz;
@@ -28,7 +29,7 @@ begin
     select d.due_at from flowc.scheduled_runs d where d.flow_slug = f.slug order by d.due_at limit 1) s;
   select min(s.next_at) into next_tick
   from unnest(enter_idle.flow_slugs) f(slug) join flowc.schedules s on s.flow_slug = f.slug and s.suspended_by is null;
-  return least(next_task, next_run, next_tick, flowc.next_due(enter_idle.flow_slugs), flowc.next_turn(enter_idle.flow_slugs));
+  return least(next_task, next_run, next_tick, flowc.next_due(enter_idle.flow_slugs, enter_idle.tried), flowc.next_turn(enter_idle.flow_slugs));
 end $$;
 
 -- Removes a worker from the idle ones.
@@ -45,6 +46,27 @@ begin
   perform pg_notify('flowc_work', f.slug)
   from unnest(wake_flows.flow_slugs) f(slug)
   where exists (select from flowc.idle_workers s where s.flow_slug = f.slug);
+end $$;
+
+-- Wakes the idle workers of a flow for which a row was inserted, when the transaction
+-- commits: that may be long after, and other workers may be idle then.
+create or replace function flowc.wake_at_commit() returns trigger
+language plpgsql as $$
+begin
+  perform flowc.wake_flows(array[new.flow_slug]);
+  return null;
+end $$;
+
+do $$
+begin
+  if not exists (select from pg_trigger t where t.tgname = 'wake' and t.tgrelid = 'flowc.signals'::regclass) then
+    create constraint trigger wake after insert on flowc.signals deferrable initially deferred
+    for each row when (new.pending_at is not null) execute function flowc.wake_at_commit();
+    create constraint trigger wake after insert on flowc.keyed_signals deferrable initially deferred
+    for each row execute function flowc.wake_at_commit();
+    create constraint trigger wake after insert on flowc.requests deferrable initially deferred
+    for each row execute function flowc.wake_at_commit();
+  end if;
 end $$;
 
 -- Wakes the idle workers of flows that have new tasks, unless a claim follows in the same

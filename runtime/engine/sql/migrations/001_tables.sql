@@ -506,6 +506,9 @@ create index waits_unchecked_idx on flowc.waits (flow_slug, unchecked_at) where 
 -- is not pending until its step waits. What was delivered stays, without its payload, until the run is
 -- deleted or asks again. Callers insert rows that are not keyed, and may take long to
 -- commit; rows that are keyed are those of answers by key, and are delivered at once.
+-- asked_at tells which asking a caller's row answers: it is when the step had started, or
+-- was created if the answer came early. A row that is expired is no answer: it keeps the
+-- place, so that there is none after the wait has ended.
 create table flowc.signals (
   run_id       uuid        not null,
   step_slug    text        not null,
@@ -514,9 +517,11 @@ create table flowc.signals (
   payload      jsonb,
   error        text,
   sender       text,
+  asked_at     timestamptz,
   sent_at      timestamptz not null default clock_timestamp(),
   pending_at   timestamptz          default clock_timestamp(),
   delivered_at timestamptz,
+  expired      boolean     not null default false,
   primary key (run_id, step_slug, keyed)
 );
 create index signals_pending_idx on flowc.signals (flow_slug, pending_at) where pending_at is not null;

@@ -101,14 +101,16 @@ type Backend interface {
 	ReleaseLost(ctx context.Context, inFlight []*Claimed) error
 
 	// EnterIdle says that the worker waits to be woken. It returns how long until the next
-	// task or run is due, negative if none is known to be.
-	EnterIdle(ctx context.Context) (due time.Duration, err error)
+	// task or run is due, negative if none is known to be. tried says that StartDue was just
+	// called and did nothing: what it left is not due again at once.
+	EnterIdle(ctx context.Context, tried bool) (due time.Duration, err error)
 	// LeaveIdle says that the worker need not be woken.
 	LeaveIdle(ctx context.Context) error
 	// MaxPoll returns the longest wait between claims that find nothing.
 	MaxPoll() time.Duration
-	// StartDue starts the scheduled runs and schedules that are due.
-	StartDue(ctx context.Context) error
+	// StartDue starts the scheduled runs and schedules that are due, delivers answers and the
+	// like, and returns how much it did.
+	StartDue(ctx context.Context) (done int, err error)
 	// Recover makes the tasks of dead workers available.
 	Recover(ctx context.Context) error
 	// AdvanceWatermarks has claims skip what has left the queues.

@@ -254,13 +254,13 @@ func (e *Engine) Stop(ctx context.Context) error {
 	return e.db.Exec(ctx, dbconn.Call{Name: "stop_worker", Timeout: shortCall}, `SELECT flowc.stop_worker($1::text::uuid)`, e.id)
 }
 
-func (e *Engine) EnterIdle(ctx context.Context) (due time.Duration, err error) {
+func (e *Engine) EnterIdle(ctx context.Context, tried bool) (due time.Duration, err error) {
 	// The database computes the difference, so that clocks need not agree. It may be
 	// negative by now; only NULL means that nothing is due.
 	var seconds *float64
 	err = e.db.QueryRow(ctx, dbconn.Call{Name: "enter_idle", Timeout: urgentCall}, []any{&seconds}, `
 SELECT extract(epoch FROM s.due - clock_timestamp())::float8
-FROM flowc.enter_idle($1::text::uuid, $2) s(due)`, e.id, e.slugs)
+FROM flowc.enter_idle($1::text::uuid, $2, $3) s(due)`, e.id, e.slugs, tried)
 	if seconds == nil {
 		return -1, err
 	}
@@ -271,8 +271,9 @@ func (e *Engine) LeaveIdle(ctx context.Context) error {
 	return e.db.Exec(ctx, dbconn.Call{Name: "leave_idle", Timeout: shortCall}, `SELECT flowc.leave_idle($1::text::uuid)`, e.id)
 }
 
-func (e *Engine) StartDue(ctx context.Context) error {
-	return e.db.Exec(ctx, dbconn.Call{Name: "start_due", Timeout: longCall}, `SELECT flowc.start_due($1)`, e.slugs)
+func (e *Engine) StartDue(ctx context.Context) (done int, err error) {
+	err = e.db.QueryRow(ctx, dbconn.Call{Name: "start_due", Timeout: longCall}, []any{&done}, `SELECT flowc.start_due($1)`, e.slugs)
+	return done, err
 }
 
 func (e *Engine) Recover(ctx context.Context) error {

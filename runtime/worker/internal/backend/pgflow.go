@@ -224,7 +224,7 @@ func (p *PGFlow) ReleaseLost(context.Context, []*Claimed) error { return nil }
 
 var errNoNotifications = errors.New("flowc: nobody notifies without the engine")
 
-func (p *PGFlow) EnterIdle(context.Context) (time.Duration, error) { return 0, errNoNotifications }
+func (p *PGFlow) EnterIdle(context.Context, bool) (time.Duration, error) { return 0, errNoNotifications }
 
 func (p *PGFlow) LeaveIdle(context.Context) error { return nil }
 
@@ -235,7 +235,7 @@ func (p *PGFlow) ClaimSuspects(context.Context, ClaimRequest) ([]*Claimed, error
 
 func (p *PGFlow) Drain(context.Context) error { return nil }
 
-func (p *PGFlow) StartDue(context.Context) error { return nil }
+func (p *PGFlow) StartDue(context.Context) (int, error) { return 0, nil }
 
 func (p *PGFlow) AdvanceWatermarks(context.Context) error { return nil }
 
