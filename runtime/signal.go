@@ -54,7 +54,8 @@ type KeyedSignal struct {
 type Signalled string
 
 const (
-	// Accepted is an answer that counts: it is the first.
+	// Accepted is an answer that counts: it is the first. If it is sent in a transaction, the
+	// wait does not expire before that ends.
 	Accepted Signalled = "accepted"
 	// Already is an answer that changes nothing, because there is one already: somebody
 	// was faster, or the call was repeated.
@@ -107,8 +108,8 @@ func WithSender(name string) SignalOption {
 // which is no error.
 //
 // In a transaction, the answer counts when the transaction commits. It holds up nobody,
-// however long that takes, except others who answer the same step. A worker that serves
-// the flow then goes on with the run.
+// however long that takes, except others who answer the same step; nor does the wait expire
+// meanwhile. A worker that serves the flow then goes on with the run.
 //
 // Errors: [InputError] for an answer that cannot be stored; [ErrInvalidRunID];
 // [ErrInvalidOption]; [ErrRunNotFound], also if the run has no such step that waits;

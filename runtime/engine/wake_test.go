@@ -74,6 +74,59 @@ func TestWake(t *testing.T) {
 	require.Empty(t, got())
 }
 
+// TestWakeAtCommit: who is idle when an answer or a request is committed is woken, whoever was
+// when it was sent.
+func TestWakeAtCommit(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	got := listen(t, d)
+	f := d.approval(`, "settings": {"key": ["run"]}`)
+	for _, send := range []string{
+		`select from flowc.signal($1, 'approve', '1')`,
+		`select from flowc.request($1, 'cancel', 'why', false)`,
+		`select flowc.signal_by('f', 'approve', $1::uuid::text, '1')`,
+	} {
+		r := f.start(`{}`)
+		caller, tx := d.transaction()
+		caller.exec(send, r.id)
+		d.exec(`select flowc.enter_idle($1, '{f}')`, second)
+		require.NoError(t, tx.Commit(context.Background()))
+		require.Equal(t, []string{"flowc_work f"}, got(), send)
+
+		caller, tx = d.transaction()
+		caller.exec(send, f.start(`{}`).id)
+		got()
+		d.exec(`select flowc.leave_idle($1)`, second)
+		require.NoError(t, tx.Commit(context.Background()))
+		require.Empty(t, got(), send)
+	}
+}
+
+// TestDueAfterALateCommit: what was sent long ago is due now, unless the worker has just tried.
+func TestDueAfterALateCommit(t *testing.T) {
+	t.Parallel()
+	for table, column := range map[string]string{"signals": "pending_at", "keyed_signals": "pending_at", "requests": "requested_at", "waits": "due_at"} {
+		d := newDB(t)
+		r := d.approval(`, "settings": {"key": ["run"]}, "options": {"timeout": 60}`).start(`"k"`)
+		d.apply("f")
+		due := func(tried bool) string {
+			return d.table(`select flowc.enter_idle($1, '{f}', $2) <= clock_timestamp()`, second, tried)
+		}
+		require.NotEqual(t, "t", due(false))
+		switch table {
+		case "signals":
+			r.signal(`1`)
+		case "keyed_signals":
+			d.exec(`select flowc.signal_by('f', 'approve', 'k', '1')`)
+		case "requests":
+			d.exec(`select from flowc.request($1, 'cancel', 'why', false)`, r.id)
+		}
+		d.exec(`update flowc.` + table + ` set ` + column + ` = clock_timestamp() - interval '1 hour'`)
+		require.Equal(t, "t", due(false), table)
+		require.NotEqual(t, "t", due(true), table)
+	}
+}
+
 // TestIdle says when the next thing is due.
 func TestIdle(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {

@@ -224,7 +224,9 @@ func (p *PGFlow) ReleaseLost(context.Context, []*Claimed) error { return nil }
 
 var errNoNotifications = errors.New("flowc: nobody notifies without the engine")
 
-func (p *PGFlow) EnterIdle(context.Context, bool) (time.Duration, error) { return 0, errNoNotifications }
+func (p *PGFlow) EnterIdle(context.Context, bool) (time.Duration, error) {
+	return 0, errNoNotifications
+}
 
 func (p *PGFlow) LeaveIdle(context.Context) error { return nil }
 
