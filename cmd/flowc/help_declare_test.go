@@ -67,7 +67,7 @@ func declareChecks() []blockCheck {
 	d := new(declaring)
 	const skipped = "What others see of a skipped step"
 	return []blockCheck{
-		{"How flows are declared", "go", d.generates},
+		{"How to declare flows", "go", d.generates},
 		{"Where a value comes from", "go", d.generates},
 		{"Unique runs", "go", d.generates},
 		{"Waits", "go", d.generates},

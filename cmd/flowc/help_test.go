@@ -50,14 +50,14 @@ func TestHelpBlocks(t *testing.T) {
 	t.Parallel()
 	checks := map[string][]blockCheck{
 		"database": {
-			{"Which database commands use", "sh", func(t *testing.T, b block) {
+			{"Which database the commands use", "sh", func(t *testing.T, b block) {
 				url, ok := strings.CutPrefix(strings.TrimSpace(b.text), "export DATABASE_URL=")
 				require.True(t, ok)
 				config, err := pgx.ParseConfig(url)
 				require.NoError(t, err)
 				require.Equal(t, []string{"shop", "secret", "localhost", "shop"}, []string{config.User, config.Password, config.Host, config.Database})
 			}},
-			{"Which database commands use", "sh", func(t *testing.T, b block) {
+			{"Which database the commands use", "sh", func(t *testing.T, b block) {
 				list := regexp.MustCompile(`^export FLOWC_SHARDS='(.*)'\n$`).FindStringSubmatch(b.text)
 				require.NotNil(t, list, "%s", b)
 				servers, err := parseShards(list[1])
