@@ -56,7 +56,7 @@ func TestSchedulesPage(t *testing.T) {
 	schedule := s.schedule()
 	page = s.get("/schedules")
 	require.Contains(t, page, "/runs/"+schedule.LastRunID)
-	require.Contains(t, page, `<span class="badge running">`)
+	require.Contains(t, page, `<span class="badge running" title="It has steps to do.">`)
 	require.Contains(t, s.get("/runs/"+schedule.LastRunID), "<dt>Tick</dt>")
 	require.Contains(t, s.get("/runs?flow=tidy"), shortID(schedule.LastRunID))
 
