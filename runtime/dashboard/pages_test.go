@@ -425,3 +425,19 @@ func TestReplacedFlowsAreMarked(t *testing.T) {
 	require.NotContains(t, s.get("/flows/shop_v2"), "Replaced")
 	require.Contains(t, s.get("/runs"), `title="Replaced by shop_v2"`)
 }
+
+// TestReplacedFlowsAreWarnedOf holds that a flow whose runs nobody would go on with is said
+// first, also if these runs only wait for answers.
+func TestReplacedFlowsAreWarnedOf(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, []warning{
+		{"pack", "2 tasks wait and no worker serves it; pack_v2 has replaced it", true},
+		{"claims", "was replaced by claims_v2, and no worker serves its 3 unfinished runs", false},
+	}, warnings([]ops.FlowInfo{
+		{Slug: "pack", ReplacedBy: "pack_v2", Waiting: 2, Running: 1},
+		{Slug: "claims", ReplacedBy: "claims_v2", Running: 3},
+		{Slug: "served", ReplacedBy: "served_v2", Running: 3, Workers: 1},
+		{Slug: "ended", ReplacedBy: "ended_v2"},
+		{Slug: "newest", Running: 3},
+	}))
+}

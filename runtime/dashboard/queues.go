@@ -88,6 +88,10 @@ func warnings(flows []ops.FlowInfo) []warning {
 			all = append(all, warning{f.Slug, tasks + ", the oldest for " + took(time.Since(f.OldestWaiting)), false})
 		case queuePaused:
 			all = append(all, warning{f.Slug, "is paused, " + tasks, false})
+		default:
+			if f.ReplacedBy != "" && f.Running > 0 && f.Workers == 0 { // its runs wait for answers
+				all = append(all, warning{f.Slug, "was replaced by " + f.ReplacedBy + ", and no worker serves its " + plural(f.Running, "unfinished run", "unfinished runs"), false})
+			}
 		}
 	}
 	return all
