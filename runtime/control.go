@@ -40,7 +40,9 @@ func CancelRun(ctx context.Context, db DB, id, reason string) error {
 
 // RetryRun resumes a failed or cancelled run where it stopped: the outputs of
 // completed steps are kept, as are those of completed tasks of a map, and all
-// other tasks get all their attempts again.
+// other tasks get all their attempts again, and may be snoozed for as long again. A time or
+// a start delay that a step was waiting for is waited for still: a delay counts from when the
+// step started first. In a step that [RetryStep] runs again it counts anew.
 //
 // Errors: [ErrInvalidRunID]; [ErrRunNotFound]; [ErrWrongStatus] if the run neither
 // failed nor was cancelled; a [DuplicateRunError] if the flow is unique and a run like this

@@ -3,7 +3,10 @@
 package engine_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -272,4 +275,39 @@ func TestPruneFlows(t *testing.T) {
 	}
 	require.Equal(t, 4, value[int](d, `select flowc.prune_flows('{f,g}', interval '1 hour', 10)`))
 	require.Equal(t, "f started\ng started", d.table(`select flow_slug, status from pgflow.runs order by 1`))
+}
+
+// TestRetryWaitsForWhatIsLeft: a retry does not begin before the time or the delay of a step
+// that had started is over, and after that it begins at once.
+func TestRetryWaitsForWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	step := func(slug, settings string) string {
+		return strings.Replace(taskStep(slug), `"whenUnmet"`, `"settings": `+settings+`, "whenUnmet"`, 1)
+	}
+	f := d.upsert("f", step("at", `{"startAt": ["run", "at"]}`), step("after", `{"startDelay": ["run", "pause"]}`),
+		strings.Replace(taskStep("static"), `"whenUnmet"`, `"options": {"startDelay": 100}, "whenUnmet"`, 1), taskStep("none"))
+	r := f.start(fmt.Sprintf(`{"at": %q, "pause": 100000000000}`, time.Now().Add(time.Hour).Format(time.RFC3339)))
+	left := func() string {
+		return d.table(`
+			select step_slug, subqueue, (round(extract(epoch from visible_at - clock_timestamp()) / 10) * 10)::int, (subqueue = 'd') = (due_at is not null)
+			from pgflow.step_tasks where run_id = $1 order by 1`, r.id)
+	}
+	again := func() {
+		require.Equal(t, "t", d.table(`select flowc.cancel_run($1)`, r.id))
+		require.Equal(t, "t", d.table(`select flowc.retry_run($1)`, r.id))
+	}
+	later := lines("after d 100 t", "at d 3600 t", "none r 0 t", "static d 100 t")
+	require.Equal(t, later, left())
+	again()
+	require.Equal(t, later, left())
+	d.exec(`update pgflow.step_states set started_at = started_at - interval '70 s' where run_id = $1`, r.id)
+	again()
+	require.Equal(t, lines("after d 30 t", "at d 3600 t", "none r 0 t", "static d 30 t"), left())
+	d.exec(`update pgflow.step_states set started_at = started_at - interval '1 h' where run_id = $1`, r.id)
+	again()
+	require.Equal(t, lines("after r 0 t", "at d 3600 t", "none r 0 t", "static r 0 t"), left())
+	require.Equal(t, "t", d.table(`select flowc.cancel_run($1)`, r.id))
+	require.Equal(t, "t", d.table(`select flowc.retry_step($1, 'after')`, r.id))
+	require.Equal(t, lines("after d 100 t", "at d 3600 t", "none r 0 t", "static r 0 t"), left(), "it has started anew")
 }

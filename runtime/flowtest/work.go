@@ -92,10 +92,10 @@ func (db *DB) work(r *run) {
 			RunID: r.id, Flow: r.flow.Slug, Step: t.Slug, Index: t.Index,
 			Attempt: n, MaxAttempts: t.MaxAttempts, Headers: r.headers, Tick: r.tick,
 		}
-		result := db.call(r.flow.handlers[t.Slug], task, t.Timeout, r.Values(t), t.Kept)
+		result := db.call(r.flow.handlers[t.Slug], task, t.Timeout, r.Values(t), t.Kept())
 		r.Expire(db.now) // the clock may have been moved meanwhile
 		if result.Kept != "" {
-			t.Kept = json.RawMessage(result.Kept)
+			t.SetKept(json.RawMessage(result.Kept))
 		}
 		if result.Outcome == attempt.Snoozed && !r.Snooze(t, max(*result.Delay, minSnooze), db.now) {
 			result = machine.Oversnoozed(result)

@@ -266,7 +266,7 @@ func (d *driver) startPart(ctx workflow.Context, tasks []*machine.Task, base tas
 func (d *driver) spawn(ctx workflow.Context, u *unit, work func(workflow.Context) ending) {
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		var e ending
-		if delay := u.step.StartDelay; delay > 0 && !u.tasks[0].Requeued {
+		if delay := u.tasks[0].At.Sub(workflow.Now(ctx)); delay > 0 {
 			e.err = workflow.Sleep(ctx, delay)
 		}
 		if e.err == nil {

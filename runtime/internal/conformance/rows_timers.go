@@ -18,6 +18,7 @@ import (
 func timers(r *rows) {
 	note := new(record)
 	var snoozed atomic.Int32
+	var repaired atomic.Bool
 	at0 := spec.Set(time.Duration(0))
 	r.open(
 		serve(spec.Flow{Slug: "snoozes", MaxAttempts: 1, Steps: []spec.Step{{Slug: "work"}}}, map[string]function{
@@ -31,10 +32,21 @@ func timers(r *rows) {
 		serve(spec.Flow{Slug: "snoozes_long", MaxAttempts: 2, BaseDelay: at0, Steps: []spec.Step{{Slug: "work", MaxWait: time.Second}}}, map[string]function{
 			"work": func(ctx context.Context, _ handler.Values) (any, error) {
 				note.note(ctx)
-				return nil, handler.SnoozeNote(time.Hour, "not there")
+				asked, _ := handler.Kept[int](ctx)
+				if err := handler.Keep(ctx, asked+1); err != nil {
+					return nil, err
+				}
+				return nil, handler.SnoozeNote(time.Hour, fmt.Sprintf("not there, asked %d times before", asked))
 			}}),
 		serve(spec.Flow{Slug: "keeps", MaxAttempts: 4, BaseDelay: at0, Steps: []spec.Step{{Slug: "work"}}}, map[string]function{"work": keepsCount}),
 		serve(spec.Flow{Slug: "start_at", Steps: []spec.Step{{Slug: "work", StartAt: spec.Path{spec.RunKey, "at"}}}}, map[string]function{"work": give(`1`)}),
+		serve(spec.Flow{Slug: "start_at_beside", MaxAttempts: 1, Steps: []spec.Step{{Slug: "work", StartAt: spec.Path{spec.RunKey, "at"}}, {Slug: "beside"}}},
+			map[string]function{"work": give(`1`), "beside": func(context.Context, handler.Values) (any, error) {
+				if !repaired.Load() {
+					return nil, errors.New("broken")
+				}
+				return 1, nil
+			}}),
 		serve(spec.Flow{Slug: "start_delay", Steps: []spec.Step{{Slug: "ask"}, {Slug: "work", Deps: []string{"ask"}, StartDelayFrom: spec.Path{"ask", "pause"}}}},
 			map[string]function{"ask": give(`{"pause": 1000000000}`), "work": give(`1`)}),
 		serve(spec.Flow{Slug: "deadline", Deadline: time.Second, Steps: []spec.Step{{Slug: "ask"}, {Slug: "approve", Type: spec.TypeWait, Deps: []string{"ask"}}}},
@@ -56,13 +68,19 @@ func timers(r *rows) {
 		started := c.start("snoozes_long", `{}`)
 		c.pass(time.Second)
 		info := c.end(started)
-		c.failed(info, "work", "flowc: it was snoozed for as long as it may be: not there")
+		c.failed(info, "work", "flowc: it was snoozed for as long as it may be: not there, asked 2 times before")
 		c.Equal(2, info.States[0].Attempts)
 		c.Len(note.of(info.ID, "work"), 3)
+
+		c.ok(runtime.RetryRun(c.ctx, c.db, started.ID())) // which keeps what was kept, and may be snoozed for as long again
+		c.pass(time.Second)
+		info = c.end(started)
+		c.failed(info, "work", "flowc: it was snoozed for as long as it may be: not there, asked 5 times before")
+		c.Len(note.of(info.ID, "work"), 6)
 	})
 	r.row("keep for the next attempt", func(c *check) {
 		started := c.start("keeps", `{}`)
-		c.pass(1)
+		c.pass(time.Second)
 		c.completed(c.end(started), `{"work": [0, 1, 2, 3]}`)
 	})
 	r.row("start at a time that is read", func(c *check) {
@@ -77,9 +95,25 @@ func timers(r *rows) {
 			c.completed(c.run("start_at", at), `{"work": 1}`)
 		}
 	})
+	r.row("retry before the time to start", func(c *check) {
+		at := c.now().Add(time.Second)
+		started := c.start("start_at_beside", fmt.Sprintf(`{"at": %q}`, at.Format(time.RFC3339Nano)))
+		c.failed(c.end(started), "beside", "broken")
+		repaired.Store(true)
+		c.ok(runtime.RetryRun(c.ctx, c.db, started.ID()))
+		c.pass(time.Minute)
+		info := c.end(started)
+		c.completed(info, `{"beside": 1, "work": 1}`)
+		c.False(info.CompletedAt.Before(at))
+	})
 	r.row("start at what is no time", func(c *check) {
 		for _, at := range []string{`{"at": "tomorrow or so"}`, `{"at": 7}`, `{"at": {}}`} {
-			c.failed(c.run("start_at", at), "work", "flowc: start_at of step work is no time: run.at")
+			started := c.start("start_at", at)
+			c.failed(c.end(started), "work", "flowc: start_at of step work is no time: run.at")
+			if at == `{"at": 7}` {
+				c.ok(runtime.RetryRun(c.ctx, c.db, started.ID()))
+				c.failed(c.end(started), "work", "flowc: start_at of step work is no time: run.at")
+			}
 		}
 	})
 	r.row("start after a delay that is read", func(c *check) {

@@ -20,7 +20,7 @@ var OfWaits = []string{
 	"answer a wait", "answer a wait twice", "answer before the step waits", "answer that a map cannot take", "answer where nothing waits",
 	"answer that cannot be stored", "fail a wait", "wait that expires", "retry a run that nobody answered", "retry a step that was answered",
 	"answer by key", "answers by key that are kept", "key that is none", "list what waits", "snooze", "snooze for too long",
-	"keep for the next attempt", "start at a time that is read", "start at what is no time", "start after a delay that is read",
+	"keep for the next attempt", "start at a time that is read", "retry before the time to start", "start at what is no time", "start after a delay that is read",
 	"deadline of a run",
 }
 

@@ -17,7 +17,8 @@ func (r *Run) Cancel(reason string, now time.Time) bool {
 }
 
 // Retry resumes a run that failed or was cancelled, and reports whether it did: what
-// completed is kept, and all other tasks get all their attempts again.
+// completed is kept, and all other tasks get all their attempts again, wait for what is
+// left of their start delays, and may be snoozed for as long again.
 func (r *Run) Retry(now time.Time) bool {
 	if r.status != runtime.RunFailed && r.status != runtime.RunCancelled {
 		return false
@@ -37,7 +38,7 @@ func (r *Run) Retry(now time.Time) bool {
 			for _, n := range st.taken {
 				st.attempts += n
 			}
-			r.enqueue(st, true, now)
+			r.enqueue(st, now)
 		}
 	}
 	r.advance(now)

@@ -67,7 +67,7 @@ func (p *play) open() string {
 	var all []string
 	for _, t := range p.tasks {
 		if t.Open() {
-			all = append(all, fmt.Sprintf("%s%d requeued:%t", t.Slug, t.Index, t.Requeued))
+			all = append(all, fmt.Sprintf("%s%d", t.Slug, t.Index))
 		}
 	}
 	return strings.Join(all, ", ")
@@ -133,11 +133,11 @@ func TestRetryRun(t *testing.T) {
 	p.again("")
 	require.Equal(t, runtime.RunRunning, p.Status())
 	require.Equal(t, "a:completed/1 m:started/2 other:started/0 s:created/0", p.states(), "the attempts of what is done again do not count")
-	require.Equal(t, "m0 requeued:true, m2 requeued:true, other0 requeued:true", p.open())
+	require.Equal(t, "m0, m2, other0", p.open())
 	p.Complete(late, json.RawMessage(`"late"`), epoch)
 	p.Fail(late, "late", epoch)
 	p.Keep(late, json.RawMessage(`"late"`))
-	require.Equal(t, "m0 requeued:true, m2 requeued:true, other0 requeued:true", p.open(), "what comes late changes nothing")
+	require.Equal(t, "m0, m2, other0", p.open(), "what comes late changes nothing")
 	p.complete("m", 0, `0`)
 	p.complete("m", 2, `2`)
 	p.complete("other", 0, `1`)
@@ -162,7 +162,7 @@ func TestKeep(t *testing.T) {
 	p.Keep(finished, json.RawMessage(`"twice"`))
 	require.Equal(t, 2, *p.Info(runtime.RunDetail{States: true}).States[0].RemainingTasks)
 	p.again("")
-	require.Equal(t, "m1 requeued:true, m2 requeued:true", p.open())
+	require.Equal(t, "m1, m2", p.open())
 	p.complete("m", 1, `1`)
 	p.complete("m", 2, `2`)
 	require.JSONEq(t, `{"m": [0, 1, 2, 3]}`, string(p.output))
@@ -195,7 +195,7 @@ func TestRetryOfOtherFailures(t *testing.T) {
 	require.Equal(t, "enough", p.Outcome(runtime.Want{}).Message)
 	require.Empty(t, p.open())
 	p.again("")
-	require.Equal(t, "a0 requeued:true", p.open())
+	require.Equal(t, "a0", p.open())
 	p.complete("a", 0, `1`)
 	info = p.Info(runtime.RunDetail{})
 	require.Equal(t, []any{runtime.RunCompleted, "", time.Time{}}, []any{info.Status, info.CancelReason, info.CancelledAt})
@@ -206,9 +206,9 @@ func TestRetryOfOtherFailures(t *testing.T) {
 	require.Equal(t, "a:created/0", p.states())
 	require.True(t, p.Cancel("", epoch))
 	p.again("")
-	require.Equal(t, "a0 requeued:false", p.open(), "at once")
+	require.Equal(t, "a0", p.open(), "at once")
 	p.Start(epoch)
-	require.Equal(t, "a0 requeued:false", p.open(), "it has started")
+	require.Equal(t, "a0", p.open(), "it has started")
 }
 
 func TestRetryStep(t *testing.T) {

@@ -44,7 +44,8 @@ type state struct {
 	started       time.Time
 	ended         time.Time
 
-	unreadable bool // whether nobody can tell when its tasks may start
+	unreadable bool                    // whether nobody can tell when its tasks may start
+	kept       map[int]json.RawMessage // what attempts have kept for the next ones, by the tasks' indexes
 
 	// Of a wait:
 	task   *Task
@@ -65,13 +66,9 @@ const (
 type Task struct {
 	*Step
 	Index int // of the element of a map
-	// Requeued reports that a retry resumed the task, which does not wait for the start
-	// delay of its step again.
-	Requeued bool
-	// At is when the task may be begun, if it has to wait for its time.
+	// At is when the task may be begun, if it has to wait for its time. One that a retry
+	// resumed waits for what is left of the start delay of its step.
 	At time.Time
-	// Kept is what an attempt has kept for the next one.
-	Kept json.RawMessage
 
 	run          *Run
 	state        *state
@@ -190,6 +187,18 @@ func (r *Run) Keep(t *Task, output json.RawMessage) {
 	*st.left--
 }
 
+// Kept returns what an attempt has kept for the next one.
+func (t *Task) Kept() json.RawMessage { return t.state.kept[t.Index] }
+
+// SetKept notes what an attempt has kept for the next one, also if a retry of the run begins
+// that.
+func (t *Task) SetKept(value json.RawMessage) {
+	if t.state.kept == nil {
+		t.state.kept = map[int]json.RawMessage{}
+	}
+	t.state.kept[t.Index] = value
+}
+
 // Fail ends a task for good that did not complete: its step fails the run or is skipped,
 // as its when_exhausted says. It does nothing if the task is not open.
 func (r *Run) Fail(t *Task, message string, now time.Time) {
@@ -237,12 +246,12 @@ func (r *Run) advance(now time.Time) {
 func (r *Run) startStep(st *state, now time.Time) {
 	st.status, st.started, st.left = runtime.StepStarted, now, spec.Set(*st.tasks)
 	st.outputs, st.taken = make([]json.RawMessage, *st.tasks), make([]int, *st.tasks)
-	r.enqueue(st, false, now)
+	r.enqueue(st, now)
 }
 
 // enqueue adds the tasks of a step that have not completed to the next ones, or has the step
 // wait for an answer.
-func (r *Run) enqueue(st *state, requeued bool, now time.Time) {
+func (r *Run) enqueue(st *state, now time.Time) {
 	if st.isMap() {
 		over := r.input
 		if len(st.deps) > 0 {
@@ -254,16 +263,16 @@ func (r *Run) enqueue(st *state, requeued bool, now time.Time) {
 		r.beginWait(st, now)
 		return
 	}
-	at, ok := now, true
-	if !requeued {
-		at, ok = r.startAt(st, now)
-	}
+	at, ok := r.startAt(st, st.started)
 	if st.unreadable = !ok; !ok {
 		return
 	}
+	if at.Before(now) {
+		at = now
+	}
 	for i := range *st.tasks {
 		if st.outputs[i] == nil {
-			r.next = append(r.next, &Task{Step: st.Step, Index: i, At: at, Requeued: requeued, run: r, state: st, retry: r.retries})
+			r.next = append(r.next, &Task{Step: st.Step, Index: i, At: at, run: r, state: st, retry: r.retries})
 		}
 	}
 }

@@ -247,8 +247,8 @@ func keyOf(raw json.RawMessage) (key string) {
 	return key
 }
 
-// startAt returns when the tasks of a step may start that starts now. ok is false if the
-// value that says so is of another form.
+// startAt returns when the tasks of a step may start that has started at now. ok is false if
+// the value that says so is of another form.
 func (r *Run) startAt(st *state, now time.Time) (at time.Time, ok bool) {
 	path := st.StartAt
 	if path == nil {

@@ -24,14 +24,16 @@ begin
 end $$;
 
 -- Resumes a run that failed or was cancelled: what completed is kept, and all other tasks
--- of its steps get all their attempts again. They also get new messages, so that late
+-- of its steps get all their attempts again, and may be snoozed for as long again. What is
+-- left of the delay of a step that had started is waited for. They also get new messages, so that late
 -- reports of the old ones change nothing. Returns false if the run has not failed, NULL if
 -- there is no such run. It is an error if another run has its key, see uniques.sql.
 create or replace function flowc.retry_run(run_id uuid) returns boolean
 language plpgsql as $$
 declare
-  flow   text;
-  status text;
+  flow       text;
+  status     text;
+  unreadable text[]; -- steps of which nobody can tell when they may start
 begin
   select r.flow_slug, r.status into flow, status from pgflow.runs r where r.run_id = retry_run.run_id for update;
   if status is distinct from 'failed' then
@@ -51,14 +53,26 @@ begin
   set status = 'queued', message_id = nextval('flowc.message_ids'), attempts_count = 0, requeued_count = 0, output = null, error_message = null,
       queued_at = clock_timestamp(), started_at = null, failed_at = null, last_worker_id = null, last_requeued_at = null,
       permanently_stalled_at = null,
-      visible_at = clock_timestamp(), in_queue = true, subqueue = t.priority, due_at = null, archived_at = null, read_count = 0
-  from pgflow.step_states st
-  where st.run_id = retry_run.run_id and st.status = 'started'
-    and t.run_id = any (array[st.run_id]) and t.step_slug = st.step_slug and t.status <> 'completed';
+      visible_at = clock_timestamp() + make_interval(secs => coalesce(x.delay, 0)), in_queue = true, archived_at = null, read_count = 0,
+      subqueue = case when x.delay > 0 then 'd' else t.priority end,
+      due_at = case when x.delay > 0 then clock_timestamp() + make_interval(secs => x.delay) end
+  from (
+    select st.run_id, st.step_slug, flowc.remaining_delay(st.run_id, st.flow_slug, st.step_slug, st.started_at) as delay
+    from pgflow.step_states st where st.run_id = retry_run.run_id and st.status = 'started' offset 0) x
+  where t.run_id = any (array[x.run_id]) and t.step_slug = x.step_slug and t.status <> 'completed';
+  update flowc.carried c set snoozes = 0, snoozed_since = null, note = null where c.run_id = retry_run.run_id;
   if exists (select from flowc.settings k where k.flow_slug = flow) then
     perform flowc.retake_key(retry_run.run_id);
     perform flowc.resume_waits(retry_run.run_id);
     perform flowc.set_deadlines(array[retry_run.run_id]);
+    select array_agg(st.step_slug) into unreadable
+    from pgflow.step_states st
+    join flowc.settings k on k.flow_slug = any (array[st.flow_slug]) and k.step_slug = st.step_slug and k.settings ?| '{startAt,startDelay}'
+    where st.run_id = retry_run.run_id and st.status = 'started' and flowc.read_start_delay(st.run_id, k.settings) is null;
+    if unreadable is not null then
+      perform flowc.fail_soon(array_agg(flow), array_agg(retry_run.run_id), array_agg(u.step_slug), array_agg(flowc.unreadable_start(flow, u.step_slug)))
+      from unnest(unreadable) u(step_slug);
+    end if;
   end if;
   perform flowc.gate_tasks(retry_run.run_id);
   delete from flowc.suspects s where s.run_id = retry_run.run_id; -- after the tasks, in the order of recovery

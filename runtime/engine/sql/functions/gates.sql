@@ -257,10 +257,11 @@ declare
 begin
   with gated as (
     update pgflow.step_tasks t
-    set subqueue = case when x.gate is null then t.priority else 'g' end,
+    set subqueue = case when x.gate is not null then 'g' when t.due_at > clock_timestamp() then 'd' else t.priority end,
+        due_at   = case when not x.strict_order or x.gate is null then t.due_at end,
         gate_key = case when x.gate is not null then coalesce(t.gate_key, flowc.gate_key_of(t.run_id, x.key_path)) end
     from (
-      select o.step_slug, o.task_index, s.gate, s.key_path
+      select o.step_slug, o.task_index, s.gate, s.key_path, s.strict_order
       from pgflow.step_tasks o
       left join flowc.gated_steps s on s.flow_slug = any (array[o.flow_slug]) and s.step_slug = o.step_slug
       where o.run_id = gate_tasks.run_id and o.in_queue is not false and (s.gate is not null or o.gate_key is not null)

@@ -105,6 +105,29 @@ language sql stable as $$
   where k.flow_slug = unreadable_start.flow_slug and k.step_slug = unreadable_start.step_slug
 $$;
 
+-- Returns the seconds that are left of the start delay of a step that has started, or until
+-- the time at which its tasks may start; 0 if that is over, NULL if it cannot be read.
+create or replace function flowc.remaining_delay(run_id uuid, flow_slug text, step_slug text, started_at timestamptz) returns double precision
+language plpgsql stable as $$
+declare
+  elapsed  double precision := extract(epoch from clock_timestamp() - remaining_delay.started_at);
+  settings jsonb;
+  delay    double precision;
+begin
+  select k.settings into settings
+  from flowc.settings k
+  where k.flow_slug = remaining_delay.flow_slug and k.step_slug = remaining_delay.step_slug and k.settings ?| '{startAt,startDelay}';
+  if settings is null then
+    return (
+      select greatest(coalesce(s.opt_start_delay, 0) - elapsed, 0) from pgflow.steps s
+      where s.flow_slug = remaining_delay.flow_slug and s.step_slug = remaining_delay.step_slug);
+  elsif settings ? 'startAt' then
+    return flowc.read_start_delay(remaining_delay.run_id, settings);
+  end if;
+  delay := flowc.read_start_delay(remaining_delay.run_id, settings);
+  return case when delay is not null then greatest(delay - elapsed, 0) end;
+end $$;
+
 -- Returns the seconds until tasks of a step may start, read where its settings say. A value
 -- that is null, missing or in the past is 0; one of another form gives NULL.
 create or replace function flowc.read_start_delay(run_id uuid, settings jsonb) returns double precision
