@@ -13,6 +13,11 @@
 //		Ship     dsl.Step[ShipInput, Shipment]
 //	}
 //
+// A step that writes to the database of its flow can commit with what it writes: with the
+// tag tx:"pgx" or tx:"sql", its handler gets the transaction in which it is completed.
+//
+//	Charge dsl.Step[Checked, Receipt] `tx:"pgx"`
+//
 // The types here are read by the generator and by nothing else: they have no
 // behaviour, and the package imports nothing. `flowc help declare` has the tags that
 // set options, and the grammar of conditions.

@@ -20,6 +20,8 @@ import (
 	"github.com/flowc-dev/flowc/testdata/golden/cron/invoice"
 	"github.com/flowc-dev/flowc/testdata/golden/cron/report"
 	"github.com/flowc-dev/flowc/testdata/golden/cron/tidy"
+	"github.com/flowc-dev/flowc/testdata/golden/effects/book"
+	closejob "github.com/flowc-dev/flowc/testdata/golden/effects/close"
 	"github.com/flowc-dev/flowc/testdata/golden/embeds/weigh"
 	"github.com/flowc-dev/flowc/testdata/golden/none/count"
 	"github.com/flowc-dev/flowc/testdata/golden/none/sweep"
@@ -90,6 +92,8 @@ func TestMigrations(t *testing.T) {
 		gate.Slug:         gate.UpsertGate,
 		ask.Slug:          ask.UpsertAsk,
 		poll.Slug:         poll.UpsertPoll,
+		book.Slug:         book.UpsertBook,
+		closejob.Slug:     closejob.UpsertClose,
 	}
 	files, err := filepath.Glob(golden + "/sql/*.up.sql")
 	require.NoError(t, err)

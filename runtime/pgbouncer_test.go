@@ -4,6 +4,7 @@ package runtime_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,9 +18,11 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/internal/pgbouncer"
 	"github.com/flowc-dev/flowc/runtime/ops"
+	"github.com/flowc-dev/flowc/runtime/spec"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -189,4 +192,39 @@ func work(t *testing.T, pool *pgxpool.Pool) {
 		require.NoError(t, receive(t, stopped))
 		require.Zero(t, w.Stats().FailedCalls)
 	})
+}
+
+// A handler's transaction is one, and so works behind a pooler.
+func TestBouncerTransactions(t *testing.T) {
+	t.Parallel()
+	ctx, pool := throughBouncer(t)
+	_, err := pool.Exec(ctx, `CREATE TABLE effects (id int PRIMARY KEY)`, pgx.QueryExecModeExec)
+	require.NoError(t, err)
+	flow := runtime.NewFlow[int](spec.Flow{Slug: "effects", Steps: []spec.Step{
+		{Slug: "pgx", Tx: spec.TxPgx}, {Slug: "sql", Tx: spec.TxSQL},
+	}}, handler.Nothing())
+	_, err = flow.Upsert(ctx, pool)
+	require.NoError(t, err)
+	service := flow.Serve([]handler.Handler{
+		handler.HandleTx("pgx", handler.Input[int](), handler.NoOutputTx(func(ctx context.Context, tx pgx.Tx, id int) error {
+			_, err := tx.Exec(ctx, `INSERT INTO effects VALUES ($1)`, pgx.QueryExecModeExec, id)
+			return err
+		})),
+		handler.HandleTx("sql", handler.Input[int](), handler.NoOutputTx(func(ctx context.Context, tx *sql.Tx, id int) error {
+			_, err := tx.ExecContext(ctx, `INSERT INTO effects VALUES ($1)`, pgx.QueryExecModeExec, -id)
+			return err
+		})),
+	})
+	w, err := worker.New(pool, worker.Config{Concurrency: 3, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}, service)
+	require.NoError(t, err)
+	stop := w.Start(ctx)
+	defer func() { require.NoError(t, stop()) }()
+	runs, err := flow.StartMany(ctx, pool, []int{1, 2, 3, 4, 5})
+	require.NoError(t, err)
+	for _, run := range runs {
+		_, err := run.Wait(ctx, runtime.WithPollInterval(20*time.Millisecond))
+		require.NoError(t, err)
+	}
+	require.Equal(t, 10, count(t, pool, `SELECT count(*) FROM effects`))
+	require.EqualValues(t, 10, w.Stats().Completed)
 }

@@ -59,6 +59,7 @@ var checks = []check{
 	{name: "engine", look: checkEngine},
 	{name: "indexes", needsEngine: true, look: checkIndexes},
 	{name: "vacuum", needsEngine: true, look: checkVacuum},
+	{name: "handlers", needsEngine: true, look: checkHandlers},
 	{name: "watermarks", needsEngine: true, look: checkWatermarks},
 	{name: "workers", needsEngine: true, look: checkWorkers},
 	{name: "waiting", needsEngine: true, look: checkWaiting},

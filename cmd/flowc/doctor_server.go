@@ -84,6 +84,17 @@ func checkTransactions(ctx context.Context, d *doctor) ([]finding, error) {
 		ORDER BY 2`)
 }
 
+// checkHandlers looks for handlers with a transaction that work for very long.
+func checkHandlers(ctx context.Context, d *doctor) ([]finding, error) {
+	return d.openTransactions(ctx, transactionAge, "the transaction of a handler has been open for %s, so that vacuum cannot remove dead rows: %s", "", `
+		SELECT format('step %s of %s in run %s', t.step_slug, t.flow_slug, t.run_id), t.started_at,
+		       'give the step a shorter timeout, or let a step before it, without the tag tx, do what takes long'
+		FROM flowc.settings k
+		JOIN pgflow.step_tasks t ON t.flow_slug = k.flow_slug AND t.step_slug = k.step_slug AND t.in_queue AND t.status = 'started'
+		WHERE k.settings ? 'tx' AND t.started_at < clock_timestamp() - $1::interval
+		ORDER BY 2`)
+}
+
 // checkWatermarks looks for what holds back the watermarks of claims: transactions that
 // have created tasks which are not visible yet.
 func checkWatermarks(ctx context.Context, d *doctor) ([]finding, error) {

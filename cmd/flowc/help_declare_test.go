@@ -73,6 +73,8 @@ func declareChecks() []blockCheck {
 		{"Waits", "go", d.generates},
 		{"Waits", "go", d.isGenerated},
 		{"Time", "go", d.generates},
+		{"Effects", "go", d.generates},
+		{"Effects", "go", d.isGenerated},
 		{"Conditions", "text", isInComment("gen/internal/cond/parse.go")},
 		{"Conditions", "go", d.generates},
 		{skipped, "go", d.generates},

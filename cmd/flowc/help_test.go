@@ -94,6 +94,7 @@ func TestHelpBlocks(t *testing.T) {
 			{"A request that comes twice", "go", compiles("pool *pgxpool.Pool, photo album.Photo, requestID string")},
 			{"Showing progress", "go", isPartOf("examples/web/server.go")},
 			{"Idempotent handlers", "go", isPartOf("examples/web/handlers.go")},
+			{"Idempotent handlers", "go", isPartOf("examples/web/handlers.go")},
 			{"Who asked", "go", compiles("pool *pgxpool.Pool, photo album.Photo, user string")},
 			{"Who asked", "go", compiles("err error")},
 			{"The worker beside the server", "go", isPartOf("examples/web/main.go")},

@@ -10,6 +10,7 @@ import (
 	"image/jpeg"
 	_ "image/png"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flowc-dev/flowc/examples/web/album"
@@ -65,12 +66,19 @@ func (h handlers) Resize(ctx context.Context, item album.Thumbnail) (album.Store
 	return album.Stored{Width: item.Width, Bytes: small.Len()}, err
 }
 
-func (h handlers) Publish(ctx context.Context, in album.PublishInput) (album.Gallery, error) {
+// Publish writes in the transaction that completes its step, so that no photo is counted
+// twice.
+func (h handlers) Publish(ctx context.Context, tx pgx.Tx, in album.PublishInput) (album.Gallery, error) {
 	gallery := album.Gallery{Thumbnails: len(in.Resize)}
 	for _, stored := range in.Resize {
 		gallery.Bytes += stored.Bytes
 	}
-	_, err := h.db.Exec(ctx, `UPDATE photos SET published = true WHERE id = $1`, in.Input.ID)
+	if _, err := tx.Exec(ctx, `UPDATE photos SET published = true WHERE id = $1`, in.Input.ID); err != nil {
+		return gallery, err
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO totals AS t (day, photos, bytes) VALUES (current_date, 1, $1)
+		ON CONFLICT (day) DO UPDATE SET photos = t.photos + 1, bytes = t.bytes + excluded.bytes`, gallery.Bytes)
 	return gallery, err
 }
 

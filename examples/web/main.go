@@ -17,6 +17,7 @@ import (
 
 	"github.com/flowc-dev/flowc/examples/web/album/processphoto"
 	"github.com/flowc-dev/flowc/runtime/devdb"
+	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
@@ -45,7 +46,8 @@ func run(ctx context.Context, addr string, ready func(url string)) (err error) {
 	}
 
 	// The worker could as well be a program of its own.
-	w, err := worker.New(pool, worker.Config{Concurrency: 4}, processphoto.Serve(handlers{pool}))
+	service := processphoto.Serve(handlers{pool}, handler.Limit(2, processphoto.StepPublish))
+	w, err := worker.New(pool, worker.Config{Concurrency: 4}, service)
 	if err != nil {
 		return err
 	}
@@ -89,4 +91,9 @@ CREATE TABLE IF NOT EXISTS thumbnails (
 	width    int,
 	image    bytea NOT NULL,
 	PRIMARY KEY (photo_id, width)
+);
+CREATE TABLE IF NOT EXISTS totals (
+	day    date PRIMARY KEY,
+	photos int NOT NULL,
+	bytes  bigint NOT NULL
 )`

@@ -4,9 +4,13 @@ package engine_test
 
 import (
 	"cmp"
+	"context"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/runtime/internal/pgerr"
 )
 
 func TestCompleteTask(t *testing.T) {
@@ -319,4 +323,43 @@ func TestReportTypeViolation(t *testing.T) {
 		require.Equal(t, "a:completed b:started m:started", good.steps())
 		require.Empty(t, bad.queued())
 	})
+}
+
+// TestCompleteInTransaction: a task is completed in the transaction that is marked as its
+// own, by the worker whose it is, and is not if that rolls back.
+func TestCompleteInTransaction(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	d.register(worker, "f")
+	r := d.flow("f").step("a").mapStep("m", after("a")).start(`{}`)
+	d.claim("", []string{"f"}, []int{1})
+	complete := func(mark string, by string, output any, commit bool) (answer string) {
+		tx, err := d.pool.Begin(t.Context())
+		require.NoError(t, err)
+		defer tx.Rollback(context.Background())
+		_, err = tx.Exec(t.Context(), `select set_config('flowc.in_task', $1, true)`, mark)
+		require.NoError(t, err)
+		var idle string
+		err = tx.QueryRow(t.Context(), `
+			select (select format('%s %s', c.accepted, coalesce(c.task_status, '-'))
+			        from flowc.complete_in_transaction($1::text::uuid, run_id, step_slug, task_index, message_id, claims_count, $2::text::jsonb) c)
+			from pgflow.step_tasks where step_slug = 'a'`, by, output).Scan(&answer)
+		if err != nil {
+			return pgerr.Code(err)
+		}
+		require.NoError(t, tx.QueryRow(t.Context(), `show idle_in_transaction_session_timeout`).Scan(&idle))
+		require.Equal(t, "5s", idle, "a worker that is gone does not hold the run")
+		if commit {
+			require.NoError(t, tx.Commit(t.Context()))
+		}
+		return answer
+	}
+	require.Equal(t, "25P01", complete("", worker.String(), `[1]`, true), "not marked")
+	require.Equal(t, "f started", complete("on", uuid.NewString(), `[1]`, false), "somebody else's")
+	require.Equal(t, "t completed", complete("on", worker.String(), `[1]`, false))
+	require.Equal(t, "a:started m:created", r.steps(), "rolled back")
+	require.Equal(t, "t failed", complete("on", worker.String(), `1`, false), "not a list")
+	require.Equal(t, "t completed", complete("on", worker.String(), `[1]`, true))
+	require.Equal(t, "a:completed m:started", r.steps())
+	require.Equal(t, "f completed", complete("on", worker.String(), `[1]`, false), "again")
 }

@@ -90,9 +90,15 @@ func connect(ctx context.Context, t testing.TB) *pgxpool.Pool {
 	} else {
 		address = create(ctx, t, address)
 	}
-	pool, err := pgxpool.New(ctx, address)
+	config, err := pgxpool.ParseConfig(address)
 	if err != nil {
 		t.Fatal("flowtest: DATABASE_URL cannot be read") // pgx's message may contain a password
+	}
+	// Handlers with a transaction have a connection each, and the test has some.
+	config.MaxConns = max(config.MaxConns, worker.DefaultConcurrency+4)
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
 	if err := engine.Migrate(ctx, pool); err != nil {

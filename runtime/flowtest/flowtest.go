@@ -29,7 +29,8 @@ var _ runtime.BackendDB = (*DB)(nil)
 
 // Inline returns an inline database with the flows of some services, which runs their tasks.
 // A flow may have several services, for steps that one leaves to another. It panics if a
-// worker would refuse the services.
+// worker would refuse the services, or if a step commits with its effects (the tag tx): there
+// is no database for these, use [Database].
 func Inline(services ...handler.Service) *DB {
 	db := &DB{
 		NoTables: runtime.NoTables{Instead: "an inline database has no tables, use flowtest.Database"},
@@ -60,6 +61,9 @@ func (db *DB) add(s handler.Service) error {
 		}
 		if _, twice := f.handlers[h.Step()]; twice {
 			return fmt.Errorf("flowc: flowtest: there are two handlers for step %s of flow %s", h.Step(), f.Slug)
+		}
+		if tx := def.Step(h.Step()).Tx; tx != "" {
+			return fmt.Errorf("flowc: flowtest: step %s of flow %s commits with its effects (tx:%q), %w: use flowtest.Database", h.Step(), f.Slug, tx, runtime.ErrNeedsEngine)
 		}
 		f.handlers[h.Step()] = h
 	}

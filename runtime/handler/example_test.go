@@ -2,12 +2,15 @@ package handler_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/flowc-dev/flowc/dsl"
 	"github.com/flowc-dev/flowc/runtime/handler"
@@ -210,4 +213,25 @@ func ExampleTick() {
 		return "the report of " + day.Format("2006-01-02"), nil
 	}
 	_ = handler.Handle("collect", handler.Nothing(), collect)
+}
+
+// With spec.Step.Tx, a handler gets the transaction in which its step is completed: a
+// pgx.Tx, or with spec.TxSQL a *sql.Tx.
+func ExampleHandleTx() {
+	flow := spec.Flow{Slug: "settle", Steps: []spec.Step{
+		{Slug: "book", Tx: spec.TxPgx},
+		{Slug: "count", Tx: spec.TxSQL, Deps: []string{"book"}},
+	}}
+	service := handler.Serve(flow, []handler.Handler{
+		handler.HandleTx("book", handler.Input[Order](), func(ctx context.Context, tx pgx.Tx, order Order) (string, error) {
+			_, err := tx.Exec(ctx, `INSERT INTO bookings (order_id, cents) VALUES ($1, $2)`, order.ID, order.Cents)
+			return fmt.Sprint("booking ", order.ID), err
+		}),
+		handler.HandleTx("count", handler.Nothing(), handler.NoValuesTx(func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, `UPDATE totals SET orders = orders + 1`)
+			return err
+		})),
+	})
+	fmt.Println(len(service.Handlers()))
+	// Output: 2
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -41,12 +42,27 @@ func (h Handler) Work(ctx context.Context, v Values) (json.RawMessage, error) {
 // declaration. Generated code calls it. A nil slice is stored as the empty list, unless it
 // is a []byte.
 func Handle[In, Out any](step string, in Source[In], fn func(context.Context, In) (Out, error)) Handler {
+	return handle(step, in, func(ctx context.Context, _ Values, in In) (Out, error) { return fn(ctx, in) })
+}
+
+// HandleTx is [Handle] for a step with [spec.Step.Tx]. Tx is pgx.Tx or *sql.Tx.
+func HandleTx[Tx, In, Out any](step string, in Source[In], fn func(context.Context, Tx, In) (Out, error)) Handler {
+	return handle(step, in, func(ctx context.Context, v Values, in In) (out Out, err error) {
+		tx, ok := v.Tx.(Tx)
+		if !ok {
+			return out, Permanent(fmt.Errorf("flowc: the handler of step %s needs a transaction of type %s, and got %T", step, reflect.TypeFor[Tx](), v.Tx))
+		}
+		return fn(ctx, tx, in)
+	})
+}
+
+func handle[In, Out any](step string, in Source[In], fn func(context.Context, Values, In) (Out, error)) Handler {
 	return Handler{step: step, input: in.Input, work: func(ctx context.Context, v Values) (json.RawMessage, error) {
 		value, err := in.Read(v)
 		if err != nil {
 			return nil, Permanent(fmt.Errorf("flowc: input of step %s: %w", step, err))
 		}
-		out, err := fn(ctx, value)
+		out, err := fn(ctx, v, value)
 		if err != nil {
 			return nil, err
 		}
@@ -82,6 +98,21 @@ func NoInput[Out any](fn func(context.Context) (Out, error)) func(context.Contex
 // NoValues adapts a function with neither for [Handle].
 func NoValues(fn func(context.Context) error) func(context.Context, dsl.None) (dsl.None, error) {
 	return func(ctx context.Context, _ dsl.None) (dsl.None, error) { return dsl.None{}, fn(ctx) }
+}
+
+// NoOutputTx adapts a function without a result for [HandleTx].
+func NoOutputTx[Tx, In any](fn func(context.Context, Tx, In) error) func(context.Context, Tx, In) (dsl.None, error) {
+	return func(ctx context.Context, tx Tx, in In) (dsl.None, error) { return dsl.None{}, fn(ctx, tx, in) }
+}
+
+// NoInputTx adapts a function without an input for [HandleTx].
+func NoInputTx[Tx, Out any](fn func(context.Context, Tx) (Out, error)) func(context.Context, Tx, dsl.None) (Out, error) {
+	return func(ctx context.Context, tx Tx, _ dsl.None) (Out, error) { return fn(ctx, tx) }
+}
+
+// NoValuesTx adapts a function with neither for [HandleTx].
+func NoValuesTx[Tx any](fn func(context.Context, Tx) error) func(context.Context, Tx, dsl.None) (dsl.None, error) {
+	return func(ctx context.Context, tx Tx, _ dsl.None) (dsl.None, error) { return dsl.None{}, fn(ctx, tx) }
 }
 
 // A Service is a flow with the handlers of its steps, for a worker. The Serve function of a

@@ -20,6 +20,8 @@ type Values struct {
 	Outputs json.RawMessage
 	// Item is the element that a task of a map step works on.
 	Item json.RawMessage
+	// Tx is the transaction of a step with [spec.Step.Tx]: a pgx.Tx or a *sql.Tx.
+	Tx any
 	// Strict makes a field that a Go type does not have an error.
 	Strict bool
 }

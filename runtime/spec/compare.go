@@ -40,7 +40,7 @@ func (d Difference) String() string {
 // flow's shape, and needs a new version.
 func (d Difference) InPlace() bool {
 	switch d.What {
-	case "max_attempts", "base_delay", "timeout", "start_delay", "cron", "deadline", "start_at", "max_wait", "priority", "key", "keep", "answer",
+	case "max_attempts", "base_delay", "timeout", "start_delay", "cron", "deadline", "start_at", "max_wait", "priority", "tx", "key", "keep", "answer",
 		"concurrency", "rate", "gate", "strict_order", "unique", "per", "on_duplicate", "debounce", "debounce_max":
 		return true
 	}
@@ -95,6 +95,7 @@ func Compare(from, to Flow) []Difference {
 		note(s.Slug, "start_at", textOr(s.StartAt.String(), "none"), textOr(o.StartAt.String(), "none"))
 		note(s.Slug, "max_wait", spanOr(s.MaxWait, DefaultMaxWait.String()), spanOr(o.MaxWait, DefaultMaxWait.String()))
 		note(s.Slug, "priority", textOr(string(s.Priority), flows), textOr(string(o.Priority), flows))
+		note(s.Slug, "tx", textOr(string(s.Tx), "none"), textOr(string(o.Tx), "none"))
 		note(s.Slug, "key", textOr(s.Key.String(), "none"), textOr(o.Key.String(), "none"))
 		note(s.Slug, "keep", spanOr(s.Keep, DefaultKeep.String()), spanOr(o.Keep, DefaultKeep.String()))
 		note(s.Slug, "concurrency", countOr(s.Concurrency, "none"), countOr(o.Concurrency, "none"))

@@ -57,7 +57,7 @@ func (f Flow) document() (doc document, err error) {
 			Type: cmp.Or(s.Type, TypeSingle),
 			Settings: settings{
 				Keep: seconds(orNil(s.Keep)), Answer: s.Answer,
-				StartAt: s.StartAt, StartDelay: s.StartDelayFrom, MaxWait: seconds(orNil(s.MaxWait)), Priority: s.Priority,
+				StartAt: s.StartAt, StartDelay: s.StartDelayFrom, MaxWait: seconds(orNil(s.MaxWait)), Priority: s.Priority, Tx: s.Tx,
 				Concurrency: s.Concurrency, Rate: rateOf(s.Rate), Gate: s.Gate, StrictOrder: s.StrictOrder,
 			},
 			Deps:          deps,
@@ -119,6 +119,7 @@ type settings struct {
 	MaxWait    *int            `json:"maxWait,omitempty"`
 	Priority   Priority        `json:"priority,omitempty"`
 	Deadline   *int            `json:"deadline,omitempty"`
+	Tx         Tx              `json:"tx,omitempty"`
 
 	Concurrency int    `json:"concurrency,omitempty"`
 	Rate        *rate  `json:"rate,omitempty"`
@@ -258,7 +259,7 @@ func (doc document) flow(slug string) Flow {
 			If: s.If.Value, IfNot: s.IfNot.Value, WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 			Key: s.Settings.Key, Keep: orZero(duration(s.Settings.Keep)), Answer: s.Settings.Answer,
 			StartAt: s.Settings.StartAt, StartDelayFrom: s.Settings.StartDelay, MaxWait: orZero(duration(s.Settings.MaxWait)),
-			Priority:    s.Settings.Priority,
+			Priority: s.Settings.Priority, Tx: s.Settings.Tx,
 			Concurrency: s.Settings.Concurrency, Rate: s.Settings.Rate.rate(), Gate: s.Settings.Gate, StrictOrder: s.Settings.StrictOrder,
 		})
 	}

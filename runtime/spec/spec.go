@@ -57,6 +57,16 @@ const (
 	TypeWait StepType = "wait"
 )
 
+// A Tx is the kind of transaction in which a step is completed.
+type Tx string
+
+const (
+	// TxPgx gives the handler a pgx.Tx.
+	TxPgx Tx = "pgx"
+	// TxSQL gives the handler a *sql.Tx.
+	TxSQL Tx = "sql"
+)
+
 // A Mode is what happens to a step that cannot complete.
 type Mode string
 
@@ -154,11 +164,11 @@ func (f Flow) As(slug string) Flow {
 }
 
 // NeedsEngine reports whether the flow has what only flowc's engine knows of: steps that
-// wait, limits and turns by key, a deadline, runs that are unique, times that are read from
-// values, and bounds of snoozes. A schedule is not among it.
+// wait or commit with their effects, limits and turns by key, a deadline, runs that are unique,
+// times that are read from values, and bounds of snoozes. A schedule is not among it.
 func (f Flow) NeedsEngine() bool {
 	return f.Deadline != 0 || f.Unique != nil || f.hasLimits() || slices.ContainsFunc(f.Steps, func(s Step) bool {
-		return s.Type == TypeWait || s.StartAt != nil || s.StartDelayFrom != nil || s.MaxWait != 0
+		return s.Type == TypeWait || s.StartAt != nil || s.StartDelayFrom != nil || s.MaxWait != 0 || s.Tx != ""
 	})
 }
 
@@ -258,6 +268,10 @@ type Step struct {
 	MaxWait time.Duration
 	// Priority is that of the tasks of the step. Empty means that of the run.
 	Priority Priority
+	// Tx has the handler write in a transaction that commits exactly if the step, or the
+	// task of a map, is completed. Empty means that it has none. Workers in other
+	// languages do not heed it.
+	Tx Tx
 	// If is a JSON object: the step runs only if its subject contains it. The
 	// subject of a step without Deps is the run's input, of any other an object
 	// with the outputs of its Deps. Nil means no condition.

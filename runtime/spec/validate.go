@@ -220,7 +220,7 @@ func (v *validator) step(i int, s Step) {
 	if s.Type == TypeMap && len(s.Deps) == 0 && v.def.Unique != nil {
 		v.fault(name, "it is a map over the flow's input, and Unique cannot look into a list")
 	}
-	v.timers(name, s)
+	v.task(name, s)
 	v.wait(name, s)
 	v.limits(name, s)
 	v.conditions(name, s)
@@ -233,8 +233,9 @@ func (v *validator) priority(step string, p Priority) {
 	}
 }
 
-// timers checks when tasks of a step may start, and how long they may be snoozed.
-func (v *validator) timers(name string, s Step) {
+// task checks when tasks of a step may start, how long they may be snoozed, and how they
+// are completed.
+func (v *validator) task(name string, s Step) {
 	if s.Type == TypeWait {
 		return // which has none
 	}
@@ -248,6 +249,9 @@ func (v *validator) timers(name string, s Step) {
 	}
 	if s.MaxWait != 0 {
 		v.seconds(name, "MaxWait", s.MaxWait, time.Second)
+	}
+	if !slices.Contains([]Tx{"", TxPgx, TxSQL}, s.Tx) {
+		v.fault(name, "Tx is %q, it must be %q or %q", s.Tx, TxPgx, TxSQL)
 	}
 }
 
@@ -270,7 +274,7 @@ func (v *validator) wait(name string, s Step) {
 	}{
 		{"MaxAttempts", s.MaxAttempts != 0}, {"BaseDelay", s.BaseDelay != nil}, {"StartDelay", s.StartDelay != 0},
 		{"StartAt", s.StartAt != nil}, {"StartDelayFrom", s.StartDelayFrom != nil}, {"MaxWait", s.MaxWait != 0},
-		{"Priority", s.Priority != ""},
+		{"Priority", s.Priority != ""}, {"Tx", s.Tx != ""},
 		{"Concurrency", s.Concurrency != 0}, {"Rate", s.Rate != Rate{}}, {"Gate", s.Gate != ""}, {"StrictOrder", s.StrictOrder},
 	} {
 		if option.set {

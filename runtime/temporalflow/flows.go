@@ -84,7 +84,7 @@ func checkSupported(flow spec.Flow) error {
 	if !flow.NeedsEngine() {
 		return nil
 	}
-	return fmt.Errorf("flowc: flow %s: %w: on Temporal, steps cannot wait for answers or read when to start, and runs have no deadlines", flow.Slug, runtime.ErrNeedsEngine)
+	return fmt.Errorf("flowc: flow %s: %w: on Temporal, steps cannot wait for answers, read when to start or commit with their effects, and runs have no deadlines", flow.Slug, runtime.ErrNeedsEngine)
 }
 
 // UpsertFlow stores a flow. What is stored is for new runs: those that have begun go on

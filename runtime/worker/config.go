@@ -109,12 +109,14 @@ type service struct {
 	definition spec.Flow
 	steps      map[string]step // those that have a handler
 	delays     bool            // whether a step waits for its time, or for an answer
+	limit      func(step string) int
 }
 
 // A step is a step with a handler.
 type step struct {
 	handler handler.Handler
 	isMap   bool
+	tx      spec.Tx
 }
 
 func newSettings(pool *pgxpool.Pool, config Config, services []handler.Service) (*settings, error) {
@@ -131,6 +133,9 @@ func newSettings(pool *pgxpool.Pool, config Config, services []handler.Service) 
 		errs = append(errs, s.add(service))
 	}
 	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if err := s.checkConns(); err != nil {
 		return nil, err
 	}
 	slices.Sort(s.slugs)
@@ -159,7 +164,7 @@ func (s *settings) add(added handler.Service) error {
 		if _, twice := steps[h.Step()]; twice {
 			return fmt.Errorf("flowc: worker: there are two handlers for step %s of flow %s", h.Step(), def.Slug)
 		}
-		steps[h.Step()] = step{handler: h.Inside(s.config.Middleware...), isMap: def.Steps[i].Type == spec.TypeMap}
+		steps[h.Step()] = step{handler: h.Inside(s.config.Middleware...), isMap: def.Steps[i].Type == spec.TypeMap, tx: def.Steps[i].Tx}
 	}
 	if len(steps) == 0 && len(taskSlugs(def)) > 0 {
 		return fmt.Errorf("flowc: worker: flow %s has no handlers", def.Slug)
@@ -167,7 +172,7 @@ func (s *settings) add(added handler.Service) error {
 	s.groups.Add(def.Slug, taskSlugs(def), slices.Collect(maps.Keys(steps)), gatedSlugs(def), added.Limit)
 	s.services[def.Slug] = &service{
 		definition: def, steps: steps,
-		delays: slices.ContainsFunc(def.Steps, waitsForTime),
+		delays: slices.ContainsFunc(def.Steps, waitsForTime), limit: added.Limit,
 	}
 	s.slugs = append(s.slugs, def.Slug)
 	return nil

@@ -120,6 +120,11 @@ func (s *settings) check(ctx context.Context, b backend.Backend) error {
 	}
 	var errs []error
 	for _, slug := range s.slugs {
+		for _, step := range s.services[slug].definition.Steps {
+			if s.services[slug].steps[step.Slug].tx != "" && !b.SupportsTransactions() {
+				return fmt.Errorf("flowc: worker: step %s of flow %s commits with its effects: %w", step.Slug, slug, runtime.ErrNeedsEngine)
+			}
+		}
 		payload, err := s.services[slug].definition.Payload()
 		if err != nil {
 			return err

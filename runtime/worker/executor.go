@@ -16,6 +16,8 @@ import (
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/attempt"
 	"github.com/flowc-dev/flowc/runtime/spec"
+	"github.com/flowc-dev/flowc/runtime/worker/internal/backend"
+	"github.com/flowc-dev/flowc/runtime/worker/internal/dbconn"
 	"github.com/flowc-dev/flowc/runtime/worker/internal/fair"
 	"github.com/flowc-dev/flowc/runtime/worker/internal/inputs"
 )
@@ -34,6 +36,12 @@ type executor struct {
 	inputs   *inputs.Cache
 	results  *resultQueues
 	maxStuck int64
+
+	// For tasks with a transaction.
+	dbCtx        context.Context
+	db           *dbconn.DB
+	backend      backend.Backend
+	transactions *transactions
 
 	active sync.WaitGroup // what may still enqueue a result: attempts, and claims that lead to some
 	stuck  atomic.Int64   // handlers that ignore their ended contexts
@@ -80,6 +88,10 @@ var errGoexit = errors.New("flowc: the handler called runtime.Goexit")
 // run runs an attempt. A handler that ends its goroutine, as a failing test helper does,
 // has failed like any other. Reading its error is part of the attempt, too.
 func (e *executor) run(t *task, v handler.Values) {
+	if t.step.tx != "" {
+		e.runInTx(t, v)
+		return
+	}
 	began := t.completion.Begin(t.ctx)
 	var r result
 	defer func() {
@@ -120,6 +132,9 @@ func (e *executor) abandon(t *task) {
 	ended, keepsSlot := t.completion.Abandon(func() bool { return e.stuck.Add(1) > e.maxStuck })
 	if !ended {
 		return
+	}
+	if tx := t.tx.Load(); tx != nil {
+		tx.cut()
 	}
 	e.log.LogAttrs(t.ctx, slog.LevelWarn, "handler ignores its ended context", t.attrs()...)
 	r := classify(t, nil, t.ctx.Cause(), time.Since(t.completion.Began()))

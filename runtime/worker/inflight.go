@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime/handler"
@@ -19,6 +20,7 @@ type task struct {
 	step       step
 	ctx        *attempt.Context
 	completion attempt.Completion
+	tx         atomic.Pointer[transaction] // while the handler has one
 }
 
 // newTask returns a task whose handler's context is derived from ctx, which does not end

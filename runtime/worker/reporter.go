@@ -119,17 +119,21 @@ func cutBatch(results []result) []result {
 }
 
 // A batch is results that are reported together, by what is done with them.
-type batch struct{ finished, released, lost []result }
+type batch struct{ finished, committed, released, lost []result }
 
 func split(results []result) (b batch) {
-	if !slices.ContainsFunc(results, func(r result) bool { return r.Outcome == attempt.Lost || r.Outcome == attempt.Released }) {
+	if !slices.ContainsFunc(results, func(r result) bool {
+		return r.Outcome == attempt.Lost || r.Outcome == attempt.Released || r.committed
+	}) {
 		return batch{finished: results} // as nearly always: nothing to copy
 	}
 	for _, r := range results {
-		switch r.Outcome {
-		case attempt.Lost:
+		switch {
+		case r.committed:
+			b.committed = append(b.committed, r)
+		case r.Outcome == attempt.Lost:
 			b.lost = append(b.lost, r)
-		case attempt.Released:
+		case r.Outcome == attempt.Released:
 			b.released = append(b.released, r)
 		default:
 			b.finished = append(b.finished, r)
@@ -146,6 +150,13 @@ func (r *reporter) report(ctx context.Context, b batch) (unreported int) {
 	}
 	r.release(ctx, r.dispatcher.gated(b.lost), false) // they counted as in flight until now
 	r.settle(b.lost)
+	for _, one := range b.committed {
+		r.recordCompleted(one)
+	}
+	r.settle(b.committed)
+	if len(b.committed) > 0 {
+		r.signals.wakeClaimer()
+	}
 	if len(b.finished) > 0 {
 		report := reportOf(b.finished)
 		var claim *carriedClaim
@@ -179,6 +190,13 @@ func (r *reporter) settle(results []result) {
 		if one.keepsSlot {
 			r.slots.release(1)
 		}
+	}
+}
+
+func (r *reporter) recordCompleted(one result) {
+	r.record(one, OutcomeCompleted)
+	if r.log.Enabled(one.task.ctx, slog.LevelDebug) {
+		r.log.LogAttrs(one.task.ctx, slog.LevelDebug, "task completed", append(one.task.attrs(), slog.Duration("duration", one.took))...)
 	}
 }
 
@@ -308,10 +326,9 @@ func (r *reporter) recordResults(results []result, reports []backend.ReportResul
 		}
 		switch {
 		case report == nil || report.Accepted && status == attempt.Completed:
-			r.record(one, OutcomeCompleted)
-			if r.log.Enabled(one.task.ctx, slog.LevelDebug) {
-				r.log.LogAttrs(one.task.ctx, slog.LevelDebug, "task completed", append(one.task.attrs(), slog.Duration("duration", one.took))...)
-			}
+			r.recordCompleted(one)
+		case !report.Accepted && one.mayBeCommitted && status == attempt.Completed:
+			r.recordCompleted(one)
 		case !report.Accepted && status == "locked":
 			one.wait = min(max(2*one.wait, minLockedWait), maxLockedWait)
 			one.again = time.Now().Add(one.wait)

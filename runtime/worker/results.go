@@ -33,6 +33,10 @@ type result struct {
 	size      int  // its bytes when it was enqueued
 	keepsSlot bool // whether the slot is freed only when it has been reported
 	repeated  bool // whether it may have been reported before
+	committed bool // whether the task was completed in its transaction: there is nothing to report
+	// mayBeCommitted says the same of a failure: nobody knows whether the transaction was
+	// committed.
+	mayBeCommitted bool
 
 	// If its run was locked, it is reported again at a time, after so long a wait.
 	again time.Time

@@ -88,6 +88,7 @@ func (s *session) build(ctx context.Context, recoverAfter time.Time) {
 		log: config.Logger, groups: s.settings.groups, slots: s.slots, signals: s.signals, inflight: s.inflight,
 		inputs: inputs.NewCache(s.dbCtx, s.backend.ReadValues, s.db.Recovered), results: s.results,
 		maxStuck: int64(config.Concurrency),
+		dbCtx:    s.dbCtx, db: s.db, backend: s.backend, transactions: &transactions{pool: s.settings.pool},
 	}
 	s.refusals = &refusals{backend: s.backend, log: config.Logger}
 	s.dispatch = &dispatcher{
@@ -102,6 +103,7 @@ func (s *session) build(ctx context.Context, recoverAfter time.Time) {
 // close disconnects.
 func (s *session) close() {
 	s.endCalls()
+	s.executor.transactions.close()
 	s.work.Close()
 	s.listener.Release()
 	s.db.Close()

@@ -13,8 +13,8 @@ type ProcessPhoto struct {
 	Inspect dsl.Step[Photo, []Thumbnail]
 	// Resize makes one thumbnail and stores it.
 	Resize dsl.Map[Thumbnail, Stored]
-	// Publish shows the photo, once all its thumbnails are there.
-	Publish dsl.Step[PublishInput, Gallery]
+	// Publish shows the photo, once all its thumbnails are there, and counts it.
+	Publish dsl.Step[PublishInput, Gallery] `tx:"pgx"`
 }
 
 // PublishInput is what Publish waits for.

@@ -57,6 +57,7 @@ func (c *checker) finish(d *declaration) {
 		m := s.model
 		m.Options = s.settings.Options
 		m.StartDelay, m.MaxWait, m.Keep = s.settings.StartDelay, s.settings.MaxWait, s.settings.Keep
+		m.Tx = s.settings.Tx
 		m.WhenUnmet = s.settings.WhenUnmet
 		m.WhenExhausted = s.settings.WhenExhausted
 		m.In, m.Out = s.in, s.out

@@ -36,6 +36,7 @@ const (
 	BadDuration       Code = "bad-duration"
 	BadMode           Code = "bad-mode"
 	BadPriority       Code = "bad-priority"
+	BadTx             Code = "bad-tx"
 	BadCron           Code = "bad-cron"
 	CronWithInput     Code = "cron-with-input"
 	MissingCondition  Code = "missing-condition"
@@ -81,7 +82,7 @@ var Codes = []Code{
 	HiddenFlow, GenericFlow, IndirectMarker, JobWithFields, NoSteps, NotAStep, UnnamedStep,
 	UnexportedStep, ReservedName, BadSlug, LongSlug, DuplicateSlug, BadPackage, DuplicatePackage,
 	ImportOfGenerated, MalformedTag, DuplicateTag, UnknownTag, MisplacedTag, EmptyTag, BadNumber,
-	BadDuration, BadMode, BadPriority, BadCron, CronWithInput, MissingCondition, MissingKey,
+	BadDuration, BadMode, BadPriority, BadTx, BadCron, CronWithInput, MissingCondition, MissingKey,
 	MissingUnique, MissingDebounce, ConflictingTags, UnknownStep,
 	SelfReference, PartOfOutput, AfterInput, UnusedFrom, UnusedWait, GivesNothing, NoProducer, AmbiguousInput, TypeMismatch,
 	MayBeSkipped, NeverSkipped, UnexportedField, DuplicateField, NoMapItem, NotAList, StepCycle,

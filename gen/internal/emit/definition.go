@@ -146,6 +146,9 @@ func (f *file) step(s spec.Step) jen.Code {
 		options = append(options, jen.Id("MaxWait").Op(":").Add(duration(s.MaxWait)))
 	}
 	options = append(options, f.priority(s.Priority)...)
+	if s.Tx != "" {
+		options = append(options, jen.Id("Tx").Op(":").Add(f.spec(txNames[s.Tx])))
+	}
 	if s.If != nil {
 		options = append(options, pattern("If", s.If))
 	}
@@ -203,6 +206,7 @@ func (f *file) options(attempts int, delay *time.Duration, timeout time.Duration
 // The names of constants in package spec.
 var (
 	typeNames      = map[spec.StepType]string{spec.TypeSingle: "TypeSingle", spec.TypeMap: "TypeMap", spec.TypeWait: "TypeWait"}
+	txNames        = map[spec.Tx]string{spec.TxPgx: "TxPgx", spec.TxSQL: "TxSQL"}
 	duplicateNames = map[spec.Duplicate]string{
 		spec.DuplicateKeep: "DuplicateKeep", spec.DuplicateReplace: "DuplicateReplace", spec.DuplicateError: "DuplicateError",
 	}

@@ -13,6 +13,8 @@ const (
 	runtimePath = "github.com/flowc-dev/flowc/runtime"
 	specPath    = runtimePath + "/spec"
 	handlerPath = runtimePath + "/handler"
+	pgxPath     = "github.com/jackc/pgx/v5"
+	sqlPath     = "database/sql"
 )
 
 // A file is a generated file being written.

@@ -4,6 +4,7 @@ import (
 	"github.com/dave/jennifer/jen"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // handlers writes the interface of a flow's handlers and what serves them.
@@ -77,9 +78,16 @@ func (f *file) serveOptions() jen.Code {
 	return jen.Id("opts").Op("...").Add(f.handlerPkg("ServeOption"))
 }
 
-// handlerSignature returns what a handler takes and gives. What is nothing is left out.
+// handlerSignature returns what a handler takes and gives. What is nothing is left out; a
+// transaction comes behind the context.
 func (f *file) handlerSignature(s *model.Step) *jen.Statement {
 	params := []jen.Code{f.ctx()}
+	switch s.Tx {
+	case spec.TxPgx:
+		params = append(params, jen.Id("tx").Qual(pgxPath, "Tx"))
+	case spec.TxSQL:
+		params = append(params, jen.Id("tx").Op("*").Qual(sqlPath, "Tx"))
+	}
 	if s.In != nil {
 		name := "in"
 		if s.Map {
@@ -95,15 +103,19 @@ func (f *file) handlerSignature(s *model.Step) *jen.Statement {
 
 // handle makes a handler.Handler of a function.
 func (f *file) handle(s *model.Step, fn jen.Code) jen.Code {
+	suffix := ""
+	if s.Tx != "" {
+		suffix = "Tx"
+	}
 	switch {
 	case s.In == nil && s.Out == nil:
-		fn = f.handlerPkg("NoValues").Call(fn)
+		fn = f.handlerPkg("NoValues" + suffix).Call(fn)
 	case s.In == nil:
-		fn = f.handlerPkg("NoInput").Call(fn)
+		fn = f.handlerPkg("NoInput" + suffix).Call(fn)
 	case s.Out == nil:
-		fn = f.handlerPkg("NoOutput").Call(fn)
+		fn = f.handlerPkg("NoOutput" + suffix).Call(fn)
 	}
-	return f.handlerPkg("Handle").Call(f.slug(s.Slug), f.source(s.Source, f.joins[s]), fn)
+	return f.handlerPkg("Handle"+suffix).Call(f.slug(s.Slug), f.source(s.Source, f.joins[s]), fn)
 }
 
 // guard writes the declaration as it is now, so that a change of it no longer

@@ -9,11 +9,12 @@ import (
 	"unicode"
 
 	"github.com/flowc-dev/flowc/gen/internal/model"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // local are the names that a generated file uses in its functions.
 var local = []string{
-	"ctx", "db", "in", "ins", "runID", "key", "answer", "filter", "n", "opts", "id", "h", "fn", "delay", "at", "v", "w", "slug", "item", "err",
+	"ctx", "db", "in", "ins", "runID", "key", "answer", "filter", "n", "opts", "id", "h", "fn", "delay", "at", "v", "w", "slug", "item", "tx", "err",
 	"flow", "output", "goGenerateIsDue",
 }
 
@@ -36,7 +37,8 @@ func (f *file) reserveNames() {
 	} {
 		f.taken[name] = true
 	}
-	for _, p := range []struct{ path, name string }{
+	type named struct{ path, name string }
+	packages := []named{
 		{"context", "context"},
 		{"encoding/json", "json"},
 		{"time", "time"},
@@ -44,7 +46,16 @@ func (f *file) reserveNames() {
 		{specPath, "spec"},
 		{handlerPath, "handler"},
 		{model.DSL, "dsl"},
-	} {
+	}
+	for _, s := range f.flow.Steps {
+		switch s.Tx {
+		case spec.TxPgx:
+			packages = append(packages, named{pgxPath, "pgx"})
+		case spec.TxSQL:
+			packages = append(packages, named{sqlPath, "sql"})
+		}
+	}
+	for _, p := range packages {
 		f.imports[p.path] = p.name
 		f.taken[p.name] = true
 		f.ImportName(p.path, p.name)

@@ -19,7 +19,7 @@ func Definition(flow *model.Flow) spec.Flow {
 		step := spec.Step{
 			Slug: s.Slug, Deps: s.Deps,
 			MaxAttempts: s.MaxAttempts, BaseDelay: s.BaseDelay, Timeout: s.Timeout, StartDelay: s.StartDelay,
-			StartAt: keys(s.StartAt), StartDelayFrom: keys(s.StartDelayFrom), MaxWait: s.MaxWait, Priority: s.Priority,
+			StartAt: keys(s.StartAt), StartDelayFrom: keys(s.StartDelayFrom), MaxWait: s.MaxWait, Priority: s.Priority, Tx: s.Tx,
 			WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 			Key: keys(s.Key), Keep: s.Keep, Answer: s.Answer,
 		}

@@ -90,6 +90,9 @@ func graph(steps []*model.Step) []string {
 		if s.Wait {
 			when = append(when, waitWords(s))
 		}
+		if s.Tx != "" {
+			when = append(when, "commits with its effects")
+		}
 		if s.If != nil {
 			when = append(when, "if "+s.If.Text)
 		}
@@ -148,6 +151,9 @@ func (f *file) handlerDoc(s *model.Step) []string {
 	if s.MaxWait != 0 {
 		words += " It may be snoozed for " + model.Span(s.MaxWait) + " in all."
 	}
+	if s.Tx != "" {
+		words += " " + txWords
+	}
 	return wrap(strings.Join(append([]string{words}, fate(s)...), " "))
 }
 
@@ -189,12 +195,18 @@ func (f *file) stepDoc(s *model.Step) []string {
 	if s.Priority != "" {
 		words = append(words, "Its priority is "+string(s.Priority)+".")
 	}
+	if s.Tx != "" {
+		words = append(words, txWords)
+	}
 	words = append(words, fate(s)...)
 	if len(words) == 0 {
 		return doc
 	}
 	return append(append(doc, ""), wrap(strings.Join(words, " "))...)
 }
+
+// txWords says what a transaction is for.
+const txWords = "What it writes in tx is committed exactly if its task is completed."
 
 // over says what a map step runs over.
 func over(s *model.Step) string {

@@ -73,6 +73,7 @@ type Step struct {
 	Options
 	StartDelay time.Duration
 	MaxWait    time.Duration // how long a task may be snoozed
+	Tx         spec.Tx       // the transaction that it is completed in
 	// StartAt and StartDelayFrom lead to when it starts, Key to the key of a wait; nil
 	// for none.
 	StartAt, StartDelayFrom, Key *Path

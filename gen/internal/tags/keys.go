@@ -28,6 +28,7 @@ var keys = []struct {
 	{"start_at", OnStep | OnMap},
 	{"max_wait", OnJob | OnStep | OnMap},
 	{"priority", OnFlow | OnJob | OnStep | OnMap},
+	{"tx", OnJob | OnStep | OnMap},
 	{"deadline", OnFlow | OnJob},
 	{"if", OnStep | OnJob | OnWait},
 	{"if_not", OnStep | OnJob | OnWait},
@@ -60,6 +61,7 @@ var notOfWaits = map[string]string{
 	"priority":     "no worker claims",
 	"start_delay":  "begins when it is ready",
 	"start_at":     "begins when it is ready",
+	"tx":           "nobody attempts",
 }
 
 // foreign are keys that others read in the tags of their structs, and that look

@@ -26,6 +26,7 @@ type Settings struct {
 	Debounce      time.Duration
 	DebounceMax   time.Duration
 	OnDuplicate   spec.Duplicate
+	Tx            spec.Tx
 	WhenUnmet     spec.Mode
 	WhenExhausted spec.Mode
 
@@ -244,6 +245,8 @@ func (r *reader) set(p *Pair) {
 		r.MaxWait, _ = r.duration(p, time.Second)
 	case "priority":
 		r.Priority = r.priority(p)
+	case "tx":
+		r.Tx = r.tx(p)
 	case "deadline":
 		r.Deadline, _ = r.duration(p, time.Second)
 	case "key":

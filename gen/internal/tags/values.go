@@ -136,3 +136,22 @@ func (r *reader) mode(p *Pair) spec.Mode {
 	}
 	return ""
 }
+
+// tx reads one of the kinds of transactions.
+func (r *reader) tx(p *Pair) spec.Tx {
+	kinds := []string{string(spec.TxPgx), string(spec.TxSQL)}
+	if slices.Contains(kinds, p.Value) {
+		return spec.Tx(p.Value)
+	}
+	d := r.diags.Add(diag.BadTx, p.Pos(0), p.End(), "%s: tx cannot be %q", r.who, p.Value)
+	meant := nearest.Name(p.Value, kinds)
+	if strings.Contains(p.Value, "sql") || p.Value == "true" {
+		meant = "" // it may be either
+	}
+	if meant != "" {
+		d.Fix("did you mean %s?", meant).Edit(p.Pos(0), p.End(), meant)
+	} else {
+		d.Fix(`write tx:"pgx" for a handler that gets a pgx.Tx, or tx:"sql" for one that gets a *sql.Tx`)
+	}
+	return ""
+}

@@ -63,6 +63,13 @@ func (c *Completion) Return() (ended, freesSlot bool) {
 	return ended, c.keepsSlot
 }
 
+// Resume notes that the handler is called again, after a return that ended the attempt.
+func (c *Completion) Resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done = false
+}
+
 // Abandon ends the attempt although its handler is still running, and reports whether it
 // did. keep is called if so, and its answer returned: whether the slot stays taken until
 // the handler returns.

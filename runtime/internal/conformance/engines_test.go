@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,10 +37,10 @@ const notWaiting = "nothing is waited for inline"
 
 var inline = Engine{
 	Open: func(_ *testing.T, services ...handler.Service) (runtime.DB, error) {
-		return flowtest.Inline(services...), nil
+		return openInline(services)
 	},
 	Declines: declines(
-		[]string{"upsert mismatch", "upsert of other options", "delete a flow", "delete a flow with runs that have not ended"},
+		append([]string{"upsert mismatch", "upsert of other options", "delete a flow", "delete a flow with runs that have not ended"}, OfTransactions...),
 		map[string]Difference{
 			"start in the user's transaction":         {Why: "an inline database has no transactions", Says: "the engine has no transactions"},
 			"upsert a flow that is new":               {Why: "its flows are those of its services", Says: `flow "fresh" is not inline`},
@@ -49,6 +50,16 @@ var inline = Engine{
 			"start delay of a step": {Why: notWaiting, Says: "it came too early"},
 			"start at a time":       {Why: notWaiting, Says: "the error is not \"run has not ended in time\""},
 		}),
+}
+
+// openInline returns an inline database, or why it refuses the services.
+func openInline(services []handler.Service) (db *flowtest.DB, err error) {
+	defer func() {
+		if refused, is := recover().(error); is {
+			err = refused
+		}
+	}()
+	return flowtest.Inline(services...), nil
 }
 
 var postgres = Engine{
@@ -64,7 +75,7 @@ var pgflowAlone = Engine{
 	},
 	Declines: declines(append([]string{
 		"retry a run that has not failed", "retry a run", retryStep, "delete a run", "headers", "delayed start", "start at a time", "tick of a schedule", "run of a scheduled flow by hand", "flow without a schedule",
-	}, OfWaits...), map[string]Difference{
+	}, slices.Concat(OfWaits, OfTransactions)...), map[string]Difference{
 		"result of an untyped run":          {Why: "pgflow does not keep what a flow gives", Says: `actual  : map[string]interface {}(map[string]interface {}{"shout":"HELLO ADA"})`},
 		"existed by key of another version": {Why: "pgflow knows no versions", Says: "run id is taken by a run of another flow"},
 		"upsert of other options":           {Why: "pgflow does not change them", Says: `actual  : "verified"`},

@@ -245,7 +245,10 @@ func firstItem() func(handler.Task, *handler.Values) {
 // withBackend returns an inline engine with another backend.
 func withBackend(change func(runtime.Backend) runtime.Backend) Engine {
 	return Engine{Open: func(_ *testing.T, services ...handler.Service) (runtime.DB, error) {
-		db := flowtest.Inline(services...)
+		db, err := openInline(services)
+		if err != nil {
+			return nil, err
+		}
 		return otherBackend{db, change(db.Backend())}, nil
 	}}
 }

@@ -19,6 +19,8 @@ type Network struct {
 	mu       sync.Mutex
 	cut      []byte
 	after    int
+	drop     []byte
+	drops    int
 	sent     int
 	frozen   atomic.Int64 // the last connection that is frozen
 	dialled  atomic.Int64
@@ -55,6 +57,14 @@ func (n *Network) CutReplies(text string, times int) {
 	n.cut, n.after = []byte(text), times
 }
 
+// CutRequests cuts connections when they are to send a statement that contains a text,
+// before it is sent: so often.
+func (n *Network) CutRequests(text string, times int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.drop, n.drops = []byte(text), times
+}
+
 // Sent returns how many messages the pools have sent.
 func (n *Network) Sent() int {
 	n.mu.Lock()
@@ -62,7 +72,7 @@ func (n *Network) Sent() int {
 	return n.sent
 }
 
-// Cuts returns how many replies were cut.
+// Cuts returns how many replies and requests were cut.
 func (n *Network) Cuts() int { return int(n.cuts.Load()) }
 
 // Freeze makes the existing connections half-open: nothing is refused, and nothing
@@ -102,7 +112,16 @@ func (c *connection) Write(p []byte) (int, error) {
 		n.after--
 		c.doomed.Store(true)
 	}
+	drop := n.drops > 0 && bytes.Contains(p, n.drop)
+	if drop {
+		n.drops--
+	}
 	n.mu.Unlock()
+	if drop {
+		n.cuts.Add(1)
+		_ = c.Conn.Close()
+		return 0, net.ErrClosed
+	}
 	if n.noListen && bytes.Contains(p, []byte(`LISTEN "`)) {
 		// As long, as valid, and of no effect on the connection.
 		p = bytes.Replace(p, []byte(`LISTEN "`), []byte(`NOTIFY "`), 1)

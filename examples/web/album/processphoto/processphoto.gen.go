@@ -8,7 +8,7 @@
 //
 //	inspect  ← input
 //	resize   ← each of inspect
-//	publish  ← input, resize
+//	publish  ← input, resize  commits with its effects
 package processphoto
 
 import (
@@ -20,6 +20,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/spec"
+	"github.com/jackc/pgx/v5"
 )
 
 // Slug is the name of the flow in the database.
@@ -55,7 +56,11 @@ func Definition() spec.Flow {
 		Steps: []spec.Step{
 			{Slug: "inspect"},
 			{Slug: "resize", Type: spec.TypeMap, Deps: []string{"inspect"}},
-			{Slug: "publish", Deps: []string{"resize"}},
+			{
+				Slug: "publish",
+				Deps: []string{"resize"},
+				Tx:   spec.TxPgx,
+			},
 		},
 	}
 }
@@ -113,8 +118,10 @@ type Handlers interface {
 	// It is called once for each element that inspect gives.
 	Resize(ctx context.Context, item album.Thumbnail) (album.Stored, error)
 
-	// Publish shows the photo, once all its thumbnails are there.
-	Publish(ctx context.Context, in album.PublishInput) (album.Gallery, error)
+	// Publish shows the photo, once all its thumbnails are there, and counts it.
+	//
+	// What it writes in tx is committed exactly if its task is completed.
+	Publish(ctx context.Context, tx pgx.Tx, in album.PublishInput) (album.Gallery, error)
 }
 
 // Serve returns the service that runs h, for a worker to serve.
@@ -122,7 +129,7 @@ func Serve(h Handlers, opts ...handler.ServeOption) handler.Service {
 	return flow.Serve([]handler.Handler{
 		handler.Handle("inspect", handler.Input[album.Photo](), h.Inspect),
 		handler.Handle("resize", handler.Item[album.Thumbnail](), h.Resize),
-		handler.Handle("publish", publishInput, h.Publish),
+		handler.HandleTx("publish", publishInput, h.Publish),
 	}, opts...)
 }
 
@@ -148,7 +155,7 @@ type goGenerateIsDue = struct {
 
 	Inspect dsl.Step[album.Photo, []album.Thumbnail]
 	Resize  dsl.Map[album.Thumbnail, album.Stored]
-	Publish dsl.Step[album.PublishInput, album.Gallery]
+	Publish dsl.Step[album.PublishInput, album.Gallery] `tx:"pgx"`
 }
 
 var _ goGenerateIsDue = album.ProcessPhoto{}

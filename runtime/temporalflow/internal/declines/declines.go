@@ -27,6 +27,9 @@ var Temporal = map[string]conformance.Difference{
 }
 
 func init() {
+	for _, row := range conformance.OfTransactions {
+		Temporal[row] = conformance.Difference{Why: "Temporal has no transactions"}
+	}
 	for _, row := range conformance.OfWaits {
 		Temporal[row] = conformance.Difference{Why: "Temporal has no steps that wait, snoozes and deadlines yet"}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/flowc-dev/flowc/runtime/internal/attempt"
 	"github.com/flowc-dev/flowc/runtime/internal/eager"
@@ -81,6 +82,11 @@ type Backend interface {
 	ReadValues(ctx context.Context, runs, sources []string) ([]Value, error)
 	// Report reports results, and claims in the same transaction unless piggyback is nil.
 	Report(ctx context.Context, r *Report, piggyback *ClaimRequest) (ReportReply, error)
+	// SupportsTransactions reports whether tasks can be completed in a transaction.
+	SupportsTransactions() bool
+	// Complete completes a task in the transaction of a connection, which the caller then
+	// commits if it is accepted and the status of the task is completed.
+	Complete(ctx context.Context, conn *pgx.Conn, c *Claimed, output string) (accepted bool, status string, err error)
 	// SupportsKeep reports whether handlers can keep values, and snooze their tasks.
 	SupportsKeep() bool
 	// SupportsPiggyback reports whether a report can carry a claim.

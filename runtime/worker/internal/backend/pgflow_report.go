@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/internal/attempt"
 	"github.com/flowc-dev/flowc/runtime/worker/internal/dbconn"
 )
@@ -159,4 +160,12 @@ func (p *PGFlow) exhaust(ctx context.Context, tx pgx.Tx, r *Report, i int) (resu
 		}
 	}
 	return result, nil
+}
+
+func (p *PGFlow) SupportsTransactions() bool { return false }
+
+// Complete returns [runtime.ErrNeedsEngine]: the contract's functions do not tell who has a
+// task.
+func (p *PGFlow) Complete(context.Context, *pgx.Conn, *Claimed, string) (bool, string, error) {
+	return false, "", runtime.ErrNeedsEngine
 }

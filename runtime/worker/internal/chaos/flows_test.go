@@ -29,6 +29,7 @@ var flows = map[string]struct {
 	"odd":      {odd.Definition(), oddService},
 	"echo":     {echo.Definition(), echoService},
 	"tick":     {tick, tickService},
+	"pay":      {pay.Definition(), payService},
 	"approval": {approval.Definition(), approvalService},
 }
 

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime/worker"
@@ -36,6 +35,10 @@ type errand struct {
 	Concurrency int           // 8 if it is 0
 	Grace       time.Duration // 10 s if it is 0
 	Least, Most time.Duration // how long a handler works, between the two
+	MaxCrashes  int           // that of the worker
+	// One in so many times, the process kills itself, or cuts a connection, before or after
+	// it sends a message of a transaction of pay, or when the reply comes. 0 is never.
+	Dies, Cuts int
 }
 
 // beWorker is what a worker process does until it is told to stop.
@@ -63,14 +66,14 @@ func (e errand) work() error {
 		return err
 	}
 	defer ledger.Close()
-	pool, err := pgxpool.New(ctx, e.URL)
+	pool, err := e.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
 	h := &hands{errand: e, ledger: ledger}
 	w, err := worker.New(pool, worker.Config{
-		Name: e.Name, Concurrency: e.Concurrency, Grace: e.Grace,
+		Name: e.Name, Concurrency: e.Concurrency, Grace: e.Grace, MaxCrashes: e.MaxCrashes,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}, flows[e.Flow].service(h))
 	if err != nil {

@@ -69,6 +69,9 @@ func (d *DB) Do(ctx context.Context, call Call, fn func(context.Context, *pgxpoo
 // Observe is for a call that was not made with [DB.Do]: it logs and counts its error.
 func (d *DB) Observe(call Call, err error) { d.outages.observe(call, err) }
 
+// Called counts a call that was made on another connection.
+func (d *DB) Called(name string, took time.Duration, err error) { d.observer.Called(name, took, err) }
+
 // Recovered returns a channel that is closed when a call succeeds after one that failed.
 // It is nil if the last one did not fail.
 func (d *DB) Recovered() <-chan struct{} { return d.outages.recovered() }
