@@ -1,6 +1,7 @@
 package flowtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/machine"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
@@ -52,15 +54,36 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 			return nil, &runtime.InputError{Flow: r.Flow, Index: i, Err: err}
 		}
 	}
+	existing, replaced, err := db.judge(f, r)
+	if err != nil {
+		return nil, err
+	}
 	started := make([]runtime.StartedRun, len(r.Runs))
 	var fresh []*run
+	first := map[string]*run{} // of those that are alike
 	for i, n := range r.Runs {
 		if known := db.runs[n.ID]; known != nil {
 			started[i] = runtime.StartedRun{Existed: true, Flow: known.flow.Slug}
 			continue
 		}
+		key, unique := f.uniqueKey(n.Input)
+		unique = unique && !r.WithoutUnique
+		if unique && existing[i] == nil {
+			existing[i] = first[key]
+		}
+		if other := existing[i]; other != nil {
+			started[i] = runtime.StartedRun{Existed: true, Flow: other.flow.Slug, ID: other.id}
+			continue
+		}
+		if replaced[i] != nil {
+			replaced[i].Cancel("replaced by run "+n.ID, db.now)
+		}
 		started[i].ScheduledAt = due
 		run := db.start(f, n.ID, n.Input)
+		if unique {
+			first[key] = run
+			db.take(run, key)
+		}
 		if n.Headers != nil {
 			if err := json.Unmarshal(n.Headers, &run.headers); err != nil {
 				return nil, err
@@ -75,7 +98,7 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 }
 
 func (db *DB) start(f *flow, id string, input json.RawMessage) *run {
-	r := &run{Run: f.Start(id, input, db.now), id: id, flow: f}
+	r := &run{Run: f.Start(id, input, db.now), id: id, flow: f, input: input}
 	db.runs[id], db.order = r, append(db.order, r)
 	return r
 }
@@ -121,7 +144,18 @@ func (b backend) RunSchedule(ctx context.Context, slug, id string) (ok bool, _ e
 	if !ok {
 		tick = time.Now()
 	}
-	r := db.start(f, id, json.RawMessage("{}"))
+	input := json.RawMessage("{}")
+	_, replaced, err := db.judge(f, runtime.StartRequest{Runs: []runtime.NewRun{{ID: id, Input: input}}, ExactIDs: true})
+	if err != nil {
+		return false, err
+	}
+	r := db.start(f, id, input)
+	if key, ok := f.uniqueKey(input); ok {
+		db.take(r, key)
+	}
+	if replaced[0] != nil {
+		replaced[0].Cancel("replaced by run "+id, db.now)
+	}
 	r.tick = tick
 	db.work(r)
 	return true, nil
@@ -168,6 +202,7 @@ func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (
 	defer unlock()
 	info := r.Info(detail)
 	info.Tick = r.tick
+	info.Unique = machine.UniqueWords(r.flow.definition.Unique, r.input)
 	return info, nil
 }
 
@@ -185,14 +220,29 @@ func (b backend) steer(ctx context.Context, id string, do func(*run) (found, don
 	return s, nil
 }
 
+// retry calls do with a run as steer does, unless the run has ended and another like it has
+// not.
+func (b backend) retry(ctx context.Context, id string, do func(*run) (found, done bool)) (runtime.Steered, error) {
+	var duplicate error
+	s, err := b.steer(ctx, id, func(r *run) (found, done bool) {
+		if r.Status().Ended() {
+			if duplicate = b.db.retake(r); duplicate != nil {
+				return true, false
+			}
+		}
+		return do(r)
+	})
+	return s, cmp.Or(err, duplicate)
+}
+
 // RetryRun resumes a run that failed.
 func (b backend) RetryRun(ctx context.Context, id string) (runtime.Steered, error) {
-	return b.steer(ctx, id, func(r *run) (found, done bool) { return true, r.Retry(b.db.now) })
+	return b.retry(ctx, id, func(r *run) (found, done bool) { return true, r.Retry(b.db.now) })
 }
 
 // RetryStep re-runs a step of an ended run, and what is downstream of it.
 func (b backend) RetryStep(ctx context.Context, id, step string) (runtime.Steered, error) {
-	return b.steer(ctx, id, func(r *run) (found, done bool) { return r.RetryStep(step, b.db.now) })
+	return b.retry(ctx, id, func(r *run) (found, done bool) { return r.RetryStep(step, b.db.now) })
 }
 
 // DeleteRun deletes a run.

@@ -23,6 +23,7 @@ type DB struct {
 	attempts []Attempt
 	now      time.Time    // which only Advance moves
 	kept     []keptAnswer // answers by key that no run has taken
+	unique   map[string]holder
 }
 
 var _ runtime.BackendDB = (*DB)(nil)
@@ -34,7 +35,7 @@ var _ runtime.BackendDB = (*DB)(nil)
 func Inline(services ...handler.Service) *DB {
 	db := &DB{
 		NoTables: runtime.NoTables{Instead: "an inline database has no tables, use flowtest.Database"},
-		flows:    map[string]*flow{}, runs: map[string]*run{}, now: time.Now(),
+		flows:    map[string]*flow{}, runs: map[string]*run{}, unique: map[string]holder{}, now: time.Now(),
 	}
 	for _, s := range services {
 		if err := db.add(s); err != nil {

@@ -30,6 +30,7 @@ type run struct {
 	*machine.Run
 	id      string
 	flow    *flow
+	input   json.RawMessage
 	headers map[string]string
 	tick    time.Time // if its schedule started it
 	tasks   []*machine.Task

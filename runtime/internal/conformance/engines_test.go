@@ -46,6 +46,7 @@ var inline = Engine{
 			"upsert a flow that is new":               {Why: "its flows are those of its services", Says: `flow "fresh" is not inline`},
 			"upsert of another shape, with data loss": {Why: "its flows are those of its services", Says: `flow "reshaped" is not inline`},
 			"backoff":               {Why: notWaiting, Says: "it came too early"},
+			debounced:               {Why: "starts are not put off inline", Says: "it has not begun"},
 			"delayed start":         {Why: notWaiting, Says: "it came too early"},
 			"start delay of a step": {Why: notWaiting, Says: "it came too early"},
 			"start at a time":       {Why: notWaiting, Says: "the error is not \"run has not ended in time\""},
@@ -75,7 +76,7 @@ var pgflowAlone = Engine{
 	},
 	Declines: declines(append([]string{
 		"retry a run that has not failed", "retry a run", retryStep, "delete a run", "headers", "delayed start", "start at a time", "tick of a schedule", "run of a scheduled flow by hand", "flow without a schedule",
-	}, slices.Concat(OfWaits, OfTransactions)...), map[string]Difference{
+	}, slices.Concat(OfWaits, OfTransactions, OfUnique)...), map[string]Difference{
 		"result of an untyped run":          {Why: "pgflow does not keep what a flow gives", Says: `actual  : map[string]interface {}(map[string]interface {}{"shout":"HELLO ADA"})`},
 		"existed by key of another version": {Why: "pgflow knows no versions", Says: "run id is taken by a run of another flow"},
 		"upsert of other options":           {Why: "pgflow does not change them", Says: `actual  : "verified"`},

@@ -1,0 +1,61 @@
+package machine
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"strings"
+
+	"github.com/flowc-dev/flowc/runtime/spec"
+)
+
+// UniqueKey returns what two inputs have in common that make runs alike: the values that the
+// paths lead to, and the paths.
+func UniqueKey(u *spec.Unique, input json.RawMessage) string {
+	values := decode(input)
+	var pairs []any
+	for _, p := range u.By {
+		v := valueAt(values, p)
+		if n, ok := v.(json.Number); ok {
+			if exact, ok := new(big.Rat).SetString(n.String()); ok {
+				v = []any{"number", exact.RatString()}
+			}
+		}
+		pairs = append(pairs, []any{p, v})
+	}
+	return string(encode(pairs))
+}
+
+// UniqueWords returns the values by which runs are alike in words, as the engine does.
+func UniqueWords(u *spec.Unique, input json.RawMessage) string {
+	if u == nil {
+		return ""
+	}
+	values := decode(input)
+	var words []string
+	for _, p := range u.By {
+		var text string
+		switch v := valueAt(values, p).(type) {
+		case string:
+			text = v
+		case json.Number:
+			text = v.String()
+		default:
+			text = string(encode(v))
+		}
+		if len(p) > 1 {
+			text = fmt.Sprintf("%s=%s", p[1:], text)
+		}
+		words = append(words, text)
+	}
+	return strings.Join(words, ", ")
+}
+
+// valueAt returns the value that a path into the input leads to, nil if there is none.
+func valueAt(value any, path spec.Path) any {
+	for _, name := range path[1:] {
+		members, _ := value.(map[string]any)
+		value = members[name]
+	}
+	return value
+}
