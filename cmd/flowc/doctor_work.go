@@ -196,7 +196,7 @@ const orphansSQL = `
 	  SELECT run_id FROM pgflow.step_states UNION SELECT run_id FROM pgflow.step_tasks
 	  UNION SELECT run_id FROM flowc.scheduled_runs UNION SELECT run_id FROM flowc.run_headers UNION SELECT run_id FROM flowc.ticks
 	  UNION SELECT run_id FROM flowc.cancelled_runs UNION SELECT run_id FROM flowc.failed_attempts
-	  UNION SELECT run_id FROM flowc.suspects UNION SELECT run_id FROM flowc.run_waiters) o
+	  UNION SELECT run_id FROM flowc.suspects UNION SELECT run_id FROM flowc.run_waiters UNION SELECT run_id FROM flowc.uniques) o
 	WHERE NOT EXISTS (SELECT FROM pgflow.runs r WHERE r.run_id = o.run_id)`
 
 // checkOrphans looks for rows of runs that do not exist, as a restore of some tables

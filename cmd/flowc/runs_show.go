@@ -158,6 +158,9 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 	for i, reason := range r.Reasons {
 		field([]string{"why", " "}[min(i, 1)], printable(reason.String()))
 	}
+	if r.Unique != "" {
+		field("unique", printable(r.Unique))
+	}
 	if !r.Tick.IsZero() {
 		field("tick", clock(r.Tick)+", of its schedule")
 	}

@@ -19,12 +19,15 @@ func newStart() *cobra.Command {
 		file, key, at  string
 		delay, timeout span
 		wait           bool
+		withoutUnique  bool
 	)
 	cmd := &cobra.Command{
 		Use:   "start SLUG [JSON]",
 		Short: "Start a run of a flow or job",
 		Long: `Start starts a run and prints its id. Its input is JSON: an argument, a file, or
-standard input with --file -; the empty object if there is none.
+standard input with --file -; the empty object if there is none. If there is a run with
+the key, or one like it of a flow that is unique, it prints the id of that, and says on
+standard error that it existed.
 
 With --wait it waits for the run to end and prints its result: the output that its
 flow declares or, if it declares none, the outputs of the last steps. Meanwhile it
@@ -48,6 +51,7 @@ cancelled, 4 if it has not ended within --timeout.`,
 	asJSON := asJSON(cmd)
 	cmd.Flags().StringVarP(&file, "file", "f", "", "read the input from this file, or from standard input if it is -")
 	cmd.Flags().StringVar(&key, "key", "", "start no second run of the flow with this key")
+	cmd.Flags().BoolVar(&withoutUnique, "without-unique", false, "start a run even if the flow is unique and there is one like it")
 	cmd.Flags().Var(&delay, "delay", "start the steps after this time")
 	cmd.Flags().StringVar(&at, "at", "", "start the steps at this time, such as 2030-01-31T08:00:00Z")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the run to end and print its result")
@@ -60,6 +64,9 @@ cancelled, 4 if it has not ended within --timeout.`,
 		var opts []runtime.StartOption
 		if key != "" {
 			opts = append(opts, runtime.WithIdempotencyKey(key))
+		}
+		if withoutUnique {
+			opts = append(opts, runtime.WithoutUnique())
 		}
 		if delay > 0 {
 			opts = append(opts, runtime.WithDelay(time.Duration(delay)))
@@ -75,6 +82,9 @@ cancelled, 4 if it has not ended within --timeout.`,
 			run, err := runtime.StartFlow(cmd.Context(), db, args[0], input, opts...)
 			if err != nil {
 				return err
+			}
+			if run.Existed() && !*asJSON {
+				fmt.Fprintf(cmd.ErrOrStderr(), "run %s existed\n", run.ID())
 			}
 			if wait {
 				return waitFor(cmd, db, run, time.Duration(timeout), *asJSON)

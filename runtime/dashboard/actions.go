@@ -129,7 +129,7 @@ func (h *Handler) actOnMany(w http.ResponseWriter, r *http.Request) error {
 	for _, id := range ids {
 		ok, err := h.act(ctx, action, id, "", r.PostForm.Get("reason"))
 		switch {
-		case errors.Is(err, runtime.ErrRunNotFound):
+		case errors.Is(err, runtime.ErrRunNotFound), errors.As(err, new(*runtime.DuplicateRunError)):
 		case errors.Is(err, runtime.ErrRequested):
 			done++
 		case err != nil:

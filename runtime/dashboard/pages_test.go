@@ -441,3 +441,28 @@ func TestReplacedFlowsAreWarnedOf(t *testing.T) {
 		{Slug: "newest", Running: 3},
 	}))
 }
+
+// TestUniqueRun: the page of a run says what makes it unique, and why it cannot be retried.
+func TestUniqueRun(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, spec.Flow{
+		Slug: "sync", Unique: &spec.Unique{By: []spec.Path{{spec.RunKey, "account"}}}, Steps: []spec.Step{{Slug: "fetch"}}})
+	require.NoError(t, err)
+	first, err := runtime.StartFlow(s.ctx, s.pool, "sync", map[string]int{"account": 7})
+	require.NoError(t, err)
+	require.Contains(t, s.get("/runs/"+first.ID()), ">account=7</dd>")
+	require.NoError(t, runtime.CancelRun(s.ctx, s.pool, first.ID(), ""))
+	second, err := runtime.StartFlow(s.ctx, s.pool, "sync", map[string]int{"account": 7})
+	require.NoError(t, err)
+	page := s.do(s.request(http.MethodPost, "/runs/"+first.ID()+"/retry", nil))
+	require.Equal(t, http.StatusConflict, page.status)
+	require.Contains(t, page.body, "Run "+second.ID()+" has the same unique values")
+	page = s.do(s.request(http.MethodPost, "/runs", url.Values{"action": {"retry"}, "id": {first.ID()}}))
+	require.Equal(t, http.StatusSeeOther, page.status)
+	require.Equal(t, runtime.RunCancelled, s.status(first.ID()))
+
+	hidden := func(string, string, json.RawMessage) json.RawMessage { return json.RawMessage(`"hidden"`) }
+	s.serve(Config{Redact: hidden})
+	require.NotContains(t, s.get("/runs/"+first.ID()), "account=7")
+}

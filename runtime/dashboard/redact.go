@@ -35,6 +35,7 @@ func (h *Handler) redactedText(flow, step, text string) string {
 func (h *Handler) redactRun(run *runtime.RunInfo) {
 	run.Error = h.redactedText(run.Flow, run.FailedStep, run.Error)
 	run.CancelReason = h.redactedText(run.Flow, "", run.CancelReason)
+	run.Unique = h.redactedText(run.Flow, "", run.Unique)
 	for i := range run.States {
 		run.States[i].Error = h.redactedText(run.Flow, run.States[i].Step, run.States[i].Error)
 	}

@@ -123,8 +123,11 @@ func (h *Handler) report(w http.ResponseWriter, r *http.Request, err error) {
 		return // the client is gone
 	}
 	status := asStatus(err)
+	var duplicate *runtime.DuplicateRunError
 	switch {
 	case status != nil:
+	case errors.As(err, &duplicate):
+		status = &statusError{http.StatusConflict, "Another run is like it", "Run " + duplicate.RunID + " has the same unique values, and has not ended. Cancel that one first, or let it end."}
 	case shardStatus(err) != nil:
 		status = shardStatus(err)
 	case errors.Is(err, runtime.ErrRunNotFound), errors.Is(err, runtime.ErrInvalidRunID):

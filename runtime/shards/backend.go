@@ -370,6 +370,9 @@ func (b backend) RunSchedule(ctx context.Context, flow, id string) (ok bool, _ e
 // UpsertFlow upserts a flow on all shards, one after the other. If the first has it in
 // another shape, nothing is written.
 func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, o runtime.UpsertOptions) (all runtime.UpsertResult, _ error) {
+	if flow.Unique != nil {
+		return all, fmt.Errorf("flowc: upserting flow %s: %w: over several databases, its runs would be unique on each of them only: upsert it through DB.On, and start it there", flow.Slug, runtime.ErrNeedsEngine)
+	}
 	var faults []error
 	all = runtime.UpsertResult{Status: runtime.UpsertVerified, Differences: []string{}}
 	done := map[int]bool{}

@@ -13,6 +13,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/shards"
+	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
 // On a shard of the caller's choice, runs are like any others.
@@ -319,4 +320,25 @@ func TestRoles(t *testing.T) {
 	s.ErrorContains(err, "a change of the shards was not completed: repeat it with the role that owns the engine")
 	_, err = greet.Start(s.ctx, s.open(), "ada", runtime.WithRunID(moving([]int{1, 2}, []int{1, 2}, 2, 2)))
 	s.NoError(err)
+}
+
+// Runs are unique within a shard: a flow that says so belongs to one.
+func TestUniqueOn(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "a", "b")
+	flow := spec.Flow{Slug: "sync", Unique: &spec.Unique{By: []spec.Path{{spec.RunKey, "account"}}}, Steps: []spec.Step{{Slug: "fetch"}}}
+	_, err := runtime.UpsertFlow(s.ctx, s.db, flow)
+	s.ErrorIs(err, runtime.ErrNeedsEngine)
+	s.ErrorContains(err, "upsert it through DB.On")
+	_, err = runtime.UpsertFlow(s.ctx, s.db.On("b"), flow)
+	s.NoError(err)
+	first, err := runtime.StartFlow(s.ctx, s.db.On("b"), "sync", map[string]int{"account": 7})
+	s.NoError(err)
+	again, err := runtime.StartFlow(s.ctx, s.db.On("b"), "sync", map[string]int{"account": 7})
+	s.NoError(err)
+	s.True(again.Existed())
+	s.Equal(first.ID(), again.ID())
+	s.Equal("b", s.has(again.ID()))
+	_, err = runtime.StartFlow(s.ctx, s.db.On("a"), "sync", nil)
+	s.ErrorIs(err, runtime.ErrFlowNotFound)
 }

@@ -81,8 +81,11 @@ func (b backend) store(ctx context.Context, slug string, payload json.RawMessage
 
 // checkSupported refuses a flow that waits for more than Temporal's workflows here can.
 func checkSupported(flow spec.Flow) error {
-	if !flow.NeedsEngine() {
+	switch {
+	case !flow.NeedsEngine():
 		return nil
+	case flow.Unique != nil:
+		return fmt.Errorf("flowc: flow %s: %w: on Temporal, the id of a workflow is that of its run, so that runs are not unique by their input: start them with an idempotency key", flow.Slug, runtime.ErrNeedsEngine)
 	}
 	return fmt.Errorf("flowc: flow %s: %w: on Temporal, steps cannot wait for answers, read when to start or commit with their effects, and runs have no deadlines", flow.Slug, runtime.ErrNeedsEngine)
 }

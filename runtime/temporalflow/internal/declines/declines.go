@@ -30,6 +30,9 @@ func init() {
 	for _, row := range conformance.OfTransactions {
 		Temporal[row] = conformance.Difference{Why: "Temporal has no transactions"}
 	}
+	for _, row := range conformance.OfUnique {
+		Temporal[row] = conformance.Difference{Why: "the id of a workflow is that of its run"}
+	}
 	for _, row := range conformance.OfWaits {
 		Temporal[row] = conformance.Difference{Why: "Temporal has no steps that wait, snoozes and deadlines yet"}
 	}
