@@ -35,7 +35,7 @@ func explain(term, text string) (template.HTML, error) {
 	if !ok {
 		return "", fmt.Errorf("no term %q", term)
 	}
-	return template.HTML(`<abbr title="` + html.EscapeString(tip) + `">` + html.EscapeString(text) + `</abbr>`), nil //nolint:gosec // it is escaped
+	return template.HTML(`<abbr title="` + html.EscapeString(tip) + `">` + html.EscapeString(text) + `</abbr>`), nil // it is escaped
 }
 
 var (
