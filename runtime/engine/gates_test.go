@@ -617,3 +617,50 @@ func TestNobodyWaitsForGates(t *testing.T) {
 	other.complete("5")
 	other.idle("f.a")
 }
+
+// TestClaimBesideFullGates: keys that have no room cost a claim nothing, however many they
+// are, nor do tasks that wait behind them; and flows without gates pay for neither.
+func TestClaimBesideFullGates(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	s.upsert("f", gatedStep("a", `"concurrency": 1, `+byTenant))
+	s.upsert("plain", taskStep("a"))
+	s.exec(`select flowc.register_worker($1, 'w', '{f, plain}')`, worker)
+	s.exec2(`vacuum analyze`)
+	claim := `select * from flowc.claim_gated($1::uuid, '{f.a}', '{16}')`
+	measure := func(round int) map[string]int {
+		least := map[string]int{}
+		for i := range 3 {
+			costs := map[string]int{"nothing": s.blocks(claim, worker)}
+			s.exec(`select count(*) from flowc.start('f', array(select jsonb_build_object('tenant', format('t%s-%s-%s', $1::int, $2::int, i)) from generate_series(1, 16) i), null)`, round, i)
+			costs["claim"] = s.blocks(claim, worker)
+			costs["report"] = s.blocks(`
+				select flowc.report($1::uuid, array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.message_id),
+				  array_agg(t.claims_count), null, array_agg('1'::jsonb), null, null)
+				from (select * from pgflow.step_tasks o where o.flow_slug = 'f' and o.subqueue = 'g' and o.in_queue and o.status = 'started'
+				      order by o.message_id desc limit 16) t`, worker)
+			s.exec(`select count(*) from flowc.start('plain', array_fill('{}'::jsonb, array[16]), null)`)
+			costs["plain claim"] = s.claim("plain", 16)
+			s.exec(`select flowc.leave_unknown($1, '{}')`, worker)
+			costs["enter_idle"] = s.blocks(`select flowc.enter_idle($1, '{f, plain}')`, worker)
+			costs["heartbeat"] = s.blocks(`select * from flowc.heartbeat($1, '{}', '{}', '{}', '{f, plain}')`, worker)
+			for name, blocks := range costs {
+				if old, ok := least[name]; !ok || blocks < old {
+					least[name] = blocks
+				}
+			}
+			s.exec(claim, worker)
+		}
+		return least
+	}
+	small := measure(0)
+	s.exec(`select count(*) from flowc.start('f', array(select jsonb_build_object('tenant', i % 1000) from generate_series(1, 20000) i), null)`)
+	for range 200 {
+		s.exec(`select count(*) from flowc.claim_gated($1::uuid, '{f.a}', '{100}')`, worker)
+	}
+	require.Equal(t, "1000 19000", s.table(`
+		select (select count(*) from flowc.held), (select count(*) from pgflow.step_tasks where subqueue = 'g' and in_queue and status = 'queued')`))
+	for operation, blocks := range measure(1) {
+		require.LessOrEqual(t, blocks, 2*small[operation]+40, "%s: at first %v", operation, small)
+	}
+}

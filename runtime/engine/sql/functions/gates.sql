@@ -283,9 +283,6 @@ language plpgsql as $$
 declare
   flows text[];
 begin
-  if not exists (select from flowc.gates) then
-    return;
-  end if;
   with left_held as (
     delete from flowc.held h
     using unnest(leave_gates.message_ids, leave_gates.claim_numbers, leave_gates.holds) u(message_id, claim_number, hold)
@@ -331,9 +328,6 @@ end $$;
 create or replace function flowc.dead_holders() returns uuid[]
 language plpgsql stable as $$
 begin
-  if not exists (select from flowc.gates) then
-    return '{}';
-  end if;
   return array(
     with recursive holder(worker_id) as (
       (select h.worker_id from flowc.held h order by h.worker_id limit 1)
@@ -476,7 +470,8 @@ begin
       select o.key, sum(o.departed)::int as departed,
              case when bool_or(o.hold_until = '-infinity') then '-infinity' else max(o.hold_until) end as hold_until
       from change o group by o.key) c
-    where k.gate = any (array[count_changes.gate]) and k.key = c.key and (c.departed <> 0 or c.hold_until is not null)),
+    cross join lateral (select o.ctid as tid from flowc.gate_keys o where o.gate = count_changes.gate and o.key = c.key offset 0) x
+    where k.ctid = x.tid and (c.departed <> 0 or c.hold_until is not null)),
   own as (
     insert into flowc.turns as t (flow_slug, step_slug, key, due_at)
     select distinct s.flow_slug, s.step_slug, c.key, now_at
@@ -491,7 +486,9 @@ begin
       from (select distinct o.key from change o where o.departed <> 0 or o.hold_until is not null) c
       cross join (select * from flowc.gated_steps o where o.gate = count_changes.gate) s
       where (s.flow_slug, s.step_slug, c.key) not in (select o.flow_slug, o.step_slug, o.key from change o)) o
-    where t.flow_slug = any (array[o.flow_slug]) and t.step_slug = o.step_slug and t.key = o.key and t.due_at > now_at)
+    cross join lateral (
+      select x.ctid as tid from flowc.turns x where x.flow_slug = o.flow_slug and x.step_slug = o.step_slug and x.key = o.key offset 0) x
+    where t.ctid = x.tid and t.due_at > now_at)
   delete from flowc.gate_changes g using change c where g.ctid = c.tid;
 end $$;
 
@@ -552,18 +549,19 @@ declare
   chosen tid[];
 begin
   with turn as materialized (
-    select k.key, k.n, k.in_flight, k.tokens, k.held_until,
+    select k.*,
            case when k.held_until > now_at then 0 -- least ignores NULL
                 else greatest(least(take_turns.share, take_turns.concurrency - k.in_flight, floor(k.tokens)::int), 0) end as room
     from (
-      select o.key, u.n, o.in_flight, o.held_until,
+      select o.tid, t.tid as turn, o.key, u.n, o.in_flight, o.held_until,
              case when take_turns.rate is not null then
                least(take_turns.burst, coalesce(o.tokens + greatest(extract(epoch from now_at - o.refilled_at), 0) * take_turns.rate, take_turns.burst))::double precision end as tokens
       from unnest(take_turns.keys) with ordinality u(key, n)
-      cross join lateral (select * from flowc.gate_keys o where o.gate = take_turns.gate and o.key = u.key offset 0) o
-      where exists ( -- another claim may have taken its turn before the key was locked
-        select from flowc.turns t
-        where t.flow_slug = take_turns.flow_slug and t.step_slug = take_turns.step_slug and t.key = u.key and t.due_at <= now_at offset 0)
+      cross join lateral (select k.ctid as tid, k.* from flowc.gate_keys k where k.gate = take_turns.gate and k.key = u.key offset 0) o
+      cross join lateral (
+        select t.ctid as tid, t.due_at from flowc.turns t
+        where t.flow_slug = take_turns.flow_slug and t.step_slug = take_turns.step_slug and t.key = u.key offset 0) t
+      where t.due_at <= now_at -- another claim may have taken its turn before the key was locked
       offset 0) k),
   -- One more than there is room for, to see whether there is one; of each priority, so that
   -- those of a higher one come first.
@@ -632,7 +630,7 @@ begin
   taken as materialized (
     select f.* from found f where f.place <= f.room order by f.place, f.n limit take_turns.wanted),
   looked as materialized (
-    select q.key, q.in_flight, q.tokens, q.held_until, coalesce(f.found, 0) > coalesce(f.taken, 0) as more, coalesce(f.taken, 0) as taken
+    select q.tid, q.turn, q.key, q.in_flight, q.tokens, q.held_until, coalesce(f.found, 0) > coalesce(f.taken, 0) as more, coalesce(f.taken, 0) as taken
     from turn q
     left join lateral (
       select count(*)::int as found, (select count(*)::int from taken t where t.key = q.key) as taken from found o where o.key = q.key) f on true),
@@ -674,21 +672,21 @@ begin
     update flowc.gate_keys k
     set in_flight = k.in_flight + n.taken, tokens = n.tokens - n.taken, refilled_at = now_at
     from next n
-    where k.gate = any (array[take_turns.gate]) and k.key = n.key and n.taken > 0),
+    where k.ctid = n.tid and n.taken > 0),
   moved as (
     update flowc.turns t set due_at = n.due_at, waiting = n.waiting
     from next n
-    where t.flow_slug = any (array[take_turns.flow_slug]) and t.step_slug = any (array[take_turns.step_slug]) and t.key = n.key and n.due_at is not null),
+    where t.ctid = n.turn and n.due_at is not null),
   ended as (
-    delete from flowc.turns t using next n
-    where t.flow_slug = any (array[take_turns.flow_slug]) and t.step_slug = any (array[take_turns.step_slug]) and t.key = n.key and n.due_at is null),
+    delete from flowc.turns t using next n where t.ctid = n.turn and n.due_at is null),
   idle as (
     delete from flowc.gate_keys k using next n
-    where k.gate = any (array[take_turns.gate]) and k.key = n.key and n.due_at is null
+    where k.ctid = n.tid and n.due_at is null
       and not exists (
-        select from flowc.gated_steps s
-        join flowc.turns t on t.flow_slug = any (array[s.flow_slug]) and t.step_slug = s.step_slug and t.key = n.key
-        where s.gate = take_turns.gate and (s.flow_slug, s.step_slug) <> (take_turns.flow_slug, take_turns.step_slug)))
+        select from (select * from flowc.gated_steps o where o.gate = take_turns.gate offset 0) s
+        cross join lateral (
+          select from flowc.turns o where o.flow_slug = s.flow_slug and o.step_slug = s.step_slug and o.key = n.key offset 0) t
+        where (s.flow_slug, s.step_slug) <> (take_turns.flow_slug, take_turns.step_slug)))
   select array_agg(t.tid) into chosen from taken t;
   return coalesce(chosen, '{}');
 end $$;
@@ -760,9 +758,6 @@ declare
   now_at  timestamptz := clock_timestamp();
   recent  timestamptz := now_at - interval '1 second';
 begin
-  if not exists (select from flowc.gated_steps) then
-    return null;
-  end if;
   return (
     select min(n.at)
     from unnest(next_turn.flow_slugs) f(slug)

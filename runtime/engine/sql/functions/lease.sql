@@ -54,7 +54,7 @@ begin
   dead := exists (select from flowc.suspects) or exists (
     select from pgflow.workers w
     where w.queue_name = '*' and w.stopped_at is null and w.last_heartbeat_at < flowc.silent_before())
-    or flowc.dead_holders() <> '{}';
+    or exists (select from flowc.gates) and flowc.dead_holders() <> '{}';
   suspects := exists (select from flowc.suspects) and flowc.should_claim_suspects(heartbeat.worker_id, heartbeat.served);
   due := exists (
       select from unnest(heartbeat.served) f(slug)
@@ -83,7 +83,9 @@ language plpgsql as $$
 declare
   flows text[];
 begin
-  perform flowc.leave_gates(release.worker_id, release.message_ids, release.claim_numbers);
+  if exists (select from flowc.gates) then
+    perform flowc.leave_gates(release.worker_id, release.message_ids, release.claim_numbers);
+  end if;
   with owned as (
     select t.tid, u.kept
     from unnest(release.flow_slugs, release.message_ids, release.claim_numbers, release.kept) u(flow_slug, message_id, claim_number, kept)
@@ -200,7 +202,9 @@ begin
     select array_agg(distinct q.flow_slug) into flows from queued q;
     perform flowc.wake_flows(coalesce(flows, '{}'));
   end if;
-  perform flowc.leave_for_dead();
+  if exists (select from flowc.gates) then
+    perform flowc.leave_for_dead();
+  end if;
   if exists (select from flowc.suspects) then
     perform flowc.resolve_suspects(recover.max_crashes);
   end if;

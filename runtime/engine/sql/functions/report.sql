@@ -93,9 +93,11 @@ begin
     end if;
   end if;
 
-  perform flowc.leave_gates(report.worker_id, report.message_ids, report.claim_numbers, case when not all_completed then array(
-    select case when u.outcome = 'held off' then u.delay end
-    from unnest(report.outcomes, report.delays) with ordinality u(outcome, delay, n) order by u.n) end);
+  if exists (select from flowc.gates) then
+    perform flowc.leave_gates(report.worker_id, report.message_ids, report.claim_numbers, case when not all_completed then array(
+      select case when u.outcome = 'held off' then u.delay end
+      from unnest(report.outcomes, report.delays) with ordinality u(outcome, delay, n) order by u.n) end);
+  end if;
   report.outcomes := array_replace(report.outcomes, 'held off', 'failed');
   if all_completed then
     runs := report.run_ids; steps := report.step_slugs; indexes := report.task_indexes;
