@@ -367,11 +367,25 @@ func (b backend) RunSchedule(ctx context.Context, flow, id string) (ok bool, _ e
 	return ok, err
 }
 
+// checkSupported refuses a flow whose limits would not be what they say: each shard counts
+// what is in flight there.
+func checkSupported(flow spec.Flow) error {
+	for _, s := range flow.Steps {
+		if s.IsGated() {
+			return fmt.Errorf("flowc: upserting flow %s: %w: over several databases, the limits and turns of step %s would be of each of them: upsert it through DB.On, and start it there", flow.Slug, runtime.ErrNeedsEngine, s.Slug)
+		}
+	}
+	return nil
+}
+
 // UpsertFlow upserts a flow on all shards, one after the other. If the first has it in
 // another shape, nothing is written.
 func (b backend) UpsertFlow(ctx context.Context, flow spec.Flow, o runtime.UpsertOptions) (all runtime.UpsertResult, _ error) {
 	if flow.Unique != nil {
 		return all, fmt.Errorf("flowc: upserting flow %s: %w: over several databases, its runs would be unique on each of them only: upsert it through DB.On, and start it there", flow.Slug, runtime.ErrNeedsEngine)
+	}
+	if err := checkSupported(flow); err != nil {
+		return all, err
 	}
 	var faults []error
 	all = runtime.UpsertResult{Status: runtime.UpsertVerified, Differences: []string{}}

@@ -43,13 +43,21 @@ var engine = conformance.Engine{
 		})
 		return db, nil
 	},
-	Declines: map[string]conformance.Difference{
+	Declines: withGates(map[string]conformance.Difference{
 		"start in the user's transaction": {Why: "a transaction is one of one shard, see DB.In", Says: "the engine has no transactions of the user's"},
 		"answer by key":                   {Why: "a key may be on any shard"},
 		"answers by key that are kept":    {Why: "a key may be on any shard"},
 		"key that is none":                {Why: "a key may be on any shard"},
 		"list workers":                    {Why: "a worker is one of each shard", Says: "list workers did not do its part"},
-	},
+	}),
+}
+
+// withGates adds the rows of limits, which are of one shard.
+func withGates(declines map[string]conformance.Difference) map[string]conformance.Difference {
+	for _, row := range conformance.OfGates {
+		declines[row] = conformance.Difference{Why: "each shard would have limits of its own"}
+	}
+	return declines
 }
 
 func init() {

@@ -79,7 +79,8 @@ func (b backend) store(ctx context.Context, slug string, payload json.RawMessage
 	return err
 }
 
-// checkSupported refuses a flow that waits for more than Temporal's workflows here can.
+// checkSupported refuses a flow that waits for more than Temporal's workflows here can, or
+// has limits that hold over all workers.
 func checkSupported(flow spec.Flow) error {
 	switch {
 	case !flow.NeedsEngine():
@@ -87,7 +88,7 @@ func checkSupported(flow spec.Flow) error {
 	case flow.Unique != nil:
 		return fmt.Errorf("flowc: flow %s: %w: on Temporal, the id of a workflow is that of its run, so that runs are not unique by their input: start them with an idempotency key", flow.Slug, runtime.ErrNeedsEngine)
 	}
-	return fmt.Errorf("flowc: flow %s: %w: on Temporal, steps cannot wait for answers, read when to start or commit with their effects, and runs have no deadlines", flow.Slug, runtime.ErrNeedsEngine)
+	return fmt.Errorf("flowc: flow %s: %w: on Temporal, steps cannot wait for answers, read when to start, have limits and turns by key, or commit with their effects, and runs have no deadlines", flow.Slug, runtime.ErrNeedsEngine)
 }
 
 // UpsertFlow stores a flow. What is stored is for new runs: those that have begun go on

@@ -106,11 +106,12 @@ begin
     select k.* into answer
     from flowc.keyed_signals k
     where k.flow_slug = wait.flow_slug and k.step_slug = wait.step_slug and k.key = wait.key and k.expires_at > clock_timestamp()
+      and k.pending_at is null -- one that is pending came after send_to_all looked, and is for all that wait
     order by k.id limit 1 for update skip locked;
     if found then
       perform flowc.answer_by_key(array[wait.run_id], answer);
       n := n + 1;
-    elsif not exists ( -- one that somebody else holds
+    elsif not exists ( -- one that somebody else holds, or that is pending
       select from flowc.keyed_signals k
       where k.flow_slug = wait.flow_slug and k.step_slug = wait.step_slug and k.key = wait.key and k.expires_at > clock_timestamp()) then
       update flowc.waits w set unchecked_at = null where w.run_id = wait.run_id and w.step_slug = wait.step_slug;

@@ -36,4 +36,7 @@ func init() {
 	for _, row := range conformance.OfWaits {
 		Temporal[row] = conformance.Difference{Why: "Temporal has no steps that wait, snoozes and deadlines yet"}
 	}
+	for _, row := range conformance.OfGates {
+		Temporal[row] = conformance.Difference{Why: "Temporal limits task queues and workers, not keys"}
+	}
 }
