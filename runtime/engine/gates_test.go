@@ -634,14 +634,16 @@ func TestClaimBesideFullGates(t *testing.T) {
 			costs := map[string]int{"nothing": s.blocks(claim, worker)}
 			s.exec(`select count(*) from flowc.start('f', array(select jsonb_build_object('tenant', format('t%s-%s-%s', $1::int, $2::int, i)) from generate_series(1, 16) i), null)`, round, i)
 			costs["claim"] = s.blocks(claim, worker)
-			costs["report"] = s.blocks(`
-				select flowc.report($1::uuid, array_agg(t.run_id), array_agg(t.step_slug), array_agg(t.task_index), array_agg(t.message_id),
-				  array_agg(t.claims_count), null, array_agg('1'::jsonb), null, null)
-				from (select * from pgflow.step_tasks o where o.flow_slug = 'f' and o.subqueue = 'g' and o.in_queue and o.status = 'started'
-				      order by o.message_id desc limit 16) t`, worker)
+			var runs []string
+			var messages []int64
+			var claims []int32
+			require.NoError(t, s.conn.QueryRow(t.Context(), `
+				select array_agg(t.run_id::text), array_agg(t.message_id), array_agg(t.claims_count)
+				from (select * from pgflow.step_tasks where subqueue = 'g' and in_queue and status = 'started' order by message_id desc limit 16) t`).Scan(&runs, &messages, &claims))
+			costs["report"] = s.blocks(`select flowc.report($1::uuid, $2::text[]::uuid[], array_fill('a'::text, array[16]), array_fill(0, array[16]), $3, $4,
+				null, array_fill('1'::jsonb, array[16]), null, null)`, worker, runs, messages, claims)
 			s.exec(`select count(*) from flowc.start('plain', array_fill('{}'::jsonb, array[16]), null)`)
 			costs["plain claim"] = s.claim("plain", 16)
-			s.exec(`select flowc.leave_unknown($1, '{}')`, worker)
 			costs["enter_idle"] = s.blocks(`select flowc.enter_idle($1, '{f, plain}')`, worker)
 			costs["heartbeat"] = s.blocks(`select * from flowc.heartbeat($1, '{}', '{}', '{}', '{f, plain}')`, worker)
 			for name, blocks := range costs {

@@ -286,7 +286,10 @@ begin
   with left_held as (
     delete from flowc.held h
     using unnest(leave_gates.message_ids, leave_gates.claim_numbers, leave_gates.holds) u(message_id, claim_number, hold)
-    where h.worker_id = any (array[leave_gates.worker_id]) and h.message_id = u.message_id and h.claim_number = u.claim_number
+    cross join lateral (
+      select o.ctid as tid from flowc.held o
+      where o.worker_id = leave_gates.worker_id and o.message_id = u.message_id and o.claim_number = u.claim_number offset 0) x
+    where h.ctid = x.tid
     returning h.gate, h.flow_slug, h.step_slug, h.key, u.hold),
   changed as (
     insert into flowc.gate_changes (gate, flow_slug, step_slug, key, departed, hold_until)

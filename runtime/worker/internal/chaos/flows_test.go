@@ -31,6 +31,8 @@ var flows = map[string]struct {
 	"tick":     {tick, tickService},
 	"pay":      {pay.Definition(), payService},
 	"approval": {approval.Definition(), approvalService},
+	"gated":    {gated.Definition(), gatedService},
+	"serial":   {serial.Definition(), serialService},
 }
 
 var errFirst = errors.New("the first attempt fails")
