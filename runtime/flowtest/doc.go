@@ -18,6 +18,9 @@
 // start delay, goes on when the test moves the clock with [DB.Advance]; so do waits that
 // expire and deadlines. To wait for the end of such a run returns a [WaitingError].
 //
+// In a flow that is unique ([spec.Flow.Unique]), a start finds the runs that are like it, by
+// the clock of [DB.Now]. Runs with a debounce begin at once, so that each start is one.
+//
 // [Database] runs the same code on a PostgreSQL with a worker, which is removed after the
 // test:
 //
