@@ -29,6 +29,9 @@ const (
 	// ReasonWaiting means that a step waits for an answer: Since, Until, which is zero if it
 	// waits for ever, and in Message its key.
 	ReasonWaiting ReasonKind = "waiting"
+	// ReasonAnswered means that a step has an answer that a worker has yet to deliver: Since,
+	// and By, who has answered, if that is known.
+	ReasonAnswered ReasonKind = "answered"
 	// ReasonRetry means that tasks of a step wait for their next attempt: Until, Attempt,
 	// MaxAttempts, and in Message the error of the last one.
 	ReasonRetry ReasonKind = "retry"
@@ -67,7 +70,7 @@ type Reason struct {
 	Worker string    `json:"worker,omitempty"`
 	Since  time.Time `json:"since,omitzero"`
 	Until  time.Time `json:"until,omitzero"`
-	// By is who paused the flow.
+	// By is who paused the flow, or answered the step.
 	By      string `json:"by,omitempty"`
 	Message string `json:"message,omitempty"`
 	// At is when the reason was read, by the database's clock.
@@ -120,6 +123,12 @@ func (r Reason) String() string {
 			text += ", until " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
 		}
 		return text
+	case ReasonAnswered:
+		text := r.Step + " was answered " + span(r.At.Sub(r.Since)) + " ago"
+		if r.By != "" {
+			text += " by " + r.By
+		}
+		return text + ", a worker has yet to take the answer"
 	case ReasonSnoozed:
 		text := do("was snoozed", "were snoozed") + " until " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
 		if r.Message != "" {

@@ -315,7 +315,8 @@ func (w Waiting[In]) Cursor() *WaitingCursor {
 }
 
 // ListWaiting returns a page of steps that wait for an answer, those that expire first
-// before others. Input has the values that the step would get.
+// before others. One that was answered is not in it, also if no worker has taken the answer
+// yet. Input has the values that the step would get.
 //
 // Errors: [ErrInvalidOption]; [ErrInvalidRunID]; [ErrNeedsEngine].
 func ListWaiting(ctx context.Context, db DB, filter WaitingFilter) ([]Waiting[handler.Values], error) {

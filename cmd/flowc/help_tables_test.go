@@ -240,6 +240,7 @@ func TestTroubleshootReasons(t *testing.T) {
 		"no_worker": r(runtime.ReasonNoWorker, runtime.Reason{Flow: "import_v2", Message: "import"}),
 		"silent":    r(runtime.ReasonSilent, runtime.Reason{Step: "charge", Worker: "shop 5a1f6f2f3a11", Since: now.Add(-12 * time.Second)}),
 		"requested": r(runtime.ReasonRequested, runtime.Reason{Since: now.Add(-4 * time.Minute), Message: "cancel: the customer gave up"}),
+		"answered":  r(runtime.ReasonAnswered, runtime.Reason{Step: "approve", Since: now.Add(-3 * time.Minute), By: "ann"}),
 		"waiting":   r(runtime.ReasonWaiting, runtime.Reason{Step: "approve", Since: now.Add(-30 * time.Minute), Until: now.Add(5 * time.Minute), Message: "p-1"}),
 		"snoozed":   r(runtime.ReasonSnoozed, runtime.Reason{Step: "export", Until: now.Add(5 * time.Minute), Message: "40 %"}),
 		"retry":     r(runtime.ReasonRetry, runtime.Reason{Step: "charge", Until: now.Add(40 * time.Second), Message: "503 from the bank", Attempt: 2, MaxAttempts: 5}),

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -343,6 +344,62 @@ func TestStaleAnswers(t *testing.T) {
 			require.Equal(t, `"new"`, r.step("approve", "output"))
 		})
 	}
+}
+
+// TestAnsweredWaits: a wait that was answered is not listed while no worker has taken the
+// answer, and the run says that it was answered.
+func TestAnsweredWaits(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	r := d.approval("").start(`{}`)
+	listed := func() string {
+		return d.table(`select step_slug from flowc.list_waits(null, null, null, null, null, null, 10)`)
+	}
+	reasons := func() string {
+		return d.table(`select kind, step_slug, who, since_at >= $2 as answered from flowc.explain_run($1) where kind <> 'no_worker'`, r.id, time.Now().Add(-time.Hour))
+	}
+	d.exec(`update flowc.waits set since_at = clock_timestamp() - interval '1 day'`)
+	require.Equal(t, "approve", listed())
+	require.Equal(t, "waiting approve - f", reasons())
+	d.exec(`select from flowc.signal($1, 'approve', '1', null, 'ann')`, r.id)
+	require.Empty(t, listed())
+	require.Equal(t, "answered approve ann t", reasons())
+}
+
+// TestLargeAnswers: an answer that starts thousands of tasks is delivered by itself, and holds
+// up no other, be it sent to a run or by key.
+func TestLargeAnswers(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	f := d.approval(`, "settings": {"key": ["run", "k"]}`)
+	const large = `(select jsonb_agg(n) from generate_series(1, 4000) n)`
+	one, two, small := f.start(`{}`), f.start(`{"k": "k"}`), f.start(`{}`)
+	require.Equal(t, "accepted", d.table(`select outcome from flowc.signal($1, 'approve', `+large+`)`, one.id))
+	d.exec(`select flowc.signal_by('f', 'approve', 'k', ` + large + `)`)
+	require.Equal(t, "accepted -", small.signal(`1`))
+	require.Equal(t, 2, d.apply("f"), "the small one, and the key is found")
+	require.Equal(t, "approve:completed ship:started", small.steps())
+	require.Zero(t, d.apply("f"))
+	d.exec(`select flowc.signal_by('f', 'approve', 'k', '2')`)
+	require.Zero(t, d.apply("f"), "it is answered already")
+	require.Equal(t, "t", d.table(`select flowc.is_due('{f}')`), "heartbeats find them")
+	require.Equal(t, "-", d.table(`select flowc.enter_idle($1, '{f}')`, second), "the claimer leaves them to those")
+	require.Equal(t, "t", d.table(`select flowc.large_answer('{f}') > 20000`))
+	for range 2 {
+		require.Equal(t, "t", d.table(`select flowc.deliver_large('{f}')`))
+	}
+	require.Equal(t, "f -", d.table(`select flowc.deliver_large('{f}'), flowc.large_answer('{f}')`))
+	for _, r := range []*run{one, two} {
+		require.Equal(t, "4000", r.step("approve", "jsonb_array_length(output)"))
+	}
+	require.Equal(t, "f", d.table(`select flowc.is_due('{f}')`))
+
+	// Others are delivered a megabyte at a time.
+	d.exec(`select flowc.start('f', array_fill('{}'::jsonb, array[100]), null)`)
+	d.exec(`select flowc.signal(w.run_id, 'approve', '1') from flowc.waits w`)
+	d.exec(`update flowc.signals set bytes = 19000 where pending_at is not null`)
+	require.Equal(t, 52, d.apply("f"))
+	require.Equal(t, 48, d.apply("f"))
 }
 
 // TestPassesSkipLockedRuns: answers, expiries and requests of a run that somebody holds wait

@@ -46,6 +46,7 @@ type maintenance struct {
 	draining   atomic.Bool
 	deprecated chan struct{}       // closed when the worker is deprecated in the database
 	due        chan dueMaintenance // what a heartbeat found to be done
+	large      chan struct{}       // signalled when there may be large answers
 
 	// Of the goroutine of heartbeats:
 	recoverAfter time.Time // from when workers may be presumed dead
@@ -67,7 +68,7 @@ type dueMaintenance struct {
 func newMaintenance(log *slog.Logger, b backend.Backend, r *recorder, s *signals, f *inflight, gated bool, recoverAfter time.Time) *maintenance {
 	return &maintenance{
 		log: log, backend: b, recorder: r, signals: s, inflight: f, gated: gated, leftUnknown: time.Now(),
-		deprecated: make(chan struct{}), due: make(chan dueMaintenance, 1), recoverAfter: recoverAfter,
+		deprecated: make(chan struct{}), due: make(chan dueMaintenance, 1), large: make(chan struct{}, 1), recoverAfter: recoverAfter,
 	}
 }
 
@@ -114,6 +115,12 @@ func (m *maintenance) heartbeat(ctx context.Context) bool {
 	}
 	m.delayRecovery(h)
 	claimed := m.recorder.counters.claimed.Load() - m.advanced.claimed
+	if h.DueRuns {
+		select {
+		case m.large <- struct{}{}:
+		default:
+		}
+	}
 	c := dueMaintenance{recover: h.DeadWorkers && !now.Before(m.recoverAfter), start: h.DueRuns}
 	c.advance = claimed >= advanceClaims || claimed > 0 && now.Sub(m.advanced.at) >= advanceEvery
 	c.leave = m.gated && now.Sub(m.leftUnknown) >= leaveUnknownEvery
@@ -195,6 +202,19 @@ func (m *maintenance) runDue(ctx context.Context) {
 			if c.leave {
 				_ = m.backend.LeaveUnknown(ctx, claimedOf(m.inflight.all()))
 			}
+		}
+	}
+}
+
+// deliverLarge delivers large answers when heartbeats found some, until ctx ends. It is apart
+// from runDue because it may take minutes.
+func (m *maintenance) deliverLarge(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.large:
+			_ = m.backend.DeliverLarge(ctx)
 		}
 	}
 }

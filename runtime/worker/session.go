@@ -142,6 +142,7 @@ func (s *session) run(ctx context.Context) error {
 	var maintaining sync.WaitGroup
 	maintaining.Go(func() { s.maintain.sendHeartbeats(aliveCtx) })
 	maintaining.Go(func() { s.maintain.runDue(aliveCtx) })
+	maintaining.Go(func() { s.maintain.deliverLarge(ctx) })
 	maintaining.Go(func() { s.maintain.prune(ctx, s.settings.config.Retention) })
 	maintaining.Go(func() {
 		<-ctx.Done()

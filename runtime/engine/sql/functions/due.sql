@@ -11,7 +11,7 @@ begin
     + flowc.expire_waits(apply_due.flow_slugs);
 end $$;
 
--- Reports whether apply_due would find something.
+-- Reports whether apply_due or deliver_large would find something.
 create or replace function flowc.is_due(flow_slugs text[]) returns boolean
 language plpgsql stable as $$
 declare
@@ -52,7 +52,8 @@ begin
   if exists (
       select from unnest(next_due.flow_slugs) f(slug)
       cross join lateral (
-        select from flowc.signals s where s.flow_slug = f.slug and s.pending_at > recent order by s.pending_at limit 1) s)
+        select from flowc.signals s
+        where s.flow_slug = f.slug and s.pending_at > recent and not flowc.is_large(s.bytes) order by s.pending_at limit 1) s)
     or exists (
       select from unnest(next_due.flow_slugs) f(slug)
       cross join lateral (

@@ -8,6 +8,7 @@
 --   no_worker   no worker serves its flow: message names other versions that are served
 --   silent      the worker that holds tasks of a step sends no heartbeats: since_at
 --   waiting     a step waits for an answer: since_at, until_at, message is its key
+--   answered    a step has an answer that a worker has yet to deliver: since_at, who
 --   requested   an action was requested of the run, and is not done yet: since_at, message says
 --               which, and why it could not be done
 --   retry       tasks of a step wait for their next attempt: until_at, message, attempt, max_attempts
@@ -69,9 +70,14 @@ begin
     return;
   end if;
   return query
-    select 'waiting', flow, w.step_slug, null::int, 1, 0, 0, null::text, w.since_at, nullif(w.due_at, 'infinity'), null::text, w.key, clock_timestamp()
+    select case when a.sent_at is null then 'waiting' else 'answered' end, flow, w.step_slug, null::int, 1, 0, 0, null::text,
+           coalesce(a.sent_at, w.since_at), case when a.sent_at is null then nullif(w.due_at, 'infinity') end, a.sender,
+           case when a.sent_at is null then w.key end, clock_timestamp()
     from flowc.waits w
     join pgflow.steps s on s.flow_slug = any (array[w.flow_slug]) and s.step_slug = w.step_slug
+    left join lateral (
+      select o.sent_at, o.sender from flowc.signals o
+      where o.run_id = w.run_id and o.step_slug = w.step_slug and o.delivered_at is null order by o.sent_at limit 1) a on true
     where w.run_id = explain_run.run_id order by s.step_index;
   waits := found;
   return query

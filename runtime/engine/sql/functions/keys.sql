@@ -21,8 +21,8 @@ begin
   if not found then
     return case when flowc.flow_exists(signal_by.flow_slug) then false end;
   end if;
-  insert into flowc.keyed_signals (flow_slug, step_slug, key, payload, sender, expires_at)
-  values (signal_by.flow_slug, signal_by.step_slug, signal_by.key, signal_by.answer, signal_by.sender, clock_timestamp() + keep);
+  insert into flowc.keyed_signals (flow_slug, step_slug, key, payload, bytes, sender, expires_at)
+  values (signal_by.flow_slug, signal_by.step_slug, signal_by.key, signal_by.answer, pg_column_size(signal_by.answer), signal_by.sender, clock_timestamp() + keep);
   return true;
 end $$;
 
@@ -121,13 +121,25 @@ begin
 end $$;
 
 -- Answers the waits of runs, which the caller has locked, with an answer by key, and deletes
--- that. What was sent to a run itself and is still pending comes too late.
+-- that. What was sent to a run itself and is still pending comes too late. A large answer is
+-- pending for each run then.
 create or replace function flowc.answer_by_key(run_ids uuid[], answer flowc.keyed_signals) returns void
 language plpgsql as $$
 declare
   n int := cardinality(answer_by_key.run_ids);
 begin
   delete from flowc.keyed_signals k where k.id = answer.id;
+  if flowc.is_large(answer.bytes) then
+    insert into flowc.signals as s (run_id, step_slug, keyed, flow_slug, payload, bytes, sender, sent_at)
+    select u.run_id, answer.step_slug, true, answer.flow_slug, answer.payload, answer.bytes, answer.sender, answer.sent_at
+    from unnest(answer_by_key.run_ids) u(run_id)
+    on conflict on constraint signals_pkey do update
+    set payload = excluded.payload, bytes = excluded.bytes, sender = excluded.sender, sent_at = excluded.sent_at, pending_at = excluded.pending_at,
+        delivered_at = null;
+    update flowc.waits w set key = null, unchecked_at = null from unnest(answer_by_key.run_ids) u(run_id)
+    where w.run_id = any (array[u.run_id]) and w.step_slug = answer.step_slug;
+    return;
+  end if;
   insert into flowc.signals as s (run_id, step_slug, keyed, flow_slug, sender, sent_at, pending_at, delivered_at)
   select u.run_id, answer.step_slug, true, answer.flow_slug, answer.sender, answer.sent_at, null, clock_timestamp()
   from unnest(answer_by_key.run_ids) u(run_id)

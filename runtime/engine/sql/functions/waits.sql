@@ -119,8 +119,8 @@ begin
       return;
     end if;
     status := null;
-    insert into flowc.signals (run_id, step_slug, flow_slug, payload, error, sender, asked_at)
-    values (signal.run_id, signal.step_slug, flow, signal.answer, signal.error_message, signal.sender, asked)
+    insert into flowc.signals (run_id, step_slug, flow_slug, payload, bytes, error, sender, asked_at)
+    values (signal.run_id, signal.step_slug, flow, signal.answer, coalesce(pg_column_size(signal.answer), 0), signal.error_message, signal.sender, asked)
     on conflict on constraint signals_pkey do nothing;
     outcome := case when found then 'accepted' else 'already' end;
     exit when found or exists (
@@ -130,42 +130,90 @@ begin
   end loop;
 end $$;
 
--- Delivers the answers that are pending, and returns how many. Runs that somebody else
--- holds are skipped: their answers stay pending.
+-- Reports whether an answer of so many bytes is delivered by itself: with it, thousands of
+-- tasks may be started.
+create or replace function flowc.is_large(bytes int) returns boolean
+language sql immutable parallel safe
+return is_large.bytes >= 20000;
+
+-- Delivers the answers that are pending, and returns how many: a thousand, or a megabyte, at
+-- most. Runs that somebody else holds are skipped: their answers stay pending.
 create or replace function flowc.deliver_signals(flow_slugs text[]) returns int
 language plpgsql as $$
 declare
-  locked  uuid[];
-  runs    uuid[];
-  steps   text[];
-  answers jsonb[];
-  errors  text[];
+  locked uuid[];
 begin
   if not exists (
     select from unnest(deliver_signals.flow_slugs) f(slug) join flowc.signals s on s.flow_slug = any (array[f.slug]) and s.pending_at is not null) then
     return 0;
   end if;
   locked := array(
+    select o.run_id from (
+      select l.run_id, sum(l.bytes) over (order by l.pending_at, l.run_id) as bytes
+      from unnest(deliver_signals.flow_slugs) f(slug)
+      cross join lateral (
+        select r.run_id, s.pending_at, s.bytes from (
+          select s.run_id, s.pending_at, s.bytes from flowc.signals s
+          where s.flow_slug = f.slug and s.pending_at is not null and not flowc.is_large(s.bytes) order by s.pending_at offset 0) s
+        cross join lateral (
+          select o.run_id from pgflow.runs o where o.run_id = s.run_id for update skip locked) r
+        limit 1000) l) o
+    where o.bytes <= 1000000);
+  return flowc.deliver_to(deliver_signals.flow_slugs, array(select distinct u.run_id from unnest(locked) u(run_id)), false);
+end $$;
+
+-- Delivers the oldest large answer, and returns whether there was one that it could deliver.
+create or replace function flowc.deliver_large(flow_slugs text[]) returns boolean
+language plpgsql as $$
+declare
+  locked uuid[];
+begin
+  locked := array(
     select l.run_id
-    from unnest(deliver_signals.flow_slugs) f(slug)
+    from unnest(deliver_large.flow_slugs) f(slug)
     cross join lateral (
       select r.run_id from (
-        select s.run_id from flowc.signals s where s.flow_slug = f.slug and s.pending_at is not null order by s.pending_at offset 0) s
+        select s.run_id from flowc.signals s
+        where s.flow_slug = f.slug and s.pending_at is not null and flowc.is_large(s.bytes) order by s.pending_at offset 0) s
       cross join lateral (
         select o.run_id from pgflow.runs o where o.run_id = s.run_id for update skip locked) r
-      limit 1000) l);
-  locked := array(select distinct u.run_id from unnest(locked) u(run_id));
-  perform flowc.set_aside_signals(deliver_signals.flow_slugs, locked);
+      limit 1) l
+    limit 1);
+  return flowc.deliver_to(deliver_large.flow_slugs, locked, true) > 0;
+end $$;
+
+-- Returns how many bytes the longest of the large answers has that are pending, NULL if there
+-- is none: delivering one takes the longer the more there are.
+create or replace function flowc.large_answer(flow_slugs text[]) returns int
+language plpgsql stable as $$
+begin
+  return (
+    select max(s.bytes) from unnest(large_answer.flow_slugs) f(slug)
+    join flowc.signals s on s.flow_slug = any (array[f.slug]) and s.pending_at is not null
+    where flowc.is_large(s.bytes));
+end $$;
+
+-- Delivers the pending answers to runs that the caller has locked, either those that are
+-- large or the others, and returns how many.
+create or replace function flowc.deliver_to(flow_slugs text[], locked uuid[], large boolean) returns int
+language plpgsql as $$
+declare
+  runs    uuid[];
+  steps   text[];
+  answers jsonb[];
+  errors  text[];
+begin
+  perform flowc.set_aside_signals(deliver_to.flow_slugs, deliver_to.locked);
   select array_agg(s.run_id), array_agg(s.step_slug), array_agg(s.payload), array_agg(s.error) into runs, steps, answers, errors
-  from unnest(locked) u(run_id)
-  join flowc.signals s on s.run_id = any (array[u.run_id]) and s.pending_at is not null
+  from unnest(deliver_to.locked) u(run_id)
+  join flowc.signals s on s.run_id = any (array[u.run_id]) and s.pending_at is not null and flowc.is_large(s.bytes) = deliver_to.large
   join flowc.waits w on w.run_id = any (array[s.run_id]) and w.step_slug = s.step_slug;
   if runs is null then
     return 0;
   end if;
   update flowc.signals s set pending_at = null, delivered_at = clock_timestamp(), payload = null
   from unnest(runs, steps) u(run_id, step_slug)
-  where s.run_id = any (array[u.run_id]) and s.step_slug = u.step_slug and s.pending_at is not null;
+  where s.run_id = any (array[u.run_id]) and s.step_slug = u.step_slug and s.pending_at is not null and flowc.is_large(s.bytes) = deliver_to.large;
   perform flowc.answer_waits(runs, steps, answers, errors);
   return cardinality(runs);
 end $$;
@@ -467,7 +515,7 @@ begin
         and not exists (select from flowc.waits w where w.run_id = st.run_id and w.step_slug = st.step_slug offset 0));
 end $$;
 
--- Lists the waits of flows, in any version, those that expire first before others, behind the one that expires
+-- Lists the waits of flows that nobody has answered, in any version, those that expire first before others, behind the one that expires
 -- at after_due in the step after_step of the run after_run. The input of the run and the outputs that the
 -- step waited for are what the one who answers is shown.
 create or replace function flowc.list_waits(
@@ -495,6 +543,8 @@ begin
           and (list_waits.step_slugs is null or o.step_slug = any (list_waits.step_slugs))
           and (list_waits.of_key is null or o.key = list_waits.of_key)
           and (list_waits.of_run is null or o.run_id = list_waits.of_run)
+          and not exists ( -- an answer that a worker has yet to deliver
+            select from flowc.signals s where s.run_id = o.run_id and s.step_slug = o.step_slug and s.delivered_at is null offset 0)
         order by o.due_at, o.run_id, o.step_slug
         limit list_waits.at_most) l
       where list_waits.flow_slugs is null

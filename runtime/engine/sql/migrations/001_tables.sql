@@ -507,7 +507,8 @@ create index waits_unchecked_idx on flowc.waits (flow_slug, unchecked_at) where 
 -- deleted or asks again. Callers insert rows that are not keyed, and may take long to
 -- commit; rows that are keyed are those of answers by key, and are delivered at once.
 -- asked_at tells which asking a caller's row answers: it is when the step had started, or
--- was created if the answer came early. A row that is expired is no answer: it keeps the
+-- was created if the answer came early. bytes is how long the payload is: one that is long
+-- is delivered by itself. A row that is expired is no answer: it keeps the
 -- place, so that there is none after the wait has ended.
 create table flowc.signals (
   run_id       uuid        not null,
@@ -515,6 +516,7 @@ create table flowc.signals (
   keyed        boolean     not null default false,
   flow_slug    text        not null,
   payload      jsonb,
+  bytes        int         not null default 0,
   error        text,
   sender       text,
   asked_at     timestamptz,
@@ -535,6 +537,7 @@ create table flowc.keyed_signals (
   step_slug  text        not null,
   key        text        not null,
   payload    jsonb       not null,
+  bytes      int         not null default 0,
   sender     text,
   sent_at    timestamptz not null default clock_timestamp(),
   expires_at timestamptz not null,

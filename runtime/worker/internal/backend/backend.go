@@ -117,6 +117,9 @@ type Backend interface {
 	// StartDue starts the scheduled runs and schedules that are due, delivers answers and the
 	// like, and returns how much it did.
 	StartDue(ctx context.Context) (done int, err error)
+	// DeliverLarge delivers the answers that are too large to be delivered beside others by
+	// StartDue. It may take minutes.
+	DeliverLarge(ctx context.Context) error
 	// Recover makes the tasks of dead workers available.
 	Recover(ctx context.Context) error
 	// AdvanceWatermarks has claims skip what has left the queues.

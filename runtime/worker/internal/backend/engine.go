@@ -27,6 +27,10 @@ const (
 	// worker is presumed dead.
 	heartbeatCall = time.Second
 
+	// largeCall is for answers that are delivered by themselves, and take longer the more
+	// tasks they start: minAnswerBytesPerSecond.
+	largeCall               = 30 * time.Second
+	minAnswerBytesPerSecond = 1 << 16
 	// minBytesPerSecond is how many bytes of a report are sent a second, at least.
 	minBytesPerSecond = 1 << 20
 
@@ -292,6 +296,22 @@ func (e *Engine) LeaveIdle(ctx context.Context) error {
 func (e *Engine) StartDue(ctx context.Context) (done int, err error) {
 	err = e.db.QueryRow(ctx, dbconn.Call{Name: "start_due", Timeout: longCall}, []any{&done}, `SELECT flowc.start_due($1)`, e.slugs)
 	return done, err
+}
+
+func (e *Engine) DeliverLarge(ctx context.Context) error {
+	for {
+		var bytes *int64
+		err := e.db.QueryRow(ctx, dbconn.Call{Name: "large_answer", Timeout: shortCall}, []any{&bytes}, `SELECT flowc.large_answer($1)`, e.slugs)
+		if err != nil || bytes == nil {
+			return err
+		}
+		limit := largeCall + time.Duration(*bytes)*time.Second/minAnswerBytesPerSecond
+		var delivered bool
+		err = e.db.QueryRow(ctx, dbconn.Call{Name: "deliver_large", Timeout: limit}, []any{&delivered}, `SELECT flowc.deliver_large($1)`, e.slugs)
+		if err != nil || !delivered {
+			return err
+		}
+	}
 }
 
 func (e *Engine) Recover(ctx context.Context) error {

@@ -237,6 +237,8 @@ func (p *PGFlow) ClaimSuspects(context.Context, ClaimRequest) ([]*Claimed, error
 
 func (p *PGFlow) Drain(context.Context) error { return nil }
 
+func (p *PGFlow) DeliverLarge(context.Context) error { return nil }
+
 func (p *PGFlow) StartDue(context.Context) (int, error) { return 0, nil }
 
 func (p *PGFlow) AdvanceWatermarks(context.Context) error { return nil }
