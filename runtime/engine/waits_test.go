@@ -402,6 +402,23 @@ func TestLargeAnswers(t *testing.T) {
 	require.Equal(t, 48, d.apply("f"))
 }
 
+// TestSkippedStepsLeaveNothing: an answer that came early for a step that is then skipped, and
+// what a task carried that was snoozed, are dropped.
+func TestSkippedStepsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	d.register(worker, "g")
+	skipping := strings.Replace(taskStep("check"), `"whenExhausted": "fail"`, `"options": {"maxAttempts": 1}, "whenExhausted": "skip-cascade"`, 1)
+	f := d.upsert("g", skipping, strings.Replace(waitStep("approve", ""), `"dependencies": []`, `"dependencies": ["check"]`, 1))
+	r := f.start(`{}`)
+	require.Equal(t, "accepted -", r.signal(`1`))
+	require.Zero(t, d.apply("g"))
+	d.exec(`insert into flowc.carried (run_id, step_slug, task_index, snoozes) values ($1, 'check', 0, 1)`, r.id)
+	require.Equal(t, "failed", r.begin().failTask("check", 0, "no"))
+	require.Equal(t, "check:skipped approve:skipped", r.steps())
+	require.Equal(t, "0 0", d.table(`select (select count(*) from flowc.signals), (select count(*) from flowc.carried)`))
+}
+
 // TestPassesSkipLockedRuns: answers, expiries and requests of a run that somebody holds wait
 // for that to end; those of others do not.
 func TestPassesSkipLockedRuns(t *testing.T) {

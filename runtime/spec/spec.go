@@ -287,9 +287,11 @@ type Step struct {
 	WhenExhausted Mode
 
 	// Key leads to the key of the step: a string of at most [MaxKey] bytes, or a whole
-	// number. It is read when the step is ready. Nil means that it has none.
+	// number. It is read when the step is ready. Nil means that it has none. A step whose key
+	// is too long fails.
 	//
-	// By the key of a [TypeWait], runtime.SignalBy finds it. Tasks of any other step are
+	// By the key of a [TypeWait], runtime.SignalBy finds it; where the value is null, empty or
+	// of another form, it waits without a key. Tasks of any other step are
 	// claimed in turn among keys, each key has limits of its own, and a value that is
 	// null or missing is the key "".
 	Key Path

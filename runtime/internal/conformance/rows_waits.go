@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,7 +21,7 @@ import (
 var OfWaits = []string{
 	"answer a wait", "answer a wait twice", "answer before the step waits", "answer that a map cannot take", "answer where nothing waits",
 	"answer that cannot be stored", "fail a wait", "wait that expires", "retry a run that nobody answered", "retry a step that was answered",
-	"answer by key", "answers by key that are kept", "key that is none", "list what waits", "snooze", "snooze for too long",
+	"answer by key", "answers by key that are kept", "key that is none", "key that is too long", "list what waits", "snooze", "snooze for too long",
 	"keep for the next attempt", "start at a time that is read", "retry before the time to start", "start at what is no time", "start after a delay that is read",
 	"deadline of a run",
 }
@@ -207,6 +209,17 @@ func waits(r *rows) {
 		}
 		c.is(runtime.SignalBy(c.ctx, c.db, "root_wait", "approve", "k", 1), runtime.ErrInvalidOption)
 		c.is(runtime.SignalBy(c.ctx, c.db, "missing", "approve", "k", 1), runtime.ErrFlowNotFound)
+	})
+	r.row("key that is too long", func(c *check) {
+		for _, key := range []string{strconv.Quote(strings.Repeat("k", 256)), strings.Repeat("7", 256)} {
+			info := c.end(c.start("by_key", `{"payment": `+key+`}`))
+			c.failed(info, "approve", "flowc: the key of step approve has more than 255 bytes: run.payment")
+		}
+		for _, key := range []string{`""`, `null`, `true`, `1.5`} {
+			run := c.start("by_key", `{"payment": `+key+`}`)
+			c.waiting(run)
+			c.signal(runtime.Accepted, run, "approve", 1)
+		}
 	})
 	r.row("list what waits", func(c *check) {
 		run := c.start("by_number", `{"n": 1}`)

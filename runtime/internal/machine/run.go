@@ -44,8 +44,8 @@ type state struct {
 	started       time.Time
 	ended         time.Time
 
-	unreadable bool                    // whether nobody can tell when its tasks may start
-	kept       map[int]json.RawMessage // what attempts have kept for the next ones, by the tasks' indexes
+	broken string                  // why it cannot go on: what it needs cannot be read
+	kept   map[int]json.RawMessage // what attempts have kept for the next ones, by the tasks' indexes
 
 	// Of a wait:
 	task   *Task
@@ -236,9 +236,9 @@ func (r *Run) advance(now time.Time) {
 	r.finish(now)
 	r.takeAnswers(now)
 	for _, st := range r.states {
-		if st.unreadable {
-			st.unreadable = false
-			r.Fail(&Task{Step: st.Step, run: r, state: st, retry: r.retries}, unreadableStart(st), now)
+		if why := st.broken; why != "" {
+			st.broken = ""
+			r.Fail(&Task{Step: st.Step, run: r, state: st, retry: r.retries}, why, now)
 		}
 	}
 }
@@ -264,7 +264,8 @@ func (r *Run) enqueue(st *state, now time.Time) {
 		return
 	}
 	at, ok := r.startAt(st, st.started)
-	if st.unreadable = !ok; !ok {
+	if !ok {
+		st.broken = unreadableStart(st)
 		return
 	}
 	if at.Before(now) {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/big"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -137,7 +138,10 @@ func (r *Run) beginWait(st *state, now time.Time) {
 		st.until = now.Add(st.Timeout)
 	}
 	if st.Key != nil {
-		st.key = keyOf(r.valueAt(st.Key))
+		if st.key = keyOf(r.valueAt(st.Key)); len(st.key) > spec.MaxKey {
+			st.broken = fmt.Sprintf("flowc: the key of step %s has more than %d bytes: %s", st.Slug, spec.MaxKey, st.Key)
+			st.key = ""
+		}
 	}
 }
 
@@ -231,18 +235,18 @@ func (r *Run) valueAt(path spec.Path) json.RawMessage {
 	return value
 }
 
-// keyOf returns a value as the key of a wait, empty if it cannot be one.
+// keyOf returns a value as the key of a wait, empty if it cannot be one; it may be too long.
 func keyOf(raw json.RawMessage) (key string) {
 	switch v := decode(raw).(type) {
 	case string:
 		key = v
 	case json.Number:
+		if len(v) > spec.MaxKey && !strings.ContainsAny(v.String(), ".eE") {
+			return v.String()
+		}
 		if n, ok := new(big.Rat).SetString(v.String()); ok && len(v) <= spec.MaxKey && n.IsInt() {
 			key = n.Num().String()
 		}
-	}
-	if len(key) > spec.MaxKey {
-		return ""
 	}
 	return key
 }

@@ -395,7 +395,8 @@ begin
   return cardinality(runs);
 end $$;
 
--- Archives the messages of the unfinished tasks of these steps, and ends their waits.
+-- Archives the messages of the unfinished tasks of these steps, which are skipped, ends their
+-- waits, and drops what they carried.
 create or replace function flowc.archive_tasks(run_ids uuid[], step_slugs text[]) returns void
 language plpgsql as $$
 begin
@@ -404,5 +405,13 @@ begin
   where t.run_id = any (array[u.run_id]) and t.step_slug = u.step_slug and t.in_queue is not false;
   if exists (select from flowc.waits) then
     perform flowc.end_waits(archive_tasks.run_ids, archive_tasks.step_slugs);
+  end if;
+  if exists (select from flowc.signals) then -- answers that came early
+    delete from flowc.signals s using unnest(archive_tasks.run_ids, archive_tasks.step_slugs) u(run_id, step_slug)
+    where s.run_id = any (array[u.run_id]) and s.step_slug = u.step_slug and s.delivered_at is null;
+  end if;
+  if exists (select from flowc.carried) then
+    delete from flowc.carried c using unnest(archive_tasks.run_ids, archive_tasks.step_slugs) u(run_id, step_slug)
+    where c.run_id = any (array[u.run_id]) and c.step_slug = u.step_slug;
   end if;
 end $$;

@@ -12,6 +12,11 @@
 -- Begins the waits of steps that were started. Callers hold the runs.
 create or replace function flowc.begin_waits(flow_slugs text[], run_ids uuid[], step_slugs text[]) returns void
 language plpgsql as $$
+declare
+  flows  text[];
+  runs   uuid[];
+  steps  text[];
+  errors text[];
 begin
   perform flowc.park_tasks(flow_slugs, run_ids, step_slugs);
   insert into flowc.waits as w (run_id, step_slug, flow_slug, due_at, key, unchecked_at)
@@ -35,6 +40,15 @@ begin
     perform flowc.wake_flows(begin_waits.flow_slugs);
   else
     perform flowc.wake_workers(begin_waits.flow_slugs); -- who may have to end the waits
+  end if;
+
+  select array_agg(w.flow_slug), array_agg(w.run_id), array_agg(w.step_slug), array_agg(x.error) into flows, runs, steps, errors
+  from unnest(begin_waits.run_ids, begin_waits.step_slugs) u(run_id, step_slug)
+  join flowc.waits w on w.run_id = any (array[u.run_id]) and w.step_slug = u.step_slug and w.key is null
+  cross join lateral (select flowc.unusable_key(w.run_id, w.flow_slug, w.step_slug) as error offset 0) x
+  where x.error is not null;
+  if runs is not null then
+    perform flowc.fail_soon(flows, runs, steps, errors);
   end if;
 end $$;
 
@@ -72,15 +86,33 @@ end $$;
 create or replace function flowc.key_of(value jsonb) returns text
 language plpgsql immutable as $$
 declare
-  key text;
+  key text := flowc.key_text(key_of.value);
 begin
-  if jsonb_typeof(value) = 'string' then
-    key := value #>> '{}';
-  elsif jsonb_typeof(value) = 'number' and (value #>> '{}')::numeric % 1 = 0 then
-    key := trunc((value #>> '{}')::numeric)::text;
-  end if;
   return case when octet_length(key) between 1 and 255 then key end;
 end $$;
+
+-- Returns a value as text if it is a string or a whole number.
+create or replace function flowc.key_text(value jsonb) returns text
+language plpgsql immutable as $$
+begin
+  if jsonb_typeof(value) = 'string' then
+    return value #>> '{}';
+  elsif jsonb_typeof(value) = 'number' and (value #>> '{}')::numeric % 1 = 0 then
+    return trunc((value #>> '{}')::numeric)::text;
+  end if;
+  return null;
+end $$;
+
+-- Returns what is wrong with the key of a step, NULL if nothing is: it is too long. Without
+-- a key, where the value is null, empty or of another form, the step waits all the same.
+create or replace function flowc.unusable_key(run_id uuid, flow_slug text, step_slug text) returns text
+language sql stable as $$
+  select format('flowc: the key of step %s has more than 255 bytes: %s', k.step_slug, (
+    select string_agg(e.name, '.' order by e.n) from jsonb_array_elements_text(k.settings -> 'key') with ordinality e(name, n)))
+  from flowc.settings k
+  where k.flow_slug = unusable_key.flow_slug and k.step_slug = unusable_key.step_slug and k.settings ? 'key'
+    and octet_length(flowc.key_text(flowc.value_at(unusable_key.run_id, k.settings -> 'key'))) > 255
+$$;
 
 -- Answers a step that waits, or will: with an output, or with an error, which fails it. It
 -- locks no run, and counts when the caller's transaction commits. outcome is
