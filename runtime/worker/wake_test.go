@@ -147,3 +147,28 @@ func TestLateCommitsWake(t *testing.T) {
 		require.Greater(t, woken, times/2, "%s: otherwise heartbeats found them", name)
 	}
 }
+
+// An answer that is too large to be delivered beside others is delivered all the same.
+func TestLargeAnswers(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	def := spec.Flow{Slug: "f", Steps: []spec.Step{
+		{Slug: "ask", Type: spec.TypeWait},
+		{Slug: "work", Deps: []string{"ask"}},
+	}}
+	flow := runtime.NewFlow[string](def, handler.Output[int]("work"))
+	service := handler.Serve(def, []handler.Handler{
+		handler.Handle("work", handler.Output[[]int]("ask"), func(_ context.Context, all []int) (int, error) { return len(all), nil }),
+	})
+	pool := database(t, service)
+	run(t, pool, worker.Config{}, service)
+	for _, size := range []int{20_000, 1} {
+		r, err := flow.Start(ctx, pool, "x")
+		require.NoError(t, err)
+		_, err = runtime.Signal(ctx, pool, r.ID(), "ask", make([]int, size))
+		require.NoError(t, err)
+		got, err := r.Wait(ctx)
+		require.NoError(t, err)
+		require.Equal(t, size, got)
+	}
+}
