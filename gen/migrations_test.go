@@ -33,6 +33,11 @@ import (
 	"github.com/flowc-dev/flowc/testdata/golden/shop/sendreceipt"
 	"github.com/flowc-dev/flowc/testdata/golden/skips/prunejob"
 	"github.com/flowc-dev/flowc/testdata/golden/skips/review"
+	"github.com/flowc-dev/flowc/testdata/golden/uniques/digest"
+	"github.com/flowc-dev/flowc/testdata/golden/uniques/preview"
+	"github.com/flowc-dev/flowc/testdata/golden/uniques/purge"
+	"github.com/flowc-dev/flowc/testdata/golden/uniques/reindex"
+	syncflow "github.com/flowc-dev/flowc/testdata/golden/uniques/sync"
 	"github.com/flowc-dev/flowc/testdata/golden/waits/ask"
 	"github.com/flowc-dev/flowc/testdata/golden/waits/expense"
 	"github.com/flowc-dev/flowc/testdata/golden/waits/gate"
@@ -94,6 +99,11 @@ func TestMigrations(t *testing.T) {
 		poll.Slug:         poll.UpsertPoll,
 		book.Slug:         book.UpsertBook,
 		closejob.Slug:     closejob.UpsertClose,
+		digest.Slug:       digest.UpsertDigest,
+		preview.Slug:      preview.UpsertPreview,
+		purge.Slug:        purge.UpsertPurge,
+		reindex.Slug:      reindex.UpsertReindex,
+		syncflow.Slug:     syncflow.UpsertSync,
 	}
 	files, err := filepath.Glob(golden + "/sql/*.up.sql")
 	require.NoError(t, err)
