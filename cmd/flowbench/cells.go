@@ -10,6 +10,11 @@ func cells(scale float64) []cell {
 			{"River", riverManyAndWork(n(25_000))},
 			{"floor", floor(n(25_000))},
 		}},
+		{name: "effects", title: "jobs that insert a row and are completed in one transaction, 32 at once", systems: []system{
+			{"flowc", workEffects(n(3_000))},
+			{"River", riverCompleteTx(n(3_000))},
+			{"two transactions", workPlainEffects(n(3_000))},
+		}},
 		{name: "start", title: "jobs started one a call by 16 goroutines", systems: []system{
 			{"flowc", startOneACall(job, n(8_000))},
 			{"River", riverOneACall(n(4_000))},

@@ -26,6 +26,8 @@ var goals = []goal{
 	atMost("job-cpu-vs-river", 0.85, ratio("jobs/flowc", "jobs/River", total)),
 	atLeast("jobs-vs-river", 1.15, ratio("jobs/flowc", "jobs/River", rate)),
 	atLeast("start-vs-river", 2, ratio("start/flowc", "start/River", rate)),
+	atMost("effect-db-cpu-vs-river", 1.25, ratio("effects/flowc", "effects/River", db)),
+	atMost("effect-cpu-vs-river", 1.15, ratio("effects/flowc", "effects/River", total)),
 	atLeast("diamond-vs-dbos", 10, ratio("diamond/flowc", "diamond/DBOS", rate)),
 	atLeast("diamond-vs-one-call-a-task", 5, ratio("diamond/flowc", "diamond/one call a task", rate)),
 	atMost("latency-p50-vs-river", 0.8, ratio("latency/flowc", "latency/River", p50)),

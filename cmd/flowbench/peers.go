@@ -24,16 +24,25 @@ func (riverArgs) Kind() string { return "bench" }
 
 type riverWorker struct {
 	river.WorkerDefaults[riverArgs]
-	worked func()
+	work func(context.Context, *river.Job[riverArgs]) error
 }
 
-func (w *riverWorker) Work(context.Context, *river.Job[riverArgs]) error {
-	w.worked()
-	return nil
+func (w *riverWorker) Work(ctx context.Context, job *river.Job[riverArgs]) error {
+	return w.work(ctx, job)
 }
 
 // riverClient is a client tuned as River's own benchmark tunes it.
 func riverClient(ctx context.Context, s *server, worked func()) (*river.Client[pgx.Tx], *pgxpool.Pool, func(), error) {
+	return riverClientOf(ctx, s, 2000, func(context.Context, *pgxpool.Pool, *river.Job[riverArgs]) error {
+		worked()
+		return nil
+	})
+}
+
+// riverClientOf is a client that works jobs in its own way, so many at once.
+func riverClientOf(
+	ctx context.Context, s *server, workersMax int, work func(context.Context, *pgxpool.Pool, *river.Job[riverArgs]) error,
+) (*river.Client[pgx.Tx], *pgxpool.Pool, func(), error) {
 	pool, drop, err := s.database(ctx, 40)
 	if err != nil {
 		return nil, nil, nil, err
@@ -47,12 +56,12 @@ func riverClient(ctx context.Context, s *server, worked func()) (*river.Client[p
 		return nil, nil, nil, err
 	}
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &riverWorker{worked: worked})
+	river.AddWorker(workers, &riverWorker{work: func(ctx context.Context, job *river.Job[riverArgs]) error { return work(ctx, pool, job) }})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		FetchCooldown:     2 * time.Millisecond,
 		FetchPollInterval: 20 * time.Millisecond,
 		Logger:            slog.New(slog.DiscardHandler),
-		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2000}},
+		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workersMax}},
 		Workers:           workers,
 	})
 	if err != nil {
@@ -64,55 +73,83 @@ func riverClient(ctx context.Context, s *server, worked func()) (*river.Client[p
 
 func riverManyAndWork(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
-		var count atomic.Int64
-		reached := make(chan struct{}, 1)
-		client, pool, drop, err := riverClient(ctx, s, func() {
-			if count.Add(1) == int64(n) {
-				reached <- struct{}{}
+		return riverManyAndWorkWith(ctx, s, n, riverClient)
+	}
+}
+
+// riverCompleteTx works jobs that insert a row and complete themselves in one transaction.
+func riverCompleteTx(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		return riverManyAndWorkWith(ctx, s, n, func(ctx context.Context, s *server, worked func()) (*river.Client[pgx.Tx], *pgxpool.Pool, func(), error) {
+			client, pool, drop, err := riverClientOf(ctx, s, effectHandlers, func(ctx context.Context, pool *pgxpool.Pool, job *river.Job[riverArgs]) error {
+				defer worked()
+				return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+					if _, err := tx.Exec(ctx, insertEffect, job.Args.ID); err != nil {
+						return err
+					}
+					_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
+					return err
+				})
+			})
+			if err == nil {
+				_, err = pool.Exec(ctx, createEffects)
 			}
+			return client, pool, drop, err
 		})
-		if err != nil {
-			return nil, nil, err
+	}
+}
+
+func riverManyAndWorkWith(
+	ctx context.Context, s *server, n int, connect func(context.Context, *server, func()) (*river.Client[pgx.Tx], *pgxpool.Pool, func(), error),
+) (func(context.Context) (sample, error), func(), error) {
+	var count atomic.Int64
+	reached := make(chan struct{}, 1)
+	client, pool, drop, err := connect(ctx, s, func() {
+		if count.Add(1) == int64(n) {
+			reached <- struct{}{}
 		}
-		running := false
-		work := func(ctx context.Context) (sample, error) {
-			count.Store(0)
-			for left := n; left > 0; left -= 5000 {
-				params := make([]river.InsertManyParams, min(left, 5000))
-				for i := range params {
-					params[i].Args = riverArgs{ID: i}
-				}
-				if _, err := client.InsertManyFast(ctx, params); err != nil {
-					return sample{}, err
-				}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	running := false
+	work := func(ctx context.Context) (sample, error) {
+		count.Store(0)
+		for left := n; left > 0; left -= 5000 {
+			params := make([]river.InsertManyParams, min(left, 5000))
+			for i := range params {
+				params[i].Args = riverArgs{ID: i}
 			}
-			if err := client.Start(ctx); err != nil {
+			if _, err := client.InsertManyFast(ctx, params); err != nil {
 				return sample{}, err
 			}
-			running = true
-			<-reached
-			// To the end: until every job is recorded as completed.
-			for {
-				var open bool
-				err := pool.QueryRow(ctx, `select exists (select from river_job where state in ('available', 'running'))`).Scan(&open)
-				if err != nil {
-					return sample{}, err
-				}
-				if !open {
-					break
-				}
-				time.Sleep(5 * time.Millisecond)
-			}
-			running = false
-			return sample{units: n}, client.Stop(ctx)
 		}
-		return work, func() {
-			if running {
-				client.Stop(context.WithoutCancel(ctx))
+		if err := client.Start(ctx); err != nil {
+			return sample{}, err
+		}
+		running = true
+		<-reached
+		// To the end: until every job is recorded as completed.
+		for {
+			var open bool
+			err := pool.QueryRow(ctx, `select exists (select from river_job where state in ('available', 'running'))`).Scan(&open)
+			if err != nil {
+				return sample{}, err
 			}
-			drop()
-		}, nil
+			if !open {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		running = false
+		return sample{units: n}, client.Stop(ctx)
 	}
+	return work, func() {
+		if running {
+			client.Stop(context.WithoutCancel(ctx))
+		}
+		drop()
+	}, nil
 }
 
 func riverOneACall(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {

@@ -341,7 +341,7 @@ func TestCompleteInTransaction(t *testing.T) {
 		require.NoError(t, err)
 		var idle string
 		err = tx.QueryRow(t.Context(), `
-			select (select format('%s %s', c.accepted, coalesce(c.task_status, '-'))
+			select (select format('%s %s', c.accepted, coalesce(c.failure, '-'))
 			        from flowc.complete_in_transaction($1::text::uuid, run_id, step_slug, task_index, message_id, claims_count, $2::text::jsonb) c)
 			from pgflow.step_tasks where step_slug = 'a'`, by, output).Scan(&answer)
 		if err != nil {
@@ -355,11 +355,11 @@ func TestCompleteInTransaction(t *testing.T) {
 		return answer
 	}
 	require.Equal(t, "25P01", complete("", worker.String(), `[1]`, true), "not marked")
-	require.Equal(t, "f started", complete("on", uuid.NewString(), `[1]`, false), "somebody else's")
-	require.Equal(t, "t completed", complete("on", worker.String(), `[1]`, false))
+	require.Equal(t, "f -", complete("on", uuid.NewString(), `[1]`, false), "somebody else's")
+	require.Equal(t, "t -", complete("on", worker.String(), `[1]`, false))
 	require.Equal(t, "a:started m:created", r.steps(), "rolled back")
-	require.Equal(t, "t failed", complete("on", worker.String(), `1`, false), "not a list")
-	require.Equal(t, "t completed", complete("on", worker.String(), `[1]`, true))
+	require.Equal(t, "t [TYPE_VIOLATION] Produced number instead of array", complete("on", worker.String(), `1`, false))
+	require.Equal(t, "t -", complete("on", worker.String(), `[1]`, true))
 	require.Equal(t, "a:completed m:started", r.steps())
-	require.Equal(t, "f completed", complete("on", worker.String(), `[1]`, false), "again")
+	require.Equal(t, "f -", complete("on", worker.String(), `[1]`, false), "again")
 }

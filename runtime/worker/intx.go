@@ -103,16 +103,15 @@ func (e *executor) commit(t *task, tx *transaction, r *result) error {
 	}
 	ctx, cancel := context.WithTimeout(e.dbCtx, limit)
 	defer cancel()
-	accepted, status, err := e.backend.Complete(ctx, tx.conn, t.Claimed, r.Output)
+	accepted, failure, err := e.backend.Complete(ctx, tx.conn, t.Claimed, r.Output)
 	switch {
 	case err != nil:
 		err = completeError(*r, err)
 		*r = classify(t, nil, err, 0)
 	case !accepted:
 		r.Result = attempt.Result{Outcome: attempt.Lost}
-	case status != attempt.Completed:
-		// The output is not what the next step takes: the report says so again, after the
-		// rollback.
+	case failure != "":
+		r.Result = attempt.Result{Outcome: attempt.Permanent, Err: failure}
 	default:
 		if err = e.commitNow(tx); err != nil {
 			// It may have been committed nevertheless, or be about to. The report of the

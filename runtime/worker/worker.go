@@ -30,7 +30,9 @@ type Worker struct {
 // New returns a worker for the given services. It uses the pool's configuration only:
 // a worker opens connections of its own, usually four and at most eight, and the
 // workers of a pool share one that listens, so that busy handlers cannot starve
-// heartbeats.
+// heartbeats. The transactions of handlers that commit with their effects are the
+// exception: they are begun on the pool itself, which must have more connections than such
+// handlers run at once.
 //
 // The error lists everything that is wrong with the configuration and the services;
 // the database is not touched.

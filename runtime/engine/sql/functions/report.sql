@@ -170,44 +170,46 @@ begin
 end $$;
 
 -- Completes a task in the transaction that its handler has written in, so that the one is
--- committed exactly if the other is. The worker commits if the task is accepted and
--- completed, and rolls back otherwise. The handler must not have ended the transaction: the
--- worker has marked it with flowc.in_task.
+-- committed exactly if the other is. The worker commits if the task is accepted and there is
+-- no failure, and rolls back otherwise; the failure is that of an output that had to be an
+-- array. The handler must not have ended the transaction: the worker has marked it with
+-- flowc.in_task.
 --
 -- Unlike report, it waits for the run: what the handler has done is lost if it is not
 -- accepted. From now on, the transaction holds the lock of the run; it is ended for a worker
--- that is gone.
+-- that is gone. And a task that this claim has completed before is not accepted again: it
+-- would be a second time that the handler has written.
 create or replace function flowc.complete_in_transaction(
   worker_id uuid, run_id uuid, step_slug text, task_index int, message_id bigint, claim_number int, output jsonb,
-  out accepted boolean, out task_status text)
+  out accepted boolean, out failure text)
 language plpgsql
 set lock_timeout = 0
 as $$
+declare
+  none_failed boolean;
 begin
   if current_setting('flowc.in_task', true) is distinct from 'on' then
     raise no_active_sql_transaction using message = 'the handler ended the transaction of its task';
   end if;
   perform set_config('idle_in_transaction_session_timeout', '5s', true);
-  perform flowc.lock_runs(array[complete_in_transaction.run_id]);
-  -- To report, a task that this claim has completed is one more of the same report. Here it
-  -- would be a second time that the handler has written.
-  select flowc.is_owned(t, complete_in_transaction.message_id, complete_in_transaction.claim_number, complete_in_transaction.worker_id), t.status
-  into accepted, task_status
-  from pgflow.step_tasks t
-  where t.run_id = complete_in_transaction.run_id and t.step_slug = complete_in_transaction.step_slug
-    and t.task_index = complete_in_transaction.task_index;
+  perform flowc.require_readable(array[complete_in_transaction.output]);
+  select r.status <> 'failed' into none_failed from pgflow.runs r where r.run_id = complete_in_transaction.run_id for update;
+  accepted := none_failed and coalesce((
+    select flowc.is_owned(t, complete_in_transaction.message_id, complete_in_transaction.claim_number, complete_in_transaction.worker_id)
+    from pgflow.step_tasks t
+    where t.run_id = complete_in_transaction.run_id and t.step_slug = complete_in_transaction.step_slug
+      and t.task_index = complete_in_transaction.task_index), false);
   if accepted is not true then
     accepted := false;
-    return;
-  end if;
-  select r.accepted, r.task_status into accepted, task_status
-  from flowc.report(
-    complete_in_transaction.worker_id, array[complete_in_transaction.run_id], array[complete_in_transaction.step_slug],
-    array[complete_in_transaction.task_index], array[complete_in_transaction.message_id], array[complete_in_transaction.claim_number],
-    null, array[complete_in_transaction.output], null, null) r;
-  if not found then
-    accepted := true;
-    task_status := 'completed';
+  elsif flowc.complete_batch_slice(
+    array[complete_in_transaction.run_id], array[complete_in_transaction.step_slug], array[complete_in_transaction.task_index],
+    array[complete_in_transaction.output], array[complete_in_transaction.message_id], array[complete_in_transaction.claim_number],
+    complete_in_transaction.worker_id, true) = 0
+  then
+    select t.status = 'failed', t.error_message into accepted, failure
+    from pgflow.step_tasks t
+    where t.run_id = complete_in_transaction.run_id and t.step_slug = complete_in_transaction.step_slug
+      and t.task_index = complete_in_transaction.task_index;
   end if;
 end $$;
 

@@ -85,8 +85,8 @@ type Backend interface {
 	// SupportsTransactions reports whether tasks can be completed in a transaction.
 	SupportsTransactions() bool
 	// Complete completes a task in the transaction of a connection, which the caller then
-	// commits if it is accepted and the status of the task is completed.
-	Complete(ctx context.Context, conn *pgx.Conn, c *Claimed, output string) (accepted bool, status string, err error)
+	// commits if it is accepted and there is no failure, which the output is the reason of.
+	Complete(ctx context.Context, conn *pgx.Conn, c *Claimed, output string) (accepted bool, failure string, err error)
 	// SupportsKeep reports whether handlers can keep values, and snooze their tasks.
 	SupportsKeep() bool
 	// SupportsPiggyback reports whether a report can carry a claim.

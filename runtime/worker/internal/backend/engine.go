@@ -214,19 +214,19 @@ func (e *Engine) Report(ctx context.Context, r *Report, piggyback *ClaimRequest)
 func (e *Engine) SupportsTransactions() bool { return true }
 
 const completeInTxSQL = `
-SELECT accepted, coalesce(task_status, '')
+SELECT accepted, coalesce(failure, '')
 FROM flowc.complete_in_transaction($1::text::uuid, $2::text::uuid, $3, $4, $5, $6, $7::text::jsonb)`
 
 // Complete is not repeated: its transaction is lost if it fails.
-func (e *Engine) Complete(ctx context.Context, conn *pgx.Conn, c *Claimed, output string) (accepted bool, status string, err error) {
+func (e *Engine) Complete(ctx context.Context, conn *pgx.Conn, c *Claimed, output string) (accepted bool, failure string, err error) {
 	args := []any{e.id, c.RunID, c.Step, c.Index, c.MessageID, c.ClaimNumber, output}
 	if !e.db.Prepared() {
 		args = append([]any{pgx.QueryExecModeExec}, args...)
 	}
 	began := time.Now()
-	err = conn.QueryRow(ctx, completeInTxSQL, args...).Scan(&accepted, &status)
+	err = conn.QueryRow(ctx, completeInTxSQL, args...).Scan(&accepted, &failure)
 	e.db.Called("complete_in_transaction", time.Since(began), err)
-	return accepted, status, err
+	return accepted, failure, err
 }
 
 func (e *Engine) Release(ctx context.Context, tasks []*Claimed, kept []string) error {

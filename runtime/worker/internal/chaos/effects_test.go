@@ -102,7 +102,7 @@ func TestChaosEffects(t *testing.T) {
 		}
 		if restarts++; restarts%5 == 0 {
 			require.NoError(t, a.server.Stop(devdb.Killed))
-			require.NoError(t, a.server.Resume(a.ctx))
+			require.Eventually(t, func() bool { return a.server.Resume(a.ctx) == nil }, patience, 500*time.Millisecond) // once all of the old one are gone
 		} else if running := f.running(); len(running) > 0 {
 			running[r.IntN(len(running))].kill()
 		}
