@@ -18,6 +18,12 @@
 //
 //	Charge dsl.Step[Checked, Receipt] `tx:"pgx"`
 //
+// Steps can limit their tasks over all workers, and take turns by key: five of a tenant
+// at once, or 500 attempts in a minute that several steps share.
+//
+//	Charge dsl.Step[Checked, Receipt] `concurrency:"5" key:"Input.TenantID"`
+//	Embed  dsl.Map[Chunk, Vector]     `rate:"500/m" gate:"openai"`
+//
 // The types here are read by the generator and by nothing else: they have no
 // behaviour, and the package imports nothing. `flowc help declare` has the tags that
 // set options, and the grammar of conditions.

@@ -78,6 +78,9 @@ func stepNode(flow *model.Flow, s *model.Step) dag.Node {
 		node.Shape = dag.Hexagon
 		notes = append(notes, waitNote(s))
 	}
+	if turns := s.Turns(); turns != "" {
+		notes = append(notes, turns)
+	}
 	if s.If != nil {
 		notes = append(notes, terms("if "+s.If.Text)...)
 	}

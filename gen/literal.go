@@ -73,6 +73,10 @@ func (l literals) read(expr ast.Expr, into reflect.Value) bool {
 	case *ast.BasicLit:
 		return readBasic(e, into)
 	case *ast.Ident:
+		if e.Name == "true" && into.Kind() == reflect.Bool {
+			into.SetBool(true)
+			return true
+		}
 		value := l[e.Name]
 		delete(l, e.Name) // so that what names itself comes to an end
 		ok := value != nil && l.read(value, into)

@@ -23,6 +23,9 @@ import (
 	"github.com/flowc-dev/flowc/testdata/golden/effects/book"
 	closejob "github.com/flowc-dev/flowc/testdata/golden/effects/close"
 	"github.com/flowc-dev/flowc/testdata/golden/embeds/weigh"
+	"github.com/flowc-dev/flowc/testdata/golden/limits/index"
+	"github.com/flowc-dev/flowc/testdata/golden/limits/mail"
+	"github.com/flowc-dev/flowc/testdata/golden/limits/render"
 	"github.com/flowc-dev/flowc/testdata/golden/none/count"
 	"github.com/flowc-dev/flowc/testdata/golden/none/sweep"
 	"github.com/flowc-dev/flowc/testdata/golden/none/tick"
@@ -82,6 +85,9 @@ func TestMigrations(t *testing.T) {
 		report.Slug:       report.UpsertReport,
 		tidy.Slug:         tidy.UpsertTidy,
 		count.Slug:        count.UpsertCount,
+		index.Slug:        index.UpsertIndex,
+		mail.Slug:         mail.UpsertMail,
+		render.Slug:       render.UpsertRender,
 		sweep.Slug:        sweep.UpsertSweep,
 		tick.Slug:         tick.UpsertTick,
 		all.Slug:          all.UpsertEverything,

@@ -268,7 +268,7 @@ func TestOneMistakeIsOne(t *testing.T) {
 	t.Parallel()
 	files := goldenFiles(t)
 	tried, pairs := 0, 0
-	for _, name := range []string{"shop/shop.go", "skips/skips.go", "conditions/conditions.go", "options/options.go", "none/none.go", "zoo/zoo.go", "waits/waits.go"} {
+	for _, name := range []string{"shop/shop.go", "skips/skips.go", "conditions/conditions.go", "options/options.go", "none/none.go", "zoo/zoo.go", "waits/waits.go", "limits/limits.go"} {
 		source := files[name]
 		s := &spoiler{source: source, fset: token.NewFileSet()}
 		file, err := parser.ParseFile(s.fset, name, source, parser.ParseComments)

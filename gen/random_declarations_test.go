@@ -139,7 +139,8 @@ func (r *random) step(i int) string {
 		case strings.HasPrefix(field, "dsl.Wait"):
 			options = append(options, `key:"Input.S"`, `key:"Input.N" keep:"1h"`)
 		default:
-			options = append(options, `max_attempts:"7"`, `base_delay:"0s"`, `start_delay:"90s"`, `start_at:"Input.At"`, `start_delay:"Input.Far.Pause"`, `priority:"low"`, `max_wait:"1h"`)
+			options = append(options, `max_attempts:"7"`, `base_delay:"0s"`, `start_delay:"90s"`, `start_at:"Input.At"`, `start_delay:"Input.Far.Pause"`, `priority:"low"`, `max_wait:"1h"`,
+				`concurrency:"3"`, `concurrency:"1" strict_order:"true"`, `rate:"5/s,2" gate:"shared"`, `key:"Input.S"`, `key:"Input.N" concurrency:"2"`)
 		}
 		tags = append(tags, r.oneOf("option", options...))
 	}
@@ -147,7 +148,8 @@ func (r *random) step(i int) string {
 		tags = append(tags, fmt.Sprintf(`slug:"over_%d"`, i))
 	}
 	if r.strange && r.rarely("odd tag", 10) {
-		tags = append(tags, r.oneOf("odd", `atempts:"3"`, `timeout:"5"`, `x`, `from:"Nobody"`, `after:"Check1,,X2"`, `slug:"-"`, `if:"Input.B"`, `over:"Input"`, `when_unmet:"no"`))
+		tags = append(tags, r.oneOf("odd", `atempts:"3"`, `timeout:"5"`, `x`, `from:"Nobody"`, `after:"Check1,,X2"`, `slug:"-"`, `if:"Input.B"`, `over:"Input"`, `when_unmet:"no"`,
+			`rate:"5"`, `gate:"shared"`, `gate:"shared" rate:"1/h"`, `key:"X1"`, `concurrency:"0"`))
 	}
 	r.names = append(r.names, name)
 	r.outs = append(r.outs, out)

@@ -18,8 +18,9 @@ import (
 
 // Analyzer reports mistakes in the declarations of flows: the same, in the same
 // words and at the same places as the generator does. It looks at one package
-// at a time, so that two flows of different packages with one slug are for the
-// generator to find. Mechanical fixes come as suggested fixes.
+// at a time, so that two flows of different packages with one slug, and their steps with
+// one gate and different limits, are for the generator to find. Mechanical fixes come as
+// suggested fixes.
 var Analyzer = &analysis.Analyzer{
 	Name:             "flowc",
 	Doc:              "check the declarations of flows\n\nReports what keeps a struct that embeds dsl.Flow or dsl.Job from being generated.",

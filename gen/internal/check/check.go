@@ -14,7 +14,7 @@ import (
 )
 
 // Packages checks the declarations of some packages, and what holds between
-// them: no two flows with one slug. It returns the flows only as far as nothing
+// them: no two flows with one slug, and no gate with two limits. It returns the flows only as far as nothing
 // is wrong.
 func Packages(fset *token.FileSet, pkgs []*load.Package) ([]*model.Flow, []diag.Diagnostic) {
 	diags := &diag.List{Fset: fset}
@@ -24,6 +24,7 @@ func Packages(fset *token.FileSet, pkgs []*load.Package) ([]*model.Flow, []diag.
 		all = append(all, c.check()...)
 	}
 	checkSlugs(diags, all)
+	checkGates(diags, all)
 	if diags.Len() > 0 {
 		return nil, diags.Sorted()
 	}

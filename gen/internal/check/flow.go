@@ -58,6 +58,10 @@ func (c *checker) finish(d *declaration) {
 		m.Options = s.settings.Options
 		m.StartDelay, m.MaxWait, m.Keep = s.settings.StartDelay, s.settings.MaxWait, s.settings.Keep
 		m.Tx = s.settings.Tx
+		m.Concurrency, m.Rate, m.StrictOrder = s.settings.Concurrency, s.settings.Rate, s.settings.StrictOrder
+		if s.settings.Gate != nil {
+			m.Gate = s.settings.Gate.Value
+		}
 		m.WhenUnmet = s.settings.WhenUnmet
 		m.WhenExhausted = s.settings.WhenExhausted
 		m.In, m.Out = s.in, s.out

@@ -164,12 +164,8 @@ func free(name string, taken func(string) bool) string {
 // checkSlugs finds flows that the database could not keep apart. The names of
 // its queues ignore case.
 func checkSlugs(diags *diag.List, all []*declaration) {
-	ordered := slices.Clone(all)
-	slices.SortStableFunc(ordered, func(a, b *declaration) int {
-		return cmp.Or(cmp.Compare(a.pkg, b.pkg), cmp.Compare(a.spec.Pos(), b.spec.Pos()))
-	})
 	seen := map[string]*declaration{}
-	for _, d := range ordered {
+	for _, d := range inOrder(all) {
 		slug := d.flow.Slug
 		if slug == "" {
 			continue
@@ -188,6 +184,15 @@ func checkSlugs(diags *diag.List, all []*declaration) {
 		}
 		b.Fix(`tag one of them slug:"…" with another one; what a database has already keeps the one it has`)
 	}
+}
+
+// inOrder returns declarations by their packages and places.
+func inOrder(all []*declaration) []*declaration {
+	ordered := slices.Clone(all)
+	slices.SortStableFunc(ordered, func(a, b *declaration) int {
+		return cmp.Or(cmp.Compare(a.pkg, b.pkg), cmp.Compare(a.spec.Pos(), b.spec.Pos()))
+	})
+	return ordered
 }
 
 // checkPackages checks the names of the generated packages, and that the

@@ -15,8 +15,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
-// checkPaths compiles the paths of a step: those to when it starts, and that to the key
-// of a wait.
+// checkPaths compiles the paths of a step: those to when it starts, and that to its key.
 func (c *checker) checkPaths(d *declaration, s *step) {
 	set := s.settings
 	if set.StartAt != nil {
@@ -25,7 +24,13 @@ func (c *checker) checkPaths(d *declaration, s *step) {
 	if set.DelayFrom != nil {
 		s.model.StartDelayFrom = cond.CompilePath(c.pathScope(d, s, "start_delay"), set.DelayFrom, cond.Span)
 	}
-	if set.Key == nil {
+	switch {
+	case set.Key == nil:
+		return
+	case !s.model.Wait:
+		if !c.looksIntoElement(d, s) {
+			s.model.Key = cond.CompilePath(c.pathScope(d, s, "key"), set.Key, cond.Turn)
+		}
 		return
 	}
 	if key := cond.CompilePath(c.pathScope(d, s, "key"), set.Key, cond.Key); key != nil &&

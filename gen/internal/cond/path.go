@@ -19,7 +19,8 @@ type Target int
 const (
 	Time   Target = iota // a time.Time, or a pointer to one
 	Span                 // a time.Duration, or a pointer to one
-	Key                  // a string or a whole number
+	Key                  // a string or a whole number that is always there
+	Turn                 // a string or a whole number, or a pointer to one
 	Unique               // a value that is the same if its JSON is: no float, no time
 )
 
@@ -140,7 +141,9 @@ func (c *compiler) leadsTo(target Target, from Subject, path []segment, leaf mem
 	pos, end := c.pair.Pos(0), c.pair.End()
 	switch {
 	case target == Key:
-		return c.isKey(from, path, leaf, hops)
+		return c.isThere(from, path, hops) && c.isKey(leaf)
+	case target == Turn:
+		return c.isKey(leaf)
 	case target == Unique:
 		return c.isUnique(from, path, leaf, hops)
 	case target == Time && !isNamed(leaf.typ, "Time"):
@@ -169,9 +172,9 @@ func (c *compiler) leadsTo(target Target, from Subject, path []segment, leaf mem
 	return true
 }
 
-// isKey reports whether a path leads to what can be a key, and says so if not. What may be
-// absent can be none: a run without a key could not be found.
-func (c *compiler) isKey(from Subject, path []segment, leaf member, hops []model.Hop) bool {
+// isThere reports whether a path leads to what is never absent, and says so if not: a run
+// without a key could not be found.
+func (c *compiler) isThere(from Subject, path []segment, hops []model.Hop) bool {
 	pos, end := c.pair.Pos(0), c.pair.End()
 	if from.Absent {
 		c.Diags.Add(diag.PathType, c.pair.Pos(0), c.pair.Pos(path[0].end), "%s: %s may be skipped, and then there would be no key", c.Who, from.Name).
@@ -195,12 +198,19 @@ func (c *compiler) isKey(from Subject, path []segment, leaf member, hops []model
 			Fix("look at a value that is always there")
 		return false
 	}
+	return true
+}
+
+// isKey reports whether a path leads to what can be a key, and says so if not.
+func (c *compiler) isKey(leaf member) bool {
+	pos, end := c.pair.Pos(0), c.pair.End()
 	if method := jsonform.Marshaler(leaf.typ, true); method != "" {
 		c.Diags.Add(diag.PathType, pos, end, "%s: %s is %s, which has %s, and a key is a string or a whole number as it is", c.Who, c.pair.Value, c.name(leaf.typ), method).
 			Fix("look at a field of a plain type, such as an ID")
 		return false
 	}
-	basic, ok := leaf.typ.Underlying().(*types.Basic)
+	typ, _ := jsonform.Pointee(leaf.typ)
+	basic, ok := typ.Underlying().(*types.Basic)
 	if !ok || basic.Info()&(types.IsString|types.IsInteger) == 0 {
 		c.Diags.Add(diag.PathType, pos, end, "%s: %s is %s, and a key is a string or a whole number", c.Who, c.pair.Value, c.name(leaf.typ)).
 			Fix("look at a field that is one, such as an ID")

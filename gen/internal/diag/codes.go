@@ -37,6 +37,8 @@ const (
 	BadMode           Code = "bad-mode"
 	BadPriority       Code = "bad-priority"
 	BadTx             Code = "bad-tx"
+	BadRate           Code = "bad-rate"
+	BadGate           Code = "bad-gate"
 	BadCron           Code = "bad-cron"
 	CronWithInput     Code = "cron-with-input"
 	MissingCondition  Code = "missing-condition"
@@ -44,6 +46,9 @@ const (
 	MissingUnique     Code = "missing-unique"
 	MissingDebounce   Code = "missing-debounce"
 	ConflictingTags   Code = "conflicting-tags"
+	MissingLimit      Code = "missing-limit"
+	DifferentLimits   Code = "different-limits"
+	ElementKey        Code = "element-key"
 	UnknownStep       Code = "unknown-step"
 	SelfReference     Code = "self-reference"
 	PartOfOutput      Code = "part-of-output"
@@ -82,8 +87,8 @@ var Codes = []Code{
 	HiddenFlow, GenericFlow, IndirectMarker, JobWithFields, NoSteps, NotAStep, UnnamedStep,
 	UnexportedStep, ReservedName, BadSlug, LongSlug, DuplicateSlug, BadPackage, DuplicatePackage,
 	ImportOfGenerated, MalformedTag, DuplicateTag, UnknownTag, MisplacedTag, EmptyTag, BadNumber,
-	BadDuration, BadMode, BadPriority, BadTx, BadCron, CronWithInput, MissingCondition, MissingKey,
-	MissingUnique, MissingDebounce, ConflictingTags, UnknownStep,
+	BadDuration, BadMode, BadPriority, BadTx, BadRate, BadGate, BadCron, CronWithInput, MissingCondition, MissingKey,
+	MissingUnique, MissingDebounce, ConflictingTags, MissingLimit, DifferentLimits, ElementKey, UnknownStep,
 	SelfReference, PartOfOutput, AfterInput, UnusedFrom, UnusedWait, GivesNothing, NoProducer, AmbiguousInput, TypeMismatch,
 	MayBeSkipped, NeverSkipped, UnexportedField, DuplicateField, NoMapItem, NotAList, StepCycle,
 	LongChain, HiddenType, NotJSON, BadCondition, ConditionTwice, ConditionSubject, ConditionType,

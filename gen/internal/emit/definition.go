@@ -168,10 +168,32 @@ func (f *file) step(s spec.Step) jen.Code {
 	if s.Answer != nil {
 		options = append(options, pattern("Answer", s.Answer))
 	}
+	options = append(options, f.limits(s)...)
 	if len(options) == 0 {
 		return jen.Values(place...)
 	}
 	return lines(append(place, options...)...)
+}
+
+// limits writes the limits of a step.
+func (f *file) limits(s spec.Step) (fields []jen.Code) {
+	if s.Concurrency != 0 {
+		fields = append(fields, jen.Id("Concurrency").Op(":").Lit(s.Concurrency))
+	}
+	if s.Rate != (spec.Rate{}) {
+		rate := []jen.Code{jen.Id("Tokens").Op(":").Lit(s.Rate.Tokens), jen.Id("Per").Op(":").Add(duration(s.Rate.Per))}
+		if s.Rate.Burst != 0 {
+			rate = append(rate, jen.Id("Burst").Op(":").Lit(s.Rate.Burst))
+		}
+		fields = append(fields, jen.Id("Rate").Op(":").Add(f.spec("Rate")).Values(rate...))
+	}
+	if s.Gate != "" {
+		fields = append(fields, jen.Id("Gate").Op(":").Lit(s.Gate))
+	}
+	if s.StrictOrder {
+		fields = append(fields, jen.Id("StrictOrder").Op(":").True())
+	}
+	return fields
 }
 
 // path writes a path, if there is one.

@@ -22,6 +22,7 @@ func Definition(flow *model.Flow) spec.Flow {
 			StartAt: keys(s.StartAt), StartDelayFrom: keys(s.StartDelayFrom), MaxWait: s.MaxWait, Priority: s.Priority, Tx: s.Tx,
 			WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 			Key: keys(s.Key), Keep: s.Keep, Answer: s.Answer,
+			Concurrency: s.Concurrency, Rate: s.Rate, Gate: s.Gate, StrictOrder: s.StrictOrder,
 		}
 		switch {
 		case s.Map:

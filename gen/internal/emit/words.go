@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/flowc-dev/flowc/gen/internal/diag"
@@ -93,6 +94,9 @@ func graph(steps []*model.Step) []string {
 		if s.Tx != "" {
 			when = append(when, "commits with its effects")
 		}
+		if turns := s.Turns(); turns != "" {
+			when = append(when, turns)
+		}
 		if s.If != nil {
 			when = append(when, "if "+s.If.Text)
 		}
@@ -154,7 +158,7 @@ func (f *file) handlerDoc(s *model.Step) []string {
 	if s.Tx != "" {
 		words += " " + txWords
 	}
-	return wrap(strings.Join(append([]string{words}, fate(s)...), " "))
+	return wrap(strings.Join(slices.Concat([]string{words}, turns(s), fate(s)), " "))
 }
 
 // timeout returns how long an attempt may take unless a step says otherwise.
@@ -198,6 +202,7 @@ func (f *file) stepDoc(s *model.Step) []string {
 	if s.Tx != "" {
 		words = append(words, txWords)
 	}
+	words = append(words, turns(s)...)
 	words = append(words, fate(s)...)
 	if len(words) == 0 {
 		return doc
@@ -228,6 +233,37 @@ func start(s *model.Step) []string {
 	}
 	return nil
 }
+
+// turns says which limits a step has, and for which key.
+func turns(s *model.Step) (words []string) {
+	each := ""
+	if s.Key != nil {
+		each = " for each " + s.Key.Text
+	}
+	switch {
+	case s.Concurrency == 1:
+		words = append(words, "One task is worked on at a time"+each+", with all workers together.")
+	case s.Concurrency > 1:
+		words = append(words, fmt.Sprintf("At most %d tasks are worked on at once%s, with all workers together.", s.Concurrency, each))
+	}
+	if s.Rate != (spec.Rate{}) {
+		words = append(words, fmt.Sprintf("At most %d attempts begin in %s%s, and %d of them at once.",
+			s.Rate.Tokens, rateSpans[s.Rate.Per], each, s.Rate.WithBurst().Burst))
+	}
+	if s.Gate != "" {
+		words = append(words, "It shares that with the other steps of the gate "+s.Gate+".")
+	}
+	if s.StrictOrder {
+		words = append(words, "A task that waits for a retry keeps its place.")
+	}
+	if s.Key != nil && s.Concurrency == 0 && s.Rate == (spec.Rate{}) {
+		words = append(words, "The tasks of each "+s.Key.Text+" take turns with those of others.")
+	}
+	return words
+}
+
+// rateSpans are the spans of time of rates, in words.
+var rateSpans = map[time.Duration]string{time.Second: "a second", time.Minute: "a minute", time.Hour: "an hour"}
 
 // outcome says what happens in a mode.
 func outcome(m spec.Mode) string {

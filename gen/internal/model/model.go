@@ -74,13 +74,18 @@ type Step struct {
 	StartDelay time.Duration
 	MaxWait    time.Duration // how long a task may be snoozed
 	Tx         spec.Tx       // the transaction that it is completed in
-	// StartAt and StartDelayFrom lead to when it starts, Key to the key of a wait; nil
-	// for none.
+	// StartAt and StartDelayFrom lead to when it starts, Key to its key; nil for none.
 	StartAt, StartDelayFrom, Key *Path
 	// Keep is how long an answer to the key of a wait is kept.
 	Keep time.Duration
 	// Answer is the JSON Schema of the answer to a wait; nil for any other step.
 	Answer json.RawMessage
+	// Concurrency and Rate are its limits, zero for none, and Gate is the name under which
+	// steps share them.
+	Concurrency int
+	Rate        spec.Rate
+	Gate        string
+	StrictOrder bool
 
 	If, IfNot     *Condition
 	WhenUnmet     spec.Mode
@@ -195,4 +200,13 @@ func Span(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
+}
+
+// Turns returns in words which limits a step has, and for which key; "" for none.
+func (s *Step) Turns() string {
+	key := ""
+	if s.Key != nil && !s.Wait {
+		key = s.Key.Text
+	}
+	return spec.Limits{Concurrency: s.Concurrency, Rate: s.Rate, StrictOrder: s.StrictOrder}.At(s.Gate, key)
 }

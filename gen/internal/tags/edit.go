@@ -32,3 +32,10 @@ func editRemoval(b *diag.Builder, p *Pair) {
 		b.Edit(p.KeyPos, p.End()+1, "")
 	}
 }
+
+// Insert adds to a mistake the edit that puts pairs in front of one.
+func Insert(b *diag.Builder, p *Pair, pairs string) {
+	if p.tag.Value[0] == '`' {
+		b.Edit(p.KeyPos, p.KeyPos, pairs+" ")
+	}
+}

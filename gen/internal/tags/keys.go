@@ -37,7 +37,11 @@ var keys = []struct {
 	{"from", OnFlow | OnStep | OnWait},
 	{"after", OnStep | OnWait},
 	{"over", OnMap},
-	{"key", OnWait},
+	{"key", OnJob | OnStep | OnMap | OnWait},
+	{"concurrency", OnJob | OnStep | OnMap},
+	{"rate", OnJob | OnStep | OnMap},
+	{"gate", OnJob | OnStep | OnMap},
+	{"strict_order", OnJob | OnStep | OnMap},
 	{"keep", OnWait},
 	{"cron", OnFlow | OnJob},
 	{"unique", OnFlow | OnJob},
@@ -62,6 +66,10 @@ var notOfWaits = map[string]string{
 	"start_delay":  "begins when it is ready",
 	"start_at":     "begins when it is ready",
 	"tx":           "nobody attempts",
+	"concurrency":  "nobody works on",
+	"rate":         "nobody works on",
+	"gate":         "nobody works on",
+	"strict_order": "nobody works on",
 }
 
 // foreign are keys that others read in the tags of their structs, and that look

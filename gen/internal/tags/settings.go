@@ -27,6 +27,9 @@ type Settings struct {
 	DebounceMax   time.Duration
 	OnDuplicate   spec.Duplicate
 	Tx            spec.Tx
+	Concurrency   int
+	Rate          spec.Rate
+	StrictOrder   bool
 	WhenUnmet     spec.Mode
 	WhenExhausted spec.Mode
 
@@ -39,8 +42,12 @@ type Settings struct {
 	Unique        *Pair
 	Exhausted     *Pair // the tag of WhenExhausted
 	Key           *Pair
+	Gate          *Pair
 	StartAt       *Pair
 	DelayFrom     *Pair // a start_delay that is a path
+
+	// BadLimits is set if a limit, or the name of the gate, cannot be read.
+	BadLimits bool
 
 	// Unclear is set if something in the tag is wrong that may have been meant to
 	// say what the step waits for, or what may skip it.
@@ -92,6 +99,9 @@ func Read(diags *diag.List, tag *ast.BasicLit, on Place, who string) *Settings {
 	if p := seen["keep"]; p != nil && on == OnWait && seen["key"] == nil && !r.Unclear {
 		editRemoval(diags.Add(diag.MissingKey, p.KeyPos, p.End(), "%s: keep says how long an answer to a key is kept, and there is none", who).
 			Fix(`remove keep, or add key:"…"`), p)
+	}
+	if p := seen["strict_order"]; p != nil && r.StrictOrder && on != OnWait && !r.Unclear {
+		r.strictOrder(p, seen["concurrency"])
 	}
 	if at, delay := seen["start_at"], seen["start_delay"]; at != nil && delay != nil && on&(OnStep|OnMap) != 0 {
 		first, second := at, delay
@@ -251,6 +261,19 @@ func (r *reader) set(p *Pair) {
 		r.Deadline, _ = r.duration(p, time.Second)
 	case "key":
 		r.Key = p
+	case "concurrency":
+		r.Concurrency = r.number(p)
+		r.BadLimits = r.BadLimits || r.Concurrency == 0
+	case "rate":
+		r.Rate = r.rate(p)
+		r.BadLimits = r.BadLimits || r.Rate == spec.Rate{}
+	case "gate":
+		if r.gate(p) {
+			r.Gate = p
+		}
+	case "strict_order":
+		r.StrictOrder = r.flag(p)
+		r.BadLimits = r.BadLimits || !r.StrictOrder
 	case "keep":
 		r.Keep, _ = r.duration(p, time.Second)
 	case "if":

@@ -31,6 +31,8 @@ func (r *reader) number(p *Pair) int {
 		switch {
 		case p.Key == "max_attempts" && n == 0 && err == nil:
 			d.Fix(`max_attempts:"1": the first attempt counts too`).Edit(p.Pos(0), p.End(), "1")
+		case p.Key == "concurrency" && err == nil:
+			d.Fix(`remove it for no limit, or write concurrency:"1" for one at a time`)
 		case err == nil:
 			d.Fix(`%s:"1"`, p.Key).Edit(p.Pos(0), p.End(), "1")
 		default:
