@@ -242,6 +242,10 @@ func TestContractNeedsEngine(t *testing.T) {
 			_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "approval", Steps: []spec.Step{{Slug: "approve", Type: spec.TypeWait}}})
 			return err
 		},
+		"UpsertFlow with a limit": func() error {
+			_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "limited", Steps: []spec.Step{{Slug: "charge", Concurrency: 5}}})
+			return err
+		},
 		"UpsertFlow with a deadline": func() error {
 			_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "urgent", Deadline: time.Hour, Steps: []spec.Step{{Slug: "hurry"}}})
 			return err
@@ -264,6 +268,9 @@ func TestContractNeedsEngine(t *testing.T) {
 		"SetGate":           func() error { return ops.SetGate(ctx, pool, "gate", ops.GateLimits{}) },
 		"HoldGate":          func() error { return ops.HoldGate(ctx, pool, "gate", nil, 0) },
 		"ListRequests":      func() error { _, err := ops.ListRequests(ctx, pool, time.Now(), 1); return err },
+		"ListGates":         func() error { _, err := ops.ListGates(ctx, pool, ops.GateFilter{}); return err },
+		"SetGate":           func() error { return ops.SetGate(ctx, pool, "g", ops.GateLimits{}) },
+		"HoldGate":          func() error { return ops.HoldGate(ctx, pool, "g", nil, 0) },
 		"PauseFlow":         func() error { _, err := ops.PauseFlow(ctx, pool, "greeting", ""); return err },
 		"ListTasksInFlight": func() error { _, err := ops.ListTasksInFlight(ctx, pool, 1); return err },
 		"UpsertFlow with a schedule": func() error {

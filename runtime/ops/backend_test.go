@@ -36,6 +36,9 @@ func calls(ctx context.Context, db runtime.DB, flow, id string) map[string]func(
 		"ListTasks":         func() (any, error) { return ops.ListTasks(ctx, db, id, ops.TaskFilter{}) },
 		"CountWaits":        func() (any, error) { return ops.CountWaits(ctx, db) },
 		"ListRequests":      func() (any, error) { return ops.ListRequests(ctx, db, time.Now(), 10) },
+		"ListGates":         func() (any, error) { return ops.ListGates(ctx, db, ops.GateFilter{}) },
+		"SetGate":           func() (any, error) { return nil, ops.SetGate(ctx, db, "g", ops.GateLimits{}) },
+		"HoldGate":          func() (any, error) { return nil, ops.HoldGate(ctx, db, "g", nil, 0) },
 		"ListWorkers":       func() (any, error) { return ops.ListWorkers(ctx, db, time.Now()) },
 		"ListTasksInFlight": func() (any, error) { return ops.ListTasksInFlight(ctx, db, 10) },
 	}

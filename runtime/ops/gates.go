@@ -27,6 +27,11 @@ type GateLimits struct {
 	Rate        spec.Rate `json:"rate,omitzero"`
 }
 
+// String returns the limits in words, as [spec.Limits] does.
+func (l GateLimits) String() string {
+	return spec.Limits{Concurrency: l.Concurrency, Rate: l.Rate}.String()
+}
+
 // A Gate limits the tasks of some steps, see [spec.Step]: what ListGates returns is a gate
 // with one of its keys.
 type Gate struct {
@@ -173,8 +178,8 @@ func HoldGate(ctx context.Context, db runtime.DB, name string, key *string, d ti
 	if err := errors.Join(valid.Text("a gate", name), valid.Text("a key", pgcall.OrZero(key))); err != nil {
 		return err
 	}
-	if d < 0 {
-		return valid.Option("a gate cannot be held for %s", d)
+	if d < 0 || d > math.MaxInt32*time.Second {
+		return valid.Option("a gate cannot be held for %s, but for 0 to %s", d, math.MaxInt32*time.Second)
 	}
 	if b, ok := backendOf[GateKeeper](db); ok {
 		return b.HoldGate(ctx, name, key, d)

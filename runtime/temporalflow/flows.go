@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	enums "go.temporal.io/api/enums/v1"
@@ -87,6 +88,11 @@ func checkSupported(flow spec.Flow) error {
 		return nil
 	case flow.Unique != nil:
 		return fmt.Errorf("flowc: flow %s: %w: on Temporal, the id of a workflow is that of its run, so that runs are not unique by their input: start them with an idempotency key", flow.Slug, runtime.ErrNeedsEngine)
+	}
+	if i := slices.IndexFunc(flow.Steps, spec.Step.IsGated); i >= 0 {
+		s := flow.Steps[i]
+		return fmt.Errorf("flowc: flow %s: %w: step %s runs %s, and on Temporal, tasks have no limits or turns by key: limit its workers instead (handler.Limit), or give it a flow of its own and limit the rate of the queue (TaskQueueActivitiesPerSecond)",
+			flow.Slug, runtime.ErrNeedsEngine, s.Slug, s.Limits().At(s.Gate, s.Key.String()))
 	}
 	return fmt.Errorf("flowc: flow %s: %w: on Temporal, steps cannot wait for answers, read when to start, have limits and turns by key, or commit with their effects, and runs have no deadlines", flow.Slug, runtime.ErrNeedsEngine)
 }

@@ -23,7 +23,12 @@ var (
 	_ ops.Lister    = backend{}
 	_ ops.Inspector = backend{}
 	_ ops.Operator  = backend{}
+
+	_ ops.GateKeeper = backend{}
 )
+
+// noGates says what limits tasks on Temporal: steps with limits are refused by Upsert.
+const noGates = "handler.Limit limits a worker, and TaskQueueActivitiesPerSecond of its options the rate of a queue"
 
 // instead says what to use for what Temporal cannot do, by functions, most of package ops.
 var instead = map[string]string{
@@ -38,6 +43,9 @@ var instead = map[string]string{
 	"ListTasks":         "the history of a run has its tasks: `temporal workflow show`, or Temporal's UI; runtime.GetRun with runtime.WithStates reads its steps",
 	"ListPayloads":      "runtime.GetRun with runtime.WithStates reads the values of a run",
 	"GetPayload":        "runtime.GetRun with runtime.WithStates reads the values of a run",
+	"ListGates":         noGates,
+	"SetGate":           noGates,
+	"HoldGate":          noGates,
 	"RunNow":            "Temporal keeps the time of the next attempt: `temporal activity reset` makes it now",
 	"PauseFlow":         "stop the workers of the flow, and its runs wait; ops.PauseSchedule pauses its schedule",
 	"ResumeFlow":        "Temporal cannot pause a flow: start its workers",
@@ -219,4 +227,18 @@ func (b backend) NextTicks(_ context.Context, expression string, n int) ([]time.
 		ticks, at = append(ticks, next), next
 	}
 	return ticks, nil
+}
+
+func (backend) ListGates(context.Context, ops.GateFilter) ([]ops.Gate, error) {
+	return refuse[[]ops.Gate]("ListGates")
+}
+
+func (backend) SetGate(context.Context, string, ops.GateLimits) error {
+	_, err := refuse[struct{}]("SetGate")
+	return err
+}
+
+func (backend) HoldGate(context.Context, string, *string, time.Duration) error {
+	_, err := refuse[struct{}]("HoldGate")
+	return err
 }
