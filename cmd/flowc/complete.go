@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,20 @@ func flowSlugs(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellC
 		return err
 	})
 	return slugs, cobra.ShellCompDirectiveNoFileComp
+}
+
+// gateNames returns the gates of the database.
+func gateNames(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	complete(cmd, func(ctx context.Context, db runtime.DB) error {
+		gates, err := ops.ListGates(ctx, db, ops.GateFilter{Limit: 1000})
+		for _, g := range gates {
+			names = append(names, g.Name)
+		}
+		names = slices.Compact(names) // a gate has several keys
+		return err
+	})
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // complete queries the database with a short timeout and without errors: a shell that

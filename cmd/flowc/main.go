@@ -94,7 +94,7 @@ Commands that need a database use that of DATABASE_URL, or several of FLOWC_SHAR
 	for id, commands := range map[string][]*cobra.Command{
 		"code":     {newNew(), newGenerate(), newVet(), newGraph()},
 		"database": {newDev(), newMigrate(), newShards(), newDoctor(), newPrune()},
-		"work":     {newFlows(), newStart(), newRuns(), newWaits(), newSchedules(), newWorkers(), newDashboard()},
+		"work":     {newFlows(), newStart(), newRuns(), newWaits(), newGates(), newSchedules(), newWorkers(), newDashboard()},
 	} {
 		for _, cmd := range commands {
 			cmd.GroupID = id

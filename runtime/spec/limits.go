@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,6 +54,26 @@ func (r Rate) String() string {
 		text += "," + strconv.Itoa(r.Burst)
 	}
 	return text
+}
+
+var rateSyntax = regexp.MustCompile(`^([0-9]+)/([smh])(?:,([0-9]+))?$`)
+
+// ParseRate parses a rate as a tag has it: "500/m", or "500/m,20" with its burst; s, m and h
+// are a second, a minute and an hour.
+func ParseRate(text string) (Rate, error) {
+	m := rateSyntax.FindStringSubmatch(text)
+	if m == nil {
+		return Rate{}, fmt.Errorf("%q is not a rate; write it as 10/s, 500/m or 500/m,20", text)
+	}
+	count := func(digits string) (n int) {
+		n, _ = strconv.Atoi(digits) // which is the largest int if it is too much
+		return n
+	}
+	r := Rate{Tokens: count(m[1]), Per: map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[m[2]], Burst: count(m[3])}
+	if r.Tokens < 1 || r.Tokens > math.MaxInt32 || m[3] != "" && r.Burst < 1 || r.Burst > math.MaxInt32 {
+		return Rate{}, fmt.Errorf("the numbers of the rate %q must be 1 to %d", text, math.MaxInt32)
+	}
+	return r, nil
 }
 
 // Limits are those of a gate, which all steps that name it share.

@@ -127,3 +127,21 @@ func TestRateAndLimitsInWords(t *testing.T) {
 	require.Equal(t, "in turn by run.tenant_id", spec.Limits{}.At("", "run.tenant_id"))
 	require.Empty(t, spec.Limits{}.At("", ""))
 }
+
+func TestParseRate(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]spec.Rate{
+		"5/s":      {Tokens: 5, Per: time.Second},
+		"500/m":    {Tokens: 500, Per: time.Minute},
+		"500/m,20": {Tokens: 500, Per: time.Minute, Burst: 20},
+	} {
+		got, err := spec.ParseRate(text)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		require.Equal(t, text, got.String())
+	}
+	for _, text := range []string{"", "5", "5/d", "0/s", "5/s,0", "5/s,", "2147483648/h", "99999999999999999999/h", "5/h,99999999999999999999", "-1/s", "5/s "} {
+		_, err := spec.ParseRate(text)
+		require.Error(t, err, text)
+	}
+}
