@@ -61,8 +61,8 @@ many attempts the rate lets begin now. A gate of one step is called FLOW.STEP.`,
 				limits += " (declared: " + g.Declared.String() + ")"
 			}
 			oldest, tokens, held := "", "", ""
-			if !g.Oldest.IsZero() {
-				oldest = ago(g.Oldest)
+			if !g.OldestAt.IsZero() {
+				oldest = ago(g.OldestAt)
 			}
 			if g.Limits.Rate != (spec.Rate{}) {
 				tokens = strconv.Itoa(int(g.Tokens))
