@@ -42,6 +42,9 @@ const (
 	// ReasonSuspect means that a worker died with tasks of a step in flight, and they wait to
 	// run apart from others: Attempt is how often it died with nothing else.
 	ReasonSuspect ReasonKind = "suspect"
+	// ReasonTurn means that tasks of a step wait for their turn, since their gate has no room:
+	// Since, Until if that is known, and in Message its limits and the key.
+	ReasonTurn ReasonKind = "turn"
 	// ReasonQueued means that tasks of a step wait for a worker with free capacity: Since.
 	ReasonQueued ReasonKind = "queued"
 	// ReasonRunning means that workers are running tasks of a step: Since, Worker.
@@ -142,6 +145,12 @@ func (r Reason) String() string {
 			text += ", once with nothing else"
 		case r.Attempt > 1:
 			text += fmt.Sprintf(", %d times with nothing else", r.Attempt)
+		}
+		return text
+	case ReasonTurn:
+		text := do("waits for its turn", "wait for their turn") + ", for " + span(r.At.Sub(r.Since)) + ": " + r.Message
+		if !r.Until.IsZero() {
+			text += ", until " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"
 		}
 		return text
 	case ReasonQueued:

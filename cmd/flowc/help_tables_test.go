@@ -246,6 +246,7 @@ func TestTroubleshootReasons(t *testing.T) {
 		"retry":     r(runtime.ReasonRetry, runtime.Reason{Step: "charge", Until: now.Add(40 * time.Second), Message: "503 from the bank", Attempt: 2, MaxAttempts: 5}),
 		"delayed":   r(runtime.ReasonDelayed, runtime.Reason{Step: "remind", Until: now.Add(5 * time.Minute)}),
 		"suspect":   r(runtime.ReasonSuspect, runtime.Reason{Step: "resize", Attempt: 1}),
+		"turn":      r(runtime.ReasonTurn, runtime.Reason{Step: "charge", Since: now.Add(-3 * time.Minute), Message: `5 at once, key "7", and 5 are in flight`}),
 		"queued":    r(runtime.ReasonQueued, runtime.Reason{Step: "charge", Since: now.Add(-3 * time.Minute)}),
 		"running":   r(runtime.ReasonRunning, runtime.Reason{Step: "charge", Since: now.Add(-20 * time.Second), Worker: "shop 5a1f6f2f3a11"}),
 		"outbox":    r(runtime.ReasonOutbox, runtime.Reason{Attempt: 4, Message: "attempt 4 failed: no connection"}),

@@ -16,6 +16,8 @@
 --   snoozed     tasks of a step were snoozed: until_at, message is the note
 --   suspect     tasks of a step wait to run apart from others, since a worker died with them in
 --               flight: attempt is how often one died while it ran nothing else
+--   turn        tasks of a step wait for room at their gate: since_at; until_at if that is known;
+--               message says the limits, and the key
 --   queued      tasks of a step wait for a free worker: since_at
 --   running     workers run tasks of a step: since_at
 --   stuck       there is nothing that a worker could run
@@ -83,7 +85,7 @@ begin
   return query
     with task as (
       select s.step_slug, s.step_index, s.step_type, t.task_index, t.status, t.attempts_count - t.requeued_count as attempts, t.error_message,
-             t.visible_at, t.started_at, t.last_worker_id, t.subqueue, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
+             t.visible_at, t.started_at, t.last_worker_id, t.subqueue, t.gate_key, coalesce(s.opt_max_attempts, f.opt_max_attempts) as max_attempts,
              (select coalesce(c.note, '') from flowc.carried c
               where c.run_id = t.run_id and c.step_slug = t.step_slug and c.task_index = t.task_index and c.snoozes > 0) as note_of_snooze
       from pgflow.step_states st
@@ -102,28 +104,64 @@ begin
                   when t.visible_at > clock_timestamp() and t.attempts > 0 then 'retry'
                   when t.visible_at > clock_timestamp() then 'delayed'
                   when t.subqueue = 's' then 'suspect'
+                  when t.subqueue = 'g' then 'turn' -- or queued, see told
                   else 'queued' end as kind
       from task t
       left join lateral (select o.* from pgflow.workers o where o.worker_id = t.last_worker_id offset 0) w on true),
     first as (
       select distinct on (s.step_index, s.kind) s.*, count(*) over (partition by s.step_index, s.kind) as same_kind
       from seen s
-      order by s.step_index, s.kind, case when s.kind in ('retry', 'delayed', 'snoozed') then s.visible_at else s.started_at end, s.task_index)
-    select f.kind, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.same_kind::int,
-           case f.kind when 'suspect' then coalesce(
+      order by s.step_index, s.kind, case when s.kind in ('retry', 'delayed', 'snoozed') then s.visible_at else s.started_at end, s.task_index),
+    told as (
+      select f.*, case when f.gate_key is not null and f.kind = 'turn' and flowc.has_room(flow, f.step_slug, f.gate_key) then 'queued' else f.kind end as reason
+      from first f)
+    select f.reason, flow, f.step_slug, case f.step_type when 'map' then f.task_index end, f.same_kind::int,
+           case f.reason when 'suspect' then coalesce(
              (select s.isolated_crashes from flowc.suspects s where s.run_id = explain_run.run_id and s.step_slug = f.step_slug and s.task_index = f.task_index), 0)
            else f.attempts end, f.max_attempts,
-           case when f.kind in ('silent', 'running') then f.worker end,
-           case f.kind when 'running' then f.started_at when 'silent' then f.last_heartbeat_at when 'queued' then f.visible_at end,
-           case when f.kind in ('retry', 'delayed', 'snoozed') then f.visible_at end,
-           null::text, case f.kind when 'retry' then f.error_message when 'snoozed' then f.note_of_snooze end, clock_timestamp()
-    from first f
-    where not (f.kind in ('queued', 'suspect') and (paused.flow_slug is not null or not served)) -- the reason above says it
-    order by array_position(array['silent', 'retry', 'delayed', 'snoozed', 'suspect', 'queued', 'running'], f.kind), f.step_index;
+           case when f.reason in ('silent', 'running') then f.worker end,
+           case f.reason when 'running' then f.started_at when 'silent' then f.last_heartbeat_at when 'queued' then f.visible_at when 'turn' then f.visible_at end,
+           case when f.reason in ('retry', 'delayed', 'snoozed') then f.visible_at when f.reason = 'turn' then turn.until_at end,
+           null::text, case f.reason when 'retry' then f.error_message when 'snoozed' then f.note_of_snooze when 'turn' then turn.message end, clock_timestamp()
+    from told f
+    left join lateral flowc.explain_turn(flow, f.step_slug, f.gate_key) turn on f.reason = 'turn'
+    where not (f.reason in ('queued', 'suspect', 'turn') and (paused.flow_slug is not null or not served)) -- the reason above says it
+    order by array_position(array['silent', 'retry', 'delayed', 'snoozed', 'suspect', 'turn', 'queued', 'running'], f.reason), f.step_index;
   if not found and not waits and paused.flow_slug is null and served and not exists (
       select from pgflow.step_tasks t
       where t.run_id = explain_run.run_id and t.in_queue is not false and t.status in ('queued', 'started')) then
     kind := 'stuck';
     return next;
   end if;
+end $$;
+
+-- Returns what a task without room at its gate waits for: the limits of the gate, its name if
+-- it has one of its own, the key if there is one, and how many tasks are in flight, as a text;
+-- and when the next attempt may begin, as far as a rate or a hold says.
+create or replace function flowc.explain_turn(flow_slug text, step_slug text, key text, out until_at timestamptz, out message text)
+language plpgsql stable as $$
+declare
+  now_at   timestamptz := clock_timestamp();
+  gate     flowc.gates;
+  counts   flowc.gate_keys;
+  tokens   double precision;
+  flying   bigint;
+begin
+  select g.* into gate
+  from flowc.gated_steps s join flowc.gates g on g.name = any (array[s.gate])
+  where s.flow_slug = explain_turn.flow_slug and s.step_slug = explain_turn.step_slug;
+  select k.* into counts from flowc.gate_keys k where k.gate = gate.name and k.key = explain_turn.key;
+  flying := greatest(coalesce(counts.in_flight, 0) - (
+    select coalesce(sum(c.departed), 0) from flowc.gate_changes c where c.gate = gate.name and c.key = explain_turn.key), 0);
+  tokens := counts.tokens + greatest(extract(epoch from now_at - counts.refilled_at), 0) * gate.rate_tokens / gate.rate_seconds;
+  until_at := greatest(gate.held_until, counts.held_until,
+    case when tokens < 1 then now_at + make_interval(secs => (1 - tokens) * gate.rate_seconds / gate.rate_tokens) end);
+  until_at := case when until_at > now_at then until_at end;
+  message := concat_ws(', ',
+    case when greatest(gate.held_until, counts.held_until) > now_at then 'held' end,
+    case when gate.concurrency = 1 then 'one at a time' else gate.concurrency || ' at once' end,
+    gate.rate_tokens || '/' || case gate.rate_seconds when 1 then 's' when 60 then 'm' when 3600 then 'h' else gate.rate_seconds || 's' end)
+    || case when gate.name <> explain_turn.flow_slug || '.' || explain_turn.step_slug then ' at gate ' || gate.name else '' end
+    || case when explain_turn.key <> '' then format(', key "%s"', explain_turn.key) else '' end
+    || case when gate.concurrency <= flying then format(', and %s %s in flight', flying, case flying when 1 then 'is' else 'are' end) else '' end;
 end $$;
