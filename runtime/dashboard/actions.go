@@ -286,6 +286,10 @@ var notices = map[Action]struct{ one, many, none string }{
 	ActionPause:     {"The flow is paused: workers get no more of its tasks.", "%s are paused.", "It was already paused."},
 	ActionResume:    {"The flow was resumed.", "%s were resumed.", "It was not paused."},
 
+	ActionSetGate:  {"The limits of the gate were changed.", "%s were changed.", "Nothing was changed."},
+	ActionHoldGate: {"The gate is held: no attempt begins there for a while.", "%s are held.", "Nothing is held."},
+	ActionFreeGate: {"The gate is not held any more.", "%s are not held any more.", "Nothing was held."},
+
 	ActionPauseSchedule:  {"The schedule is paused: it starts no more runs.", "%s are paused.", "It was already paused."},
 	ActionResumeSchedule: {"The schedule resumes at its next tick.", "%s were resumed.", "It was not paused."},
 	ActionRunSchedule:    {"The run was started, as its schedule would.", "%s were started.", "Nothing was started."},

@@ -175,12 +175,13 @@ func TestBrowserShowsPages(t *testing.T) {
 	_, err = runtime.UpsertFlow(s.ctx, s.pool, claims)
 	require.NoError(t, err)
 	claim := s.claim()
+	turn := s.index()
 	for _, window := range []struct {
 		width  int64
 		scheme string
 	}{{390, "dark"}, {820, "light"}, {1440, "dark"}} {
 		b.size(window.width, window.scheme)
-		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + waiting.ID(), "/runs/" + id + "/steps/pack", "/flows", "/flows/" + long, "/flows/shop", "/flows/" + long[:46] + "z", "/flows/tidy", "/waiting", "/runs/" + claim, "/queues", "/schedules", "/workers"} {
+		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + waiting.ID(), "/runs/" + id + "/steps/pack", "/flows", "/flows/" + long, "/flows/shop", "/flows/" + long[:46] + "z", "/flows/tidy", "/waiting", "/runs/" + claim, "/queues", "/gates", "/runs/" + turn, "/flows/index", "/schedules", "/workers"} {
 			b.open(path)
 			require.NotEmpty(t, js[string](b, `document.querySelector("h1").textContent`), path)
 			require.LessOrEqual(t, js[float64](b, `document.documentElement.scrollWidth - innerWidth`), 0.0, "%s is wider than %d", path, window.width)
@@ -315,7 +316,7 @@ func TestBrowserKeysAndTheme(t *testing.T) {
 	s.start(`{}`)
 	b.size(1440, "light")
 	b.open("/")
-	for keys, path := range map[string]string{"gr": "/runs", "ga": "/waiting", "gf": "/flows", "gq": "/queues", "gs": "/schedules", "gw": "/workers", "go": "/"} {
+	for keys, path := range map[string]string{"gr": "/runs", "ga": "/waiting", "gf": "/flows", "gq": "/queues", "gg": "/gates", "gs": "/schedules", "gw": "/workers", "go": "/"} {
 		js[bool](b, `(Date.now = () => 1e12, true)`) // however slow the machine is, the two keys come together
 		_, err := chromedp.RunResponse(b.ctx, chromedp.KeyEvent(keys))
 		require.NoError(t, err)

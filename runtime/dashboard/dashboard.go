@@ -98,6 +98,12 @@ const (
 	ActionPause Action = "pause"
 	// ActionResume hands them to workers again.
 	ActionResume Action = "resume"
+	// ActionSetGate changes the limits of a gate.
+	ActionSetGate Action = "set_gate"
+	// ActionHoldGate lets no attempt begin at a gate for a while.
+	ActionHoldGate Action = "hold_gate"
+	// ActionFreeGate ends that.
+	ActionFreeGate Action = "free_gate"
 	// ActionPauseSchedule stops the schedule of a flow from starting runs.
 	ActionPauseSchedule Action = "pause_schedule"
 	// ActionResumeSchedule lets it start runs again.
@@ -180,6 +186,7 @@ func (h *Handler) route() {
 	h.show("GET /flows", ActionView, h.listFlows)
 	h.show("GET /flows/{slug}", ActionView, h.showFlow)
 	h.show("GET /queues", ActionView, h.listQueues)
+	h.show("GET /gates", ActionView, h.listGates)
 	h.show("GET /schedules", ActionView, h.listSchedules)
 	h.show("GET /workers", ActionView, h.listWorkers)
 	h.show("GET /help", ActionView, h.listHelp)
@@ -188,6 +195,7 @@ func (h *Handler) route() {
 	h.routes.HandleFunc("POST /runs", h.reporting(h.actOnMany))
 	h.routes.HandleFunc("POST /runs/{id}/{action}", h.reporting(h.actOnOne))
 	h.routes.HandleFunc("POST /flows/{slug}/{action}", h.reporting(h.actOnFlow))
+	h.routes.HandleFunc("POST /gates/{action}", h.reporting(h.actOnGate))
 	h.routes.HandleFunc("GET /healthz", h.health)
 	h.routes.Handle("GET /assets/{name}", h.assets)
 	h.routes.HandleFunc("/", h.reporting(func(http.ResponseWriter, *http.Request) error { return errNoPage }))

@@ -78,6 +78,7 @@ type stepOptions struct {
 	Map                   bool
 	Wait                  bool // for an answer, for ever if there is no timeout
 	Key                   string
+	Turns                 string // its limits, and the key whose values take turns
 	Deps                  []string
 	Attempts              int
 	Delay, Timeout, After time.Duration
@@ -99,6 +100,8 @@ func effective(def spec.Flow) []stepOptions {
 		}
 		if s.Type == spec.TypeWait {
 			o.Wait, o.Key, o.Timeout = true, s.Key.String(), s.Timeout
+		} else {
+			o.Turns = s.Limits().At(s.Gate, s.Key.String())
 		}
 		if o.WhenExhausted == "" {
 			o.WhenExhausted = spec.ModeFail

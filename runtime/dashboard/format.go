@@ -16,6 +16,7 @@ var functions = template.FuncMap{
 	"word": statusWord, "plural": plural, "shortID": shortID, "since": since, "tell": tell,
 	"minus": func(a, b int) int { return a - b }, "plus": func(a, b int) int { return a + b }, "share": share, "actions": bulkActionNames,
 	"moreWord": moreWord, "term": explain, "tip": statusTip,
+	"tokens":     func(n float64) string { return count(int(n)) },
 	"shorten":    func(s string) string { return shorten(s, mostText) },
 	"queueClass": func(state string) string { return strings.ReplaceAll(state, " ", "-") },
 }

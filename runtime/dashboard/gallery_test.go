@@ -63,7 +63,7 @@ func TestGallery(t *testing.T) {
 
 	g := newGallery(s)
 	pictures(map[string]string{
-		"overview": "/", "runs": "/runs", "runs-failed": "/runs?status=failed", "flows": "/flows", "workers": "/workers", "queues": "/queues", "waiting": "/waiting", "run-waiting": "/runs/" + g.waiting, "run-answered": "/runs/" + g.answered, "flow-waits": "/flows/claims", "schedules": "/schedules",
+		"overview": "/", "runs": "/runs", "runs-failed": "/runs?status=failed", "flows": "/flows", "workers": "/workers", "queues": "/queues", "waiting": "/waiting", "run-waiting": "/runs/" + g.waiting, "run-answered": "/runs/" + g.answered, "flow-waits": "/flows/claims", "gates": "/gates", "run-turn": "/runs/" + g.turn, "flow-limits": "/flows/index", "schedules": "/schedules",
 		"flow": "/flows/order", "flow-long": "/flows/nightly_report",
 		"run": "/runs/" + g.done, "run-failed": "/runs/" + g.failed, "run-running": "/runs/" + g.running,
 		"run-map": "/runs/" + g.mapped, "run-long": "/runs/" + g.long, "run-cancelled": "/runs/" + g.cancelled,
@@ -115,7 +115,7 @@ func (b *browser) picture(dir, name string) {
 type gallery struct {
 	*site
 	done, failed, running, mapped, long, cancelled string
-	waiting, answered, scheduled                   string
+	waiting, answered, scheduled, turn             string
 }
 
 // steps creates steps from slugs and their dependencies.
@@ -337,6 +337,7 @@ func (g *gallery) waits() {
 	_, err = runtime.Signal(g.ctx, g.pool, g.answered, "approve", json.RawMessage(`{"approved": true, "budget": "travel"}`), runtime.WithSender("ann"))
 	require.NoError(g, err)
 	g.deliver()
+	g.turn = g.index()
 	for range 3 {
 		g.waiting = g.claim()
 	}

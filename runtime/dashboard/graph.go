@@ -118,6 +118,8 @@ func definitionGraph(def spec.Flow) (*drawing, error) {
 				note = "waits at most " + took(step.Timeout)
 			}
 			notes = append(notes, note)
+		} else if turns := step.Limits().At(step.Gate, step.Key.String()); turns != "" {
+			notes = append(notes, turns)
 		}
 		if step.StartDelay > 0 {
 			notes = append(notes, "after "+took(step.StartDelay))

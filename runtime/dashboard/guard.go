@@ -147,6 +147,7 @@ var (
 	errNoRun      = &statusError{http.StatusNotFound, "No such run", "The database does not have this run. It may have been deleted."}
 	errNoFlow     = &statusError{http.StatusNotFound, "No such flow", "The database does not have this flow."}
 	errNoSchedule = &statusError{http.StatusNotFound, "No schedule", "The database does not have this flow, or the flow has no schedule."}
+	errNoGate     = &statusError{http.StatusNotFound, "No such gate", "No flow in the database has a step with this gate."}
 
 	errNoStep = &statusError{http.StatusNotFound, "No such step", "The flow of this run does not have this step."}
 )

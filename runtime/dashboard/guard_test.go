@@ -155,7 +155,7 @@ func TestAuthorize(t *testing.T) {
 		r.Header.Set("May", may)
 		return s.do(r)
 	}
-	for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + id + "/events", "/runs/" + id + "/payload?of=run_input", "/runs/" + id + "/steps/pack", "/flows", "/flows/shop", "/schedules", "/workers"} {
+	for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + id + "/events", "/runs/" + id + "/payload?of=run_input", "/runs/" + id + "/steps/pack", "/flows", "/flows/shop", "/gates", "/schedules", "/workers"} {
 		got := with(http.MethodGet, path, "cancel,retry,metrics,delete,run_now")
 		require.Equal(t, http.StatusForbidden, got.status, path)
 		require.Contains(t, got.body, "ask &lt;the owner&gt;")

@@ -273,7 +273,7 @@ function moveTo(n) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox]), select, textarea")) return;
-  const places = { o: "", r: "runs", a: "waiting", f: "flows", q: "queues", s: "schedules", w: "workers" };
+  const places = { o: "", r: "runs", a: "waiting", f: "flows", q: "queues", g: "gates", s: "schedules", w: "workers" };
   if (Date.now() - went < 1200 && event.key in places) {
     location.href = root + places[event.key];
     return;
