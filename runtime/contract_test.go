@@ -268,9 +268,6 @@ func TestContractNeedsEngine(t *testing.T) {
 		"SetGate":           func() error { return ops.SetGate(ctx, pool, "gate", ops.GateLimits{}) },
 		"HoldGate":          func() error { return ops.HoldGate(ctx, pool, "gate", nil, 0) },
 		"ListRequests":      func() error { _, err := ops.ListRequests(ctx, pool, time.Now(), 1); return err },
-		"ListGates":         func() error { _, err := ops.ListGates(ctx, pool, ops.GateFilter{}); return err },
-		"SetGate":           func() error { return ops.SetGate(ctx, pool, "g", ops.GateLimits{}) },
-		"HoldGate":          func() error { return ops.HoldGate(ctx, pool, "g", nil, 0) },
 		"PauseFlow":         func() error { _, err := ops.PauseFlow(ctx, pool, "greeting", ""); return err },
 		"ListTasksInFlight": func() error { _, err := ops.ListTasksInFlight(ctx, pool, 1); return err },
 		"UpsertFlow with a schedule": func() error {
