@@ -66,6 +66,7 @@ var checks = []check{
 	{name: "schedules", needsEngine: true, look: checkSchedules},
 	{name: "waits", needsEngine: true, look: checkWaits},
 	{name: "answers", needsEngine: true, look: checkKeptAnswers},
+	{name: "gates", needsEngine: true, look: checkGates},
 	{name: "requests", needsEngine: true, look: checkRequests},
 	{name: "runs", needsEngine: true, look: checkWedged},
 	{name: "queue", needsEngine: true, look: checkQueue},
@@ -83,7 +84,8 @@ func newDoctor() *cobra.Command {
 that lose data, open transactions, an engine that is missing or outdated, missing
 indexes, tables that are not vacuumed, silent workers, tasks, scheduled runs and
 schedules that no worker serves, steps that have waited for an answer for a month and
-have no timeout, answers by key that nobody takes, requests that nobody applies, stuck
+have no timeout, answers by key that nobody takes, gates whose counts do not add up, that are held, or
+that only workers in other languages come to, requests that nobody applies, stuck
 runs, tasks in the queue that have ended, and rows of runs that do not exist. It
 changes nothing, except that --delete-orphans deletes those rows. It needs the
 rights of the tables' owner.

@@ -107,6 +107,14 @@ func readGates(cmd *cobra.Command, db runtime.DB, flow string, limit int) ([]ops
 	return all, nil
 }
 
+// gateChange is what became of a gate, as JSON. Limits that are not there are as declared.
+type gateChange struct {
+	Gate    string          `json:"gate"`
+	Key     *string         `json:"key,omitempty"`
+	Limits  *ops.GateLimits `json:"limits,omitempty"`
+	HeldFor string          `json:"held_for,omitempty"`
+}
+
 func newGatesSet() *cobra.Command {
 	var limits ops.GateLimits
 	var rate string
@@ -123,6 +131,7 @@ in flight go on.`,
 		Args:              exactly("the name of a gate"),
 		ValidArgsFunction: gateNames,
 	}
+	asJSON := asJSON(cmd)
 	cmd.Flags().IntVar(&limits.Concurrency, "concurrency", 0, "tasks in flight at once, of each key")
 	cmd.Flags().StringVar(&rate, "rate", "", "attempts that begin, of each key: 500/m, or 500/m,20 with a burst")
 	cmd.Flags().BoolVar(&declared, "declared", false, "go back to the limits that are declared")
@@ -144,6 +153,9 @@ in flight go on.`,
 			if err := ops.SetGate(cmd.Context(), db, args[0], limits); err != nil {
 				return err
 			}
+			if *asJSON {
+				return printJSON(cmd.OutOrStdout(), gateChange{Gate: args[0], Limits: &limits})
+			}
 			if declared {
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "gate %s has the limits that are declared\n", args[0])
 				return err
@@ -163,13 +175,15 @@ func newGatesHold() *cobra.Command {
 		Use:   "hold GATE",
 		Short: "Let no attempt begin at a gate for a while",
 		Long: `Hold lets no attempt begin at a gate for a while, or only none with a key. Tasks in
-flight go on. --end ends it.`,
+flight go on. --end ends it: without --key, what holds all keys, and not those that are
+held alone.`,
 		Example: `  flowc gates hold openai --for 10m
   flowc gates hold index.store --key 17 --for 1h
   flowc gates hold openai --end`,
 		Args:              exactly("the name of a gate"),
 		ValidArgsFunction: gateNames,
 	}
+	asJSON := asJSON(cmd)
 	cmd.Flags().Var(&d, "for", "how long, such as 10m or 1h30m")
 	cmd.Flags().StringVar(&key, "key", "", "only tasks with this key")
 	cmd.Flags().BoolVar(&end, "end", false, "let attempts begin again")
@@ -185,6 +199,9 @@ flight go on. --end ends it.`,
 			}
 			if err := ops.HoldGate(cmd.Context(), db, args[0], of, time.Duration(d)); err != nil {
 				return err
+			}
+			if *asJSON {
+				return printJSON(cmd.OutOrStdout(), gateChange{Gate: args[0], Key: of, HeldFor: time.Duration(d).String()})
 			}
 			if end {
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is not held any more\n", what)

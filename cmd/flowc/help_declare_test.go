@@ -72,6 +72,7 @@ func declareChecks() []blockCheck {
 		{"Unique runs", "go", d.generates},
 		{"Waits", "go", d.generates},
 		{"Waits", "go", d.isGenerated},
+		{"Limits and turns", "go", d.generates},
 		{"Time", "go", d.generates},
 		{"Effects", "go", d.generates},
 		{"Effects", "go", d.isGenerated},
