@@ -327,7 +327,7 @@ func TestOperatingGates(t *testing.T) {
 		require.Equal(t, "3", w.claim("f.a", 9), "keys that had no room are looked at again")
 		require.Equal(t, "t", d.table(`select flowc.set_gate('f.a', null, 5, 1)`))
 		require.Equal(t, "1 5 1 5 t"+declared, limits())
-		f = d.upsert("f", gatedStep("a", `"concurrency": 1, "rate": {"tokens": 1000, "seconds": 1}, `+byTenant))
+		d.upsert("f", gatedStep("a", `"concurrency": 1, "rate": {"tokens": 1000, "seconds": 1}, `+byTenant))
 		require.Equal(t, "1 5 1 5 t"+declared, limits(), "an upsert that changes nothing leaves it")
 		require.Equal(t, "t", d.table(`select flowc.set_gate('f.a')`))
 		require.Equal(t, "1 1000 1 100 f"+declared, limits())
