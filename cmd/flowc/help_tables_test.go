@@ -302,8 +302,8 @@ func TestTroubleshootErrors(t *testing.T) {
 	}
 	for _, dir := range []string{"runtime", "runtime/handler", "runtime/spec", "runtime/engine"} {
 		for _, file := range sources(t, dir) {
-			for name := range file.Scope.Objects {
-				if regexp.MustCompile(`^(Err[A-Z]\w*|[A-Z]\w*Error)$`).MatchString(name) {
+			for name, object := range file.Scope.Objects {
+				if (object.Kind == ast.Typ || strings.HasPrefix(name, "Err")) && regexp.MustCompile(`^(Err[A-Z]\w*|[A-Z]\w*Error)$`).MatchString(name) {
 					all = append(all, filepath.Base(dir)+"."+name)
 				}
 			}
