@@ -104,7 +104,7 @@ func TestChaosEffects(t *testing.T) {
 			require.NoError(t, a.server.Stop(devdb.Killed))
 			require.Eventually(t, func() bool { return a.server.Resume(a.ctx) == nil }, patience, 500*time.Millisecond) // once all of the old one are gone
 		} else if running := f.running(); len(running) > 0 {
-			running[r.IntN(len(running))].kill()
+			_ = running[r.IntN(len(running))].cmd.Process.Kill() // unless it has just killed itself
 		}
 		next = time.Now().Add(between(r, time.Second, 3*time.Second))
 	}
