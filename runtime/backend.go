@@ -53,6 +53,12 @@ type Steerer interface {
 	DeleteRun(ctx context.Context, id string, o DeleteOptions) (Steered, error)
 }
 
+// A Prioritizer is a [Backend] that can change the priority of a run.
+type Prioritizer interface {
+	// SetPriority sets the priority of a run that has not completed.
+	SetPriority(ctx context.Context, id string, priority Priority) (Steered, error)
+}
+
 // A Scheduler is a [Backend] that starts flows on schedule.
 type Scheduler interface {
 	// RunSchedule starts a run with an id as the schedule of the flow would. ok is
@@ -96,6 +102,7 @@ type Namer interface {
 type EngineBackend interface {
 	Backend
 	Steerer
+	Prioritizer
 	Scheduler
 	Explainer
 }
@@ -120,6 +127,8 @@ type StartRequest struct {
 	// At, or In by the clock of the backend, is when their steps start. Zero means now.
 	At time.Time
 	In time.Duration
+	// Priority is that of [WithPriority]; empty means that of the flow.
+	Priority Priority
 	// MapVersion is the version of the map of shards by which the runs were placed; 0 if
 	// they were not. A database with another version refuses them.
 	MapVersion int

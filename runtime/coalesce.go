@@ -39,6 +39,7 @@ type pendingStarts struct {
 // A startKind is what starts have in common that coalesce.
 type startKind struct {
 	flow       string
+	priority   Priority
 	mapVersion int
 	exactIDs   bool
 }
@@ -67,7 +68,7 @@ type startReply struct {
 func coalesceStart(ctx context.Context, pool *pgxpool.Pool, r StartRequest) ([]StartedRun, error) {
 	p := perpool.Of[pendingStarts](pool)
 	p.mu.Lock()
-	g := p.group(pool, startKind{r.Flow, r.MapVersion, r.ExactIDs})
+	g := p.group(pool, startKind{r.Flow, r.Priority, r.MapVersion, r.ExactIDs})
 	if g.inFlight < maxStartsInFlight || len(r.Runs[0].Input) > maxBatchBytes {
 		g.inFlight++
 		p.mu.Unlock()
@@ -151,7 +152,7 @@ func (g *startGroup) send(batch []waitingStart) {
 	defer g.next()
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
-	all := StartRequest{Flow: g.kind.flow, MapVersion: g.kind.mapVersion, ExactIDs: g.kind.exactIDs}
+	all := StartRequest{Flow: g.kind.flow, Priority: g.kind.priority, MapVersion: g.kind.mapVersion, ExactIDs: g.kind.exactIDs}
 	for _, w := range batch {
 		all.Runs = append(all.Runs, w.NewRun)
 	}

@@ -106,6 +106,11 @@ func RescheduleRun(ctx context.Context, db DB, id string, at time.Time) error {
 
 // steer performs an action on a run that has to exist.
 func steer(ctx context.Context, db DB, id, doing string, do func(Steerer) (Steered, error)) (Steered, error) {
+	return steerWith(ctx, db, id, doing, do)
+}
+
+// steerWith is steer with another kind of backend.
+func steerWith[B any](ctx context.Context, db DB, id, doing string, do func(B) (Steered, error)) (Steered, error) {
 	if _, err := valid.RunID(id); err != nil {
 		return Steered{}, err
 	}

@@ -56,6 +56,10 @@ func (d delegate) DeleteRun(ctx context.Context, id string, o DeleteOptions) (St
 	return onCapable(ctx, d.db, func(b Steerer) (Steered, error) { return b.DeleteRun(ctx, id, o) })
 }
 
+func (d delegate) SetPriority(ctx context.Context, id string, priority Priority) (Steered, error) {
+	return onCapable(ctx, d.db, func(b Prioritizer) (Steered, error) { return b.SetPriority(ctx, id, priority) })
+}
+
 func (d delegate) Signal(ctx context.Context, s SignalRequest) (Signalled, error) {
 	return onCapable(ctx, d.db, func(b Signaller) (Signalled, error) { return b.Signal(ctx, s) })
 }

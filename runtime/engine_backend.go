@@ -21,23 +21,24 @@ import (
 type engineBackend struct{ db DB }
 
 var (
-	_ Steerer   = engineBackend{}
-	_ Scheduler = engineBackend{}
-	_ Explainer = engineBackend{}
+	_ Steerer     = engineBackend{}
+	_ Prioritizer = engineBackend{}
+	_ Scheduler   = engineBackend{}
+	_ Explainer   = engineBackend{}
 )
 
 // startSQL starts runs. It returns a row for the first, as proof that it was executed, and
 // for those that did not simply start.
 const (
 	startSQL = started + `
-FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, map_version => $6, duplicates => $7)` + worthTelling
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, map_version => $6, duplicates => $7, priority => $8)` + worthTelling
 
 	startWithHeadersSQL = started + `
-FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, map_version => $6, duplicates => $7, headers => $8)` + worthTelling
+FROM flowc.start($1, $2, $3::text[]::uuid[], start_at => $4, start_in => $5, map_version => $6, duplicates => $7, priority => $8, headers => $9)` + worthTelling
 
 	// startQuietlySQL is for runs that a claim follows.
 	startQuietlySQL = started + `
-FROM flowc.start($1, $2, $3::text[]::uuid[], map_version => $4, duplicates => $5, headers => $6, suppress_notify => true)` + worthTelling
+FROM flowc.start($1, $2, $3::text[]::uuid[], map_version => $4, duplicates => $5, priority => $6, headers => $7, suppress_notify => true)` + worthTelling
 
 	started = `
 SELECT n, existed, scheduled_at, of_flow, CASE WHEN existed THEN run_id::text END, status = 'duplicate'`
@@ -46,7 +47,7 @@ WHERE n = 1 OR existed OR scheduled_at IS NOT NULL`
 )
 
 func (b engineBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun, error) {
-	args, sql := append(r.args(), r.mapVersion(), r.duplicates()), startSQL
+	args, sql := append(r.args(), r.mapVersion(), r.duplicates(), r.priority()), startSQL
 	if headers := r.headers(); headers != nil {
 		args, sql = append(args, headers), startWithHeadersSQL
 	}
@@ -73,7 +74,7 @@ func startEagerly(ctx context.Context, pool *pgxpool.Pool, r StartRequest) (_ []
 		return err
 	}
 	args := r.args()
-	ok = eager.Start(ctx, pool, r.Flow, worker, read, startQuietlySQL, args[0], args[1], args[2], r.mapVersion(), r.duplicates(), r.headers())
+	ok = eager.Start(ctx, pool, r.Flow, worker, read, startQuietlySQL, args[0], args[1], args[2], r.mapVersion(), r.duplicates(), r.priority(), r.headers())
 	if !ok {
 		return nil, false, nil
 	}
@@ -115,6 +116,15 @@ func (r StartRequest) duplicates() *string {
 		return &refuseDuplicates
 	}
 	return nil
+}
+
+// priority returns the argument of the priority, NULL if the runs have that of their flow.
+func (r StartRequest) priority() *string {
+	if r.Priority == "" {
+		return nil
+	}
+	name := string(r.Priority)
+	return &name
 }
 
 // headers returns the headers of the runs, nil if none has any.
@@ -199,17 +209,17 @@ func startError(r StartRequest, err error) error {
 const (
 	getRunSQL = `
 SELECT run_id::text, flow_slug, status, input, output, remaining_steps, scheduled_at, tick, started_at,
-       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, result, unique_values
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, result, unique_values, priority
 FROM flowc.get_run($1::text::uuid, $2)`
 
 	runProgressSQL = `
 SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, tick, started_at,
-       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, NULL::jsonb, unique_values
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, states, NULL::jsonb, unique_values, priority
 FROM flowc.run_progress($1::text::uuid)`
 
 	findRunSQL = `
 SELECT run_id::text, flow_slug, status, NULL::jsonb, NULL::jsonb, remaining_steps, scheduled_at, tick, started_at,
-       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, NULL::jsonb, NULL::jsonb, unique_values
+       completed_at, failed_at, cancelled_at, cancel_reason, failed_step, failed_index, error_message, NULL::jsonb, NULL::jsonb, unique_values, priority
 FROM flowc.get_run($1::text::uuid)`
 )
 
@@ -241,17 +251,18 @@ func scanRun(row pgx.CollectableRow) (*RunInfo, error) {
 	var (
 		info                                               RunInfo
 		scheduled, tick, started, completed, failed, ended *time.Time
-		reason, step, message, unique                      *string
+		reason, step, message, unique, priority            *string
 		states                                             []byte
 	)
 	err := row.Scan(&info.ID, &info.Flow, &info.Status, (*[]byte)(&info.Input), (*[]byte)(&info.Output),
 		&info.RemainingSteps, &scheduled, &tick, &started, &completed, &failed, &ended, &reason, &step,
-		&info.FailedIndex, &message, &states, (*[]byte)(&info.Result), &unique)
+		&info.FailedIndex, &message, &states, (*[]byte)(&info.Result), &unique, &priority)
 	if err != nil {
 		return nil, err
 	}
 	info.ScheduledAt, info.Tick, info.StartedAt = pgcall.OrZero(scheduled), pgcall.OrZero(tick), pgcall.OrZero(started)
 	info.CompletedAt, info.FailedAt, info.CancelledAt = pgcall.OrZero(completed), pgcall.OrZero(failed), pgcall.OrZero(ended)
+	info.Priority = Priority(pgcall.OrZero(priority))
 	info.CancelReason, info.FailedStep, info.Error = pgcall.OrZero(reason), pgcall.OrZero(step), pgcall.OrZero(message)
 	info.Unique = pgcall.OrZero(unique)
 	if states != nil {
@@ -375,6 +386,10 @@ func (b engineBackend) RetryRun(ctx context.Context, id string) (Steered, error)
 
 func (b engineBackend) RetryStep(ctx context.Context, id, step string) (Steered, error) {
 	return b.request(ctx, `SELECT known, requested, done FROM flowc.request($1::text::uuid, 'retry_step', $2, $3)`, id, step)
+}
+
+func (b engineBackend) SetPriority(ctx context.Context, id string, priority Priority) (Steered, error) {
+	return b.request(ctx, `SELECT known, requested, done FROM flowc.request($1::text::uuid, 'set_priority', $2, $3)`, id, string(priority))
 }
 
 // request does something with a run at once, unless that would lock the run for the rest of

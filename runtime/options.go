@@ -33,6 +33,7 @@ type startOptions struct {
 
 	headers       map[string]string // of WithHeaders
 	withoutUnique bool
+	priority      Priority
 }
 
 type startOption func(*startOptions) error

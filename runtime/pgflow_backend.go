@@ -17,6 +17,9 @@ type pgflowBackend struct{ db DB }
 // Start drops the headers of a tracer. A run with a chosen id that is started twice at
 // the same time would be a violation, so those are locked.
 func (b pgflowBackend) Start(ctx context.Context, r StartRequest) ([]StartedRun, error) {
+	if r.Priority != "" {
+		return nil, startError(r, pgcall.ErrContractOnly)
+	}
 	sql := pgflowStartSQL
 	if r.WithoutUnique {
 		return nil, startError(r, pgcall.ErrContractOnly)
@@ -70,7 +73,7 @@ func (b pgflowBackend) UpsertFlow(ctx context.Context, flow spec.Flow, o UpsertO
 	if err != nil {
 		return UpsertResult{}, err
 	}
-	if flow.Cron != "" || flow.NeedsEngine() {
+	if flow.Cron != "" || flow.NeedsEngine() || flow.HasPriorities() {
 		return readUpsert(flow, nil, pgcall.ErrContractOnly)
 	}
 	row, _, err := pgcall.PgflowOne(ctx, b.db, pgx.RowTo[[]byte], pgflowUpsertSQL, flow.Slug, string(payload), o.AllowDataLoss)

@@ -53,6 +53,9 @@ type RunInfo struct {
 	// Unique is which values make the run unique, such as "account_id=7", by the flow's
 	// [spec.Flow.Unique]; empty if it has none.
 	Unique string `json:"unique,omitempty"`
+	// Priority is that of the run's tasks, except those of steps that have their own: that of
+	// [WithPriority] or [SetPriority], else that of the flow. Empty means [Normal].
+	Priority Priority `json:"priority,omitempty"`
 	// ScheduledAt is when a scheduled run will start; zero once it has started.
 	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
 	// Tick is the time for which a schedule started the run; zero for other runs.

@@ -132,7 +132,7 @@ func startAll[Out any](ctx context.Context, db DB, slug string, inputs []any, ou
 	if err := valid.FlowSlug(slug); err != nil {
 		return nil, err
 	}
-	request := StartRequest{Flow: slug, At: pgcall.OrZero(o.at), In: pgcall.OrZero(o.in), WithoutUnique: o.withoutUnique, ExactIDs: o.id != nil}
+	request := StartRequest{Flow: slug, Priority: o.priority, At: pgcall.OrZero(o.at), In: pgcall.OrZero(o.in), WithoutUnique: o.withoutUnique, ExactIDs: o.id != nil}
 	first, err := o.prepare(&request, ids, inputs, traced)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/flowc-dev/flowc/runtime"
 )
 
 // exactly requires as many arguments as there are names, and names those that are missing.
@@ -110,6 +112,22 @@ func (c *choice[T]) Set(text string) error {
 		}
 		c.chosen = append(c.chosen, T(word))
 	}
+	return nil
+}
+
+var priorities = []runtime.Priority{runtime.High, runtime.Normal, runtime.Low}
+
+// A priority is a flag with a priority.
+type priority runtime.Priority
+
+func (p *priority) String() string { return string(*p) }
+func (p *priority) Type() string   { return "priority" }
+
+func (p *priority) Set(text string) error {
+	if !slices.Contains(priorities, runtime.Priority(text)) {
+		return fmt.Errorf("%q is not high, normal or low", text)
+	}
+	*p = priority(text)
 	return nil
 }
 

@@ -63,6 +63,7 @@ var checks = []check{
 	{name: "watermarks", needsEngine: true, look: checkWatermarks},
 	{name: "workers", needsEngine: true, look: checkWorkers},
 	{name: "waiting", needsEngine: true, look: checkWaiting},
+	{name: "priorities", needsEngine: true, look: checkPriorities},
 	{name: "schedules", needsEngine: true, look: checkSchedules},
 	{name: "waits", needsEngine: true, look: checkWaits},
 	{name: "answers", needsEngine: true, look: checkKeptAnswers},
@@ -83,9 +84,10 @@ func newDoctor() *cobra.Command {
 		Long: `Doctor checks the server and the engine in the database of DATABASE_URL for settings
 that lose data, open transactions, an engine that is missing or outdated, missing
 indexes, tables that are not vacuumed, silent workers, tasks, scheduled runs and
-schedules that no worker serves, steps that have waited for an answer for a month and
-have no timeout, answers by key that nobody takes, gates whose counts do not add up, that are held, or
-that only workers in other languages come to, requests that nobody applies, stuck
+schedules that no worker serves, tasks that wait for an hour behind others with a
+higher priority, steps that have waited for an answer for a month and have no
+timeout, answers by key that nobody takes, gates whose counts do not add up, that are
+held, or that only workers in other languages come to, requests that nobody applies, stuck
 runs, tasks in the queue that have ended, and rows of runs that do not exist. It
 changes nothing, except that --delete-orphans deletes those rows. It needs the
 rights of the tables' owner.

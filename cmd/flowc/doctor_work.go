@@ -71,6 +71,46 @@ func checkWaiting(ctx context.Context, d *doctor) ([]finding, error) {
 	return found, nil
 }
 
+// starving is how long tasks may wait behind others with a higher priority.
+const starving = time.Hour
+
+// checkPriorities looks for tasks that have waited for long while others with a higher
+// priority, which came later, are done.
+func checkPriorities(ctx context.Context, d *doctor) ([]finding, error) {
+	rows, err := d.db.Query(ctx, `
+		SELECT f.flow_slug, flowc.priority_name(p.priority), l.since_at, flowc.priority_name(h.priority)
+		FROM (SELECT DISTINCT o.flow_slug FROM flowc.prioritized_flows o) f
+		CROSS JOIN (VALUES ('r'::"char", '{h}'::"char"[]), ('l', '{h,r}')) p(priority, higher)
+		CROSS JOIN LATERAL (
+		  SELECT min(o.visible_at) FROM (
+		    (SELECT t.visible_at FROM pgflow.step_tasks t
+		     WHERE t.flow_slug = f.flow_slug AND t.subqueue = p.priority AND t.in_queue AND t.status = 'queued' ORDER BY t.message_id LIMIT 1)
+		    UNION ALL
+		    (SELECT t.visible_at FROM pgflow.step_tasks t
+		     WHERE t.flow_slug = f.flow_slug AND t.subqueue = 'd' AND t.priority = p.priority AND t.in_queue AND t.status = 'queued' ORDER BY t.due_at LIMIT 1)
+		    ) o) l(since_at)
+		CROSS JOIN LATERAL (
+		  SELECT t.priority FROM pgflow.step_tasks t
+		  WHERE t.flow_slug = f.flow_slug AND t.in_queue AND t.status = 'started' AND t.priority = ANY (p.higher) AND t.queued_at > l.since_at
+		  ORDER BY t.priority LIMIT 1) h
+		WHERE l.since_at < clock_timestamp() - $1::interval
+		  AND NOT EXISTS (SELECT FROM flowc.paused_flows o WHERE o.flow_slug = f.flow_slug)
+		ORDER BY f.flow_slug, p.priority DESC`, starving)
+	if err != nil {
+		return nil, err
+	}
+	var found []finding
+	var flow, of, higher string
+	var since time.Time
+	_, err = pgx.ForEachRow(rows, []any{&flow, &of, &since, &higher}, func() error {
+		found = append(found, finding{Severity: warning,
+			What: fmt.Sprintf("tasks of %s with a %s priority have waited for %s while later ones with a %s priority were done", flow, of, rough(time.Since(since)), higher),
+			Do:   "start more workers, or change the priority of runs with `flowc runs set-priority`: a lower priority waits for as long as there is a higher one"})
+		return nil
+	})
+	return found, err
+}
+
 // checkSchedules looks for schedules that are overdue or cannot start anything, and for
 // runs whose time to start has passed.
 func checkSchedules(ctx context.Context, d *doctor) ([]finding, error) {

@@ -53,8 +53,9 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// shardColumn is the header of a column that is left out if all of it is empty.
-const shardColumn = "SHARD"
+// shardColumn and priorityColumn are headers of columns that are left out if all of them is
+// empty.
+const shardColumn, priorityColumn = "SHARD", "PRIORITY"
 
 // onShard returns the words that name a shard, if there are several.
 func onShard(name string) string {
@@ -65,11 +66,13 @@ func onShard(name string) string {
 }
 
 func (t *table) print(w io.Writer) error {
-	shard := slices.Index(t.header, shardColumn)
-	if shard >= 0 && !slices.ContainsFunc(t.rows, func(row []string) bool { return row[shard] != "" }) {
-		t.header = slices.Delete(t.header, shard, shard+1)
-		for i, row := range t.rows {
-			t.rows[i] = slices.Delete(row, shard, shard+1)
+	for _, name := range []string{shardColumn, priorityColumn} {
+		column := slices.Index(t.header, name)
+		if column >= 0 && !slices.ContainsFunc(t.rows, func(row []string) bool { return row[column] != "" }) {
+			t.header = slices.Delete(t.header, column, column+1)
+			for i, row := range t.rows {
+				t.rows[i] = slices.Delete(row, column, column+1)
+			}
 		}
 	}
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)

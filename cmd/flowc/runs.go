@@ -18,7 +18,7 @@ take ids read them from standard input if given a single dash, so that
   flowc runs list --status failed --since 1h --quiet | flowc runs retry -
 
 retries all that failed in the last hour.`,
-		newRunsList(), newRunsShow(), newRunsWatch(), newRunsCancel(), newRunsRetry(), newRunsSignal(), newRunsDelete())
+		newRunsList(), newRunsShow(), newRunsWatch(), newRunsCancel(), newRunsRetry(), newRunsSetPriority(), newRunsSignal(), newRunsDelete())
 }
 
 // A steered is the result for one of several runs, as JSON.

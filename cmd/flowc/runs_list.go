@@ -121,7 +121,7 @@ func printRuns(cmd *cobra.Command, runs []ops.RunSummary, limit int) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "there are no such runs")
 		return nil
 	}
-	t := table{header: []string{"RUN", "FLOW", shardColumn, "STATUS", "STEPS", "STARTED", "TOOK", "WHY"}}
+	t := table{header: []string{"RUN", "FLOW", shardColumn, "STATUS", priorityColumn, "STEPS", "STARTED", "TOOK", "WHY"}}
 	for _, r := range runs {
 		started, why := ago(r.StartedAt), r.Error
 		if r.FailedStep != "" {
@@ -130,7 +130,7 @@ func printRuns(cmd *cobra.Command, runs []ops.RunSummary, limit int) error {
 		if r.Status == runtime.RunScheduled {
 			started = ago(r.ScheduledAt)
 		}
-		t.add(r.ID, r.Flow, r.Shard, string(r.Status), r.Progress(),
+		t.add(r.ID, r.Flow, r.Shard, string(r.Status), string(r.Priority), r.Progress(),
 			started, took(r.StartedAt, r.EndedAt), shorten(why, 60))
 	}
 	if err := t.print(cmd.OutOrStdout()); err != nil {

@@ -154,6 +154,7 @@ func (r shownRun) print(w io.Writer, payloads bool) error {
 	}
 	field("shard", printable(r.Shard))
 	field("status", shorten(r.outcome(), errorLetters))
+	field("priority", string(r.Priority))
 	field("steps", r.Progress())
 	for i, reason := range r.Reasons {
 		field([]string{"why", " "}[min(i, 1)], printable(reason.String()))
@@ -268,11 +269,11 @@ func tasksOf(s runtime.StepState) string {
 
 func printTasks(w io.Writer, tasks []ops.TaskInfo) error {
 	fmt.Fprintln(w)
-	t := table{header: []string{"TASK", "STATUS", "ATTEMPTS", "WORKER", "TOOK", "ERROR"}}
+	t := table{header: []string{"TASK", "STATUS", priorityColumn, "ATTEMPTS", "WORKER", "TOOK", "ERROR"}}
 	for _, task := range tasks {
 		name := task.Step + "[" + strconv.Itoa(task.Index) + "]"
 		for _, attempt := range task.FailedAttempts {
-			t.add(name, fmt.Sprintf("attempt %d failed", attempt.Attempt), "", attempt.Worker, took(attempt.StartedAt, attempt.FailedAt), shorten(attempt.Error, 60))
+			t.add(name, fmt.Sprintf("attempt %d failed", attempt.Attempt), "", "", attempt.Worker, took(attempt.StartedAt, attempt.FailedAt), shorten(attempt.Error, 60))
 		}
 		status, ended, message := task.Status.Word(), task.CompletedAt, task.Error
 		switch task.Status {
@@ -283,7 +284,7 @@ func printTasks(w io.Writer, tasks []ops.TaskInfo) error {
 		case ops.TaskCompleted:
 			message = "" // it belongs to an earlier attempt
 		}
-		t.add(name, status, strconv.Itoa(task.Attempts), task.Worker, took(task.StartedAt, ended), shorten(message, 60))
+		t.add(name, status, string(task.Priority), strconv.Itoa(task.Attempts), task.Worker, took(task.StartedAt, ended), shorten(message, 60))
 	}
 	return t.print(w)
 }

@@ -37,6 +37,23 @@ step again, and every step downstream of it, also in runs that completed.`,
 	return cmd
 }
 
+func newRunsSetPriority() *cobra.Command {
+	var to priority
+	cmd := newSteer("set-priority", "Change the priority of runs",
+		`Set-priority changes the priority of runs that have not completed: of their tasks
+that wait and of those to come, except those of steps with a priority of their own.
+Workers claim the tasks of a flow with a high priority first, and those with a low
+one while there is nothing else.`,
+		"changed", func(cmd *cobra.Command, db runtime.DB, id string) error {
+			return runtime.SetPriority(cmd.Context(), db, id, runtime.Priority(to))
+		})
+	cmd.Example = "  flowc runs list --flow import --status running --quiet | flowc runs set-priority --to low -"
+	cmd.Flags().Var(&to, "to", "the new priority: high, normal or low")
+	_ = cmd.MarkFlagRequired("to") // it is there
+	completeWords(cmd, "to", texts(priorities))
+	return cmd
+}
+
 func newRunsDelete() *cobra.Command {
 	var force bool
 	cmd := newSteer("delete", "Delete runs with everything that belongs to them",

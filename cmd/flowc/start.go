@@ -20,6 +20,7 @@ func newStart() *cobra.Command {
 		delay, timeout span
 		wait           bool
 		withoutUnique  bool
+		of             priority
 	)
 	cmd := &cobra.Command{
 		Use:   "start SLUG [JSON]",
@@ -54,6 +55,8 @@ cancelled, 4 if it has not ended within --timeout.`,
 	cmd.Flags().BoolVar(&withoutUnique, "without-unique", false, "start a run even if the flow is unique and there is one like it")
 	cmd.Flags().Var(&delay, "delay", "start the steps after this time")
 	cmd.Flags().StringVar(&at, "at", "", "start the steps at this time, such as 2030-01-31T08:00:00Z")
+	cmd.Flags().Var(&of, "priority", "the priority of its tasks, high, normal or low, in place of that of the flow")
+	completeWords(cmd, "priority", texts(priorities))
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the run to end and print its result")
 	cmd.Flags().Var(&timeout, "timeout", "wait no longer than this")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -67,6 +70,9 @@ cancelled, 4 if it has not ended within --timeout.`,
 		}
 		if withoutUnique {
 			opts = append(opts, runtime.WithoutUnique())
+		}
+		if of != "" {
+			opts = append(opts, runtime.WithPriority(runtime.Priority(of)))
 		}
 		if delay > 0 {
 			opts = append(opts, runtime.WithDelay(time.Duration(delay)))

@@ -26,12 +26,12 @@ const (
 	formBytes = 1 << 20
 )
 
-// act performs one action on one run. done is false if the run no longer was in the right
-// state for it.
-func (h *Handler) act(ctx context.Context, action Action, id, step, reason string) (done bool, err error) {
+// act performs one action on one run. argument is the reason to cancel it, or its priority.
+// done is false if the run no longer was in the right state for it.
+func (h *Handler) act(ctx context.Context, action Action, id, step, argument string) (done bool, err error) {
 	switch action {
 	case ActionCancel:
-		err = runtime.CancelRun(ctx, h.db, id, reason)
+		err = runtime.CancelRun(ctx, h.db, id, argument)
 	case ActionRetry:
 		err = runtime.RetryRun(ctx, h.db, id)
 	case ActionRetryStep:
@@ -41,6 +41,8 @@ func (h *Handler) act(ctx context.Context, action Action, id, step, reason strin
 		if tasks, err = ops.RunNow(ctx, h.db, id, step); err == nil {
 			return tasks > 0, nil
 		}
+	case ActionSetPriority:
+		err = runtime.SetPriority(ctx, h.db, id, runtime.Priority(argument))
 	case ActionDelete:
 		// The dialog asked for confirmation, and says what is lost.
 		return runtime.DeleteRun(ctx, h.db, id, runtime.AllowDataLoss())
@@ -70,7 +72,7 @@ func (h *Handler) actOnOne(w http.ResponseWriter, r *http.Request) error {
 	case ActionFailWait:
 		return h.failWait(ctx, w, r, id)
 	}
-	done, err := h.act(ctx, action, id, r.PostForm.Get("step"), r.PostForm.Get("reason"))
+	done, err := h.act(ctx, action, id, r.PostForm.Get("step"), cmp.Or(r.PostForm.Get("priority"), r.PostForm.Get("reason")))
 	values := url.Values{}
 	if errors.Is(err, runtime.ErrRequested) {
 		done, err = true, nil
@@ -275,16 +277,17 @@ func (h *Handler) note(r *http.Request, action Action, what string) {
 
 // notices are the messages after an action: on one run, on several, and on none.
 var notices = map[Action]struct{ one, many, none string }{
-	ActionCancel:    {"The run was cancelled.", "%s were cancelled.", "Nothing was cancelled: runs that have ended stay as they are."},
-	ActionRetry:     {"The run was resumed.", "%s were resumed.", "Nothing was retried: only runs that failed or were cancelled can be."},
-	ActionRetryStep: {"The run was resumed from that step.", "%s were resumed.", "Nothing was retried: the run has not ended, or the step stays skipped because of another."},
-	ActionRunNow:    {"The delayed tasks start now.", "%s start now.", "No task was delayed."},
-	ActionAnswer:    {"The answer was sent: a worker goes on with the run.", "%s were answered.", "Nothing was answered: there is an answer already, or the step no longer waits."},
-	ActionFailWait:  {"The wait was ended.", "The waits of %s were ended.", "Nothing was ended: there is an answer already, or the step no longer waits."},
-	ActionDelete:    {"The run was deleted.", "%s were deleted.", "Nothing was deleted: the runs no longer exist."},
-	ActionStart:     {"The run was started.", "%s were started.", "Nothing was started."},
-	ActionPause:     {"The flow is paused: workers get no more of its tasks.", "%s are paused.", "It was already paused."},
-	ActionResume:    {"The flow was resumed.", "%s were resumed.", "It was not paused."},
+	ActionCancel:      {"The run was cancelled.", "%s were cancelled.", "Nothing was cancelled: runs that have ended stay as they are."},
+	ActionRetry:       {"The run was resumed.", "%s were resumed.", "Nothing was retried: only runs that failed or were cancelled can be."},
+	ActionRetryStep:   {"The run was resumed from that step.", "%s were resumed.", "Nothing was retried: the run has not ended, or the step stays skipped because of another."},
+	ActionRunNow:      {"The delayed tasks start now.", "%s start now.", "No task was delayed."},
+	ActionSetPriority: {"The priority was changed.", "The priority of %s was changed.", "Nothing was changed: the run has completed."},
+	ActionAnswer:      {"The answer was sent: a worker goes on with the run.", "%s were answered.", "Nothing was answered: there is an answer already, or the step no longer waits."},
+	ActionFailWait:    {"The wait was ended.", "The waits of %s were ended.", "Nothing was ended: there is an answer already, or the step no longer waits."},
+	ActionDelete:      {"The run was deleted.", "%s were deleted.", "Nothing was deleted: the runs no longer exist."},
+	ActionStart:       {"The run was started.", "%s were started.", "Nothing was started."},
+	ActionPause:       {"The flow is paused: workers get no more of its tasks.", "%s are paused.", "It was already paused."},
+	ActionResume:      {"The flow was resumed.", "%s were resumed.", "It was not paused."},
 
 	ActionSetGate:  {"The limits of the gate were changed.", "%s were changed.", "Nothing was changed."},
 	ActionHoldGate: {"The gate is held: no attempt begins there for a while.", "%s are held.", "Nothing is held."},

@@ -86,6 +86,8 @@ const (
 	ActionRetryStep Action = "retry_step"
 	// ActionRunNow starts the delayed tasks of a run at once.
 	ActionRunNow Action = "run_now"
+	// ActionSetPriority changes the priority of a run.
+	ActionSetPriority Action = "set_priority"
 	// ActionAnswer answers a step that waits for an answer.
 	ActionAnswer Action = "answer"
 	// ActionFailWait ends a wait as if nobody had answered in time.

@@ -85,6 +85,7 @@ type stepOptions struct {
 	If, IfNot             string
 	WhenUnmet             spec.Mode
 	WhenExhausted         spec.Mode
+	Priority              spec.Priority // its own, else that of the flow; empty if it is normal
 }
 
 func effective(def spec.Flow) []stepOptions {
@@ -102,6 +103,9 @@ func effective(def spec.Flow) []stepOptions {
 			o.Wait, o.Key, o.Timeout = true, s.Key.String(), s.Timeout
 		} else {
 			o.Turns = s.Limits().At(s.Gate, s.Key.String())
+		}
+		if p := cmp.Or(s.Priority, def.Priority); p != spec.PriorityNormal && !o.Wait {
+			o.Priority = p
 		}
 		if o.WhenExhausted == "" {
 			o.WhenExhausted = spec.ModeFail

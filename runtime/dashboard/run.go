@@ -44,9 +44,10 @@ type runPage struct {
 	Newer, Older string
 	CanCancel    bool
 	CanRetry     bool
-	CanRepeat    bool   // whether steps can run again
-	Events       string // where changes are streamed from, empty if there will be none
-	Delayed      int    // delayed tasks
+	Priorities   []runtime.Priority // that it may be given
+	CanRepeat    bool               // whether steps can run again
+	Events       string             // where changes are streamed from, empty if there will be none
+	Delayed      int                // delayed tasks
 }
 
 // A stepView is a step of a run.
@@ -108,6 +109,9 @@ func (h *Handler) showRun(w http.ResponseWriter, r *http.Request) error {
 		Result: values.result(), Output: values.output(def.Result != nil), Newer: newer, Older: older,
 		CanCancel: !run.Status.Ended(), CanRetry: run.Status == runtime.RunFailed || run.Status == runtime.RunCancelled,
 		CanRepeat: run.Status.Ended(),
+	}
+	if run.Status != runtime.RunCompleted {
+		page.Priorities = []runtime.Priority{runtime.High, runtime.Normal, runtime.Low}
 	}
 	if !run.Status.Ended() {
 		page.Events = h.config.Prefix + "/runs/" + url.PathEscape(id) + "/events"

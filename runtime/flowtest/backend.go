@@ -22,9 +22,10 @@ func (db *DB) Backend() runtime.Backend { return backend{db} }
 type backend struct{ db *DB }
 
 var (
-	_ runtime.Scheduler = backend{}
-	_ runtime.Steerer   = backend{}
-	_ runtime.Signaller = backend{}
+	_ runtime.Scheduler   = backend{}
+	_ runtime.Steerer     = backend{}
+	_ runtime.Prioritizer = backend{}
+	_ runtime.Signaller   = backend{}
 )
 
 // Start starts runs, and runs them as far as they go.
@@ -84,6 +85,9 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 			first[key] = run
 			db.take(run, key)
 		}
+		if r.Priority != "" {
+			run.priority = r.Priority
+		}
 		if n.Headers != nil {
 			if err := json.Unmarshal(n.Headers, &run.headers); err != nil {
 				return nil, err
@@ -98,7 +102,7 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 }
 
 func (db *DB) start(f *flow, id string, input json.RawMessage) *run {
-	r := &run{Run: f.Start(id, input, db.now), id: id, flow: f, input: input}
+	r := &run{Run: f.Start(id, input, db.now), id: id, flow: f, input: input, priority: f.definition.Priority}
 	db.runs[id], db.order = r, append(db.order, r)
 	return r
 }
@@ -203,6 +207,9 @@ func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (
 	info := r.Info(detail)
 	info.Tick = r.tick
 	info.Unique = machine.UniqueWords(r.flow.definition.Unique, r.input)
+	if r.priority != runtime.Normal {
+		info.Priority = r.priority
+	}
 	return info, nil
 }
 
@@ -253,6 +260,18 @@ func (b backend) DeleteRun(ctx context.Context, id string, o runtime.DeleteOptio
 		}
 		r.Cancel("deleted", b.db.now)
 		delete(b.db.runs, id)
+		return true, true
+	})
+}
+
+// SetPriority notes the priority of a run, which changes nothing: tasks run one after the
+// other.
+func (b backend) SetPriority(ctx context.Context, id string, priority runtime.Priority) (runtime.Steered, error) {
+	return b.steer(ctx, id, func(r *run) (found, done bool) {
+		if r.Status() == runtime.RunCompleted {
+			return true, false
+		}
+		r.priority = priority
 		return true, true
 	})
 }

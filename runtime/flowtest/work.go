@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/handler"
 	"github.com/flowc-dev/flowc/runtime/internal/attempt"
 	"github.com/flowc-dev/flowc/runtime/internal/carried"
@@ -28,13 +29,14 @@ type flow struct {
 // is touched.
 type run struct {
 	*machine.Run
-	id      string
-	flow    *flow
-	input   json.RawMessage
-	headers map[string]string
-	tick    time.Time // if its schedule started it
-	tasks   []*machine.Task
-	working bool
+	id       string
+	flow     *flow
+	input    json.RawMessage
+	headers  map[string]string
+	tick     time.Time // if its schedule started it
+	tasks    []*machine.Task
+	working  bool
+	priority runtime.Priority
 }
 
 // open returns the first open task that may be done now and for which there is a handler; if

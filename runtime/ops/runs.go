@@ -76,6 +76,8 @@ type RunSummary struct {
 	GaveUp    int       `json:"gave_up"`
 	StartedAt time.Time `json:"started_at,omitzero"`
 	EndedAt   time.Time `json:"ended_at,omitzero"`
+	// Priority is as in [runtime.RunInfo]: empty means normal.
+	Priority runtime.Priority `json:"priority,omitempty"`
 	// ScheduledAt is when a run that waits for its start will start.
 	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
 	// Tick is the time of its schedule that a schedule started the run for.
@@ -179,15 +181,16 @@ var runStatuses = []runtime.RunStatus{runtime.RunScheduled, runtime.RunRunning, 
 func joined[T ~string](list []T) string { return strings.Join(pgcall.NilIfEmpty(list), ", ") }
 
 const summaryColumns = `run_id::text, flow_slug, status, steps, remaining_steps, skipped, gave_up, started_at, ended_at, scheduled_at, tick,
-		       failed_step, failed_index, error_message`
+		       failed_step, failed_index, error_message, priority`
 
 func scanSummary(row pgx.CollectableRow) (RunSummary, error) {
 	var s RunSummary
 	var ended, scheduled, tick *time.Time
-	var step, message *string
+	var step, message, priority *string
 	err := row.Scan(&s.ID, &s.Flow, &s.Status, &s.Steps, &s.RemainingSteps, &s.Skipped, &s.GaveUp, &s.StartedAt, &ended, &scheduled, &tick,
-		&step, &s.FailedIndex, &message)
+		&step, &s.FailedIndex, &message, &priority)
 	s.EndedAt, s.ScheduledAt, s.Tick = pgcall.OrZero(ended), pgcall.OrZero(scheduled), pgcall.OrZero(tick)
+	s.Priority = runtime.Priority(pgcall.OrZero(priority))
 	s.FailedStep, s.Error = pgcall.OrZero(step), pgcall.OrZero(message)
 	return s, err
 }

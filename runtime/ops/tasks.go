@@ -22,6 +22,8 @@ type TaskInfo struct {
 	Step   string     `json:"step"`
 	Index  int        `json:"index"`
 	Status TaskStatus `json:"status"`
+	// Priority is that of its step, else that of the run; empty means normal.
+	Priority runtime.Priority `json:"priority,omitempty"`
 	// Attempts is how often the task was started.
 	Attempts int `json:"attempts"`
 	// Error is the error of its last failed attempt.
@@ -80,14 +82,15 @@ var taskStatuses = []TaskStatus{TaskQueued, TaskStarted, TaskCompleted, TaskFail
 
 func scanTask(row pgx.CollectableRow) (TaskInfo, error) {
 	var t TaskInfo
-	var message, worker *string
+	var message, worker, priority *string
 	var queued, started, completed, failed, visible *time.Time
 	var attempts []byte
 	err := row.Scan(&t.Step, &t.Index, &t.Status, &t.Attempts, &message, &queued, &started, &completed, &failed,
-		&worker, &visible, (*[]byte)(&t.Output), &attempts, &t.OutputBytes)
+		&worker, &visible, (*[]byte)(&t.Output), &attempts, &t.OutputBytes, &priority)
 	if err != nil {
 		return t, err
 	}
+	t.Priority = runtime.Priority(pgcall.OrZero(priority))
 	t.Error, t.Worker = pgcall.OrZero(message), pgcall.OrZero(worker)
 	t.QueuedAt, t.StartedAt, t.CompletedAt, t.FailedAt = pgcall.OrZero(queued), pgcall.OrZero(started), pgcall.OrZero(completed), pgcall.OrZero(failed)
 	if t.Status == TaskQueued {
@@ -152,7 +155,7 @@ func ListTasks(ctx context.Context, db runtime.DB, id string, filter TaskFilter)
 	}
 	tasks, err := pgcall.Engine(ctx, db, scanTask, `
 		SELECT step_slug, task_index, status, attempts, error_message, queued_at, started_at, completed_at, failed_at,
-		       worker_id::text, visible_at, output, failed_attempts, bytes
+		       worker_id::text, visible_at, output, failed_attempts, bytes, priority
 		FROM flowc.list_tasks($1::text::uuid, $2, $3, $4, $5, $6)`,
 		parsed.String(), step, pgcall.NilIfEmpty(filter.Statuses), after, asInt4(cmp.Or(filter.PerStep, math.MaxInt32)), asInt4(filter.OutputBytes))
 	if err != nil {

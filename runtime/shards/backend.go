@@ -313,6 +313,10 @@ func (b backend) RescheduleRun(ctx context.Context, id string, at time.Time) (ru
 	return b.steer(ctx, id, func(on runtime.EngineBackend) (runtime.Steered, error) { return on.RescheduleRun(ctx, id, at) })
 }
 
+func (b backend) SetPriority(ctx context.Context, id string, priority runtime.Priority) (runtime.Steered, error) {
+	return b.steer(ctx, id, func(on runtime.EngineBackend) (runtime.Steered, error) { return on.SetPriority(ctx, id, priority) })
+}
+
 func (b backend) DeleteRun(ctx context.Context, id string, o runtime.DeleteOptions) (runtime.Steered, error) {
 	return b.steer(ctx, id, func(on runtime.EngineBackend) (runtime.Steered, error) { return on.DeleteRun(ctx, id, o) })
 }

@@ -36,7 +36,7 @@ func mapChunk(ctx workflow.Context, c chunk) (*chunked, error) {
 		in.Index, in.Item = c.Indexes[i], item
 		workflow.Go(working, func(ctx workflow.Context) {
 			e := ended{place: i}
-			e.err = attemptActivity(ctx, c.Step, c.Queue, in).Get(ctx, &e.done)
+			e.err = attemptActivity(ctx, c.Step, c.Queue, c.Priority, in).Get(ctx, &e.done)
 			results.Send(ctx, e)
 		})
 	}

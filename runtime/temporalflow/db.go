@@ -61,9 +61,10 @@ func (db *DB) String() string { return "Temporal namespace " + db.namespace }
 type backend struct{ *DB }
 
 var (
-	_ runtime.Steerer   = backend{}
-	_ runtime.Scheduler = backend{}
-	_ runtime.Awaiter   = backend{}
+	_ runtime.Steerer     = backend{}
+	_ runtime.Prioritizer = backend{}
+	_ runtime.Scheduler   = backend{}
+	_ runtime.Awaiter     = backend{}
 )
 
 // execution is one execution of the workflow of a run; a retry has another.

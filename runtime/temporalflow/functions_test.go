@@ -58,6 +58,7 @@ func TestFunctions(t *testing.T) {
 		"runtime.RetryRun":      {func() error { return runtime.RetryRun(ctx, db, id) }, asksServer},
 		"runtime.RetryStep":     {func() error { return runtime.RetryStep(ctx, db, id, "a") }, asksServer},
 		"runtime.RescheduleRun": {func() error { return runtime.RescheduleRun(ctx, db, id, now) }, asksServer},
+		"runtime.SetPriority":   {func() error { return runtime.SetPriority(ctx, db, id, runtime.High) }, "runtime.WithPriority sets"},
 		"runtime.DeleteRun":     {func() error { return second(runtime.DeleteRun(ctx, db, id, runtime.AllowDataLoss())) }, "retention"},
 		"runtime.ExplainRun":    {func() error { return second(runtime.ExplainRun(ctx, db, id)) }, asksServer},
 		"runtime.UpsertFlow":    {func() error { return second(runtime.UpsertFlow(ctx, db, flow)) }, asksServer},

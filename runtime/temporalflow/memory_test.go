@@ -130,7 +130,7 @@ func execute(s handler.Service, id string, in begin) (*testsuite.TestWorkflowEnv
 	if err != nil {
 		return nil, err
 	}
-	env.SetStartWorkflowOptions(startOptions(id, s.Definition().Slug))
+	env.SetStartWorkflowOptions(startOptions(id, s.Definition().Slug, ""))
 	for _, x := range served.executors {
 		x.input = func(context.Context, string) (json.RawMessage, error) { return in.Input, nil }
 		env.RegisterActivityWithOptions(x.attempt, sdkactivity.RegisterOptions{Name: x.step})
@@ -288,7 +288,7 @@ var memory = conformance.Engine{
 		for _, row := range []string{
 			"cancel a run that has ended", "cancel before the start", "cancel reaches the handler", "delete a run", "delayed start", "start at a time", "reschedule",
 			"upsert mismatch", "upsert of other options", "upsert a flow that is new", "upsert of another shape, with data loss",
-			"delete a flow", "states of a run that goes on", "read a definition", "list schedules", "pause a schedule", "resume a schedule",
+			"delete a flow", "priority of a run", "states of a run that goes on", "read a definition", "list schedules", "pause a schedule", "resume a schedule",
 			"next ticks", "explain a run", "tick of a schedule", "flow without a schedule",
 		} {
 			all[row] = conformance.Difference{Why: "it is for a server"}

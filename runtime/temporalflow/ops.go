@@ -50,6 +50,7 @@ var instead = map[string]string{
 	"PauseFlow":         "stop the workers of the flow, and its runs wait; ops.PauseSchedule pauses its schedule",
 	"ResumeFlow":        "Temporal cannot pause a flow: start its workers",
 	"DeleteRun":         "ended runs leave a namespace when its retention is over; runtime.CancelRun ends a run",
+	"SetPriority":       "a run keeps the priority that it was started with, which runtime.WithPriority sets",
 	"Prune":             "runs leave a namespace when its retention is over (`temporal operator namespace update --retention`)",
 }
 

@@ -29,6 +29,8 @@ type outboxed struct {
 	Input   json.RawMessage   `json:"input"`
 	Headers map[string]string `json:"headers,omitempty"`
 	At      time.Time         `json:"at,omitzero"`
+	// Priority is empty for that of the flow.
+	Priority spec.Priority `json:"priority,omitempty"`
 }
 
 // An Outbox starts runs on Temporal when transactions of a PostgreSQL with flowc's engine
@@ -87,7 +89,7 @@ func (o *Outbox) relay(ctx context.Context, s outboxed) error {
 		if err := checkInputs(known.flow, runtime.StartRequest{Flow: s.Flow, Runs: []runtime.NewRun{{Input: s.Input}}}, b.limit); err != nil {
 			return handler.Permanent(err)
 		}
-		_, err = b.start(ctx, s.Flow, s.ID, begin{Input: s.Input, Headers: s.Headers, At: s.At})
+		_, err = b.start(ctx, s.Flow, s.ID, known.priority(s.Priority), begin{Input: s.Input, Headers: s.Headers, At: s.At})
 	}
 	switch {
 	case err == nil:
@@ -185,6 +187,9 @@ func asRun(id string, job *runtime.RunInfo) (*runtime.RunInfo, error) {
 		ID: id, Flow: s.Flow, Status: job.Status, Input: s.Input, StartedAt: job.StartedAt, ScheduledAt: s.At,
 		FailedAt: job.FailedAt, CancelledAt: job.CancelledAt, CancelReason: job.CancelReason,
 	}
+	if s.Priority != spec.PriorityNormal {
+		r.Priority = s.Priority
+	}
 	if job.Status == runtime.RunFailed {
 		r.Error = "flowc: Temporal did not take the run out of the outbox: " + job.Error
 	}
@@ -216,12 +221,12 @@ func (b outboxBackend) Start(ctx context.Context, r runtime.StartRequest) ([]run
 	if r.In > 0 {
 		at = time.Now().Add(r.In)
 	}
-	jobs := runtime.StartRequest{Flow: OutboxSlug}
+	jobs := runtime.StartRequest{Flow: OutboxSlug, Priority: r.Priority}
 	for i, n := range r.Runs {
 		if len(n.Input) > b.limit {
 			return nil, &runtime.InputError{Flow: r.Flow, Index: i, Err: tooLong("the input", len(n.Input))}
 		}
-		input, err := json.Marshal(outboxed{r.Flow, n.ID, n.Input, headersOf(n.Headers), at})
+		input, err := json.Marshal(outboxed{r.Flow, n.ID, n.Input, headersOf(n.Headers), at, r.Priority})
 		if err != nil {
 			return nil, &runtime.InputError{Flow: r.Flow, Index: i, Err: err}
 		}

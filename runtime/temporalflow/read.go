@@ -97,7 +97,7 @@ func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (
 	if err != nil || boxed != nil {
 		return boxed, err
 	}
-	bare := &runtime.RunInfo{ID: id, Flow: e.flow(), Status: runtime.RunRunning, StartedAt: e.WorkflowStartTime.UTC()}
+	bare := &runtime.RunInfo{ID: id, Flow: e.flow(), Status: runtime.RunRunning, StartedAt: e.WorkflowStartTime.UTC(), Priority: e.priority()}
 	if at := e.startAt(); !at.IsZero() {
 		bare.Status, bare.ScheduledAt = runtime.RunScheduled, at
 	}
@@ -118,7 +118,7 @@ func (b backend) Run(ctx context.Context, id string, detail runtime.RunDetail) (
 		return nil, err
 	}
 	info := run.Info(detail)
-	info.Tick, info.ScheduledAt = r.Tick, r.ScheduledAt
+	info.Tick, info.ScheduledAt, info.Priority = r.Tick, r.ScheduledAt, e.priority()
 	return info, nil
 }
 

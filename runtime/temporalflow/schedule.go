@@ -60,6 +60,7 @@ func (b backend) schedule(ctx context.Context, flow spec.Flow) error {
 	s := client.ScheduleSpec{CronExpressions: []string{flow.Cron}}
 	action := &client.ScheduleWorkflowAction{
 		ID: "flowc.tick/" + flow.Slug, Workflow: tickWorkflow, TaskQueue: flow.Slug, Args: []any{tick{flow.Slug, flow.Cron}},
+		Priority: priorityOf(flow.Priority), // which the run inherits
 	}
 	_, err := b.client.ScheduleClient().Create(ctx, client.ScheduleOptions{
 		ID: scheduleID(flow.Slug), Spec: s, Action: action, Overlap: enums.SCHEDULE_OVERLAP_POLICY_BUFFER_ONE,
@@ -116,7 +117,7 @@ func (b backend) RunSchedule(ctx context.Context, slug, id string) (ok bool, _ e
 	if err != nil || f == nil || f.def.Cron == "" {
 		return false, err
 	}
-	_, err = b.start(ctx, slug, id, begin{Input: []byte("{}"), Tick: time.Now().UTC().Truncate(time.Microsecond)})
+	_, err = b.start(ctx, slug, id, f.def.Priority, begin{Input: []byte("{}"), Tick: time.Now().UTC().Truncate(time.Microsecond)})
 	return err == nil, err
 }
 

@@ -47,7 +47,7 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 		slots <- struct{}{}
 		wait.Go(func() {
 			defer func() { <-slots }()
-			all[i], errs[i] = b.start(ctx, r.Flow, n.ID, begin{Input: n.Input, Headers: headersOf(n.Headers), At: at})
+			all[i], errs[i] = b.start(ctx, r.Flow, n.ID, known.priority(r.Priority), begin{Input: n.Input, Headers: headersOf(n.Headers), At: at})
 		})
 	}
 	wait.Wait()
@@ -60,8 +60,8 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 }
 
 // start starts a run.
-func (b backend) start(ctx context.Context, flow, id string, in begin) (runtime.StartedRun, error) {
-	o := startOptions(id, flow)
+func (b backend) start(ctx context.Context, flow, id string, priority spec.Priority, in begin) (runtime.StartedRun, error) {
+	o := startOptions(id, flow, priority)
 	if in.At.IsZero() {
 		o.EnableEagerStart = true
 	} else {
@@ -82,9 +82,9 @@ func (b backend) start(ctx context.Context, flow, id string, in begin) (runtime.
 }
 
 // startOptions are those of the workflow of a run.
-func startOptions(id, flow string) client.StartWorkflowOptions {
+func startOptions(id, flow string, priority spec.Priority) client.StartWorkflowOptions {
 	return client.StartWorkflowOptions{
-		ID: id, TaskQueue: flow, Memo: map[string]any{runMemo: true},
+		ID: id, TaskQueue: flow, Priority: priorityOf(priority), Memo: map[string]any{runMemo: true},
 		WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 	}

@@ -119,7 +119,7 @@ func (b backend) retry(ctx context.Context, e *execution, step string) (bool, er
 		return false, tooLong("what the retry keeps of the run", len(raw))
 	}
 	b.ends.take(e.id)
-	o := startOptions(e.id, e.flow())
+	o := startOptions(e.id, e.flow(), e.priority())
 	o.WorkflowIDReusePolicy = enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 	_, err = b.client.ExecuteWorkflow(ctx, o, e.flow(), next)
 	if errors.As(err, new(*serviceerror.WorkflowExecutionAlreadyStarted)) {

@@ -87,10 +87,12 @@ type failure struct {
 
 // chunk is the input of the workflow of a part of a map.
 type chunk struct {
-	Step  string            `json:"step"`
-	Queue string            `json:"queue"`
-	Task  task              `json:"task"` // without an item
-	Items []json.RawMessage `json:"items"`
+	Step  string `json:"step"`
+	Queue string `json:"queue"`
+	// Priority is that of the step, if it has one.
+	Priority spec.Priority     `json:"priority,omitempty"`
+	Task     task              `json:"task"` // without an item
+	Items    []json.RawMessage `json:"items"`
 	// Indexes are those of the items in the list.
 	Indexes []int `json:"indexes"`
 	Limit   int   `json:"limit"` // of the result

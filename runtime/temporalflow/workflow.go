@@ -236,7 +236,7 @@ func (d *driver) startTask(ctx workflow.Context, t *machine.Task, in task) {
 		return
 	}
 	d.spawn(ctx, u, func(ctx workflow.Context) (e ending) {
-		e.err = attemptActivity(ctx, t.Slug, d.queue(t.Slug), in).Get(ctx, &e.one)
+		e.err = attemptActivity(ctx, t.Slug, d.queue(t.Slug), t.Step.Priority, in).Get(ctx, &e.one)
 		return e
 	})
 }
@@ -244,7 +244,7 @@ func (d *driver) startTask(ctx workflow.Context, t *machine.Task, in task) {
 // startPart hands out a part of a map.
 func (d *driver) startPart(ctx workflow.Context, tasks []*machine.Task, base task, items []json.RawMessage) {
 	u := &unit{tasks: tasks, step: tasks[0].Step, part: true}
-	c := chunk{Step: u.step.Slug, Queue: d.queue(u.step.Slug), Task: base, Items: items, Limit: d.plan.Limit}
+	c := chunk{Step: u.step.Slug, Queue: d.queue(u.step.Slug), Priority: u.step.Priority, Task: base, Items: items, Limit: d.plan.Limit}
 	for _, t := range tasks {
 		c.Indexes = append(c.Indexes, t.Index)
 	}
@@ -304,12 +304,13 @@ func (d *driver) fits(t *machine.Task, in any) bool {
 	return true
 }
 
-// attemptActivity starts the activity of a task.
-func attemptActivity(ctx workflow.Context, step, queue string, in task) workflow.Future {
+// attemptActivity starts the activity of a task. Without a priority it has that of the run.
+func attemptActivity(ctx workflow.Context, step, queue string, priority spec.Priority, in task) workflow.Future {
 	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           queue,
 		StartToCloseTimeout: slotWait + in.Timeout + hardLimit,
 		HeartbeatTimeout:    heartbeatTimeout,
+		Priority:            priorityOf(priority),
 		// The activity itself says how long to wait and when to give up; this is for
 		// attempts that were lost with their worker.
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Millisecond, BackoffCoefficient: 1},

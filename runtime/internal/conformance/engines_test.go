@@ -76,6 +76,7 @@ var pgflowAlone = Engine{
 	},
 	Declines: declines(append([]string{
 		"retry a run that has not failed", "retry a run", retryStep, "delete a run", "headers", "delayed start", "start at a time", "tick of a schedule", "run of a scheduled flow by hand", "flow without a schedule",
+		"priority of a run", "change the priority of a run",
 	}, slices.Concat(OfWaits, OfGates, OfTransactions, OfUnique)...), map[string]Difference{
 		"result of an untyped run":          {Why: "pgflow does not keep what a flow gives", Says: `actual  : map[string]interface {}(map[string]interface {}{"shout":"HELLO ADA"})`},
 		"existed by key of another version": {Why: "pgflow knows no versions", Says: "run id is taken by a run of another flow"},

@@ -105,7 +105,7 @@ type topic struct {
 
 var quick = []topic{
 	{"starts", starts}, {"values", values}, {"conditions", conditions}, {"exhausted", exhausted}, {"maps", mapSteps},
-	{"attempts", attempts}, {"waits", waits}, {"gates", gates}, {"timers", timers}, {"unique", unique}, {"transactions", transactions}, {"retry", retries}, {"definitions", definitions}, {"schedule", schedules}, {"operations", operations},
+	{"attempts", attempts}, {"waits", waits}, {"gates", gates}, {"timers", timers}, {"unique", unique}, {"transactions", transactions}, {"retry", retries}, {"priorities", priorities}, {"definitions", definitions}, {"schedule", schedules}, {"operations", operations},
 }
 
 // slow are the topics that wait for time to pass.

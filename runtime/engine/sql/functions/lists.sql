@@ -25,7 +25,7 @@ language plpgsql stable as $$
 begin
   return query
     select p.run_id, p.flow_slug, p.status, p.steps::int, p.remaining_steps, m.skipped, m.gave_up, p.started_at, p.ended_at,
-           p.due_at, k.tick_at, e.step_slug, e.task_index, left(e.error_message, 17000)
+           p.due_at, k.tick_at, e.step_slug, e.task_index, left(e.error_message, 17000), flowc.run_priority(p.run_id, p.flow_slug)
     from (
       select r.*
       from pgflow.flows f
@@ -67,7 +67,7 @@ language plpgsql stable as $$
 begin
   return query
     select r.run_id, r.flow_slug, r.status, c.steps::int, r.remaining_steps, m.skipped, m.gave_up, r.started_at, r.failed_at, null::timestamptz, k.tick_at,
-           e.step_slug, e.task_index, left(e.error_message, 17000)
+           e.step_slug, e.task_index, left(e.error_message, 17000), flowc.run_priority(r.run_id, r.flow_slug)
     from (
       select o.* from pgflow.runs o
       where o.failed_at >= recent_failures.since and o.status = 'failed'
@@ -130,7 +130,7 @@ end $$;
 create or replace function flowc.list_tasks(run_id uuid, step text, statuses text[], after_index int, per_step int, output_bytes int)
 returns table (
   step_slug text, task_index int, status text, attempts int, error_message text, queued_at timestamptz, started_at timestamptz,
-  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output text, failed_attempts jsonb, bytes int)
+  completed_at timestamptz, failed_at timestamptz, worker_id uuid, visible_at timestamptz, output text, failed_attempts jsonb, bytes int, priority text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -142,7 +142,7 @@ begin
             from (
               select * from flowc.failed_attempts o where o.run_id = t.run_id and o.step_slug = t.step_slug and o.task_index = t.task_index
               order by o.failed_at desc limit 20) f),
-           coalesce(pg_column_size(t.output), 0)
+           coalesce(pg_column_size(t.output), 0), nullif(flowc.priority_name(t.priority), 'normal')
     from pgflow.runs r
     join pgflow.steps s on s.flow_slug = r.flow_slug and (list_tasks.step is null or s.step_slug = list_tasks.step)
     cross join lateral (
@@ -160,7 +160,7 @@ create or replace function flowc.run_progress(id uuid)
 returns table (
   run_id uuid, flow_slug text, status text, remaining_steps int, scheduled_at timestamptz, tick timestamptz, started_at timestamptz,
   completed_at timestamptz, failed_at timestamptz, cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int,
-  error_message text, states jsonb, unique_values text)
+  error_message text, states jsonb, unique_values text, priority text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -179,7 +179,7 @@ begin
              from pgflow.step_states st
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
              left join lateral flowc.wait_state(st.run_id, st.flow_slug, st.step_slug) w on true
-             where st.run_id = r.run_id), flowc.unique_words(r.flow_slug, r.input)
+             where st.run_id = r.run_id), flowc.unique_words(r.flow_slug, r.input), flowc.run_priority(r.run_id, r.flow_slug)
     from pgflow.runs r
     left join flowc.scheduled_runs d on d.run_id = r.run_id
     left join flowc.ticks k on k.run_id = r.run_id

@@ -20,6 +20,15 @@ create or replace function flowc.priority_name(priority "char") returns text
 language sql immutable parallel safe
 return case priority_name.priority when 'h' then 'high' when 'l' then 'low' else 'normal' end;
 
+-- Returns the name of the priority of a run, NULL if it is normal.
+create or replace function flowc.run_priority(run_id uuid, flow_slug text) returns text
+language plpgsql stable as $$
+begin
+  return nullif(coalesce(
+    (select flowc.priority_name(p.priority) from flowc.priorities p where p.run_id = run_priority.run_id),
+    (select k.settings ->> 'priority' from flowc.settings k where k.flow_slug = run_priority.flow_slug and k.step_slug = '')), 'normal');
+end $$;
+
 -- Returns the priorities that tasks of a flow may have, the highest first.
 create or replace function flowc.priorities_in_use(flow_slug text) returns "char"[]
 language plpgsql stable as $$

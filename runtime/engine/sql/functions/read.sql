@@ -5,7 +5,7 @@ create or replace function flowc.get_run(id uuid, with_states boolean default fa
 returns table (
   run_id uuid, flow_slug text, status text, input jsonb, output jsonb, remaining_steps int,
   started_at timestamptz, completed_at timestamptz, failed_at timestamptz, scheduled_at timestamptz, tick timestamptz,
-  cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int, error_message text, states jsonb, result jsonb, unique_values text)
+  cancelled_at timestamptz, cancel_reason text, failed_step text, failed_index int, error_message text, states jsonb, result jsonb, unique_values text, priority text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -20,7 +20,7 @@ begin
              join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
              left join lateral flowc.wait_state(st.run_id, st.flow_slug, st.step_slug) w on true
              where st.run_id = r.run_id) end,
-           flowc.compose_result(r.run_id), flowc.unique_words(r.flow_slug, r.input)
+           flowc.compose_result(r.run_id), flowc.unique_words(r.flow_slug, r.input), flowc.run_priority(r.run_id, r.flow_slug)
     from pgflow.runs r
     left join flowc.scheduled_runs d on d.run_id = r.run_id
     left join flowc.ticks k on k.run_id = r.run_id

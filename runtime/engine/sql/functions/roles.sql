@@ -20,7 +20,7 @@ declare
     flowc.get_definition, flowc.compare_flow, flowc.adjacent_runs, flowc.payload, flowc.payloads, flowc.read_values, flowc.recent_failures,
     flowc.run_progress, flowc.tasks_in_flight, flowc.throughput, flowc.list_waits, flowc.count_waits, flowc.list_requests, flowc.list_gates, flowc.check_gates}';
   operating text[] := '{
-    flowc.await_run, flowc.start, flowc.find_runs, flowc.signal, flowc.signal_by, flowc.request, flowc.request_cancel, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.run_now, flowc.reschedule_run, flowc.delete_run,
+    flowc.await_run, flowc.start, flowc.find_runs, flowc.signal, flowc.signal_by, flowc.request, flowc.request_cancel, flowc.cancel_run, flowc.retry_run, flowc.retry_step, flowc.set_priority, flowc.run_now, flowc.reschedule_run, flowc.delete_run,
     flowc.prune, flowc.pause_flow, flowc.set_gate, flowc.hold_gate, flowc.pause_schedule, flowc.resume_schedule, flowc.run_schedule}';
 begin
   return '{flowc.version, flowc.get_shard}'::text[] || case kind

@@ -282,7 +282,8 @@ create type flowc.run_summary as (
   tick            timestamptz,
   failed_step     text,
   failed_index    int,
-  error_message   text
+  error_message   text,
+  priority        text -- NULL if it is normal
 );
 
 -- Workers -------------------------------------------------------------------

@@ -22,6 +22,7 @@ var Temporal = map[string]conformance.Difference{
 	"list payloads":                               {Why: "GetRun reads values"},
 	"throughput":                                  {Why: "Temporal's metrics have it"},
 	"pause and resume a flow":                     {Why: "Temporal does not pause task queues"},
+	"change the priority of a run":                {Why: "a workflow keeps the priority that it was started with"},
 	"run now":                                     {Why: "Temporal keeps the time of the next attempt"},
 	"prune":                                       {Why: "the namespace's retention does"},
 }
