@@ -217,6 +217,7 @@ func TestContractNeedsEngine(t *testing.T) {
 	ctx, pool, direct := openUpstream(t)
 	for name, opt := range map[string]runtime.StartOption{
 		"a delay": runtime.WithDelay(time.Second), "a time": runtime.WithStartAt(time.Now().Add(time.Hour)),
+		"a priority": runtime.WithPriority(runtime.High),
 	} {
 		_, err := typed.Start(ctx, pool, greet{}, opt)
 		require.ErrorIs(t, err, runtime.ErrNeedsEngine, name)
@@ -235,6 +236,7 @@ func TestContractNeedsEngine(t *testing.T) {
 		"RetryRun":      func() error { return runtime.RetryRun(ctx, pool, run.ID()) },
 		"RetryStep":     func() error { return runtime.RetryStep(ctx, pool, run.ID(), "greet") },
 		"RescheduleRun": func() error { return runtime.RescheduleRun(ctx, pool, run.ID(), time.Now()) },
+		"SetPriority":   func() error { return runtime.SetPriority(ctx, pool, run.ID(), runtime.High) },
 		"Signal":        func() error { _, err := runtime.Signal(ctx, pool, run.ID(), "greet", 1); return err },
 		"SignalBy":      func() error { return runtime.SignalBy(ctx, pool, "greeting", "greet", "k", 1) },
 		"ListWaiting":   func() error { _, err := runtime.ListWaiting(ctx, pool, runtime.WaitingFilter{}); return err },
@@ -244,6 +246,10 @@ func TestContractNeedsEngine(t *testing.T) {
 		},
 		"UpsertFlow with a limit": func() error {
 			_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "limited", Steps: []spec.Step{{Slug: "charge", Concurrency: 5}}})
+			return err
+		},
+		"UpsertFlow with a priority": func() error {
+			_, err := runtime.UpsertFlow(ctx, pool, spec.Flow{Slug: "urgent", Steps: []spec.Step{{Slug: "hurry", Priority: runtime.High}}})
 			return err
 		},
 		"UpsertFlow with a deadline": func() error {

@@ -2,10 +2,12 @@ package runtime_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
@@ -151,6 +153,59 @@ func TestRescheduleRun(t *testing.T) {
 	require.ErrorIs(t, runtime.RescheduleRun(ctx, pool, run.ID(), at), runtime.ErrWrongStatus)
 }
 
+// The priority of a run is that of its start until it is set, in a transaction when that commits.
+func TestSetPriority(t *testing.T) {
+	t.Parallel()
+	ctx, pool := open(t)
+	started, err := typed.Start(ctx, pool, greet{}, runtime.WithPriority(runtime.Low))
+	require.NoError(t, err)
+	priority := func() string {
+		info, err := started.Info(ctx)
+		require.NoError(t, err)
+		runs, err := ops.ListRuns(ctx, pool, ops.RunFilter{})
+		require.NoError(t, err)
+		tasks, err := ops.ListTasks(ctx, pool, started.ID(), ops.TaskFilter{})
+		require.NoError(t, err)
+		require.Equal(t, []runtime.Priority{info.Priority, info.Priority}, []runtime.Priority{runs[0].Priority, tasks[0].Priority})
+		return string(info.Priority)
+	}
+	require.Equal(t, "low", priority())
+	require.NoError(t, runtime.SetPriority(ctx, pool, started.ID(), runtime.Normal))
+	require.Empty(t, priority())
+	require.NoError(t, pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		require.NoError(t, runtime.SetPriority(ctx, tx, started.ID(), runtime.High))
+		require.Empty(t, priority())
+		return nil
+	}))
+	_, err = pool.Exec(ctx, `SELECT flowc.apply_due('{greeting}')`) // as a worker does
+	require.NoError(t, err)
+	require.Equal(t, "high", priority())
+	for _, wrong := range []runtime.Priority{"", "1", "High", "urgent"} {
+		require.ErrorIs(t, runtime.SetPriority(ctx, pool, started.ID(), wrong), runtime.ErrInvalidOption)
+		_, err = typed.Start(ctx, pool, greet{}, runtime.WithPriority(wrong))
+		require.ErrorIs(t, err, runtime.ErrInvalidOption)
+		require.ErrorContains(t, err, "priority is high, normal or low")
+	}
+
+	// Starts that come together keep each their own.
+	priorities := []runtime.Priority{runtime.High, runtime.Normal, runtime.Low}
+	runs := make([]*runtime.Run[string], 60)
+	var group sync.WaitGroup
+	for i := range runs {
+		group.Go(func() {
+			r, err := typed.Start(ctx, pool, greet{}, runtime.WithPriority(priorities[i%3]))
+			require.NoError(t, err)
+			runs[i] = r
+		})
+	}
+	group.Wait()
+	for i, r := range runs {
+		info, err := r.Info(ctx)
+		require.NoError(t, err)
+		require.Equal(t, []runtime.Priority{runtime.High, "", runtime.Low}[i%3], info.Priority)
+	}
+}
+
 // Every call that steers a run, on runs that it cannot be meant for.
 func TestSteeringOddRuns(t *testing.T) {
 	t.Parallel()
@@ -159,6 +214,7 @@ func TestSteeringOddRuns(t *testing.T) {
 		"CancelRun":     func(id string) error { return runtime.CancelRun(ctx, pool, id, "") },
 		"RetryRun":      func(id string) error { return runtime.RetryRun(ctx, pool, id) },
 		"RescheduleRun": func(id string) error { return runtime.RescheduleRun(ctx, pool, id, time.Now()) },
+		"SetPriority":   func(id string) error { return runtime.SetPriority(ctx, pool, id, runtime.High) },
 		"RunNow":        func(id string) error { _, err := ops.RunNow(ctx, pool, id, ""); return err },
 		"DeleteRun":     func(id string) error { _, err := runtime.DeleteRun(ctx, pool, id); return err },
 		"ListTasks": func(id string) error {
@@ -172,7 +228,7 @@ func TestSteeringOddRuns(t *testing.T) {
 		}
 	}
 	absent := map[string]error{
-		"CancelRun": runtime.ErrRunNotFound, "RetryRun": runtime.ErrRunNotFound, "RescheduleRun": runtime.ErrRunNotFound,
+		"CancelRun": runtime.ErrRunNotFound, "RetryRun": runtime.ErrRunNotFound, "RescheduleRun": runtime.ErrRunNotFound, "SetPriority": runtime.ErrRunNotFound,
 		"RunNow": nil, "DeleteRun": nil, "ListTasks": nil,
 	}
 	for name, call := range calls {
@@ -184,10 +240,10 @@ func TestSteeringOddRuns(t *testing.T) {
 	h.Finish("greeting", "completed", `"x"`)
 	h.Finish("greeting", "completed", `"y"`)
 	completed := map[string]error{
-		"CancelRun": runtime.ErrWrongStatus, "RetryRun": runtime.ErrWrongStatus, "RescheduleRun": runtime.ErrWrongStatus,
+		"CancelRun": runtime.ErrWrongStatus, "RetryRun": runtime.ErrWrongStatus, "RescheduleRun": runtime.ErrWrongStatus, "SetPriority": runtime.ErrWrongStatus,
 		"RunNow": nil, "ListTasks": nil, "DeleteRun": nil,
 	}
-	for _, name := range []string{"CancelRun", "RetryRun", "RescheduleRun", "RunNow", "ListTasks", "DeleteRun"} {
+	for _, name := range []string{"CancelRun", "RetryRun", "RescheduleRun", "SetPriority", "RunNow", "ListTasks", "DeleteRun"} {
 		require.ErrorIs(t, calls[name](run.ID()), completed[name], name)
 	}
 }

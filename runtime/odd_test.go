@@ -47,6 +47,7 @@ func allCalls(ctx context.Context, db runtime.DB, id string) map[string]func() e
 		"CancelRun":         func() error { return runtime.CancelRun(ctx, db, id, "") },
 		"RetryRun":          func() error { return runtime.RetryRun(ctx, db, id) },
 		"RescheduleRun":     func() error { return runtime.RescheduleRun(ctx, db, id, time.Now()) },
+		"SetPriority":       func() error { return runtime.SetPriority(ctx, db, id, runtime.High) },
 		"RetryStep":         func() error { return runtime.RetryStep(ctx, db, id, "greet") },
 		"UpsertServed":      func() error { return runtime.UpsertServed(ctx, db, handler.Serve(typed.Definition(), nil)) },
 		"Signal":            func() error { return second(runtime.Signal(ctx, db, id, "greet", 1)) },

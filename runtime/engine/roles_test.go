@@ -163,6 +163,10 @@ func TestRolesAreRefusedTheRest(t *testing.T) {
 		{"starter operator", "start", func(db db) error { return only(runtime.StartFlow(ctx, db, "shop", 1)) }},
 		{"starter operator", "start many", func(db db) error { return only(runtime.StartMany(ctx, db, "shop", []any{1, 2})) }},
 		{"starter operator", "cancel", func(db db) error { return runtime.CancelRun(ctx, db, start(), "") }},
+		{"starter operator", "start with a priority", func(db db) error {
+			return only(runtime.StartFlow(ctx, db, "shop", 1, runtime.WithPriority(runtime.High)))
+		}},
+		{"operator", "set the priority", func(db db) error { return runtime.SetPriority(ctx, db, start(), runtime.High) }},
 		{"starter operator", "reschedule", func(db db) error {
 			return runtime.RescheduleRun(ctx, db, start(runtime.WithDelay(time.Hour)), time.Now().Add(2*time.Hour))
 		}},
