@@ -45,6 +45,29 @@ func TestActionsOnARun(t *testing.T) {
 	}
 }
 
+func TestPriority(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	id := s.start(`{}`, runtime.WithPriority(runtime.Low))
+	path := "/runs/" + id
+	const low, high = `low priority</span>`, `high priority</span>`
+	require.Contains(t, s.get("/runs"), low)
+	page := s.get(path)
+	require.Equal(t, 2, strings.Count(page, low), "of the run, and of its task")
+	require.Contains(t, page, `value="low" required checked`)
+	page = s.post(path+"/set_priority", url.Values{"priority": {"high"}})
+	require.Contains(t, page, "The priority was changed.")
+	require.Equal(t, 2, strings.Count(page, high))
+	require.Equal(t, http.StatusBadRequest, s.do(s.request(http.MethodPost, path+"/set_priority", url.Values{"priority": {"1"}})).status)
+	require.Equal(t, http.StatusBadRequest, s.do(s.request(http.MethodPost, path+"/set_priority", nil)).status)
+	page = s.post(path+"/set_priority", url.Values{"priority": {"normal"}})
+	require.NotContains(t, page, "priority</span>")
+	require.Contains(t, page, `value="normal" required checked`)
+	s.complete()
+	require.NotContains(t, s.get(path), `id="priority"`)
+	require.Contains(t, s.post(path+"/set_priority", url.Values{"priority": {"low"}}), "Nothing was changed: the run has completed.")
+}
+
 func TestActionsOnMany(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, Config{})
