@@ -83,7 +83,7 @@ SELECT r.run_id::text, r.flow_slug, ` + pgflowStatus + `, r.input, r.output, r.r
          FROM pgflow.step_states st
          JOIN pgflow.steps s ON s.flow_slug = st.flow_slug AND s.step_slug = st.step_slug
          WHERE st.run_id = r.run_id) END,
-       NULL::jsonb, NULL::text
+       NULL::jsonb, NULL::text, NULL::text
 FROM pgflow.runs r` + pgflowFailedStep + `
 WHERE r.run_id = $1::text::uuid`
 

@@ -165,8 +165,8 @@ func (f Flow) As(slug string) Flow {
 
 // NeedsEngine reports whether the flow has what only flowc's engine knows of: steps that
 // wait or commit with their effects, limits and turns by key, a deadline, runs that are unique,
-// times that are read from values, and bounds of snoozes. A schedule and
-// priorities are not among it.
+// times that are read from values, and bounds of snoozes. A schedule and priorities are not
+// among it.
 func (f Flow) NeedsEngine() bool {
 	return f.Deadline != 0 || f.Unique != nil || f.hasLimits() || slices.ContainsFunc(f.Steps, func(s Step) bool {
 		return s.Type == TypeWait || s.StartAt != nil || s.StartDelayFrom != nil || s.MaxWait != 0 || s.Tx != ""
