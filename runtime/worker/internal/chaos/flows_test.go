@@ -33,6 +33,7 @@ var flows = map[string]struct {
 	"approval": {approval.Definition(), approvalService},
 	"gated":    {gated.Definition(), gatedService},
 	"serial":   {serial.Definition(), serialService},
+	"single":   {single.Definition(), singleService},
 }
 
 var errFirst = errors.New("the first attempt fails")

@@ -36,6 +36,7 @@ type errand struct {
 	Grace       time.Duration // 10 s if it is 0
 	Least, Most time.Duration // how long a handler works, between the two
 	MaxCrashes  int           // that of the worker
+	Numbers     int           // for how many numbers it starts runs of single, instead of working
 	// One in so many times, the process kills itself, or cuts a connection, before or after
 	// it sends a message of a transaction of pay, or when the reply comes. 0 is never.
 	Dies, Cuts int
@@ -52,7 +53,11 @@ func beWorker(text string) int {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(3)
 	}()
-	if err := e.work(); err != nil {
+	do := e.work
+	if e.Numbers > 0 {
+		do = e.start
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
