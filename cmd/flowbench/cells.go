@@ -19,6 +19,10 @@ func cells(scale float64) []cell {
 			{"flowc", startOneACall(job, n(8_000))},
 			{"River", riverOneACall(n(4_000))},
 		}},
+		{name: "unique", title: "jobs that are unique by a field, started one a call by 16 goroutines, every second like one that is there", systems: []system{
+			{"flowc", startUnique(n(8_000))},
+			{"River", riverUnique(n(4_000))},
+		}},
 		{name: "diamond", title: "a diamond of 4 steps, started and worked at the same time", systems: []system{
 			{"flowc", startManyBesideWork(diamond, n(6_000))},
 			{"DBOS", dbosWork(n(800))},

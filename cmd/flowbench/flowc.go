@@ -240,6 +240,37 @@ func startOneACall(def spec.Flow, n int) func(context.Context, *server) (func(co
 	}
 }
 
+// lastUnique is the last number that made a job unique, in all turns.
+var lastUnique atomic.Int64
+
+// startUnique starts jobs, of which every second is like the one before it.
+func startUnique(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		def := definition("bench_unique", spec.Step{Slug: "work"})
+		def.Unique = &spec.Unique{By: []spec.Path{{spec.RunKey, "id"}}}
+		pool, drop, err := install(ctx, s, def)
+		if err != nil {
+			return nil, nil, err
+		}
+		work := func(ctx context.Context) (sample, error) {
+			var existed atomic.Int64
+			first := int(lastUnique.Add(int64(n))) - n
+			err := parallel(16, n, func(i int) error {
+				run, err := runtime.StartFlow(ctx, pool, def.Slug, payload{ID: first + i/2})
+				if err == nil && run.Existed() {
+					existed.Add(1)
+				}
+				return err
+			})
+			if err == nil && int(existed.Load()) != n/2 {
+				err = fmt.Errorf("%d of %d existed", existed.Load(), n)
+			}
+			return sample{units: n}, err
+		}
+		return work, drop, nil
+	}
+}
+
 // parallel calls fn n times from some goroutines.
 func parallel(goroutines, n int, fn func(i int) error) error {
 	var next atomic.Int64

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -163,6 +164,33 @@ func riverOneACall(n int) func(context.Context, *server) (func(context.Context) 
 				_, err := client.Insert(ctx, riverArgs{ID: i}, nil)
 				return err
 			})
+			return sample{units: n}, err
+		}
+		return work, drop, nil
+	}
+}
+
+// riverUnique inserts jobs, of which every second is like the one before it.
+func riverUnique(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
+		client, _, drop, err := riverClient(ctx, s, func() {})
+		if err != nil {
+			return nil, nil, err
+		}
+		opts := &river.InsertOpts{UniqueOpts: river.UniqueOpts{ByArgs: true}}
+		work := func(ctx context.Context) (sample, error) {
+			var existed atomic.Int64
+			first := int(lastUnique.Add(int64(n))) - n
+			err := parallel(16, n, func(i int) error {
+				job, err := client.Insert(ctx, riverArgs{ID: first + i/2}, opts)
+				if err == nil && job.UniqueSkippedAsDuplicate {
+					existed.Add(1)
+				}
+				return err
+			})
+			if err == nil && int(existed.Load()) != n/2 {
+				err = fmt.Errorf("%d of %d existed", existed.Load(), n)
+			}
 			return sample{units: n}, err
 		}
 		return work, drop, nil

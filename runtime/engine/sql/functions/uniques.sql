@@ -18,14 +18,9 @@ begin
     select sha256(convert_to(jsonb_agg(jsonb_build_array(p.path, case jsonb_typeof(v.value)
       when 'number' then to_jsonb(trim_scale((v.value #>> '{}')::numeric)) else v.value end) order by p.n)::text, 'UTF8'))
     from jsonb_array_elements(unique_key.paths) with ordinality p(path, n)
-    cross join lateral (select flowc.value_in(unique_key.input, p.path)) v(value));
+    cross join lateral (
+      select unique_key.input #> array(select e.name from jsonb_array_elements_text(p.path - 0) with ordinality e(name, n) order by e.n)) v(value));
 end $$;
-
--- Returns the value that a path leads to which begins with the input of a run.
-create or replace function flowc.value_in(input jsonb, path jsonb) returns jsonb
-language sql immutable as $$
-  select value_in.input #> array(select e.name from jsonb_array_elements_text(value_in.path - 0) with ordinality e(name, n) order by e.n)
-$$;
 
 -- Returns the values of a run's key in words, such as account_id=7; NULL if one run of the
 -- flow may be like another.
@@ -40,9 +35,8 @@ begin
   return (
     select string_agg(case when jsonb_array_length(p.path) = 1 then '' else w.name || '=' end || left(coalesce(w.value #>> '{}', 'null'), 200), ', ' order by p.n)
     from jsonb_array_elements(settings -> 'unique') with ordinality p(path, n)
-    cross join lateral (
-      select array_to_string(array(select e.name from jsonb_array_elements_text(p.path - 0) with ordinality e(name, n) order by e.n), '.'),
-             flowc.value_in(unique_words.input, p.path)) w(name, value));
+    cross join lateral (select array(select e.name from jsonb_array_elements_text(p.path - 0) with ordinality e(name, n) order by e.n)) x(names)
+    cross join lateral (select array_to_string(x.names, '.'), unique_words.input #> x.names) w(name, value));
 end $$;
 
 -- Starts runs of a flow that says which of them are alike, as flowc.start does, which has
@@ -79,8 +73,14 @@ begin
     select coalesce(u.run_id, flowc.new_run_id()) from unnest(inputs, start_unique.run_ids) with ordinality u(input, run_id, n) order by u.n);
   keys := array(select flowc.unique_key(u.input, settings -> 'unique') from unnest(inputs) with ordinality u(input, n) order by u.n);
   created := flowc.lock_keys(base, keys, ids, settings);
-  leaders := flowc.key_leaders(keys, ids);
-  select h.held, h.holders into held, holders from flowc.key_holders(start_unique.flow_slug, keys, ids, leaders, created, settings, mode) h;
+  if cardinality(ids) = 1 then -- as most calls
+    leaders := array[case when not exists (select from pgflow.runs r where r.run_id = ids[1]) then 1 end];
+  else
+    leaders := flowc.key_leaders(keys, ids);
+  end if;
+  if cardinality(created) is distinct from cardinality(keys) then
+    select h.held, h.holders into held, holders from flowc.key_holders(start_unique.flow_slug, keys, ids, leaders, created, settings, mode) h;
+  end if;
 
   if held is not null and (mode = 'error' or mode in ('keep', 'debounce') and duplicates = 'refuse') then
     delete from flowc.uniques q using unnest(created) m(key) where q.flow_slug = any (array[base]) and q.key = m.key;
@@ -108,15 +108,17 @@ begin
   passed := array(
     select l.n::int from unnest(leaders) with ordinality l(leader, n)
     where l.leader is null or l.leader = l.n and runs[l.n::int] = ids[l.n::int] order by l.n);
-  perform flowc.take_keys(base, keys, ids, leaders, passed, created, settings);
-  existing := array(
+  if cardinality(created) is distinct from cardinality(keys) or array_position(leaders, null) is not null then
+    perform flowc.take_keys(base, keys, ids, leaders, passed, created, settings);
+  end if;
+  existing := case when passed = '{}' then '{}' else array(
     select passed[s.n]
     from flowc.start(
       start_unique.flow_slug, array(select inputs[p.n] from unnest(passed) with ordinality p(n, i) order by p.i),
       array(select ids[p.n] from unnest(passed) with ordinality p(n, i) order by p.i), due, null,
       case when headers is not null then array(select headers[p.n] from unnest(passed) with ordinality p(n, i) order by p.i) end,
       priority => start_unique.priority, duplicates => 'allow') s
-    where s.existed);
+    where s.existed) end;
   if existing <> '{}' then
     -- Somebody else has started a run with the id, and another input, meanwhile: the key goes
     -- to the next in line.
