@@ -361,8 +361,8 @@ func TestTransactionUnknownCommit(t *testing.T) {
 			require.Equal(t, "done", out)
 			require.Equal(t, 1, effectsOf(t, pool))
 			require.Equal(t, c.calls, calls.Load())
-			require.Equal(t, 1, network.Cuts())
 			eventually(t, func() bool { return w.Stats().Completed == 1 && w.Health().InFlight == 0 }, "it is counted as completed")
+			require.Equal(t, 1, network.Cuts())
 			stats := w.Stats()
 			require.EqualValues(t, c.calls-1, stats.Retried, "%+v", stats)
 			require.Zero(t, stats.Lost)
@@ -561,4 +561,32 @@ func TestTransactionsNeedEngine(t *testing.T) {
 	err = w.Run(ctx)
 	require.ErrorIs(t, err, runtime.ErrNeedsEngine)
 	require.ErrorContains(t, err, "step effect of flow effect")
+}
+
+// A step with a limit frees its place when it is completed in its transaction.
+func TestTransactionsWithLimit(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	flow := runtime.NewFlow[int](spec.Flow{Slug: "effect", Steps: []spec.Step{{Slug: "effect", Tx: spec.TxPgx, Concurrency: 1}}}, handler.Output[int]("effect"))
+	var running, most atomic.Int32
+	service := serveTx(flow, func(ctx context.Context, tx pgx.Tx, id int) (int, error) {
+		if n := running.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		defer running.Add(-1)
+		_, err := tx.Exec(ctx, insertEffect, id)
+		return id, err
+	})
+	pool := effects(t, service)
+	run(t, pool, two, service)
+	runs, err := flow.StartMany(ctx, pool, []int{1, 2, 3, 4, 5, 6, 7, 8})
+	require.NoError(t, err)
+	for _, r := range runs {
+		_, err := r.Wait(ctx)
+		require.NoError(t, err)
+	}
+	require.Equal(t, 8, effectsOf(t, pool))
+	require.EqualValues(t, 1, most.Load())
+	require.Equal(t, 8, count(t, pool, `select count(*) from pgflow.step_tasks where claims_count = 1`), "no place was recovered")
+	require.Zero(t, count(t, pool, `select count(*) from flowc.held`))
 }

@@ -201,7 +201,12 @@ begin
       and t.task_index = complete_in_transaction.task_index), false);
   if accepted is not true then
     accepted := false;
-  elsif flowc.complete_batch_slice(
+    return;
+  end if;
+  if exists (select from flowc.gates) then
+    perform flowc.leave_gates(complete_in_transaction.worker_id, array[complete_in_transaction.message_id], array[complete_in_transaction.claim_number]);
+  end if;
+  if flowc.complete_batch_slice(
     array[complete_in_transaction.run_id], array[complete_in_transaction.step_slug], array[complete_in_transaction.task_index],
     array[complete_in_transaction.output], array[complete_in_transaction.message_id], array[complete_in_transaction.claim_number],
     complete_in_transaction.worker_id, true) = 0
