@@ -258,7 +258,7 @@ func (b backend) DeleteRun(ctx context.Context, id string, o runtime.DeleteOptio
 		if !r.Status().Ended() && !o.AllowDataLoss {
 			return true, false
 		}
-		r.Cancel("deleted", b.db.now)
+		r.cancel("deleted", b.db.now)
 		delete(b.db.runs, id)
 		return true, true
 	})
@@ -276,9 +276,9 @@ func (b backend) SetPriority(ctx context.Context, id string, priority runtime.Pr
 	})
 }
 
-// CancelRun returns an error: nothing goes on between the calls of a test.
-func (b backend) CancelRun(context.Context, string, string) (runtime.Steered, error) {
-	return runtime.Steered{}, b.db.Unsupported()
+// CancelRun ends a run that has not ended.
+func (b backend) CancelRun(ctx context.Context, id, reason string) (runtime.Steered, error) {
+	return b.steer(ctx, id, func(r *run) (found, done bool) { return true, r.cancel(reason, b.db.now) })
 }
 
 // RescheduleRun returns an error: delays are ignored.

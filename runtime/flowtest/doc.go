@@ -11,7 +11,7 @@
 // Conditions, skips, maps, joins, retries, timeouts and middleware work as in a database,
 // but without waiting: delays between attempts are only recorded, see [DB.Attempts], and
 // those of scheduled runs are ignored; [DB.Tick] replaces the clock of schedules. Runs can be
-// retried. What needs a database, such as listing or cancelling runs, returns an error.
+// cancelled and retried. What needs a database, such as listing runs, returns an error.
 //
 // A run that waits for an answer stops there, and goes on when the test sends it, with the
 // Signal function of its package. A run that waits for time, since it was snoozed or has a

@@ -173,7 +173,7 @@ func TestInlineMistakes(t *testing.T) {
 	require.ErrorContains(t, err, "upserting flow one: it differs from the definition of its service: ")
 	_, err = ops.ListRuns(ctx, db, ops.RunFilter{})
 	require.ErrorContains(t, err, "use flowtest.Database")
-	require.ErrorContains(t, runtime.CancelRun(ctx, db, "01890a5d-ac96-774b-bcce-b302099a8057", ""), "use flowtest.Database")
+	require.ErrorContains(t, runtime.RescheduleRun(ctx, db, "01890a5d-ac96-774b-bcce-b302099a8057", time.Now()), "use flowtest.Database")
 	_, err = db.Exec(ctx, `INSERT INTO orders VALUES (1)`)
 	require.ErrorContains(t, err, "an inline database has no tables")
 	var n int

@@ -68,6 +68,52 @@ func TestWaitingIsNoHang(t *testing.T) {
 	require.Equal(t, "paid", out)
 }
 
+// A run that is cancelled while it waits takes no answer, and nothing of it comes due, until
+// it is retried.
+func TestCancelInline(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var db *flowtest.DB
+	withdraw := true
+	db = flowtest.Inline(serveExpense(func(ctx context.Context) (string, error) {
+		task, _ := handler.TaskFromContext(ctx)
+		if withdraw {
+			require.NoError(t, runtime.CancelRun(ctx, db, task.RunID, "withdrawn meanwhile"))
+			require.Equal(t, handler.ErrTaskLost, context.Cause(ctx))
+		}
+		return "paid", nil
+	}))
+	run, err := expense.Start(ctx, db, claim{ID: 1})
+	require.NoError(t, err)
+	require.NoError(t, runtime.CancelRun(ctx, db, run.ID(), "withdrawn"))
+	_, err = run.Wait(ctx)
+	var failed *runtime.RunFailedError
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, runtime.RunCancelled, failed.Status)
+	require.Equal(t, "withdrawn", failed.Message)
+	_, err = expense.Signal(ctx, db, run.ID(), "approve", true)
+	require.ErrorIs(t, err, runtime.ErrNotWaiting)
+	db.Advance(90 * 24 * time.Hour)
+	require.ErrorIs(t, runtime.CancelRun(ctx, db, run.ID(), ""), runtime.ErrWrongStatus)
+
+	require.NoError(t, runtime.RetryRun(ctx, db, run.ID()))
+	_, err = expense.Signal(ctx, db, run.ID(), "approve", true)
+	require.NoError(t, err)
+	db.Advance(time.Hour)
+	_, err = run.Wait(ctx)
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, "withdrawn meanwhile", failed.Message)
+	attempts := db.Attempts("expense", "pay")
+	require.Len(t, attempts, 1)
+	require.Equal(t, worker.OutcomeLost, attempts[0].Outcome)
+
+	withdraw = false
+	require.NoError(t, runtime.RetryRun(ctx, db, run.ID()))
+	out, err := run.Wait(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "paid", out)
+}
+
 // What comes due happens in its order, and at its time.
 func TestAdvanceInOrder(t *testing.T) {
 	t.Parallel()

@@ -36,6 +36,7 @@ type run struct {
 	tick     time.Time // if its schedule started it
 	tasks    []*machine.Task
 	working  bool
+	revoke   context.CancelCauseFunc // ends the context of the handler that runs, nil if none does
 	priority runtime.Priority
 }
 
@@ -75,6 +76,18 @@ func (r *run) timed() (first *machine.Task) {
 	return first
 }
 
+// cancel ends a run that has not ended, and reports whether it did: the context of its
+// handler ends, and what the handler gives is dropped.
+func (r *run) cancel(reason string, now time.Time) bool {
+	if !r.Cancel(reason, now) {
+		return false
+	}
+	if r.revoke != nil {
+		r.revoke(handler.ErrTaskLost)
+	}
+	return true
+}
+
 // work does the tasks of a run until none is left that may be done now and for which there
 // is a handler, and gives its waits the answers by key that were kept. The lock is held by the
 // caller, and not while a handler runs.
@@ -95,8 +108,12 @@ func (db *DB) work(r *run) {
 			RunID: r.id, Flow: r.flow.Slug, Step: t.Slug, Index: t.Index,
 			Attempt: n, MaxAttempts: t.MaxAttempts, Headers: r.headers, Tick: r.tick,
 		}
-		result := db.call(r.flow.handlers[t.Slug], task, t.Timeout, r.Values(t), t.Kept())
+		result := db.call(r, task, t.Timeout, r.Values(t), t.Kept())
 		r.Expire(db.now) // the clock may have been moved meanwhile
+		if result.Outcome == attempt.Lost {
+			db.attempts = append(db.attempts, Attempt{Task: task, Outcome: worker.OutcomeLost})
+			continue
+		}
 		if result.Kept != "" {
 			t.SetKept(json.RawMessage(result.Kept))
 		}
@@ -117,16 +134,22 @@ func (db *DB) work(r *run) {
 	}
 }
 
-// call calls a handler. Its context has nothing of the caller's: in production it would
-// not have that either.
-func (db *DB) call(h handler.Handler, task handler.Task, timeout time.Duration, v handler.Values, kept json.RawMessage) attempt.Result {
+// call calls the handler of a task. Its context has nothing of the caller's: in production
+// it would not have that either.
+func (db *DB) call(r *run, task handler.Task, timeout time.Duration, v handler.Values, kept json.RawMessage) attempt.Result {
+	ctx, revoke := context.WithCancelCause(handler.WithTask(context.Background(), task))
+	defer revoke(nil)
+	r.revoke = revoke
 	db.mu.Unlock()
-	defer db.mu.Lock()
-	ctx, cancel := context.WithTimeoutCause(handler.WithTask(context.Background(), task), timeout, handler.ErrTaskTimeout)
+	defer func() {
+		db.mu.Lock()
+		r.revoke = nil
+	}()
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, handler.ErrTaskTimeout)
 	defer cancel()
 	left := new(carried.Value)
 	left.Begin(kept, nil)
-	output, err := attempt.Call(context.WithValue(ctx, carried.Key{}, left), h, v)
+	output, err := attempt.Call(context.WithValue(ctx, carried.Key{}, left), r.flow.handlers[task.Step], v)
 	result := attempt.Classify(context.Cause(ctx), timeout, output, err)
 	if result.Outcome != attempt.Completed {
 		result.Kept = string(left.Left())

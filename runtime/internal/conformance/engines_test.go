@@ -18,7 +18,7 @@ import (
 
 // ofTables are the rows that need the engine's tables.
 var ofTables = []string{
-	"cancel a run that has ended", "cancel before the start", "cancel reaches the handler", "reschedule",
+	"reschedule",
 	"list runs", "list failures", "runs beside a run", "list tasks", "list tasks in flight", "list flows", "read a definition",
 	"list workers", "read a payload", "list payloads", "throughput", "pause and resume a flow", "list schedules",
 	"pause a schedule", "resume a schedule", "next ticks", "run now", "prune", "explain a run",
@@ -45,11 +45,12 @@ var inline = Engine{
 			"start in the user's transaction":         {Why: "an inline database has no transactions", Says: "the engine has no transactions"},
 			"upsert a flow that is new":               {Why: "its flows are those of its services", Says: `flow "fresh" is not inline`},
 			"upsert of another shape, with data loss": {Why: "its flows are those of its services", Says: `flow "reshaped" is not inline`},
-			"backoff":               {Why: notWaiting, Says: "it came too early"},
-			debounced:               {Why: "starts are not put off inline", Says: "it has not begun"},
-			"delayed start":         {Why: notWaiting, Says: "it came too early"},
-			"start delay of a step": {Why: notWaiting, Says: "it came too early"},
-			"start at a time":       {Why: notWaiting, Says: "the error is not \"run has not ended in time\""},
+			"cancel before the start":                 {Why: notWaiting, Says: "run is not in the right status for this"},
+			"backoff":                                 {Why: notWaiting, Says: "it came too early"},
+			debounced:                                 {Why: "starts are not put off inline", Says: "it has not begun"},
+			"delayed start":                           {Why: notWaiting, Says: "it came too early"},
+			"start delay of a step":                   {Why: notWaiting, Says: "it came too early"},
+			"start at a time":                         {Why: notWaiting, Says: "the error is not \"run has not ended in time\""},
 		}),
 }
 
@@ -75,6 +76,7 @@ var pgflowAlone = Engine{
 		return serveOn(t, pool, services)
 	},
 	Declines: declines(append([]string{
+		"cancel a run that has ended", "cancel before the start", "cancel reaches the handler",
 		"retry a run that has not failed", "retry a run", retryStep, "delete a run", "headers", "delayed start", "start at a time", "tick of a schedule", "run of a scheduled flow by hand", "flow without a schedule",
 		"priority of a run", "change the priority of a run",
 	}, slices.Concat(OfWaits, OfGates, OfTransactions, OfUnique)...), map[string]Difference{

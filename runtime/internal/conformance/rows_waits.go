@@ -20,7 +20,7 @@ import (
 // are read from values, no snoozes, and no deadlines.
 var OfWaits = []string{
 	"answer a wait", "answer a wait twice", "answer before the step waits", "answer that a map cannot take", "answer where nothing waits",
-	"answer that cannot be stored", "fail a wait", "wait that expires", "retry a run that nobody answered", "retry a step that was answered",
+	"answer that cannot be stored", "fail a wait", "wait that expires", "cancel a run that waits", "retry a run that nobody answered", "retry a step that was answered",
 	"answer by key", "answers by key that are kept", "key that is none", "key that is too long", "list what waits", "snooze", "snooze for too long",
 	"keep for the next attempt", "start at a time that is read", "retry before the time to start", "start at what is no time", "start after a delay that is read",
 	"deadline of a run",
@@ -163,6 +163,24 @@ func waits(r *rows) {
 		_, err := runtime.FailWait(c.ctx, c.db, run.ID(), "approve", "no")
 		c.ok(err)
 		c.failed(c.end(run), "approve", "no")
+		c.ok(runtime.RetryRun(c.ctx, c.db, run.ID()))
+		c.waiting(run)
+		c.signal(runtime.Accepted, run, "approve", 2)
+		shipped(c, c.end(run), `2`)
+	})
+	r.row("cancel a run that waits", func(c *check) {
+		run := c.start("approval", `{}`)
+		c.waiting(run)
+		c.ok(runtime.CancelRun(c.ctx, c.db, run.ID(), "withdrawn"))
+		info := c.end(run)
+		c.Equal([]any{runtime.RunCancelled, "withdrawn"}, []any{info.Status, info.CancelReason})
+		all, err := runtime.ListWaiting(c.ctx, c.db, runtime.WaitingFilter{RunID: run.ID()})
+		c.ok(err)
+		c.Empty(all)
+		_, err = runtime.Signal(c.ctx, c.db, run.ID(), "approve", 1)
+		var late *runtime.NotWaitingError
+		c.as(err, &late)
+		c.Equal("cancelled", late.Status)
 		c.ok(runtime.RetryRun(c.ctx, c.db, run.ID()))
 		c.waiting(run)
 		c.signal(runtime.Accepted, run, "approve", 2)
