@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,13 +20,10 @@ import (
 // The suite bites: an engine with a fault fails rows, and runs random flows otherwise.
 func TestMutations(t *testing.T) {
 	t.Parallel()
-	flows := examples(1, 150)
-	var want []*runtime.RunInfo
+	var r random
 	t.Run("without a fault", func(t *testing.T) {
-		want = runAll(t, inline, flows)
-		for i, run := range runAll(t, inline, flows) {
-			require.NoError(t, flows[i].compare(inline, want[i], run))
-		}
+		r = runRandom(t)
+		require.Zero(t, r.differing(t, inline))
 	})
 	for name, tt := range map[string]struct {
 		engine Engine
@@ -63,7 +61,7 @@ func TestMutations(t *testing.T) {
 		}), []string{"condition unmet, skip-cascade"}},
 		"conditions ignored": {withSteps(func(s *spec.Step) { s.If, s.IfNot, s.WhenUnmet = nil, nil, "" }),
 			[]string{"condition unmet, skip", "condition unmet, skip-cascade", "condition unmet, fail", "condition that must not hold", "condition on the output of a step"}},
-		"error text lost": {withBackend(func(b runtime.Backend) runtime.Backend { return mute{b} }),
+		"error text lost": {withBackend(func(b capable) runtime.Backend { return mute{b} }),
 			[]string{"exhausted, fail", "exhausted, skip", "attempts exhausted", "permanent", "panic", "long error", "type violation"}},
 		"permanent failures retried": {withErrors(func(err error) error {
 			if errors.As(err, new(*handler.PermanentError)) {
@@ -81,55 +79,71 @@ func TestMutations(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var mu sync.Mutex
-			failures := map[string]error{}
-			t.Run("rows", func(t *testing.T) {
-				tt.engine.run(t, quick, func(_ *testing.T, row string, failure error) {
-					mu.Lock()
-					defer mu.Unlock()
-					failures[row] = failure
-				})
-			})
-			for _, row := range tt.rows {
-				failure, there := failures[row]
-				require.True(t, there, "there is no row %q", row)
-				require.Error(t, failure, "the row %q passes", row)
-			}
-			found := 0
-			for i, run := range runAll(t, tt.engine, flows) {
-				if flows[i].compare(inline, want[i], run) != nil {
-					found++
-				}
-			}
-			t.Logf("%d of %d flows", found, len(flows))
-			require.NotZero(t, found, "no random flow finds it")
+			bites(t, tt.engine, quick, tt.rows)
+			require.NotZero(t, r.differing(t, tt.engine), "no random flow finds it")
 		})
 	}
+}
+
+// bites checks that some rows of topics fail on an engine with a fault.
+func bites(t *testing.T, e Engine, topics []topic, rows []string) {
+	t.Helper()
+	var mu sync.Mutex
+	failures := map[string]error{}
+	t.Run("rows", func(t *testing.T) {
+		e.run(t, topics, func(_ *testing.T, row string, failure error) {
+			mu.Lock()
+			defer mu.Unlock()
+			failures[row] = failure
+		})
+	})
+	for _, row := range rows {
+		failure, there := failures[row]
+		require.True(t, there, "there is no row %q", row)
+		require.Error(t, failure, "the row %q passes", row)
+	}
+}
+
+// A random is some random flows with their runs as they should be.
+type random struct {
+	flows []randomFlow
+	want  []*runtime.RunInfo
+}
+
+func runRandom(t *testing.T) random {
+	flows := examples(1, 150, true)
+	return random{flows, runAll(t, inline, flows)}
+}
+
+// differing returns how many of the flows an engine runs otherwise.
+func (r random) differing(t *testing.T, e Engine) (n int) {
+	var first error
+	for i, run := range runAll(t, e, r.flows) {
+		if err := r.flows[i].compare(inline, r.want[i], run); err != nil {
+			n++
+			first = cmp.Or(first, err)
+		}
+	}
+	t.Logf("%d of %d flows, the first: %v", n, len(r.flows), first)
+	return n
 }
 
 // Other faults are of what random flows do not do.
 func TestMutationsOfStarts(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		backend func(runtime.Backend) runtime.Backend
+		backend func(capable) runtime.Backend
 		rows    []string
 	}{
-		"existing runs not said": {func(b runtime.Backend) runtime.Backend { return forgetful{b} },
+		"existing runs not said": {func(b capable) runtime.Backend { return forgetful{b} },
 			[]string{"existed by key", "existed by run id"}},
-		"headers lost": {func(b runtime.Backend) runtime.Backend { return bare{b} }, []string{"headers"}},
-		"some of many started": {func(b runtime.Backend) runtime.Backend { return oneByOne{b} },
+		"headers lost": {func(b capable) runtime.Backend { return bare{b} }, []string{"headers"}},
+		"some of many started": {func(b capable) runtime.Backend { return oneByOne{b} },
 			[]string{"start many, all or none"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			failures := map[string]error{}
-			e := withBackend(tt.backend)
-			for _, topic := range quick[:2] { // starts and values
-				topic.test(&rows{t: t, engine: e, report: func(_ *testing.T, row string, failure error) { failures[row] = failure }})
-			}
-			for _, row := range tt.rows {
-				require.Error(t, failures[row], "the row %q passes", row)
-			}
+			bites(t, withBackend(tt.backend), quick[:2], tt.rows) // starts and values
 		})
 	}
 }
@@ -242,14 +256,22 @@ func firstItem() func(handler.Task, *handler.Values) {
 	}
 }
 
+// A capable is a backend with all that an inline one can do.
+type capable interface {
+	runtime.Backend
+	runtime.Steerer
+	runtime.Scheduler
+	runtime.Signaller
+}
+
 // withBackend returns an inline engine with another backend.
-func withBackend(change func(runtime.Backend) runtime.Backend) Engine {
+func withBackend(change func(capable) runtime.Backend) Engine {
 	return Engine{Open: func(_ *testing.T, services ...handler.Service) (runtime.DB, error) {
 		db, err := openInline(services)
 		if err != nil {
 			return nil, err
 		}
-		return otherBackend{db, change(db.Backend())}, nil
+		return otherBackend{db, change(db.Backend().(capable))}, nil
 	}}
 }
 
@@ -261,10 +283,10 @@ type otherBackend struct {
 func (o otherBackend) Backend() runtime.Backend { return o.backend }
 
 // mute says no errors.
-type mute struct{ runtime.Backend }
+type mute struct{ capable }
 
 func (m mute) Run(ctx context.Context, id string, detail runtime.RunDetail) (*runtime.RunInfo, error) {
-	info, err := m.Backend.Run(ctx, id, detail)
+	info, err := m.capable.Run(ctx, id, detail)
 	if err == nil {
 		info.Error = ""
 		for i := range info.States {
@@ -275,16 +297,16 @@ func (m mute) Run(ctx context.Context, id string, detail runtime.RunDetail) (*ru
 }
 
 func (m mute) Outcome(ctx context.Context, id string, want runtime.Want) (runtime.Outcome, error) {
-	o, err := m.Backend.Outcome(ctx, id, want)
+	o, err := m.capable.Outcome(ctx, id, want)
 	o.Message = ""
 	return o, err
 }
 
 // forgetful does not say that a run existed.
-type forgetful struct{ runtime.Backend }
+type forgetful struct{ capable }
 
 func (f forgetful) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.StartedRun, error) {
-	started, err := f.Backend.Start(ctx, r)
+	started, err := f.capable.Start(ctx, r)
 	for i := range started {
 		started[i].Existed = false
 	}
@@ -292,23 +314,23 @@ func (f forgetful) Start(ctx context.Context, r runtime.StartRequest) ([]runtime
 }
 
 // bare loses headers.
-type bare struct{ runtime.Backend }
+type bare struct{ capable }
 
 func (b bare) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.StartedRun, error) {
 	for i := range r.Runs {
 		r.Runs[i].Headers = nil
 	}
-	return b.Backend.Start(ctx, r)
+	return b.capable.Start(ctx, r)
 }
 
 // oneByOne starts runs until it cannot start one.
-type oneByOne struct{ runtime.Backend }
+type oneByOne struct{ capable }
 
 func (o oneByOne) Start(ctx context.Context, r runtime.StartRequest) (all []runtime.StartedRun, _ error) {
 	for _, run := range r.Runs {
 		one := r
 		one.Runs = []runtime.NewRun{run}
-		started, err := o.Backend.Start(ctx, one)
+		started, err := o.capable.Start(ctx, one)
 		if err != nil {
 			return nil, err
 		}

@@ -29,7 +29,7 @@ type randomFlow struct {
 
 // A behaviour is what the handler of a step does: the task of an index fails so
 // often, and then ends in one of some ways. Lists that are shorter than the tasks
-// are used again.
+// are used again. A step that waits is answered with the first end.
 type behaviour struct {
 	failures []int
 	ends     []string // an output, or one of the words below
@@ -42,6 +42,9 @@ const (
 	skips    = "skip"
 	givesUp  = "permanent"
 )
+
+// refuses is the end of a wait whose answer fails it.
+const refuses = "refuse"
 
 // work echoes what it is given in most of its outputs, and in all errors, so that a value
 // that is another than it should be is seen.
@@ -89,25 +92,57 @@ func given(v handler.Values) string {
 
 func (f randomFlow) service() handler.Service {
 	functions := map[string]function{}
-	for step, b := range f.does {
-		functions[step] = b.work
+	for _, step := range f.def.Steps {
+		if step.Type != spec.TypeWait {
+			functions[step.Slug] = f.does[step.Slug].work
+		}
 	}
 	return serve(f.def, functions)
+}
+
+// answer answers all waits of a run, each twice: the first answer counts.
+func (f randomFlow) answer(ctx context.Context, db runtime.DB, run string) error {
+	for _, step := range f.def.Steps {
+		if step.Type != spec.TypeWait {
+			continue
+		}
+		var err error
+		if answer := f.does[step.Slug].end(0); answer == refuses {
+			_, err = runtime.FailWait(ctx, db, run, step.Slug, "refused: "+step.Slug)
+		} else {
+			_, err = runtime.Signal(ctx, db, run, step.Slug, json.RawMessage(answer))
+		}
+		if err != nil && !errors.Is(err, runtime.ErrNotWaiting) {
+			return err
+		}
+		again, err := runtime.Signal(ctx, db, run, step.Slug, "another answer")
+		if again == runtime.Accepted || err != nil && !errors.Is(err, runtime.ErrNotWaiting) {
+			return fmt.Errorf("answering step %s of run %s again: %s, %w", step.Slug, run, again, err)
+		}
+	}
+	return nil
 }
 
 var (
 	modes    = []spec.Mode{spec.ModeFail, spec.ModeSkip, spec.ModeSkipCascade}
 	unmet    = []spec.Mode{spec.ModeSkip, spec.ModeSkip, spec.ModeSkipCascade, spec.ModeSkipCascade, spec.ModeFail}
-	outputs  = []string{`1`, `{"k": 1}`, `{"k": 1.0, "l": [1, {"m": null}]}`, `{"k": 2}`, `null`, `[]`, `"x"`, `true`, `[1, [2], {"k": 1}]`, echoes, echoes, echoes, echoes, echoes, echoes}
+	constant = []string{`1`, `{"k": 1}`, `{"k": 1.0, "l": [1, {"m": null}]}`, `{"k": 2}`, `null`, `[]`, `"x"`, `true`, `[1, [2], {"k": 1}]`}
+	outputs  = slices.Concat(constant, slices.Repeat([]string{echoes}, 6))
+	answers  = slices.Concat(constant, []string{refuses})
 	patterns = []string{`1`, `1.00`, `1e0`, `{"k": 1}`, `{"k": 10e-1}`, `{"l": [{"m": null}]}`, `{}`, `[]`, `[[2]]`, `[1]`, `null`, `"x"`, `true`}
 	inputs   = []string{`{"k": 1}`, `{"k": 2}`, `null`, `"x"`, `{"k": [1, 2], "l": {"k": 1.0}}`}
 	arrays   = []string{`[]`, `[1]`, `[null, {"k": 1}]`, `["x", [1], 3]`}
-	lists    = []string{`[]`, `[1]`, `[2, null]`, `[[1], {"k": 1}, "x"]`, `[3, 4]`, `{"k": 1}`, echoList, echoList}
+	lists    = []string{`[]`, `[1]`, `[2, null]`, `[[1], {"k": 1}, "x"]`, `[3, 4]`, `{"k": 1}`}
 )
 
-// randomFlows generates flows. Failures of runs are rare enough for most steps of
-// most runs to be reached.
-var randomFlows = rapid.Custom(func(t *rapid.T) randomFlow {
+// randomFlows generates flows, with steps that wait or without. Failures of runs are rare
+// enough for most steps of most runs to be reached.
+var randomFlows = map[bool]*rapid.Generator[randomFlow]{
+	true:  rapid.Custom(func(t *rapid.T) randomFlow { return randomFlowOf(t, true) }),
+	false: rapid.Custom(func(t *rapid.T) randomFlow { return randomFlowOf(t, false) }),
+}
+
+func randomFlowOf(t *rapid.T, waits bool) randomFlow {
 	f := randomFlow{does: map[string]behaviour{}}
 	f.def.MaxAttempts = rapid.IntRange(1, 3).Draw(t, "attempts")
 	f.def.BaseDelay = spec.Set(time.Duration(0))
@@ -120,6 +155,8 @@ var randomFlows = rapid.Custom(func(t *rapid.T) randomFlow {
 		most := 3
 		if rapid.IntRange(0, 2).Draw(t, "map") == 0 {
 			s.Type, most = spec.TypeMap, 1
+		} else if waits && rapid.IntRange(0, 3).Draw(t, "wait") == 0 {
+			s.Type = spec.TypeWait
 		}
 		if i > 0 && rapid.IntRange(0, 4).Draw(t, "root") > 0 {
 			for _, d := range rapid.SliceOfNDistinct(rapid.IntRange(0, i-1), 1, min(i, most), rapid.ID).Draw(t, "deps") {
@@ -133,7 +170,7 @@ var randomFlows = rapid.Custom(func(t *rapid.T) randomFlow {
 		case s.Type == spec.TypeMap:
 			mapped[s.Deps[0]] = true
 		}
-		if rapid.Bool().Draw(t, "own attempts") {
+		if s.Type != spec.TypeWait && rapid.Bool().Draw(t, "own attempts") {
 			s.MaxAttempts = rapid.IntRange(1, 3).Draw(t, "step attempts")
 		}
 		if rapid.IntRange(0, 2).Draw(t, "condition") == 0 && !rootMap {
@@ -156,7 +193,15 @@ var randomFlows = rapid.Custom(func(t *rapid.T) randomFlow {
 	for _, s := range f.def.Steps {
 		ends := outputs
 		if mapped[s.Slug] && s.Type != spec.TypeMap {
-			ends = lists
+			ends = slices.Concat(lists, []string{echoList, echoList})
+		}
+		if s.Type == spec.TypeWait {
+			ends = answers
+			if mapped[s.Slug] {
+				ends = lists
+			}
+			f.does[s.Slug] = behaviour{[]int{0}, []string{rapid.SampledFrom(ends).Draw(t, "answer")}}
+			continue
 		}
 		b := behaviour{failures: rapid.SliceOfN(rapid.SampledFrom([]int{0, 0, 0, 0, 1, 2, 9}), 1, 3).Draw(t, "failures")}
 		for range rapid.IntRange(1, 3).Draw(t, "ends") {
@@ -169,7 +214,7 @@ var randomFlows = rapid.Custom(func(t *rapid.T) randomFlow {
 		f.does[s.Slug] = b
 	}
 	return f
-})
+}
 
 func randomPattern(t *rapid.T, deps []string) json.RawMessage {
 	key := rapid.SampledFrom([]string{"k", "l"}).Draw(t, "key")
@@ -195,7 +240,8 @@ func TestRandom(t *testing.T, count int, reference, engine Engine) {
 		require.NoError(t, err)
 	}
 	t.Logf("%s=%d", SeedVariable, seed)
-	flows := examples(seed, count)
+	_, noWaits := engine.Declines[answerWait]
+	flows := examples(seed, count, !noWaits)
 	wantDB, want := openAndRun(t, reference, flows)
 	gotDB, got := openAndRun(t, engine, flows)
 	seen := map[string]int{}
@@ -204,11 +250,18 @@ func TestRandom(t *testing.T, count int, reference, engine Engine) {
 		require.NoError(t, f.sound(reference, want[i]), "the reference")
 		seen[string(want[i].Status)]++
 		for _, s := range want[i].States {
+			if s.Type == spec.TypeWait {
+				seen["wait "+string(s.Status)]++
+			}
 			seen[strings.TrimSpace("step "+string(s.Status)+" "+s.SkipReason)]++
 		}
 	}
 	t.Log(seen)
-	for _, kind := range []string{"completed", "failed", "step completed", "step skipped condition_unmet", "step skipped handler_failed", "step skipped dependency_skipped"} {
+	kinds := []string{"completed", "failed", "step completed", "step skipped condition_unmet", "step skipped handler_failed", "step skipped dependency_skipped"}
+	if !noWaits {
+		kinds = append(kinds, "wait completed", "wait skipped")
+	}
+	for _, kind := range kinds {
 		require.NotZero(t, seen[kind], "no flow is like this: %s", kind)
 	}
 	for _, e := range []Engine{reference, engine} {
@@ -225,10 +278,10 @@ func TestRandom(t *testing.T, count int, reference, engine Engine) {
 	}
 }
 
-func examples(seed, count int) []randomFlow {
+func examples(seed, count int, waits bool) []randomFlow {
 	flows := make([]randomFlow, count)
 	for i := range flows {
-		flows[i] = randomFlows.Example(seed + i)
+		flows[i] = randomFlows[waits].Example(seed + i)
 		flows[i].def.Slug = fmt.Sprintf("f%d", i)
 	}
 	return flows
@@ -250,7 +303,7 @@ func openAndRun(t *testing.T, e Engine, flows []randomFlow) (runtime.DB, []*runt
 	}
 	db, err := e.Open(t, services...)
 	require.NoError(t, err)
-	return db, ends(t, db, len(flows), func(ctx context.Context, i int) string {
+	return db, ends(t, db, flows, func(ctx context.Context, i int) string {
 		run, err := runtime.StartFlow(ctx, db, flows[i].def.Slug, json.RawMessage(flows[i].input))
 		require.NoError(t, err)
 		return run.ID()
@@ -262,7 +315,7 @@ func openAndRun(t *testing.T, e Engine, flows []randomFlow) (runtime.DB, []*runt
 func retryAll(t *testing.T, db runtime.DB, flows []randomFlow, runs []*runtime.RunInfo) ([]*runtime.RunInfo, []error) {
 	t.Helper()
 	errs := make([]error, len(runs))
-	return ends(t, db, len(runs), func(ctx context.Context, i int) string {
+	return ends(t, db, flows, func(ctx context.Context, i int) string {
 		run := runs[i]
 		if run.Status == runtime.RunFailed {
 			errs[i] = runtime.RetryRun(ctx, db, run.ID)
@@ -277,14 +330,16 @@ func retryAll(t *testing.T, db runtime.DB, flows []randomFlow, runs []*runtime.R
 	}), errs
 }
 
-// ends calls do for each of n runs, and returns them when they have ended.
-func ends(t *testing.T, db runtime.DB, n int, do func(ctx context.Context, i int) (id string)) []*runtime.RunInfo {
+// ends calls do for a run of each flow, answers its waits, and returns the runs when they
+// have ended.
+func ends(t *testing.T, db runtime.DB, flows []randomFlow, do func(ctx context.Context, i int) (id string)) []*runtime.RunInfo {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	ids, infos := make([]string, n), make([]*runtime.RunInfo, n)
-	for i := range ids {
+	ids, infos := make([]string, len(flows)), make([]*runtime.RunInfo, len(flows))
+	for i, f := range flows {
 		ids[i] = do(ctx, i)
+		require.NoError(t, f.answer(ctx, db, ids[i]))
 	}
 	for i, id := range ids {
 		for {
@@ -393,6 +448,8 @@ func (f randomFlow) sound(e Engine, run *runtime.RunInfo) error {
 			n := does.attempts(i, most)
 			at := fmt.Sprintf("%s %d in attempt %d of ", s.Step, i, n)
 			switch {
+			case def.Type == spec.TypeWait && does.end(i) == refuses:
+				possible = append(possible, "refused: "+s.Step)
 			case does.fails(i) >= most:
 				possible = append(possible, "broke: "+at)
 			case does.end(i) == givesUp:

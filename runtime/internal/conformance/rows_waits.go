@@ -16,10 +16,13 @@ import (
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
 
+// answerWait is the row that an engine declines which cannot wait for answers at all.
+const answerWait = "answer a wait"
+
 // OfWaits are the rows that an engine declines which has no steps that wait, no timers that
 // are read from values, no snoozes, and no deadlines.
 var OfWaits = []string{
-	"answer a wait", "answer a wait twice", "answer before the step waits", "answer that a map cannot take", "answer where nothing waits",
+	answerWait, "answer a wait twice", "answer before the step waits", "answer that a map cannot take", "answer where nothing waits",
 	"answer that cannot be stored", "fail a wait", "wait that expires", "cancel a run that waits", "retry a run that nobody answered", "retry a step that was answered",
 	"answer by key", "answers by key that are kept", "key that is none", "key that is too long", "list what waits", "snooze", "snooze for too long",
 	"keep for the next attempt", "start at a time that is read", "retry before the time to start", "start at what is no time", "start after a delay that is read",
@@ -58,7 +61,7 @@ func waits(r *rows) {
 		c.completed(info, fmt.Sprintf(`{"ship": {"approve": %s}}`, answer))
 	}
 
-	r.row("answer a wait", func(c *check) {
+	r.row(answerWait, func(c *check) {
 		run := c.start("approval", `{}`)
 		info := c.waiting(run)
 		c.Equal(runtime.StepStarted, info.States[1].Status)
