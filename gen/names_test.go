@@ -84,8 +84,7 @@ type DoFlow struct {
 	Each dsl.Map[c.Value, *a.Value]
 	Join dsl.Step[JoinInput, dsl.None]
 	Ask  dsl.Wait[AskInput, map[string]a.Value] `+"`key:\"Input.A\"`"+`
-	AskBy dsl.Wait[AskInput, dsl.None]
-	Tell dsl.Step[dsl.None, dsl.None] `+"`after:\"Ask,AskBy\"`"+`
+	Tell dsl.Step[dsl.None, dsl.None] `+"`after:\"Ask\"`"+`
 }
 
 type AskInput struct {

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -120,20 +121,25 @@ func (h *Handler) waits(ctx context.Context, filter runtime.WaitingFilter) ([]wa
 			definitions[wait.Flow] = def
 		}
 		view := waitView{Waiting: wait}
-		view.Key = h.redactedText(wait.Flow, keySource(def, wait.Step), wait.Key)
-		schema, err := answerSchema(def, wait.Step)
+		step := def.Step(wait.Step)
+		if step == nil {
+			return nil, errNoStep
+		}
+		view.Key = h.redactedText(wait.Flow, keySource(step), wait.Key)
+		schema, err := step.AnswerSchema()
 		if err != nil {
 			return nil, err
 		}
 		view.Form = newForm(schema)
-		view.Shown = h.shown(wait, &room)
+		view.Shown = h.shown(wait, step.Shown, &room)
 		views = append(views, view)
 	}
 	return views, nil
 }
 
-// shown returns what the one who answers is shown, as long as the page has room for it.
-func (h *Handler) shown(wait runtime.Waiting[handler.Values], room *int) []value {
+// shown returns what the one who answers is shown, as long as the page has room for it:
+// what the step takes, or everything if the definition does not say that.
+func (h *Handler) shown(wait runtime.Waiting[handler.Values], takes *spec.Result, room *int) (all []value) {
 	path := h.config.Prefix + "/runs/" + url.PathEscape(wait.RunID) + "/payload"
 	v := &values{h: h, run: &runtime.RunInfo{ID: wait.RunID, Flow: wait.Flow}, path: path, room: *room}
 	add := func(label, step string, raw []byte, where url.Values) value {
@@ -143,11 +149,16 @@ func (h *Handler) shown(wait runtime.Waiting[handler.Values], room *int) []value
 		}
 		return v.made(label, step, raw, size, where)
 	}
-	all := []value{add("Input of the run", "", wait.Input.Input, url.Values{"of": {string(ops.PayloadRunInput)}})}
 	var outputs map[string]json.RawMessage
 	_ = json.Unmarshal(wait.Input.Outputs, &outputs) // an object of the database, or nothing
-	for _, step := range slices.Sorted(maps.Keys(outputs)) {
-		all = append(all, add("Output of "+step, step, outputs[step], url.Values{"of": {string(ops.PayloadStepOutput)}, "step": {step}}))
+	for _, part := range parts(takes, slices.Sorted(maps.Keys(outputs))) {
+		output, there := outputs[part.From]
+		switch {
+		case part.From == spec.RunKey:
+			all = append(all, add(cmp.Or(part.Name, "Input of the run"), "", wait.Input.Input, url.Values{"of": {string(ops.PayloadRunInput)}}))
+		case there: // it may have been skipped
+			all = append(all, add(cmp.Or(part.Name, "Output of "+part.From), part.From, output, url.Values{"of": {string(ops.PayloadStepOutput)}, "step": {part.From}}))
+		}
 	}
 	*room = v.room
 	return all
@@ -155,21 +166,27 @@ func (h *Handler) shown(wait runtime.Waiting[handler.Values], room *int) []value
 
 // keySource returns the step whose output has the key with which a step waits, empty if it
 // is in the input of the run.
-func keySource(def spec.Flow, step string) string {
-	i := slices.IndexFunc(def.Steps, func(s spec.Step) bool { return s.Slug == step })
-	if i < 0 || len(def.Steps[i].Key) == 0 || def.Steps[i].Key[0] == spec.RunKey {
+func keySource(step *spec.Step) string {
+	if len(step.Key) == 0 || step.Key[0] == spec.RunKey {
 		return ""
 	}
-	return def.Steps[i].Key[0]
+	return step.Key[0]
 }
 
-// answerSchema returns the schema of the answer to a step, nil if it has none.
-func answerSchema(def spec.Flow, step string) (*spec.Schema, error) {
-	i := slices.IndexFunc(def.Steps, func(s spec.Step) bool { return s.Slug == step })
-	if i < 0 {
-		return nil, errNoStep
+// parts returns the parts of what a step takes that waits for steps: all that there is if the
+// definition does not say.
+func parts(takes *spec.Result, steps []string) (all []spec.ResultField) {
+	switch {
+	case takes == nil:
+		all = append(all, spec.ResultField{From: spec.RunKey})
+		for _, step := range steps {
+			all = append(all, spec.ResultField{From: step})
+		}
+		return all
+	case takes.From != "":
+		return []spec.ResultField{{From: takes.From}}
 	}
-	return def.Steps[i].AnswerSchema()
+	return takes.Fields
 }
 
 // waitCounts counts the steps that wait.
@@ -243,7 +260,11 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 	if err != nil {
 		return err
 	}
-	schema, err := answerSchema(def, step)
+	answered := def.Step(step)
+	if answered == nil {
+		return errNoStep
+	}
+	schema, err := answered.AnswerSchema()
 	if err != nil {
 		return err
 	}

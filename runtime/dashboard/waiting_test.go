@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,41 @@ func TestWaitingPage(t *testing.T) {
 	require.Equal(t, 1, strings.Count(rest, `<form class="answer"`))
 	s.refused(http.StatusBadRequest, "/waiting?after=nonsense")
 	s.refused(http.StatusBadRequest, "/waiting?after="+id+"&until=soon")
+}
+
+// TestWhatIsShown: what the step takes, under the names that it has there, and nothing else.
+func TestWhatIsShown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	steps := []string{"check", "weigh", "skipped"}
+	flow := spec.Flow{Slug: "shows", Steps: []spec.Step{{Slug: "check"}, {Slug: "weigh"}, {Slug: "skipped", If: json.RawMessage(`{"never": 1}`)}}}
+	for slug, shown := range map[string]*spec.Result{
+		"all": nil, "nothing": {}, "input": {From: spec.RunKey}, "one": {From: "weigh"},
+		"some": {Fields: []spec.ResultField{{Name: "Claim", From: spec.RunKey}, {From: "weigh"}, {Name: "Gone", From: "skipped"}}},
+	} {
+		flow.Steps = append(flow.Steps, spec.Step{Slug: slug, Type: spec.TypeWait, Deps: steps, Shown: shown})
+	}
+	_, err := runtime.UpsertFlow(s.ctx, s.pool, flow)
+	require.NoError(t, err)
+	run, err := runtime.StartFlow(s.ctx, s.pool, "shows", json.RawMessage(`{"purpose": "desk"}`))
+	require.NoError(t, err)
+	_, err = s.pool.Exec(s.ctx, `SELECT flowc.claim($1::uuid, '{shows}', '{2}')`, s.hand)
+	require.NoError(t, err)
+	for step, output := range map[string]string{"check": `"checked"`, "weigh": `"heavy"`} {
+		_, err = s.pool.Exec(s.ctx, `SELECT pgflow.complete_task($1::text::uuid, $2, 0, $3::text::jsonb)`, run.ID(), step, output)
+		require.NoError(t, err)
+	}
+	for step, want := range map[string][]string{
+		"all": {"Input of the run", "Output of check", "Output of weigh"}, "nothing": nil, "input": {"Input of the run"}, "one": {"Output of weigh"},
+		"some": {"Claim", "Output of weigh"},
+	} {
+		page := s.get("/waiting?step=" + step)
+		require.Contains(t, page, "<b>shows</b> "+step)
+		for _, label := range []string{"Input of the run", "Claim", "Output of check", "Output of weigh", "Gone"} {
+			require.Equal(t, slices.Contains(want, label), strings.Contains(page, label), "%s %s", step, label)
+		}
+		require.Equal(t, slices.Contains(want, "Output of check"), strings.Contains(page, "checked"))
+	}
 }
 
 func TestAnswerAction(t *testing.T) {

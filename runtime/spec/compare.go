@@ -40,7 +40,7 @@ func (d Difference) String() string {
 // flow's shape, and needs a new version.
 func (d Difference) InPlace() bool {
 	switch d.What {
-	case "max_attempts", "base_delay", "timeout", "start_delay", "cron", "deadline", "start_at", "max_wait", "priority", "tx", "key", "keep", "answer",
+	case "max_attempts", "base_delay", "timeout", "start_delay", "cron", "deadline", "start_at", "max_wait", "priority", "tx", "key", "keep", "answer", "shown",
 		"concurrency", "rate", "gate", "strict_order", "unique", "per", "on_duplicate", "debounce", "debounce_max":
 		return true
 	}
@@ -103,6 +103,7 @@ func Compare(from, to Flow) []Difference {
 		note(s.Slug, "gate", textOr(s.Gate, "none"), textOr(o.Gate, "none"))
 		note(s.Slug, "strict_order", strconv.FormatBool(s.StrictOrder), strconv.FormatBool(o.StrictOrder))
 		note(s.Slug, "answer", patternWords(s.Answer), patternWords(o.Answer))
+		note(s.Slug, "shown", shownWords(s.Shown), shownWords(o.Shown))
 	}
 	for _, s := range to.Steps {
 		if _, left := others[s.Slug]; left {
@@ -208,6 +209,25 @@ func slugWords(slugs []string) string {
 	sorted := slices.Clone(slugs)
 	slices.Sort(sorted)
 	return strings.Join(sorted, ", ")
+}
+
+// shownWords returns what the one who answers a wait is shown.
+func shownWords(shown *Result) string {
+	switch {
+	case shown == nil:
+		return "everything"
+	case shown.From != "":
+		return shown.From
+	}
+	var parts []string
+	for _, f := range shown.Fields {
+		part := f.From
+		if f.Name != "" {
+			part = f.Name + " from " + f.From
+		}
+		parts = append(parts, part)
+	}
+	return textOr(strings.Join(parts, ", "), "nothing")
 }
 
 // patternWords returns the canonical form of a condition, however its JSON is written.

@@ -56,7 +56,7 @@ func (f Flow) document() (doc document, err error) {
 			Slug: s.Slug,
 			Type: cmp.Or(s.Type, TypeSingle),
 			Settings: settings{
-				Keep: seconds(orNil(s.Keep)), Answer: s.Answer,
+				Keep: seconds(orNil(s.Keep)), Answer: s.Answer, Shown: s.Shown,
 				StartAt: s.StartAt, StartDelay: s.StartDelayFrom, MaxWait: seconds(orNil(s.MaxWait)), Priority: s.Priority, Tx: s.Tx,
 				Concurrency: s.Concurrency, Rate: rateOf(s.Rate), Gate: s.Gate, StrictOrder: s.StrictOrder,
 			},
@@ -114,6 +114,7 @@ type settings struct {
 	Key        Path            `json:"key,omitempty"`
 	Keep       *int            `json:"keep,omitempty"`
 	Answer     json.RawMessage `json:"answer,omitempty"`
+	Shown      *Result         `json:"shown,omitempty"`
 	StartAt    Path            `json:"startAt,omitempty"`
 	StartDelay Path            `json:"startDelay,omitempty"`
 	MaxWait    *int            `json:"maxWait,omitempty"`
@@ -257,7 +258,7 @@ func (doc document) flow(slug string) Flow {
 			MaxAttempts: orZero(s.Options.MaxAttempts), BaseDelay: duration(s.Options.BaseDelay),
 			Timeout: orZero(duration(s.Options.Timeout)), StartDelay: orZero(duration(s.Options.StartDelay)),
 			If: s.If.Value, IfNot: s.IfNot.Value, WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
-			Key: s.Settings.Key, Keep: orZero(duration(s.Settings.Keep)), Answer: s.Settings.Answer,
+			Key: s.Settings.Key, Keep: orZero(duration(s.Settings.Keep)), Answer: s.Settings.Answer, Shown: s.Settings.Shown,
 			StartAt: s.Settings.StartAt, StartDelayFrom: s.Settings.StartDelay, MaxWait: orZero(duration(s.Settings.MaxWait)),
 			Priority: s.Settings.Priority, Tx: s.Settings.Tx,
 			Concurrency: s.Settings.Concurrency, Rate: s.Settings.Rate.rate(), Gate: s.Settings.Gate, StrictOrder: s.Settings.StrictOrder,

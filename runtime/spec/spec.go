@@ -221,8 +221,8 @@ func (f Flow) Step(slug string) *Step {
 	return nil
 }
 
-// A Result describes the result of a flow: one value, or an object with several. The zero
-// Result is no value.
+// A Result describes a value that is made of others, such as the result of a flow: one of
+// them, or an object with several. The zero Result is no value.
 type Result struct {
 	// From is the slug of the step whose output it is, or [RunKey] for the run's input.
 	From string `json:"from,omitempty"`
@@ -310,6 +310,9 @@ type Step struct {
 	// of an enum, and the format nanoseconds is that of a [time.Duration]. Nil if it is
 	// not known.
 	Answer json.RawMessage
+	// Shown is what the one who answers a [TypeWait] is shown: the run's input and outputs
+	// of the Deps. Nil means all of them.
+	Shown *Result
 
 	// Concurrency is how many tasks of the step, or of each of its keys, may be in flight
 	// at once, with all workers together. Zero means no limit.

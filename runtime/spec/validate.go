@@ -144,20 +144,25 @@ func (v *validator) result() {
 	if v.def.Result == nil {
 		return
 	}
-	from := func(slug string) {
+	for _, slug := range v.sources("", "its Result", v.def.Result) {
 		if _, known := v.places[slug]; !known && slug != RunKey {
 			v.fault("", "its Result comes from %q, which is no step of this flow", slug)
 		}
 	}
-	if v.def.Result.From != "" {
-		from(v.def.Result.From)
-		if len(v.def.Result.Fields) > 0 {
-			v.fault("", "its Result has both From and Fields")
+}
+
+// sources returns where a value comes from.
+func (v *validator) sources(step, name string, r *Result) (slugs []string) {
+	if r.From != "" {
+		slugs = append(slugs, r.From)
+		if len(r.Fields) > 0 {
+			v.fault(step, "%s has both From and Fields", name)
 		}
 	}
-	for _, field := range v.def.Result.Fields {
-		from(field.From)
+	for _, field := range r.Fields {
+		slugs = append(slugs, field.From)
 	}
+	return slugs
 }
 
 func (v *validator) options(step string, attempts int, delay *time.Duration, timeout time.Duration) {
@@ -261,7 +266,7 @@ func (v *validator) wait(name string, s Step) {
 		for _, option := range []struct {
 			name string
 			set  bool
-		}{{"Keep", s.Keep != 0}, {"Answer", s.Answer != nil}} {
+		}{{"Keep", s.Keep != 0}, {"Answer", s.Answer != nil}, {"Shown", s.Shown != nil}} {
 			if option.set {
 				v.fault(name, "%s is only for a step of Type %q", option.name, TypeWait)
 			}
@@ -286,6 +291,13 @@ func (v *validator) wait(name string, s Step) {
 		v.seconds(name, "Keep", s.Keep, time.Second)
 		if s.Key == nil {
 			v.fault(name, "Keep has no effect without Key")
+		}
+	}
+	if s.Shown != nil {
+		for _, slug := range v.sources(name, "Shown", s.Shown) {
+			if slug != RunKey && !slices.Contains(s.Deps, slug) {
+				v.fault(name, "Shown comes from %q, which is neither %q nor a step that it waits for", slug, RunKey)
+			}
 		}
 	}
 	var schema map[string]json.RawMessage

@@ -14,7 +14,8 @@ func expense() spec.Flow {
 	return spec.Flow{Slug: "expense", Deadline: 48 * time.Hour, Steps: []spec.Step{
 		{Slug: "check", MaxWait: time.Hour},
 		{Slug: "approve", Type: spec.TypeWait, Deps: []string{"check"}, Timeout: 72 * time.Hour, WhenExhausted: spec.ModeSkip,
-			Key: spec.Path{spec.RunKey, "payment", "id"}, Keep: time.Minute, Answer: json.RawMessage(`{"type":"object"}`)},
+			Key: spec.Path{spec.RunKey, "payment", "id"}, Keep: time.Minute, Answer: json.RawMessage(`{"type":"object"}`),
+			Shown: &spec.Result{Fields: []spec.ResultField{{Name: "Claim", From: spec.RunKey}, {From: "check"}}}},
 		{Slug: "remind", Deps: []string{"check"}, StartAt: spec.Path{"check", "remind_at"}},
 		{Slug: "pay", Deps: []string{"approve"}, StartDelayFrom: spec.Path{spec.RunKey, "pause"}},
 	}}
@@ -32,7 +33,7 @@ func TestPayloadOfAWait(t *testing.T) {
 			 "requiredInputPattern": `+none+`, "forbiddenInputPattern": `+none+`, "settings": {"maxWait": 3600}},
 			{"slug": "approve", "stepType": "single", "kind": "wait", "dependencies": ["check"], "whenUnmet": "skip", "whenExhausted": "skip",
 			 "requiredInputPattern": `+none+`, "forbiddenInputPattern": `+none+`, "options": {"maxAttempts": 1, "timeout": 259200},
-			 "settings": {"key": ["run", "payment", "id"], "keep": 60, "answer": {"type": "object"}}},
+			 "settings": {"key": ["run", "payment", "id"], "keep": 60, "answer": {"type": "object"}, "shown": {"fields": [{"name": "Claim", "from": "run"}, {"from": "check"}]}}},
 			{"slug": "remind", "stepType": "single", "dependencies": ["check"], "whenUnmet": "skip", "whenExhausted": "fail",
 			 "requiredInputPattern": `+none+`, "forbiddenInputPattern": `+none+`, "settings": {"startAt": ["check", "remind_at"]}},
 			{"slug": "pay", "stepType": "single", "dependencies": ["approve"], "whenUnmet": "skip", "whenExhausted": "fail",
@@ -56,6 +57,7 @@ func TestValidateWaitsAndTimers(t *testing.T) {
 		`step a: MaxWait is 1.5s, it must be whole seconds`,
 		`step a: Keep is only for a step of Type "wait"`,
 		`step a: Answer is only for a step of Type "wait"`,
+		`step a: Shown is only for a step of Type "wait"`,
 		`step b: StartAt begins with "c", which is neither "run" nor a step that it waits for`,
 		`step b: StartDelayFrom is a path with an empty name`,
 		`step b: it has both StartAt and StartDelayFrom`,
@@ -66,13 +68,16 @@ func TestValidateWaitsAndTimers(t *testing.T) {
 		`step c: StartDelayFrom is not for a wait, which nobody attempts`,
 		`step c: MaxWait is not for a wait, which nobody attempts`,
 		`step c: Keep has no effect without Key`,
+		`step c: Shown has both From and Fields`,
+		`step c: Shown comes from "d", which is neither "run" nor a step that it waits for`,
 		`step c: Answer must be a JSON object, not 1`,
 		`step d: Key cannot be stored: it contains characters that PostgreSQL refuses`,
 	}, faults(t, spec.Flow{Slug: "f", Deadline: time.Millisecond, Steps: []spec.Step{
-		{Slug: "a", StartDelay: time.Second, StartAt: run, MaxWait: 1500 * time.Millisecond, Key: run, Keep: time.Second, Answer: json.RawMessage(`{}`)},
+		{Slug: "a", StartDelay: time.Second, StartAt: run, MaxWait: 1500 * time.Millisecond, Key: run, Keep: time.Second, Answer: json.RawMessage(`{}`), Shown: &spec.Result{}},
 		{Slug: "b", StartAt: spec.Path{"c"}, StartDelayFrom: spec.Path{}},
 		{Slug: "c", Type: spec.TypeWait, MaxAttempts: 1, BaseDelay: spec.Set(time.Second), StartDelay: time.Second, StartAt: run,
-			StartDelayFrom: run, MaxWait: time.Second, Keep: time.Second, Answer: json.RawMessage(`1`)},
+			StartDelayFrom: run, MaxWait: time.Second, Keep: time.Second, Answer: json.RawMessage(`1`),
+			Shown: &spec.Result{From: spec.RunKey, Fields: []spec.ResultField{{From: "d"}}}},
 		{Slug: "d", Type: spec.TypeWait, Key: spec.Path{spec.RunKey, "a\x00"}},
 		{Slug: "e", Type: spec.TypeWait},
 	}}))
@@ -84,6 +89,7 @@ func TestCompareWaits(t *testing.T) {
 	other.Deadline = 0
 	other.Steps[0].MaxWait = 0
 	other.Steps[1].Timeout, other.Steps[1].Key, other.Steps[1].Keep, other.Steps[1].Answer = 0, spec.Path{"check", "id"}, 0, nil
+	other.Steps[1].Shown = nil
 	other.Steps[2].StartAt, other.Steps[2].StartDelay = nil, time.Minute
 	other.Steps[3].StartDelayFrom = nil
 	differences := spec.Compare(expense(), other)
@@ -94,6 +100,7 @@ func TestCompareWaits(t *testing.T) {
 		{Step: "approve", What: "key", From: "run.payment.id", To: "check.id"},
 		{Step: "approve", What: "keep", From: "1m0s", To: "24h0m0s"},
 		{Step: "approve", What: "answer", From: `{"type":"object"}`, To: "none"},
+		{Step: "approve", What: "shown", From: "Claim from run, check", To: "everything"},
 		{Step: "remind", What: "start_delay", From: "none", To: "1m0s"},
 		{Step: "remind", What: "start_at", From: "check.remind_at", To: "none"},
 		{Step: "pay", What: "start_delay", From: "run.pause", To: "none"},

@@ -34,6 +34,7 @@ func (c *checker) checkFlow(d *declaration) {
 	}
 	resultBound := c.bindResult(d)
 	c.checkWaits(d, resultBound)
+	c.checkSignalNames(d)
 	c.finish(d)
 }
 

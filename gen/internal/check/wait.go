@@ -104,6 +104,24 @@ func (c *checker) checkWaits(d *declaration, resultBound bool) {
 	}
 }
 
+// checkSignalNames looks for waits whose function would have the name of the one that answers
+// another wait by its key.
+func (c *checker) checkSignalNames(d *declaration) {
+	for _, s := range d.steps {
+		if !s.model.Wait || s.settings.Key == nil {
+			continue
+		}
+		for _, other := range d.steps {
+			if other.model.Wait && other.name.Name == s.name.Name+"By" {
+				pos, end := where(other.name)
+				c.diags.Add(diag.ReservedName, pos, end, "%s: Signal%s%s is what answers %s by its key, so no other wait can be called that", other.who, d.flow.Base, other.name.Name, s.name.Name).
+					NoteAt(s.name.Pos(), "%s is declared here, with a key", s.name.Name).
+					Fix("call it something else")
+			}
+		}
+	}
+}
+
 // usage is whether something takes what a step gives, or comes after it.
 type usage int
 

@@ -33,7 +33,7 @@ func (f *file) definition() {
 	for _, s := range def.Steps {
 		steps = append(steps, f.step(s))
 	}
-	fields = append(fields, f.result(def.Result), f.forms(def.Forms),
+	fields = append(fields, jen.Id("Result").Op(":").Add(f.composed(def.Result)), f.forms(def.Forms),
 		jen.Id("Steps").Op(":").Index().Add(f.spec("Step")).Add(lines(steps...)))
 	if checks := f.conditionChecks(); len(checks) > 0 {
 		fields = append(fields, jen.Id("Conditions").Op(":").Index().Add(f.spec("Condition")).Add(lines(checks...)))
@@ -79,8 +79,8 @@ func (f *file) stepNames() {
 	f.Line()
 }
 
-// result writes what the output of the flow is made of.
-func (f *file) result(result *spec.Result) jen.Code {
+// composed writes what a value is made of.
+func (f *file) composed(result *spec.Result) jen.Code {
 	var fields []jen.Code
 	if result.From != "" {
 		fields = append(fields, jen.Id("From").Op(":").Lit(result.From))
@@ -93,7 +93,7 @@ func (f *file) result(result *spec.Result) jen.Code {
 		}
 		members = append(members, jen.Values(values...))
 	}
-	literal := jen.Id("Result").Op(":").Op("&").Add(f.spec("Result"))
+	literal := jen.Op("&").Add(f.spec("Result"))
 	if members == nil {
 		return literal.Values(fields...)
 	}
@@ -167,6 +167,9 @@ func (f *file) step(s spec.Step) jen.Code {
 	}
 	if s.Answer != nil {
 		options = append(options, pattern("Answer", s.Answer))
+	}
+	if s.Shown != nil {
+		options = append(options, jen.Id("Shown").Op(":").Add(f.composed(s.Shown)))
 	}
 	options = append(options, f.limits(s)...)
 	if len(options) == 0 {

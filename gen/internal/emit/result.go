@@ -16,7 +16,12 @@ func result(flow *model.Flow) *spec.Result {
 		}
 		return key
 	}
-	switch source := flow.Result; source.Kind {
+	return made(flow.Result, from)
+}
+
+// made returns what a value is made of, from whose slugs from returns.
+func made(source model.Source, from func(key string) string) *spec.Result {
+	switch source.Kind {
 	case model.Input:
 		return &spec.Result{From: spec.RunKey}
 	case model.Output:

@@ -28,7 +28,7 @@ func Definition(flow *model.Flow) spec.Flow {
 		case s.Map:
 			step.Type = spec.TypeMap
 		case s.Wait:
-			step.Type = spec.TypeWait
+			step.Type, step.Shown = spec.TypeWait, made(s.Source, func(key string) string { return key })
 		}
 		if s.If != nil {
 			step.If = json.RawMessage(s.If.Pattern)

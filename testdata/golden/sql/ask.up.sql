@@ -11,8 +11,8 @@ DECLARE
   "result": {"from":"sure"},
   "forms": {"input":"string","steps":{"answer":"int","sure":"bool"}},
   "steps": [
-    {"slug":"answer","stepType":"single","kind":"wait","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":1},"settings":{"answer":{"type":"integer"}}},
-    {"slug":"sure","stepType":"single","kind":"wait","dependencies":["answer"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":1},"settings":{"answer":{"type":"boolean"}}}
+    {"slug":"answer","stepType":"single","kind":"wait","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":1},"settings":{"answer":{"type":"integer"},"shown":{"from":"run"}}},
+    {"slug":"sure","stepType":"single","kind":"wait","dependencies":["answer"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":1},"settings":{"answer":{"type":"boolean"},"shown":{"from":"answer"}}}
   ]}', false);
 BEGIN
   IF answer ->> 'status' = 'mismatch' THEN

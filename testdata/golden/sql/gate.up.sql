@@ -11,7 +11,7 @@ DECLARE
   "result": {},
   "forms": {"input":"string"},
   "steps": [
-    {"slug":"open","stepType":"single","kind":"wait","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":1},"settings":{"key":["run"]}},
+    {"slug":"open","stepType":"single","kind":"wait","dependencies":[],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false},"options":{"maxAttempts":1},"settings":{"key":["run"],"shown":{"from":"run"}}},
     {"slug":"work","stepType":"single","dependencies":["open"],"whenUnmet":"skip","whenExhausted":"fail","requiredInputPattern":{"defined":false},"forbiddenInputPattern":{"defined":false}}
   ]}', false);
 BEGIN

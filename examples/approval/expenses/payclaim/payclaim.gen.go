@@ -74,6 +74,12 @@ func Definition() spec.Flow {
 	"budget":{"type":"string","description":"The budget that pays it.","enum":["travel","office","guests"]},
 	"comment":{"type":"string","description":"What the employee is told."}
 },"propertyOrder":["approved","budget","comment"],"required":["approved","budget"]}`),
+				Shown: &spec.Result{
+					Fields: []spec.ResultField{
+						{Name: "Input", From: "run"},
+						{Name: "Check", From: "check"},
+					},
+				},
 			},
 			{Slug: "overdue", Deps: []string{"approve"}},
 			{
@@ -87,6 +93,12 @@ func Definition() spec.Flow {
 	"budget":{"type":"string","description":"The budget that pays it.","enum":["travel","office","guests"]},
 	"comment":{"type":"string","description":"What the employee is told."}
 },"propertyOrder":["approved","budget","comment"],"required":["approved","budget"]}`),
+				Shown: &spec.Result{
+					Fields: []spec.ResultField{
+						{Name: "Input", From: "run"},
+						{Name: "Check", From: "check"},
+					},
+				},
 			},
 			{Slug: "settle", Deps: []string{"check", "approve", "escalate"}},
 		},

@@ -47,12 +47,14 @@ func Definition() spec.Flow {
 				Slug:   "answer",
 				Type:   spec.TypeWait,
 				Answer: json.RawMessage(`{"type":"integer"}`),
+				Shown:  &spec.Result{From: "run"},
 			},
 			{
 				Slug:   "sure",
 				Type:   spec.TypeWait,
 				Deps:   []string{"answer"},
 				Answer: json.RawMessage(`{"type":"boolean"}`),
+				Shown:  &spec.Result{From: "answer"},
 			},
 		},
 	}

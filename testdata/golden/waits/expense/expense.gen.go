@@ -104,6 +104,12 @@ func Definition() spec.Flow {
 	"notes":{"type":"array","description":"Notes are lists of themselves.","items":{}},
 	"signed":{"type":"string"}
 },"propertyOrder":["approved","reason","level","urgency","rights","at","until","lines","grades","notes","signed"],"required":["approved","level","urgency","rights","at","grades"]}`),
+				Shown: &spec.Result{
+					Fields: []spec.ResultField{
+						{Name: "Input", From: "run"},
+						{Name: "Check", From: "check"},
+					},
+				},
 			},
 			{
 				Slug:    "escalate",
@@ -124,6 +130,12 @@ func Definition() spec.Flow {
 	"notes":{"type":"array","description":"Notes are lists of themselves.","items":{}},
 	"signed":{"type":"string"}
 },"propertyOrder":["approved","reason","level","urgency","rights","at","until","lines","grades","notes","signed"],"required":["approved","level","urgency","rights","at","grades"]}`),
+				Shown: &spec.Result{
+					Fields: []spec.ResultField{
+						{Name: "Check", From: "check"},
+						{Name: "Approve", From: "approve"},
+					},
+				},
 			},
 			{
 				Slug: "paid",
@@ -143,12 +155,14 @@ func Definition() spec.Flow {
 	"code":{"type":"string","description":"Code writes itself as a text."},
 	"count":{"type":"integer","minimum":0}
 },"propertyOrder":["amount","cents","wait","proof","raw","any","labels","parent","code","count"],"required":["amount","cents","wait","code"]}`),
+				Shown: &spec.Result{},
 			},
 			{
-				Slug: "paper",
-				Type: spec.TypeWait,
-				Deps: []string{"check", "paid"},
-				Key:  spec.Path{"check", "count"},
+				Slug:  "paper",
+				Type:  spec.TypeWait,
+				Deps:  []string{"check", "paid"},
+				Key:   spec.Path{"check", "count"},
+				Shown: &spec.Result{},
 			},
 			{
 				Slug:     "remind",

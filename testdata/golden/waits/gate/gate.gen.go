@@ -39,9 +39,10 @@ func Definition() spec.Flow {
 		},
 		Steps: []spec.Step{
 			{
-				Slug: "open",
-				Type: spec.TypeWait,
-				Key:  spec.Path{"run"},
+				Slug:  "open",
+				Type:  spec.TypeWait,
+				Key:   spec.Path{"run"},
+				Shown: &spec.Result{From: "run"},
 			},
 			{Slug: "work", Deps: []string{"open"}},
 		},
