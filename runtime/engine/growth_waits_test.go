@@ -5,15 +5,13 @@ package engine_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
-
-// manyWaits is how many steps wait beside what is measured. Tables and indexes have as many
-// levels as with a million.
-const manyWaits = 100_000
 
 // wait has very many runs of a flow wait, whose rows are written as the engine writes them,
 // only faster.
@@ -21,48 +19,65 @@ func (s *session) wait(flow string, n int) {
 	s.t.Helper()
 	s.exec(`select count(*) from flowc.start($1, array_fill('{}'::jsonb, array[100]), null)`, flow)
 	require.Equal(s.t, "100", s.table(`select count(*) from flowc.waits`))
-	s.exec(`insert into pgflow.runs (run_id, flow_slug, input, remaining_steps) select flowc.new_run_id(), $1, '{}', 2 from generate_series(1, $2::int)`, flow, n-100)
 	one := s.table(`select run_id from flowc.waits limit 1`)
-	for _, table := range []string{"pgflow.step_states", "pgflow.step_tasks", "flowc.waits"} {
+	s.exec(`create table public.more as select flowc.new_run_id() as run_id from generate_series(1, $1::int)`, n-100)
+	for _, table := range []string{"pgflow.runs", "pgflow.step_states", "pgflow.step_tasks", "flowc.waits"} {
 		columns := s.table(`
 			select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
 			where attrelid = $1::text::regclass and attnum > 0 and attname <> 'run_id'`, table)
-		s.exec(fmt.Sprintf(`
-			insert into %[1]s (run_id, %[2]s)
-			select r.run_id, %[3]s from %[1]s x cross join pgflow.runs r
-			where x.run_id = $1::text::uuid and r.flow_slug = $2 and not exists (select from %[1]s o where o.run_id = r.run_id)`,
-			table, columns, "x."+strings.ReplaceAll(columns, ", ", ", x.")), one, flow)
+		s.exec2(fmt.Sprintf(`
+			set local session_replication_role = replica; -- without looking for the run of each row
+			insert into %[1]s (run_id, %[2]s) select m.run_id, %[3]s from %[1]s x cross join public.more m where x.run_id = '%[4]s'`,
+			table, columns, "x."+strings.ReplaceAll(columns, ", ", ", x."), one))
 	}
+	s.exec(`drop table public.more`)
 	require.Equal(s.t, fmt.Sprint(n), s.table(`select count(*) from flowc.waits`))
 }
 
-// TestClaimBesideWaits: steps that wait are in no queue: a claim, a report, a heartbeat and
-// what an idle worker asks look at no more blocks beside very many of them.
+// TestClaimBesideWaits and TestChaosClaimBesideWaits count with as many waits as are there in
+// seconds, and with a million.
 func TestClaimBesideWaits(t *testing.T) {
 	t.Parallel()
+	claimBesideWaits(t, 100_000)
+}
+
+func TestChaosClaimBesideWaits(t *testing.T) {
+	if os.Getenv("FLOWC_CHAOS") == "" {
+		t.Skip("it makes a million waits: FLOWC_CHAOS=1")
+	}
+	claimBesideWaits(t, 1_000_000)
+}
+
+// claimBesideWaits checks that steps which wait are in no queue: a claim in their flow, a
+// report, a heartbeat, what an idle worker asks, an answer and an expiry look at no more
+// blocks beside very many of them.
+func claimBesideWaits(t *testing.T, n int) {
 	s := newSession(t)
-	s.upsert("f", waitStep("approve", ""), taskStep("ship", "approve"), taskStep("work"))
-	s.upsert("w", waitStep("approve", ""), taskStep("ship", "approve"))
-	s.exec(`select flowc.register_worker($1, 'w', '{f, w}')`, worker)
+	s.upsert("f", waitStep("approve", ""), taskStep("ship", "approve"))
+	s.exec(`select flowc.register_worker($1, 'w', '{f}')`, worker)
 	s.exec2(`vacuum analyze`)
 	measure := func() map[string]int {
 		least := map[string]int{}
 		for range 3 {
 			s.exec(`select count(*) from flowc.start('f', array_fill('{}'::jsonb, array[50]), null)`)
-			s.exec(`select flowc.signal(run_id, 'approve', '1') from flowc.waits where flow_slug = 'f' order by run_id desc limit 10`)
-			costs := map[string]int{"claim": s.claim("f", 20)}
-			costs["report"], _ = s.report(`1`)
-			costs["apply_due"] = s.blocks(`select flowc.apply_due('{f, w}')`)
-			costs["idle apply_due"] = s.blocks(`select flowc.apply_due('{f, w}')`)
-			costs["heartbeat"] = s.blocks(`select * from flowc.heartbeat($1, '{}', '{}', '{}', '{f, w}')`, worker)
-			costs["enter_idle"] = s.blocks(`select flowc.enter_idle($1, '{f, w}')`, worker)
-			costs["list"] = s.blocks(`select * from flowc.list_waits('{w}', null, null, null, null, null, 10)`)
-			run := s.table(`select run_id from flowc.waits where flow_slug = 'f' limit 1`)
-			costs["signal"] = s.blocks(`select flowc.signal($1::text::uuid, 'approve', '1')`, run)
-			costs["expire"] = func() int {
-				s.exec(`update flowc.waits set due_at = clock_timestamp() where run_id = $1::text::uuid`, run)
-				return s.blocks(`select flowc.apply_due('{f, w}')`)
-			}()
+			s.exec(`select flowc.signal(run_id, 'approve', '1') from (select run_id from flowc.waits order by run_id desc limit 20) w`)
+			costs := map[string]int{"apply_due": s.blocks(`select flowc.apply_due('{f}')`)}
+			costs["claim"] = s.claim("f", 20)
+			var tasks int
+			costs["report"], tasks = s.report(`1`)
+			require.Equal(t, 20, tasks)
+			costs["idle apply_due"] = s.blocks(`select flowc.apply_due('{f}')`)
+			costs["idle claim"] = s.claim("f", 20)
+			costs["heartbeat"] = s.blocks(`select * from flowc.heartbeat($1, '{}', '{}', '{}', '{f}')`, worker)
+			costs["enter_idle"] = s.blocks(`select flowc.enter_idle($1, '{f}')`, worker)
+			costs["list"] = s.blocks(`select * from flowc.list_waits('{f}', null, null, null, null, null, 10)`)
+			last := func() string { return s.table(`select run_id from flowc.waits order by run_id desc limit 1`) }
+			costs["signal"] = s.blocks(`select flowc.signal($1::text::uuid, 'approve', '1')`, last())
+			s.exec(`select flowc.apply_due('{f}')`)
+			s.claim("f", 1)
+			s.report(`1`)
+			s.exec(`update flowc.waits set due_at = clock_timestamp() where run_id = $1::text::uuid`, last())
+			costs["expire"] = s.blocks(`select flowc.apply_due('{f}')`)
 			for operation, blocks := range costs {
 				if old, ok := least[operation]; !ok || blocks < old {
 					least[operation] = blocks
@@ -72,15 +87,18 @@ func TestClaimBesideWaits(t *testing.T) {
 		}
 		return least
 	}
-	s.wait("w", manyWaits)
+	began := time.Now()
+	s.wait("f", n)
+	made := time.Since(began)
 	many := measure()
-	s.exec(`delete from flowc.waits where flow_slug = 'w'`)
+	s.exec(`delete from flowc.waits`)
 	s.exec2(`vacuum flowc.waits`)
 	few := measure()
-	t.Logf("beside %d: %v\nbeside none: %v", manyWaits, many, few)
+	t.Logf("beside %d, made in %s: %v\nbeside none: %v", n, made.Round(time.Second), many, few)
 	for operation, blocks := range many {
-		// An index is a level or two higher, of which each of ten answers looks at some.
-		require.LessOrEqual(t, blocks, few[operation]+60, operation)
+		// Some indexes are a level or two higher, and each of twenty answers looks into several
+		// of them. A scan of the smallest would be a thousand.
+		require.LessOrEqual(t, blocks, few[operation]+300, operation)
 	}
 }
 
@@ -93,7 +111,7 @@ func TestFlowsWithoutWaits(t *testing.T) {
 	s.exec(`select flowc.register_worker($1, 'w', '{g}')`, worker)
 	s.exec2(`vacuum analyze`)
 	s.upsert("w", waitStep("approve", ""), taskStep("ship", "approve"))
-	s.wait("w", 10_000)
+	s.wait("w", 30_000)
 	s.exec(`create table public.waits as select * from flowc.waits`)
 	s.exec(`create table public.settings as select * from flowc.settings`)
 	type cost struct{ start, claim, report int }
@@ -114,7 +132,7 @@ func TestFlowsWithoutWaits(t *testing.T) {
 	}
 	t.Logf("beside waits of others %+v, without %+v", with, without)
 	// A scan of the waits would be some hundred.
-	require.LessOrEqual(t, with.start, without.start+60)
-	require.LessOrEqual(t, with.claim, without.claim+60)
-	require.LessOrEqual(t, with.report, without.report+60)
+	require.LessOrEqual(t, with.start, without.start+150)
+	require.LessOrEqual(t, with.claim, without.claim+150)
+	require.LessOrEqual(t, with.report, without.report+150)
 }

@@ -24,15 +24,15 @@ begin
     or exists (
       select from unnest(is_due.flow_slugs) f(slug)
       cross join lateral (
-        select from flowc.signals s where s.flow_slug = f.slug and s.pending_at <= now_at order by s.pending_at limit 1) s)
+        select from flowc.signals s where s.flow_slug = f.slug and s.pending_at > '-infinity' and s.pending_at <= now_at order by s.pending_at limit 1) s)
     or exists (
       select from unnest(is_due.flow_slugs) f(slug)
       cross join lateral (
-        select from flowc.waits w where w.flow_slug = f.slug and w.unchecked_at <= now_at order by w.unchecked_at limit 1) w)
+        select from flowc.waits w where w.flow_slug = f.slug and w.unchecked_at > '-infinity' and w.unchecked_at <= now_at order by w.unchecked_at limit 1) w)
     or exists (
       select from unnest(is_due.flow_slugs) f(slug)
       cross join lateral (
-        select from flowc.keyed_signals k where k.flow_slug = f.slug and k.pending_at <= now_at order by k.pending_at limit 1) k)
+        select from flowc.keyed_signals k where k.flow_slug = f.slug and k.pending_at > '-infinity' and k.pending_at <= now_at order by k.pending_at limit 1) k)
     or exists (
       select from unnest(is_due.flow_slugs) f(slug)
       cross join lateral (
@@ -53,15 +53,15 @@ begin
       select from unnest(next_due.flow_slugs) f(slug)
       cross join lateral (
         select from flowc.signals s
-        where s.flow_slug = f.slug and s.pending_at > recent and not flowc.is_large(s.bytes) order by s.pending_at limit 1) s)
+        where s.flow_slug = f.slug and s.pending_at > '-infinity' and s.pending_at > recent and not flowc.is_large(s.bytes) order by s.pending_at limit 1) s)
     or exists (
       select from unnest(next_due.flow_slugs) f(slug)
       cross join lateral (
-        select from flowc.waits w where w.flow_slug = f.slug and w.unchecked_at > recent order by w.unchecked_at limit 1) w)
+        select from flowc.waits w where w.flow_slug = f.slug and w.unchecked_at > '-infinity' and w.unchecked_at > recent order by w.unchecked_at limit 1) w)
     or exists (
       select from unnest(next_due.flow_slugs) f(slug)
       cross join lateral (
-        select from flowc.keyed_signals k where k.flow_slug = f.slug and k.pending_at > recent order by k.pending_at limit 1) k)
+        select from flowc.keyed_signals k where k.flow_slug = f.slug and k.pending_at > '-infinity' and k.pending_at > recent order by k.pending_at limit 1) k)
     or exists (
       select from unnest(next_due.flow_slugs) f(slug)
       cross join lateral (

@@ -36,7 +36,7 @@ begin
     and not exists (
       select from unnest(match_keys.flow_slugs) f(slug)
       cross join lateral (
-        select from flowc.waits w where w.flow_slug = f.slug and w.unchecked_at <= clock_timestamp() order by w.unchecked_at limit 1) w) then
+        select from flowc.waits w where w.flow_slug = f.slug and w.unchecked_at > '-infinity' and w.unchecked_at <= clock_timestamp() order by w.unchecked_at limit 1) w) then
     return 0;
   end if;
   n := flowc.send_to_all(match_keys.flow_slugs);
@@ -60,7 +60,7 @@ begin
     select k.*
     from unnest(send_to_all.flow_slugs) f(slug)
     cross join lateral (
-      select o.* from flowc.keyed_signals o where o.flow_slug = f.slug and o.pending_at <= clock_timestamp() order by o.pending_at limit 1000 for update skip locked) k
+      select o.* from flowc.keyed_signals o where o.flow_slug = f.slug and o.pending_at > '-infinity' and o.pending_at <= clock_timestamp() order by o.pending_at limit 1000 for update skip locked) k
     order by k.id
   loop
     runs := array(
@@ -70,7 +70,8 @@ begin
     continue when cardinality(locked) < cardinality(runs);
     runs := array( -- those that still do
       select w.run_id from unnest(locked) u(run_id)
-      join flowc.waits w on w.run_id = any (array[u.run_id]) and w.step_slug = answer.step_slug and w.key = answer.key);
+      cross join lateral (select * from flowc.waits o where o.run_id = u.run_id and o.step_slug = answer.step_slug offset 0) w
+      where w.key = answer.key);
     if runs = '{}' then
       update flowc.keyed_signals k set pending_at = null where k.id = answer.id;
     else
@@ -95,14 +96,15 @@ begin
     from unnest(take_kept.flow_slugs) f(slug)
     cross join lateral (
       select w.* from (
-        select o.* from flowc.waits o where o.flow_slug = f.slug and o.unchecked_at <= clock_timestamp() order by o.unchecked_at offset 0) w
+        select o.* from flowc.waits o where o.flow_slug = f.slug and o.unchecked_at > '-infinity' and o.unchecked_at <= clock_timestamp() order by o.unchecked_at offset 0) w
       cross join lateral (
         select o.run_id from pgflow.runs o where o.run_id = w.run_id for update skip locked) r
       limit 1000) l
     order by l.since_at, l.run_id
   loop
     continue when not exists ( -- it may have ended before its run was locked
-      select from flowc.waits w where w.run_id = wait.run_id and w.step_slug = wait.step_slug and w.key = wait.key and w.unchecked_at is not null);
+      select from (select * from flowc.waits o where o.run_id = wait.run_id and o.step_slug = wait.step_slug offset 0) w
+      where w.key = wait.key and w.unchecked_at is not null);
     select k.* into answer
     from flowc.keyed_signals k
     where k.flow_slug = wait.flow_slug and k.step_slug = wait.step_slug and k.key = wait.key and k.expires_at > clock_timestamp()

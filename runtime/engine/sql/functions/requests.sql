@@ -113,7 +113,9 @@ declare
   n     int := 0;
 begin
   for asked in
-    select q.* from flowc.requests q where q.run_id = apply_requests_of.run_id and q.error is null order by q.id
+    select q.*
+    from (select * from flowc.requests o where o.run_id = apply_requests_of.run_id offset 0) q
+    where q.error is null order by q.id
   loop
     exit when asked.action in ('retry', 'retry_step') and not flowc.try_lock_key(asked.run_id);
     begin

@@ -176,7 +176,7 @@ declare
   locked uuid[];
 begin
   if not exists (
-    select from unnest(deliver_signals.flow_slugs) f(slug) join flowc.signals s on s.flow_slug = any (array[f.slug]) and s.pending_at is not null) then
+    select from unnest(deliver_signals.flow_slugs) f(slug) join flowc.signals s on s.flow_slug = any (array[f.slug]) and s.pending_at > '-infinity') then
     return 0;
   end if;
   locked := array(
@@ -186,7 +186,7 @@ begin
       cross join lateral (
         select r.run_id, s.pending_at, s.bytes from (
           select s.run_id, s.pending_at, s.bytes from flowc.signals s
-          where s.flow_slug = f.slug and s.pending_at is not null and not flowc.is_large(s.bytes) order by s.pending_at offset 0) s
+          where s.flow_slug = f.slug and s.pending_at > '-infinity' and not flowc.is_large(s.bytes) order by s.pending_at offset 0) s
         cross join lateral (
           select o.run_id from pgflow.runs o where o.run_id = s.run_id for update skip locked) r
         limit 1000) l) o
@@ -206,7 +206,7 @@ begin
     cross join lateral (
       select r.run_id from (
         select s.run_id from flowc.signals s
-        where s.flow_slug = f.slug and s.pending_at is not null and flowc.is_large(s.bytes) order by s.pending_at offset 0) s
+        where s.flow_slug = f.slug and s.pending_at > '-infinity' and flowc.is_large(s.bytes) order by s.pending_at offset 0) s
       cross join lateral (
         select o.run_id from pgflow.runs o where o.run_id = s.run_id for update skip locked) r
       limit 1) l
@@ -221,7 +221,7 @@ language plpgsql stable as $$
 begin
   return (
     select max(s.bytes) from unnest(large_answer.flow_slugs) f(slug)
-    join flowc.signals s on s.flow_slug = any (array[f.slug]) and s.pending_at is not null
+    join flowc.signals s on s.flow_slug = any (array[f.slug]) and s.pending_at > '-infinity'
     where flowc.is_large(s.bytes));
 end $$;
 
@@ -265,7 +265,7 @@ begin
     from unnest(set_aside_signals.flow_slugs) f(slug)
     cross join lateral (
       select s.run_id, s.step_slug from flowc.signals s
-      where s.flow_slug = f.slug and s.pending_at is not null
+      where s.flow_slug = f.slug and s.pending_at > '-infinity'
         and not exists (select from pgflow.runs r where r.run_id = s.run_id offset 0)
       limit 1000) o
     union all
@@ -426,7 +426,8 @@ begin
   locked := array(select distinct u.run_id from unnest(locked) u(run_id));
   select array_agg(w.run_id), array_agg(w.step_slug) into runs, steps
   from unnest(locked) u(run_id)
-  join flowc.waits w on w.run_id = any (array[u.run_id]) and w.due_at <= now_at and w.step_slug <> '';
+  cross join lateral (select * from flowc.waits o where o.run_id = u.run_id offset 0) w
+  where w.due_at <= now_at and w.step_slug <> '';
   if runs is not null then
     select c.run_ids, c.step_slugs into runs, steps from flowc.close_waits(runs, steps) c;
   end if;
@@ -462,7 +463,8 @@ begin
     select r.run_id
     from unnest(fail_overdue_runs.run_ids) u(run_id)
     join pgflow.runs r on r.run_id = any (array[u.run_id]) and r.status = 'started'
-    join flowc.waits w on w.run_id = any (array[r.run_id]) and w.step_slug = '' and w.due_at <= fail_overdue_runs.now_at);
+    cross join lateral (select * from flowc.waits o where o.run_id = r.run_id and o.step_slug = '' offset 0) w
+    where w.due_at <= fail_overdue_runs.now_at);
   if overdue = '{}' then
     return 0;
   end if;

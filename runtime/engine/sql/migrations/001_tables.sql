@@ -487,7 +487,9 @@ create table flowc.settings (
 
 -- Steps that wait for an answer, until due_at, which may be infinity; with step '', runs
 -- that have a deadline. The task of such a step is started, and has no message. unchecked_at
--- is since when a wait with a key has been looked at by nobody, see keys.sql.
+-- is since when a wait with a key has been looked at by nobody, see keys.sql. Who looks in a
+-- flow for waits that are unchecked, or below for answers that are pending, compares the time
+-- as the index does; who looks in a run does not, so that only the primary key serves.
 create table flowc.waits (
   run_id       uuid        not null,
   step_slug    text        not null,
@@ -500,7 +502,7 @@ create table flowc.waits (
 );
 create index waits_due_idx on flowc.waits (flow_slug, due_at, run_id, step_slug);
 create index waits_key_idx on flowc.waits (flow_slug, step_slug, key) where key is not null;
-create index waits_unchecked_idx on flowc.waits (flow_slug, unchecked_at) where unchecked_at is not null;
+create index waits_unchecked_idx on flowc.waits (flow_slug, unchecked_at) where unchecked_at > '-infinity';
 
 -- Answers to steps that wait, or will: an output, or an error that fails the step. The
 -- first one counts. A pending one, since pending_at, is to be delivered; one that came early
@@ -527,11 +529,10 @@ create table flowc.signals (
   expired      boolean     not null default false,
   primary key (run_id, step_slug, keyed)
 );
-create index signals_pending_idx on flowc.signals (flow_slug, pending_at) where pending_at is not null;
+create index signals_pending_idx on flowc.signals (flow_slug, pending_at) where pending_at > '-infinity';
 
 -- Answers by key. A pending one, since pending_at, goes to every run that waits with the key;
--- if there is none, it is kept, no longer pending, for the next one. Whoever looks for what is
--- pending compares the time, so that no other index serves.
+-- if there is none, it is kept, no longer pending, for the next one.
 create table flowc.keyed_signals (
   id         bigint      not null generated always as identity primary key,
   flow_slug  text        not null,
@@ -545,7 +546,7 @@ create table flowc.keyed_signals (
   pending_at timestamptz          default clock_timestamp()
 );
 create index keyed_signals_key_idx on flowc.keyed_signals (flow_slug, step_slug, key, id);
-create index keyed_signals_pending_idx on flowc.keyed_signals (flow_slug, pending_at) where pending_at is not null;
+create index keyed_signals_pending_idx on flowc.keyed_signals (flow_slug, pending_at) where pending_at > '-infinity';
 create index keyed_signals_expiry_idx on flowc.keyed_signals (flow_slug, expires_at);
 
 -- Which run holds a key, for flows of which one run is started for the same values in its
