@@ -55,6 +55,9 @@ func definition(slug string, steps ...spec.Step) spec.Flow {
 func echo(def spec.Flow, done func(step string)) handler.Service {
 	var handlers []handler.Handler
 	for _, step := range def.Steps {
+		if step.Type == spec.TypeWait {
+			continue
+		}
 		handlers = append(handlers, handler.HandleValues(step.Slug, func(context.Context, handler.Values) (any, error) {
 			if done != nil {
 				done(step.Slug)
@@ -481,37 +484,44 @@ func claims(waiting, flows, n int) func(context.Context, *server) (func(context.
 			drop()
 			return nil, nil, err
 		}
-		id := uuid.NewString()
-		work := func(ctx context.Context) (sample, error) {
-			got := sample{units: n}
-			for range n {
-				began := time.Now()
-				rows, err := pool.Query(ctx, `
-					with claimed as (select * from flowc.claim($1::text::uuid, $2, $3))
-					select count(*), array_agg(flow_slug), array_agg(message_id), array_agg(claim_number) from claimed`, id, slugs, limits)
-				if err != nil {
-					return got, err
-				}
-				var count int
-				var claimed []string
-				var messages []int64
-				var attempts []int32
-				for rows.Next() {
-					if err := rows.Scan(&count, &claimed, &messages, &attempts); err != nil {
-						return got, err
-					}
-				}
-				if err := rows.Err(); err != nil {
-					return got, err
-				}
-				got.latencies = append(got.latencies, time.Since(began))
-				if _, err := pool.Exec(ctx, `select flowc.release($1::text::uuid, $2, $3, $4)`, id, claimed, messages, attempts); err != nil {
+		return claimAndRelease(pool, slugs, limits, n), drop, nil
+	}
+}
+
+// claimAndRelease takes the time of n claims of some flows, whose tasks it gives back.
+func claimAndRelease(pool *pgxpool.Pool, slugs []string, limits []int32, n int) func(context.Context) (sample, error) {
+	id := uuid.NewString()
+	return func(ctx context.Context) (sample, error) {
+		got := sample{units: n}
+		for range n {
+			began := time.Now()
+			rows, err := pool.Query(ctx, `
+				with claimed as (select * from flowc.claim($1::text::uuid, $2, $3))
+				select count(*), array_agg(flow_slug), array_agg(message_id), array_agg(claim_number) from claimed`, id, slugs, limits)
+			if err != nil {
+				return got, err
+			}
+			var count int
+			var claimed []string
+			var messages []int64
+			var attempts []int32
+			for rows.Next() {
+				if err := rows.Scan(&count, &claimed, &messages, &attempts); err != nil {
 					return got, err
 				}
 			}
-			return got, nil
+			if err := rows.Err(); err != nil {
+				return got, err
+			}
+			got.latencies = append(got.latencies, time.Since(began))
+			if count == 0 {
+				return got, errors.New("there was nothing to claim")
+			}
+			if _, err := pool.Exec(ctx, `select flowc.release($1::text::uuid, $2, $3, $4)`, id, claimed, messages, attempts); err != nil {
+				return got, err
+			}
 		}
-		return work, drop, nil
+		return got, nil
 	}
 }
 

@@ -35,6 +35,8 @@ var goals = []goal{
 	atMost("chain-of-4-vs-job", 4, ratio("latency/chain of 4", "latency/flowc", p50)),
 	atMost("map-10000-vs-100", 1.2, ratio("map/10000", "map/100", total)),
 	atMost("delayed-500000-vs-none", 1.1, ratio("delayed/500000", "delayed/none", total)),
+	atLeast("answers-vs-starts", 0.5, ratio("answers/answers", "answers/starts", rate)),
+	atMost("claim-1000000-waits-vs-none", 1.2, ratio("waits/1000000", "waits/none", p50)),
 	atMost("writer-vs-none", 1.2, ratio("writer/beside", "writer/none", total)),
 	atLeast("processes-16-vs-1", 0.85, ratio("processes/16", "processes/1", rate)),
 	atMost("shards-2-vs-1", 1.1, ratio("shards/2", "shards/1", total)),
