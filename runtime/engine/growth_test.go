@@ -12,8 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What an operation costs is counted here in blocks that the server looks at:
-// these do not depend on the machine, nor on what else it does.
+// What an operation costs is counted here in blocks that the server looks at: these do not
+// depend on the machine. When other databases of the server change many tables at once, a
+// session drops what it knows of its catalog and reads that again, which is thousands of
+// blocks. So each operation is done several times, and the least counts.
 
 // A session is one connection, in which the functions keep their plans.
 type session struct {
@@ -213,16 +215,19 @@ func TestFlowOfManySteps(t *testing.T) {
 			f.step(fmt.Sprintf("s%d", i), after(fmt.Sprintf("s%d", i-1)))
 		}
 		s.exec2(`vacuum analyze`)
-		started := s.blocks(`select * from flowc.start('f', '{1}', null)`)
-		require.Equal(t, fmt.Sprint(steps), s.table(`select count(*) from pgflow.step_states`))
-		total := 0
-		for range 40 {
-			total += s.claim("f", 1)
-			blocks, tasks := s.report(`1`)
-			require.Equal(t, 1, tasks)
-			total += blocks
+		started := 1 << 30
+		for n := range 3 {
+			started = min(started, s.blocks(`select * from flowc.start('f', '{1}', null)`))
+			require.Equal(t, fmt.Sprint(steps*(n+1)), s.table(`select count(*) from pgflow.step_states`))
 		}
-		return float64(started) / float64(steps), float64(total) / 40
+		least := 1 << 30
+		for range 40 {
+			claimed := s.claim("f", 1)
+			reported, tasks := s.report(`1`)
+			require.Equal(t, 1, tasks)
+			least = min(least, claimed+reported)
+		}
+		return float64(started) / float64(steps), float64(least)
 	}
 	start, step := perStep(50)
 	startMany, stepMany := perStep(500)
@@ -244,10 +249,13 @@ func TestSkipThroughLayers(t *testing.T) {
 			f.step(layer[0], after(before...)).step(layer[1], after(before...))
 			before = layer
 		}
-		r := f.start(`1`)
-		blocks := s.blocks(`select pgflow._cascade_force_skip_steps($1, 'root', 'test')`, r.id)
-		require.Equal(t, layers*2+1, strings.Count(r.steps(), ":skipped"))
-		return float64(blocks) / float64(layers)
+		least := 1 << 30
+		for range 3 {
+			r := f.start(`1`)
+			least = min(least, s.blocks(`select pgflow._cascade_force_skip_steps($1, 'root', 'test')`, r.id))
+			require.Equal(t, layers*2+1, strings.Count(r.steps(), ":skipped"))
+		}
+		return float64(least) / float64(layers)
 	}
 	few, many := perLayer(5), perLayer(40)
 	t.Logf("%.1f blocks a layer of 5, %.1f of 40", few, many)
@@ -268,15 +276,14 @@ func TestAmongManyFlows(t *testing.T) {
 		require.Equal(t, 100, tasks)
 		return total + blocks
 	}
-	work()
-	few := work()
+	least := func() int { return min(work(), work(), work(), work()) }
+	few := least()
 	s.exec(`insert into pgflow.flows (flow_slug) select 'f' || i from generate_series(1, 300) i`)
 	s.exec(`insert into pgflow.steps (flow_slug, step_slug, step_index, deps_count)
 		select 'f' || i, 's' || k, k, least(k, 1) from generate_series(1, 300) i, generate_series(0, 9) k`)
 	s.exec(`insert into pgflow.deps (flow_slug, dep_slug, step_slug)
 		select 'f' || i, 's' || k - 1, 's' || k from generate_series(1, 300) i, generate_series(1, 9) k`)
-	work()
-	many := work()
+	many := least()
 	t.Logf("%d blocks beside no other flow, %d beside 300", few, many)
 	// Each of some ten lookups of definitions a task goes one level deeper.
 	require.LessOrEqual(t, many, few+100*20)
