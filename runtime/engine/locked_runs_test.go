@@ -65,7 +65,9 @@ func TestWorkersSkipLockedRuns(t *testing.T) {
 	d.register(worker, "f")
 	d.flow("f", attempts(1), timeout(5)).step("a").step("other")
 	scheduled := func(d *db) *run {
-		return &run{d, "f", d.table(`select run_id from flowc.start('f', '{1}', null, start_in => '1 ms')`)}
+		r := &run{d, "f", d.table(`select run_id from flowc.start('f', '{1}', null, start_in => '1 hour')`)}
+		d.exec(`update flowc.scheduled_runs set due_at = clock_timestamp() where run_id = $1`, r.id)
+		return r
 	}
 	ended := func(d *db) *run { return (&flow{d, "f"}).start(`{}`).exhaust("a") }
 	stalled := func(d *db) *run {
