@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-shards demo-temporal test race matrix temporal bench bench-gen chaos generate lint rooms postgres
 
-go_dirs := .tools cmd dsl examples gen internal runtime
+go_dirs := .tools cmd dsl examples gen runtime
 tool    := go tool -modfile=.tools/go.mod
 
 help: ## say what there is
