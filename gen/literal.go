@@ -62,6 +62,7 @@ var constants = map[string]reflect.Value{
 	"TypeWait":     reflect.ValueOf(spec.TypeWait),
 	"PriorityHigh": reflect.ValueOf(spec.PriorityHigh), "PriorityNormal": reflect.ValueOf(spec.PriorityNormal), "PriorityLow": reflect.ValueOf(spec.PriorityLow),
 	"ModeFail": reflect.ValueOf(spec.ModeFail), "ModeSkip": reflect.ValueOf(spec.ModeSkip), "ModeSkipCascade": reflect.ValueOf(spec.ModeSkipCascade),
+	"DuplicateKeep": reflect.ValueOf(spec.DuplicateKeep), "DuplicateReplace": reflect.ValueOf(spec.DuplicateReplace), "DuplicateError": reflect.ValueOf(spec.DuplicateError),
 	"TxPgx": reflect.ValueOf(spec.TxPgx), "TxSQL": reflect.ValueOf(spec.TxSQL),
 	"Second": reflect.ValueOf(time.Second), "Minute": reflect.ValueOf(time.Minute), "Hour": reflect.ValueOf(time.Hour),
 }
