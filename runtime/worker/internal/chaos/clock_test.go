@@ -41,7 +41,7 @@ func newClockArena(t *testing.T, offset int, slugs ...string) (*arena, *serverCl
 	clock := &serverClock{t: t, file: filepath.Join(dir, "offset")}
 	clock.set(offset)
 	env := map[string]string{
-		"LD_PRELOAD": libraries[0], "FAKETIME_TIMESTAMP_FILE": clock.file, "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+		"LD_PRELOAD": libraries[0], "FAKETIME_TIMESTAMP_FILE": clock.file, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
 	}
 	for name, value := range env {
 		require.NoError(t, os.Setenv(name, value))
@@ -54,8 +54,9 @@ func newClockArena(t *testing.T, offset int, slugs ...string) (*arena, *serverCl
 	return newArena(t, nil, slugs...), clock
 }
 
-// set sets how many seconds the clock is off. The server's processes notice within
-// a second.
+// set sets how many seconds the clock is off. All processes of the server notice at once:
+// if some went on with the old time for a while, one would take workers for dead whose
+// heartbeats another has noted, and no server's clock does that.
 func (c *serverClock) set(offset int) {
 	c.t.Helper()
 	next := c.file + ".next"
