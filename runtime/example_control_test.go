@@ -90,6 +90,22 @@ func ExampleRescheduleRun() {
 	// Output: scheduled 2999-07-01 08:00:00 +0000 UTC <nil>
 }
 
+// A run that has to wait is started with a low priority, and is given a high one when
+// somebody asks for its result.
+func ExampleSetPriority() {
+	ctx, pool := context.Background(), connect()
+	id := start("stocktaking", runtime.WithPriority(runtime.Low))
+
+	err := runtime.SetPriority(ctx, pool, id, runtime.High)
+	if err != nil {
+		panic(err)
+	}
+	info, err := runtime.GetRun(ctx, pool, id)
+	fmt.Println(info.Priority, err)
+	// Output:
+	// high <nil>
+}
+
 func ExampleDeleteRun() {
 	ctx, pool := context.Background(), connect()
 	id := start("stocktaking")
