@@ -143,13 +143,13 @@ func TestInlineCannot(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"list":       func() error { _, err := ops.ListRuns(t.Context(), db, ops.RunFilter{}); return err },
 		"pause":      func() error { _, err := ops.PauseFlow(t.Context(), db, "one", ""); return err },
-		"cancel":     func() error { return runtime.CancelRun(t.Context(), db, run.ID(), "") },
 		"reschedule": func() error { return runtime.RescheduleRun(t.Context(), db, run.ID(), time.Now()) },
 		"delete":     func() error { _, err := runtime.DeleteFlow(t.Context(), db, "one"); return err },
 	} {
 		require.ErrorIs(t, call(), runtime.ErrNeedsEngine, name)
 	}
 	require.ErrorIs(t, runtime.RetryRun(t.Context(), db, run.ID()), runtime.ErrWrongStatus)
+	require.ErrorIs(t, runtime.CancelRun(t.Context(), db, run.ID(), ""), runtime.ErrWrongStatus)
 	existed, err := runtime.DeleteRun(t.Context(), db, run.ID())
 	require.NoError(t, err)
 	require.True(t, existed)
