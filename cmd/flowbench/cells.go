@@ -74,13 +74,13 @@ func cells(scale float64) []cell {
 			{"500000", besideDelayed(n(500_000), n(20_000))},
 			{"none", besideDelayed(0, n(20_000))},
 		}},
-		{name: "answers", title: "answers to runs that wait, and jobs: one a call by 16 goroutines, until the step behind has run", systems: []system{
-			{"answers", answer(n(4_000))},
-			{"starts", startBesideWork(job, n(4_000))},
+		{name: "answers", title: "answers to runs that wait, and jobs: one a call by 16 goroutines, until the step behind has run", rounds: 5, systems: []system{
+			{"answers", answer(n(2_000))},
+			{"starts", startBesideWork(job, n(2_000))},
 		}},
-		{name: "waits", title: "claims of 10 beside runs of the same flow that wait", systems: []system{
-			{"1000000", claimsBesideWaits(n(1_000_000), n(300))},
-			{"none", claimsBesideWaits(0, n(300))},
+		{name: "waits", title: "claims of 10 beside runs of the same flow that wait", rounds: 5, systems: []system{
+			{"1000000", claimsBesideWaits(n(1_000_000), n(200))},
+			{"none", claimsBesideWaits(0, n(200))},
 		}},
 		{name: "writer", title: "jobs beside an idle transaction that has written, 100000 in all turns", systems: []system{
 			{"beside", besideWriter(n(10_000))},
