@@ -76,7 +76,7 @@ func stepNode(flow *model.Flow, s *model.Step) dag.Node {
 	}
 	if s.Wait {
 		node.Shape = dag.Hexagon
-		notes = append(notes, waitNote(s))
+		notes = append(notes, s.Waits())
 	}
 	if turns := s.Turns(); turns != "" {
 		notes = append(notes, turns)
@@ -89,14 +89,6 @@ func stepNode(flow *model.Flow, s *model.Step) dag.Node {
 	}
 	node.Note = strings.Join(notes, "\n")
 	return node
-}
-
-// waitNote says how long a step waits.
-func waitNote(s *model.Step) string {
-	if s.Timeout == 0 {
-		return "waits for an answer"
-	}
-	return "waits at most " + model.Span(s.Timeout)
 }
 
 // shortCondition is how long a condition may be to stand in one line.

@@ -77,7 +77,7 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 			continue
 		}
 		if replaced[i] != nil {
-			replaced[i].Cancel("replaced by run "+n.ID, db.now)
+			replaced[i].cancel("replaced by run "+n.ID, db.now)
 		}
 		started[i].ScheduledAt = due
 		run := db.start(f, n.ID, n.Input)
@@ -158,7 +158,7 @@ func (b backend) RunSchedule(ctx context.Context, slug, id string) (ok bool, _ e
 		db.take(r, key)
 	}
 	if replaced[0] != nil {
-		replaced[0].Cancel("replaced by run "+id, db.now)
+		replaced[0].cancel("replaced by run "+id, db.now)
 	}
 	r.tick = tick
 	db.work(r)

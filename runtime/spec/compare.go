@@ -88,13 +88,13 @@ func Compare(from, to Flow) []Difference {
 			note(s.Slug, "when_unmet", modeOr(s.WhenUnmet, ModeSkip), modeOr(o.WhenUnmet, ModeSkip))
 		}
 		note(s.Slug, "when_exhausted", modeOr(s.WhenExhausted, ModeFail), modeOr(o.WhenExhausted, ModeFail))
-		note(s.Slug, "max_attempts", countOr(s.MaxAttempts, flows), countOr(o.MaxAttempts, flows))
-		note(s.Slug, "base_delay", delayOr(s.BaseDelay, flows), delayOr(o.BaseDelay, flows))
+		note(s.Slug, "max_attempts", countOr(s.MaxAttempts, inherited), countOr(o.MaxAttempts, inherited))
+		note(s.Slug, "base_delay", delayOr(s.BaseDelay, inherited), delayOr(o.BaseDelay, inherited))
 		note(s.Slug, "timeout", timeoutWords(s), timeoutWords(o))
 		note(s.Slug, "start_delay", delayWords(s), delayWords(o))
 		note(s.Slug, "start_at", textOr(s.StartAt.String(), "none"), textOr(o.StartAt.String(), "none"))
 		note(s.Slug, "max_wait", spanOr(s.MaxWait, DefaultMaxWait.String()), spanOr(o.MaxWait, DefaultMaxWait.String()))
-		note(s.Slug, "priority", textOr(string(s.Priority), flows), textOr(string(o.Priority), flows))
+		note(s.Slug, "priority", textOr(string(s.Priority), inherited), textOr(string(o.Priority), inherited))
 		note(s.Slug, "tx", textOr(string(s.Tx), "none"), textOr(string(o.Tx), "none"))
 		note(s.Slug, "key", textOr(s.Key.String(), "none"), textOr(o.Key.String(), "none"))
 		note(s.Slug, "keep", spanOr(s.Keep, DefaultKeep.String()), spanOr(o.Keep, DefaultKeep.String()))
@@ -143,15 +143,15 @@ func orderWords(f Flow) string {
 	return strings.Join(slugs, ", ")
 }
 
-// flows is what an option is that a step does not set.
-const flows = "the flow's"
+// inherited is what an option is that a step does not set.
+const inherited = "the flow's"
 
 // timeoutWords returns how long an attempt of a step may take, or how long it waits.
 func timeoutWords(s Step) string {
 	if s.Type == TypeWait {
 		return spanOr(s.Timeout, "none")
 	}
-	return spanOr(s.Timeout, flows)
+	return spanOr(s.Timeout, inherited)
 }
 
 // delayWords returns how long the tasks of a step wait, or where that is read.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,7 +75,7 @@ func ParseRate(text string) (Rate, error) {
 	return r, nil
 }
 
-// Limits are those of a gate, which all steps that name it share.
+// Limits are those of a step, or of a gate, whose steps share them.
 type Limits struct {
 	// Concurrency is how many tasks may be in flight at once, Rate how many attempts may
 	// begin. Zero means no limit.
@@ -225,6 +224,3 @@ func (v *validator) gates() {
 		}
 	}
 }
-
-// hasLimits reports whether steps of the flow have limits or keys.
-func (f Flow) hasLimits() bool { return slices.ContainsFunc(f.Steps, Step.IsGated) }

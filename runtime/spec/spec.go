@@ -168,8 +168,8 @@ func (f Flow) As(slug string) Flow {
 // times that are read from values, and bounds of snoozes. A schedule and priorities are not
 // among it.
 func (f Flow) NeedsEngine() bool {
-	return f.Deadline != 0 || f.Unique != nil || f.hasLimits() || slices.ContainsFunc(f.Steps, func(s Step) bool {
-		return s.Type == TypeWait || s.StartAt != nil || s.StartDelayFrom != nil || s.MaxWait != 0 || s.Tx != ""
+	return f.Deadline != 0 || f.Unique != nil || slices.ContainsFunc(f.Steps, func(s Step) bool {
+		return s.Type == TypeWait || s.IsGated() || s.StartAt != nil || s.StartDelayFrom != nil || s.MaxWait != 0 || s.Tx != ""
 	})
 }
 

@@ -50,7 +50,7 @@ func (c *checker) looksIntoElement(d *declaration, s *step) bool {
 // limits are those of the tags of a step.
 func (s *step) limits() spec.Limits {
 	set := s.settings
-	return spec.Limits{Concurrency: set.Concurrency, Rate: set.Rate.WithBurst(), StrictOrder: set.StrictOrder}
+	return spec.Step{Concurrency: set.Concurrency, Rate: set.Rate, StrictOrder: set.StrictOrder}.Limits()
 }
 
 // pairs returns limits as tags.

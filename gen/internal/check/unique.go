@@ -22,7 +22,10 @@ func (c *checker) checkUnique(d *declaration) {
 		},
 	}, set.Unique)
 	for _, p := range paths {
-		if _, basic := underlying(p.Type).(*types.Basic); p.Type != nil && !basic {
+		if p.Type == nil {
+			continue // all runs are alike
+		}
+		if _, basic := p.Type.Underlying().(*types.Basic); !basic {
 			ok = c.checkNameableAt(d.name+"'s unique "+p.Text, p.Type, set.Unique.Pos(0), set.Unique.End()) && ok
 		}
 	}
@@ -31,12 +34,4 @@ func (c *checker) checkUnique(d *declaration) {
 			By: paths, Per: set.Per, Debounce: set.Debounce, DebounceMax: set.DebounceMax, OnDuplicate: set.OnDuplicate,
 		}
 	}
-}
-
-// underlying returns the type that a type is made of, nil for none.
-func underlying(t types.Type) types.Type {
-	if t == nil {
-		return nil
-	}
-	return t.Underlying()
 }

@@ -26,16 +26,13 @@ func (c *checker) checkPaths(d *declaration, s *step) {
 	}
 	switch {
 	case set.Key == nil:
-		return
-	case !s.model.Wait:
-		if !c.looksIntoElement(d, s) {
-			s.model.Key = cond.CompilePath(c.pathScope(d, s, "key"), set.Key, cond.Turn)
+	case s.model.Wait:
+		if key := cond.CompilePath(c.pathScope(d, s, "key"), set.Key, cond.Key); key != nil &&
+			c.checkNameableAt(s.who+"'s key", key.Type, set.Key.Pos(0), set.Key.End()) {
+			s.model.Key = key
 		}
-		return
-	}
-	if key := cond.CompilePath(c.pathScope(d, s, "key"), set.Key, cond.Key); key != nil &&
-		c.checkNameableAt(s.who+"'s key", key.Type, set.Key.Pos(0), set.Key.End()) {
-		s.model.Key = key
+	case !c.looksIntoElement(d, s):
+		s.model.Key = cond.CompilePath(c.pathScope(d, s, "key"), set.Key, cond.Turn)
 	}
 }
 
@@ -92,7 +89,7 @@ func (c *checker) checkWaits(d *declaration, resultBound bool) {
 		if s.out != nil && !s.broken {
 			s.model.Answer = jsonform.Schema(s.out, c)
 		}
-		if resultBound && d.uses(s) == no {
+		if resultBound && d.unused(s) {
 			pos, end := where(s.name)
 			b := c.diags.Add(diag.UnusedWait, pos, end, "%s: nothing takes the answer and nothing comes after it, so it would only keep the run from ending", s.who)
 			if s.out != nil {
@@ -122,33 +119,13 @@ func (c *checker) checkSignalNames(d *declaration) {
 	}
 }
 
-// usage is whether something takes what a step gives, or comes after it.
-type usage int
-
-const (
-	no usage = iota
-	yes
-	unknown // another mistake stands in the way
-)
-
-func (d *declaration) uses(s *step) usage {
-	if d.broken || d.partial || s.broken || s.settings.Unclear {
-		return unknown
+// unused reports whether nothing takes what a step gives, or comes after it. It is false if
+// another mistake stands in the way.
+func (d *declaration) unused(s *step) bool {
+	if d.broken || d.partial || s.broken || s.settings.Unclear || slices.Contains(resultKeys(d.flow.Result), s.model.Slug) {
+		return false
 	}
-	for _, key := range resultKeys(d.flow.Result) {
-		if key == s.model.Slug {
-			return yes
-		}
-	}
-	for _, other := range d.steps {
-		switch {
-		case slices.Contains(other.deps, s):
-			return yes
-		case !other.bound:
-			return unknown
-		}
-	}
-	return no
+	return !slices.ContainsFunc(d.steps, func(other *step) bool { return !other.bound || slices.Contains(other.deps, s) })
 }
 
 // resultKeys returns the slugs of the steps that the output of a flow is made of.

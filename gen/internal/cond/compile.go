@@ -35,7 +35,7 @@ type Subject struct {
 	Absent bool
 }
 
-// A compiler compiles one condition.
+// A compiler compiles one condition or path.
 type compiler struct {
 	Scope
 	pair *tags.Pair

@@ -60,10 +60,10 @@ func (c *compiler) literal(t term, leaf member) (raw json.RawMessage, source str
 	}
 	raw, source = json.RawMessage(l.text), l.text
 	if kind == stringKind {
-		raw, source = quote(l.text), strconv.Quote(l.text)
+		raw, source = jsonform.Quote(l.text), strconv.Quote(l.text)
 	}
 	if leaf.quoted {
-		raw = quote(string(raw))
+		raw = jsonform.Quote(string(raw))
 	}
 	return raw, source, true
 }

@@ -3,6 +3,8 @@ package cond
 import (
 	"bytes"
 	"encoding/json"
+
+	"github.com/flowc-dev/flowc/gen/internal/jsonform"
 )
 
 // An object is a JSON object whose members keep their order: objects or values.
@@ -40,7 +42,7 @@ func (o *object) json() []byte {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.Write(quote(key))
+		b.Write(jsonform.Quote(key))
 		b.WriteByte(':')
 		switch m := o.members[key].(type) {
 		case *object:
@@ -51,13 +53,4 @@ func (o *object) json() []byte {
 	}
 	b.WriteByte('}')
 	return b.Bytes()
-}
-
-// quote returns a text as JSON.
-func quote(s string) json.RawMessage {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // a string always has a form
-	return bytes.TrimSpace(b.Bytes())
 }

@@ -1,5 +1,5 @@
-// Package cond reads the conditions in tags and compiles them to the JSON object that the
-// database looks for.
+// Package cond reads the conditions and paths in tags and compiles them: conditions to the
+// JSON object that the database looks for, paths to the names that it follows.
 package cond
 
 import (

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/flowc-dev/flowc/gen/internal/jsonform"
 )
 
 // FuzzCondition checks that a condition is either understood or refused at a
@@ -35,7 +37,7 @@ func FuzzCondition(f *testing.F) {
 			case absent:
 			case stringKind:
 				text += " == '" + strings.ReplaceAll(l.text, "'", "''") + "'"
-				require.True(t, json.Valid(quote(l.text)))
+				require.True(t, json.Valid(jsonform.Quote(l.text)))
 			default:
 				text += " == " + l.text
 				require.True(t, json.Valid([]byte(l.text)), l.text)

@@ -36,22 +36,10 @@ func CompilePath(scope Scope, p *tags.Pair, target Target) *model.Path {
 func CompileUnique(scope Scope, p *tags.Pair) (paths []*model.Path, ok bool) {
 	c := &compiler{scope, p}
 	ok = true
-	start := 0
-	for i := 0; i <= len(p.Value); i++ {
-		if i < len(p.Value) && p.Value[i] != ',' {
-			continue
-		}
-		from, to := start, i
-		for from < to && p.Value[from] == ' ' {
-			from++
-		}
-		for to > from && p.Value[to-1] == ' ' {
-			to--
-		}
-		start = i + 1
-		segments := c.segments(from, to)
+	for _, word := range p.Words() {
+		segments := c.segments(word.Start, word.Start+len(word.Text))
 		if segments != nil && segments[0].name != input {
-			segments = append([]segment{{input, from, from}}, segments...)
+			segments = append([]segment{{input, word.Start, word.Start}}, segments...)
 		}
 		path := c.path(segments, Unique)
 		if path == nil {
@@ -59,7 +47,7 @@ func CompileUnique(scope Scope, p *tags.Pair) (paths []*model.Path, ok bool) {
 			continue
 		}
 		if slices.ContainsFunc(paths, func(other *model.Path) bool { return slices.Equal(other.Keys, path.Keys) }) {
-			c.Diags.Add(diag.BadPath, p.Pos(from), p.Pos(to), "%s: %s has %s twice", c.Who, p.Key, p.Value[from:to]).Fix("name it once")
+			c.Diags.Add(diag.BadPath, word.Pos, word.End, "%s: %s has %s twice", c.Who, p.Key, word.Text).Fix("name it once")
 			ok = false
 		}
 		paths = append(paths, path)

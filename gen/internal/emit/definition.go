@@ -22,9 +22,7 @@ func (f *file) definition() {
 	if def.Cron != "" {
 		fields = append(fields, jen.Id("Cron").Op(":").Lit(def.Cron))
 	}
-	if def.Deadline != 0 {
-		fields = append(fields, jen.Id("Deadline").Op(":").Add(duration(def.Deadline)))
-	}
+	fields = append(fields, span("Deadline", def.Deadline)...)
 	fields = append(fields, f.priority(def.Priority)...)
 	if def.Unique != nil {
 		fields = append(fields, f.uniqueness(def.Unique))
@@ -50,14 +48,7 @@ func (f *file) uniqueness(u *spec.Unique) jen.Code {
 		paths = append(paths, jen.Values(quoted(p)...))
 	}
 	fields := []jen.Code{jen.Id("By").Op(":").Index().Add(f.spec("Path")).Values(paths...)}
-	for _, span := range []struct {
-		name string
-		d    time.Duration
-	}{{"Per", u.Per}, {"Debounce", u.Debounce}, {"DebounceMax", u.DebounceMax}} {
-		if span.d != 0 {
-			fields = append(fields, jen.Id(span.name).Op(":").Add(duration(span.d)))
-		}
-	}
+	fields = slices.Concat(fields, span("Per", u.Per), span("Debounce", u.Debounce), span("DebounceMax", u.DebounceMax))
 	if u.OnDuplicate != "" {
 		fields = append(fields, jen.Id("OnDuplicate").Op(":").Add(f.spec(duplicateNames[u.OnDuplicate])))
 	}
@@ -137,14 +128,10 @@ func (f *file) step(s spec.Step) jen.Code {
 		place = append(place, jen.Id("Deps").Op(":").Index().String().Values(quoted(s.Deps)...))
 	}
 	options := f.options(s.MaxAttempts, s.BaseDelay, s.Timeout)
-	if s.StartDelay != 0 {
-		options = append(options, jen.Id("StartDelay").Op(":").Add(duration(s.StartDelay)))
-	}
+	options = append(options, span("StartDelay", s.StartDelay)...)
 	options = append(options, f.path("StartAt", s.StartAt)...)
 	options = append(options, f.path("StartDelayFrom", s.StartDelayFrom)...)
-	if s.MaxWait != 0 {
-		options = append(options, jen.Id("MaxWait").Op(":").Add(duration(s.MaxWait)))
-	}
+	options = append(options, span("MaxWait", s.MaxWait)...)
 	options = append(options, f.priority(s.Priority)...)
 	if s.Tx != "" {
 		options = append(options, jen.Id("Tx").Op(":").Add(f.spec(txNames[s.Tx])))
@@ -162,9 +149,7 @@ func (f *file) step(s spec.Step) jen.Code {
 		options = append(options, jen.Id("WhenExhausted").Op(":").Add(f.spec(modeNames[s.WhenExhausted])))
 	}
 	options = append(options, f.path("Key", s.Key)...)
-	if s.Keep != 0 {
-		options = append(options, jen.Id("Keep").Op(":").Add(duration(s.Keep)))
-	}
+	options = append(options, span("Keep", s.Keep)...)
 	if s.Answer != nil {
 		options = append(options, pattern("Answer", s.Answer))
 	}
@@ -222,10 +207,7 @@ func (f *file) options(attempts int, delay *time.Duration, timeout time.Duration
 	if delay != nil {
 		fields = append(fields, jen.Id("BaseDelay").Op(":").Add(f.spec("Set")).Call(duration(*delay)))
 	}
-	if timeout != 0 {
-		fields = append(fields, jen.Id("Timeout").Op(":").Add(duration(timeout)))
-	}
-	return fields
+	return append(fields, span("Timeout", timeout)...)
 }
 
 // The names of constants in package spec.
@@ -241,6 +223,14 @@ var (
 		spec.PriorityHigh: "PriorityHigh", spec.PriorityNormal: "PriorityNormal", spec.PriorityLow: "PriorityLow",
 	}
 )
+
+// span writes a span of time, if there is one.
+func span(name string, d time.Duration) []jen.Code {
+	if d == 0 {
+		return nil
+	}
+	return []jen.Code{jen.Id(name).Op(":").Add(duration(d))}
+}
 
 // duration writes a duration in the largest unit that it is a multiple of.
 func duration(d time.Duration) jen.Code {

@@ -135,11 +135,3 @@ func (f *file) waitDoc(s *model.Step) []string {
 	}
 	return append(doc, wrap(strings.Join(append([]string{words}, unmet(s)...), " "))...)
 }
-
-// waitWords says in short how long a step waits.
-func waitWords(s *model.Step) string {
-	if s.Timeout != 0 {
-		return "waits at most " + model.Span(s.Timeout)
-	}
-	return "waits for an answer"
-}

@@ -89,7 +89,7 @@ func graph(steps []*model.Step) []string {
 		}
 		var when []string
 		if s.Wait {
-			when = append(when, waitWords(s))
+			when = append(when, s.Waits())
 		}
 		if s.Tx != "" {
 			when = append(when, "commits with its effects")

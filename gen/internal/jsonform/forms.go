@@ -67,7 +67,7 @@ func (w *writer) form(t types.Type, name string) string {
 	case *types.Pointer:
 		return w.form(u.Elem(), name)
 	case *types.Slice:
-		if basic, ok := u.Elem().Underlying().(*types.Basic); ok && basic.Kind() == types.Uint8 && !ownJSON(u.Elem()) {
+		if IsBytes(u) && !ownJSON(u.Elem()) {
 			return "bytes"
 		}
 		return "[]" + w.form(u.Elem(), name)

@@ -56,7 +56,7 @@ func (p *properties) MarshalJSON() ([]byte, error) {
 			return nil, err
 		}
 		b.WriteByte("{,"[min(i, 1)])
-		b.Write(quoted(name))
+		b.Write(Quote(name))
 		b.WriteByte(':')
 		b.Write(raw)
 	}
@@ -187,7 +187,7 @@ func (w *schemaWriter) underlying(t types.Type) *schema {
 	case *types.Pointer:
 		return w.schema(u.Elem())
 	case *types.Slice:
-		if basic, ok := u.Elem().Underlying().(*types.Basic); ok && basic.Kind() == types.Uint8 && !ownJSON(u.Elem()) {
+		if IsBytes(u) && !ownJSON(u.Elem()) {
 			return &schema{Type: "string", ContentEncoding: "base64"}
 		}
 		return &schema{Type: "array", Items: w.schema(u.Elem())}
@@ -272,7 +272,7 @@ func (w *schemaWriter) enum(s *schema, t *types.Named) {
 	case constant.String:
 		slices.SortStableFunc(found, w.byPlace)
 		for _, c := range found {
-			s.add(string(quoted(constant.StringVal(c.Val()))), "")
+			s.add(string(Quote(constant.StringVal(c.Val()))), "")
 		}
 	case constant.Int:
 		slices.SortStableFunc(found, func(a, b *types.Const) int {
@@ -309,7 +309,8 @@ func (w *schemaWriter) byPlace(a, b *types.Const) int {
 	return cmp.Or(cmp.Compare(x.Filename, y.Filename), cmp.Compare(x.Line, y.Line), cmp.Compare(a.Name(), b.Name()))
 }
 
-// areFlags reports whether constants are bits: three or more powers of two, with a gap.
+// areFlags reports whether constants are bits: each is zero or a power of two, and one of
+// them is at least 4.
 func areFlags(list []*types.Const) bool {
 	highest := uint64(0)
 	for _, c := range list {
@@ -322,7 +323,8 @@ func areFlags(list []*types.Const) bool {
 	return highest >= 4
 }
 
-func quoted(text string) []byte {
+// Quote returns a text as JSON, with the signs of HTML as they are.
+func Quote(text string) json.RawMessage {
 	raw, _ := encode(text) // a text always has a form
 	return raw
 }

@@ -202,6 +202,14 @@ func Span(d time.Duration) string {
 	return s
 }
 
+// Waits says in short how long a step waits for its answer.
+func (s *Step) Waits() string {
+	if s.Timeout == 0 {
+		return "waits for an answer"
+	}
+	return "waits at most " + Span(s.Timeout)
+}
+
 // Turns returns in words which limits a step has, and for which key; "" for none.
 func (s *Step) Turns() string {
 	key := ""

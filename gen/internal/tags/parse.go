@@ -167,6 +167,7 @@ func unquote(text string, at []token.Pos) (value string, valueAt []token.Pos, ok
 // A Word is a name in a value.
 type Word struct {
 	Text     string
+	Start    int // the byte of the value where it begins
 	Pos, End token.Pos
 }
 
@@ -184,7 +185,7 @@ func (p *Pair) Words() (list []Word) {
 		for to > from && p.Value[to-1] == ' ' {
 			to--
 		}
-		list = append(list, Word{Text: p.Value[from:to], Pos: p.Pos(from), End: p.Pos(to)})
+		list = append(list, Word{Text: p.Value[from:to], Start: from, Pos: p.Pos(from), End: p.Pos(to)})
 		start = i + 1
 	}
 	return list

@@ -96,11 +96,7 @@ func (r *reader) priority(p *Pair) spec.Priority {
 		return spec.Priority(p.Value)
 	}
 	d := r.diags.Add(diag.BadPriority, p.Pos(0), p.End(), "%s: priority %q: priority is high, normal or low", r.who, p.Value)
-	if near := nearest.Name(strings.ToLower(p.Value), known); near != "" {
-		d.Fix("did you mean %s?", near).Edit(p.Pos(0), p.End(), near)
-	} else {
-		d.Fix("use one of these; there are no other levels")
-	}
+	fixWord(d, p, nearest.Name(strings.ToLower(p.Value), known), "use one of these; there are no other levels")
 	return ""
 }
 
@@ -111,11 +107,7 @@ func (r *reader) duplicate(p *Pair) spec.Duplicate {
 		return spec.Duplicate(p.Value)
 	}
 	d := r.diags.Add(diag.BadMode, p.Pos(0), p.End(), "%s: on_duplicate cannot be %q", r.who, p.Value)
-	if meant := nearest.Name(p.Value, words); meant != "" {
-		d.Fix("did you mean %s?", meant).Edit(p.Pos(0), p.End(), meant)
-	} else {
-		d.Fix("use keep, replace or error")
-	}
+	fixWord(d, p, nearest.Name(p.Value, words), "use keep, replace or error")
 	return ""
 }
 
@@ -131,11 +123,7 @@ func (r *reader) mode(p *Pair) spec.Mode {
 	if strings.Contains(p.Value, "cascade") {
 		meant = string(spec.ModeSkipCascade)
 	}
-	if meant != "" {
-		d.Fix("did you mean %s?", meant).Edit(p.Pos(0), p.End(), meant)
-	} else {
-		d.Fix("use fail, skip or skip-cascade")
-	}
+	fixWord(d, p, meant, "use fail, skip or skip-cascade")
 	return ""
 }
 
@@ -150,10 +138,15 @@ func (r *reader) tx(p *Pair) spec.Tx {
 	if strings.Contains(p.Value, "sql") || p.Value == "true" {
 		meant = "" // it may be either
 	}
-	if meant != "" {
-		d.Fix("did you mean %s?", meant).Edit(p.Pos(0), p.End(), meant)
-	} else {
-		d.Fix(`write tx:"pgx" for a handler that gets a pgx.Tx, or tx:"sql" for one that gets a *sql.Tx`)
-	}
+	fixWord(d, p, meant, `write tx:"pgx" for a handler that gets a pgx.Tx, or tx:"sql" for one that gets a *sql.Tx`)
 	return ""
+}
+
+// fixWord suggests the word that was probably meant or, if that is "", what to write.
+func fixWord(b *diag.Builder, p *Pair, meant, otherwise string) {
+	if meant != "" {
+		b.Fix("did you mean %s?", meant).Edit(p.Pos(0), p.End(), meant)
+	} else {
+		b.Fix("%s", otherwise)
+	}
 }

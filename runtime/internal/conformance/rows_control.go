@@ -65,9 +65,7 @@ func cancels(r *rows) {
 			c.ok(c.ctx.Err())
 		}
 		<-ended
-		info, err := runtime.GetRun(c.ctx, c.db, id)
-		c.ok(err)
-		c.Equal(runtime.RunCancelled, info.Status)
+		c.Equal(runtime.RunCancelled, c.get(id).Status)
 	})
 }
 

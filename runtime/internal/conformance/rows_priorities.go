@@ -25,12 +25,9 @@ func priorities(r *rows) {
 		}),
 	)
 	priority := func(c *check, id string) runtime.Priority {
-		info, err := runtime.GetRun(c.ctx, c.db, id)
-		c.ok(err)
-		bare, err := runtime.GetRun(c.ctx, c.db, id, runtime.WithoutPayloads(), runtime.WithStates())
-		c.ok(err)
-		c.Equal(info.Priority, bare.Priority)
-		return info.Priority
+		priority := c.get(id).Priority
+		c.Equal(priority, c.get(id, runtime.WithoutPayloads(), runtime.WithStates()).Priority)
+		return priority
 	}
 
 	r.row("priority of a run", func(c *check) {

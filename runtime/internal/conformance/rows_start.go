@@ -60,8 +60,7 @@ func starts(r *rows) {
 		c.False(info.CompletedAt.Before(info.StartedAt))
 		c.steps(info, "hello completed", "shout completed")
 		c.JSONEq(`"hello ada"`, orNull(info.States[0].Output))
-		bare, err := runtime.GetRun(c.ctx, c.db, info.ID, runtime.WithStates(), runtime.WithoutPayloads())
-		c.ok(err)
+		bare := c.get(info.ID, runtime.WithStates(), runtime.WithoutPayloads())
 		c.Nil(bare.Input)
 		c.Nil(bare.Output)
 		c.Nil(bare.States[0].Output)
@@ -96,8 +95,7 @@ func starts(r *rows) {
 	r.row("states of a run that goes on", func(c *check) { // nobody does its second step
 		run := c.start("half", `{}`)
 		for {
-			info, err := runtime.GetRun(c.ctx, c.db, run.ID(), runtime.WithStates())
-			c.ok(err)
+			info := c.get(run.ID(), runtime.WithStates())
 			c.Equal(runtime.RunRunning, info.Status)
 			if info.States[0].Status != runtime.StepCompleted {
 				time.Sleep(poll)

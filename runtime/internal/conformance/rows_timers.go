@@ -86,9 +86,7 @@ func timers(r *rows) {
 	r.row("start at a time that is read", func(c *check) {
 		at := c.now().Add(time.Second)
 		started := c.start("start_at", fmt.Sprintf(`{"at": %q}`, at.Format(time.RFC3339Nano)))
-		info, err := runtime.GetRun(c.ctx, c.db, started.ID(), runtime.WithStates())
-		c.ok(err)
-		c.Equal(runtime.StepStarted, info.States[0].Status)
+		c.Equal(runtime.StepStarted, c.get(started.ID(), runtime.WithStates()).States[0].Status)
 		c.pass(time.Minute)
 		c.completed(c.end(started), `{"work": 1}`)
 		for _, at := range []string{`{}`, `{"at": null}`, `{"at": "0001-01-01T00:00:00Z"}`} {

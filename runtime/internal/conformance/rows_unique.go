@@ -146,13 +146,6 @@ func unique(r *rows) {
 	})
 }
 
-// get reads a run.
-func (c *check) get(id string) *runtime.RunInfo {
-	info, err := runtime.GetRun(c.ctx, c.db, id)
-	c.ok(err)
-	return info
-}
-
 // becomes waits until a run has a status.
 func (c *check) becomes(id string, status runtime.RunStatus) {
 	for c.get(id).Status != status {

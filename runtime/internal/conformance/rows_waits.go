@@ -268,8 +268,7 @@ func giveOutputs(_ context.Context, v handler.Values) (any, error) { return v.Ou
 // waiting returns a run once it waits for an answer.
 func (c *check) waiting(run *runtime.Run[json.RawMessage]) *runtime.RunInfo {
 	for {
-		info, err := runtime.GetRun(c.ctx, c.db, run.ID(), runtime.WithStates())
-		c.ok(err)
+		info := c.get(run.ID(), runtime.WithStates())
 		if info.Status == runtime.RunWaiting {
 			return info
 		}

@@ -12,10 +12,9 @@ import (
 // UniqueKey returns what two inputs have in common that make runs alike: the values that the
 // paths lead to, and the paths.
 func UniqueKey(u *spec.Unique, input json.RawMessage) string {
-	values := decode(input)
 	var pairs []any
 	for _, p := range u.By {
-		v := valueAt(values, p)
+		v := decode(follow(input, p[1:]))
 		if n, ok := v.(json.Number); ok {
 			if exact, ok := new(big.Rat).SetString(n.String()); ok {
 				v = []any{"number", exact.RatString()}
@@ -26,16 +25,15 @@ func UniqueKey(u *spec.Unique, input json.RawMessage) string {
 	return string(encode(pairs))
 }
 
-// UniqueWords returns the values by which runs are alike in words, as the engine does.
+// UniqueWords returns the values by which runs are alike in words.
 func UniqueWords(u *spec.Unique, input json.RawMessage) string {
 	if u == nil {
 		return ""
 	}
-	values := decode(input)
 	var words []string
 	for _, p := range u.By {
 		var text string
-		switch v := valueAt(values, p).(type) {
+		switch v := decode(follow(input, p[1:])).(type) {
 		case string:
 			text = v
 		case json.Number:
@@ -49,13 +47,4 @@ func UniqueWords(u *spec.Unique, input json.RawMessage) string {
 		words = append(words, text)
 	}
 	return strings.Join(words, ", ")
-}
-
-// valueAt returns the value that a path into the input leads to, nil if there is none.
-func valueAt(value any, path spec.Path) any {
-	for _, name := range path[1:] {
-		members, _ := value.(map[string]any)
-		value = members[name]
-	}
-	return value
 }

@@ -214,7 +214,13 @@ func (r *Run) valueAt(path spec.Path) json.RawMessage {
 			value = st.output
 		}
 	}
-	for _, name := range path[1:] {
+	return follow(value, path[1:])
+}
+
+// follow returns the value that names and indexes lead to from another, nil if there is none
+// or it is null.
+func follow(value json.RawMessage, names []string) json.RawMessage {
+	for _, name := range names {
 		if list, ok := elements(value); ok {
 			i, err := strconv.Atoi(name)
 			if err != nil || i >= len(list) || i < 0 {
