@@ -114,6 +114,35 @@ func TestCancelInline(t *testing.T) {
 	require.Equal(t, "paid", out)
 }
 
+// A run that another one replaces while its handler runs is lost to that handler, as one that
+// is cancelled.
+func TestReplaceInline(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var db *flowtest.DB
+	first := true
+	sync := runtime.NewFlow[claim](spec.Flow{
+		Slug: "sync", Unique: &spec.Unique{By: []spec.Path{{spec.RunKey, "id"}}, OnDuplicate: spec.DuplicateReplace}, Steps: []spec.Step{{Slug: "work"}},
+	}, handler.Output[string]("work"))
+	db = flowtest.Inline(sync.Serve([]handler.Handler{handler.Handle("work", handler.Nothing(), handler.NoInput(func(ctx context.Context) (string, error) {
+		if first {
+			first = false
+			later, err := sync.Start(ctx, db, claim{ID: 1})
+			require.NoError(t, err)
+			require.False(t, later.Existed())
+			require.Equal(t, handler.ErrTaskLost, context.Cause(ctx))
+		}
+		return "done", nil
+	}))}))
+	run, err := sync.Start(ctx, db, claim{ID: 1})
+	require.NoError(t, err)
+	_, err = run.Wait(ctx)
+	var failed *runtime.RunFailedError
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, runtime.RunCancelled, failed.Status)
+	require.Contains(t, failed.Message, "replaced by run ")
+}
+
 // What comes due happens in its order, and at its time.
 func TestAdvanceInOrder(t *testing.T) {
 	t.Parallel()

@@ -101,6 +101,10 @@ func TestChaosGates(t *testing.T) {
 			require.True(t, err == nil || errors.Is(err, runtime.ErrWrongStatus) || errors.Is(err, runtime.ErrRequested) || errors.Is(err, runtime.ErrRunNotFound), "%v", err)
 		}
 	})
+	// Cancelled runs of the worker that was killed last end before it is taken for dead.
+	require.Eventually(t, func() bool {
+		return ask[int](a, `SELECT count(*) FROM flowc.held`) == 0
+	}, patience, 20*time.Millisecond, "places that a dead worker holds")
 	f.stop()
 	a.auditTables()
 	require.Equal(t, ask[int](a, `SELECT count(*) FROM pgflow.runs`), ask[int](a, `SELECT count(*) FROM pgflow.runs WHERE status = 'completed'`))
