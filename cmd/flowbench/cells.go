@@ -82,6 +82,14 @@ func cells(scale float64) []cell {
 			{"1000000", claimsBesideWaits(n(1_000_000), n(200))},
 			{"none", claimsBesideWaits(0, n(200))},
 		}},
+		{name: "gated", title: "jobs of one step with a limit for each of 50 keys, and without: started in batches of 5000, worked to the end", systems: []system{
+			{"gated", workKeyed(gatedJob, n(6_000))},
+			{"plain", workKeyed(keyedJob, n(6_000))},
+		}},
+		{name: "limits", title: "one run of a key that has room, start to handler, beside keys at their limit", rounds: 5, systems: []system{
+			{"1000", latencyBesideFull(n(1_000), n(40))},
+			{"none", latencyBesideFull(0, n(40))},
+		}},
 		{name: "writer", title: "jobs beside an idle transaction that has written, 100000 in all turns", systems: []system{
 			{"beside", besideWriter(n(10_000))},
 			{"none", besideDelayed(0, n(10_000))},

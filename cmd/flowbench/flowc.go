@@ -153,7 +153,9 @@ func (c *counter) awaitEnd(ctx context.Context, pool *pgxpool.Pool, def spec.Flo
 	}
 	for {
 		var empty bool
-		err := pool.QueryRow(ctx, `select not exists (select from pgflow.step_tasks where flow_slug = $1 and in_queue and subqueue = 'r')`, def.Slug).Scan(&empty)
+		err := pool.QueryRow(ctx, `
+			select not exists (select from pgflow.step_tasks where flow_slug = $1 and in_queue and subqueue = 'r')
+			   and not exists (select from pgflow.step_tasks where flow_slug = $1 and in_queue and subqueue = 'g')`, def.Slug).Scan(&empty)
 		if err != nil || empty {
 			return err
 		}

@@ -37,6 +37,8 @@ var goals = []goal{
 	atMost("delayed-500000-vs-none", 1.1, ratio("delayed/500000", "delayed/none", total)),
 	atLeast("answers-vs-starts", 0.5, ratio("answers/answers", "answers/starts", rate)),
 	atMost("claim-1000000-waits-vs-none", 1.2, ratio("waits/1000000", "waits/none", p50)),
+	atMost("gated-db-cpu-vs-plain", 2.5, ratio("gated/gated", "gated/plain", db)),
+	atMost("limits-1000-keys-vs-none", 1.2, ratio("limits/1000", "limits/none", p50)),
 	atMost("writer-vs-none", 1.2, ratio("writer/beside", "writer/none", total)),
 	atLeast("processes-16-vs-1", 0.85, ratio("processes/16", "processes/1", rate)),
 	atMost("shards-2-vs-1", 1.1, ratio("shards/2", "shards/1", total)),
