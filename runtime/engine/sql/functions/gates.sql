@@ -21,11 +21,13 @@
 -- Returns the gates in a flow's settings: of each gated step, the gate's name, its limits as
 -- declared, and where the key is.
 create or replace function flowc.declared_gates(flow_slug text)
-returns table (step_slug text, gate text, declared jsonb, key_path jsonb, strict_order boolean)
+returns table (step_slug text, gate text, declared jsonb, key_path text[], strict_order boolean)
 language sql stable as $$
   select k.step_slug, coalesce(k.settings ->> 'gate', k.flow_slug || '.' || coalesce(nullif(k.step_slug, ''), 'run')),
          jsonb_strip_nulls(jsonb_build_object('concurrency', k.settings -> 'concurrency', 'rate', k.settings -> 'rate')),
-         k.settings -> 'gateKey', coalesce((k.settings ->> 'strictOrder')::boolean, false)
+         case when k.settings ? 'gateKey' then array(
+           select e.name from jsonb_array_elements_text(k.settings -> 'gateKey') with ordinality e(name, n) order by e.n) end,
+         coalesce((k.settings ->> 'strictOrder')::boolean, false)
   from flowc.settings k
   where k.flow_slug = declared_gates.flow_slug and k.settings ?| '{concurrency,rate,gate,gateKey,strictOrder}' and k.step_slug <> ''
 $$;
@@ -153,11 +155,11 @@ end $$;
 
 -- Returns the key of the tasks of a step: the value that the path leads to, '' if that is
 -- missing or can be no key.
-create or replace function flowc.gate_key_of(run_id uuid, key_path jsonb) returns text
+create or replace function flowc.gate_key_of(run_id uuid, key_path text[]) returns text
 language plpgsql stable as $$
 begin
   return case when gate_key_of.key_path is null then ''
-              else coalesce(flowc.key_of(flowc.value_at(gate_key_of.run_id, gate_key_of.key_path)), '') end;
+              else coalesce(flowc.key_of(flowc.value_at(gate_key_of.run_id, to_jsonb(gate_key_of.key_path))), '') end;
 end $$;
 
 -- Reports whether a start of a flow makes tasks that have gates.
@@ -179,10 +181,13 @@ declare
   steps      text[];
 begin
   with step as materialized (
-    select u.*, s.gate, s.strict_order, flowc.gate_key_of(u.run_id, s.key_path) as key
+    select u.*, s.gate, s.strict_order,
+           case when s.key_path[1] = 'run' then coalesce(flowc.key_of(i.value), '') else flowc.gate_key_of(u.run_id, s.key_path) end as key
     from unnest(enqueue_gated.flow_slugs, enqueue_gated.run_ids, enqueue_gated.step_slugs, enqueue_gated.tasks, enqueue_gated.delays, priorities)
       with ordinality u(flow_slug, run_id, step_slug, tasks, delay, priority, n)
-    cross join lateral (select * from flowc.gated_steps o where o.flow_slug = u.flow_slug and o.step_slug = u.step_slug offset 0) s),
+    cross join lateral (select * from flowc.gated_steps o where o.flow_slug = u.flow_slug and o.step_slug = u.step_slug offset 0) s
+    left join lateral (
+      select r.input #> s.key_path[2:] as value from pgflow.runs r where s.key_path[1] = 'run' and r.run_id = u.run_id offset 0) i on true),
   queued as (
     insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, subqueue, priority, due_at, gate_key)
     select t.flow_slug, t.run_id, t.step_slug, t.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => t.delay), 'g',
@@ -632,11 +637,20 @@ begin
     from (select * from due union all select * from ready union all select * from first) f),
   taken as materialized (
     select f.* from found f where f.place <= f.room order by f.place, f.n limit take_turns.wanted),
+  -- Counted by a window, since a join would scan what was found for each key.
   looked as materialized (
-    select q.tid, q.turn, q.key, q.in_flight, q.tokens, q.held_until, coalesce(f.found, 0) > coalesce(f.taken, 0) as more, coalesce(f.taken, 0) as taken
-    from turn q
-    left join lateral (
-      select count(*)::int as found, (select count(*)::int from taken t where t.key = q.key) as taken from found o where o.key = q.key) f on true),
+    select o.tid, o.turn, o.key, o.in_flight, o.tokens, o.held_until, o.found > o.taken as more, o.taken, coalesce(o.tids, '{}') as tids
+    from (
+      select c.*, count(c.found_tid) over of_key as found, (count(c.taken_tid) over of_key)::int as taken,
+             array_agg(c.taken_tid) filter (where c.taken_tid is not null) over of_key as tids
+      from (
+        select q.n, q.tid, q.turn, q.key, q.in_flight, q.tokens, q.held_until, null::tid as found_tid, null::tid as taken_tid from turn q
+        union all
+        select f.n, null, null, null, null, null, null, f.tid, null from found f
+        union all
+        select t.n, null, null, null, null, null, null, null, t.tid from taken t) c
+      window of_key as (partition by c.n)) o
+    where o.turn is not null),
   next as materialized (
     select l.*, w.at is not null as waiting,
            case when l.held_until > now_at then l.held_until
@@ -658,7 +672,7 @@ begin
                        select o.visible_at from pgflow.step_tasks o
                        where o.flow_slug = take_turns.flow_slug and o.step_slug = take_turns.step_slug and o.gate_key = l.key and o.priority = p.priority
                          and o.subqueue = 'g' and o.in_queue and o.due_at is null and o.status = 'queued'
-                         and o.ctid not in (select t.tid from taken t where t.key = l.key) and o.ctid <> all (take_turns.chosen_before)
+                         and o.ctid <> all (l.tids) and o.ctid <> all (take_turns.chosen_before)
                        order by o.due_at, o.message_id limit 1) r),
                     (select min(greatest(r.at, now_at + interval '100 milliseconds'))
                      from unnest(take_turns.priorities) p(priority)
@@ -666,7 +680,7 @@ begin
                        select greatest(o.due_at, o.visible_at) as at from pgflow.step_tasks o
                        where o.flow_slug = take_turns.flow_slug and o.step_slug = take_turns.step_slug and o.gate_key = l.key and o.priority = p.priority
                          and o.subqueue = 'g' and o.in_queue and o.due_at is not null and o.status = 'queued'
-                         and o.ctid not in (select t.tid from taken t where t.key = l.key) and o.ctid <> all (take_turns.chosen_before)
+                         and o.ctid <> all (l.tids) and o.ctid <> all (take_turns.chosen_before)
                        order by o.due_at limit 1) r)) end as at) w),
   held as (
     insert into flowc.held (worker_id, message_id, claim_number, gate, key, flow_slug, step_slug, claimed_at)

@@ -56,9 +56,9 @@ language sql stable as $$
 $$;
 
 -- Returns the settings of a flow that matter where a run is started, NULL if there are none:
--- those of the flow itself, and "slow" if its first steps take more than being put into the
--- queue, since one of them waits, reads when to start, has a gate or its own priority, or the
--- run has a deadline.
+-- those of the flow itself; "slow" if its first steps take more than being put into the queue,
+-- since one of them waits, reads when to start or has its own priority, or the run has a
+-- deadline; and "gated" if steps have gates.
 create or replace function flowc.start_settings(flow_slug text) returns jsonb
 language plpgsql stable as $$
 begin
@@ -67,10 +67,10 @@ begin
   end if;
   return coalesce(
     (select k.settings from flowc.settings k where k.flow_slug = start_settings.flow_slug and k.step_slug = ''), '{}')
-    || jsonb_build_object('slow', exists (
+    || jsonb_build_object('gated', flowc.is_gated(array[start_settings.flow_slug]), 'slow', exists (
       select from flowc.settings k
       where k.flow_slug = start_settings.flow_slug
-        and (k.kind = 'wait' or k.settings ?| case k.step_slug when '' then '{deadline}' else '{startAt,startDelay,priority,concurrency,rate,gate,gateKey,strictOrder}' end::text[])
+        and (k.kind = 'wait' or k.settings ?| case k.step_slug when '' then '{deadline}' else '{startAt,startDelay,priority}' end::text[])
         and (k.step_slug = '' or exists (
           select from pgflow.steps s where s.flow_slug = k.flow_slug and s.step_slug = k.step_slug and s.deps_count = 0 offset 0))));
 end $$;

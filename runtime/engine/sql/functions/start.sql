@@ -42,7 +42,8 @@ declare
   due_at     timestamptz;
   ids        uuid[];
   fresh      uuid[];
-  deleted    int[]; -- the positions of runs that existed and were deleted meanwhile
+  all_new    boolean; -- whether none of the ids existed, or was given twice
+  deleted    int[] := '{}'; -- the positions of runs that existed and were deleted meanwhile
 begin
   if start.map_version is not null then
     perform flowc.require_map(start.map_version);
@@ -91,7 +92,7 @@ begin
   end if;
 
   if simple and due_at is null then
-    fresh := flowc.start_simple_runs(start.flow_slug, start.inputs, ids, step_count, of_all);
+    fresh := flowc.start_simple_runs(start.flow_slug, start.inputs, ids, step_count, of_all, coalesce((settings -> 'gated')::boolean, false));
     if start.priority is not null and fresh is not null then
       perform flowc.store_priorities(fresh, start.priority);
     end if;
@@ -114,15 +115,18 @@ begin
     on conflict do nothing; -- an id that is given twice is one run, the first
   end if;
 
-  if cardinality(fresh) = cardinality(ids) and simple then
+  all_new := coalesce(cardinality(fresh) = cardinality(ids), false);
+  if all_new and simple then
     return query
       select u.n::int, u.run_id, false, 'started', due_at, start.flow_slug from unnest(ids) with ordinality u(run_id, n)
       where generated or due_at is not null or u.n = 1 order by u.n;
     return;
   end if;
-  deleted := array(
-    select u.n::int from unnest(ids) with ordinality u(run_id, n)
-    where not exists (select from pgflow.runs r where r.run_id = u.run_id) order by u.n);
+  if not all_new then
+    deleted := array(
+      select u.n::int from unnest(ids) with ordinality u(run_id, n)
+      where not exists (select from pgflow.runs r where r.run_id = u.run_id) order by u.n);
+  end if;
   if deleted <> '{}' then
     -- Somebody deleted them after they were found to exist, so start them now.
     return query
@@ -132,7 +136,7 @@ begin
         case when start.headers is not null then array(select start.headers[d.n] from unnest(deleted) with ordinality d(n, i) order by d.i) end,
         start.suppress_notify, priority => start.priority, duplicates => 'allow') s;
   end if;
-  if exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id])
+  if not all_new and exists (select from unnest(ids) u(run_id) join pgflow.runs r on r.run_id = any (array[u.run_id])
              where flowc.base_slug(r.flow_slug) <> flowc.base_slug(start.flow_slug)) then
     raise unique_violation using
       message = 'duplicate key value violates unique constraint "runs_pkey"',
@@ -140,7 +144,7 @@ begin
   end if;
   return query
     select u.n::int, u.run_id,
-           fresh is null or u.run_id <> all (fresh) or u.n > array_position(ids, u.run_id),
+           not all_new and (fresh is null or u.run_id <> all (fresh) or u.n > array_position(ids, u.run_id)),
            r.status, s.due_at, r.flow_slug
     from unnest(ids) with ordinality u(run_id, n)
     left join pgflow.runs r on r.run_id = any (array[u.run_id])
@@ -204,8 +208,9 @@ end $$;
 
 -- Creates runs and starts their first steps in one statement, for flows whose first steps
 -- start in any case: without condition, and no empty map, and with the same priority. Nearly
--- all are such, and the cost of a single start is mostly that of its statements.
-create or replace function flowc.start_simple_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int, priority "char") returns uuid[]
+-- all are such, and the cost of a single start is mostly that of its statements. gated says
+-- whether steps of the flow have gates.
+create or replace function flowc.start_simple_runs(flow_slug text, inputs jsonb[], run_ids uuid[], step_count int, priority "char", gated boolean) returns uuid[]
 language plpgsql as $$
 declare
   -- For a few, the subtransaction would cost more than it saves.
@@ -227,8 +232,15 @@ begin
     select u.run_id, u.input from unnest(start_simple_runs.run_ids, start_simple_runs.inputs) u(run_id, input) where all_new),
   step as materialized (
     select m.run_id, s.step_slug, s.step_index, s.step_type, s.deps_count, coalesce(s.opt_start_delay, 0) as delay,
-           case when s.step_type = 'single' then 1 when s.deps_count = 0 then jsonb_array_length(m.input) end as tasks
-    from made m cross join pgflow.steps s
+           case when s.step_type = 'single' then 1 when s.deps_count = 0 then jsonb_array_length(m.input) end as tasks,
+           g.gate, coalesce(g.strict_order, false) as strict_order, g.key
+    from made m
+    cross join pgflow.steps s
+    left join lateral ( -- the key of a first step is in the input
+      select o.gate, o.strict_order, coalesce(flowc.key_of(i.value), '') as key
+      from flowc.gated_steps o
+      cross join lateral (select m.input #> o.key_path[2:] as value offset 0) i
+      where start_simple_runs.gated and s.deps_count = 0 and o.flow_slug = s.flow_slug and o.step_slug = s.step_slug offset 0) g on true
     where s.flow_slug = start_simple_runs.flow_slug),
   state as (
     insert into pgflow.step_states (flow_slug, run_id, step_slug, remaining_deps, initial_tasks, status, started_at, remaining_tasks)
@@ -237,18 +249,21 @@ begin
            case when s.deps_count = 0 then clock_timestamp() end, case when s.deps_count = 0 then s.tasks end
     from step s),
   task as (
-    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, subqueue, priority, due_at)
+    insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, message_id, in_queue, visible_at, subqueue, priority, due_at, gate_key)
     select start_simple_runs.flow_slug, o.run_id, o.step_slug, o.task_index, nextval('flowc.message_ids'), true, clock_timestamp() + make_interval(secs => o.delay),
-           case when o.delay > 0 then 'd' else start_simple_runs.priority end, start_simple_runs.priority,
-           case when o.delay > 0 then clock_timestamp() + make_interval(secs => o.delay) end
+           case when o.gate is not null then 'g' when o.delay > 0 then 'd' else start_simple_runs.priority end, start_simple_runs.priority,
+           case when o.delay > 0 and not o.strict_order then clock_timestamp() + make_interval(secs => o.delay) end, o.key
     from (
-      select s.run_id, s.step_slug, s.delay, s.step_index, 0 as task_index
+      select s.*, 0 as task_index
       from step s where s.deps_count = 0 and s.step_type = 'single'
       union all
-      select s.run_id, s.step_slug, s.delay, s.step_index, g.task_index
+      select s.*, g.task_index
       from step s cross join lateral generate_series(0, s.tasks - 1) g(task_index)
       where s.deps_count = 0 and s.step_type = 'map'
-      order by run_id, step_index, task_index) o)
+      order by run_id, step_index, task_index) o),
+  arrived as (
+    insert into flowc.gate_changes (gate, flow_slug, step_slug, key)
+    select distinct s.gate, start_simple_runs.flow_slug, s.step_slug, s.key from step s where start_simple_runs.gated and s.gate is not null)
   select array_agg(m.run_id) into fresh from made m;
   if fresh is not null then
     if start_simple_runs.priority <> 'r' then

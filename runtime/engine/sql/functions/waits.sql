@@ -81,27 +81,18 @@ begin
       started_at = excluded.started_at, failed_at = null, in_queue = false, message_id = null, archived_at = null;
 end $$;
 
+-- Returns a value as text if it is a string or a whole number.
+create or replace function flowc.key_text(value jsonb) returns text
+language sql immutable parallel safe
+return case jsonb_typeof(key_text.value)
+  when 'string' then key_text.value #>> '{}'
+  when 'number' then case when (key_text.value #>> '{}')::numeric % 1 = 0 then trunc((key_text.value #>> '{}')::numeric)::text end end;
+
 -- Returns a value as the key of a wait, NULL if it cannot be one: it is a string or a whole
 -- number, of at most 255 bytes as text.
 create or replace function flowc.key_of(value jsonb) returns text
-language plpgsql immutable as $$
-declare
-  key text := flowc.key_text(key_of.value);
-begin
-  return case when octet_length(key) between 1 and 255 then key end;
-end $$;
-
--- Returns a value as text if it is a string or a whole number.
-create or replace function flowc.key_text(value jsonb) returns text
-language plpgsql immutable as $$
-begin
-  if jsonb_typeof(value) = 'string' then
-    return value #>> '{}';
-  elsif jsonb_typeof(value) = 'number' and (value #>> '{}')::numeric % 1 = 0 then
-    return trunc((value #>> '{}')::numeric)::text;
-  end if;
-  return null;
-end $$;
+language sql immutable parallel safe
+return case when octet_length(flowc.key_text(key_of.value)) between 1 and 255 then flowc.key_text(key_of.value) end;
 
 -- Returns what is wrong with the key of a step, NULL if nothing is: it is too long. Without
 -- a key, where the value is null, empty or of another form, the step waits all the same.

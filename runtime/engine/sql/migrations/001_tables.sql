@@ -624,7 +624,7 @@ create table flowc.gated_steps (
   flow_slug    text    not null references pgflow.flows (flow_slug) on delete cascade,
   step_slug    text    not null,
   gate         text    not null,
-  key_path     jsonb,
+  key_path     text[],
   strict_order boolean not null,
   primary key (flow_slug, step_slug)
 );
