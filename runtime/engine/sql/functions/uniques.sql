@@ -184,7 +184,7 @@ begin
   return array(
     select case when not o.known then min(o.n) filter (where not o.known) over (partition by o.key) end
     from (
-      select u.n::int, u.key, exists (select from pgflow.runs r where r.run_id = u.run_id) as known
+      select u.n::int, u.key, exists (select from pgflow.runs r where r.run_id = u.run_id offset 0) as known
       from unnest(key_leaders.keys, key_leaders.ids) with ordinality u(key, run_id, n) offset 0) o
     order by o.n);
 end $$;
