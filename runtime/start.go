@@ -36,6 +36,10 @@ func StartFlow(ctx context.Context, db DB, slug string, input any, opts ...Start
 // StartMany starts a run for each input in one round trip: all of them, in the order of the
 // inputs, or none. Options apply to every run; [WithKeys] sets a key for each. Together the
 // inputs may have a gigabyte.
+//
+// Of inputs that a unique flow says are alike, one is started, and the others return its run:
+// the first, or, with replace, the last; with debounce, the first with the input of the last.
+// That is no [DuplicateRunError], which is about runs that were there before.
 func StartMany(ctx context.Context, db DB, slug string, inputs []any, opts ...StartOption) ([]*Run[json.RawMessage], error) {
 	return startMany(ctx, db, slug, inputs, untypedOutput, opts)
 }

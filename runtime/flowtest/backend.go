@@ -61,7 +61,7 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 	}
 	started := make([]runtime.StartedRun, len(r.Runs))
 	var fresh []*run
-	first := map[string]*run{} // of those that are alike
+	leaders := db.leaders(f, r)
 	for i, n := range r.Runs {
 		if known := db.runs[n.ID]; known != nil {
 			started[i] = runtime.StartedRun{Existed: true, Flow: known.flow.Slug}
@@ -69,11 +69,12 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 		}
 		key, unique := f.uniqueKey(n.Input)
 		unique = unique && !r.WithoutUnique
-		if unique && existing[i] == nil {
-			existing[i] = first[key]
-		}
 		if other := existing[i]; other != nil {
 			started[i] = runtime.StartedRun{Existed: true, Flow: other.flow.Slug, ID: other.id}
+			continue
+		}
+		if unique && leaders[key] != i {
+			started[i] = runtime.StartedRun{Existed: true, Flow: f.Slug, ID: r.Runs[leaders[key]].ID}
 			continue
 		}
 		if replaced[i] != nil {
@@ -82,7 +83,6 @@ func (b backend) Start(ctx context.Context, r runtime.StartRequest) ([]runtime.S
 		started[i].ScheduledAt = due
 		run := db.start(f, n.ID, n.Input)
 		if unique {
-			first[key] = run
 			db.take(run, key)
 		}
 		if r.Priority != "" {

@@ -65,6 +65,22 @@ func (db *DB) judge(f *flow, r runtime.StartRequest) (existing, replaced []*run,
 	return existing, replaced, nil
 }
 
+// leaders returns which of the runs of a request that are new and alike is started, by key: the
+// last if it replaces the others, else the first.
+func (db *DB) leaders(f *flow, r runtime.StartRequest) map[string]int {
+	leaders := map[string]int{}
+	for i, n := range r.Runs {
+		key, ok := f.uniqueKey(n.Input)
+		if !ok || db.runs[n.ID] != nil {
+			continue
+		}
+		if _, there := leaders[key]; !there || f.definition.Unique.OnDuplicate == spec.DuplicateReplace {
+			leaders[key] = i
+		}
+	}
+	return leaders
+}
+
 // take gives a run its key.
 func (db *DB) take(r *run, key string) {
 	h := holder{run: r}

@@ -12,7 +12,8 @@ import (
 // OfUnique are the rows of runs that are unique.
 var OfUnique = []string{
 	"unique runs", "unique runs of one call", "unique run with an id or a key", "run without unique", "duplicate is an error",
-	"duplicate replaces", "one run in a time", "retry of a unique run", "unique runs of versions", "unique runs of a schedule", debounced,
+	"duplicate replaces", "duplicates of one call replace", "one run in a time", "retry of a unique run", "unique runs of versions",
+	"unique runs of a schedule", debounced,
 }
 
 const debounced = "debounced start"
@@ -99,6 +100,29 @@ func unique(r *rows) {
 		c.becomes(first.ID(), runtime.RunCancelled)
 		c.Equal("replaced by run "+second.ID(), c.get(first.ID()).CancelReason)
 		c.False(c.get(second.ID()).Status.Ended())
+	})
+	r.row("duplicates of one call replace", func(c *check) {
+		there := c.start("unique_replace", `{"account": 11}`)
+		runs, err := runtime.StartMany(c.ctx, c.db, "unique_replace", []any{
+			map[string]int{"account": 11, "n": 1}, map[string]int{"account": 12, "n": 1}, map[string]int{"account": 12, "n": 2},
+			map[string]int{"account": 11, "n": 2}, map[string]int{"account": 13}})
+		c.ok(err)
+		c.Equal([]string{runs[3].ID(), runs[2].ID()}, []string{runs[0].ID(), runs[1].ID()}, "the newest is started")
+		c.Equal([]bool{true, true, false, false, false},
+			[]bool{runs[0].Existed(), runs[1].Existed(), runs[2].Existed(), runs[3].Existed(), runs[4].Existed()})
+		c.JSONEq(`{"account": 11, "n": 2}`, string(c.get(runs[0].ID()).Input))
+		c.JSONEq(`{"account": 12, "n": 2}`, string(c.get(runs[1].ID()).Input))
+		c.becomes(there.ID(), runtime.RunCancelled)
+		c.Equal("replaced by run "+runs[3].ID(), c.get(there.ID()).CancelReason)
+		next := c.start("unique_replace", `{"account": 12, "n": 3}`)
+		c.becomes(runs[2].ID(), runtime.RunCancelled)
+		c.False(c.get(next.ID()).Status.Ended())
+		keyed, err := runtime.StartMany(c.ctx, c.db, "unique_replace", []any{
+			map[string]int{"account": 14, "n": 1}, map[string]int{"account": 14, "n": 2}}, runtime.WithKeys("replace 1", "replace 2"))
+		c.ok(err)
+		again := c.start("unique_replace", `{"account": 15}`, runtime.WithIdempotencyKey("replace 2"))
+		c.Equal(keyed[1].ID(), again.ID(), "the one that was started has its own key")
+		c.JSONEq(`{"account": 14, "n": 2}`, string(c.get(again.ID()).Input))
 	})
 	r.row("one run in a time", func(c *check) {
 		first := c.start("unique_per", `{"account": 1}`)

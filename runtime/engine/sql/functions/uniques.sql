@@ -40,8 +40,9 @@ begin
 end $$;
 
 -- Starts runs of a flow that says which of them are alike, as flowc.start does, which has
--- checked the inputs. Of inputs with the same key in one call, the first is started. Where
--- a run has the key already, the flow says what becomes of another start:
+-- checked the inputs. Of inputs with the same key in one call one is started, as if they came
+-- one by one: the last if it replaces the others, else the first. Where a run has the key
+-- already, the flow says what becomes of another start:
 --
 --   keep      nothing: the result is the run that is there
 --   error     nothing is started at all: the result is those runs, with the status duplicate
@@ -61,7 +62,7 @@ declare
   ids      uuid[];
   keys     bytea[];
   created  bytea[]; -- the keys that had no row
-  leaders  int[];   -- of each input the first with the same key, NULL if its id exists
+  leaders  int[];   -- of each input the one with the same key that is started, NULL if its id exists
   held     int[];   -- the leaders whose keys other runs have
   holders  uuid[];  -- and these runs
   runs     uuid[];  -- of each leader the run that has the key in the end
@@ -72,11 +73,11 @@ begin
   ids := array(
     select coalesce(u.run_id, flowc.new_run_id()) from unnest(inputs, start_unique.run_ids) with ordinality u(input, run_id, n) order by u.n);
   keys := array(select flowc.unique_key(u.input, settings -> 'unique') from unnest(inputs) with ordinality u(input, n) order by u.n);
-  created := flowc.lock_keys(base, keys, ids, settings);
+  created := flowc.lock_keys(base, keys, ids, settings, mode = 'replace');
   if cardinality(ids) = 1 then -- as most calls
     leaders := array[case when not exists (select from pgflow.runs r where r.run_id = ids[1]) then 1 end];
   else
-    leaders := flowc.key_leaders(keys, ids);
+    leaders := flowc.key_leaders(keys, ids, mode = 'replace');
   end if;
   if cardinality(created) is distinct from cardinality(keys) then
     select h.held, h.holders into held, holders from flowc.key_holders(start_unique.flow_slug, keys, ids, leaders, created, settings, mode) h;
@@ -152,14 +153,15 @@ begin
 end $$;
 
 -- Locks the rows of keys, in the order of the keys, and returns those that had none: they
--- get one, of the first run with the key.
-create or replace function flowc.lock_keys(base text, keys bytea[], ids uuid[], settings jsonb) returns bytea[]
+-- get one, of the first run with the key, or of the last.
+create or replace function flowc.lock_keys(base text, keys bytea[], ids uuid[], settings jsonb, of_last boolean default false) returns bytea[]
 language plpgsql as $$
 declare
   created bytea[];
 begin
   with wanted as (
-    select distinct on (u.key) u.key, u.run_id from unnest(lock_keys.keys, lock_keys.ids) with ordinality u(key, run_id, n) order by u.key, u.n),
+    select distinct on (u.key) u.key, u.run_id from unnest(lock_keys.keys, lock_keys.ids) with ordinality u(key, run_id, n)
+    order by u.key, case when lock_keys.of_last then -u.n else u.n end),
   made as (
     insert into flowc.uniques as q (flow_slug, key, run_id, until_at)
     select lock_keys.base, w.key, w.run_id, flowc.key_until(settings) from wanted w
@@ -176,13 +178,15 @@ language sql as $$
   select clock_timestamp() + make_interval(secs => coalesce(settings -> 'debounceMax', settings -> 'per')::int)
 $$;
 
--- Returns for each input the number of the first one with the same key, NULL for those whose
--- ids are those of runs.
-create or replace function flowc.key_leaders(keys bytea[], ids uuid[]) returns int[]
+-- Returns for each input the number of the first one with the same key, or of the last, NULL
+-- for those whose ids are those of runs.
+create or replace function flowc.key_leaders(keys bytea[], ids uuid[], of_last boolean) returns int[]
 language plpgsql stable as $$
 begin
   return array(
-    select case when not o.known then min(o.n) filter (where not o.known) over (partition by o.key) end
+    select case when not o.known then
+      case when key_leaders.of_last then max(o.n) filter (where not o.known) over (partition by o.key)
+           else min(o.n) filter (where not o.known) over (partition by o.key) end end
     from (
       select u.n::int, u.key, exists (select from pgflow.runs r where r.run_id = u.run_id offset 0) as known
       from unnest(key_leaders.keys, key_leaders.ids) with ordinality u(key, run_id, n) offset 0) o
