@@ -532,22 +532,72 @@ func TestGatesComeAndGo(t *testing.T) {
 		d.sound()
 
 		d.upsert("f", gatedStep("a", `"concurrency": 1, "gate": "other", `+byTenant))
-		require.Equal(t, "other x 0 1", d.gates())
+		require.Equal(t, "other x 2 1", d.gates(), "what is in flight counts at the new gate")
 		d.later(60)
+		require.Empty(t, w.claim("f.a", 9))
+		w.complete("3")
+		require.Empty(t, w.claim("f.a", 9), "the new limit is lower")
+		w.complete("4")
 		require.Equal(t, "2", w.claim("f.a", 9))
-		w.complete("3", "4")
+		d.sound()
+
+		// The same if the step had none for a while, and a report may come between.
+		d.upsert("f", taskStep("a"))
+		f.startAll("x", "7")
+		d.upsert("f", gatedStep("a", `"concurrency": 1, "gate": "third", `+byTenant))
+		require.Equal(t, "third x 1 1", d.gates())
+		require.Empty(t, w.claim("f.a", 9))
+		d.sound()
+		d.upsert("f", gatedStep("a", `"concurrency": 1, "gate": "other", `+byTenant))
+		w.complete("2")
+		d.upsert("f", gatedStep("a", `"concurrency": 1, "gate": "third", `+byTenant))
+		require.Equal(t, "7", w.claim("f.a", 9))
+		require.Equal(t, "third x 1 0", d.gates())
 		d.sound()
 
 		f.startAll("x", "5", "6")
 		d.upsert("f", taskStep("a"))
 		require.Empty(t, d.gates())
-		require.Equal(t, "t queued", w.report("failed", 0, "2"))
-		require.Equal(t, "2 5 6", plain(9))
-		w.complete("2", "5", "6")
+		require.Equal(t, "t queued", w.report("failed", 0, "7"))
+		require.Equal(t, "7 5 6", plain(9))
+		w.complete("7", "5", "6")
 		d.exec(`select flowc.prune_gates()`)
 		require.Equal(t, "0 0 0 0", d.table(`select (select count(*) from flowc.held), (select count(*) from flowc.turns), (select count(*) from flowc.gates),
 			(select count(*) from flowc.gate_changes)`))
 	})
+}
+
+// TestAnotherGateMeanwhile: what is claimed or reported while a step gets another gate counts
+// there, and is not counted for ever.
+func TestAnotherGateMeanwhile(t *testing.T) {
+	t.Parallel()
+	d := newDB(t)
+	f := d.upsert("f", gatedStep("a", `"concurrency": 1, `+byTenant))
+	w := d.holder("f")
+	f.startAll("x", "1", "2", "3")
+	change := func(d *db, gate string) {
+		d.exec(`update flowc.settings set settings = settings || jsonb_build_object('gate', $1::text) where flow_slug = 'f' and step_slug = 'a'`, gate)
+	}
+
+	claim, tx := d.transaction()
+	require.Equal(t, "1", (&holder{claim, w.id}).claim("f.a", 9))
+	change(d, "other")
+	set := d.meanwhile(`select flowc.set_gates('f')`)
+	require.NoError(t, tx.Commit(t.Context()))
+	<-set
+	require.Equal(t, "other x 1 2", d.gates())
+	require.Empty(t, w.claim("f.a", 9))
+	d.sound()
+
+	upsert, tx := d.transaction()
+	change(upsert, "third")
+	upsert.exec(`select flowc.set_gates('f')`)
+	left := d.meanwhile(`select flowc.leave_gates(worker_id, array[message_id], array[claim_number]) from flowc.held`)
+	require.NoError(t, tx.Commit(t.Context()))
+	<-left
+	require.Equal(t, "third x 0 2", d.gates())
+	require.Equal(t, "2", w.claim("f.a", 9))
+	d.sound()
 }
 
 // TestPausedGates: of a paused flow nothing is claimed, and nothing is forgotten.

@@ -45,6 +45,12 @@ begin
     and not exists (select from flowc.gated_steps s where s.flow_slug = set_gates.flow_slug) then
     return;
   end if;
+  if exists (
+    select from flowc.declared_gates(set_gates.flow_slug) d
+    join flowc.gated_steps s on s.flow_slug = set_gates.flow_slug and s.step_slug = d.step_slug where s.gate <> d.gate) then
+    -- So that no claim counts at the former gate what move_held does not see. Others wait.
+    lock table flowc.gate_keys in exclusive mode;
+  end if;
   with declared as (
     insert into flowc.gates as g (name, concurrency, rate_tokens, rate_seconds, rate_burst, declared)
     select d.gate, l.concurrency, l.rate_tokens, l.rate_seconds, l.rate_burst, d.declared
@@ -76,6 +82,9 @@ begin
     -- So that no run advances meanwhile, and makes tasks of the other kind.
     perform from pgflow.runs r where r.flow_slug = set_gates.flow_slug and r.status = 'started' order by r.run_id for update;
     perform flowc.move_tasks(set_gates.flow_slug, toggled);
+  end if;
+  if num_nonnulls(toggled, moved) > 0 then
+    perform flowc.move_held(set_gates.flow_slug);
   end if;
   delete from flowc.turns t
   where t.flow_slug = set_gates.flow_slug
@@ -135,6 +144,26 @@ begin
     select count(*) from held h where h.gate = m.gate and h.flow_slug = m.flow_slug and h.step_slug = m.step_slug and h.key = m.gate_key)
   from (select distinct o.gate, o.flow_slug, o.step_slug, o.gate_key from moved o where o.gate is not null) m;
   perform flowc.wake_flows(array[move_tasks.flow_slug]);
+end $$;
+
+-- Has what workers hold of a flow's steps be in flight at the gates that the steps have now,
+-- rather than at those where it was claimed.
+create or replace function flowc.move_held(flow_slug text) returns void
+language plpgsql as $$
+begin
+  with old as materialized (
+    select h.ctid as tid, h.gate as former, s.gate, h.flow_slug, h.step_slug, h.key
+    from flowc.held h
+    cross join lateral (select o.gate from flowc.gated_steps o where o.flow_slug = h.flow_slug and o.step_slug = h.step_slug offset 0) s
+    where h.flow_slug = move_held.flow_slug and h.gate <> s.gate
+    for update of h),
+  moved as (
+    update flowc.held h set gate = o.gate from old o where h.ctid = o.tid
+    returning o.former, o.gate, o.flow_slug, o.step_slug, o.key)
+  insert into flowc.gate_changes (gate, flow_slug, step_slug, key, departed)
+  select m.former, m.flow_slug, m.step_slug, m.key, count(*) from moved m group by 1, 2, 3, 4
+  union all
+  select m.gate, m.flow_slug, m.step_slug, m.key, -count(*) from moved m group by 1, 2, 3, 4;
 end $$;
 
 -- Deletes gates that no step has any more, and what was counted there unless a worker still
@@ -286,22 +315,24 @@ end $$;
 create or replace function flowc.leave_gates(worker_id uuid, message_ids bigint[], claim_numbers int[], holds double precision[] default null) returns void
 language plpgsql as $$
 declare
-  flows text[];
+  flows  text[];
+  missed boolean;
 begin
-  with left_held as (
-    delete from flowc.held h
-    using unnest(leave_gates.message_ids, leave_gates.claim_numbers, leave_gates.holds) u(message_id, claim_number, hold)
+  with seen as materialized (
+    select x.tid, u.hold
+    from unnest(leave_gates.message_ids, leave_gates.claim_numbers, leave_gates.holds) u(message_id, claim_number, hold)
     cross join lateral (
       select o.ctid as tid from flowc.held o
-      where o.worker_id = leave_gates.worker_id and o.message_id = u.message_id and o.claim_number = u.claim_number offset 0) x
-    where h.ctid = x.tid
-    returning h.gate, h.flow_slug, h.step_slug, h.key, u.hold),
+      where o.worker_id = leave_gates.worker_id and o.message_id = u.message_id and o.claim_number = u.claim_number offset 0) x),
+  left_held as (
+    delete from flowc.held h using seen x where h.ctid = x.tid
+    returning h.gate, h.flow_slug, h.step_slug, h.key, x.hold),
   changed as (
     insert into flowc.gate_changes (gate, flow_slug, step_slug, key, departed, hold_until)
     select h.gate, h.flow_slug, h.step_slug, h.key, count(*), clock_timestamp() + make_interval(secs => max(h.hold))
     from left_held h group by h.gate, h.flow_slug, h.step_slug, h.key
     returning gate, key)
-  select array_agg(distinct s.flow_slug) into flows
+  select array_agg(distinct s.flow_slug), (select count(*) from seen) > (select count(*) from left_held) into flows, missed
   from changed c
   join flowc.gated_steps s on s.gate = any (array[c.gate])
   cross join lateral (
@@ -309,6 +340,9 @@ begin
   where t.waiting;
   if flows is not null then
     perform flowc.wake_workers(flows);
+  end if;
+  if missed then -- move_held has moved some meanwhile
+    perform flowc.leave_gates(leave_gates.worker_id, leave_gates.message_ids, leave_gates.claim_numbers, leave_gates.holds);
   end if;
 end $$;
 
@@ -570,6 +604,9 @@ begin
         select t.ctid as tid, t.due_at from flowc.turns t
         where t.flow_slug = take_turns.flow_slug and t.step_slug = take_turns.step_slug and t.key = u.key offset 0) t
       where t.due_at <= now_at -- another claim may have taken its turn before the key was locked
+        and exists ( -- an upsert may have given the step another gate before
+          select from flowc.gated_steps s
+          where s.flow_slug = take_turns.flow_slug and s.step_slug = take_turns.step_slug and s.gate = take_turns.gate)
       offset 0) k),
   -- One more than there is room for, to see whether there is one; of each priority, so that
   -- those of a higher one come first.
