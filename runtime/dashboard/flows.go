@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flowc-dev/flowc/runtime/ops"
@@ -70,6 +71,7 @@ type flowPage struct {
 	Like  string // the input to prefill
 
 	Schedule *scheduleView // nil if it has none
+	Unique   string        // which runs are alike, and what becomes of a second; empty if none are
 }
 
 // stepOptions are the options that apply to a step, including those of the flow.
@@ -85,6 +87,7 @@ type stepOptions struct {
 	If, IfNot             string
 	WhenUnmet             spec.Mode
 	WhenExhausted         spec.Mode
+	Tx                    spec.Tx       // the transaction that its handler writes in; empty if it has none
 	Priority              spec.Priority // its own, else that of the flow; empty if it is normal
 }
 
@@ -96,8 +99,8 @@ func effective(def spec.Flow) []stepOptions {
 			Attempts: cmp.Or(s.MaxAttempts, def.MaxAttempts, spec.DefaultMaxAttempts),
 			Delay:    *cmp.Or(s.BaseDelay, def.BaseDelay, spec.Set(spec.DefaultBaseDelay)),
 			Timeout:  cmp.Or(s.Timeout, def.Timeout, spec.DefaultTimeout),
-			After:    s.StartDelay,
-			If:       shorten(string(s.If), mostText), IfNot: shorten(string(s.IfNot), mostText), WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
+			After:    s.StartDelay, Tx: s.Tx,
+			If: shorten(string(s.If), mostText), IfNot: shorten(string(s.IfNot), mostText), WhenUnmet: s.WhenUnmet, WhenExhausted: s.WhenExhausted,
 		}
 		if s.Type == spec.TypeWait {
 			o.Wait, o.Key, o.Timeout = true, s.Key.String(), s.Timeout
@@ -113,6 +116,34 @@ func effective(def spec.Flow) []stepOptions {
 		all = append(all, o)
 	}
 	return all
+}
+
+// describeUnique says which runs of a flow are alike, and what becomes of a start of another.
+func describeUnique(u *spec.Unique) string {
+	if u == nil {
+		return ""
+	}
+	var by []string
+	for _, path := range u.By {
+		by = append(by, path.String())
+	}
+	text := "Unique by " + strings.Join(by, ", ")
+	if u.Debounce > 0 {
+		longest := cmp.Or(u.DebounceMax, 10*u.Debounce)
+		return text + ": a run begins " + took(u.Debounce) + " after the last start like it, at most " + took(longest) + " after the first"
+	}
+	if u.Per > 0 {
+		text += " for " + took(u.Per)
+	} else {
+		text += " until it ends"
+	}
+	switch u.OnDuplicate {
+	case spec.DuplicateReplace:
+		return text + ": a start like it replaces it"
+	case spec.DuplicateError:
+		return text + ": a start like it is an error"
+	}
+	return text + ": a start like it returns it"
 }
 
 func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
@@ -142,6 +173,7 @@ func (h *Handler) showFlow(w http.ResponseWriter, r *http.Request) error {
 	h.redactRuns(runs)
 	page := flowPage{FlowInfo: info, Graph: graph, Runs: runs, State: queueState(info, time.Now())}
 	page.Steps, page.HiddenSteps = firstRows(effective(def))
+	page.Unique = describeUnique(def.Unique)
 	if page.Like, err = h.exampleInput(ctx, runs); err != nil {
 		return err
 	}

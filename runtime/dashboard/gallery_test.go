@@ -63,7 +63,7 @@ func TestGallery(t *testing.T) {
 
 	g := newGallery(s)
 	pictures(map[string]string{
-		"overview": "/", "runs": "/runs", "runs-failed": "/runs?status=failed", "flows": "/flows", "workers": "/workers", "queues": "/queues", "waiting": "/waiting", "run-waiting": "/runs/" + g.waiting, "run-answered": "/runs/" + g.answered, "flow-waits": "/flows/claims", "gates": "/gates", "run-turn": "/runs/" + g.turn, "flow-limits": "/flows/index", "schedules": "/schedules",
+		"overview": "/", "runs": "/runs", "runs-failed": "/runs?status=failed", "flows": "/flows", "workers": "/workers", "queues": "/queues", "waiting": "/waiting", "run-waiting": "/runs/" + g.waiting, "run-answered": "/runs/" + g.answered, "flow-waits": "/flows/claims", "gates": "/gates", "run-turn": "/runs/" + g.turn, "flow-limits": "/flows/index", "flow-sync": "/flows/sync", "flow-unique": "/flows/settle", "schedules": "/schedules",
 		"flow": "/flows/order", "flow-long": "/flows/nightly_report",
 		"run": "/runs/" + g.done, "run-failed": "/runs/" + g.failed, "run-running": "/runs/" + g.running,
 		"run-map": "/runs/" + g.mapped, "run-long": "/runs/" + g.long, "run-cancelled": "/runs/" + g.cancelled,
@@ -338,9 +338,48 @@ func (g *gallery) waits() {
 	require.NoError(g, err)
 	g.deliver()
 	g.turn = g.index()
+	g.gates()
 	for range 3 {
 		g.waiting = g.claim()
 	}
+}
+
+// gates has gates in all their states: at the limit, out of tokens, changed and held.
+func (g *gallery) gates() {
+	sync := spec.Flow{Slug: "sync", Timeout: time.Hour, Steps: []spec.Step{
+		{Slug: "pull", Concurrency: 2, Key: spec.Path{spec.RunKey, "tenant"}},
+		{Slug: "tell", Gate: "slack", Rate: spec.Rate{Tokens: 1, Per: time.Hour}},
+		{Slug: "bill", Gate: "bank_transfers_of_all_subsidiaries", Concurrency: 5, Rate: spec.Rate{Tokens: 300, Per: time.Minute, Burst: 20}},
+		{Slug: "mail", Concurrency: 4},
+	}}
+	settle := spec.Flow{Slug: "settle", Unique: &spec.Unique{By: []spec.Path{{spec.RunKey, "account"}, {spec.RunKey, "region", "code"}}, Debounce: 5 * time.Second, DebounceMax: time.Minute},
+		Steps: []spec.Step{{Slug: "charge", Tx: spec.TxPgx}, {Slug: "book", Deps: []string{"charge"}, Tx: spec.TxSQL}}}
+	for _, def := range []spec.Flow{sync, settle} {
+		_, err := runtime.UpsertFlow(g.ctx, g.pool, def)
+		require.NoError(g, err)
+	}
+	block := func(ctx context.Context, _ handler.Values) (any, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	var handlers []handler.Handler
+	for _, step := range sync.Steps {
+		handlers = append(handlers, handler.HandleValues(step.Slug, block))
+	}
+	w, err := worker.New(g.pool, worker.Config{Name: "sync-5b8c", Concurrency: 64, Grace: time.Second, Logger: slog.New(slog.DiscardHandler)}, handler.Serve(sync, handlers))
+	require.NoError(g, err)
+	stop := w.Start(g.ctx)
+	g.Cleanup(func() { _ = stop() })
+	for _, tenant := range []string{"acme", "acme", "acme", "acme", "globex", "a tenant whose name is rather long, as they are at times"} {
+		_, err := runtime.StartFlow(g.ctx, g.pool, sync.Slug, json.RawMessage(fmt.Sprintf(`{"tenant": %q}`, tenant)))
+		require.NoError(g, err)
+	}
+	require.Eventually(g, func() bool {
+		return g.site.gate("sync.pull", "acme").InFlight == 2 && g.site.gate("slack", "").InFlight == 1
+	}, time.Minute, 50*time.Millisecond)
+	require.NoError(g, ops.SetGate(g.ctx, g.pool, "bank_transfers_of_all_subsidiaries", ops.GateLimits{Concurrency: 3}))
+	require.NoError(g, ops.HoldGate(g.ctx, g.pool, "sync.pull", spec.Set("globex"), 3*time.Hour))
+	require.NoError(g, ops.HoldGate(g.ctx, g.pool, "sync.mail", nil, 3*time.Hour))
 }
 
 // charge fails as payments do.

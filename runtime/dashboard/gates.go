@@ -78,7 +78,7 @@ func (h *Handler) listGates(w http.ResponseWriter, r *http.Request) error {
 		page.Next = address(h.config.Prefix+"/gates", next)
 	}
 	for i, g := range gates {
-		page.Gates = append(page.Gates, gateView{Gate: g, First: i == 0 || gates[i-1].Name != g.Name || gates[i-1].Shard != g.Shard})
+		page.Gates = append(page.Gates, gateView{Gate: g, First: i == 0 || gates[i-1].Name != g.Name})
 	}
 	f := h.frame(r, "gates", "Gates", page)
 	f.Refresh = page.First

@@ -106,6 +106,38 @@ func TestGatesPage(t *testing.T) {
 	require.Contains(t, rest, "openai")
 }
 
+// The page of a flow says which of its runs are alike, and what commits with its handler.
+func TestFlowPageShowsUniqueAndTx(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	by := []spec.Path{{spec.RunKey, "account"}, {spec.RunKey, "region", "code"}}
+	const name = "Unique by run.account, run.region.code"
+	tests := []struct {
+		unique *spec.Unique
+		want   string
+	}{
+		{nil, ""},
+		{&spec.Unique{By: by}, name + " until it ends: a start like it returns it."},
+		{&spec.Unique{By: by, Per: time.Hour}, name + " for 1 h: a start like it returns it."},
+		{&spec.Unique{By: by, OnDuplicate: spec.DuplicateReplace}, name + " until it ends: a start like it replaces it."},
+		{&spec.Unique{By: by, OnDuplicate: spec.DuplicateError}, name + " until it ends: a start like it is an error."},
+		{&spec.Unique{By: by, Debounce: 5 * time.Second}, name + ": a run begins 5 s after the last start like it, at most 50 s after the first."},
+		{&spec.Unique{By: by, Debounce: 5 * time.Second, DebounceMax: time.Minute}, name + ": a run begins 5 s after the last start like it, at most 1 min after the first."},
+	}
+	for i, test := range tests {
+		_, err := runtime.UpsertFlow(s.ctx, s.pool, spec.Flow{Slug: fmt.Sprint("settle_", i), Unique: test.unique, Steps: []spec.Step{
+			{Slug: "check"}, {Slug: "charge", Deps: []string{"check"}, Tx: spec.TxPgx}, {Slug: "book", Deps: []string{"charge"}, Tx: spec.TxSQL}}})
+		require.NoError(t, err)
+	}
+	for i, test := range tests {
+		page := s.get(fmt.Sprint("/flows/settle_", i))
+		require.Equal(t, test.unique != nil, strings.Contains(page, `id="unique"`))
+		require.Contains(t, page, test.want)
+		require.Equal(t, 1, strings.Count(page, ">tx pgx<"))
+		require.Equal(t, 1, strings.Count(page, ">tx sql<"))
+	}
+}
+
 func TestGateActions(t *testing.T) {
 	t.Parallel()
 	s, _ := newIndex(t, Config{})

@@ -716,3 +716,64 @@ func TestClaimBesideFullGates(t *testing.T) {
 		require.LessOrEqual(t, blocks, 2*small[operation]+40, "%s: at first %v", operation, small)
 	}
 }
+
+// TestStrictOrderOfASharedGate: each step keeps its own order. While the first task of one
+// waits for a retry, those of another may begin, one at a time.
+func TestStrictOrderOfASharedGate(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		const mail = `"gate": "mail", "concurrency": 1, "strictOrder": true, ` + byTenant
+		f := d.upsert("f", gatedStep("a", mail), gatedStep("b", mail))
+		f.startAll("x", "1", "2")
+		w := d.holder("f")
+		require.Equal(t, "1", w.claim("f.a", 9))
+		require.Empty(t, w.claim("f.b", 9), "the place is taken")
+		require.Equal(t, "t queued", w.report("failed", 60, "1"))
+		require.Empty(t, w.claim("f.a", 9), "2 is behind 1")
+		require.Equal(t, "1", w.claim("f.b", 9), "what waits for a retry takes no place")
+		d.later(60)
+		require.Empty(t, w.claim("f.a", 9), "the place is taken by the other step")
+		w.complete("1")
+		d.later(60)
+		require.Equal(t, "1", w.claim("f.a", 9))
+		w.complete("1")
+		require.Equal(t, "2", w.claim("f.a", 9))
+		w.complete("2")
+		require.Equal(t, "2", w.claim("f.b", 9))
+		w.complete("2")
+		require.Empty(t, w.claim("f.b", 9))
+		w.idle("f.a")
+		d.sound()
+	})
+}
+
+// TestStrictOrderOfAMap: elements are worked on in the order of the list, those of an earlier
+// run first, and one that waits for a retry holds up those behind it.
+func TestStrictOrderOfAMap(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		step := strings.Replace(gatedStep("m", `"concurrency": 1, "strictOrder": true`), `"single"`, `"map"`, 1)
+		f := d.upsert("f", step)
+		first, second := f.start(`["1", "2", "3"]`), f.start(`["4", "5"]`)
+		w := d.holder("f")
+		next := func() string {
+			return d.table(`select t.task_index, t.run_id = $2::text::uuid from flowc.claim_gated($1::uuid, '{f.m}', '{9}') c join pgflow.step_tasks t using (run_id, step_slug, task_index)`, w.id, second.id)
+		}
+		report := func(outcome string, delay any) {
+			d.exec(`select flowc.report($1::uuid, array[t.run_id], array[t.step_slug], array[t.task_index], array[t.message_id], array[t.claims_count], array[$2::text],
+				array[case when $2 = 'completed' then '1'::jsonb end], array[case when $2 <> 'completed' then 'broke' end], array[$3::float8])
+				from pgflow.step_tasks t where t.last_worker_id = $1::uuid and t.status = 'started'`, w.id, outcome, delay)
+		}
+		require.Equal(t, "0 f", next())
+		report("completed", nil)
+		require.Equal(t, "1 f", next())
+		report("failed", 60)
+		require.Empty(t, next(), "the third element and the second run wait for the second element")
+		d.later(60)
+		for _, want := range []string{"1 f", "2 f", "0 t", "1 t"} {
+			require.Equal(t, want, next())
+			report("completed", nil)
+		}
+		require.Empty(t, next())
+		require.Equal(t, "completed\ncompleted", d.table(`select status from pgflow.runs where run_id in ($1::text::uuid, $2::text::uuid)`, first.id, second.id))
+		w.idle("f.m")
+	})
+}
