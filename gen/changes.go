@@ -36,7 +36,7 @@ func (c *changes) evolve(flow *model.Flow, path string, before, after []byte) {
 	}
 	if len(e.shape) > 0 {
 		c.newShapes = append(c.newShapes, NewShape{
-			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Differences: e.shape,
+			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Differences: e.shape, Declaration: e.old,
 		})
 	}
 	if len(e.forms) > 0 {
@@ -44,7 +44,7 @@ func (c *changes) evolve(flow *model.Flow, path string, before, after []byte) {
 			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Differences: e.forms,
 		})
 	}
-	if e.old != "" {
+	if e.replaces != "" && e.old != "" {
 		_, version := spec.VersionOf(e.replaces)
 		c.replaced = append(c.replaced, Replaced{
 			Path: path, Flow: flow.Name, Old: e.replaces, Slug: flow.Slug, Declaration: e.old, Package: oldPackage(flow.Name, version),

@@ -22,6 +22,9 @@ type NewShape struct {
 	Version int    `json:"version"`
 	// Differences are what is different, in words.
 	Differences []string `json:"differences"`
+	// Declaration declares the old shape, on one line; empty if its file does not tell. Once
+	// the file is written anew, it is known no more.
+	Declaration string `json:"declaration,omitempty"`
 }
 
 // String returns what is different and what to do.
@@ -32,6 +35,9 @@ func (n NewShape) String() string {
 		b.WriteString("\n\t" + d)
 	}
 	fmt.Fprintf(&b, "\n\tfix: tag %s version:\"%d\", so that runs of the old shape can finish; or leave it, if there is no such run", n.Flow, n.Version)
+	if n.Declaration != "" {
+		b.WriteString("\n\tthe old shape, to declare beside it:\n\t" + n.Declaration)
+	}
 	return b.String()
 }
 
@@ -86,7 +92,7 @@ type evolution struct {
 	forms       []string // what the new types cannot read
 	optionsOnly bool
 	replaces    string // the slug of the version before, if the new file is of another
-	old         string // the declaration of that version, on one line
+	old         string // the declaration of that version or of the old shape, on one line
 }
 
 // evolve compares a generated file with what is to replace it. It is empty if the old
@@ -113,6 +119,10 @@ func evolve(before, after []byte, home string) (e evolution) {
 		}
 	}
 	e.optionsOnly = len(differences) > 0 && len(e.shape) == 0
+	if len(e.shape) > 0 {
+		_, version := spec.VersionOf(a.Slug)
+		e.old = oldDeclaration(before, home, a.Slug, version)
+	}
 	return e
 }
 
