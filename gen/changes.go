@@ -17,7 +17,8 @@ import (
 // changes are the files to write and to remove.
 type changes struct {
 	dir    string
-	check  bool // nothing will be written
+	flows  []*model.Flow // all that are declared
+	check  bool          // nothing will be written
 	write  []change
 	remove []string
 
@@ -36,12 +37,12 @@ func (c *changes) evolve(flow *model.Flow, path string, before, after []byte) {
 	}
 	if len(e.shape) > 0 {
 		c.newShapes = append(c.newShapes, NewShape{
-			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Differences: e.shape, Declaration: e.old,
+			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Newer: newer(flow, c.flows), Differences: e.shape, Declaration: e.old,
 		})
 	}
 	if len(e.forms) > 0 {
 		c.lostForms = append(c.lostForms, LostForm{
-			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Differences: e.forms,
+			Path: path, Flow: flow.Name, Slug: flow.Slug, Version: flow.Version + 1, Newer: newer(flow, c.flows), Differences: e.forms,
 		})
 	}
 	if e.replaces != "" && e.old != "" {

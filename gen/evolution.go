@@ -20,6 +20,9 @@ type NewShape struct {
 	// should be.
 	Slug    string `json:"slug"`
 	Version int    `json:"version"`
+	// Newer is the name of the declaration of a newer version, if there is one. Then this one
+	// is declared for the runs that it has.
+	Newer string `json:"newer,omitempty"`
 	// Differences are what is different, in words.
 	Differences []string `json:"differences"`
 	// Declaration declares the old shape, on one line; empty if its file does not tell. Once
@@ -34,6 +37,10 @@ func (n NewShape) String() string {
 	for _, d := range n.Differences {
 		b.WriteString("\n\t" + d)
 	}
+	if n.Newer != "" {
+		b.WriteString(asItWas(n.Flow, n.Newer))
+		return b.String()
+	}
 	fmt.Fprintf(&b, "\n\tfix: tag %s version:\"%d\", so that runs of the old shape can finish; or leave it, if there is no such run", n.Flow, n.Version)
 	if n.Declaration != "" {
 		b.WriteString("\n\tthe old shape, to declare beside it:\n\t" + n.Declaration)
@@ -41,16 +48,22 @@ func (n NewShape) String() string {
 	return b.String()
 }
 
+// asItWas returns what to do if a version has changed that a newer one has replaced.
+func asItWas(flow, newer string) string {
+	return fmt.Sprintf("\n\tfix: leave %s as it was, with a copy of each type that has changed for %s; or leave it so, if no run of it is in flight", flow, newer)
+}
+
 // A LostForm is a flow whose Go types read less than those that its file was generated
 // for have written, under the same slug: what runs in flight have is lost in part, or
 // cannot be read.
 type LostForm struct {
-	// Path is the generated file, Flow the name of the declaration, Slug its slug and
-	// Version the next one.
+	// Path is the generated file, Flow the name of the declaration, Slug its slug, Version
+	// the next one and Newer as in a NewShape.
 	Path    string `json:"path"`
 	Flow    string `json:"flow"`
 	Slug    string `json:"slug"`
 	Version int    `json:"version"`
+	Newer   string `json:"newer,omitempty"`
 	// Differences are what is lost, in words.
 	Differences []string `json:"differences"`
 }
@@ -61,6 +74,10 @@ func (l LostForm) String() string {
 	fmt.Fprintf(&b, "%s: the types of %s no longer read all that runs in flight have", l.Path, l.Slug)
 	for _, d := range l.Differences {
 		b.WriteString("\n\t" + d)
+	}
+	if l.Newer != "" {
+		b.WriteString(asItWas(l.Flow, l.Newer))
+		return b.String()
 	}
 	fmt.Fprintf(&b, "\n\tfix: keep the old name with a json tag, or tag %s version:\"%d\", so that runs in flight are worked by the old program; or leave it, if there is no such run (handler.Strict() makes such a run fail rather than lose a value)", l.Flow, l.Version)
 	return b.String()

@@ -169,7 +169,7 @@ func plan(c *compilation, sqlDir string, check bool) (*changes, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan := &changes{dir: c.dir, check: check}
+	plan := &changes{dir: c.dir, flows: c.flows, check: check}
 	kept := map[string]bool{}
 	var faults []error
 	for _, out := range wanted {

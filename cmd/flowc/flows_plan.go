@@ -157,12 +157,14 @@ func printPlan(w io.Writer, flows []gen.Declaration, plan []upsertedFlow) error 
 		for _, d := range p.LostForms {
 			fmt.Fprintf(w, "\t%s\n", printable(d))
 		}
-		if len(p.LostForms) > 0 && p.Status != runtime.UpsertMismatch {
-			fmt.Fprintf(w, "\tfix: keep the old name with a json tag, or tag %s version:\"%d\"; or ignore it, if no run is in flight\n", flow.Flow, flow.Version+1)
-		}
-		if p.Status == runtime.UpsertMismatch {
+		switch {
+		case flow.Newer != "" && (len(p.LostForms) > 0 || p.Status == runtime.UpsertMismatch):
+			fmt.Fprintf(w, "\tfix: leave %s as it was, with a copy of each type that has changed for %s\n", flow.Flow, flow.Newer)
+		case p.Status == runtime.UpsertMismatch:
 			fmt.Fprintf(w, "\tfix: tag %s version:\"%d\", so that runs of the old steps can finish; or, if nobody needs them, flowc flows upsert --allow-data-loss\n",
 				flow.Flow, flow.Version+1)
+		case len(p.LostForms) > 0:
+			fmt.Fprintf(w, "\tfix: keep the old name with a json tag, or tag %s version:\"%d\"; or ignore it, if no run is in flight\n", flow.Flow, flow.Version+1)
 		}
 	}
 	return nil
