@@ -11,17 +11,17 @@ func cells(scale float64) []cell {
 			{"floor", floor(n(25_000))},
 		}},
 		{name: "effects", title: "jobs that insert a row and are completed in one transaction, 32 at once", systems: []system{
-			{"flowc", workEffects(n(3_000))},
-			{"River", riverCompleteTx(n(3_000))},
-			{"two transactions", workPlainEffects(n(3_000))},
+			{"flowc", workEffects(n(2_000))},
+			{"River", riverCompleteTx(n(2_000))},
+			{"two transactions", workPlainEffects(n(2_000))},
 		}},
 		{name: "start", title: "jobs started one a call by 16 goroutines", systems: []system{
 			{"flowc", startOneACall(job, n(8_000))},
 			{"River", riverOneACall(n(4_000))},
 		}},
 		{name: "unique", title: "jobs that are unique by a field, started one a call by 16 goroutines, every second like one that is there", systems: []system{
-			{"flowc", startUnique(n(8_000))},
-			{"River", riverUnique(n(4_000))},
+			{"flowc", startUnique(n(4_000))},
+			{"River", riverUnique(n(2_000))},
 		}},
 		{name: "diamond", title: "a diamond of 4 steps, started and worked at the same time", systems: []system{
 			{"flowc", startManyBesideWork(diamond, n(6_000))},
