@@ -13,6 +13,7 @@ func TestStartBesideUniques(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
 	s.exec(`select flowc.upsert_flow('u', $1::jsonb)`, `{"steps": [`+taskStep("work")+`], "settings": {"unique": [["run", "account"]]}}`)
+	s.exec2(`vacuum analyze`)
 	s.exec(`select flowc.start('u', array['{"account": 1}', '{"account": 2}']::jsonb[], null)`) // whose plans are kept
 	next := 0
 	measure := func() map[string]int {

@@ -142,7 +142,7 @@ create index deps_step_idx on pgflow.deps (flow_slug, step_slug);
 -- Runs ----------------------------------------------------------------------
 
 create table pgflow.runs (
-  run_id          uuid        not null default gen_random_uuid() primary key,
+  run_id          uuid        not null default gen_random_uuid(),
   flow_slug       text        not null,
   status          text        not null default 'started',
   input           jsonb       not null,
@@ -156,6 +156,9 @@ create table pgflow.runs (
   fillfactor = 45, autovacuum_vacuum_threshold = 100000, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_threshold = 10000);
 create index runs_newest_idx on pgflow.runs (flow_slug, started_at desc, run_id desc);
 create index runs_failed_idx on pgflow.runs (failed_at) where failed_at is not null;
+-- All indexes of an empty table cost the same, and the planner takes the newest: a plan made then,
+-- and kept, is to look runs up by this key, and not to read another index from end to end.
+alter table pgflow.runs add primary key (run_id);
 
 create table pgflow.step_states (
   flow_slug       text        not null,
@@ -650,10 +653,10 @@ create table flowc.turns (
   step_slug text        not null,
   key       text        not null,
   due_at    timestamptz not null,
-  waiting   boolean     not null default false,
-  primary key (flow_slug, step_slug, key)
+  waiting   boolean     not null default false
 ) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
 create index turns_due_idx on flowc.turns (flow_slug, step_slug, due_at);
+alter table flowc.turns add primary key (flow_slug, step_slug, key); -- the last one, as of pgflow.runs
 
 -- What claims have to look at again: tasks with a key arrived, so many of them are no longer
 -- in flight, or attempts must not begin before hold_until. Others only insert rows, so that
