@@ -6,8 +6,8 @@
 -- through.
 
 -- Cancels a run. To the contract it failed; workers that hold its tasks learn of it with
--- their next heartbeat. Returns false if the run had ended already, NULL if there is no
--- such run.
+-- their next heartbeat. If the run has ended, and a retry of it waits in line, that is what is
+-- cancelled. Returns false if the run had ended already, NULL if there is no such run.
 create or replace function flowc.cancel_run(run_id uuid, reason text default null) returns boolean
 language plpgsql as $$
 declare
@@ -15,7 +15,8 @@ declare
 begin
   select r.status into status from pgflow.runs r where r.run_id = cancel_run.run_id for update;
   if status is distinct from 'started' then
-    return case when status is not null then false end;
+    delete from flowc.requests q where q.run_id = cancel_run.run_id and q.turn_key is not null and q.error is null;
+    return case when status is not null then found end;
   end if;
   delete from flowc.scheduled_runs s where s.run_id = cancel_run.run_id;
   insert into flowc.cancelled_runs (run_id, reason) values (cancel_run.run_id, cancel_run.reason);
@@ -27,7 +28,8 @@ end $$;
 -- of its steps get all their attempts again, and may be snoozed for as long again. What is
 -- left of the delay of a step that had started is waited for. They also get new messages, so that late
 -- reports of the old ones change nothing. Returns false if the run has not failed, NULL if
--- there is no such run. It is an error if another run has its key, see uniques.sql.
+-- there is no such run. It is an error if another run has its key, see uniques.sql. If as many
+-- runs of the flow are in progress as may be, the retry waits in line, see limits.sql.
 create or replace function flowc.retry_run(run_id uuid) returns boolean
 language plpgsql as $$
 declare
@@ -38,6 +40,9 @@ begin
   select r.flow_slug, r.status into flow, status from pgflow.runs r where r.run_id = retry_run.run_id for update;
   if status is distinct from 'failed' then
     return case when status is not null then false end;
+  end if;
+  if not flowc.take_place(retry_run.run_id, 'retry') then
+    return true;
   end if;
   delete from flowc.cancelled_runs c where c.run_id = retry_run.run_id;
   update pgflow.runs r set status = 'started', failed_at = null where r.run_id = retry_run.run_id;
@@ -121,6 +126,9 @@ begin
   if rerun is null or retry_step.step_slug <> all (rerun) then
     return false;
   end if;
+  if not flowc.take_place(retry_step.run_id, 'retry_step', retry_step.step_slug) then
+    return true;
+  end if;
 
   delete from pgflow.step_tasks t using unnest(rerun) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
   delete from flowc.failed_attempts t using unnest(rerun) a(step_slug) where t.run_id = retry_step.run_id and t.step_slug = a.step_slug;
@@ -180,7 +188,7 @@ declare
   locked uuid[] := flowc.lock_runs(array[reschedule_run.run_id]);
   flow   text;
 begin
-  update flowc.scheduled_runs s set due_at = reschedule_run.start_at where s.run_id = any (locked) returning s.flow_slug into flow;
+  update flowc.scheduled_runs s set due_at = reschedule_run.start_at, turn_key = null where s.run_id = any (locked) returning s.flow_slug into flow;
   if flow is null then
     return false;
   end if;

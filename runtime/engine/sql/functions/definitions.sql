@@ -152,6 +152,7 @@ begin
     end if;
   end if;
   delete from flowc.scheduled_runs s where s.flow_slug = delete_flow.flow_slug;
+  delete from flowc.limited_runs l where l.flow_slug = delete_flow.flow_slug;
   delete from flowc.paused_flows p where p.flow_slug = delete_flow.flow_slug;
   delete from flowc.watermarks w where w.flow_slug = delete_flow.flow_slug;
   delete from flowc.failed_attempts t using pgflow.runs r where r.flow_slug = delete_flow.flow_slug and t.run_id = r.run_id;

@@ -32,6 +32,9 @@ begin
     return 0;
   end if;
   delete from flowc.scheduled_runs where run_id = any (delete_locked_runs.run_ids);
+  if exists (select from flowc.limited_runs) then
+    perform flowc.leave_runs(delete_locked_runs.run_ids);
+  end if;
   delete from flowc.failed_attempts where run_id = any (delete_locked_runs.run_ids);
   delete from flowc.run_waiters where run_id = any (delete_locked_runs.run_ids);
   delete from flowc.cancelled_runs where run_id = any (delete_locked_runs.run_ids);

@@ -36,7 +36,7 @@ begin
     or exists (
       select from unnest(is_due.flow_slugs) f(slug)
       cross join lateral (
-        select from flowc.requests q where q.flow_slug = f.slug and q.error is null order by q.id limit 1) q);
+        select from flowc.requests q where q.flow_slug = f.slug and q.error is null and q.turn_key is null order by q.id limit 1) q);
 end $$;
 
 -- Returns when apply_due will next find something, NULL if that is not known. If the worker
@@ -65,7 +65,7 @@ begin
     or exists (
       select from unnest(next_due.flow_slugs) f(slug)
       cross join lateral (
-        select q.requested_at from flowc.requests q where q.flow_slug = f.slug and q.error is null order by q.id desc limit 1) q
+        select q.requested_at from flowc.requests q where q.flow_slug = f.slug and q.error is null and q.turn_key is null order by q.id desc limit 1) q
       where q.requested_at > recent) then
     return now_at;
   end if;

@@ -16,8 +16,8 @@
 --   snoozed     tasks of a step were snoozed: until_at, message is the note
 --   suspect     tasks of a step wait to run apart from others, since a worker died with them in
 --               flight: attempt is how often one died while it ran nothing else
---   turn        tasks of a step wait for room at their gate: since_at; until_at if that is known;
---               message says the limits, and the key
+--   turn        tasks of a step, or without one the run itself, wait for room at their gate: since_at;
+--               until_at if that is known; message says the limits, and the key
 --   queued      tasks of a step wait for a free worker: since_at
 --   running     workers run tasks of a step: since_at
 --   stuck       there is nothing that a worker could run
@@ -32,11 +32,12 @@ language plpgsql stable as $$
 declare
   flow   text;
   due    timestamptz;
+  in_key text; -- the key of a run in line
   served boolean;
   waits  boolean;
   paused flowc.paused_flows;
 begin
-  select r.flow_slug, s.due_at into flow, due
+  select r.flow_slug, s.due_at, s.turn_key into flow, due, in_key
   from pgflow.runs r left join flowc.scheduled_runs s on s.run_id = any (array[r.run_id])
   where r.run_id = explain_run.run_id and r.status = 'started';
   if flow is null then
@@ -45,7 +46,7 @@ begin
   served := flowc.live_workers(flow) > 0;
   select p.* into paused from flowc.paused_flows p where p.flow_slug = flow;
   flow_slug := flow; tasks := 0; attempt := 0; max_attempts := 0; now_at := clock_timestamp();
-  if due is not null then
+  if due is not null and in_key is null then
     kind := 'scheduled'; until_at := due;
     return next;
     until_at := null;
@@ -68,6 +69,11 @@ begin
     select 'requested', flow, null::text, null::int, 0, 0, 0, null::text, q.requested_at, null::timestamptz, null::text,
            concat_ws(': ', q.action, q.argument, q.error), clock_timestamp()
     from flowc.requests q where q.run_id = explain_run.run_id order by q.id;
+  if in_key is not null and paused.flow_slug is null and served then
+    return query
+      select 'turn', flow, null::text, null::int, 0, 0, 0, null::text, due, t.until_at, null::text, t.message, clock_timestamp()
+      from flowc.explain_turn(flow, '', in_key) t;
+  end if;
   if due is not null then
     return;
   end if;
@@ -135,7 +141,7 @@ begin
   end if;
 end $$;
 
--- Returns what a task without room at its gate waits for: the limits of the gate, its name if
+-- Returns what a task without room at its gate, or a run in line with step '', waits for: the limits of the gate, its name if
 -- it has one of its own, the key if there is one, and how many tasks are in flight, as a text;
 -- and when the next attempt may begin, as far as a rate or a hold says.
 create or replace function flowc.explain_turn(flow_slug text, step_slug text, key text, out until_at timestamptz, out message text)
@@ -159,9 +165,10 @@ begin
   until_at := case when until_at > now_at then until_at end;
   message := concat_ws(', ',
     case when greatest(gate.held_until, counts.held_until) > now_at then 'held' end,
-    case when gate.concurrency = 1 then 'one at a time' else gate.concurrency || ' at once' end,
+    case when gate.concurrency = 1 then case explain_turn.step_slug when '' then 'one run at a time' else 'one at a time' end
+         else gate.concurrency || case explain_turn.step_slug when '' then ' runs at once' else ' at once' end end,
     gate.rate_tokens || '/' || case gate.rate_seconds when 1 then 's' when 60 then 'm' when 3600 then 'h' else gate.rate_seconds || 's' end)
-    || case when gate.name <> explain_turn.flow_slug || '.' || explain_turn.step_slug then ' at gate ' || gate.name else '' end
+    || case when explain_turn.step_slug <> '' and gate.name <> explain_turn.flow_slug || '.' || explain_turn.step_slug then ' at gate ' || gate.name else '' end
     || case when explain_turn.key <> '' then format(', key "%s"', explain_turn.key) else '' end
-    || case when gate.concurrency <= flying then format(', and %s %s in flight', flying, case flying when 1 then 'is' else 'are' end) else '' end;
+    || case when gate.concurrency <= flying then format(', and %s %s in %s', flying, case flying when 1 then 'is' else 'are' end, case explain_turn.step_slug when '' then 'progress' else 'flight' end) else '' end;
 end $$;

@@ -19,7 +19,7 @@
 -- Definitions ---------------------------------------------------------------
 
 -- Returns the gates in a flow's settings: of each gated step, the gate's name, its limits as
--- declared, and where the key is.
+-- declared, and where the key is. Step '' is the flow's runs, see limits.sql.
 create or replace function flowc.declared_gates(flow_slug text)
 returns table (step_slug text, gate text, declared jsonb, key_path text[], strict_order boolean)
 language sql stable as $$
@@ -29,7 +29,7 @@ language sql stable as $$
            select e.name from jsonb_array_elements_text(k.settings -> 'gateKey') with ordinality e(name, n) order by e.n) end,
          coalesce((k.settings ->> 'strictOrder')::boolean, false)
   from flowc.settings k
-  where k.flow_slug = declared_gates.flow_slug and k.settings ?| '{concurrency,rate,gate,gateKey,strictOrder}' and k.step_slug <> ''
+  where k.flow_slug = declared_gates.flow_slug and k.settings ?| case k.step_slug when '' then '{concurrency}' else '{concurrency,rate,gate,gateKey,strictOrder}' end::text[]
 $$;
 
 -- Has the gates of a flow be those of its settings, which have just been stored. Tasks of
@@ -40,6 +40,7 @@ declare
   toggled text[]; -- steps that were not gated and are, or the other way round
   moved   text[]; -- steps whose gate is another one
   changed text[]; -- gates whose limits changed
+  recount boolean; -- whether the flow's runs have got a limit, have lost it, or have another key
 begin
   if not exists (select from flowc.declared_gates(set_gates.flow_slug))
     and not exists (select from flowc.gated_steps s where s.flow_slug = set_gates.flow_slug) then
@@ -64,9 +65,10 @@ begin
     returning g.name)
   select array_agg(d.name) into changed from declared d;
 
-  select array_agg(coalesce(d.step_slug, s.step_slug)) filter (where d.gate is null or s.gate is null),
-         array_agg(d.step_slug) filter (where d.gate <> s.gate)
-  into toggled, moved
+  select array_agg(coalesce(d.step_slug, s.step_slug)) filter (where (d.gate is null or s.gate is null) and coalesce(d.step_slug, s.step_slug) <> ''),
+         array_agg(d.step_slug) filter (where d.gate <> s.gate),
+         bool_or(coalesce(d.step_slug, s.step_slug) = '' and (d.gate is null or s.gate is null or d.key_path is distinct from s.key_path))
+  into toggled, moved, recount
   from flowc.declared_gates(set_gates.flow_slug) d
   full join (select * from flowc.gated_steps o where o.flow_slug = set_gates.flow_slug) s on s.step_slug = d.step_slug;
   delete from flowc.gated_steps s
@@ -78,13 +80,16 @@ begin
   set gate = excluded.gate, key_path = excluded.key_path, strict_order = excluded.strict_order
   where (s.gate, s.key_path, s.strict_order) is distinct from (excluded.gate, excluded.key_path, excluded.strict_order);
 
-  if toggled is not null and exists (select from pgflow.runs r where r.flow_slug = set_gates.flow_slug and r.status = 'started') then
-    -- So that no run advances meanwhile, and makes tasks of the other kind.
+  if (toggled is not null or recount) and exists (select from pgflow.runs r where r.flow_slug = set_gates.flow_slug and r.status = 'started') then
+    -- So that no run advances meanwhile, and makes tasks of the other kind, or ends.
     perform from pgflow.runs r where r.flow_slug = set_gates.flow_slug and r.status = 'started' order by r.run_id for update;
     perform flowc.move_tasks(set_gates.flow_slug, toggled);
   end if;
   if num_nonnulls(toggled, moved) > 0 then
     perform flowc.move_held(set_gates.flow_slug);
+  end if;
+  if recount then
+    perform flowc.recount_runs(set_gates.flow_slug);
   end if;
   delete from flowc.turns t
   where t.flow_slug = set_gates.flow_slug
@@ -195,7 +200,7 @@ end $$;
 create or replace function flowc.is_gated(flow_slugs text[]) returns boolean
 language plpgsql stable as $$
 begin
-  return exists (select from unnest(is_gated.flow_slugs) f(slug) join flowc.gated_steps s on s.flow_slug = any (array[f.slug]));
+  return exists (select from unnest(is_gated.flow_slugs) f(slug) join flowc.gated_steps s on s.flow_slug = any (array[f.slug]) and s.step_slug <> '');
 end $$;
 
 -- Enqueues the tasks of those of the steps that have gates, see enqueue_tasks, and returns the
@@ -471,8 +476,8 @@ end $$;
 
 -- Counts what has changed at a gate: takes tasks that have departed from those in flight,
 -- and has claims look at the keys again. What concerns a key that somebody else has locked
--- is left to the next claim.
-create or replace function flowc.count_changes(gate text) returns void
+-- is left to the next claim. Returns how many changes it counted, at most 256.
+create or replace function flowc.count_changes(gate text) returns int
 language plpgsql as $$
 declare
   now_at   timestamptz := clock_timestamp();
@@ -483,6 +488,7 @@ declare
   departed int[];
   holds    timestamptz[];
   locked   text[];
+  counted  int;
 begin
   select array_agg(c.tid), array_agg(c.flow_slug), array_agg(c.step_slug), array_agg(c.key), array_agg(c.departed), array_agg(c.hold_until)
   into tids, flows, steps, keys, departed, holds
@@ -490,7 +496,7 @@ begin
     select o.ctid as tid, o.* from flowc.gate_changes o where o.gate = count_changes.gate
     order by o.changed_at limit 256 for update skip locked) c;
   if tids is null then
-    return;
+    return 0;
   end if;
   insert into flowc.gate_keys (gate, key)
   select count_changes.gate, u.key from (select distinct o.key from unnest(keys) o(key)) u
@@ -532,6 +538,8 @@ begin
       select x.ctid as tid from flowc.turns x where x.flow_slug = o.flow_slug and x.step_slug = o.step_slug and x.key = o.key offset 0) x
     where t.ctid = x.tid and t.due_at > now_at)
   delete from flowc.gate_changes g using change c where g.ctid = c.tid;
+  get diagnostics counted = row_count;
+  return counted;
 end $$;
 
 -- Chooses tasks of a gated step to be claimed by a worker, at most so many, and counts them
@@ -838,6 +846,8 @@ begin
     raise invalid_parameter_value using message = 'the limits of a gate must be positive', hint = 'flowc.hold_gate stops a gate for a while.';
   elsif (set_gate.tokens is null) <> (set_gate.seconds is null) then
     raise invalid_parameter_value using message = 'the rate of a gate needs tokens and seconds';
+  elsif num_nonnulls(set_gate.tokens, set_gate.burst) > 0 and set_gate.name like '%.run' then
+    raise invalid_parameter_value using message = 'the gate of a flow''s runs has no rate';
   end if;
   update flowc.gates g
   set concurrency = coalesce(set_gate.concurrency, l.concurrency),
@@ -892,7 +902,8 @@ end $$;
 
 -- Lists gates with each of their keys that tasks have, in the order of their names and keys,
 -- behind a gate and key. The key is NULL if tasks have none. in_flight counts what workers
--- have in hand, waiting the tasks in the queue, at most 10,000.
+-- have in hand, waiting the tasks in the queue, at most 10,000. At a gate of a flow's runs,
+-- in_flight counts those in progress, waiting those in line.
 create or replace function flowc.list_gates(
   flow_slug text default null, after_gate text default null, after_key text default null, at_most int default 100)
 returns table (
@@ -916,7 +927,7 @@ begin
       select g.*, s.steps, s.flows, s.slugs, x.key
       from flowc.gates g
       cross join lateral (
-        select array_agg(o.flow_slug || '.' || o.step_slug order by o.flow_slug, o.step_slug), array_agg(o.flow_slug), array_agg(o.step_slug),
+        select array_agg(o.flow_slug || '.' || coalesce(nullif(o.step_slug, ''), 'run') order by o.flow_slug, o.step_slug), array_agg(o.flow_slug), array_agg(o.step_slug),
                bool_or(list_gates.flow_slug is null or o.flow_slug = list_gates.flow_slug)
         from flowc.gated_steps o where o.gate = g.name) s(steps, flows, slugs, asked)
       left join lateral (
@@ -940,8 +951,14 @@ begin
       cross join lateral (
         select count(*) as waiting, min(o.queued_at) as oldest_at
         from (
-          select t.queued_at from pgflow.step_tasks t
-          where t.flow_slug = u.flow_slug and t.step_slug = u.step_slug and t.gate_key = p.key and t.subqueue = 'g' and t.in_queue and t.status = 'queued'
+          (select t.queued_at from pgflow.step_tasks t
+           where t.flow_slug = u.flow_slug and t.step_slug = u.step_slug and t.gate_key = p.key and t.subqueue = 'g' and t.in_queue and t.status = 'queued'
+           limit 10000)
+          union all
+          (select d.due_at from flowc.scheduled_runs d where u.step_slug = '' and d.flow_slug = u.flow_slug and d.turn_key = p.key limit 10000)
+          union all
+          (select r.requested_at from flowc.requests r
+           where u.step_slug = '' and r.flow_slug = u.flow_slug and r.turn_key = p.key and r.error is null limit 10000)
           limit 10000) o) q) w on true
     order by p.name, p.key;
 end $$;
@@ -953,7 +970,8 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select o.gate, o.key, format('%s tasks are counted as in flight, but workers hold %s', o.counted, o.held)
+    select o.gate, o.key, case when o.gate like '%.run' then format('%s runs are counted as in progress, but there are %s', o.counted, o.held)
+                               else format('%s tasks are counted as in flight, but workers hold %s', o.counted, o.held) end
     from (
       select x.gate, x.key, sum(x.counted) as counted, sum(x.held) as held
       from (
@@ -961,9 +979,25 @@ begin
         union all
         select c.gate, c.key, -c.departed, 0 from flowc.gate_changes c
         union all
-        select h.gate, h.key, 0, 1 from flowc.held h) x
+        select h.gate, h.key, 0, 1 from flowc.held h
+        union all
+        select l.flow_slug || '.run', l.key, 0, 1 from flowc.limited_runs l) x
       group by x.gate, x.key) o
     where o.counted <> o.held;
+  return query
+    select l.flow_slug || '.run', l.key, format('run %s is counted as in progress, and is not', l.run_id)
+    from flowc.limited_runs l
+    where not exists (select from pgflow.runs r where r.run_id = l.run_id and r.status = 'started' offset 0)
+      or exists (select from flowc.scheduled_runs d where d.run_id = l.run_id offset 0);
+  return query
+    select x.gate, x.turn_key, format('%s runs of flow %s wait in line, but nobody looks at them', count(*), x.flow_slug)
+    from (
+      select d.flow_slug || '.run' as gate, d.flow_slug, d.turn_key from flowc.scheduled_runs d where d.turn_key is not null
+      union all
+      select q.flow_slug || '.run', q.flow_slug, q.turn_key from flowc.requests q where q.turn_key is not null and q.error is null) x
+    where not exists (select from flowc.turns o where o.flow_slug = x.flow_slug and o.step_slug = '' and o.key = x.turn_key offset 0)
+      and not exists (select from flowc.gate_changes c where c.gate = x.gate and c.key = x.turn_key offset 0)
+    group by x.gate, x.flow_slug, x.turn_key;
   return query
     select h.gate, h.key, format('worker %s holds %s tasks since %s, and is not alive', h.worker_id, count(*), min(h.claimed_at))
     from flowc.held h

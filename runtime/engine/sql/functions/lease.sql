@@ -58,11 +58,12 @@ begin
   suspects := exists (select from flowc.suspects) and flowc.should_claim_suspects(heartbeat.worker_id, heartbeat.served);
   due := exists (
       select from unnest(heartbeat.served) f(slug)
-      join flowc.scheduled_runs d on d.flow_slug = any (array[f.slug]) and d.due_at <= clock_timestamp())
+      join flowc.scheduled_runs d on d.flow_slug = any (array[f.slug]) and d.turn_key is null and d.due_at <= clock_timestamp())
     or exists (
       select from flowc.schedules d
       where (d.next_at <= clock_timestamp() or d.computed_at > clock_timestamp()) and d.suspended_by is null and d.flow_slug = any (heartbeat.served))
-    or flowc.is_due(heartbeat.served);
+    or flowc.is_due(heartbeat.served)
+    or exists (select from flowc.gates) and flowc.can_begin_runs(heartbeat.served);
 end $$;
 
 -- Reports whether a worker that is alive has extended its lease on a task.

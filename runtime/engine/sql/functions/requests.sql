@@ -9,7 +9,7 @@
 -- it, now should be false: it locks the run.
 --
 -- known says that there is such a run, and step; done what the action returned, NULL if it
--- is requested.
+-- is requested. A retry that has to wait in line, see limits.sql, is requested, too.
 create or replace function flowc.request(
   run_id uuid, action text, argument text, now boolean, out known boolean, out requested boolean, out done boolean, out affected int)
 language plpgsql as $$
@@ -22,6 +22,9 @@ begin
     perform flowc.apply_requests_of(request.run_id); -- which came before
     select a.done, a.affected into done, affected from flowc.do_action(request.run_id, request.action, request.argument) a;
     known := done is not null;
+    if done and request.action in ('retry', 'retry_step') and flowc.retry_in_line(request.run_id) then
+      requested := true; done := null;
+    end if;
     return;
   end if;
   select r.flow_slug into flow from pgflow.runs r
@@ -89,7 +92,7 @@ begin
     from unnest(apply_requests.flow_slugs) f(slug)
     cross join lateral (
       select r.run_id from (
-        select q.run_id from flowc.requests q where q.flow_slug = f.slug and q.error is null order by q.id offset 0) q
+        select q.run_id from flowc.requests q where q.flow_slug = f.slug and q.error is null and q.turn_key is null order by q.id offset 0) q
       cross join lateral (
         select o.run_id from pgflow.runs o where o.run_id = q.run_id for update skip locked) r
       limit 100) l);
@@ -98,7 +101,7 @@ begin
   end loop;
   -- Those of runs that were deleted.
   delete from flowc.requests q using unnest(apply_requests.flow_slugs) f(slug)
-  where q.flow_slug = any (array[f.slug]) and q.error is null
+  where q.flow_slug = any (array[f.slug]) and q.error is null and q.turn_key is null
     and not exists (select from pgflow.runs r where r.run_id = q.run_id offset 0);
   return n;
 end $$;
@@ -115,7 +118,7 @@ begin
   for asked in
     select q.*
     from (select * from flowc.requests o where o.run_id = apply_requests_of.run_id offset 0) q
-    where q.error is null order by q.id
+    where q.error is null and q.turn_key is null order by q.id
   loop
     exit when asked.action in ('retry', 'retry_step') and not flowc.try_lock_key(asked.run_id);
     begin
@@ -142,6 +145,6 @@ begin
   return query
     select q.id, q.run_id, q.flow_slug, q.action, q.argument, q.requested_at, q.error
     from flowc.requests q
-    where q.error is not null or q.requested_at < list_requests.before
+    where q.error is not null or q.requested_at < list_requests.before and q.turn_key is null
     order by q.id limit list_requests.at_most;
 end $$;

@@ -12,7 +12,7 @@ declare
   working text[] := '{
     flowc.register_worker, flowc.drain_worker, flowc.stop_worker, flowc.heartbeat, flowc.recover, flowc.enter_idle, flowc.leave_idle,
     flowc.claim, flowc.claim_gated, flowc.claim_suspects, flowc.leave_unknown, flowc.read_values, flowc.fail_unclaimable, flowc.report, flowc.complete_in_transaction, flowc.release, flowc.release_unknown,
-    flowc.start_due, flowc.large_answer, flowc.deliver_large, flowc.schedules_to_take, flowc.schedules_given_up, flowc.take_schedule, flowc.list_crons, flowc.advance_watermarks, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
+    flowc.start_due, flowc.begin_runs, flowc.large_answer, flowc.deliver_large, flowc.schedules_to_take, flowc.schedules_given_up, flowc.take_schedule, flowc.list_crons, flowc.advance_watermarks, flowc.prune_served, flowc.compare_flow, flowc.flow_exists,
     pgflow.start_tasks, pgflow.complete_task, pgflow.fail_task, pgflow.set_vt_batch, pgflow.mark_worker_stopped, pgflow.track_worker_function,
     pgmq.read, pgmq.read_with_poll, pgmq.set_vt}';
   viewing text[] := '{

@@ -14,7 +14,8 @@ end $$;
 -- Starts a run of a flow for each input, all or none, in the order of the ids. If a run
 -- with an id exists already, nothing is started and existed is true, even if it is of
 -- another version of the flow: of_flow says of which. Where an id is NULL, one is
--- generated. With start_at or start_in, the runs are scheduled. headers[i] is what the i-th
+-- generated. With start_at or start_in, the runs are scheduled; and those of a flow that
+-- limits how many are in progress wait in line, see limits.sql. headers[i] is what the i-th
 -- run carries besides its input, if anything.
 -- With suppress_notify, nobody is woken: a claim follows in the same transaction, which
 -- takes the new tasks or wakes others for what it leaves.
@@ -82,7 +83,9 @@ begin
   end if;
 
   due_at := coalesce(start.start_at, clock_timestamp() + start.start_in);
-  if due_at <= clock_timestamp() then
+  if settings ? 'concurrency' then
+    due_at := coalesce(due_at, clock_timestamp());
+  elsif due_at <= clock_timestamp() then
     due_at := null;
   end if;
   ids := start.run_ids;
@@ -102,6 +105,9 @@ begin
       null;
     elsif due_at is not null then
       insert into flowc.scheduled_runs (run_id, flow_slug, due_at) select u.run_id, start.flow_slug, due_at from unnest(fresh) u(run_id);
+      if settings ? 'concurrency' then
+        perform flowc.line_up(start.flow_slug, fresh); -- those that are due
+      end if;
       perform flowc.wake_flows(array[start.flow_slug]);
     else
       perform flowc.start_created_runs(fresh);
@@ -280,7 +286,8 @@ begin
   return fresh;
 end $$;
 
--- Starts the scheduled runs and the schedules that are due, and does what apply_due does.
+-- Starts the scheduled runs and the schedules that are due, begins runs that wait in line and
+-- have room, and does what apply_due does.
 -- Returns how much it did. What somebody else holds is skipped: whoever comes first does it.
 create or replace function flowc.start_due(flow_slugs text[]) returns int
 language plpgsql as $$
@@ -289,31 +296,42 @@ declare
   now_at  timestamptz := clock_timestamp();
   locked  uuid[];
   due     uuid[];
+  limited record;
 begin
   select array_agg(l.run_id) into locked
   from unnest(start_due.flow_slugs) f(slug)
   cross join lateral (
     select r.run_id from (
       select d.run_id from flowc.scheduled_runs d
-      where d.flow_slug = f.slug and d.due_at <= now_at
+      where d.flow_slug = f.slug and d.turn_key is null and d.due_at <= now_at
       order by d.due_at offset 0) s
     cross join lateral (
       select o.run_id from pgflow.runs o where o.run_id = s.run_id for update skip locked) r
     limit 1000) l;
-  if locked is null then
-    return n;
+  if locked is not null then
+    for limited in -- those whose flow has a limit, which it keeps as long as we have locked them
+      select s.flow_slug, array_agg(r.run_id) as run_ids
+      from unnest(locked) u(run_id)
+      join pgflow.runs r on r.run_id = any (array[u.run_id])
+      join flowc.gated_steps s on s.flow_slug = any (array[r.flow_slug]) and s.step_slug = ''
+      group by s.flow_slug order by s.flow_slug
+    loop
+      perform flowc.line_up(limited.flow_slug, limited.run_ids);
+      locked := array(select u.run_id from unnest(locked) u(run_id) where u.run_id <> all (limited.run_ids));
+      n := n + cardinality(limited.run_ids);
+    end loop;
+    with started as (
+      delete from flowc.scheduled_runs s using unnest(locked) u(run_id)
+      where s.run_id = any (array[u.run_id]) and s.due_at <= now_at -- it may have been moved since
+      returning s.run_id, s.due_at)
+    select array_agg(s.run_id order by s.due_at, s.run_id) into due from started s;
   end if;
-  with started as (
-    delete from flowc.scheduled_runs s using unnest(locked) u(run_id)
-    where s.run_id = any (array[u.run_id]) and s.due_at <= now_at -- it may have been moved since
-    returning s.run_id, s.due_at)
-  select array_agg(s.run_id order by s.due_at, s.run_id) into due from started s;
-  if due is null then
-    return n;
+  if due is not null then
+    update pgflow.runs r set started_at = clock_timestamp() from unnest(due) u(run_id) where r.run_id = any (array[u.run_id]);
+    perform flowc.start_created_runs(due);
+    n := n + cardinality(due);
   end if;
-  update pgflow.runs r set started_at = clock_timestamp() from unnest(due) u(run_id) where r.run_id = any (array[u.run_id]);
-  perform flowc.start_created_runs(due);
-  return n + cardinality(due);
+  return n + flowc.begin_runs(start_due.flow_slugs);
 end $$;
 
 -- Refuses values that are many times as long as text as they are in storage: numbers such

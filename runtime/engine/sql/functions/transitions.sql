@@ -181,6 +181,9 @@ begin
   if ended is not null then
     if exists (select from flowc.settings k where k.flow_slug = any (flows) and k.step_slug = '') then
       perform flowc.end_waits(ended); -- they have a deadline
+      if exists (select from flowc.limited_runs) then
+        perform flowc.leave_runs(ended);
+      end if;
     end if;
     perform flowc.notify_run_end(ended);
   end if;
@@ -337,6 +340,9 @@ begin
   where t.run_id = any (array[u.run_id]) and t.in_queue is not false;
   if exists (select from flowc.waits) then
     perform flowc.end_waits(fail_runs.run_ids);
+  end if;
+  if exists (select from flowc.limited_runs) then
+    perform flowc.leave_runs(fail_runs.run_ids);
   end if;
   perform flowc.notify_run_end(fail_runs.run_ids);
 end $$;

@@ -256,7 +256,8 @@ declare
 begin
   with moved as (
     update flowc.scheduled_runs d
-    set due_at = greatest(debounce.due, least(clock_timestamp() + make_interval(secs => (settings -> 'debounce')::int), q.until_at))
+    set turn_key = null,
+        due_at = greatest(debounce.due, least(clock_timestamp() + make_interval(secs => (settings -> 'debounce')::int), q.until_at))
     from unnest(debounce.held, debounce.holders) h(n, run_id)
     join flowc.uniques q on q.run_id = any (array[h.run_id])
     where d.run_id = any (array[h.run_id]) and h.run_id = any (locked)

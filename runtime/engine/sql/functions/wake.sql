@@ -26,7 +26,7 @@ begin
   select min(s.due_at) into next_run
   from unnest(enter_idle.flow_slugs) f(slug)
   cross join lateral (
-    select d.due_at from flowc.scheduled_runs d where d.flow_slug = f.slug order by d.due_at limit 1) s;
+    select d.due_at from flowc.scheduled_runs d where d.flow_slug = f.slug and d.turn_key is null order by d.due_at limit 1) s;
   select min(s.next_at) into next_tick
   from unnest(enter_idle.flow_slugs) f(slug) join flowc.schedules s on s.flow_slug = f.slug and s.suspended_by is null;
   return least(next_task, next_run, next_tick, flowc.next_due(enter_idle.flow_slugs, enter_idle.tried),

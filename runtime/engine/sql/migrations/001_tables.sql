@@ -368,13 +368,25 @@ create table flowc.archived_messages (
 
 -- Side tables ---------------------------------------------------------------
 
--- Runs that wait for their time to start. Their steps are all still created.
+-- Runs that wait for their time to start. Their steps are all still created. turn_key is not
+-- NULL if the run waits in line, since its flow limits how many are in progress, see limits.sql.
 create table flowc.scheduled_runs (
   run_id    uuid        not null primary key,
   flow_slug text        not null,
-  due_at    timestamptz not null check (isfinite(due_at)) -- workers compute the time until then
+  due_at    timestamptz not null check (isfinite(due_at)), -- workers compute the time until then
+  turn_key  text
 );
-create index scheduled_runs_due_idx on flowc.scheduled_runs (flow_slug, due_at);
+create index scheduled_runs_due_idx on flowc.scheduled_runs (flow_slug, due_at) where turn_key is null;
+create index scheduled_runs_turn_idx on flowc.scheduled_runs (flow_slug, turn_key, due_at, run_id) where turn_key is not null;
+
+-- Runs in progress of flows that limit how many there are, see limits.sql. The row goes when
+-- the run ends.
+create table flowc.limited_runs (
+  run_id    uuid not null primary key,
+  flow_slug text not null,
+  key       text not null
+) with (autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 10000);
+create index limited_runs_flow_idx on flowc.limited_runs (flow_slug);
 
 -- What runs were started with besides their input, such as a trace context.
 create table flowc.run_headers (
@@ -567,7 +579,8 @@ create index uniques_run_idx on flowc.uniques (run_id);
 
 -- What is to be done with runs, in the order of the ids: it was asked for in a caller's
 -- transaction, which locks no run, or while somebody else had locked the run. error is why
--- a request could not be done; it is not tried again.
+-- a request could not be done; it is not tried again. turn_key is not NULL if it is a retry
+-- that waits in line, see limits.sql.
 create table flowc.requests (
   id           bigint      not null generated always as identity primary key,
   run_id       uuid        not null,
@@ -575,9 +588,11 @@ create table flowc.requests (
   action       text        not null check (action in ('cancel', 'retry', 'retry_step', 'run_now', 'set_priority')),
   argument     text, -- the reason to cancel, the step, or the priority
   requested_at timestamptz not null default clock_timestamp(),
-  error        text
+  error        text,
+  turn_key     text
 );
-create index requests_flow_idx on flowc.requests (flow_slug, id) where error is null;
+create index requests_flow_idx on flowc.requests (flow_slug, id) where error is null and turn_key is null;
+create index requests_turn_idx on flowc.requests (flow_slug, turn_key, requested_at, id) where error is null and turn_key is not null;
 create index requests_run_idx on flowc.requests (run_id, id);
 
 -- What tasks carry from one attempt to the next: the value that their handler kept, and how
@@ -609,7 +624,8 @@ create index prioritized_flows_idx on flowc.prioritized_flows (flow_slug);
 -- Gates: how many tasks may be in flight at once (concurrency), and how many attempts may
 -- begin: rate_tokens every rate_seconds, and at most rate_burst at once; NULL is no limit.
 -- Keys have limits of their own. declared is what definitions say, as settings do; the
--- limits differ from it while they are overridden. A step's own gate is named flow.step.
+-- limits differ from it while they are overridden. A step's own gate is named flow.step, that
+-- of a flow's runs flow.run.
 create table flowc.gates (
   name         text    not null primary key,
   concurrency  int,
@@ -621,7 +637,8 @@ create table flowc.gates (
   held_until   timestamptz -- no attempt begins before
 );
 
--- The steps that have gates, from their settings. key_path leads to the key of a task.
+-- The steps that have gates, from their settings; step '' is the flow's runs. key_path leads
+-- to the key of a task.
 -- With strict_order, a task keeps its place between two attempts.
 create table flowc.gated_steps (
   flow_slug    text    not null references pgflow.flows (flow_slug) on delete cascade,
