@@ -372,8 +372,11 @@ func (b backend) RunSchedule(ctx context.Context, flow, id string) (ok bool, _ e
 }
 
 // checkSupported refuses a flow whose limits would not be what they say: each shard counts
-// what is in flight there.
+// what is in flight, or in progress, there.
 func checkSupported(flow spec.Flow) error {
+	if flow.Concurrency != 0 {
+		return fmt.Errorf("flowc: upserting flow %s: %w: over several databases, the concurrency of its runs would be of each of them: upsert it through DB.On, and start it there", flow.Slug, runtime.ErrNeedsEngine)
+	}
 	for _, s := range flow.Steps {
 		if s.IsGated() {
 			return fmt.Errorf("flowc: upserting flow %s: %w: over several databases, the limits and turns of step %s would be of each of them: upsert it through DB.On, and start it there", flow.Slug, runtime.ErrNeedsEngine, s.Slug)

@@ -69,6 +69,8 @@ func Compare(from, to Flow) []Difference {
 	note("", "on_duplicate", textOr(string(a.OnDuplicate), string(DuplicateKeep)), textOr(string(b.OnDuplicate), string(DuplicateKeep)))
 	note("", "debounce", spanOr(a.Debounce, "none"), spanOr(b.Debounce, "none"))
 	note("", "debounce_max", spanOr(a.debounceMax(), "none"), spanOr(b.debounceMax(), "none"))
+	note("", "concurrency", countOr(from.Concurrency, "none"), countOr(to.Concurrency, "none"))
+	note("", "key", textOr(from.Key.String(), "none"), textOr(to.Key.String(), "none"))
 	others := map[string]Step{}
 	for _, s := range to.Steps {
 		others[s.Slug] = s

@@ -31,7 +31,7 @@ func IfNot[Subject any](step string, meet func(*Subject)) Condition {
 }
 
 // Leads returns what ties a path of a step to the Go types that it was generated from: the
-// option is StartAt, StartDelayFrom or Key; set sets the value that the path leads to.
+// option is StartAt, StartDelayFrom or Key, or without a step [Flow.Key]; set sets the value that the path leads to.
 // Generated code calls it.
 func Leads[Subject any](step, option string, set func(*Subject)) Condition {
 	return Condition{step: step, option: option, example: example(set)}
@@ -68,6 +68,10 @@ func outdated(f Flow) (faults []Fault) {
 		case c.option == "Unique":
 			if f.Unique != nil && c.n < len(f.Unique.By) {
 				faults = append(faults, c.lostPath("", f.Unique.By[c.n])...)
+			}
+		case c.option == "Key" && c.step == "":
+			if f.Key != nil {
+				faults = append(faults, c.lostPath("", f.Key)...)
 			}
 		case c.example == nil:
 			faults = append(faults, Fault{c.step, "one of its Conditions is the zero value: make them with If and IfNot"})

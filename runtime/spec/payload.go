@@ -157,7 +157,7 @@ func (r *rate) rate() Rate {
 }
 
 func flowSettings(f Flow) settings {
-	s := settings{Deadline: seconds(orNil(f.Deadline)), Priority: f.Priority}
+	s := settings{Deadline: seconds(orNil(f.Deadline)), Priority: f.Priority, Concurrency: f.Concurrency, GateKey: f.Key}
 	if u := f.Unique; u != nil {
 		s.Unique, s.Per, s.OnDuplicate = u.By, seconds(orNil(u.Per)), u.OnDuplicate
 		s.Debounce, s.DebounceMax = seconds(orNil(u.Debounce)), seconds(orNil(u.debounceMax()))
@@ -241,6 +241,8 @@ func (doc document) flow(slug string) Flow {
 		Deadline:    orZero(duration(doc.Settings.Deadline)),
 		Priority:    doc.Settings.Priority,
 		Unique:      doc.Settings.unique(),
+		Concurrency: doc.Settings.Concurrency,
+		Key:         doc.Settings.GateKey,
 		Result:      doc.Result,
 		Forms:       doc.Forms,
 	}

@@ -144,6 +144,15 @@ type Flow struct {
 	// Unique says which runs are alike, and what becomes of a start if there is another
 	// run like it. Nil means that each start is a run.
 	Unique *Unique
+	// Concurrency is how many runs of the flow, or with each key, may be in progress at once,
+	// over all workers: from when a run begins until it has completed, failed or been
+	// cancelled. Other runs wait in line, scheduled, and begin in the order in which they were
+	// due. Zero means no limit. Each version of a flow has a limit of its own.
+	Concurrency int
+	// Key leads to a text or a whole number in the input of a run, whose values have
+	// Concurrency each for themselves. It begins with [RunKey]. A value that is missing is a
+	// key, too. Nil means that all runs share it.
+	Key Path
 	// Result describes the result of the flow, composed of the outputs of its steps. Nil
 	// declares none: runs then only have runtime.RunInfo.Output.
 	Result *Result
@@ -164,11 +173,11 @@ func (f Flow) As(slug string) Flow {
 }
 
 // NeedsEngine reports whether the flow has what only flowc's engine knows of: steps that
-// wait or commit with their effects, limits and turns by key, a deadline, runs that are unique,
+// wait or commit with their effects, limits and turns by key, a deadline, runs that are unique or limited,
 // times that are read from values, and bounds of snoozes. A schedule and priorities are not
 // among it.
 func (f Flow) NeedsEngine() bool {
-	return f.Deadline != 0 || f.Unique != nil || slices.ContainsFunc(f.Steps, func(s Step) bool {
+	return f.Deadline != 0 || f.Unique != nil || f.Concurrency != 0 || slices.ContainsFunc(f.Steps, func(s Step) bool {
 		return s.Type == TypeWait || s.IsGated() || s.StartAt != nil || s.StartDelayFrom != nil || s.MaxWait != 0 || s.Tx != ""
 	})
 }

@@ -81,6 +81,11 @@ func (v *validator) flow() {
 	if v.def.Unique != nil {
 		v.unique(*v.def.Unique)
 	}
+	v.concurrency("", v.def.Concurrency)
+	v.path("", "Key", v.def.Key, Step{})
+	if v.def.Key != nil && v.def.Concurrency == 0 {
+		v.fault("", "Key has no effect without Concurrency")
+	}
 	if len(v.def.Steps) == 0 {
 		v.fault("", "it has no steps, at least one is needed")
 	}
@@ -224,6 +229,9 @@ func (v *validator) step(i int, s Step) {
 	v.priority(name, s.Priority)
 	if s.Type == TypeMap && len(s.Deps) == 0 && v.def.Unique != nil {
 		v.fault(name, "it is a map over the flow's input, and Unique cannot look into a list")
+	}
+	if s.Type == TypeMap && len(s.Deps) == 0 && v.def.Key != nil {
+		v.fault(name, "it is a map over the flow's input, and Key of the flow cannot look into a list")
 	}
 	v.task(name, s)
 	v.wait(name, s)

@@ -89,6 +89,10 @@ func checkSupported(flow spec.Flow) error {
 	case flow.Unique != nil:
 		return fmt.Errorf("flowc: flow %s: %w: on Temporal, the id of a workflow is that of its run, so that runs are not unique by their input: start them with an idempotency key", flow.Slug, runtime.ErrNeedsEngine)
 	}
+	if flow.Concurrency != 0 {
+		return fmt.Errorf("flowc: flow %s: %w: its concurrency is %d, and on Temporal, nobody counts the runs in progress: limit its workers instead (handler.Limit)",
+			flow.Slug, runtime.ErrNeedsEngine, flow.Concurrency)
+	}
 	if i := slices.IndexFunc(flow.Steps, spec.Step.IsGated); i >= 0 {
 		s := flow.Steps[i]
 		return fmt.Errorf("flowc: flow %s: %w: step %s runs %s, and on Temporal, tasks have no limits or turns by key: limit its workers instead (handler.Limit), or give it a flow of its own and limit the rate of the queue (TaskQueueActivitiesPerSecond)",

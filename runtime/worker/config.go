@@ -108,7 +108,7 @@ type settings struct {
 type service struct {
 	definition spec.Flow
 	steps      map[string]step // those that have a handler
-	delays     bool            // whether a step waits for its time, or for an answer
+	delays     bool            // whether a step waits for its time or for an answer, or runs wait in line
 	limit      func(step string) int
 }
 
@@ -172,7 +172,7 @@ func (s *settings) add(added handler.Service) error {
 	s.groups.Add(def.Slug, taskSlugs(def), slices.Collect(maps.Keys(steps)), gatedSlugs(def), added.Limit)
 	s.services[def.Slug] = &service{
 		definition: def, steps: steps,
-		delays: slices.ContainsFunc(def.Steps, waitsForTime), limit: added.Limit,
+		delays: def.Concurrency != 0 || slices.ContainsFunc(def.Steps, waitsForTime), limit: added.Limit,
 	}
 	s.slugs = append(s.slugs, def.Slug)
 	return nil
@@ -217,7 +217,7 @@ func (s *settings) backendWorker(id uuid.UUID) *backend.Worker {
 	}
 	for _, slug := range s.slugs {
 		def := s.services[slug].definition
-		w.Flows = append(w.Flows, backend.Flow{Slug: slug, Steps: stepSlugs(def), Cron: def.Cron})
+		w.Flows = append(w.Flows, backend.Flow{Slug: slug, Steps: stepSlugs(def), Cron: def.Cron, Limited: def.Concurrency != 0})
 	}
 	return w
 }

@@ -22,6 +22,9 @@ func (c *checker) checkFlow(d *declaration) {
 	if d.settings.Unique != nil && !d.broken {
 		c.checkUnique(d)
 	}
+	if d.settings.Key != nil && !d.flow.Job && !d.broken {
+		c.checkRunKey(d)
+	}
 	for _, s := range d.steps {
 		c.bindStep(d, s)
 	}
@@ -54,6 +57,9 @@ func (c *checker) checkSchedule(d *declaration) {
 // finish copies what was found out into the model.
 func (c *checker) finish(d *declaration) {
 	d.flow.Options, d.flow.Version, d.flow.Deadline = d.settings.Options, d.settings.Version, d.settings.Deadline
+	if !d.flow.Job { // whose only step has the limit
+		d.flow.Concurrency = d.settings.Concurrency
+	}
 	for _, s := range d.steps {
 		m := s.model
 		m.Options = s.settings.Options

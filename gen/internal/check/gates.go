@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/flowc-dev/flowc/gen/internal/cond"
 	"github.com/flowc-dev/flowc/gen/internal/diag"
 	"github.com/flowc-dev/flowc/gen/internal/jsonform"
 	"github.com/flowc-dev/flowc/gen/internal/tags"
@@ -45,6 +46,27 @@ func (c *checker) looksIntoElement(d *declaration, s *step) bool {
 			Fix("look at what all elements have in common, such as a field of Input, or put it on the step that gives the list")
 	}
 	return element
+}
+
+// checkRunKey compiles the path to the key of the runs of a flow, which have a limit for each.
+func (c *checker) checkRunKey(d *declaration) {
+	p := d.settings.Key
+	if d.flow.In == nil {
+		c.diags.Add(diag.GivesNothing, p.KeyPos, p.End(), "%s: key looks into its input, and it takes nothing", d.name).
+			Fix("remove key: then all its runs have one limit")
+		return
+	}
+	key := cond.CompileRunKey(cond.Scope{
+		Diags: c.diags,
+		Home:  c.pkg.Types,
+		Who:   d.name,
+		Subject: func(name tags.Word) (cond.Subject, bool) {
+			return cond.Subject{Name: "Input", Key: spec.RunKey, Type: d.flow.In}, true
+		},
+	}, p)
+	if key != nil && c.checkNameableAt(d.name+"'s key", key.Type, p.Pos(0), p.End()) {
+		d.flow.Key = key
+	}
 }
 
 // limits are those of the tags of a step.

@@ -37,11 +37,7 @@ func CompileUnique(scope Scope, p *tags.Pair) (paths []*model.Path, ok bool) {
 	c := &compiler{scope, p}
 	ok = true
 	for _, word := range p.Words() {
-		segments := c.segments(word.Start, word.Start+len(word.Text))
-		if segments != nil && segments[0].name != input {
-			segments = append([]segment{{input, word.Start, word.Start}}, segments...)
-		}
-		path := c.path(segments, Unique)
+		path := c.path(c.inputSegments(word.Start, word.Start+len(word.Text)), Unique)
 		if path == nil {
 			ok = false
 			continue
@@ -53,6 +49,22 @@ func CompileUnique(scope Scope, p *tags.Pair) (paths []*model.Path, ok bool) {
 		paths = append(paths, path)
 	}
 	return paths, ok
+}
+
+// CompileRunKey compiles the path to the key of runs, into the flow's input, from which it
+// begins with or without Input. It returns nil if a mistake is reported.
+func CompileRunKey(scope Scope, p *tags.Pair) *model.Path {
+	c := &compiler{scope, p}
+	return c.path(c.inputSegments(0, len(p.Value)), Turn)
+}
+
+// inputSegments are the names of a path into the flow's input, which may leave out Input.
+func (c *compiler) inputSegments(start, end int) []segment {
+	segments := c.segments(start, end)
+	if segments != nil && segments[0].name != input {
+		segments = append([]segment{{input, start, start}}, segments...)
+	}
+	return segments
 }
 
 // input is the name of the flow's input in paths.

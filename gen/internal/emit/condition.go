@@ -17,6 +17,10 @@ func (f *file) conditionChecks() (checks []jen.Code) {
 	if f.flow.Unique != nil {
 		checks = append(checks, f.uniqueChecks(f.flow.Unique)...)
 	}
+	if key := f.flow.Key; key != nil && len(key.Way.Path) > 0 {
+		set := jen.Func().Params(jen.Id("v").Op("*").Add(f.typ(key.Way.Type))).Block(f.place(key.Way).Op("=").Add(f.sample(key.Type)))
+		checks = append(checks, f.spec("Leads").Call(jen.Lit(""), jen.Lit("Key"), set))
+	}
 	for _, s := range f.flow.Steps {
 		if s.If != nil {
 			checks = append(checks, f.conditionCheck("If", s, s.If))

@@ -27,6 +27,12 @@ func (f *file) definition() {
 	if def.Unique != nil {
 		fields = append(fields, f.uniqueness(def.Unique))
 	}
+	if def.Concurrency != 0 {
+		fields = append(fields, jen.Id("Concurrency").Op(":").Lit(def.Concurrency))
+	}
+	if def.Key != nil {
+		fields = append(fields, jen.Id("Key").Op(":").Add(f.spec("Path")).Values(quoted(def.Key)...))
+	}
 	var steps []jen.Code
 	for _, s := range def.Steps {
 		steps = append(steps, f.step(s))

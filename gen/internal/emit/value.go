@@ -13,6 +13,7 @@ func Definition(flow *model.Flow) spec.Flow {
 	def := spec.Flow{
 		Slug: flow.Slug, MaxAttempts: flow.MaxAttempts, BaseDelay: flow.BaseDelay, Timeout: flow.Timeout, Cron: flow.Cron,
 		Deadline: flow.Deadline, Priority: flow.Priority, Unique: unique(flow.Unique),
+		Concurrency: flow.Concurrency, Key: keys(flow.Key),
 		Result: result(flow), Forms: jsonform.Forms(flow),
 	}
 	for _, s := range flow.Steps {

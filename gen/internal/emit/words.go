@@ -38,11 +38,26 @@ func (f *file) packageDoc() []string {
 	if f.flow.Unique != nil {
 		doc = append(append(doc, ""), wrap(strings.Join(uniqueWords(f.flow.Unique), " "))...)
 	}
+	if f.flow.Concurrency != 0 {
+		doc = append(append(doc, ""), wrap(runLimitWords(f.flow))...)
+	}
 	if f.flow.Job {
 		return doc
 	}
 	doc = append(doc, "", "Its steps, each with what it waits for:", "")
 	return append(doc, graph(f.flow.Steps)...)
+}
+
+// runLimitWords says how many runs are in progress at once.
+func runLimitWords(flow *model.Flow) string {
+	each := ""
+	if flow.Key != nil {
+		each = " for each " + strings.TrimPrefix(flow.Key.Text, "Input.")
+	}
+	if flow.Concurrency == 1 {
+		return "One run is in progress at a time" + each + ", with all workers together; the others wait in line."
+	}
+	return fmt.Sprintf("At most %d runs are in progress at once%s, with all workers together; the others wait in line.", flow.Concurrency, each)
 }
 
 // uniqueWords says which runs are alike, and what becomes of a start if there is one.

@@ -40,6 +40,10 @@ type Flow struct {
 	Deadline time.Duration
 	// Unique says which runs are alike, nil if it does not matter.
 	Unique *Unique
+	// Concurrency is how many runs may be in progress at once, zero for no limit; Key is
+	// where the key is that they have it for, nil if all share it. Those of a job are its step's.
+	Concurrency int
+	Key         *Path
 	// In and Out are what a run takes and gives; nil for nothing.
 	In, Out types.Type
 	// Result says where Out comes from.

@@ -37,8 +37,8 @@ var keys = []struct {
 	{"from", OnFlow | OnStep | OnWait},
 	{"after", OnStep | OnWait},
 	{"over", OnMap},
-	{"key", OnJob | OnStep | OnMap | OnWait},
-	{"concurrency", OnJob | OnStep | OnMap},
+	{"key", OnFlow | OnJob | OnStep | OnMap | OnWait},
+	{"concurrency", OnFlow | OnJob | OnStep | OnMap},
 	{"rate", OnJob | OnStep | OnMap},
 	{"gate", OnJob | OnStep | OnMap},
 	{"strict_order", OnJob | OnStep | OnMap},
@@ -70,6 +70,13 @@ var notOfWaits = map[string]string{
 	"rate":         "nobody works on",
 	"gate":         "nobody works on",
 	"strict_order": "nobody works on",
+}
+
+// notOfFlows says of a key that limits the tasks of a step what it would be to a flow.
+var notOfFlows = map[string]string{
+	"rate":         "limits how many attempts begin, and a run makes none; put it on the step that makes them",
+	"gate":         "names what steps share; put it on these, or leave it out: the runs of a flow have a gate of their own",
+	"strict_order": "is of the tasks of a step; runs begin in the order in which they were due without it",
 }
 
 // foreign are keys that others read in the tags of their structs, and that look

@@ -100,6 +100,10 @@ func Read(diags *diag.List, tag *ast.BasicLit, on Place, who string) *Settings {
 		editRemoval(diags.Add(diag.MissingKey, p.KeyPos, p.End(), "%s: keep says how long an answer to a key is kept, and there is none", who).
 			Fix(`remove keep, or add key:"…"`), p)
 	}
+	if p := seen["key"]; p != nil && on == OnFlow && seen["concurrency"] == nil && !r.Unclear {
+		editRemoval(diags.Add(diag.MissingLimit, p.KeyPos, p.End(), "%s: key says which runs are counted together, and there is no concurrency, which says how many may be in progress", who).
+			Fix(`add concurrency:"…", or remove key`), p)
+	}
 	if p := seen["strict_order"]; p != nil && r.StrictOrder && on != OnWait && !r.Unclear {
 		r.strictOrder(p, seen["concurrency"])
 	}
@@ -200,6 +204,14 @@ func (r *reader) belongs(p *Pair) bool {
 		}
 	case r.on == OnWait && notOfWaits[p.Key] != "":
 		editRemoval(r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: %s is not for a wait, which %s", r.who, p.Key, notOfWaits[p.Key]).Fix("remove it"), p)
+	case r.on == OnFlow && notOfFlows[p.Key] != "":
+		why, what, _ := strings.Cut(notOfFlows[p.Key], "; ")
+		d := r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: %s is not for a flow: it %s", r.who, p.Key, why)
+		if p.Key == "strict_order" {
+			editRemoval(d.Fix("remove it: %s", what), p)
+		} else {
+			d.Fix("%s", what)
+		}
 	case r.on == OnWait && p.Key == "max_wait":
 		r.diags.Add(diag.MisplacedTag, p.KeyPos, end, "%s: max_wait is for tasks that are snoozed", r.who).
 			Fix("say timeout, which is how long a wait waits").Edit(p.KeyPos, end, "timeout")

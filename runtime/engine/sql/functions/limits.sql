@@ -57,8 +57,15 @@ begin
         select o.key from flowc.gate_keys o where o.gate = gate.name and o.key = t.key for update skip locked) k
       limit 100)
     loop
-      n := n + flowc.begin_runs_with(gate.flow_slug, gate.name, one_key, gate.concurrency);
+      begin
+        n := n + flowc.begin_runs_with(gate.flow_slug, gate.name, one_key, gate.concurrency);
+      exception when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception then
+        raise log 'flowc: no run of % with the key "%" can begin: %', gate.flow_slug, one_key, sqlerrm; -- which must not hold up other keys
+        update flowc.turns t set due_at = clock_timestamp() + interval '1 minute' where t.flow_slug = gate.flow_slug and t.step_slug = '' and t.key = one_key;
+      end;
+      exit when n >= 1000;
     end loop;
+    exit when n >= 1000;
   end loop;
   return n;
 end $$;
@@ -85,7 +92,7 @@ begin
     return 0;
   end if;
   select k.* into counts from flowc.gate_keys k where k.gate = begin_runs_with.gate and k.key = begin_runs_with.key;
-  room := case when counts.held_until > now_at then 0 else begin_runs_with.concurrency - counts.in_flight end;
+  room := case when counts.held_until > now_at then 0 else least(begin_runs_with.concurrency - counts.in_flight, 500) end;
   if room > 0 then
     with run as materialized (
       select l.* from (
@@ -135,6 +142,7 @@ begin
   waits := flowc.is_in_line(begin_runs_with.flow_slug, begin_runs_with.key);
   next_at := case when counts.held_until > now_at then counts.held_until
                   when waits and counts.in_flight + n >= begin_runs_with.concurrency then now_at + interval '1 minute' -- or when a run ends
+                  when waits and n = 500 then now_at
                   when waits then now_at + interval '1 second' end; -- somebody has locked what waits
   if next_at is not null then
     update flowc.turns t set due_at = next_at, waiting = waits

@@ -40,6 +40,18 @@ type Flow struct {
 	Slug  string
 	Steps []string
 	Cron  string
+	// Limited reports whether the database limits how many runs are in progress.
+	Limited bool
+}
+
+// limited returns the flows whose runs have a limit.
+func (w *Worker) limited() (slugs []string) {
+	for _, f := range w.Flows {
+		if f.Limited {
+			slugs = append(slugs, f.Slug)
+		}
+	}
+	return slugs
 }
 
 func (w *Worker) slugs() (slugs []string) {

@@ -48,6 +48,8 @@ type Engine struct {
 	slugs  []string
 	except []string
 	gated  map[string]bool // claim groups that are gated steps
+
+	limited []string // flows whose runs have a limit
 }
 
 var _ Backend = (*Engine)(nil)
@@ -58,7 +60,7 @@ func NewEngine(db *dbconn.DB, worker *Worker) *Engine {
 	for _, name := range worker.Gated {
 		gated[name] = true
 	}
-	return &Engine{db: db, worker: worker, id: worker.ID.String(), slugs: worker.slugs(), except: notNil(worker.Except), gated: gated}
+	return &Engine{db: db, worker: worker, id: worker.ID.String(), slugs: worker.slugs(), except: notNil(worker.Except), gated: gated, limited: worker.limited()}
 }
 
 func (e *Engine) Verify(ctx context.Context) error {
@@ -117,12 +119,15 @@ func (s *slug) ScanBytes(text []byte) error {
 var claimGatedSQL = strings.Replace(claimSQL, "flowc.claim($1::text::uuid, $2, $3, $4, $5)", "flowc.claim_gated($1::text::uuid, $2, $3, $4)", 1)
 
 // queueClaim adds a claim to a batch, which adds what it claims to tasks. Gated steps have a
-// function of their own.
+// function of their own. Runs that wait in line begin before it, as far as there is room.
 func (e *Engine) queueClaim(b *pgx.Batch, r ClaimRequest, wake bool, tasks *[]*Claimed) {
 	add := func(rows pgx.Rows) error {
 		claimed, err := readClaimed(rows)
 		*tasks = append(*tasks, claimed...)
 		return err
+	}
+	if len(e.limited) > 0 {
+		b.Queue(`SELECT flowc.begin_runs($1)`, e.limited)
 	}
 	plain, gated := r, ClaimRequest{}
 	if len(e.gated) > 0 {
