@@ -26,7 +26,7 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	result, err := Generate(context.Background(), Options{Dir: golden, Patterns: []string{"./..."}, SQL: "sql", Check: !*update})
 	require.NoError(t, err)
-	require.Equal(t, 32, result.Flows)
+	require.Equal(t, 35, result.Flows)
 }
 
 // TestGoldenVet has the go command compile and vet what is generated.
@@ -78,7 +78,7 @@ func TestDeterminism(t *testing.T) {
 	t.Parallel()
 	files := goldenFiles(t)
 	_, _, first := generate(t, files)
-	require.Len(t, first, 32)
+	require.Len(t, first, 35)
 	for range 9 {
 		_, flows, again := generate(t, files)
 		require.Equal(t, first, again)

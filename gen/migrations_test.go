@@ -24,8 +24,11 @@ import (
 	closejob "github.com/flowc-dev/flowc/testdata/golden/effects/close"
 	"github.com/flowc-dev/flowc/testdata/golden/embeds/weigh"
 	"github.com/flowc-dev/flowc/testdata/golden/limits/index"
+	"github.com/flowc-dev/flowc/testdata/golden/limits/ingest"
 	"github.com/flowc-dev/flowc/testdata/golden/limits/mail"
+	"github.com/flowc-dev/flowc/testdata/golden/limits/rebuild"
 	"github.com/flowc-dev/flowc/testdata/golden/limits/render"
+	"github.com/flowc-dev/flowc/testdata/golden/limits/sort"
 	"github.com/flowc-dev/flowc/testdata/golden/none/count"
 	"github.com/flowc-dev/flowc/testdata/golden/none/sweep"
 	"github.com/flowc-dev/flowc/testdata/golden/none/tick"
@@ -110,6 +113,9 @@ func TestMigrations(t *testing.T) {
 		purge.Slug:        purge.UpsertPurge,
 		reindex.Slug:      reindex.UpsertReindex,
 		syncflow.Slug:     syncflow.UpsertSync,
+		ingest.Slug:       ingest.UpsertIngest,
+		rebuild.Slug:      rebuild.UpsertRebuild,
+		sort.Slug:         sort.UpsertSort,
 	}
 	files, err := filepath.Glob(golden + "/sql/*.up.sql")
 	require.NoError(t, err)

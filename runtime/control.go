@@ -46,7 +46,8 @@ func CancelRun(ctx context.Context, db DB, id, reason string) error {
 //
 // Errors: [ErrInvalidRunID]; [ErrRunNotFound]; [ErrWrongStatus] if the run neither
 // failed nor was cancelled; a [DuplicateRunError] if the flow is unique and a run like this
-// one has not ended; [ErrRequested].
+// one has not ended; [ErrRequested], also if the retry waits until fewer runs of its flow are
+// in progress ([spec.Flow.Concurrency]): until then, [CancelRun] withdraws it.
 //
 // In a transaction it is requested, as with [CancelRun].
 func RetryRun(ctx context.Context, db DB, id string) error {

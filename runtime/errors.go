@@ -29,9 +29,10 @@ var (
 	// retried or rescheduled.
 	ErrWrongStatus = errors.New("run is not in the right status for this")
 	// ErrRequested says that something has not been done yet: somebody else holds the run,
-	// such as a transaction of another program. A worker that serves the flow does it when
-	// that has ended.
-	ErrRequested = errors.New("requested: somebody else holds the run, and a worker does it when that has ended")
+	// such as a transaction of another program, or a retry waits in line since as many runs
+	// of the flow are in progress as may be ([spec.Flow.Concurrency]). A worker that serves
+	// the flow does it when that has ended.
+	ErrRequested = errors.New("requested: somebody else holds the run, or it waits for its turn, and a worker does it then")
 	// ErrNoSchedule says that a flow is not in the database, or has no schedule.
 	ErrNoSchedule = errors.New("flow has no schedule: it gets one with the tag cron (or spec.Flow.Cron) and its Upsert function")
 	// ErrTimeout says that a run had not ended within the time of [WithTimeout]. It

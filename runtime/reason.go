@@ -42,8 +42,9 @@ const (
 	// ReasonSuspect means that a worker died with tasks of a step in flight, and they wait to
 	// run apart from others: Attempt is how often it died with nothing else.
 	ReasonSuspect ReasonKind = "suspect"
-	// ReasonTurn means that tasks of a step wait for their turn, since their gate has no room:
-	// Since, Until if that is known, and in Message its limits and the key.
+	// ReasonTurn means that tasks of a step wait for their turn, since their gate has no room,
+	// or, without a step, that the run does, since as many runs of its flow are in progress as
+	// may be: Since, Until if that is known, and in Message the limits and the key.
 	ReasonTurn ReasonKind = "turn"
 	// ReasonQueued means that tasks of a step wait for a worker with free capacity: Since.
 	ReasonQueued ReasonKind = "queued"
@@ -148,6 +149,9 @@ func (r Reason) String() string {
 		}
 		return text
 	case ReasonTurn:
+		if r.Step == "" {
+			return "waits for its turn, for " + span(r.At.Sub(r.Since)) + ": " + r.Message
+		}
 		text := do("waits for its turn", "wait for their turn") + ", for " + span(r.At.Sub(r.Since)) + ": " + r.Message
 		if !r.Until.IsZero() {
 			text += ", until " + r.moment(r.Until) + " (" + r.in(r.Until) + ")"

@@ -45,7 +45,8 @@ func (r *Run[Out]) Flow() string { return r.flow }
 func (r *Run[Out]) Existed() bool { return r.existed }
 
 // ScheduledAt returns when the run's steps start if the run was scheduled when the handle
-// was returned; otherwise it returns the zero time.
+// was returned; otherwise it returns the zero time. Of a run that waits in line
+// ([spec.Flow.Concurrency]), it is when the run was due.
 func (r *Run[Out]) ScheduledAt() time.Time { return r.scheduledAt }
 
 // Via returns the same run on another DB, such as a pool after the transaction that started

@@ -56,7 +56,8 @@ type RunInfo struct {
 	// Priority is that of the run's tasks, except those of steps that have their own: that of
 	// [WithPriority] or [SetPriority], else that of the flow. Empty means [Normal].
 	Priority Priority `json:"priority,omitempty"`
-	// ScheduledAt is when a scheduled run will start; zero once it has started.
+	// ScheduledAt is when a scheduled run will start; zero once it has started. It has passed
+	// if the run waits in line ([spec.Flow.Concurrency]).
 	ScheduledAt time.Time `json:"scheduled_at,omitzero"`
 	// Tick is the time for which a schedule started the run; zero for other runs.
 	Tick         time.Time `json:"tick,omitzero"`

@@ -26,7 +26,7 @@ func checkGates(ctx context.Context, d *doctor) ([]finding, error) {
 	}
 	rows, err := d.db.Query(ctx, `
 		SELECT s.flow_slug, string_agg(s.step_slug, ', ' ORDER BY s.step_slug) FROM flowc.gated_steps s
-		WHERE EXISTS (SELECT FROM pgflow.workers w
+		WHERE s.step_slug <> '' AND EXISTS (SELECT FROM pgflow.workers w
 		              WHERE w.queue_name = s.flow_slug AND w.stopped_at IS NULL AND w.deprecated_at IS NULL AND w.last_heartbeat_at >= flowc.silent_before())
 		  AND NOT EXISTS (SELECT FROM flowc.worker_flows f JOIN pgflow.workers w ON w.worker_id = f.worker_id
 		                  WHERE f.flow_slug = s.flow_slug AND w.stopped_at IS NULL AND w.last_heartbeat_at >= flowc.silent_before())
@@ -58,6 +58,7 @@ func checkGateCounts(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
 		SELECT gate, key, problem,
 		       format('UPDATE flowc.gate_keys k SET in_flight = (SELECT count(*) FROM flowc.held h WHERE h.gate = k.gate AND h.key = k.key)'
+		           || ' + (SELECT count(*) FROM flowc.limited_runs l WHERE l.flow_slug || ''.run'' = k.gate AND l.key = k.key)'
 		           || ' + (SELECT coalesce(sum(c.departed), 0) FROM flowc.gate_changes c WHERE c.gate = k.gate AND c.key = k.key) WHERE k.gate = %L AND k.key = %L;', gate, key)
 		FROM flowc.check_gates() ORDER BY gate, key LIMIT 10`)
 	if err != nil {

@@ -139,7 +139,7 @@ func checkSchedules(ctx context.Context, d *doctor) ([]finding, error) {
 func checkScheduled(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
 		SELECT flow_slug, count(*), min(due_at) FROM flowc.scheduled_runs
-		WHERE due_at < clock_timestamp() - $1::interval GROUP BY flow_slug ORDER BY flow_slug`, gracePeriod)
+		WHERE turn_key IS NULL AND due_at < clock_timestamp() - $1::interval GROUP BY flow_slug ORDER BY flow_slug`, gracePeriod)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +236,7 @@ const orphansSQL = `
 	  SELECT run_id FROM pgflow.step_states UNION SELECT run_id FROM pgflow.step_tasks
 	  UNION SELECT run_id FROM flowc.scheduled_runs UNION SELECT run_id FROM flowc.run_headers UNION SELECT run_id FROM flowc.ticks
 	  UNION SELECT run_id FROM flowc.cancelled_runs UNION SELECT run_id FROM flowc.failed_attempts
-	  UNION SELECT run_id FROM flowc.suspects UNION SELECT run_id FROM flowc.run_waiters UNION SELECT run_id FROM flowc.uniques) o
+	  UNION SELECT run_id FROM flowc.suspects UNION SELECT run_id FROM flowc.run_waiters UNION SELECT run_id FROM flowc.uniques UNION SELECT run_id FROM flowc.limited_runs) o
 	WHERE NOT EXISTS (SELECT FROM pgflow.runs r WHERE r.run_id = o.run_id)`
 
 // checkOrphans looks for rows of runs that do not exist, as a restore of some tables

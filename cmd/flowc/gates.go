@@ -16,7 +16,7 @@ import (
 func newGates() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gates",
-		Short: "Limits of steps: list, change and hold them",
+		Short: "Limits of steps and flows: list, change and hold them",
 	}
 	cmd.AddCommand(newGatesList(), newGatesSet(), newGatesHold())
 	return cmd
@@ -27,10 +27,11 @@ func newGatesList() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the gates of steps with limits, and who waits at them",
+		Short: "List the gates of steps and flows with limits, and who waits at them",
 		Long: `List prints the gates that tasks of steps with limits or keys pass, one line for each
 key that tasks have: how many are in flight, how many wait and since when, and how
-many attempts the rate lets begin now. A gate of one step is called FLOW.STEP.`,
+many attempts the rate lets begin now. A gate of one step is called FLOW.STEP. That of
+a flow's runs is called FLOW.run: what is in flight there are runs in progress.`,
 		Example: "  flowc gates list --flow index --json",
 		Args:    exactly(),
 	}
@@ -46,7 +47,7 @@ many attempts the rate lets begin now. A gate of one step is called FLOW.STEP.`,
 		case *asJSON:
 			return errors.Join(printJSON(cmd.OutOrStdout(), append([]ops.Gate{}, gates...)), err)
 		case len(gates) == 0:
-			fmt.Fprintln(cmd.ErrOrStderr(), "no step has limits or takes turns")
+			fmt.Fprintln(cmd.ErrOrStderr(), "no step or flow has limits or takes turns")
 			return err
 		}
 		header := []string{"GATE", "KEY", "LIMITS", "IN FLIGHT", "WAITING", "OLDEST", "TOKENS", "HELD UNTIL"}

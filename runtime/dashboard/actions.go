@@ -319,7 +319,7 @@ func notice(values url.Values) (text string, fault bool) {
 	case done <= 0:
 		return texts.none, true
 	case values.Get("requested") == "1":
-		return "It was requested: somebody else holds the run, and a worker does it as soon as that is over.", false
+		return "It was requested: somebody else holds the run, or it waits for its turn, and a worker does it as soon as that is over.", false
 	case done == 1:
 		text = texts.one
 	default:

@@ -40,6 +40,9 @@ func (g gateView) Used() string {
 	return count(g.InFlight) + " of " + count(g.Limits.Concurrency)
 }
 
+// OfRuns reports whether it limits the runs of a flow, and not tasks.
+func (g gateView) OfRuns() bool { return strings.HasSuffix(g.Name, ".run") }
+
 // Rated reports whether a rate limits it.
 func (g gateView) Rated() bool { return g.Limits.Rate != spec.Rate{} }
 

@@ -21,8 +21,8 @@ var ErrGateNotFound = errors.New("gate not found: no step in the database has it
 
 // GateLimits are the limits of a gate, or of each of its keys.
 type GateLimits struct {
-	// Concurrency is how many tasks may be in flight at once, Rate how many attempts may
-	// begin. Zero is no limit.
+	// Concurrency is how many tasks may be in flight, or runs in progress, at once, Rate how
+	// many attempts may begin. Zero is no limit.
 	Concurrency int       `json:"concurrency,omitzero"`
 	Rate        spec.Rate `json:"rate,omitzero"`
 }
@@ -32,12 +32,13 @@ func (l GateLimits) String() string {
 	return spec.Limits{Concurrency: l.Concurrency, Rate: l.Rate}.String()
 }
 
-// A Gate limits the tasks of some steps, see [spec.Step]: what ListGates returns is a gate
-// with one of its keys.
+// A Gate limits the tasks of some steps, see [spec.Step], or the runs of a flow, see
+// [spec.Flow]: what ListGates returns is a gate with one of its keys.
 type Gate struct {
-	// Name is that of the gate; a step that names none has its own: flow.step.
+	// Name is that of the gate; a step that names none has its own: flow.step. That of a
+	// flow's runs is flow.run.
 	Name string `json:"name"`
-	// Steps are those that have the gate, as flow.step.
+	// Steps are those that have the gate, as flow.step; or flow.run.
 	Steps []string `json:"steps"`
 	// Key is the key of the tasks that are counted here, empty for those that have none.
 	Key string `json:"key"`
@@ -45,10 +46,10 @@ type Gate struct {
 	// key.
 	Active bool `json:"active"`
 	// InFlight is how many tasks workers have in flight, those included that were cancelled
-	// and whose handlers still run.
+	// and whose handlers still run; or how many runs are in progress.
 	InFlight int `json:"in_flight"`
 	// Waiting is how many tasks are in the queue, of each step at most 10,000, and OldestAt
-	// when the first of them was queued.
+	// when the first of them was queued; or the runs in line, and when the first was due.
 	Waiting  int       `json:"waiting"`
 	OldestAt time.Time `json:"oldest_at,omitzero"`
 	// Limits are those that count now, Declared those of the definition; they differ while
@@ -144,7 +145,8 @@ func rateOf(tokens, seconds, burst int) spec.Rate {
 
 // SetGate overrides the limits of a gate, with all its keys, until an upsert changes what the
 // definition declares. Limits that are zero stay as declared; if all are, the override ends.
-// What is in flight already goes on if there is room for less.
+// What is in flight already goes on if there is room for less. The gate of a flow's runs has no
+// rate.
 //
 // Errors: [runtime.ErrInvalidOption]; [ErrGateNotFound].
 func SetGate(ctx context.Context, db runtime.DB, name string, limits GateLimits) error {

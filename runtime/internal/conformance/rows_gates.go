@@ -14,8 +14,8 @@ import (
 )
 
 // OfGates are the rows that an engine declines which does not limit how many tasks of a step
-// are in flight, over all workers.
-var OfGates = []string{"limits by key", "rate by key", "shared gate", "strict order", "hold off"}
+// are in flight, or runs in progress, over all workers.
+var OfGates = []string{"limits by key", "rate by key", "shared gate", "strict order", "hold off", "runs in progress"}
 
 // A crowd counts who is somewhere at once.
 type crowd struct {
@@ -73,6 +73,22 @@ func gates(r *rows) {
 			return in.N, nil
 		}
 	}
+	// A run is there from its first step to its last.
+	var inside sync.Map
+	enter := func(ctx context.Context, v handler.Values) (any, error) {
+		in, err := handler.Decode[call](v.Input, false, "the input")
+		task, _ := handler.TaskFromContext(ctx)
+		inside.Store(task.RunID, there.enter("in line "+in.Tenant, in.N))
+		return in.N, err
+	}
+	leave := func(ctx context.Context, _ handler.Values) (any, error) {
+		task, _ := handler.TaskFromContext(ctx)
+		time.Sleep(2 * time.Millisecond) // work
+		if left, ok := inside.LoadAndDelete(task.RunID); ok {
+			left.(func())()
+		}
+		return nil, nil
+	}
 	byTenant := spec.Path{spec.RunKey, "Tenant"}
 	gated := func(slug string, step spec.Step) handler.Service {
 		step.Slug = "work"
@@ -85,6 +101,8 @@ func gates(r *rows) {
 		gated("held", spec.Step{Concurrency: 5, Key: byTenant}),
 		serve(spec.Flow{Slug: "sharing", Steps: []spec.Step{{Slug: "one", Concurrency: 1, Gate: "shared"}, {Slug: "two", Concurrency: 1, Gate: "shared"}}},
 			map[string]function{"one": work("shared "), "two": work("shared ")}),
+		serve(spec.Flow{Slug: "in_line", Concurrency: 2, Key: byTenant, Steps: []spec.Step{{Slug: "first"}, {Slug: "last", Deps: []string{"first"}}}},
+			map[string]function{"first": enter, "last": leave}),
 	)
 	startAll := func(c *check, flow string, n int, tenants ...string) {
 		var runs []*runtime.Run[json.RawMessage]
@@ -123,6 +141,12 @@ func gates(r *rows) {
 	r.row("strict order", func(c *check) {
 		startAll(c, "ordered", 4, "a")
 		c.Equal(fmt.Sprint([]int{0, 1, 1, 2, 3}), fmt.Sprint(most(c, "ordered a", 1)))
+	})
+	r.row("runs in progress", func(c *check) {
+		startAll(c, "in_line", 10, "a", "b", "")
+		for _, tenant := range []string{"a", "b", ""} {
+			c.Len(most(c, "in line "+tenant, 2), 10)
+		}
 	})
 	r.row("hold off", func(c *check) {
 		startAll(c, "held", 3, "a")

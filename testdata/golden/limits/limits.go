@@ -29,6 +29,30 @@ type Render struct {
 	dsl.Job[Letter, dsl.None] `key:"Input.From.Number"`
 }
 
+// Ingest takes a few uploads of each tenant at once.
+type Ingest struct {
+	dsl.Flow[Upload, dsl.None] `concurrency:"5" key:"TenantID"`
+
+	Read  dsl.Step[Upload, Chunks]
+	Write dsl.Step[Chunks, dsl.None] `concurrency:"2"`
+}
+
+// Rebuild has one run in progress at a time, and its version 2 another one.
+type Rebuild struct {
+	dsl.Flow[dsl.None, dsl.None] `concurrency:"1" version:"2"`
+
+	Drop dsl.Step[dsl.None, dsl.None]
+	Fill dsl.Step[dsl.None, dsl.None] `after:"Drop"`
+}
+
+// Sort has a limit for each sender, who may be unknown.
+type Sort struct {
+	dsl.Flow[Letter, dsl.None] `key:"Input.From.Number" concurrency:"3"`
+
+	Read dsl.Step[Letter, dsl.None]
+	File dsl.Step[Letter, dsl.None] `after:"Read"`
+}
+
 type Upload struct {
 	TenantID string  `json:"tenant_id"`
 	Owner    *string `json:"owner"`
