@@ -83,7 +83,7 @@ func TestGatesPage(t *testing.T) {
 	}
 	require.Equal(t, 3, strings.Count(page, `<div class="dialog" id="set-`), "a gate has limits, not a key")
 	require.Equal(t, 4, strings.Count(page, `<div class="dialog" id="hold-`))
-	require.Contains(t, s.get("/gates?flow=shop"), "No step has limits or takes turns.")
+	require.Contains(t, s.get("/gates?flow=shop"), "No step or flow has limits or takes turns.")
 	require.Contains(t, s.get("/gates?flow=index"), "openai")
 	require.NotContains(t, s.get("/gates?after=index.tell"), "index.store")
 	require.Contains(t, s.get("/queues"), `href="/gates"`)
