@@ -52,7 +52,7 @@ func TestDeclarePageHasAllTags(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("%.0fh", spec.DefaultMaxWait.Hours()), defaults["max_wait"])
 	require.Equal(t, fmt.Sprintf("%.0fh", spec.DefaultKeep.Hours()), defaults["keep"])
 	require.Equal(t, string(spec.PriorityNormal), defaults["priority"])
-	require.Contains(t, string(page), fmt.Sprintf("at most %d bytes", spec.MaxKey))
+	require.Contains(t, strings.ReplaceAll(string(page), "\n", " "), fmt.Sprintf("at most %d bytes", spec.MaxKey))
 	require.Contains(t, string(page), fmt.Sprintf("of at most %d characters", spec.MaxGate))
 	require.Contains(t, string(page), fmt.Sprintf("not more than %d,", spec.MaxDefaultBurst))
 	require.Contains(t, string(page), fmt.Sprintf("at most %.0fh", spec.MaxRetryDelay.Hours()))

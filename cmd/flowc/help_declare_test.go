@@ -73,6 +73,7 @@ func declareChecks() []blockCheck {
 		{"Waits", "go", d.generates},
 		{"Waits", "go", d.isGenerated},
 		{"Limits and turns", "go", d.generates},
+		{"Limits and turns", "go", d.generates},
 		{"Time", "go", d.generates},
 		{"Effects", "go", d.generates},
 		{"Effects", "go", d.isGenerated},
