@@ -30,7 +30,14 @@ func workInProcesses(n, processes, handlers int) func(context.Context, *server) 
 		work := func(ctx context.Context) (_ sample, err error) {
 			var left counter
 			left.reset(n)
-			all := &workerProcesses{called: left.add}
+			warm := make(chan struct{})
+			var done atomic.Int64
+			all := &workerProcesses{called: func(calls int64) {
+				if d := done.Add(calls); d >= int64(n/3) && d-calls < int64(n/3) {
+					close(warm)
+				}
+				left.add(calls)
+			}}
 			defer func() { err = errors.Join(err, all.stop()) }()
 			for range processes {
 				if err := all.spawn(ctx, pool, handlers/processes); err != nil {
@@ -40,18 +47,24 @@ func workInProcesses(n, processes, handlers int) func(context.Context, *server) 
 			if err := startMany(ctx, pool, job, n); err != nil {
 				return sample{}, err
 			}
-			since, err := all.usage(ctx, s)
-			if err != nil {
+			if err := all.begin(); err != nil {
 				return sample{}, err
 			}
-			if err := all.begin(); err != nil {
+			select {
+			case <-warm:
+			case <-ctx.Done():
+				return sample{}, ctx.Err()
+			}
+			before := done.Load()
+			since, err := all.usage(ctx, s)
+			if err != nil {
 				return sample{}, err
 			}
 			if err := left.awaitEnd(ctx, pool, job); err != nil {
 				return sample{}, err
 			}
 			until, err := all.usage(ctx, s)
-			return sample{units: n, took: until.at.Sub(since.at), since: &since, until: &until}, err
+			return sample{units: n - int(before), took: until.at.Sub(since.at), since: &since, until: &until}, err
 		}
 		return work, drop, nil
 	}

@@ -172,6 +172,30 @@ func randomText(length int) string {
 }
 
 // TestClaimLargeArray: the array is not sent with every element of it.
+// A claim begins at the message it is told to, of ready tasks: those that are delayed and due
+// are found, and so is everything in a flow with several priorities.
+func TestClaimBeginsAt(t *testing.T) {
+	contract(t, func(t *testing.T, d *db) {
+		d.register(worker, "f")
+		d.exec(`select pgflow.create_flow('f')`)
+		d.exec(`select pgflow.add_step('f', 'a')`)
+		d.exec(`select flowc.start('f', '{1,2,3,4,5}', array_fill(null::uuid, array[5]))`)
+		ids := value[[]int64](d, `select array_agg(message_id order by message_id) from pgflow.step_tasks`)
+		require.Len(t, ids, 5)
+		claim := func(first int64) []int64 {
+			return value[[]int64](d, `select array_agg(message_id) from flowc.claim($1::uuid, '{f}', '{1}', '{}', false, array[$2::bigint])`, worker, first)
+		}
+		require.Equal(t, ids[2:3], claim(ids[2]))
+		require.Equal(t, ids[3:4], claim(ids[2]))
+		d.exec(`update pgflow.step_tasks set subqueue = 'd', due_at = clock_timestamp() where message_id = $1`, ids[0])
+		require.Equal(t, ids[:1], claim(ids[2]))
+		require.Equal(t, ids[4:], claim(ids[2]))
+		require.Empty(t, claim(ids[2]))
+		d.exec(`insert into flowc.prioritized_flows values ('f')`)
+		require.Equal(t, ids[1:2], claim(ids[2]))
+	})
+}
+
 func TestClaimLargeArray(t *testing.T) {
 	contract(t, func(t *testing.T, d *db) {
 		d.register(worker, "f")

@@ -131,7 +131,7 @@ func (c *claimer) claim(free int) (tasks []*task, ok bool) {
 		return nil, true
 	}
 	began := time.Now()
-	claimed, err := c.backend.Claim(c.dbCtx, backend.ClaimRequest{Groups: a.Groups, Limits: a.Limits})
+	claimed, err := c.backend.Claim(c.dbCtx, backend.ClaimRequest{Groups: a.Groups, Limits: a.Limits, First: a.First})
 	if dbconn.IsRefused(err) {
 		claimed, err = c.refusals.retry(c.dbCtx, a, err)
 	} else if err == nil {
@@ -141,7 +141,8 @@ func (c *claimer) claim(free int) (tasks []*task, ok bool) {
 		c.dispatcher.lostClaim()
 		return nil, false
 	}
-	return c.dispatcher.accept(a, claimed, began), true
+	tasks, _ = c.dispatcher.accept(a, claimed, began) // the claimer goes on until it has looked everywhere
+	return tasks, true
 }
 
 // releaseLost releases what claims took whose replies were lost. Until then, nobody else

@@ -65,11 +65,11 @@ func (d *dispatcher) drained() bool {
 }
 
 // accept makes claimed tasks tasks in flight. began is when the claim began, and a what it
-// asked for.
-func (d *dispatcher) accept(a fair.Allocation, claimed []*backend.Claimed, began time.Time) []*task {
+// asked for. partial is whether it came short without having looked at the whole queue.
+func (d *dispatcher) accept(a fair.Allocation, claimed []*backend.Claimed, began time.Time) (tasks []*task, partial bool) {
 	d.recorder.counters.claimed.Add(int64(len(claimed)))
-	tasks := make([]*task, len(claimed))
-	perGroup := map[string]int{}
+	tasks = make([]*task, len(claimed))
+	perGroup := map[string]fair.Claimed{}
 	var lag time.Duration
 	for i, c := range claimed {
 		// The lease began after the claim did, so the deadline is never after its end.
@@ -83,13 +83,18 @@ func (d *dispatcher) accept(a fair.Allocation, claimed []*backend.Claimed, began
 		waited := c.WaitedFor()
 		lag = max(lag, waited)
 		d.recorder.metrics.AttemptBegan(t.info(), waited)
-		perGroup[d.settings.groups.Of(c.Flow, c.Step)]++
+		group := d.settings.groups.Of(c.Flow, c.Step)
+		of, some := perGroup[group]
+		if !some || c.MessageID < of.First {
+			of.First = c.MessageID
+		}
+		of.Count++
+		perGroup[group] = of
 	}
 	d.recorder.lag.Store(int64(lag))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.scheduler.Record(a, perGroup)
-	return tasks
+	return tasks, d.scheduler.Record(a, perGroup)
 }
 
 // errKeepNeedsEngine is what [handler.Keep] returns where pgflow stands alone.
@@ -193,7 +198,7 @@ func (d *dispatcher) piggyback(results []result, bytes int) *carriedClaim {
 		return nil
 	}
 	c.allocation = d.allocate(c.free)
-	c.Groups, c.Limits = c.allocation.Groups, c.allocation.Limits
+	c.Groups, c.Limits, c.First = c.allocation.Groups, c.allocation.Limits, c.allocation.First
 	// Nobody needs to be notified if the claim takes whatever the report makes ready.
 	c.SuppressNotify = len(groups.Except()) == 0
 	asked := map[string]bool{}
@@ -237,12 +242,12 @@ func (d *dispatcher) finish(c *carriedClaim, claimed []*backend.Claimed, ok bool
 		d.signals.wakeClaimer()
 		return
 	}
-	tasks := d.accept(c.allocation, claimed, c.began)
+	tasks, partial := d.accept(c.allocation, claimed, c.began)
 	d.slots.release(c.free - len(tasks))
 	if !d.startUnlessClosed(tasks) {
 		return // they are released with what is still in flight
 	}
-	if len(tasks) >= c.free || d.signals.retryPending.Load() {
+	if len(tasks) >= c.free || partial || d.signals.retryPending.Load() {
 		d.signals.wakeClaimer() // there may be more, or something may be due
 	}
 }

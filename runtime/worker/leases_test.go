@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,4 +98,44 @@ func TestReclaim(t *testing.T) {
 	require.Equal(t, "done", out)
 	require.EqualValues(t, 1, attempt.Load(), "the dead worker's attempt does not count")
 	require.Equal(t, 1, count(t, pool, `SELECT requeued_count FROM pgflow.step_tasks`))
+}
+
+// A worker that always finds more tasks behind those of its last claim comes back to one
+// before them that another has released.
+func TestReleasedTaskBesideABacklog(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	flow := job[int, int]("work", spec.Flow{})
+	pool := database(t, serve(flow, func(context.Context, int) (int, error) { return 0, nil }))
+	const other = "11111111-1111-1111-1111-111111111111"
+	_, err := pool.Exec(ctx, `SELECT flowc.register_worker($1, 'other', '{work}')`, other)
+	require.NoError(t, err)
+	_, err = flow.Start(ctx, pool, 0)
+	require.NoError(t, err)
+	var message int64
+	require.NoError(t, pool.QueryRow(ctx, `SELECT message_id FROM flowc.claim($1, '{work}', '{1}')`, other).Scan(&message))
+	_, err = flow.StartMany(ctx, pool, slices.Repeat([]int{1}, 64))
+	require.NoError(t, err)
+
+	found := make(chan struct{})
+	var worked atomic.Int64
+	run(t, pool, worker.Config{Concurrency: 2}, serve(flow, func(ctx context.Context, n int) (int, error) {
+		switch {
+		case n == 0:
+			close(found)
+		case ctx.Err() == nil:
+			if worked.Add(1) == 16 {
+				_, err := pool.Exec(ctx, `SELECT flowc.release($1, '{work}', array[$2::bigint], '{1}')`, other, message)
+				require.NoError(t, err)
+			}
+			select {
+			case <-found:
+			default:
+				_, err := flow.Start(ctx, pool, 1) // so that there is always another
+				require.NoError(t, err)
+			}
+		}
+		return 0, nil
+	}))
+	receive(t, found)
 }

@@ -12,6 +12,9 @@ const (
 	// one waits for the disk, the database can work on another. Each has runs of its own,
 	// since reports of the same run would wait for each other.
 	reporters = 2
+	// smallConcurrency is up to how many handlers a worker has only one reporter: with few
+	// results, two reports of half of them cost more than one.
+	smallConcurrency = 128
 	// largeBytes is from what size a result is reported by itself, so that small ones need
 	// not wait while it is being sent.
 	largeBytes = 1 << 20
@@ -47,16 +50,20 @@ func (r *result) bytes() int { return len(r.Output) + len(r.Err) + len(r.Kept) }
 
 // resultQueues are the results that wait to be reported.
 type resultQueues struct {
-	small [reporters]chan result // by run
-	large chan result            // those whose report takes long
-	bytes atomic.Int64           // of all
-	freed atomic.Int64           // how many of them have freed their slots
+	small []chan result // by run
+	large chan result   // those whose report takes long
+	bytes atomic.Int64  // of all
+	freed atomic.Int64  // how many of them have freed their slots
 
 	maxFreed int64
 }
 
 func newResultQueues(concurrency int) *resultQueues {
-	q := &resultQueues{large: make(chan result, concurrency), maxFreed: int64(waitingPerSlot * concurrency)}
+	n := reporters
+	if concurrency <= smallConcurrency {
+		n = 1
+	}
+	q := &resultQueues{small: make([]chan result, n), large: make(chan result, concurrency), maxFreed: int64(waitingPerSlot * concurrency)}
 	for i := range q.small {
 		q.small[i] = make(chan result, concurrency)
 	}
@@ -68,7 +75,7 @@ func (q *resultQueues) of(r *result) chan<- result {
 	if r.bytes() >= largeBytes {
 		return q.large
 	}
-	return q.small[int(r.task.RunID[len(r.task.RunID)-1])%reporters]
+	return q.small[int(r.task.RunID[len(r.task.RunID)-1])%len(q.small)]
 }
 
 // enqueue enqueues a result.

@@ -51,7 +51,7 @@ func (s *suspects) run(ctx, dbCtx context.Context) {
 		if len(claimed) == 0 {
 			return
 		}
-		tasks := s.dispatcher.accept(fair.Allocation{}, claimed, began)
+		tasks, _ := s.dispatcher.accept(fair.Allocation{}, claimed, began)
 		var alone time.Duration
 		for _, t := range tasks {
 			alone = max(alone, backend.Seconds(*t.IsolatedFor))

@@ -14,6 +14,9 @@
 --
 -- With wake, idle workers are woken if there may be more than was claimed.
 --
+-- Ready tasks of flow_slugs[i] with message ids below first_ids[i] are not looked at: workers
+-- that know that others have them say so. It has no effect on flows with several priorities.
+--
 -- With chosen, these tasks are claimed, which the caller has locked (see claim_gated).
 --
 -- With group_size, only suspects are claimed (see claim_suspects): at most so many, all of
@@ -26,8 +29,8 @@
 -- then, input lacks outputs, and array_from says which: 'run' or a step for a map, for
 -- other steps the slugs of the dependencies, separated by commas.
 create or replace function flowc.claim(
-  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, group_size int default null,
-  chosen tid[] default null)
+  worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, first_ids bigint[] default '{}',
+  group_size int default null, chosen tid[] default null)
 returns setof flowc.claimed_task
 language plpgsql as $$
 declare
@@ -36,10 +39,10 @@ declare
 begin
   return query
     with requested as materialized (
-      select u.name, u.max_tasks, split_part(u.name, '.', 1) as flow, split_part(u.name, '.', 2) as step,
+      select u.name, u.max_tasks, coalesce(u.first_id, 0) as first_id, split_part(u.name, '.', 1) as flow, split_part(u.name, '.', 2) as step,
              case when exists (select from flowc.prioritized_flows p where p.flow_slug = split_part(u.name, '.', 1))
                   then '{h,r,l}' else '{r}' end::"char"[] as priorities
-      from unnest(claim.flow_slugs, claim.limits) u(name, max_tasks)
+      from unnest(claim.flow_slugs, claim.limits, claim.first_ids) u(name, max_tasks, first_id)
       where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))),
     -- One priority after the other, until there are enough. Of each, delayed tasks that are
     -- due come first: they are as old as ready ones, or older.
@@ -61,9 +64,9 @@ begin
           union all
           select r.* from (
             select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at
-            from (select coalesce((select w.message_id from flowc.watermarks w where w.flow_slug = q.flow and w.subqueue = p.priority), 0)) b(watermark)
+            from (select greatest(case when q.priorities = '{r}' then q.first_id else 0 end, (select w.message_id from flowc.watermarks w where w.flow_slug = q.flow and w.subqueue = p.priority))) b(first)
             cross join pgflow.step_tasks o
-            where o.flow_slug = q.flow and o.subqueue = p.priority and o.message_id >= b.watermark and o.in_queue and o.visible_at <= now_at
+            where o.flow_slug = q.flow and o.subqueue = p.priority and o.message_id >= b.first and o.in_queue and o.visible_at <= now_at
               and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
             order by o.message_id
             limit q.max_tasks

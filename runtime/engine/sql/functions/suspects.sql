@@ -27,7 +27,7 @@ begin
   if group_size is not null then
     return query
       select * from flowc.claim(
-        claim_suspects.worker_id, claim_suspects.flow_slugs, claim_suspects.limits, claim_suspects.except_steps, false, group_size);
+        claim_suspects.worker_id, claim_suspects.flow_slugs, claim_suspects.limits, claim_suspects.except_steps, group_size => group_size);
   end if;
 end $$;
 

@@ -175,6 +175,8 @@ func (c *Claimed) WaitedFor() time.Duration {
 type ClaimRequest struct {
 	Groups []string
 	Limits []int32
+	// First are the message ids at which to begin, nil for the beginning of all queues.
+	First []int64
 	// SuppressNotify says that no other worker is notified of tasks that become ready in
 	// the same transaction, since this claim takes them, unless they are too many.
 	SuppressNotify bool

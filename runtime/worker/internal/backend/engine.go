@@ -82,12 +82,12 @@ func (e *Engine) SupportsEagerClaims() bool { return e.db.Prepared() && !e.db.St
 const claimSQL = `
 SELECT flow_slug, run_id::text, step_slug, task_index, message_id, claim_number, attempt, max_attempts, timeout, input, run_input, array_from,
        tick, headers, waited, isolated_for, kept
-FROM flowc.claim($1::text::uuid, $2, $3, $4, $5)`
+FROM flowc.claim($1::text::uuid, $2, $3, $4, $5, $6)`
 
 // claimArgs returns the arguments of claimSQL. With wake, other workers are notified of
 // what the claim leaves.
 func (e *Engine) claimArgs(r ClaimRequest, wake bool) []any {
-	return []any{e.id, r.Groups, r.Limits, e.except, wake}
+	return []any{e.id, r.Groups, r.Limits, e.except, wake, r.First}
 }
 
 // readClaimed reads the rows of claimSQL.
@@ -116,7 +116,7 @@ func (s *slug) ScanBytes(text []byte) error {
 }
 
 // claimGatedSQL is claimSQL with another function.
-var claimGatedSQL = strings.Replace(claimSQL, "flowc.claim($1::text::uuid, $2, $3, $4, $5)", "flowc.claim_gated($1::text::uuid, $2, $3, $4)", 1)
+var claimGatedSQL = strings.Replace(claimSQL, "flowc.claim($1::text::uuid, $2, $3, $4, $5, $6)", "flowc.claim_gated($1::text::uuid, $2, $3, $4)", 1)
 
 // queueClaim adds a claim to a batch, which adds what it claims to tasks. Gated steps have a
 // function of their own. Runs that wait in line begin before it, as far as there is room.
@@ -138,6 +138,9 @@ func (e *Engine) queueClaim(b *pgx.Batch, r ClaimRequest, wake bool, tasks *[]*C
 				some = &gated
 			}
 			some.Groups, some.Limits = append(some.Groups, name), append(some.Limits, r.Limits[i])
+			if r.First != nil {
+				some.First = append(some.First, r.First[i])
+			}
 		}
 	}
 	if len(plain.Groups) > 0 {
@@ -156,7 +159,7 @@ func (e *Engine) Claim(ctx context.Context, r ClaimRequest) (tasks []*Claimed, e
 }
 
 // claimSuspectsSQL is claimSQL with another function.
-var claimSuspectsSQL = strings.Replace(claimSQL, "flowc.claim($1::text::uuid, $2, $3, $4, $5)", "flowc.claim_suspects($1::text::uuid, $2, $3, $4)", 1)
+var claimSuspectsSQL = strings.Replace(claimSQL, "flowc.claim($1::text::uuid, $2, $3, $4, $5, $6)", "flowc.claim_suspects($1::text::uuid, $2, $3, $4)", 1)
 
 func (e *Engine) ClaimSuspects(ctx context.Context, r ClaimRequest) (tasks []*Claimed, err error) {
 	var b pgx.Batch

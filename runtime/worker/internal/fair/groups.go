@@ -139,6 +139,9 @@ func (g *Groups) Capacity() Capacity {
 type Allocation struct {
 	Groups []string
 	Limits []int32
+	First  []int64 // the message ids at which to begin, nil for the beginning
+
+	round int
 }
 
 // Each returns an allocation of up to n tasks to every group, as far as limits allow.

@@ -26,11 +26,11 @@ func TestGroups(t *testing.T) {
 	require.Equal(t, []string{"a.other", "a.slow"}, g.Except())
 	require.Equal(t, "a.slow", g.Of("a", "slow"))
 	require.Equal(t, "a", g.Of("a", "quick"))
-	require.Equal(t, Allocation{[]string{"a", "a.slow", "b"}, []int32{3, 1, 8}}, g.Each(8))
+	require.Equal(t, Allocation{Groups: []string{"a", "a.slow", "b"}, Limits: []int32{3, 1, 8}}, g.Each(8))
 
 	g.Begin("a", "slow")
 	require.Equal(t, Capacity{"a": 2, "a.slow": 0}, g.Capacity())
-	require.Equal(t, Allocation{[]string{"a", "b"}, []int32{2, 8}}, g.Each(8))
+	require.Equal(t, Allocation{Groups: []string{"a", "b"}, Limits: []int32{2, 8}}, g.Each(8))
 	g.Begin("a", "quick")
 	g.Begin("b", "b")
 	require.Equal(t, Capacity{"a": 1, "a.slow": 0}, g.Capacity())

@@ -3,6 +3,8 @@ package fair
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -25,14 +27,15 @@ func flows(slugs ...string) (groups []Group) {
 // claim allocates slots and claims from a backlog what they allow.
 func (s *Scheduler) claim(free int, backlog map[string]int, capacity Capacity) map[string]int {
 	a := s.Allocate(free, capacity)
-	claimed := map[string]int{}
+	claimed, tasks := map[string]Claimed{}, map[string]int{}
 	for i, name := range a.Groups {
 		n := min(int(a.Limits[i]), backlog[name])
-		claimed[name] += n
+		claimed[name] = Claimed{Count: n}
+		tasks[name] = n
 		backlog[name] -= n
 	}
 	s.Record(a, claimed)
-	return claimed
+	return tasks
 }
 
 func TestAllocationNeverExceedsTheFreeSlots(t *testing.T) {
@@ -54,9 +57,9 @@ func TestAllocationNeverExceedsTheFreeSlots(t *testing.T) {
 			require.LessOrEqual(t, sum(a.Limits), free)
 			require.Positive(t, sum(a.Limits))
 			require.Len(t, a.Limits, len(a.Groups))
-			claimed := map[string]int{}
+			claimed := map[string]Claimed{}
 			for i, slug := range a.Groups {
-				claimed[slug] = min(int(a.Limits[i]), backlog[slug])
+				claimed[slug] = Claimed{Count: min(int(a.Limits[i]), backlog[slug])}
 			}
 			s.Record(a, claimed)
 		}
@@ -108,6 +111,43 @@ func TestBackloggedFlowsShareEqually(t *testing.T) {
 			require.InDelta(t, total["a"], total["c"], float64(total["a"])/5, "%v", total)
 		})
 	}
+}
+
+// A claim of a backlogged group begins where the last one did, until that comes short, and
+// once a second at the beginning, whatever other claims are in flight then.
+func TestClaimsBeginWhereTheLastDid(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := NewScheduler(flows("a"))
+		allocate := func() Allocation { return s.Allocate(8, nil) }
+		record := func(a Allocation, n int, first int64) bool {
+			return s.Record(a, map[string]Claimed{"a": {Count: n, First: first}})
+		}
+		a := allocate()
+		require.Nil(t, a.First)
+		require.False(t, record(a, 8, 100))
+		a = allocate()
+		require.Equal(t, []int64{100}, a.First)
+		require.False(t, record(a, 8, 120))
+		a = allocate()
+		require.Equal(t, []int64{120}, a.First)
+		require.True(t, record(a, 7, 140), "there may be some before the first")
+		require.False(t, s.Drained(nil))
+		a = allocate()
+		require.Nil(t, a.First)
+		require.False(t, record(a, 7, 90))
+		require.True(t, s.Drained(nil))
+
+		require.False(t, record(allocate(), 8, 200))
+		late := allocate()
+		time.Sleep(lookInterval + 1)
+		a = allocate()
+		require.Nil(t, a.First)
+		require.False(t, record(late, 8, 220))
+		require.Nil(t, allocate().First, "one that began before the look says nothing")
+		require.False(t, record(a, 8, 150))
+		require.Equal(t, []int64{150}, allocate().First)
+	})
 }
 
 func TestDrained(t *testing.T) {
