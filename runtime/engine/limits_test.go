@@ -399,9 +399,11 @@ func TestAStormOfLimitedRuns(t *testing.T) {
 		      select from public.places o where o.tenant = r.input ->> 'tenant' and o.place = n) order by n limit 1) p
 		  where r.run_id = new.run_id and not exists (select from public.places o where o.run_id = new.run_id);
 		  if (select count(*) from public.places o join pgflow.runs r on r.run_id = new.run_id and r.input ->> 'tenant' = o.tenant) > 2 then
-		    raise exception 'too many runs';
+		    raise object_not_in_prerequisite_state using message = 'too many runs';
 		  end if;
 		  return null;
+		exception when unique_violation then -- which those who begin runs would take for a fault of the run
+		  raise object_not_in_prerequisite_state using message = 'two began at once';
 		end $$;
 		create function public.freed() returns trigger language plpgsql security definer as $$
 		begin
