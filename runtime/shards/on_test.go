@@ -322,6 +322,18 @@ func TestRoles(t *testing.T) {
 	s.NoError(err)
 }
 
+// Each shard would count the runs in progress for itself: a flow with a limit belongs to one.
+func TestLimitOfRunsOn(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "a", "b")
+	flow := spec.Flow{Slug: "imports", Concurrency: 2, Steps: []spec.Step{{Slug: "fetch"}}}
+	_, err := runtime.UpsertFlow(s.ctx, s.db, flow)
+	s.ErrorIs(err, runtime.ErrNeedsEngine)
+	s.ErrorContains(err, "the concurrency of its runs")
+	_, err = runtime.UpsertFlow(s.ctx, s.db.On("b"), flow)
+	s.NoError(err)
+}
+
 // Runs are unique within a shard: a flow that says so belongs to one.
 func TestUniqueOn(t *testing.T) {
 	t.Parallel()

@@ -145,3 +145,29 @@ func TestParseRate(t *testing.T) {
 		require.Error(t, err, text)
 	}
 }
+
+// TestLimitOfRuns: the concurrency and the key of a flow are its own, and change in place.
+func TestLimitOfRuns(t *testing.T) {
+	t.Parallel()
+	limited := embedding()
+	limited.Concurrency, limited.Key = 5, spec.Path{spec.RunKey, "tenant_id"}
+	payload, err := limited.Payload()
+	require.NoError(t, err)
+	require.Contains(t, string(payload), `"settings":{"concurrency":5,"gateKey":["run","tenant_id"]}`)
+	parsed, err := spec.Parse("embedding", payload)
+	require.NoError(t, err)
+	require.NoError(t, parsed.Validate())
+	require.Empty(t, spec.Compare(limited, parsed))
+	require.Equal(t, []spec.Difference{
+		{What: "concurrency", From: "5", To: "none"},
+		{What: "key", From: "run.tenant_id", To: "none"},
+	}, spec.Compare(limited, embedding()))
+	for _, d := range spec.Compare(limited, embedding()) {
+		require.True(t, d.InPlace(), d)
+	}
+	require.True(t, spec.Flow{Concurrency: 1, Steps: []spec.Step{{Slug: "a"}}}.NeedsEngine())
+	require.Equal(t, []string{`Concurrency is -1, it must be at least 1, or 0 for no limit`, `Key begins with "a", which is neither "run" nor a step that it waits for`},
+		faults(t, spec.Flow{Slug: "f", Concurrency: -1, Key: spec.Path{"a"}, Steps: []spec.Step{{Slug: "a"}}}))
+	require.Equal(t, []string{`Key has no effect without Concurrency`, `step a: it is a map over the flow's input, and Key of the flow cannot look into a list`},
+		faults(t, spec.Flow{Slug: "f", Key: spec.Path{spec.RunKey, "id"}, Steps: []spec.Step{{Slug: "a", Type: spec.TypeMap}}}))
+}

@@ -260,4 +260,56 @@ func TestGatesNeedTheEngine(t *testing.T) {
 	err = w.Run(ctx)
 	require.ErrorIs(t, err, runtime.ErrNeedsEngine)
 	require.ErrorContains(t, err, "step alone.alone has limits or a key")
+	w, err = worker.New(pool, worker.Config{}, serve(job[int, int]("few", spec.Flow{Concurrency: 1}), func(_ context.Context, n int) (int, error) { return n, nil }))
+	require.NoError(t, err)
+	require.ErrorContains(t, w.Run(ctx), "flow few limits its runs in progress")
+}
+
+// TestLimitOfRuns: with several workers, no more runs are in progress than may be, whatever
+// becomes of them, and those in line begin at once.
+func TestLimitOfRuns(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	flow := runtime.NewFlow[call](spec.Flow{
+		Slug: "line", Concurrency: 2, Key: spec.Path{"run", "tenant"}, MaxAttempts: 2, BaseDelay: spec.Set(time.Duration(0)),
+		Steps: []spec.Step{{Slug: "first"}, {Slug: "last", Deps: []string{"first"}}},
+	}, handler.Output[int]("last"))
+	g := newGauge()
+	var attempts atomic.Int64
+	work := func(_ context.Context, c call) (int, error) {
+		defer g.enter(c.Tenant)()
+		time.Sleep(time.Millisecond) // work
+		if attempts.Add(1)%5 == 0 {
+			return 0, errors.New("now and then it fails")
+		}
+		return c.N, nil
+	}
+	service := flow.Serve([]handler.Handler{
+		handler.Handle("first", handler.Input[call](), work), handler.Handle("last", handler.Input[call](), work),
+	})
+	pool := database(t, service)
+	for range 3 {
+		run(t, pool, worker.Config{Concurrency: 8}, service)
+	}
+	began := time.Now()
+	started, err := flow.StartMany(ctx, pool, calls(60, "a", "b", "c"))
+	require.NoError(t, err)
+	var failed []string
+	for _, r := range started {
+		_, err := r.Wait(ctx)
+		if err != nil {
+			failed = append(failed, r.ID())
+		}
+		require.NoError(t, ignoreFailure(err))
+	}
+	t.Logf("%d runs, 2 of each of 3 tenants at once, took %s; %d failed", len(started), time.Since(began), len(failed))
+	for _, id := range failed {
+		if err := runtime.RetryRun(ctx, pool, id); err != nil {
+			require.ErrorIs(t, err, runtime.ErrRequested)
+		}
+	}
+	sound(t, "line", pool)
+	for tenant, most := range g.mosts() {
+		require.LessOrEqual(t, most, 2, tenant)
+	}
 }

@@ -65,6 +65,9 @@ func (p *PGFlow) Verify(context.Context) error {
 			return fmt.Errorf("flowc: worker: flow %s has a schedule: %w", flow.Slug, runtime.ErrNeedsEngine)
 		}
 	}
+	if limited := p.worker.limited(); len(limited) > 0 {
+		return fmt.Errorf("flowc: worker: flow %s limits its runs in progress: %w", limited[0], runtime.ErrNeedsEngine)
+	}
 	if len(p.worker.Gated) > 0 {
 		return fmt.Errorf("flowc: worker: step %s has limits or a key: %w", p.worker.Gated[0], runtime.ErrNeedsEngine)
 	}
