@@ -60,8 +60,19 @@ func TestGates(t *testing.T) {
 	g := newGauge()
 	flow := gated("gate", spec.Step{Concurrency: 2, MaxAttempts: 3})
 	var attempts atomic.Int64
-	service := serve(flow, func(_ context.Context, c call) (int, error) {
+	second := map[string]chan struct{}{"a": make(chan struct{}), "b": make(chan struct{}), "c": make(chan struct{})}
+	firsts := map[string]*atomic.Int64{"a": {}, "b": {}, "c": {}}
+	service := serve(flow, func(ctx context.Context, c call) (int, error) {
 		defer g.enter(c.Tenant)()
+		switch firsts[c.Tenant].Add(1) { // the first with a key ends only when there is a second
+		case 1:
+			select {
+			case <-second[c.Tenant]:
+			case <-ctx.Done():
+			}
+		case 2:
+			close(second[c.Tenant])
+		}
 		time.Sleep(2 * time.Millisecond) // work
 		if attempts.Add(1)%7 == 0 {
 			return 0, errors.New("now and then it fails")
