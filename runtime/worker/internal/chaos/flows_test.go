@@ -32,6 +32,7 @@ var flows = map[string]struct {
 	"pay":      {pay.Definition(), payService},
 	"approval": {approval.Definition(), approvalService},
 	"gated":    {gated.Definition(), gatedService},
+	"limited":  {limited.Definition(), limitedService},
 	"serial":   {serial.Definition(), serialService},
 	"single":   {single.Definition(), singleService},
 }

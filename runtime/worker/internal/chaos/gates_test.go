@@ -34,11 +34,23 @@ var gated = runtime.NewFlow[number](spec.Flow{Slug: "gated",
 	},
 }, handler.Output[int]("two"))
 
+// limited is a flow of the same two steps, of which so many runs with one key may be in
+// progress.
+var limited = runtime.NewFlow[number](spec.Flow{Slug: "limited",
+	BaseDelay: spec.Set(time.Duration(0)), Concurrency: gateLimit, Key: spec.Path{spec.RunKey, "do"},
+	Steps: []spec.Step{{Slug: "one"}, {Slug: "two", Deps: []string{"one"}}},
+}, handler.Output[int]("two"))
+
 // presence is when handlers were at work, by the server's clock.
 const presence = `
 CREATE TABLE chaos.presence (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, worker text, key text, began timestamptz, ended timestamptz)`
 
-func gatedService(h *hands) handler.Service {
+func gatedService(h *hands) handler.Service { return presentService(h, gated) }
+
+func limitedService(h *hands) handler.Service { return presentService(h, limited) }
+
+// presentService notes when the handlers of a flow are at work.
+func presentService(h *hands, flow *runtime.Flow[number, int]) handler.Service {
 	pool := sync.OnceValues(func() (*pgxpool.Pool, error) { return pgxpool.New(context.Background(), h.errand.URL) })
 	work := func(ctx context.Context, in number) (int, error) {
 		db, err := pool()
@@ -57,7 +69,7 @@ func gatedService(h *hands) handler.Service {
 		_, ended := db.Exec(context.WithoutCancel(ctx), `UPDATE chaos.presence SET ended = clock_timestamp() WHERE id = $1`, id)
 		return in.N, errors.Join(err, ended)
 	}
-	return handler.Serve(gated.Definition(), []handler.Handler{
+	return handler.Serve(flow.Definition(), []handler.Handler{
 		handler.Handle("one", handler.Input[number](), work),
 		handler.Handle("two", handler.Input[number](), work),
 	})
@@ -66,8 +78,20 @@ func gatedService(h *hands) handler.Service {
 // Limits hold while workers are killed and stopped, and runs are cancelled, retried and
 // deleted, as whoever is at work says; no key gets stuck, and nothing leaks.
 func TestChaosGates(t *testing.T) {
+	chaosOfLimits(t, gated, true)
+}
+
+// No more runs of a flow are in progress than may be while workers are killed and stopped, and
+// those in line all get their turn. Handlers of cancelled runs are at work beside those of the
+// next ones, so none is cancelled.
+func TestChaosLimitedRuns(t *testing.T) {
+	chaosOfLimits(t, limited, false)
+}
+
+func chaosOfLimits(t *testing.T, flow *runtime.Flow[number, int], cancel bool) {
 	r := chances(t)
-	a := newArena(t, nil, "gated")
+	slug := flow.Definition().Slug
+	a := newArena(t, nil, slug)
 	_, err := a.pool.Exec(a.ctx, presence)
 	require.NoError(t, err)
 	runs, over := scaled(3000, 300), scaled(60*time.Second, 10*time.Second)
@@ -75,11 +99,13 @@ func TestChaosGates(t *testing.T) {
 	for i := range inputs {
 		inputs[i] = number{N: i, Do: string(rune('a' + i%5))}
 	}
-	f := newFleet(t, errand{URL: a.url, Flow: "gated", Most: 20 * time.Millisecond}, 4)
-	l := a.startAll(a.url, gated, inputs, over)
+	f := newFleet(t, errand{URL: a.url, Flow: slug, Most: 20 * time.Millisecond}, 4)
+	l := a.startAll(a.url, flow, inputs, over)
 	var acting sync.WaitGroup
-	for i := range 4 {
-		acting.Go(func() { a.cancelSome(rand.New(rand.NewPCG(uint64(i), r.Uint64())), l) })
+	if cancel {
+		for i := range 4 {
+			acting.Go(func() { a.cancelSome(rand.New(rand.NewPCG(uint64(i), r.Uint64())), l) })
+		}
 	}
 	kills := 0
 	for l.running() {
