@@ -88,8 +88,7 @@ func checkSupported(flow spec.Flow) error {
 		return nil
 	case flow.Unique != nil:
 		return fmt.Errorf("flowc: flow %s: %w: on Temporal, the id of a workflow is that of its run, so that runs are not unique by their input: start them with an idempotency key", flow.Slug, runtime.ErrNeedsEngine)
-	}
-	if flow.Concurrency != 0 {
+	case flow.Concurrency != 0:
 		return fmt.Errorf("flowc: flow %s: %w: its concurrency is %d, and on Temporal, nobody counts the runs in progress: limit its workers instead (handler.Limit)",
 			flow.Slug, runtime.ErrNeedsEngine, flow.Concurrency)
 	}
