@@ -9,7 +9,8 @@ import (
 
 // ExplainRun returns what a run waits for, the most important reason first: that it is
 // scheduled, that its flow is paused, that no worker serves it, then, step by step, which
-// tasks wait for what. For a run that has ended or does not exist, it returns nothing.
+// tasks wait for what. For a run that does not exist it returns nothing, and for one that has
+// ended only what was requested of it, such as a retry that waits for its turn.
 //
 // Errors: [ErrInvalidRunID]; [ErrNeedsEngine].
 func ExplainRun(ctx context.Context, db DB, id string) ([]Reason, error) {

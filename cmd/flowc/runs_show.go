@@ -80,10 +80,8 @@ func readRun(cmd *cobra.Command, db runtime.DB, id string, tasks bool) (shownRun
 	if shown.Shard, err = ops.ShardOf(cmd.Context(), db, id); err != nil {
 		return shown, err
 	}
-	if !info.Status.Ended() {
-		if shown.Reasons, err = runtime.ExplainRun(cmd.Context(), db, id); err != nil {
-			return shown, err
-		}
+	if shown.Reasons, err = runtime.ExplainRun(cmd.Context(), db, id); err != nil {
+		return shown, err
 	}
 	if def, err := ops.GetDefinition(cmd.Context(), db, info.Flow); err == nil {
 		shown.declared = def.Result != nil

@@ -221,6 +221,7 @@ func TestRetriesWaitInLine(t *testing.T) {
 		require.Equal(t, "t t -", request(runs[0], "retry", ""), "it waits behind 3")
 		require.Equal(t, "t t -", request(runs[0], "retry_step", "a"))
 		require.Equal(t, "retry_step a", d.table(`select action, argument from flowc.requests`), "the last counts")
+		require.Equal(t, lines("no_worker -", "requested retry_step: a"), d.table(`select kind, message from flowc.explain_run($1)`, runs[0].id))
 		require.Equal(t, "f.run x 1 2", d.gates())
 		require.Equal(t, "cancelled", d.table(`select flowc.run_status($1, 'failed')`, runs[0].id))
 		require.Equal(t, "", d.table(`select * from flowc.list_requests(clock_timestamp() + interval '1 hour', 9)`))

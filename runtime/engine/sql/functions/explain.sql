@@ -1,7 +1,7 @@
 -- Explaining what a run waits for.
 
--- Returns why a run has not ended, the most telling reason first. The columns that are set
--- depend on the kind:
+-- Returns why a run has not ended, the most telling reason first; of one that has, what was
+-- requested of it. The columns that are set depend on the kind:
 --
 --   scheduled   its time to start has not come: until_at
 --   paused      its flow is paused: since_at, who
@@ -32,14 +32,21 @@ language plpgsql stable as $$
 declare
   flow   text;
   due    timestamptz;
-  in_key text; -- the key of a run in line
+  in_key text; -- the key of a run in line, or of a retry
+  ended  boolean;
+  asked  timestamptz; -- when the retry in line was requested
   served boolean;
   waits  boolean;
   paused flowc.paused_flows;
 begin
-  select r.flow_slug, s.due_at, s.turn_key into flow, due, in_key
-  from pgflow.runs r left join flowc.scheduled_runs s on s.run_id = any (array[r.run_id])
-  where r.run_id = explain_run.run_id and r.status = 'started';
+  select r.flow_slug, r.status <> 'started', s.due_at, coalesce(s.turn_key, q.turn_key), q.requested_at into flow, ended, due, in_key, asked
+  from pgflow.runs r
+  left join flowc.scheduled_runs s on s.run_id = any (array[r.run_id])
+  left join lateral (
+    select o.turn_key, o.requested_at from flowc.requests o
+    where o.run_id = r.run_id and o.turn_key is not null and o.error is null order by o.id limit 1) q on true
+  where r.run_id = explain_run.run_id
+    and (r.status = 'started' or exists (select from flowc.requests o where o.run_id = explain_run.run_id));
   if flow is null then
     return;
   end if;
@@ -71,10 +78,10 @@ begin
     from flowc.requests q where q.run_id = explain_run.run_id order by q.id;
   if in_key is not null and paused.flow_slug is null and served then
     return query
-      select 'turn', flow, null::text, null::int, 0, 0, 0, null::text, due, t.until_at, null::text, t.message, clock_timestamp()
+      select 'turn', flow, null::text, null::int, 0, 0, 0, null::text, coalesce(due, asked), t.until_at, null::text, t.message, clock_timestamp()
       from flowc.explain_turn(flow, '', in_key) t;
   end if;
-  if due is not null then
+  if ended or due is not null then
     return;
   end if;
   return query
