@@ -140,7 +140,7 @@ func TestScheduledRunPage(t *testing.T) {
 	s := newSite(t, Config{})
 	id := s.start(`{}`, runtime.WithDelay(3*time.Hour))
 	page := s.get("/runs/" + id)
-	require.Contains(t, page, "Scheduled")
+	require.Contains(t, page, "scheduled for")
 	require.Contains(t, page, "in 2 h")
 	require.Contains(t, page, "Nothing has happened yet")
 }
