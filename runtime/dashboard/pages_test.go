@@ -141,7 +141,7 @@ func TestScheduledRunPage(t *testing.T) {
 	id := s.start(`{}`, runtime.WithDelay(3*time.Hour))
 	page := s.get("/runs/" + id)
 	require.Contains(t, page, "scheduled for")
-	require.Contains(t, page, "in 2 h")
+	require.Contains(t, page, "(in 3 hours)")
 	require.Contains(t, page, "Nothing has happened yet")
 }
 
