@@ -127,7 +127,7 @@ func workAll(ctx context.Context, pool *pgxpool.Pool, def spec.Flow, tasks int) 
 // A counter counts calls of handlers.
 type counter struct {
 	left atomic.Int64
-	zero chan struct{} // closed when all calls were made
+	zero chan struct{} // closed when so many calls were made
 }
 
 // reset has the counter wait for so many calls, of which none was made yet.
@@ -139,7 +139,7 @@ func (c *counter) reset(calls int) {
 func (c *counter) one(string) { c.add(1) }
 
 func (c *counter) add(calls int64) {
-	if c.left.Add(-calls) == 0 {
+	if left := c.left.Add(-calls); left <= 0 && left+calls > 0 {
 		close(c.zero)
 	}
 }

@@ -20,7 +20,8 @@ import (
 )
 
 // workInProcesses works n jobs with so many processes of one worker each, which have so
-// many handlers in all. What is measured begins when the jobs have been started.
+// many handlers in all. What is measured begins when a third of the jobs is done, so that the
+// connections are warm.
 func workInProcesses(n, processes, handlers int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
 		pool, drop, err := install(ctx, s, job)
@@ -28,14 +29,11 @@ func workInProcesses(n, processes, handlers int) func(context.Context, *server) 
 			return nil, nil, err
 		}
 		work := func(ctx context.Context) (_ sample, err error) {
-			var left counter
+			var cold, left counter
+			cold.reset(n / 3)
 			left.reset(n)
-			warm := make(chan struct{})
-			var done atomic.Int64
 			all := &workerProcesses{called: func(calls int64) {
-				if d := done.Add(calls); d >= int64(n/3) && d-calls < int64(n/3) {
-					close(warm)
-				}
+				cold.add(calls)
 				left.add(calls)
 			}}
 			defer func() { err = errors.Join(err, all.stop()) }()
@@ -51,11 +49,11 @@ func workInProcesses(n, processes, handlers int) func(context.Context, *server) 
 				return sample{}, err
 			}
 			select {
-			case <-warm:
+			case <-cold.zero:
 			case <-ctx.Done():
 				return sample{}, ctx.Err()
 			}
-			before := done.Load()
+			measured := int(left.left.Load())
 			since, err := all.usage(ctx, s)
 			if err != nil {
 				return sample{}, err
@@ -64,7 +62,7 @@ func workInProcesses(n, processes, handlers int) func(context.Context, *server) 
 				return sample{}, err
 			}
 			until, err := all.usage(ctx, s)
-			return sample{units: n - int(before), took: until.at.Sub(since.at), since: &since, until: &until}, err
+			return sample{units: measured, took: until.at.Sub(since.at), since: &since, until: &until}, err
 		}
 		return work, drop, nil
 	}

@@ -58,7 +58,7 @@ func checkGateCounts(ctx context.Context, d *doctor) ([]finding, error) {
 	rows, err := d.db.Query(ctx, `
 		SELECT gate, key, problem,
 		       format('UPDATE flowc.gate_keys k SET in_flight = (SELECT count(*) FROM flowc.held h WHERE h.gate = k.gate AND h.key = k.key)'
-		           || ' + (SELECT count(*) FROM flowc.limited_runs l WHERE l.flow_slug || ''.run'' = k.gate AND l.key = k.key)'
+		           || ' + (SELECT count(*) FROM flowc.limited_runs l WHERE flowc.own_gate(l.flow_slug, '''') = k.gate AND l.key = k.key)'
 		           || ' + (SELECT coalesce(sum(c.departed), 0) FROM flowc.gate_changes c WHERE c.gate = k.gate AND c.key = k.key) WHERE k.gate = %L AND k.key = %L;', gate, key)
 		FROM flowc.check_gates() ORDER BY gate, key LIMIT 10`)
 	if err != nil {

@@ -129,8 +129,7 @@ func describeUnique(u *spec.Unique) string {
 	}
 	text := "Unique by " + strings.Join(by, ", ")
 	if u.Debounce > 0 {
-		longest := cmp.Or(u.DebounceMax, 10*u.Debounce)
-		return text + ": a run begins " + took(u.Debounce) + " after the last start like it, at most " + took(longest) + " after the first"
+		return text + ": a run begins " + took(u.Debounce) + " after the last start like it, at most " + took(u.DebounceMax) + " after the first"
 	}
 	if u.Per > 0 {
 		text += " for " + took(u.Per)

@@ -679,7 +679,7 @@ func TestClaimBesideFullGates(t *testing.T) {
 	s.exec2(`vacuum analyze`)
 	claim := `select * from flowc.claim_gated($1::uuid, '{f.a}', '{16}')`
 	measure := func(round int) map[string]int {
-		least := map[string]int{}
+		least := leastBlocks{}
 		for i := range 3 {
 			costs := map[string]int{"nothing": s.blocks(claim, worker)}
 			s.exec(`select count(*) from flowc.start('f', array(select jsonb_build_object('tenant', format('t%s-%s-%s', $1::int, $2::int, i)) from generate_series(1, 16) i), null)`, round, i)
@@ -697,9 +697,7 @@ func TestClaimBesideFullGates(t *testing.T) {
 			costs["enter_idle"] = s.blocks(`select flowc.enter_idle($1, '{f, plain}')`, worker)
 			costs["heartbeat"] = s.blocks(`select * from flowc.heartbeat($1, '{}', '{}', '{}', '{f, plain}')`, worker)
 			for name, blocks := range costs {
-				if old, ok := least[name]; !ok || blocks < old {
-					least[name] = blocks
-				}
+				least.note(name, blocks)
 			}
 			s.exec(claim, worker)
 		}

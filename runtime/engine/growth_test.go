@@ -116,15 +116,20 @@ func (s *session) exec2(sql string) {
 	require.NoError(s.t, err)
 }
 
+// leastBlocks are the blocks of operations when they cost least.
+type leastBlocks map[string]int
+
+func (l leastBlocks) note(operation string, blocks int) {
+	if old, ok := l[operation]; !ok || blocks < old {
+		l[operation] = blocks
+	}
+}
+
 // operations does all there is to do a few times, and gives the blocks of each
 // when it cost least.
 func (s *session) operations() map[string]int {
-	least := map[string]int{}
-	note := func(operation string, blocks int) {
-		if old, ok := least[operation]; !ok || blocks < old {
-			least[operation] = blocks
-		}
-	}
+	least := leastBlocks{}
+	note := least.note
 	do := func(operation, sql string, args ...any) {
 		s.t.Helper()
 		note(operation, s.blocks(sql, args...))

@@ -17,13 +17,8 @@ func TestStartBesideUniques(t *testing.T) {
 	s.exec(`select flowc.start('u', array['{"account": 1}', '{"account": 2}']::jsonb[], null)`) // whose plans are kept
 	next := 0
 	measure := func() map[string]int {
-		least := map[string]int{}
-		note := func(operation, sql string, args ...any) {
-			blocks := s.blocks(sql, args...)
-			if old, ok := least[operation]; !ok || blocks < old {
-				least[operation] = blocks
-			}
-		}
+		least := leastBlocks{}
+		note := func(operation, sql string, args ...any) { least.note(operation, s.blocks(sql, args...)) }
 		const start = `select count(*) from flowc.start('u', array(select jsonb_build_object('account', i) from generate_series($1::int, $2::int) i), null)`
 		for range 8 {
 			next += 1000

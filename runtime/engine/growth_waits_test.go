@@ -57,7 +57,7 @@ func claimBesideWaits(t *testing.T, n int) {
 	s.exec(`select flowc.register_worker($1, 'w', '{f}')`, worker)
 	s.exec2(`vacuum analyze`)
 	measure := func() map[string]int {
-		least := map[string]int{}
+		least := leastBlocks{}
 		for range 3 {
 			s.exec(`select count(*) from flowc.start('f', array_fill('{}'::jsonb, array[50]), null)`)
 			s.exec(`select flowc.signal(run_id, 'approve', '1') from (select run_id from flowc.waits order by run_id desc limit 20) w`)
@@ -79,9 +79,7 @@ func claimBesideWaits(t *testing.T, n int) {
 			s.exec(`update flowc.waits set due_at = clock_timestamp() where run_id = $1::text::uuid`, last())
 			costs["expire"] = s.blocks(`select flowc.apply_due('{f}')`)
 			for operation, blocks := range costs {
-				if old, ok := least[operation]; !ok || blocks < old {
-					least[operation] = blocks
-				}
+				least.note(operation, blocks)
 			}
 			s.exec(`delete from flowc.idle_workers`)
 		}

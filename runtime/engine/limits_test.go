@@ -319,13 +319,8 @@ func TestAKeyOfManyInLine(t *testing.T) {
 	f := s.limited("f", `"concurrency": 1, `+byTenant)
 	next := 0
 	measure := func() map[string]int {
-		least := map[string]int{}
-		note := func(operation, sql string, args ...any) {
-			blocks := s.blocks(sql, args...)
-			if old, ok := least[operation]; !ok || blocks < old {
-				least[operation] = blocks
-			}
-		}
+		least := leastBlocks{}
+		note := func(operation, sql string, args ...any) { least.note(operation, s.blocks(sql, args...)) }
 		for range 8 {
 			next++
 			tenant := fmt.Sprintf("t%d", next)

@@ -31,7 +31,8 @@ func IfNot[Subject any](step string, meet func(*Subject)) Condition {
 }
 
 // Leads returns what ties a path of a step to the Go types that it was generated from: the
-// option is StartAt, StartDelayFrom or Key, or without a step [Flow.Key]; set sets the value that the path leads to.
+// option is StartAt, StartDelayFrom or Key, or without a step [Flow.Key]; set sets the value
+// that the path leads to.
 // Generated code calls it.
 func Leads[Subject any](step, option string, set func(*Subject)) Condition {
 	return Condition{step: step, option: option, example: example(set)}

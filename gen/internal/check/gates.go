@@ -56,14 +56,7 @@ func (c *checker) checkRunKey(d *declaration) {
 			Fix("remove key: then all its runs have one limit")
 		return
 	}
-	key := cond.CompileRunKey(cond.Scope{
-		Diags: c.diags,
-		Home:  c.pkg.Types,
-		Who:   d.name,
-		Subject: func(name tags.Word) (cond.Subject, bool) {
-			return cond.Subject{Name: "Input", Key: spec.RunKey, Type: d.flow.In}, true
-		},
-	}, p)
+	key := cond.CompileRunKey(c.inputScope(d), p)
 	if key != nil && c.checkNameableAt(d.name+"'s key", key.Type, p.Pos(0), p.End()) {
 		d.flow.Key = key
 	}

@@ -13,14 +13,7 @@ import (
 // its input, which alone is the whole of it: all runs of a flow that takes nothing are alike.
 func (c *checker) checkUnique(d *declaration) {
 	set := d.settings
-	paths, ok := cond.CompileUnique(cond.Scope{
-		Diags: c.diags,
-		Home:  c.pkg.Types,
-		Who:   d.name,
-		Subject: func(name tags.Word) (cond.Subject, bool) {
-			return cond.Subject{Name: "Input", Key: spec.RunKey, Type: d.flow.In}, true
-		},
-	}, set.Unique)
+	paths, ok := cond.CompileUnique(c.inputScope(d), set.Unique)
 	for _, p := range paths {
 		if p.Type == nil {
 			continue // all runs are alike
@@ -33,5 +26,17 @@ func (c *checker) checkUnique(d *declaration) {
 		d.flow.Unique = &model.Unique{
 			By: paths, Per: set.Per, Debounce: set.Debounce, DebounceMax: set.DebounceMax, OnDuplicate: set.OnDuplicate,
 		}
+	}
+}
+
+// inputScope returns the scope of paths that all lead into the input of a flow.
+func (c *checker) inputScope(d *declaration) cond.Scope {
+	return cond.Scope{
+		Diags: c.diags,
+		Home:  c.pkg.Types,
+		Who:   d.name,
+		Subject: func(name tags.Word) (cond.Subject, bool) {
+			return cond.Subject{Name: "Input", Key: spec.RunKey, Type: d.flow.In}, true
+		},
 	}
 }

@@ -64,7 +64,10 @@ begin
           union all
           select r.* from (
             select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at
-            from (select greatest(case when q.priorities = '{r}' then q.first_id else 0 end, (select w.message_id from flowc.watermarks w where w.flow_slug = q.flow and w.subqueue = p.priority))) b(first)
+            from (
+              select greatest(
+                case when cardinality(q.priorities) = 1 then q.first_id else 0 end,
+                (select w.message_id from flowc.watermarks w where w.flow_slug = q.flow and w.subqueue = p.priority))) b(first)
             cross join pgflow.step_tasks o
             where o.flow_slug = q.flow and o.subqueue = p.priority and o.message_id >= b.first and o.in_queue and o.visible_at <= now_at
               and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)

@@ -148,9 +148,10 @@ begin
   end if;
 end $$;
 
--- Returns what a task without room at its gate, or a run in line with step '', waits for: the limits of the gate, its name if
--- it has one of its own, the key if there is one, and how many tasks are in flight, as a text;
--- and when the next attempt may begin, as far as a rate or a hold says.
+-- Returns what a task without room at its gate, or with step '' a run in line, waits for: the
+-- limits of the gate, its name if it has one of its own, the key if there is one, and how many
+-- tasks are in flight, or runs in progress, as a text; and when the next attempt may begin, as
+-- far as a rate or a hold says.
 create or replace function flowc.explain_turn(flow_slug text, step_slug text, key text, out until_at timestamptz, out message text)
 language plpgsql stable as $$
 declare
@@ -159,6 +160,7 @@ declare
   counts   flowc.gate_keys;
   tokens   double precision;
   flying   bigint;
+  of_runs  boolean := explain_turn.step_slug = '';
 begin
   select g.* into gate
   from flowc.gated_steps s join flowc.gates g on g.name = any (array[s.gate])
@@ -172,10 +174,11 @@ begin
   until_at := case when until_at > now_at then until_at end;
   message := concat_ws(', ',
     case when greatest(gate.held_until, counts.held_until) > now_at then 'held' end,
-    case when gate.concurrency = 1 then case explain_turn.step_slug when '' then 'one run at a time' else 'one at a time' end
-         else gate.concurrency || case explain_turn.step_slug when '' then ' runs at once' else ' at once' end end,
+    case when gate.concurrency = 1 then case when of_runs then 'one run at a time' else 'one at a time' end
+         else gate.concurrency || case when of_runs then ' runs at once' else ' at once' end end,
     gate.rate_tokens || '/' || case gate.rate_seconds when 1 then 's' when 60 then 'm' when 3600 then 'h' else gate.rate_seconds || 's' end)
-    || case when explain_turn.step_slug <> '' and gate.name <> explain_turn.flow_slug || '.' || explain_turn.step_slug then ' at gate ' || gate.name else '' end
+    || case when gate.name <> flowc.own_gate(explain_turn.flow_slug, explain_turn.step_slug) then ' at gate ' || gate.name else '' end
     || case when explain_turn.key <> '' then format(', key "%s"', explain_turn.key) else '' end
-    || case when gate.concurrency <= flying then format(', and %s %s in %s', flying, case flying when 1 then 'is' else 'are' end, case explain_turn.step_slug when '' then 'progress' else 'flight' end) else '' end;
+    || case when gate.concurrency <= flying then
+         format(', and %s %s in %s', flying, case flying when 1 then 'is' else 'are' end, case when of_runs then 'progress' else 'flight' end) else '' end;
 end $$;

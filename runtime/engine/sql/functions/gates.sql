@@ -18,12 +18,22 @@
 
 -- Definitions ---------------------------------------------------------------
 
+-- Returns the name of the gate that a step has of its own, or with step '' the runs of a flow.
+create or replace function flowc.own_gate(flow_slug text, step_slug text) returns text
+language sql immutable parallel safe
+return own_gate.flow_slug || '.' || coalesce(nullif(own_gate.step_slug, ''), 'run');
+
+-- Reports whether a gate is that of the runs of a flow.
+create or replace function flowc.is_gate_of_runs(name text) returns boolean
+language sql immutable parallel safe
+return is_gate_of_runs.name like '%.run';
+
 -- Returns the gates in a flow's settings: of each gated step, the gate's name, its limits as
 -- declared, and where the key is. Step '' is the flow's runs, see limits.sql.
 create or replace function flowc.declared_gates(flow_slug text)
 returns table (step_slug text, gate text, declared jsonb, key_path text[], strict_order boolean)
 language sql stable as $$
-  select k.step_slug, coalesce(k.settings ->> 'gate', k.flow_slug || '.' || coalesce(nullif(k.step_slug, ''), 'run')),
+  select k.step_slug, coalesce(k.settings ->> 'gate', flowc.own_gate(k.flow_slug, k.step_slug)),
          jsonb_strip_nulls(jsonb_build_object('concurrency', k.settings -> 'concurrency', 'rate', k.settings -> 'rate')),
          case when k.settings ? 'gateKey' then array(
            select e.name from jsonb_array_elements_text(k.settings -> 'gateKey') with ordinality e(name, n) order by e.n) end,
@@ -846,7 +856,7 @@ begin
     raise invalid_parameter_value using message = 'the limits of a gate must be positive', hint = 'flowc.hold_gate stops a gate for a while.';
   elsif (set_gate.tokens is null) <> (set_gate.seconds is null) then
     raise invalid_parameter_value using message = 'the rate of a gate needs tokens and seconds';
-  elsif num_nonnulls(set_gate.tokens, set_gate.burst) > 0 and set_gate.name like '%.run' then
+  elsif num_nonnulls(set_gate.tokens, set_gate.burst) > 0 and flowc.is_gate_of_runs(set_gate.name) then
     raise invalid_parameter_value using message = 'the gate of a flow''s runs has no rate';
   end if;
   update flowc.gates g
@@ -927,7 +937,7 @@ begin
       select g.*, s.steps, s.flows, s.slugs, x.key
       from flowc.gates g
       cross join lateral (
-        select array_agg(o.flow_slug || '.' || coalesce(nullif(o.step_slug, ''), 'run') order by o.flow_slug, o.step_slug), array_agg(o.flow_slug), array_agg(o.step_slug),
+        select array_agg(flowc.own_gate(o.flow_slug, o.step_slug) order by o.flow_slug, o.step_slug), array_agg(o.flow_slug), array_agg(o.step_slug),
                bool_or(list_gates.flow_slug is null or o.flow_slug = list_gates.flow_slug)
         from flowc.gated_steps o where o.gate = g.name) s(steps, flows, slugs, asked)
       left join lateral (
@@ -970,7 +980,7 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
   return query
-    select o.gate, o.key, case when o.gate like '%.run' then format('%s runs are counted as in progress, but there are %s', o.counted, o.held)
+    select o.gate, o.key, case when flowc.is_gate_of_runs(o.gate) then format('%s runs are counted as in progress, but there are %s', o.counted, o.held)
                                else format('%s tasks are counted as in flight, but workers hold %s', o.counted, o.held) end
     from (
       select x.gate, x.key, sum(x.counted) as counted, sum(x.held) as held
@@ -981,20 +991,20 @@ begin
         union all
         select h.gate, h.key, 0, 1 from flowc.held h
         union all
-        select l.flow_slug || '.run', l.key, 0, 1 from flowc.limited_runs l) x
+        select flowc.own_gate(l.flow_slug, ''), l.key, 0, 1 from flowc.limited_runs l) x
       group by x.gate, x.key) o
     where o.counted <> o.held;
   return query
-    select l.flow_slug || '.run', l.key, format('run %s is counted as in progress, and is not', l.run_id)
+    select flowc.own_gate(l.flow_slug, ''), l.key, format('run %s is counted as in progress, and is not', l.run_id)
     from flowc.limited_runs l
     where not exists (select from pgflow.runs r where r.run_id = l.run_id and r.status = 'started' offset 0)
       or exists (select from flowc.scheduled_runs d where d.run_id = l.run_id offset 0);
   return query
     select x.gate, x.turn_key, format('%s runs of flow %s wait in line, but nobody looks at them', count(*), x.flow_slug)
     from (
-      select d.flow_slug || '.run' as gate, d.flow_slug, d.turn_key from flowc.scheduled_runs d where d.turn_key is not null
+      select flowc.own_gate(d.flow_slug, '') as gate, d.flow_slug, d.turn_key from flowc.scheduled_runs d where d.turn_key is not null
       union all
-      select q.flow_slug || '.run', q.flow_slug, q.turn_key from flowc.requests q where q.turn_key is not null and q.error is null) x
+      select flowc.own_gate(q.flow_slug, ''), q.flow_slug, q.turn_key from flowc.requests q where q.turn_key is not null and q.error is null) x
     where not exists (select from flowc.turns o where o.flow_slug = x.flow_slug and o.step_slug = '' and o.key = x.turn_key offset 0)
       and not exists (select from flowc.gate_changes c where c.gate = x.gate and c.key = x.turn_key offset 0)
     group by x.gate, x.flow_slug, x.turn_key;

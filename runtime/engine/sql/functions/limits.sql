@@ -23,7 +23,7 @@ begin
     where d.ctid = x.tid and x.turn_key is null and x.due_at <= clock_timestamp()
     returning d.turn_key)
   insert into flowc.gate_changes (gate, flow_slug, step_slug, key)
-  select distinct line_up.flow_slug || '.run', line_up.flow_slug, '', l.turn_key from lined l;
+  select distinct flowc.own_gate(line_up.flow_slug, ''), line_up.flow_slug, '', l.turn_key from lined l;
 end $$;
 
 -- Begins runs that wait in line, as many as the limits of the flows have room for, and returns
@@ -178,7 +178,7 @@ begin
     returning l.flow_slug, l.key),
   changed as (
     insert into flowc.gate_changes (gate, flow_slug, step_slug, key, departed)
-    select e.flow_slug || '.run', e.flow_slug, '', e.key, count(*) from ended e group by e.flow_slug, e.key
+    select flowc.own_gate(e.flow_slug, ''), e.flow_slug, '', e.key, count(*) from ended e group by e.flow_slug, e.key
     returning flow_slug)
   select array_agg(distinct c.flow_slug) into flows from changed c;
   if flows is not null then
@@ -282,8 +282,8 @@ create or replace function flowc.recount_runs(flow_slug text) returns void
 language plpgsql as $$
 begin
   delete from flowc.limited_runs l where l.flow_slug = recount_runs.flow_slug;
-  delete from flowc.gate_keys k where k.gate = recount_runs.flow_slug || '.run';
-  delete from flowc.gate_changes c where c.gate = recount_runs.flow_slug || '.run';
+  delete from flowc.gate_keys k where k.gate = flowc.own_gate(recount_runs.flow_slug, '');
+  delete from flowc.gate_changes c where c.gate = flowc.own_gate(recount_runs.flow_slug, '');
   delete from flowc.turns t where t.flow_slug = recount_runs.flow_slug and t.step_slug = '';
   insert into flowc.limited_runs (run_id, flow_slug, key)
   select r.run_id, r.flow_slug, flowc.gate_key_of(r.run_id, s.key_path)
@@ -292,7 +292,7 @@ begin
   where s.flow_slug = recount_runs.flow_slug and s.step_slug = ''
     and not exists (select from flowc.scheduled_runs d where d.run_id = r.run_id offset 0);
   insert into flowc.gate_keys (gate, key, in_flight)
-  select recount_runs.flow_slug || '.run', l.key, count(*) from flowc.limited_runs l where l.flow_slug = recount_runs.flow_slug group by l.key;
+  select flowc.own_gate(recount_runs.flow_slug, ''), l.key, count(*) from flowc.limited_runs l where l.flow_slug = recount_runs.flow_slug group by l.key;
   update flowc.scheduled_runs d set turn_key = null where d.flow_slug = recount_runs.flow_slug and d.turn_key is not null;
   update flowc.requests q set turn_key = null where q.flow_slug = recount_runs.flow_slug and q.turn_key is not null;
   perform flowc.wake_flows(array[recount_runs.flow_slug]);
