@@ -45,7 +45,7 @@ type claimer struct {
 	refusals   *refusals
 	suspects   *suspects
 
-	idle atomic.Bool // whether it waits for work
+	idle atomic.Bool // whether it has found no work, so that starts may claim for it
 
 	pause     dbconn.Backoff
 	found     int           // claims in a row that left something, as far as is known
@@ -105,15 +105,18 @@ func (c *claimer) round() {
 	}
 	switch {
 	case !ok:
+		c.idle.Store(false)
 		c.found = 0
 		c.announced = 0
 		c.pause.Wait(c.ctx, c.db.Recovered())
 	case c.dispatcher.drained():
 		// What it did not get because it was locked is claimed after the next poll.
+		c.idle.Store(true)
 		c.pause.Reset()
 		c.found = 0
 		c.rest()
 	case len(tasks) > 0:
+		c.idle.Store(false)
 		c.pause.Reset()
 		if c.found++; c.found == busyClaims && c.announced != 0 {
 			// If this fails, writers go on to notify, which only costs time.
@@ -154,6 +157,7 @@ func (c *claimer) releaseLost() {
 			return
 		}
 		c.dispatcher.releasedLost()
+		c.dispatcher.expectAll()
 	}
 }
 
@@ -163,20 +167,19 @@ func (c *claimer) rest() {
 	if live != 0 && c.announced != live {
 		if c.announceIdle() {
 			c.announced = live
+			c.dispatcher.expectAll()
 			return // tasks that came before were not announced: claim once more
 		}
 	}
 	c.poll = min(max(2*c.poll, minPoll), c.backend.MaxPoll())
 	wait := c.poll
 	c.stale = c.signals.retryPending.Swap(false) || c.stale
-	settle := c.stale && live != 0
+	settle := c.stale && c.announced == live && live != 0
 	if settle {
 		wait = min(wait, settleTime)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	c.idle.Store(true)
-	defer c.idle.Store(false)
 	select {
 	case <-c.ctx.Done():
 		return
@@ -184,16 +187,22 @@ func (c *claimer) rest() {
 		c.metrics.Woke(WakeReasonResult)
 	case <-timer.C:
 		c.metrics.Woke(WakeReasonPoll)
-		if settle {
-			c.announceIdle()
+		if !settle || !c.announceIdle() {
+			c.dispatcher.expectAll()
 		}
 	case <-c.work.C:
 		c.metrics.Woke(WakeReasonNotification)
+		if flows, missed := c.work.Arrived(); missed {
+			c.dispatcher.expectAll()
+		} else {
+			c.dispatcher.expect(flows...)
+		}
 		c.stale = true
 		c.tried = false
 	case <-c.due:
 		c.metrics.Woke(WakeReasonTimer)
 		done, err := c.backend.StartDue(c.ctx)
+		c.dispatcher.expectAll()
 		c.stale = err == nil
 		c.tried = done == 0
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,6 +63,20 @@ func (d *dispatcher) drained() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.scheduler.Drained(d.settings.groups.Capacity())
+}
+
+// expect notes that flows may have work.
+func (d *dispatcher) expect(flows ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.scheduler.Expect(flows...)
+}
+
+// expectAll notes that all flows may have work.
+func (d *dispatcher) expectAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.scheduler.ExpectAll()
 }
 
 // accept makes claimed tasks tasks in flight. began is when the claim began, and a what it
@@ -152,6 +167,15 @@ type carriedClaim struct {
 	began      time.Time
 }
 
+// flows returns those of which the claim is.
+func (c *carriedClaim) flows() (flows []string) {
+	for _, name := range c.Groups {
+		flow, _, _ := strings.Cut(name, ".")
+		flows = append(flows, flow)
+	}
+	return flows
+}
+
 // reserve takes up to limit free slots for a claim that a report or a start carries. It
 // returns nil if there are none, or if no such claim may be made now. The caller must call
 // finish.
@@ -197,6 +221,7 @@ func (d *dispatcher) piggyback(results []result, bytes int) *carriedClaim {
 	if c == nil {
 		return nil
 	}
+	d.expect(flowsOf(results)...)
 	c.allocation = d.allocate(c.free)
 	c.Groups, c.Limits, c.First = c.allocation.Groups, c.allocation.Limits, c.allocation.First
 	// Nobody needs to be notified if the claim takes whatever the report makes ready.
@@ -248,6 +273,7 @@ func (d *dispatcher) finish(c *carriedClaim, claimed []*backend.Claimed, ok bool
 		return // they are released with what is still in flight
 	}
 	if len(tasks) >= c.free || partial || d.signals.retryPending.Load() {
+		d.expect(c.flows()...)
 		d.signals.wakeClaimer() // there may be more, or something may be due
 	}
 }

@@ -39,7 +39,8 @@ func (e *eagerStarts) register() (stop func()) {
 	return eager.Register(s.pool, flows, e)
 }
 
-// Idle reports whether the worker waits for work.
+// Idle reports whether the worker has found no work. It may be looking again, which takes a
+// while for thousands of flows.
 func (e *eagerStarts) Idle() bool { return e.claimer.idle.Load() }
 
 // ReserveClaim returns a claim of tasks of a flow that goes with a start, nil if there is

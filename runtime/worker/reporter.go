@@ -155,6 +155,7 @@ func (r *reporter) report(ctx context.Context, b batch) (unreported int) {
 	}
 	r.settle(b.committed)
 	if len(b.committed) > 0 {
+		r.dispatcher.expect(flowsOf(b.committed)...) // what was completed may have made tasks ready
 		r.signals.wakeClaimer()
 	}
 	if len(b.finished) > 0 {
@@ -172,13 +173,28 @@ func (r *reporter) report(ctx context.Context, b batch) (unreported int) {
 			r.dispatcher.finish(claim, reply.Claimed, err == nil)
 		}
 		unreported = r.conclude(ctx, b.finished, reply.Results, err, claim != nil)
-		if err != nil || claim == nil || r.dispatcher.freesOthers(b.finished, claim) {
-			r.signals.wakeClaimer() // what was finished may have made tasks ready
+		switch {
+		case err != nil || claim == nil:
+			r.dispatcher.expect(flowsOf(b.finished)...)
+			r.signals.wakeClaimer()
+		case r.dispatcher.freesOthers(b.finished, claim):
+			r.dispatcher.expectAll()
+			r.signals.wakeClaimer()
 		}
 	}
 	r.release(ctx, b.released, true)
 	r.settle(b.released)
 	return unreported
+}
+
+// flowsOf returns the flows of results.
+func flowsOf(results []result) (flows []string) {
+	for i := range results {
+		if flow := results[i].task.Flow; len(flows) == 0 || flows[len(flows)-1] != flow {
+			flows = append(flows, flow)
+		}
+	}
+	return flows
 }
 
 // settle takes results out of flight that need no report any more.

@@ -14,6 +14,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -147,12 +149,16 @@ type Subscription struct {
 	c    chan struct{}
 	l    *Listener
 	keys []key
+
+	// Under the subsMu of the listener: what arrived since Arrived was called.
+	payloads map[string]bool
+	missed   bool
 }
 
 // Subscribe asks for a signal whenever the channel carries one of the payloads.
 func (l *Listener) Subscribe(channel string, payloads ...string) *Subscription {
 	c := make(chan struct{}, 1)
-	s := &Subscription{C: c, c: c, l: l}
+	s := &Subscription{C: c, c: c, l: l, payloads: map[string]bool{}}
 	l.subsMu.Lock()
 	defer l.subsMu.Unlock()
 	for _, p := range payloads {
@@ -178,7 +184,18 @@ func (s *Subscription) Close() {
 	}
 }
 
-func (s *Subscription) wake() {
+// Arrived returns the payloads that arrived since it was last called, and whether others may
+// have been missed.
+func (s *Subscription) Arrived() (payloads []string, missed bool) {
+	s.l.subsMu.Lock()
+	defer s.l.subsMu.Unlock()
+	payloads, missed = slices.Collect(maps.Keys(s.payloads)), s.missed
+	clear(s.payloads)
+	s.missed = false
+	return payloads, missed
+}
+
+func (s *Subscription) signal() {
 	select {
 	case s.c <- struct{}{}:
 	default:
@@ -189,7 +206,8 @@ func (l *Listener) wake(k key) {
 	l.subsMu.Lock()
 	defer l.subsMu.Unlock()
 	for s := range l.subs[k] {
-		s.wake()
+		s.payloads[k.payload] = true
+		s.signal()
 	}
 }
 
@@ -198,7 +216,8 @@ func (l *Listener) wakeAll() {
 	defer l.subsMu.Unlock()
 	for _, subs := range l.subs {
 		for s := range subs {
-			s.wake()
+			s.missed = true
+			s.signal()
 		}
 	}
 }

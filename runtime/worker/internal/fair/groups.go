@@ -141,7 +141,7 @@ type Allocation struct {
 	Limits []int32
 	First  []int64 // the message ids at which to begin, nil for the beginning
 
-	round int
+	turn, round int
 }
 
 // Each returns an allocation of up to n tasks to every group, as far as limits allow.

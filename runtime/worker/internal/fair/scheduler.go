@@ -13,11 +13,15 @@ const lookInterval = time.Second
 // A claim of a backlogged group begins at the first task that the last claim got, since what
 // was before it has been claimed. Otherwise many workers would spend their time on walking
 // past each other's tasks.
+//
+// While no group is backlogged, only those are claimed that may have work: all at first, then
+// those for which Expect was called and that no claim has found empty since.
 type Scheduler struct {
 	groups     []Group
-	backlogged map[string]bool // groups that filled their last allocation
-	turn       int
-	empty      int // how many groups in a row had less than was asked of them
+	ofFlow     map[string][]string // the names of a flow's groups
+	backlogged map[string]bool     // groups that filled their last allocation
+	expecting  map[string]int      // groups that may have work, and when that was last expected
+	turn       int                 // counts allocations
 
 	first     map[string]int64 // the message ids at which claims of groups begin
 	round     int              // ends when they are forgotten
@@ -29,7 +33,30 @@ type Scheduler struct {
 
 // NewScheduler returns a scheduler of groups.
 func NewScheduler(groups []Group) *Scheduler {
-	return &Scheduler{groups: groups, backlogged: map[string]bool{}, first: map[string]int64{}}
+	s := &Scheduler{
+		groups: groups, ofFlow: map[string][]string{}, backlogged: map[string]bool{}, expecting: map[string]int{}, first: map[string]int64{},
+	}
+	for _, g := range groups {
+		s.ofFlow[g.Flow] = append(s.ofFlow[g.Flow], g.Name)
+	}
+	s.ExpectAll()
+	return s
+}
+
+// Expect notes that flows may have work. What is not served is ignored.
+func (s *Scheduler) Expect(flows ...string) {
+	for _, flow := range flows {
+		for _, name := range s.ofFlow[flow] {
+			s.expecting[name] = s.turn
+		}
+	}
+}
+
+// ExpectAll notes that all flows may have work.
+func (s *Scheduler) ExpectAll() {
+	for _, g := range s.groups {
+		s.expecting[g.Name] = s.turn
+	}
 }
 
 // Allocate allocates free slots, as far as there is capacity.
@@ -50,12 +77,15 @@ func (s *Scheduler) Allocate(free int, capacity Capacity) Allocation {
 	if backlogged > 0 {
 		probes = (free + s.turn%2) / 2 // the odd slot in turn
 	}
-	probed, next := s.pick(false, s.nextProbe, probes, capacity)
+	probed, next := s.pick(s.nextProbe, probes, capacity, func(name string) bool {
+		_, expected := s.expecting[name]
+		return !s.backlogged[name] && (expected || backlogged > 0)
+	})
 	s.nextProbe = next
-	full, next := s.pick(true, s.nextBacklogged, free-len(probed), capacity)
+	full, next := s.pick(s.nextBacklogged, free-len(probed), capacity, func(name string) bool { return s.backlogged[name] })
 	s.nextBacklogged = next
 
-	a := Allocation{Limits: make([]int32, len(probed)+len(full)), round: s.round}
+	a := Allocation{Limits: make([]int32, len(probed)+len(full)), turn: s.turn, round: s.round}
 	all := append(probed, full...)
 	for i, g := range all {
 		a.Groups = append(a.Groups, g.Name)
@@ -90,16 +120,16 @@ func spread(n int, groups []Group, limits []int32, capacity Capacity) {
 	}
 }
 
-// pick picks up to n groups that are backlogged, or that are not, with capacity for a
-// task each, beginning with the one at an index. It returns where to begin the next time.
-func (s *Scheduler) pick(backlogged bool, from, n int, capacity Capacity) (groups []Group, next int) {
+// pick picks up to n of some groups, with capacity for a task each, beginning with the one at
+// an index. It returns where to begin the next time.
+func (s *Scheduler) pick(from, n int, capacity Capacity, some func(name string) bool) (groups []Group, next int) {
 	next = from
 	for i := range s.groups {
 		if len(groups) == n {
 			break
 		}
 		at := (from + i) % len(s.groups)
-		if g := s.groups[at]; s.backlogged[g.Name] == backlogged && capacity.take(g) {
+		if g := s.groups[at]; some(g.Name) && capacity.take(g) {
 			groups = append(groups, g)
 			next = (at + 1) % len(s.groups)
 		}
@@ -117,14 +147,13 @@ type Claimed struct {
 // empty now, unless the claim did not begin at the beginning: that is reported as partial,
 // and another claim has to look.
 func (s *Scheduler) Record(a Allocation, claimed map[string]Claimed) (partial bool) {
-	full := false
 	for i, name := range a.Groups {
 		c := claimed[name]
 		delete(s.first, name)
 		switch {
 		case c.Count >= int(a.Limits[i]):
 			s.backlogged[name] = true
-			full = true
+			s.expecting[name] = s.turn
 			if a.round == s.round {
 				s.first[name] = c.First
 			}
@@ -132,27 +161,20 @@ func (s *Scheduler) Record(a Allocation, claimed map[string]Claimed) (partial bo
 			partial = true
 		default:
 			delete(s.backlogged, name)
+			if s.expecting[name] < a.turn {
+				delete(s.expecting, name) // unless work was expected while the claim was in flight
+			}
 		}
-	}
-	s.empty += len(a.Groups)
-	if full || partial {
-		s.empty = 0
 	}
 	return partial
 }
 
-// Drained reports whether every group with capacity has been found empty since the last
-// one that was not. It then starts over.
+// Drained reports whether no group with capacity may have work.
 func (s *Scheduler) Drained(capacity Capacity) bool {
-	open := 0
 	for _, g := range s.groups {
-		if capacity.has(g) {
-			open++
+		if _, expected := s.expecting[g.Name]; expected && capacity.has(g) {
+			return false
 		}
 	}
-	if s.empty < open {
-		return false
-	}
-	s.empty = 0
 	return true
 }

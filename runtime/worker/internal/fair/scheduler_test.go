@@ -138,6 +138,7 @@ func TestClaimsBeginWhereTheLastDid(t *testing.T) {
 		require.False(t, record(a, 7, 90))
 		require.True(t, s.Drained(nil))
 
+		s.Expect("a")
 		require.False(t, record(allocate(), 8, 200))
 		late := allocate()
 		time.Sleep(lookInterval + 1)
@@ -159,7 +160,39 @@ func TestDrained(t *testing.T) {
 	require.False(t, s.Drained(nil))
 	s.claim(2, map[string]int{}, nil)
 	require.True(t, s.Drained(nil))
-	require.False(t, s.Drained(nil), "it starts over")
+	require.Empty(t, s.Allocate(2, nil).Groups, "nothing may have work")
+	s.ExpectAll()
+	require.False(t, s.Drained(nil))
+	require.Len(t, s.Allocate(8, nil).Groups, 5)
+}
+
+// Only what may have work is claimed, and once more if it was expected meanwhile.
+func TestExpect(t *testing.T) {
+	t.Parallel()
+	g := limited()
+	s := NewScheduler(g.All())
+	nothing := map[string]Claimed{}
+	s.Record(s.Allocate(16, nil), nothing)
+	require.True(t, s.Drained(nil))
+
+	s.Expect("a", "unknown")
+	a := s.Allocate(16, nil)
+	require.Equal(t, []string{"a", "a.slow"}, a.Groups)
+	require.Equal(t, 16, sum(a.Limits))
+	s.Expect("b")
+	s.Record(a, nothing)
+	a = s.Allocate(16, nil)
+	require.Equal(t, []string{"b"}, a.Groups)
+	s.Expect("b")
+	s.Record(a, nothing)
+	require.False(t, s.Drained(nil), "its task may have come after the claim")
+	s.Record(s.Allocate(16, nil), nothing)
+	require.True(t, s.Drained(nil))
+
+	// While one has a backlog, the others are looked at in turn: they are not announced.
+	s.Expect("b")
+	s.Record(s.Allocate(4, nil), map[string]Claimed{"b": {Count: 4}})
+	require.ElementsMatch(t, []string{"a", "a.slow", "b"}, s.Allocate(4, nil).Groups)
 }
 
 // What has no capacity is not claimed, and leaves its share to the others.
