@@ -63,8 +63,18 @@ CREATE TRIGGER taken AFTER UPDATE ON pgflow.step_tasks FOR EACH ROW
 // observer is the name of the arena's own connections.
 const observer = "chaos"
 
-// newArena starts a server with the given flows.
+// newArena starts a server with the given flows. In a short run, the test runs beside others
+// from then on.
 func newArena(t *testing.T, settings map[string]string, slugs ...string) *arena {
+	t.Helper()
+	if !full {
+		t.Parallel()
+	}
+	return startArena(t, settings, slugs...)
+}
+
+// startArena is [newArena] for a test that says itself what it runs beside.
+func startArena(t *testing.T, settings map[string]string, slugs ...string) *arena {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)

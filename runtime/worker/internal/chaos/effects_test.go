@@ -29,6 +29,7 @@ import (
 // a letter is started with each pay.
 var pay = runtime.NewFlow[number](spec.Flow{Slug: "pay",
 	BaseDelay: spec.Set(time.Duration(0)), MaxAttempts: 1000,
+	Timeout: 5 * time.Second, // which is how long an attempt takes whose connection is silent
 	Steps: []spec.Step{
 		{Slug: "pay", Tx: spec.TxPgx},
 		{Slug: "ship", Type: spec.TypeMap, Deps: []string{"pay"}, Tx: spec.TxSQL},

@@ -94,7 +94,7 @@ func chaosOfLimits(t *testing.T, flow *runtime.Flow[number, int], cancel bool) {
 	a := newArena(t, nil, slug)
 	_, err := a.pool.Exec(a.ctx, presence)
 	require.NoError(t, err)
-	runs, over := scaled(3000, 300), scaled(60*time.Second, 10*time.Second)
+	runs, over := scaled(3000, 160), scaled(60*time.Second, 4*time.Second)
 	inputs := make([]number, runs)
 	for i := range inputs {
 		inputs[i] = number{N: i, Do: string(rune('a' + i%5))}
@@ -109,7 +109,7 @@ func chaosOfLimits(t *testing.T, flow *runtime.Flow[number, int], cancel bool) {
 	}
 	kills := 0
 	for l.running() {
-		time.Sleep(between(r, 500*time.Millisecond, 2*time.Second))
+		time.Sleep(between(r, scaled(500*time.Millisecond, 200*time.Millisecond), scaled(2*time.Second, 800*time.Millisecond)))
 		running := f.running()
 		p := running[r.IntN(len(running))]
 		if r.IntN(4) == 0 {

@@ -15,11 +15,13 @@ import (
 	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 )
 
-// The tests do not run in parallel: each needs the machine for what it measures.
+// At full length the tests run one after the other: each needs the machine for what it
+// measures. Short ones wait most of the time, and run side by side.
 func TestMain(m *testing.M) {
 	if text := os.Getenv(processEnv); text != "" {
 		os.Exit(beWorker(text))
 	}
+	dbtest.AtOnce(4)
 	dbtest.Main(m)
 }
 

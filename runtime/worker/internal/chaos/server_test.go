@@ -44,6 +44,9 @@ func (a *arena) storm(workers, starters string, runs int, over, least, most time
 
 // The server is restarted, and killed.
 func TestChaosServerRestarts(t *testing.T) {
+	if !full {
+		t.Parallel()
+	}
 	for name, mode := range map[string]devdb.StopMode{"fast": devdb.Fast, "immediate": devdb.Immediate, "killed": devdb.Killed} {
 		t.Run(name, func(t *testing.T) {
 			a := newArena(t, nil, "sum")

@@ -87,7 +87,7 @@ func TestChaosUnique(t *testing.T) {
 		require.Zero(t, ask[int](a, `
 			SELECT count(*) FROM (SELECT input -> 'n' FROM pgflow.runs WHERE status = 'started' GROUP BY 1 HAVING count(*) > 1) o`), "runs that are alike")
 	}
-	for until := time.Now().Add(scaled(60*time.Second, 8*time.Second)); time.Now().Before(until); {
+	for until := time.Now().Add(scaled(60*time.Second, 4*time.Second)); time.Now().Before(until); {
 		time.Sleep(between(r, 50*time.Millisecond, 500*time.Millisecond))
 		f := starters
 		if r.IntN(4) == 0 {

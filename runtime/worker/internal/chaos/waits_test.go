@@ -25,7 +25,7 @@ import (
 func TestChaosAnswers(t *testing.T) {
 	r := chances(t)
 	a := newArena(t, nil, "approval")
-	runs, over := scaled(3000, 300), scaled(60*time.Second, 8*time.Second)
+	runs, over := scaled(3000, 160), scaled(60*time.Second, 4*time.Second)
 	f := newFleet(t, errand{URL: a.url, Flow: "approval", Most: 20 * time.Millisecond}, 4)
 	l := a.start(a.url, approval, runs, over)
 	actors := &actors{arena: a, accepted: map[string][]int{}}
@@ -35,7 +35,7 @@ func TestChaosAnswers(t *testing.T) {
 	}
 	kills := 0
 	for l.running() {
-		time.Sleep(between(r, 500*time.Millisecond, 2*time.Second))
+		time.Sleep(between(r, scaled(500*time.Millisecond, 200*time.Millisecond), scaled(2*time.Second, 800*time.Millisecond)))
 		running := f.running()
 		running[r.IntN(len(running))].kill()
 		kills++
