@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flowc-dev/flowc/runtime"
+	"github.com/flowc-dev/flowc/runtime/internal/dbtest"
 	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/spec"
 )
@@ -42,7 +43,35 @@ func findBrowser(t *testing.T) string {
 	return ""
 }
 
-// A browser is a tab of a real browser, which looks at a site.
+// theBrowser is the context of a real browser, once a test has asked for it. To start one takes
+// longer than most tests take in it.
+var theBrowser struct {
+	once sync.Once
+	ctx  context.Context
+	err  error
+}
+
+// startBrowser starts the browser of all tests, which ends when they have run.
+func startBrowser(path string) (context.Context, error) {
+	theBrowser.once.Do(func() {
+		options := append(chromedp.DefaultExecAllocatorOptions[:],
+			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+			chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+			chromedp.Flag("force-prefers-reduced-motion", true)) // animations keep a processor busy without end
+		allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+		ctx, cancel := chromedp.NewContext(allocator)
+		dbtest.AtEnd(func() {
+			_ = chromedp.Cancel(ctx) // it may have crashed, and then there is nothing to end
+			cancel()
+			stop()
+		})
+		theBrowser.ctx, theBrowser.err = ctx, chromedp.Do(ctx)
+	})
+	return theBrowser.ctx, theBrowser.err
+}
+
+// A browser is a tab of a real browser, which looks at a site. It shares nothing with those
+// of other tests.
 type browser struct {
 	*site
 	ctx context.Context
@@ -56,14 +85,11 @@ type browser struct {
 // dialog that somebody made a page open.
 func newBrowser(s *site) *browser {
 	s.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(findBrowser(s.T)), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	s.Cleanup(stop)
-	ctx, cancel := chromedp.NewContext(allocator)
+	all, err := startBrowser(findBrowser(s.T))
+	require.NoError(s, err)
+	ctx, cancel := chromedp.NewContext(all, chromedp.WithNewBrowserContext())
 	s.Cleanup(func() {
-		_ = chromedp.Cancel(ctx) // it may have crashed, and then there is nothing to end
+		_ = chromedp.Cancel(ctx)
 		cancel()
 	})
 	b := &browser{site: s, ctx: ctx}
@@ -176,14 +202,14 @@ func TestBrowserShowsPages(t *testing.T) {
 	require.NoError(t, err)
 	claim := s.claim()
 	turn := s.index()
-	for _, window := range []struct {
-		width  int64
-		scheme string
-	}{{390, "dark"}, {820, "light"}, {1440, "dark"}} {
-		b.size(window.width, window.scheme)
-		for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + waiting.ID(), "/runs/" + id + "/steps/pack", "/flows", "/flows/" + long, "/flows/shop", "/flows/" + long[:46] + "z", "/flows/tidy", "/waiting", "/runs/" + claim, "/queues", "/gates", "/runs/" + turn, "/flows/index", "/schedules", "/workers"} {
-			b.open(path)
-			require.NotEmpty(t, js[string](b, `document.querySelector("h1").textContent`), path)
+	for _, path := range []string{"/", "/runs", "/runs/" + id, "/runs/" + failed, "/runs/" + waiting.ID(), "/runs/" + id + "/steps/pack", "/flows", "/flows/" + long, "/flows/shop", "/flows/" + long[:46] + "z", "/flows/tidy", "/waiting", "/runs/" + claim, "/queues", "/gates", "/runs/" + turn, "/flows/index", "/schedules", "/workers"} {
+		b.open(path)
+		require.NotEmpty(t, js[string](b, `document.querySelector("h1").textContent`), path)
+		for _, window := range []struct {
+			width  int64
+			scheme string
+		}{{390, "dark"}, {820, "light"}, {1440, "dark"}} {
+			b.size(window.width, window.scheme)
 			require.LessOrEqual(t, js[float64](b, `document.documentElement.scrollWidth - innerWidth`), 0.0, "%s is wider than %d", path, window.width)
 			require.Empty(t, js[string](b, clipped), "%s at %d: cut off", path, window.width)
 			require.Equal(t, window.scheme == "dark", js[bool](b, `getComputedStyle(document.body).backgroundColor === "rgb(14, 18, 25)"`), "%s %s", path, window.scheme)
