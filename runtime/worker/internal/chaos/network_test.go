@@ -27,7 +27,7 @@ func TestChaosResets(t *testing.T) {
 func TestChaosRefusals(t *testing.T) {
 	a := newArena(t, nil, "sum")
 	proxy, url := a.proxy()
-	outages := scaled([]time.Duration{3 * time.Second, 30 * time.Second, 3 * time.Second}, []time.Duration{8 * time.Second})
+	outages := scaled([]time.Duration{3 * time.Second, 30 * time.Second, 3 * time.Second}, []time.Duration{8 * time.Second, time.Second})
 	turn := 0
 	runs, over := scaled(3000, 150), scaled(36*time.Second, 3*time.Second)
 	a.storm(url, url, runs, over, time.Second, time.Second, 2*time.Second, func() time.Time {
