@@ -17,12 +17,8 @@
 -- Ready tasks of flow_slugs[i] with message ids below first_ids[i] are not looked at: workers
 -- that know that others have them say so. It has no effect on flows with several priorities.
 --
--- With chosen, these tasks are claimed, which the caller has locked (see claim_gated).
---
--- With group_size, only suspects are claimed (see claim_suspects): at most so many, all of
--- which may run in a group of that size. The worker claims nothing beside them for
--- isolated_for seconds or until they are done: a minute, doubled with each crash that the
--- task may have caused.
+-- With chosen, these tasks are claimed, which the caller has locked (see claim_gated and
+-- claim_suspects).
 --
 -- Values of more than 16 kB as stored are not in the reply, so that they cannot hold up
 -- other tasks: the worker reads them with read_values, a few at a time. run_input is NULL
@@ -30,7 +26,7 @@
 -- other steps the slugs of the dependencies, separated by commas.
 create or replace function flowc.claim(
   worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}', wake boolean default false, first_ids bigint[] default '{}',
-  group_size int default null, chosen tid[] default null)
+  chosen tid[] default null)
 returns setof flowc.claimed_task
 language plpgsql as $$
 declare
@@ -74,32 +70,14 @@ begin
             order by o.message_id
             limit q.max_tasks
             for update of o skip locked) r) a
-        limit q.max_tasks) t
-      where claim.group_size is null),
-    suspect as materialized (
-      select t.*
-      from requested q
-      cross join lateral (
-        select o.ctid as tid, o.flow_slug, o.step_slug, o.status, o.visible_at, o.message_id, o.gate_key
-        from pgflow.step_tasks o -- in the order of message ids, whatever the priority: there are few
-        where claim.group_size is not null and o.flow_slug = q.flow and o.subqueue = 's' and o.in_queue and o.visible_at <= now_at
-          and flowc.is_requested(o.flow_slug, o.step_slug, q.step, claim.except_steps)
-          and flowc.suspect_group_size(o.run_id, o.step_slug, o.task_index) >= claim.group_size
-          and (o.gate_key is null or flowc.has_room(o.flow_slug, o.step_slug, o.gate_key))
-        order by o.message_id
-        limit q.max_tasks
-        for update skip locked) t
-      order by t.message_id limit claim.group_size),
+        limit q.max_tasks) t),
     locked as materialized (
       select t.tid, s.*, t.status <> 'queued' as reclaimed, case t.status when 'queued' then t.visible_at end as claimable_at,
-             case when t.gate_key is not null then t.status = 'queued' and flowc.enter_gate(claim.worker_id, t.tid)
-                  else t.status = 'queued' or flowc.reclaim(t.tid, now_at) end as claimable
+             t.status = 'queued' or flowc.reclaim(t.tid, now_at) as claimable
       from (
-        select o.*, null as gate_key from found o
+        select * from found
         union all
-        select u.tid, u.flow_slug, u.step_slug, u.status, u.visible_at, u.gate_key from suspect u
-        union all
-        select c.tid, o.flow_slug, o.step_slug, o.status, o.visible_at, null
+        select c.tid, o.flow_slug, o.step_slug, o.status, o.visible_at
         from unnest(claim.chosen) c(tid) join pgflow.step_tasks o on o.ctid = c.tid) t
       cross join lateral ( -- looked up by nothing but the step, so that the lookups are memoized
         select o.step_type, o.deps_count, coalesce(o.opt_max_attempts, f.opt_max_attempts) as max_attempts,
@@ -127,9 +105,7 @@ begin
            case when (select exists (select from flowc.run_headers)) then (select h.headers from flowc.run_headers h where h.run_id = t.run_id) end,
            extract(epoch from now_at - t.claimable_at)::double precision,
            case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
-           case when claim.group_size is not null then (
-             select 60 * (1 << coalesce(least(max(s.total_crashes), 10), 0))::double precision -- max: one row in any case
-             from flowc.suspects s where s.run_id = t.run_id and s.step_slug = t.step_slug and s.task_index = t.task_index) end,
+           null::double precision,
            case when (select exists (select from flowc.carried)) then (
              select c.value from flowc.carried c where c.run_id = t.run_id and c.step_slug = t.step_slug and c.task_index = t.task_index) end
     from started t

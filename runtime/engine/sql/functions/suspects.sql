@@ -1,12 +1,14 @@
 -- Suspects: tasks that may have killed their worker, see flowc.suspects.
 
 -- Claims suspects: the oldest, and as many others as may run beside it. A worker calls it
--- when it has nothing else in flight.
+-- when it has nothing else in flight, and claims nothing beside them for isolated_for seconds
+-- or until they are done: a minute, doubled with each crash that a task may have caused.
 create or replace function flowc.claim_suspects(worker_id uuid, flow_slugs text[], limits int[], except_steps text[] default '{}')
 returns setof flowc.claimed_task
 language plpgsql as $$
 declare
   group_size int;
+  chosen     tid[];
 begin
   if not exists (select from flowc.suspects) then
     return;
@@ -24,11 +26,32 @@ begin
     for update skip locked) t
   where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))
   order by t.message_id limit 1;
-  if group_size is not null then
-    return query
-      select * from flowc.claim(
-        claim_suspects.worker_id, claim_suspects.flow_slugs, claim_suspects.limits, claim_suspects.except_steps, group_size => group_size);
+  if group_size is null then
+    return;
   end if;
+  chosen := array(
+    select g.tid
+    from (
+      select t.* from unnest(claim_suspects.flow_slugs, claim_suspects.limits) u(name, max_tasks)
+      cross join lateral (
+        select o.ctid as tid, o.message_id, o.status, o.gate_key
+        from pgflow.step_tasks o -- in the order of message ids, whatever the priority: there are few
+        where o.flow_slug = split_part(u.name, '.', 1) and o.subqueue = 's' and o.in_queue and o.visible_at <= clock_timestamp()
+          and flowc.is_requested(o.flow_slug, o.step_slug, split_part(u.name, '.', 2), claim_suspects.except_steps)
+          and flowc.suspect_group_size(o.run_id, o.step_slug, o.task_index) >= group_size
+          and (o.gate_key is null or flowc.has_room(o.flow_slug, o.step_slug, o.gate_key))
+        order by o.message_id
+        limit u.max_tasks
+        for update skip locked) t
+      where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))
+      order by t.message_id limit group_size) g
+    where g.gate_key is null or g.status = 'queued' and flowc.enter_gate(claim_suspects.worker_id, g.tid));
+  return query
+    select c.flow_slug, c.run_id, c.step_slug, c.task_index, c.message_id, c.claim_number, c.attempt, c.max_attempts, c.base_delay, c.timeout,
+           c.queued_at, c.input, c.run_input, c.array_from, c.headers, c.waited, c.tick,
+           60 * (1 << least(coalesce(s.total_crashes, 0), 10))::double precision, c.kept
+    from flowc.claim(claim_suspects.worker_id, '{}', '{}', chosen => chosen) c
+    left join flowc.suspects s on s.run_id = any (array[c.run_id]) and s.step_slug = c.step_slug and s.task_index = c.task_index;
 end $$;
 
 -- Returns how many suspects may run together if this one is among them.
