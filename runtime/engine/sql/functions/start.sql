@@ -266,12 +266,18 @@ begin
       select s.*, g.task_index
       from step s cross join lateral generate_series(0, s.tasks - 1) g(task_index)
       where s.deps_count = 0 and s.step_type = 'map'
-      order by run_id, step_index, task_index) o),
-  arrived as (
-    insert into flowc.gate_changes (gate, flow_slug, step_slug, key)
-    select distinct s.gate, start_simple_runs.flow_slug, s.step_slug, s.key from step s where start_simple_runs.gated and s.gate is not null)
+      order by run_id, step_index, task_index) o)
   select array_agg(m.run_id) into fresh from made m;
   if fresh is not null then
+    if start_simple_runs.gated then
+      insert into flowc.gate_changes (gate, flow_slug, step_slug, key)
+      select distinct g.gate, g.flow_slug, g.step_slug, coalesce(flowc.key_of(i.input #> g.key_path[2:]), '')
+      from pgflow.steps s
+      cross join lateral (
+        select o.* from flowc.gated_steps o where o.flow_slug = s.flow_slug and o.step_slug = s.step_slug offset 0) g
+      cross join unnest(start_simple_runs.inputs) i(input)
+      where s.flow_slug = start_simple_runs.flow_slug and s.deps_count = 0;
+    end if;
     if start_simple_runs.priority <> 'r' then
       perform flowc.note_priorities(array[start_simple_runs.flow_slug]);
     end if;

@@ -111,7 +111,6 @@ create table pgflow.steps (
   when_unmet              text        not null default 'skip',
   when_exhausted          text        not null default 'fail',
   created_at              timestamptz not null default now(),
-  primary key (flow_slug, step_slug),
   unique (flow_slug, step_index),
   foreign key (flow_slug) references pgflow.flows (flow_slug),
   check (pgflow.is_valid_slug(step_slug)),
@@ -126,6 +125,8 @@ create table pgflow.steps (
   constraint when_unmet_is_valid     check (when_unmet in ('fail', 'skip', 'skip-cascade')),
   constraint when_exhausted_is_valid check (when_exhausted in ('fail', 'skip', 'skip-cascade'))
 );
+
+alter table pgflow.steps add primary key (flow_slug, step_slug); -- the last one, as of pgflow.runs
 
 create table pgflow.deps (
   flow_slug  text        not null references pgflow.flows (flow_slug),
