@@ -38,8 +38,10 @@ func cells(scale float64) []cell {
 			{"River", riverLatency(n(50))},
 		}},
 		{name: "processes", title: "jobs worked by 16 processes of a worker each, and by 1, with 1024 handlers in all", systems: []system{
-			{"16", workInProcesses(n(40_000), 16, 1024)},
-			{"1", workInProcesses(n(40_000), 1, 1024)},
+			{"16", flowcCrew.inProcesses(n(40_000), 16, 1024)},
+			{"1", flowcCrew.inProcesses(n(40_000), 1, 1024)},
+			{"4", flowcCrew.inProcesses(n(40_000), 4, 1024)},
+			{"River, 16", riverCrew.inProcesses(n(40_000), 16, 1024)},
 		}},
 		{name: "shards", title: "jobs started in batches of 5000 and worked to the end, on shards with a server each", rounds: 5, systems: []system{
 			{"4", workOnShards(n(20_000), 4)},

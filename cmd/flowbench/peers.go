@@ -52,24 +52,89 @@ func riverClientOf(
 	if err == nil {
 		_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
 	}
+	var client *river.Client[pgx.Tx]
+	if err == nil {
+		client, err = newRiverClient(pool, workersMax, func(ctx context.Context, job *river.Job[riverArgs]) error { return work(ctx, pool, job) })
+	}
 	if err != nil {
 		drop()
 		return nil, nil, nil, err
 	}
+	return client, pool, drop, nil
+}
+
+func newRiverClient(pool *pgxpool.Pool, workersMax int, work func(context.Context, *river.Job[riverArgs]) error) (*river.Client[pgx.Tx], error) {
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &riverWorker{work: func(ctx context.Context, job *river.Job[riverArgs]) error { return work(ctx, pool, job) }})
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+	river.AddWorker(workers, &riverWorker{work: work})
+	return river.NewClient(riverpgxv5.New(pool), &river.Config{
 		FetchCooldown:     2 * time.Millisecond,
 		FetchPollInterval: 20 * time.Millisecond,
 		Logger:            slog.New(slog.DiscardHandler),
 		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workersMax}},
 		Workers:           workers,
 	})
+}
+
+// riverCrew is River's clients in processes of their own.
+var riverCrew = crew{
+	name: "River",
+	install: func(ctx context.Context, s *server) (*pgxpool.Pool, func(), error) {
+		_, pool, drop, err := riverClient(ctx, s, func() {})
+		return pool, drop, err
+	},
+	start: func(ctx context.Context, pool *pgxpool.Pool, n int) error {
+		client, err := newRiverClient(pool, 1, nil)
+		if err != nil {
+			return err
+		}
+		return riverInsertMany(ctx, client, n)
+	},
+	ended: func(ctx context.Context, left *counter, pool *pgxpool.Pool) error {
+		select {
+		case <-left.zero:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		return riverEnd(ctx, pool)
+	},
+}
+
+// startRiverClient starts a client that calls called for each job.
+func startRiverClient(ctx context.Context, pool *pgxpool.Pool, concurrency int, called func()) (stop func() error, err error) {
+	client, err := newRiverClient(pool, concurrency, func(context.Context, *river.Job[riverArgs]) error {
+		called()
+		return nil
+	})
 	if err != nil {
-		drop()
-		return nil, nil, nil, err
+		return nil, err
 	}
-	return client, pool, drop, nil
+	return func() error { return client.Stop(context.WithoutCancel(ctx)) }, client.Start(ctx)
+}
+
+// riverInsertMany inserts n jobs in batches.
+func riverInsertMany(ctx context.Context, client *river.Client[pgx.Tx], n int) error {
+	for left := n; left > 0; left -= 5000 {
+		params := make([]river.InsertManyParams, min(left, 5000))
+		for i := range params {
+			params[i].Args = riverArgs{ID: i}
+		}
+		if _, err := client.InsertManyFast(ctx, params); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// riverEnd waits until every job is recorded as completed.
+func riverEnd(ctx context.Context, pool *pgxpool.Pool) error {
+	for {
+		var open bool
+		err := pool.QueryRow(ctx, `select exists (select from river_job where state in ('available', 'running'))`).Scan(&open)
+		if err != nil || !open {
+			return err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func riverManyAndWork(n int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
@@ -116,31 +181,16 @@ func riverManyAndWorkWith(
 	running := false
 	work := func(ctx context.Context) (sample, error) {
 		count.Store(0)
-		for left := n; left > 0; left -= 5000 {
-			params := make([]river.InsertManyParams, min(left, 5000))
-			for i := range params {
-				params[i].Args = riverArgs{ID: i}
-			}
-			if _, err := client.InsertManyFast(ctx, params); err != nil {
-				return sample{}, err
-			}
+		if err := riverInsertMany(ctx, client, n); err != nil {
+			return sample{}, err
 		}
 		if err := client.Start(ctx); err != nil {
 			return sample{}, err
 		}
 		running = true
 		<-reached
-		// To the end: until every job is recorded as completed.
-		for {
-			var open bool
-			err := pool.QueryRow(ctx, `select exists (select from river_job where state in ('available', 'running'))`).Scan(&open)
-			if err != nil {
-				return sample{}, err
-			}
-			if !open {
-				break
-			}
-			time.Sleep(5 * time.Millisecond)
+		if err := riverEnd(ctx, pool); err != nil {
+			return sample{}, err
 		}
 		running = false
 		return sample{units: n}, client.Stop(ctx)

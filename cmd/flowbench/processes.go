@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/url"
 	"os"
 	"os/exec"
@@ -15,16 +14,32 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
-// workInProcesses works n jobs with so many processes of one worker each, which have so
-// many handlers in all. What is measured begins when a third of the jobs is done, so that the
+// A crew is workers of one system that are processes of their own.
+type crew struct {
+	name    string // tells the processes what they are
+	install func(ctx context.Context, s *server) (pool *pgxpool.Pool, drop func(), err error)
+	start   func(ctx context.Context, pool *pgxpool.Pool, n int) error
+	// ended waits until all handlers were called and nothing is left to work.
+	ended func(ctx context.Context, left *counter, pool *pgxpool.Pool) error
+}
+
+var flowcCrew = crew{
+	name:    "flowc",
+	install: func(ctx context.Context, s *server) (*pgxpool.Pool, func(), error) { return install(ctx, s, job) },
+	start:   func(ctx context.Context, pool *pgxpool.Pool, n int) error { return startMany(ctx, pool, job, n) },
+	ended: func(ctx context.Context, left *counter, pool *pgxpool.Pool) error {
+		return left.awaitEnd(ctx, pool, job)
+	},
+}
+
+// inProcesses works n jobs with so many processes of one worker each, which have so many
+// handlers in all. What is measured begins when a third of the jobs is done, so that the
 // connections are warm.
-func workInProcesses(n, processes, handlers int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+func (w crew) inProcesses(n, processes, handlers int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
-		pool, drop, err := install(ctx, s, job)
+		pool, drop, err := w.install(ctx, s)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -38,11 +53,11 @@ func workInProcesses(n, processes, handlers int) func(context.Context, *server) 
 			}}
 			defer func() { err = errors.Join(err, all.stop()) }()
 			for range processes {
-				if err := all.spawn(ctx, pool, handlers/processes); err != nil {
+				if err := all.spawn(ctx, w.name, pool, handlers/processes); err != nil {
 					return sample{}, err
 				}
 			}
-			if err := startMany(ctx, pool, job, n); err != nil {
+			if err := w.start(ctx, pool, n); err != nil {
 				return sample{}, err
 			}
 			if err := all.begin(); err != nil {
@@ -58,7 +73,7 @@ func workInProcesses(n, processes, handlers int) func(context.Context, *server) 
 			if err != nil {
 				return sample{}, err
 			}
-			if err := left.awaitEnd(ctx, pool, job); err != nil {
+			if err := w.ended(ctx, &left, pool); err != nil {
 				return sample{}, err
 			}
 			until, err := all.usage(ctx, s)
@@ -77,7 +92,7 @@ type workerProcesses struct {
 }
 
 // spawn starts a process that is ready to run a worker.
-func (p *workerProcesses) spawn(ctx context.Context, pool *pgxpool.Pool, concurrency int) error {
+func (p *workerProcesses) spawn(ctx context.Context, system string, pool *pgxpool.Pool, concurrency int) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -87,7 +102,7 @@ func (p *workerProcesses) spawn(ctx context.Context, pool *pgxpool.Pool, concurr
 		return err
 	}
 	c := exec.CommandContext(ctx, program)
-	c.Env = append(os.Environ(), workerDatabase+"="+database, workerConcurrency+"="+strconv.Itoa(concurrency))
+	c.Env = append(os.Environ(), workerSystem+"="+system, workerDatabase+"="+database, workerConcurrency+"="+strconv.Itoa(concurrency))
 	c.Stderr = os.Stderr
 	in, err := c.StdinPipe()
 	if err != nil {
@@ -168,6 +183,7 @@ func (p *workerProcesses) stop() error {
 
 // The environment of a process that runs a worker.
 const (
+	workerSystem      = "FLOWBENCH_SYSTEM"
 	workerDatabase    = "FLOWBENCH_DATABASE"
 	workerConcurrency = "FLOWBENCH_CONCURRENCY"
 )
@@ -185,17 +201,19 @@ func runWorker(ctx context.Context, database string, in io.Reader, out io.Writer
 	}
 	defer pool.Close()
 	var calls atomic.Int64
-	w, err := worker.New(pool, worker.Config{Concurrency: concurrency, Logger: slog.New(slog.DiscardHandler)},
-		echo(job, func(string) { calls.Add(1) }))
-	if err != nil {
-		return err
+	start := startFlowcWorker
+	if os.Getenv(workerSystem) == riverCrew.name {
+		start = startRiverClient
 	}
 	fmt.Fprintln(out, "ready")
 	lines := bufio.NewScanner(in)
 	if !lines.Scan() {
 		return lines.Err()
 	}
-	stop := w.Start(ctx)
+	stop, err := start(ctx, pool, concurrency, func() { calls.Add(1) })
+	if err != nil {
+		return err
+	}
 	ended := make(chan struct{})
 	go func() {
 		for lines.Scan() {
@@ -214,4 +232,9 @@ func runWorker(ctx context.Context, database string, in io.Reader, out io.Writer
 			}
 		}
 	}
+}
+
+// startFlowcWorker starts a worker that calls called for each job.
+func startFlowcWorker(ctx context.Context, pool *pgxpool.Pool, concurrency int, called func()) (stop func() error, err error) {
+	return startWorkers(ctx, pool, 1, concurrency, echo(job, func(string) { called() }))
 }
