@@ -16,11 +16,8 @@ import (
 type cell struct {
 	name    string
 	title   string
-	unit    string
 	systems []system
-	// rounds is how often each system has its turn; 0 means as often as the command says.
-	rounds int
-	// temporal reports that it needs a Temporal server.
+	// temporal reports that it needs a Temporal server, whose first build takes minutes.
 	temporal bool
 }
 
@@ -67,9 +64,6 @@ func (c cell) measure(ctx context.Context, s *server, rounds int) (results []*re
 		defer tidy()
 		works = append(works, work)
 		results = append(results, &result{system: sys.name})
-	}
-	if c.rounds > 0 {
-		rounds = c.rounds
 	}
 	for round := range rounds + 1 {
 		for i, work := range works {

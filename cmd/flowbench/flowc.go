@@ -440,7 +440,7 @@ func idle(workers, seconds int) func(context.Context, *server) (func(context.Con
 			if err != nil {
 				return sample{}, err
 			}
-			time.Sleep(3 * time.Second) // until they are idle
+			time.Sleep(time.Second) // until they are idle
 			since, err := s.usage(ctx)
 			if err != nil {
 				return sample{}, err

@@ -41,6 +41,7 @@ var goals = []goal{
 	atMost("limits-1000-keys-vs-none", 1.2, ratio("limits/1000", "limits/none", p50)),
 	atMost("writer-vs-none", 1.2, ratio("writer/beside", "writer/none", total)),
 	atLeast("processes-16-vs-1", 0.85, ratio("processes/16", "processes/1", rate)),
+	atLeast("processes-16-vs-river", 1, ratio("processes/16", "processes/River, 16", rate)),
 	atMost("shards-2-vs-1", 1.1, ratio("shards/2", "shards/1", total)),
 	atMost("shards-4-vs-1", 1.1, ratio("shards/4", "shards/1", total)),
 	atMost("worker-of-4000-flows-latency", 3, ratio("idle-flows/4000", "idle-flows/10", p50)),

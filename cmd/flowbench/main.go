@@ -15,8 +15,6 @@ import (
 	"os/signal"
 	"regexp"
 	"time"
-
-	"github.com/flowc-dev/flowc/runtime/temporalflow/temporaldev"
 )
 
 func main() {
@@ -31,8 +29,8 @@ func main() {
 		}
 		return
 	}
-	rounds := flag.Int("rounds", 9, "how many turns each system has")
-	only := flag.String("only", everything, "measure only the cells whose name matches this `expression`")
+	rounds := flag.Int("rounds", 5, "how many turns each system has, after one to warm up")
+	only := flag.String("only", everything, "measure only the cells whose name matches this `expression`; those on Temporal only if it names them")
 	scale := flag.Float64("scale", 1, "multiply the amounts of work by this")
 	dir := flag.String("dir", "", "keep the server's data in this `folder` instead of a temporary one")
 	flag.Parse()
@@ -62,14 +60,10 @@ func run(ctx context.Context, rounds int, only string, scale float64, dir string
 
 	results := map[string]*result{}
 	for _, c := range cells(scale) {
-		if !match.MatchString(c.name) {
+		if !match.MatchString(c.name) || c.temporal && only == everything {
 			continue
 		}
 		fmt.Printf("\n%s\n", c.title)
-		if c.temporal && only == everything && !temporaldev.Built(ctx) {
-			fmt.Println("  left out: it takes minutes to build the Temporal server, once; -only temporal does")
-			continue
-		}
 		measured, host, err := c.measure(ctx, srv, rounds)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)

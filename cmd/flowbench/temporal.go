@@ -260,7 +260,7 @@ func temporalCells(n func(int) int) []cell {
 			{"by hand", runsAtOnce(byHand, handler.Service{}, n(64))},
 			{"on PostgreSQL", runsAtOnce(onPostgres, give(diamond, 0), n(2_000))},
 		}},
-		{name: "temporal-map", title: "a map of 1000", temporal: true, rounds: 5, systems: []system{
+		{name: "temporal-map", title: "a map of 1000", temporal: true, systems: []system{
 			{"on Temporal", itemsOfMap(onTemporal, n(1000))},
 			{"on PostgreSQL", itemsOfMap(onPostgres, n(1000))},
 		}},

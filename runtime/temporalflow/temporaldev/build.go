@@ -46,12 +46,6 @@ func Build(ctx context.Context, out io.Writer) (Programs, error) {
 	return p, nil
 }
 
-// Built reports whether [Build] has nothing to build.
-func Built(ctx context.Context) bool {
-	_, kept, err := places(ctx)
-	return err == nil && programsIn(kept).exist()
-}
-
 // places returns the directory of the server's module, and the one that keeps its programs.
 func places(ctx context.Context) (dir, kept string, _ error) {
 	dir, err := repository(ctx)
