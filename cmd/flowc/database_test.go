@@ -90,6 +90,26 @@ func newShardsOf(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("FLOWC_SHARDS", strings.Join(pairs, " "))
 }
 
+// templated creates the database with the engine of which others are copies.
+var templated = sync.OnceValue(func() error {
+	db, err := testServer()
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	url, err := copyDatabase(ctx, db, engineTemplate, "template1")
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	return errors.Join(engine.Migrate(ctx, conn), conn.Close(ctx))
+})
+
+const engineTemplate = "script_template"
+
 // createDatabase creates a database on the server, with or without the engine.
 func createDatabase(ctx context.Context, withEngine bool) (url string, err error) {
 	serverUsed.Add(1)
@@ -97,28 +117,31 @@ func createDatabase(ctx context.Context, withEngine bool) (url string, err error
 	if err != nil {
 		return "", err
 	}
+	template := "template1"
+	if withEngine {
+		if err := templated(); err != nil {
+			return "", err
+		}
+		template = engineTemplate
+	}
+	return copyDatabase(ctx, db, fmt.Sprintf("script_%d", databases.Add(1)), template)
+}
+
+// copyDatabase creates a database that is as another.
+func copyDatabase(ctx context.Context, db *devdb.DB, name, template string) (url string, err error) {
 	admin, err := pgx.Connect(ctx, db.URL())
 	if err != nil {
 		return "", err
 	}
 	defer admin.Close(ctx)
-	name := fmt.Sprintf("script_%d", databases.Add(1))
-	if _, err = admin.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()); err != nil {
+	if _, err = admin.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" TEMPLATE "+pgx.Identifier{template}.Sanitize()); err != nil {
 		return "", err
 	}
 	url = strings.Replace(db.URL(), "/postgres?", "/"+name+"?", 1)
 	if url == db.URL() {
 		return "", fmt.Errorf("the URL of the server has another form: %s", url)
 	}
-	if !withEngine {
-		return url, nil
-	}
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close(ctx)
-	return url, engine.Migrate(ctx, conn)
+	return url, nil
 }
 
 // execSQL executes a statement in the database of the script.

@@ -34,10 +34,10 @@ func (b block) String() string { return fmt.Sprintf("%s:%d", b.document, b.line)
 // compared with what it shows, in the order in which they come.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	own := newOwnModule(t)
+	own, w := newOwnModule(t), newWorkshop(t)
 	checkBlocks(t, "README.md", []blockCheck{
 		{"flowc", "go", isPartOf("examples/orders/shop/shop.go")},
-		{"flowc", "go", compiles("pool *pgxpool.Pool, tx pgx.Tx, order shop.Order")},
+		{"flowc", "go", w.compiles("pool *pgxpool.Pool, tx pgx.Tx, order shop.Order")},
 		{"The smallest program", "go", is("examples/hello/party/party.go")},
 		{"The smallest program", "text", isInComment("examples/hello/party/greet/greet.gen.go")},
 		{"The smallest program", "go", is("examples/hello/main.go")},
@@ -48,11 +48,12 @@ func TestDocuments(t *testing.T) {
 		{"In a module that you have", "sh", own.run},
 		{"In a module that you have", "sh", own.runTheRest},
 		{"Declaring", "text", isSaidOfMistake},
-		{"Starting and waiting", "go", compiles("db *pgxpool.Pool, order shop.Order")},
-		{"Working", "go", compiles("pool *pgxpool.Pool, handlers *fulfil.Handlers")},
-		{"Testing", "go", compiles("fakes processorder.Handlers, order shop.Order")},
+		{"Starting and waiting", "go", w.compiles("db *pgxpool.Pool, order shop.Order")},
+		{"Working", "go", w.compiles("pool *pgxpool.Pool, handlers *fulfil.Handlers")},
+		{"Testing", "go", w.compiles("fakes processorder.Handlers, order shop.Order")},
 		{"The command", "console", answers},
 	})
+	t.Run("build", w.build)
 	for _, other := range []string{"CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"} {
 		require.Empty(t, readBlocks(t, other), "nothing checks the blocks of %s", other)
 	}
@@ -133,22 +134,49 @@ func isInMakefile(t *testing.T, b block) {
 	}
 }
 
-// compiles checks that lines are Go, inside of a function with these parameters.
-func compiles(parameters string) func(*testing.T, block) {
+// A workshop is a module in which blocks are compiled, each a package of its own: all at once,
+// since one build of many packages takes hardly longer than that of one.
+type workshop struct{ dir string }
+
+func newWorkshop(t *testing.T) *workshop {
+	t.Helper()
+	w := &workshop{t.TempDir()}
+	require.NoError(t, writeModule(w.dir, absolute(t, root)))
+	return w
+}
+
+// add adds the file of a block, and returns its folder, which tells where the block is.
+func (w *workshop) add(t *testing.T, b block, name, source string) string {
+	t.Helper()
+	document := strings.TrimSuffix(filepath.Base(b.document), ".md")
+	dir := filepath.Join(w.dir, fmt.Sprintf("%s_line_%d", document, b.line))
+	path := filepath.Join(dir, name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(source), 0o644))
+	return dir
+}
+
+// build compiles what has been added.
+func (w *workshop) build(t *testing.T) { w.run(t, "go build ./...") }
+
+// run runs a line of shell in the module.
+func (w *workshop) run(t *testing.T, line string) {
+	t.Helper()
+	run := command(t, nil, "sh", "-c", line)
+	run.Dir = w.dir
+	out, err := run.CombinedOutput()
+	require.NoError(t, err, "%s: %s", line, out)
+}
+
+// compiles adds lines of Go, inside of a function with these parameters.
+func (w *workshop) compiles(parameters string) func(*testing.T, block) {
 	return func(t *testing.T, b block) {
-		dir := t.TempDir()
-		require.NoError(t, writeModule(dir, absolute(t, root)))
 		use := ""
 		for _, m := range regexp.MustCompile(`(?m)^(\w+), err :=`).FindAllStringSubmatch(b.text, -1) {
 			use += "_ = " + m[1] + "\n"
 		}
-		program := "package shop\n\nimport (\n" + imports(b.text+parameters) + ")\n\nfunc _(ctx context.Context, " + parameters + ") error {\n" +
-			b.text + use + "return err\n}\n"
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "snippet.go"), []byte(program), 0o644))
-		build := command(t, nil, "go", "build", ".")
-		build.Dir = dir
-		out, err := build.CombinedOutput()
-		require.NoError(t, err, "%s: %s\n%s", b, out, program)
+		w.add(t, b, "snippet.go", "package shop\n\nimport (\n"+imports(b.text+parameters)+")\n\nfunc _(ctx context.Context, "+parameters+") error {\n"+
+			b.text+use+"return err\n}\n")
 	}
 }
 

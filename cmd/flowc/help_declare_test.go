@@ -20,11 +20,12 @@ import (
 // A declaring package is what a page declares: the first block is all of it, and the others
 // are more declarations in it.
 type declaring struct {
+	*workshop
 	top       string
 	generated string // of the last block
 }
 
-// generates checks that a block is formatted, generates and compiles.
+// generates checks that a block is formatted and generates. It is compiled with the others.
 func (d *declaring) generates(t *testing.T, b block) {
 	source := b.text
 	if d.top == "" {
@@ -35,16 +36,8 @@ func (d *declaring) generates(t *testing.T, b block) {
 	formatted, err := format.Source([]byte(source))
 	require.NoError(t, err, "%s", b)
 	require.Equal(t, string(formatted), source, "%s is not formatted", b)
-	dir := t.TempDir()
-	require.NoError(t, writeModule(dir, absolute(t, root)))
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "shop"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "shop", "shop.go"), []byte(source), 0o644))
-	for _, line := range []string{"flowc generate ./...", "go build ./..."} {
-		run := command(t, nil, "sh", "-c", line)
-		run.Dir = dir
-		out, err := run.CombinedOutput()
-		require.NoError(t, err, "%s: %s: %s", b, line, out)
-	}
+	dir := d.add(t, b, filepath.Join("shop", "shop.go"), source)
+	d.run(t, "flowc generate ./"+filepath.Base(dir)+"/...")
 	files, err := filepath.Glob(filepath.Join(dir, "shop", "*", "*.gen.go"))
 	require.NoError(t, err)
 	d.generated = ""
@@ -63,8 +56,8 @@ func (d *declaring) isGenerated(t *testing.T, b block) {
 	}
 }
 
-func declareChecks() []blockCheck {
-	d := new(declaring)
+func declareChecks(w *workshop) []blockCheck {
+	d := &declaring{workshop: w}
 	const skipped = "What others see of a skipped step"
 	return []blockCheck{
 		{"How to declare flows", "go", d.generates},

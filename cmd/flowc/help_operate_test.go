@@ -24,11 +24,11 @@ import (
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
-func operateChecks() []blockCheck {
+func operateChecks(w *workshop) []blockCheck {
 	query := ""
 	return []blockCheck{
 		{"Stopping", "yaml", isPod},
-		{"Probes", "go", compiles("w *worker.Worker, err error")},
+		{"Probes", "go", w.compiles("w *worker.Worker, err error")},
 		{"Retention", "sh", runsHere},
 		{"Roles", "sh", makesRoles},
 		{"Failover", "sh", func(t *testing.T, b block) {

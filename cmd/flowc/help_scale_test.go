@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func scaleChecks(t *testing.T) []blockCheck {
+func scaleChecks(t *testing.T, w *workshop) []blockCheck {
 	urls := map[string]string{} // of the databases that the page names, for all of its commands
 	urlOf := func(name string) string {
 		if urls[name] == "" {
@@ -18,7 +18,7 @@ func scaleChecks(t *testing.T) []blockCheck {
 		return urls[name]
 	}
 	return []blockCheck{
-		{"Several databases", "go", compiles("poolA, poolB *pgxpool.Pool, order shop.Order, handlers *fulfil.Handlers")},
+		{"Several databases", "go", w.compiles("poolA, poolB *pgxpool.Pool, order shop.Order, handlers *fulfil.Handlers")},
 		{"Several databases", "sh", runsOnShards(urlOf)},
 		{"Adding and draining a database", "sh", runsOnShards(urlOf)},
 		{"Temporal", "go", isInGoDoc("runtime/temporalflow/doc.go")},

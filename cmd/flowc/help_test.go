@@ -48,6 +48,7 @@ func TestHelpPages(t *testing.T) {
 // compared. The blocks of codes are for package gen, which knows them.
 func TestHelpBlocks(t *testing.T) {
 	t.Parallel()
+	w := newWorkshop(t)
 	checks := map[string][]blockCheck{
 		"database": {
 			{"Which database the commands use", "sh", func(t *testing.T, b block) {
@@ -70,7 +71,7 @@ func TestHelpBlocks(t *testing.T) {
 				}
 			}},
 		},
-		"declare": declareChecks(),
+		"declare": declareChecks(w),
 		"exit-codes": {
 			{"What the exit status means", "text", func(t *testing.T, b block) {
 				var listed []string
@@ -84,19 +85,19 @@ func TestHelpBlocks(t *testing.T) {
 				require.Equal(t, all, listed)
 			}},
 		},
-		"operate":  operateChecks(),
-		"scale":    scaleChecks(t),
+		"operate":  operateChecks(w),
+		"scale":    scaleChecks(t, w),
 		"testing":  testingChecks(),
 		"versions": versionsChecks(),
-		"waiting":  waitingChecks(),
+		"waiting":  waitingChecks(w),
 		"web": {
 			{"Starting in your own transaction", "go", isPartOf("examples/web/server.go")},
-			{"A request that comes twice", "go", compiles("pool *pgxpool.Pool, photo album.Photo, requestID string")},
+			{"A request that comes twice", "go", w.compiles("pool *pgxpool.Pool, photo album.Photo, requestID string")},
 			{"Showing progress", "go", isPartOf("examples/web/server.go")},
 			{"Idempotent handlers", "go", isPartOf("examples/web/handlers.go")},
 			{"Idempotent handlers", "go", isPartOf("examples/web/handlers.go")},
-			{"Who asked", "go", compiles("pool *pgxpool.Pool, photo album.Photo, user string")},
-			{"Who asked", "go", compiles("err error")},
+			{"Who asked", "go", w.compiles("pool *pgxpool.Pool, photo album.Photo, user string")},
+			{"Who asked", "go", w.compiles("err error")},
 			{"The worker beside the server", "go", isPartOf("examples/web/main.go")},
 		},
 	}
@@ -105,6 +106,7 @@ func TestHelpBlocks(t *testing.T) {
 			t.Run(p.topic, func(t *testing.T) { checkBlocks(t, "cmd/flowc/help/"+p.topic+".md", checks[p.topic]) })
 		}
 	}
+	t.Run("build", w.build)
 }
 
 // TestAlignTable holds that tables are columns, whose text is folded between words.

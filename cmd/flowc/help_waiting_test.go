@@ -13,17 +13,17 @@ import (
 	"github.com/flowc-dev/flowc/runtime/flowtest"
 )
 
-func waitingChecks() []blockCheck {
+func waitingChecks(w *workshop) []blockCheck {
 	const declared = "examples/approval/expenses/expenses.go"
-	d := new(declaring)
+	d := &declaring{workshop: w}
 	return []blockCheck{
 		{"How flows wait for people and events", "go", isPartOf(declared)},
-		{"Sending an answer", "go", compiles("pool *pgxpool.Pool, runID, user string")},
-		{"Early, late and double answers", "go", compiles("pool *pgxpool.Pool, runID string, decision expenses.Decision")},
+		{"Sending an answer", "go", w.compiles("pool *pgxpool.Pool, runID, user string")},
+		{"Early, late and double answers", "go", w.compiles("pool *pgxpool.Pool, runID string, decision expenses.Decision")},
 		{"Expiry and escalation", "go", isPartOf(declared)},
 		{"Answers by key", "go", d.generates},
 		{"Answers by key", "go", d.isGenerated},
-		{"The in-tray", "go", compiles("pool *pgxpool.Pool")},
+		{"The in-tray", "go", w.compiles("pool *pgxpool.Pool")},
 		{"Waits in tests", "go", isPartOf("examples/approval/approval_test.go")},
 		{"Answers in other languages", "sql", answersClaim},
 	}
