@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -58,18 +57,19 @@ func insertAndWork(
 			drop()
 			return nil, nil, err
 		}
+		w, err := startPaused(ctx, pool, def, effectHandlers, func(worked func(string)) handler.Service {
+			return handler.Serve(def, []handler.Handler{handle(pool, worked)})
+		})
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
 		work := func(ctx context.Context) (sample, error) {
 			if err := startMany(ctx, pool, def, n); err != nil {
 				return sample{}, err
 			}
-			var left counter
-			left.reset(n)
-			stop, err := startWorkers(ctx, pool, 1, effectHandlers, handler.Serve(def, []handler.Handler{handle(pool, left.one)}))
-			if err != nil {
-				return sample{}, err
-			}
-			return sample{units: n}, errors.Join(left.awaitEnd(ctx, pool, def), stop())
+			return sample{units: n}, w.workAll(ctx, n)
 		}
-		return work, drop, nil
+		return work, func() { w.stop(); drop() }, nil
 	}
 }

@@ -111,17 +111,46 @@ func startWorkers(ctx context.Context, pool *pgxpool.Pool, count, concurrency in
 	}, nil
 }
 
-// workAll runs a worker until so many tasks, which are all there are, have been
-// worked and recorded. It asks the database only when all handlers were called, as
-// River's side does: looking into a queue full of dead rows is not what is measured.
-func workAll(ctx context.Context, pool *pgxpool.Pool, def spec.Flow, tasks int) error {
-	var left counter
-	left.reset(tasks)
-	stop, err := startWorkers(ctx, pool, 1, 1024, echo(def, left.one))
-	if err != nil {
+// A pausedWorker serves a flow that is paused but for its turns: what is started in a turn
+// waits until all is, and connections are warm, as those of River's pool are.
+type pausedWorker struct {
+	pool *pgxpool.Pool
+	def  spec.Flow
+	left counter
+	stop func() error
+}
+
+// startPaused starts a worker of a flow, which tells worked of each call of a handler.
+func startPaused(
+	ctx context.Context, pool *pgxpool.Pool, def spec.Flow, concurrency int, serve func(worked func(string)) handler.Service,
+) (*pausedWorker, error) {
+	w := &pausedWorker{pool: pool, def: def}
+	if _, err := ops.PauseFlow(ctx, pool, def.Slug, "flowbench"); err != nil {
+		return nil, err
+	}
+	var err error
+	w.stop, err = startWorkers(ctx, pool, 1, concurrency, serve(w.left.one))
+	return w, err
+}
+
+// startEcho starts a paused worker whose handlers do nothing.
+func startEcho(ctx context.Context, pool *pgxpool.Pool, def spec.Flow) (*pausedWorker, error) {
+	return startPaused(ctx, pool, def, 1024, func(worked func(string)) handler.Service { return echo(def, worked) })
+}
+
+// workAll works until so many tasks, which are all there are, have been worked and recorded. It
+// asks the database only when all handlers were called, as River's side does: looking into a
+// queue full of dead rows is not what is measured.
+func (w *pausedWorker) workAll(ctx context.Context, tasks int) error {
+	w.left.reset(tasks)
+	if _, err := ops.ResumeFlow(ctx, w.pool, w.def.Slug); err != nil {
 		return err
 	}
-	return errors.Join(left.awaitEnd(ctx, pool, def), stop())
+	if err := w.left.awaitEnd(ctx, w.pool, w.def); err != nil {
+		return err
+	}
+	_, err := ops.PauseFlow(ctx, w.pool, w.def.Slug, "flowbench")
+	return err
 }
 
 // A counter counts calls of handlers.
@@ -182,13 +211,18 @@ func startManyAndWork(def spec.Flow, n int) func(context.Context, *server) (func
 		if err != nil {
 			return nil, nil, err
 		}
+		w, err := startEcho(ctx, pool, def)
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
 		work := func(ctx context.Context) (sample, error) {
 			if err := startMany(ctx, pool, def, n); err != nil {
 				return sample{}, err
 			}
-			return sample{units: n}, workAll(ctx, pool, def, n*len(def.Steps))
+			return sample{units: n}, w.workAll(ctx, n*len(def.Steps))
 		}
-		return work, drop, nil
+		return work, func() { w.stop(); drop() }, nil
 	}
 }
 
@@ -361,6 +395,11 @@ func mapOf(n, units int) func(context.Context, *server) (func(context.Context) (
 		if err != nil {
 			return nil, nil, err
 		}
+		w, err := startEcho(ctx, pool, mapped)
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
 		work := func(ctx context.Context) (sample, error) {
 			runs := make([]any, max(units/n, 1))
 			for i := range runs {
@@ -369,9 +408,9 @@ func mapOf(n, units int) func(context.Context, *server) (func(context.Context) (
 			if _, err := runtime.StartMany(ctx, pool, mapped.Slug, runs); err != nil {
 				return sample{}, err
 			}
-			return sample{units: len(runs) * n}, workAll(ctx, pool, mapped, len(runs)*n)
+			return sample{units: len(runs) * n}, w.workAll(ctx, len(runs)*n)
 		}
-		return work, drop, nil
+		return work, func() { w.stop(); drop() }, nil
 	}
 }
 
@@ -551,11 +590,16 @@ func withHistory(runs, n int) func(context.Context, *server) (func(context.Conte
 			drop()
 			return nil, nil, err
 		}
+		w, err := startEcho(ctx, pool, job)
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
 		work := func(ctx context.Context) (sample, error) {
 			if _, err := runtime.StartMany(ctx, pool, job.Slug, inputs(n)); err != nil {
 				return sample{}, err
 			}
-			if err := workAll(ctx, pool, job, n); err != nil {
+			if err := w.workAll(ctx, n); err != nil {
 				return sample{}, err
 			}
 			for range 20 {
@@ -565,7 +609,7 @@ func withHistory(runs, n int) func(context.Context, *server) (func(context.Conte
 			}
 			return sample{units: n}, nil
 		}
-		return work, drop, nil
+		return work, func() { w.stop(); drop() }, nil
 	}
 }
 
@@ -698,13 +742,18 @@ func prepared(n int, prepare func(context.Context, *pgxpool.Pool) error) func(co
 			drop()
 			return nil, nil, err
 		}
+		w, err := startEcho(ctx, pool, job)
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
 		work := func(ctx context.Context) (sample, error) {
 			if err := startMany(ctx, pool, job, n); err != nil {
 				return sample{}, err
 			}
-			return sample{units: n}, workAll(ctx, pool, job, n)
+			return sample{units: n}, w.workAll(ctx, n)
 		}
-		return work, drop, nil
+		return work, func() { w.stop(); drop() }, nil
 	}
 }
 

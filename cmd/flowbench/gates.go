@@ -42,15 +42,20 @@ func workKeyed(def spec.Flow, n int) func(context.Context, *server) (func(contex
 		if err != nil {
 			return nil, nil, err
 		}
+		w, err := startEcho(ctx, pool, def)
+		if err != nil {
+			drop()
+			return nil, nil, err
+		}
 		work := func(ctx context.Context) (sample, error) {
 			for left := n; left > 0; left -= 5000 {
 				if _, err := runtime.StartMany(ctx, pool, def.Slug, keyedInputs(min(left, 5000), 50)); err != nil {
 					return sample{}, err
 				}
 			}
-			return sample{units: n}, workAll(ctx, pool, def, n)
+			return sample{units: n}, w.workAll(ctx, n)
 		}
-		return work, drop, nil
+		return work, func() { w.stop(); drop() }, nil
 	}
 }
 
