@@ -107,7 +107,7 @@ func TestDelayedTasksComeBack(t *testing.T) {
 	require.Equal(t, "1 t queued 400", d.report(report{run: r, step: "a", outcome: "failed", error: "503"}))
 	require.Equal(t, "1", d.table(`select flowc.run_now($1)`, r.id))
 	require.Equal(t, fmt.Sprintf(`"first" %d 3`, id), claim())
-	require.Equal(t, "1", d.table(`select flowc.release($1, '{f}', array[$2::bigint], '{3}')`, worker, id))
+	require.Equal(t, "0", d.table(`select flowc.release($1, '{f}', array[$2::bigint], '{3}')`, worker, id))
 	require.Equal(t, fmt.Sprintf(`"first" %d 3`, id), claim(), "given back: the attempt does not count")
 	require.Equal(t, "3 4 3", r.task("a", "attempts_count, claims_count, attempts_count - requeued_count"), "the number of claims only grows")
 	require.Equal(t, "t", d.table(`select pgmq.archive('f', $1::bigint)`, id))

@@ -3,6 +3,7 @@
 package engine_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -165,18 +166,65 @@ func TestRelease(t *testing.T) {
 		d.register(worker, "f")
 		r := d.flow("f").mapStep("m").start(`[1, 2, 3]`)
 		messages := value[[]int64](d, `select array_agg(message_id) from flowc.claim($1::uuid, '{f}', '{9}')`, worker)
-		release := func(id any, attempt int) string {
-			return d.table(`select flowc.release($1, '{f, f}', $2, $3)`, id, messages[:2], []int{attempt, attempt})
+		release := func(id any, attempt int) {
+			require.Equal(t, "0", d.table(`select flowc.release($1, '{f, f}', $2, $3)`, id, messages[:2], []int{attempt, attempt}))
 		}
-		require.Equal(t, "0", release(second, 1), "not its own")
-		require.Equal(t, "0", release(worker, 2), "another attempt")
-		require.Equal(t, "2", release(worker, 1))
-		require.Equal(t, "0", release(worker, 1))
-		require.Equal(t, lines("queued 0 - -", "queued 0 - -", "started 1 t "+worker.String()),
-			r.task("m", "status, attempts_count, started_at is not null and started_at >= queued_at or null, last_worker_id"))
+		tasks := func() string {
+			return r.task("m", "status, attempts_count, started_at is not null and started_at >= queued_at or null, last_worker_id")
+		}
+		started := "started 1 t " + worker.String()
+		release(second, 1)
+		require.Equal(t, lines(started, started, started), tasks(), "not its own")
+		release(worker, 2)
+		require.Equal(t, lines(started, started, started), tasks(), "another attempt")
+		release(worker, 1)
+		require.Equal(t, lines("queued 0 - -", "queued 0 - -", started), tasks())
+		release(worker, 1)
 		require.Equal(t, lines("m 0 1", "m 1 1"), d.claim("step_slug, task_index, attempt", []string{"f"}, []int{9}), "untried and visible at once")
-		require.Equal(t, "1", d.table(`select flowc.release_unknown($1, $2)`, worker, messages[1:]))
+		count := func() string { return d.table(`select status, count(*) from pgflow.step_tasks group by 1 order by 1`) }
 		require.Equal(t, "0", d.table(`select flowc.release_unknown($1, $2)`, worker, messages[1:]))
-		require.Equal(t, "2", d.table(`select flowc.release_unknown($1, '{}')`, worker))
+		require.Equal(t, lines("queued 1", "started 2"), count())
+		require.Equal(t, "0", d.table(`select flowc.release_unknown($1, '{}')`, worker))
+		require.Equal(t, "queued 3", count())
 	})
+}
+
+// What somebody has locked for a moment is not forgotten: whoever releases it or recovers it
+// finds it the next time.
+func TestLockedTasksAreNotForgotten(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	d := newDB(t)
+	d.register(worker, "f")
+	r := d.flow("f").mapStep("m").start(`[1, 2, 3]`)
+	messages := value[[]int64](d, `select array_agg(message_id) from flowc.claim($1::uuid, '{f}', '{9}')`, worker)
+	tasks := func() string { return r.task("m", "status, requeued_count") }
+	lock := func(index int) (unlock func()) {
+		tx, err := d.pool.Begin(ctx)
+		require.NoError(t, err)
+		_, err = tx.Exec(ctx, `select from pgflow.step_tasks where task_index = $1 for update`, index)
+		require.NoError(t, err)
+		return func() { require.NoError(t, tx.Rollback(ctx)) }
+	}
+	release := func() string {
+		return d.table(`select flowc.release($1, '{f, f}', $2, '{1, 1}')`, worker, messages[:2])
+	}
+
+	unlock := lock(1)
+	require.Equal(t, "1", release())
+	require.Equal(t, lines("queued 0", "started 0", "started 0"), tasks())
+	unlock()
+	require.Equal(t, "0", release())
+	require.Equal(t, lines("queued 0", "queued 0", "started 0"), tasks())
+
+	d.claim("", []string{"f"}, []int{9})
+	unlock = lock(2)
+	d.exec(`update pgflow.workers set last_heartbeat_at = clock_timestamp() - interval '6 seconds' where worker_id = $1`, worker)
+	require.Equal(t, "1", d.table(`select flowc.recover()`))
+	require.Equal(t, lines("queued 1", "queued 1", "started 0"), tasks())
+	unlock()
+	require.Equal(t, "1", d.table(`select flowc.recover()`))
+	require.Equal(t, lines("queued 1", "queued 1", "queued 1"), tasks())
+	require.Equal(t, "0", d.table(`select flowc.recover()`))
+	require.Equal(t, "1 0", d.table(`select min(group_size), max(isolated_crashes) from flowc.suspects where task_index < 2`))
 }

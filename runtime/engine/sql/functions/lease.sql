@@ -76,13 +76,15 @@ begin
       where w.worker_id = lease_extended.worker_id and w.stopped_at is null and w.last_heartbeat_at >= flowc.silent_before());
 end $$;
 
--- Releases tasks: they are queued again at once, and the attempt does not count. A task
--- that somebody has locked is being reported, reclaimed or deleted. kept[i] is what the
--- handler left for the next attempt.
+-- Releases tasks: they are queued again at once, and the attempt does not count. kept[i] is
+-- what the handler left for the next attempt. Returns how many are still the worker's because
+-- somebody has locked them, to be released again: a claim that came a moment too late for a
+-- task holds its lock until the end of its transaction.
 create or replace function flowc.release(worker_id uuid, flow_slugs text[], message_ids bigint[], claim_numbers int[], kept jsonb[] default null) returns int
 language plpgsql as $$
 declare
   flows text[];
+  tried int := cardinality(release.message_ids);
 begin
   if exists (select from flowc.gates) then
     perform flowc.leave_gates(release.worker_id, release.message_ids, release.claim_numbers);
@@ -110,15 +112,25 @@ begin
     select r.run_id, r.step_slug, r.task_index, r.kept from released r where r.kept is not null
     on conflict on constraint carried_pkey do update set value = excluded.value)
   select array_agg(r.flow_slug) into flows from released r;
-  if flows is null then
+  if flows is not null then
+    perform flowc.wake_workers(flows);
+  end if;
+  if tried = cardinality(flows) then
     return 0;
   end if;
-  perform flowc.wake_workers(flows);
-  return cardinality(flows);
+  return (
+    select count(*) from unnest(release.flow_slugs, release.message_ids, release.claim_numbers) u(flow_slug, message_id, claim_number)
+    where exists (
+      select from unnest(flowc.subqueues()) c(subqueue)
+      cross join lateral (
+        select from pgflow.step_tasks t
+        where t.flow_slug = u.flow_slug and t.subqueue = c.subqueue and t.message_id = u.message_id and t.in_queue
+          and flowc.is_owned(t, u.message_id, u.claim_number, release.worker_id) offset 0) t));
 end $$;
 
 -- Releases all tasks of a worker but those with these messages: those of claims whose
--- replies were lost. It reads the whole queue.
+-- replies were lost. It reads the whole queue. Returns how many are still the worker's, as
+-- release does.
 create or replace function flowc.release_unknown(worker_id uuid, message_ids bigint[]) returns int
 language plpgsql as $$
 declare
@@ -156,7 +168,8 @@ end $$;
 
 -- Recovers from the death of workers: their tasks are queued again, and suspects that
 -- crashed too often fail. Any worker may call it at any time; rows that others hold are
--- skipped. Returns how many workers were found dead.
+-- skipped, and a worker of whose tasks one is skipped is found dead once more. Returns how
+-- many workers were found dead.
 --
 -- The attempt that a death ends does not count. If a worker died while it was draining,
 -- its tasks are no suspects: it was stopped.
@@ -178,7 +191,12 @@ begin
   if dead is not null then
     delete from flowc.idle_workers s where s.worker_id = any (dead);
     delete from flowc.extended_leases h where h.worker_id = any (dead);
-    with held as ( -- what somebody has locked is being reported or deleted
+    with theirs as (
+      select t.last_worker_id as worker_id, count(*)::int as tasks
+      from pgflow.step_tasks t
+      where t.in_queue and t.status = 'started' and t.last_worker_id = any (dead)
+      group by t.last_worker_id),
+    held as (
       select t.ctid as tid, t.last_worker_id as worker_id, t.last_worker_id = any (drained) as drained
       from pgflow.step_tasks t
       where t.in_queue and t.status = 'started' and t.last_worker_id = any (dead)
@@ -196,12 +214,15 @@ begin
       insert into flowc.suspects as s (run_id, step_slug, task_index, group_size, isolated_crashes)
       select q.run_id, q.step_slug, q.task_index, greatest(d.tasks / 2, 1), (d.tasks = 1)::int
       from queued q
-      join (select h.worker_id, count(*)::int as tasks from held h group by h.worker_id) d on d.worker_id = q.worker_id
+      join theirs d on d.worker_id = q.worker_id
       where not q.drained
       on conflict on constraint suspects_pkey do update
       set group_size = excluded.group_size, isolated_crashes = s.isolated_crashes + excluded.isolated_crashes, total_crashes = s.total_crashes + 1)
     select array_agg(distinct q.flow_slug) into flows from queued q;
     perform flowc.wake_flows(coalesce(flows, '{}'));
+    update pgflow.workers w set stopped_at = null
+    where w.worker_id in (
+      select t.last_worker_id from pgflow.step_tasks t where t.in_queue and t.status = 'started' and t.last_worker_id = any (dead));
   end if;
   if exists (select from flowc.gates) then
     perform flowc.leave_for_dead();

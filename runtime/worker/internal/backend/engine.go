@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -237,11 +238,32 @@ func (e *Engine) Complete(ctx context.Context, conn *pgx.Conn, c *Claimed, outpu
 	return accepted, failure, err
 }
 
+// Tasks that another transaction has locked are released once it has ended, if it does within
+// releaseWait. Mostly it is a claim that came too late for them, which takes milliseconds.
+const (
+	releaseWait  = time.Second
+	releasePause = 10 * time.Millisecond
+)
+
 func (e *Engine) Release(ctx context.Context, tasks []*Claimed, kept []string) error {
 	flows, messages, claims := keys(tasks)
-	return e.db.Exec(ctx, dbconn.Call{Name: "release", Timeout: shortCall},
-		`SELECT flowc.release($1::text::uuid, $2, $3, $4, array(SELECT nullif(k.value, '')::jsonb FROM unnest($5::text[]) WITH ORDINALITY k(value, n) ORDER BY k.n))`,
-		e.id, flows, messages, claims, notNil(kept))
+	for began := time.Now(); ; {
+		var locked int
+		err := e.db.QueryRow(ctx, dbconn.Call{Name: "release", Timeout: shortCall}, []any{&locked}, `
+SELECT flowc.release($1::text::uuid, $2, $3, $4, array(SELECT nullif(k.value, '')::jsonb FROM unnest($5::text[]) WITH ORDINALITY k(value, n) ORDER BY k.n))`,
+			e.id, flows, messages, claims, notNil(kept))
+		switch {
+		case err != nil || locked == 0:
+			return err
+		case time.Since(began) > releaseWait:
+			return fmt.Errorf("%d of %d tasks are locked by other transactions", locked, len(tasks))
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(releasePause):
+		}
+	}
 }
 
 func (e *Engine) ReleaseLost(ctx context.Context, inFlight []*Claimed) error {
