@@ -11,6 +11,7 @@ import (
 
 	"github.com/flowc-dev/flowc/runtime"
 	"github.com/flowc-dev/flowc/runtime/engine"
+	"github.com/flowc-dev/flowc/runtime/ops"
 	"github.com/flowc-dev/flowc/runtime/shards"
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
@@ -57,8 +58,17 @@ func workOnShards(n, servers int) func(context.Context, *server) (func(context.C
 		if _, err = runtime.UpsertFlow(ctx, db, job); err != nil {
 			return nil, nil, err
 		}
+		// As a pausedWorker does.
+		if _, err = ops.PauseFlow(ctx, db, job.Slug, "flowbench"); err != nil {
+			return nil, nil, err
+		}
+		var left counter
+		w, err := shards.NewWorker(db, worker.Config{Concurrency: 1024 / servers, Logger: slog.New(slog.DiscardHandler)}, echo(job, left.one))
+		if err != nil {
+			return nil, nil, err
+		}
+		stop := w.Start(ctx)
 		work := func(ctx context.Context) (_ sample, err error) {
-			var left counter
 			left.reset(n)
 			since, err := usageOf(ctx, all)
 			if err != nil {
@@ -67,21 +77,20 @@ func workOnShards(n, servers int) func(context.Context, *server) (func(context.C
 			if err := startMany(ctx, db, job, n); err != nil {
 				return sample{}, err
 			}
-			w, err := shards.NewWorker(db, worker.Config{Concurrency: 1024 / servers, Logger: slog.New(slog.DiscardHandler)}, echo(job, left.one))
-			if err != nil {
+			if _, err := ops.ResumeFlow(ctx, db, job.Slug); err != nil {
 				return sample{}, err
 			}
-			stop := w.Start(ctx)
 			for _, pool := range pools {
 				err = errors.Join(err, left.awaitEnd(ctx, pool, job))
 			}
-			if err := errors.Join(err, stop()); err != nil {
+			_, paused := ops.PauseFlow(ctx, db, job.Slug, "flowbench")
+			if err := errors.Join(err, paused); err != nil {
 				return sample{}, err
 			}
 			until, err := usageOf(ctx, all)
 			return sample{units: n, took: until.at.Sub(since.at), since: &since, until: &until}, err
 		}
-		return work, tidy, nil
+		return work, func() { stop(); tidy() }, nil
 	}
 }
 
