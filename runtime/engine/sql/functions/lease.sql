@@ -168,8 +168,7 @@ end $$;
 
 -- Recovers from the death of workers: their tasks are queued again, and suspects that
 -- crashed too often fail. Any worker may call it at any time; rows that others hold are
--- skipped, and a worker of whose tasks one is skipped is found dead once more. Returns how
--- many workers were found dead.
+-- skipped. Returns how many workers were found dead.
 --
 -- The attempt that a death ends does not count. If a worker died while it was draining,
 -- its tasks are no suspects: it was stopped.
@@ -191,12 +190,7 @@ begin
   if dead is not null then
     delete from flowc.idle_workers s where s.worker_id = any (dead);
     delete from flowc.extended_leases h where h.worker_id = any (dead);
-    with theirs as (
-      select t.last_worker_id as worker_id, count(*)::int as tasks
-      from pgflow.step_tasks t
-      where t.in_queue and t.status = 'started' and t.last_worker_id = any (dead)
-      group by t.last_worker_id),
-    held as (
+    with held as ( -- what somebody has locked is being reported or deleted
       select t.ctid as tid, t.last_worker_id as worker_id, t.last_worker_id = any (drained) as drained
       from pgflow.step_tasks t
       where t.in_queue and t.status = 'started' and t.last_worker_id = any (dead)
@@ -214,15 +208,12 @@ begin
       insert into flowc.suspects as s (run_id, step_slug, task_index, group_size, isolated_crashes)
       select q.run_id, q.step_slug, q.task_index, greatest(d.tasks / 2, 1), (d.tasks = 1)::int
       from queued q
-      join theirs d on d.worker_id = q.worker_id
+      join (select h.worker_id, count(*)::int as tasks from held h group by h.worker_id) d on d.worker_id = q.worker_id
       where not q.drained
       on conflict on constraint suspects_pkey do update
       set group_size = excluded.group_size, isolated_crashes = s.isolated_crashes + excluded.isolated_crashes, total_crashes = s.total_crashes + 1)
     select array_agg(distinct q.flow_slug) into flows from queued q;
     perform flowc.wake_flows(coalesce(flows, '{}'));
-    update pgflow.workers w set stopped_at = null
-    where w.worker_id in (
-      select t.last_worker_id from pgflow.step_tasks t where t.in_queue and t.status = 'started' and t.last_worker_id = any (dead));
   end if;
   if exists (select from flowc.gates) then
     perform flowc.leave_for_dead();

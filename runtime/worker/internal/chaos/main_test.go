@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(processEnv); text != "" {
 		os.Exit(beWorker(text))
 	}
-	dbtest.AtOnce(4)
+	dbtest.AtOnce(2)
 	dbtest.Main(m)
 }
 
