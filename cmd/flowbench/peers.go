@@ -315,5 +315,3 @@ func dbosWork(n int) func(context.Context, *server) (func(context.Context) (samp
 		return work, func() { dbos.Shutdown(d, 5*time.Second); drop() }, nil
 	}
 }
-
-// The floor ----------------------------------------------------------------------

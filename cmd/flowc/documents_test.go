@@ -34,7 +34,7 @@ func (b block) String() string { return fmt.Sprintf("%s:%d", b.document, b.line)
 // compared with what it shows, in the order in which they come.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	own, w := newOwnModule(t), newWorkshop(t)
+	own, w := newOwnModule(t), newSnippets(t)
 	checkBlocks(t, "README.md", []blockCheck{
 		{"flowc", "go", isPartOf("examples/orders/shop/shop.go")},
 		{"flowc", "go", w.compiles("pool *pgxpool.Pool, tx pgx.Tx, order shop.Order")},
@@ -134,19 +134,19 @@ func isInMakefile(t *testing.T, b block) {
 	}
 }
 
-// A workshop is a module in which blocks are compiled, each a package of its own: all at once,
+// snippets is a module in which blocks are compiled, each a package of its own: all at once,
 // since one build of many packages takes hardly longer than that of one.
-type workshop struct{ dir string }
+type snippets struct{ dir string }
 
-func newWorkshop(t *testing.T) *workshop {
+func newSnippets(t *testing.T) *snippets {
 	t.Helper()
-	w := &workshop{t.TempDir()}
+	w := &snippets{t.TempDir()}
 	require.NoError(t, writeModule(w.dir, absolute(t, root)))
 	return w
 }
 
 // add adds the file of a block, and returns its folder, which tells where the block is.
-func (w *workshop) add(t *testing.T, b block, name, source string) string {
+func (w *snippets) add(t *testing.T, b block, name, source string) string {
 	t.Helper()
 	document := strings.TrimSuffix(filepath.Base(b.document), ".md")
 	dir := filepath.Join(w.dir, fmt.Sprintf("%s_line_%d", document, b.line))
@@ -157,10 +157,10 @@ func (w *workshop) add(t *testing.T, b block, name, source string) string {
 }
 
 // build compiles what has been added.
-func (w *workshop) build(t *testing.T) { w.run(t, "go build ./...") }
+func (w *snippets) build(t *testing.T) { w.run(t, "go build ./...") }
 
 // run runs a line of shell in the module.
-func (w *workshop) run(t *testing.T, line string) {
+func (w *snippets) run(t *testing.T, line string) {
 	t.Helper()
 	run := command(t, nil, "sh", "-c", line)
 	run.Dir = w.dir
@@ -169,7 +169,7 @@ func (w *workshop) run(t *testing.T, line string) {
 }
 
 // compiles adds lines of Go, inside of a function with these parameters.
-func (w *workshop) compiles(parameters string) func(*testing.T, block) {
+func (w *snippets) compiles(parameters string) func(*testing.T, block) {
 	return func(t *testing.T, b block) {
 		use := ""
 		for _, m := range regexp.MustCompile(`(?m)^(\w+), err :=`).FindAllStringSubmatch(b.text, -1) {

@@ -20,7 +20,7 @@ import (
 // A declaring package is what a page declares: the first block is all of it, and the others
 // are more declarations in it.
 type declaring struct {
-	*workshop
+	*snippets
 	top       string
 	generated string // of the last block
 }
@@ -56,8 +56,8 @@ func (d *declaring) isGenerated(t *testing.T, b block) {
 	}
 }
 
-func declareChecks(w *workshop) []blockCheck {
-	d := &declaring{workshop: w}
+func declareChecks(w *snippets) []blockCheck {
+	d := &declaring{snippets: w}
 	const skipped = "What others see of a skipped step"
 	return []blockCheck{
 		{"How to declare flows", "go", d.generates},

@@ -24,7 +24,7 @@ import (
 	"github.com/flowc-dev/flowc/runtime/worker"
 )
 
-func operateChecks(w *workshop) []blockCheck {
+func operateChecks(w *snippets) []blockCheck {
 	query := ""
 	return []blockCheck{
 		{"Stopping", "yaml", isPod},

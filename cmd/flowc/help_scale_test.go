@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func scaleChecks(t *testing.T, w *workshop) []blockCheck {
+func scaleChecks(t *testing.T, w *snippets) []blockCheck {
 	urls := map[string]string{} // of the databases that the page names, for all of its commands
 	urlOf := func(name string) string {
 		if urls[name] == "" {

@@ -48,7 +48,7 @@ func TestHelpPages(t *testing.T) {
 // compared. The blocks of codes are for package gen, which knows them.
 func TestHelpBlocks(t *testing.T) {
 	t.Parallel()
-	w := newWorkshop(t)
+	w := newSnippets(t)
 	checks := map[string][]blockCheck{
 		"database": {
 			{"Which database the commands use", "sh", func(t *testing.T, b block) {

@@ -13,9 +13,9 @@ import (
 	"github.com/flowc-dev/flowc/runtime/flowtest"
 )
 
-func waitingChecks(w *workshop) []blockCheck {
+func waitingChecks(w *snippets) []blockCheck {
 	const declared = "examples/approval/expenses/expenses.go"
-	d := &declaring{workshop: w}
+	d := &declaring{snippets: w}
 	return []blockCheck{
 		{"How flows wait for people and events", "go", isPartOf(declared)},
 		{"Sending an answer", "go", w.compiles("pool *pgxpool.Pool, runID, user string")},

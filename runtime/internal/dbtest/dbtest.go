@@ -12,11 +12,9 @@ package dbtest
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -74,21 +72,6 @@ func Main(m *testing.M) {
 		}
 	}
 	os.Exit(code)
-}
-
-// AtOnce lets so many tests run at once, for a package whose tests wait most of the time,
-// unless the command line says how many. It is called before [Main].
-func AtOnce(n int) {
-	const name = "test.parallel"
-	flag.Parse()
-	said := false
-	flag.Visit(func(f *flag.Flag) { said = said || f.Name == name })
-	if said {
-		return
-	}
-	if err := flag.Set(name, strconv.Itoa(n)); err != nil {
-		panic(err)
-	}
 }
 
 // atEnd is what is to be done when the tests have run.

@@ -105,7 +105,7 @@ begin
            case when (select exists (select from flowc.run_headers)) then (select h.headers from flowc.run_headers h where h.run_id = t.run_id) end,
            extract(epoch from now_at - t.claimable_at)::double precision,
            case when (select exists (select from flowc.ticks)) then (select k.tick_at from flowc.ticks k where k.run_id = t.run_id) end,
-           null::double precision,
+           null::double precision, -- claim_suspects says
            case when (select exists (select from flowc.carried)) then (
              select c.value from flowc.carried c where c.run_id = t.run_id and c.step_slug = t.step_slug and c.task_index = t.task_index) end
     from started t

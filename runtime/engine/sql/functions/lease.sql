@@ -84,7 +84,6 @@ create or replace function flowc.release(worker_id uuid, flow_slugs text[], mess
 language plpgsql as $$
 declare
   flows text[];
-  tried int := cardinality(release.message_ids);
 begin
   if exists (select from flowc.gates) then
     perform flowc.leave_gates(release.worker_id, release.message_ids, release.claim_numbers);
@@ -115,7 +114,7 @@ begin
   if flows is not null then
     perform flowc.wake_workers(flows);
   end if;
-  if tried = cardinality(flows) then
+  if cardinality(flows) = cardinality(release.message_ids) then
     return 0;
   end if;
   return (
@@ -190,7 +189,7 @@ begin
   if dead is not null then
     delete from flowc.idle_workers s where s.worker_id = any (dead);
     delete from flowc.extended_leases h where h.worker_id = any (dead);
-    with held as ( -- what somebody has locked is being reported or deleted
+    with held as ( -- what somebody has locked waits for the end of its lease
       select t.ctid as tid, t.last_worker_id as worker_id, t.last_worker_id = any (drained) as drained
       from pgflow.step_tasks t
       where t.in_queue and t.status = 'started' and t.last_worker_id = any (dead)

@@ -223,6 +223,8 @@ declare
   all_new boolean := cardinality(start_simple_runs.run_ids) >= 20
     and flowc.insert_new_runs(start_simple_runs.flow_slug, start_simple_runs.inputs, start_simple_runs.run_ids, start_simple_runs.step_count);
   fresh   uuid[];
+  steps   text[]; -- those with gates, and the keys of their tasks
+  keys    text[];
 begin
   with inserted as (
     insert into pgflow.runs as r (run_id, flow_slug, input, remaining_steps)
@@ -267,16 +269,11 @@ begin
       from step s cross join lateral generate_series(0, s.tasks - 1) g(task_index)
       where s.deps_count = 0 and s.step_type = 'map'
       order by run_id, step_index, task_index) o)
-  select array_agg(m.run_id) into fresh from made m;
+  select (select array_agg(m.run_id) from made m), array_agg(a.step_slug), array_agg(a.key) into fresh, steps, keys
+  from (select distinct s.step_slug, s.key from step s where s.gate is not null) a;
   if fresh is not null then
-    if start_simple_runs.gated then
-      insert into flowc.gate_changes (gate, flow_slug, step_slug, key)
-      select distinct g.gate, g.flow_slug, g.step_slug, coalesce(flowc.key_of(i.input #> g.key_path[2:]), '')
-      from pgflow.steps s
-      cross join lateral (
-        select o.* from flowc.gated_steps o where o.flow_slug = s.flow_slug and o.step_slug = s.step_slug offset 0) g
-      cross join unnest(start_simple_runs.inputs) i(input)
-      where s.flow_slug = start_simple_runs.flow_slug and s.deps_count = 0;
+    if keys is not null then
+      perform flowc.note_arrivals(array_fill(start_simple_runs.flow_slug, array[cardinality(keys)]), steps, keys);
     end if;
     if start_simple_runs.priority <> 'r' then
       perform flowc.note_priorities(array[start_simple_runs.flow_slug]);

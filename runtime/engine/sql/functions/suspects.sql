@@ -13,38 +13,18 @@ begin
   if not exists (select from flowc.suspects) then
     return;
   end if;
-  select flowc.suspect_group_size(t.run_id, t.step_slug, t.task_index) into group_size
-  from unnest(claim_suspects.flow_slugs) u(name)
-  cross join lateral (
-    select o.run_id, o.step_slug, o.task_index, o.message_id
-    from pgflow.step_tasks o
-    where o.flow_slug = split_part(u.name, '.', 1) and o.subqueue = 's' and o.in_queue and o.visible_at <= clock_timestamp()
-      and flowc.is_requested(o.flow_slug, o.step_slug, split_part(u.name, '.', 2), claim_suspects.except_steps)
-      and (o.gate_key is null or flowc.has_room(o.flow_slug, o.step_slug, o.gate_key))
-    order by o.message_id
-    limit 1
-    for update skip locked) t
-  where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))
-  order by t.message_id limit 1;
+  select flowc.suspect_group_size(l.run_id, l.step_slug, l.task_index) into group_size
+  from flowc.lock_suspects(
+    claim_suspects.flow_slugs, array_fill(1, array[cardinality(claim_suspects.limits)]), claim_suspects.except_steps, 0) l
+  order by l.message_id limit 1;
   if group_size is null then
     return;
   end if;
   chosen := array(
     select g.tid
     from (
-      select t.* from unnest(claim_suspects.flow_slugs, claim_suspects.limits) u(name, max_tasks)
-      cross join lateral (
-        select o.ctid as tid, o.message_id, o.status, o.gate_key
-        from pgflow.step_tasks o -- in the order of message ids, whatever the priority: there are few
-        where o.flow_slug = split_part(u.name, '.', 1) and o.subqueue = 's' and o.in_queue and o.visible_at <= clock_timestamp()
-          and flowc.is_requested(o.flow_slug, o.step_slug, split_part(u.name, '.', 2), claim_suspects.except_steps)
-          and flowc.suspect_group_size(o.run_id, o.step_slug, o.task_index) >= group_size
-          and (o.gate_key is null or flowc.has_room(o.flow_slug, o.step_slug, o.gate_key))
-        order by o.message_id
-        limit u.max_tasks
-        for update skip locked) t
-      where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1))
-      order by t.message_id limit group_size) g
+      select l.* from flowc.lock_suspects(claim_suspects.flow_slugs, claim_suspects.limits, claim_suspects.except_steps, group_size) l
+      order by l.message_id limit group_size) g
     where g.gate_key is null or g.status = 'queued' and flowc.enter_gate(claim_suspects.worker_id, g.tid));
   return query
     select c.flow_slug, c.run_id, c.step_slug, c.task_index, c.message_id, c.claim_number, c.attempt, c.max_attempts, c.base_delay, c.timeout,
@@ -52,6 +32,29 @@ begin
            60 * (1 << least(coalesce(s.total_crashes, 0), 10))::double precision, c.kept
     from flowc.claim(claim_suspects.worker_id, '{}', '{}', chosen => chosen) c
     left join flowc.suspects s on s.run_id = any (array[c.run_id]) and s.step_slug = c.step_slug and s.task_index = c.task_index;
+end $$;
+
+-- Locks suspects that can run now and may do so in a group of a size, at most limits[i] of
+-- flow_slugs[i]: the oldest, whatever their priority, since there are few.
+create or replace function flowc.lock_suspects(flow_slugs text[], limits int[], except_steps text[], group_size int)
+returns table (tid tid, run_id uuid, step_slug text, task_index int, message_id bigint, status text, gate_key text)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+  return query
+    select t.*
+    from unnest(lock_suspects.flow_slugs, lock_suspects.limits) u(name, max_tasks)
+    cross join lateral (
+      select o.ctid, o.run_id, o.step_slug, o.task_index, o.message_id, o.status, o.gate_key
+      from pgflow.step_tasks o
+      where o.flow_slug = split_part(u.name, '.', 1) and o.subqueue = 's' and o.in_queue and o.visible_at <= clock_timestamp()
+        and flowc.is_requested(o.flow_slug, o.step_slug, split_part(u.name, '.', 2), lock_suspects.except_steps)
+        and flowc.suspect_group_size(o.run_id, o.step_slug, o.task_index) >= lock_suspects.group_size
+        and (o.gate_key is null or flowc.has_room(o.flow_slug, o.step_slug, o.gate_key))
+      order by o.message_id
+      limit u.max_tasks
+      for update skip locked) t
+    where not exists (select from flowc.paused_flows p where p.flow_slug = split_part(u.name, '.', 1));
 end $$;
 
 -- Returns how many suspects may run together if this one is among them.

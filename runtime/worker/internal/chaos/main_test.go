@@ -21,7 +21,6 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(processEnv); text != "" {
 		os.Exit(beWorker(text))
 	}
-	dbtest.AtOnce(2)
 	dbtest.Main(m)
 }
 
