@@ -37,9 +37,9 @@ func cells(scale float64) []cell {
 			{"River", riverLatency(n(40))},
 		}},
 		{name: "processes", title: "jobs worked by 16 processes of a worker each, by 1, and by 16 of River's, with 1024 handlers in all", systems: []system{
-			{"16", flowcCrew.inProcesses(n(20_000), 16, 1024)},
-			{"1", flowcCrew.inProcesses(n(20_000), 1, 1024)},
-			{"River, 16", riverCrew.inProcesses(n(20_000), 16, 1024)},
+			{"16", flowcWorkerKind.inProcesses(n(20_000), 16, 1024)},
+			{"1", flowcWorkerKind.inProcesses(n(20_000), 1, 1024)},
+			{"River, 16", riverWorkerKind.inProcesses(n(20_000), 16, 1024)},
 		}},
 		{name: "shards", title: "jobs started in batches of 5000 and worked to the end, on shards with a server each", systems: []system{
 			{"4", workOnShards(n(10_000), 4)},

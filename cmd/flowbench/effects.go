@@ -57,11 +57,10 @@ func insertAndWork(
 			drop()
 			return nil, nil, err
 		}
-		w, err := startPaused(ctx, pool, def, effectHandlers, func(worked func(string)) handler.Service {
+		w, err := startPaused(ctx, pool, drop, def, effectHandlers, func(worked func(string)) handler.Service {
 			return handler.Serve(def, []handler.Handler{handle(pool, worked)})
 		})
 		if err != nil {
-			drop()
 			return nil, nil, err
 		}
 		work := func(ctx context.Context) (sample, error) {
@@ -70,6 +69,6 @@ func insertAndWork(
 			}
 			return sample{units: n}, w.workAll(ctx, n)
 		}
-		return work, func() { w.stop(); drop() }, nil
+		return work, w.tidy, nil
 	}
 }

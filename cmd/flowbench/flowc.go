@@ -117,25 +117,46 @@ type pausedWorker struct {
 	pool *pgxpool.Pool
 	def  spec.Flow
 	left counter
-	stop func() error
+	tidy func() // stops the worker, and drops the database
 }
 
-// startPaused starts a worker of a flow, which tells worked of each call of a handler.
+// startPaused starts a worker of a flow, which tells worked of each call of a handler. If it
+// fails, it drops the database.
 func startPaused(
-	ctx context.Context, pool *pgxpool.Pool, def spec.Flow, concurrency int, serve func(worked func(string)) handler.Service,
+	ctx context.Context, pool *pgxpool.Pool, drop func(), def spec.Flow, concurrency int, serve func(worked func(string)) handler.Service,
 ) (*pausedWorker, error) {
 	w := &pausedWorker{pool: pool, def: def}
-	if _, err := ops.PauseFlow(ctx, pool, def.Slug, "flowbench"); err != nil {
+	_, err := ops.PauseFlow(ctx, pool, def.Slug, "flowbench")
+	var stop func() error
+	if err == nil {
+		stop, err = startWorkers(ctx, pool, 1, concurrency, serve(w.left.one))
+	}
+	if err != nil {
+		drop()
 		return nil, err
 	}
-	var err error
-	w.stop, err = startWorkers(ctx, pool, 1, concurrency, serve(w.left.one))
-	return w, err
+	w.tidy = func() { stop(); drop() }
+	return w, nil
 }
 
 // startEcho starts a paused worker whose handlers do nothing.
-func startEcho(ctx context.Context, pool *pgxpool.Pool, def spec.Flow) (*pausedWorker, error) {
-	return startPaused(ctx, pool, def, 1024, func(worked func(string)) handler.Service { return echo(def, worked) })
+func startEcho(ctx context.Context, pool *pgxpool.Pool, drop func(), def spec.Flow) (*pausedWorker, error) {
+	return startPaused(ctx, pool, drop, def, 1024, func(worked func(string)) handler.Service { return echo(def, worked) })
+}
+
+// workBatches returns turns in which n runs are started in batches and worked to the end.
+func workBatches(ctx context.Context, pool *pgxpool.Pool, drop func(), def spec.Flow, n int) (func(context.Context) (sample, error), func(), error) {
+	w, err := startEcho(ctx, pool, drop, def)
+	if err != nil {
+		return nil, nil, err
+	}
+	work := func(ctx context.Context) (sample, error) {
+		if err := startMany(ctx, pool, def, n); err != nil {
+			return sample{}, err
+		}
+		return sample{units: n}, w.workAll(ctx, n*len(def.Steps))
+	}
+	return work, w.tidy, nil
 }
 
 // workAll works until so many tasks, which are all there are, have been worked and recorded. It
@@ -211,18 +232,7 @@ func startManyAndWork(def spec.Flow, n int) func(context.Context, *server) (func
 		if err != nil {
 			return nil, nil, err
 		}
-		w, err := startEcho(ctx, pool, def)
-		if err != nil {
-			drop()
-			return nil, nil, err
-		}
-		work := func(ctx context.Context) (sample, error) {
-			if err := startMany(ctx, pool, def, n); err != nil {
-				return sample{}, err
-			}
-			return sample{units: n}, w.workAll(ctx, n*len(def.Steps))
-		}
-		return work, func() { w.stop(); drop() }, nil
+		return workBatches(ctx, pool, drop, def, n)
 	}
 }
 
@@ -395,9 +405,8 @@ func mapOf(n, units int) func(context.Context, *server) (func(context.Context) (
 		if err != nil {
 			return nil, nil, err
 		}
-		w, err := startEcho(ctx, pool, mapped)
+		w, err := startEcho(ctx, pool, drop, mapped)
 		if err != nil {
-			drop()
 			return nil, nil, err
 		}
 		work := func(ctx context.Context) (sample, error) {
@@ -410,7 +419,7 @@ func mapOf(n, units int) func(context.Context, *server) (func(context.Context) (
 			}
 			return sample{units: len(runs) * n}, w.workAll(ctx, len(runs)*n)
 		}
-		return work, func() { w.stop(); drop() }, nil
+		return work, w.tidy, nil
 	}
 }
 
@@ -590,9 +599,8 @@ func withHistory(runs, n int) func(context.Context, *server) (func(context.Conte
 			drop()
 			return nil, nil, err
 		}
-		w, err := startEcho(ctx, pool, job)
+		w, err := startEcho(ctx, pool, drop, job)
 		if err != nil {
-			drop()
 			return nil, nil, err
 		}
 		work := func(ctx context.Context) (sample, error) {
@@ -609,7 +617,7 @@ func withHistory(runs, n int) func(context.Context, *server) (func(context.Conte
 			}
 			return sample{units: n}, nil
 		}
-		return work, func() { w.stop(); drop() }, nil
+		return work, w.tidy, nil
 	}
 }
 
@@ -742,18 +750,7 @@ func prepared(n int, prepare func(context.Context, *pgxpool.Pool) error) func(co
 			drop()
 			return nil, nil, err
 		}
-		w, err := startEcho(ctx, pool, job)
-		if err != nil {
-			drop()
-			return nil, nil, err
-		}
-		work := func(ctx context.Context) (sample, error) {
-			if err := startMany(ctx, pool, job, n); err != nil {
-				return sample{}, err
-			}
-			return sample{units: n}, w.workAll(ctx, n)
-		}
-		return work, func() { w.stop(); drop() }, nil
+		return workBatches(ctx, pool, drop, job, n)
 	}
 }
 

@@ -42,9 +42,8 @@ func workKeyed(def spec.Flow, n int) func(context.Context, *server) (func(contex
 		if err != nil {
 			return nil, nil, err
 		}
-		w, err := startEcho(ctx, pool, def)
+		w, err := startEcho(ctx, pool, drop, def)
 		if err != nil {
-			drop()
 			return nil, nil, err
 		}
 		work := func(ctx context.Context) (sample, error) {
@@ -55,7 +54,7 @@ func workKeyed(def spec.Flow, n int) func(context.Context, *server) (func(contex
 			}
 			return sample{units: n}, w.workAll(ctx, n)
 		}
-		return work, func() { w.stop(); drop() }, nil
+		return work, w.tidy, nil
 	}
 }
 

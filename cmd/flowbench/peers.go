@@ -75,8 +75,8 @@ func newRiverClient(pool *pgxpool.Pool, workersMax int, work func(context.Contex
 	})
 }
 
-// riverCrew is River's clients in processes of their own.
-var riverCrew = crew{
+// riverWorkerKind is a client of River's.
+var riverWorkerKind = workerKind{
 	name: "River",
 	install: func(ctx context.Context, s *server) (*pgxpool.Pool, func(), error) {
 		_, pool, drop, err := riverClient(ctx, s, func() {})
@@ -89,7 +89,17 @@ var riverCrew = crew{
 		}
 		return riverInsertMany(ctx, client, n)
 	},
-	ended: func(ctx context.Context, left *counter, pool *pgxpool.Pool) error {
+	work: func(ctx context.Context, pool *pgxpool.Pool, concurrency int, called func()) (stop func() error, err error) {
+		client, err := newRiverClient(pool, concurrency, func(context.Context, *river.Job[riverArgs]) error {
+			called()
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return func() error { return client.Stop(context.WithoutCancel(ctx)) }, client.Start(ctx)
+	},
+	awaitEnd: func(ctx context.Context, left *counter, pool *pgxpool.Pool) error {
 		select {
 		case <-left.zero:
 		case <-ctx.Done():
@@ -97,18 +107,6 @@ var riverCrew = crew{
 		}
 		return riverEnd(ctx, pool)
 	},
-}
-
-// startRiverClient starts a client that calls called for each job.
-func startRiverClient(ctx context.Context, pool *pgxpool.Pool, concurrency int, called func()) (stop func() error, err error) {
-	client, err := newRiverClient(pool, concurrency, func(context.Context, *river.Job[riverArgs]) error {
-		called()
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return func() error { return client.Stop(context.WithoutCancel(ctx)) }, client.Start(ctx)
 }
 
 // riverInsertMany inserts n jobs in batches.

@@ -16,20 +16,25 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// A crew is workers of one system that are processes of their own.
-type crew struct {
-	name    string // tells the processes what they are
+// A workerKind is what the worker of a process may be.
+type workerKind struct {
+	name    string // which the processes are told
 	install func(ctx context.Context, s *server) (pool *pgxpool.Pool, drop func(), err error)
 	start   func(ctx context.Context, pool *pgxpool.Pool, n int) error
-	// ended waits until all handlers were called and nothing is left to work.
-	ended func(ctx context.Context, left *counter, pool *pgxpool.Pool) error
+	// work works until stop is called, and calls called for each job.
+	work func(ctx context.Context, pool *pgxpool.Pool, concurrency int, called func()) (stop func() error, err error)
+	// awaitEnd waits until all handlers were called and nothing is left to work.
+	awaitEnd func(ctx context.Context, left *counter, pool *pgxpool.Pool) error
 }
 
-var flowcCrew = crew{
+var flowcWorkerKind = workerKind{
 	name:    "flowc",
 	install: func(ctx context.Context, s *server) (*pgxpool.Pool, func(), error) { return install(ctx, s, job) },
 	start:   func(ctx context.Context, pool *pgxpool.Pool, n int) error { return startMany(ctx, pool, job, n) },
-	ended: func(ctx context.Context, left *counter, pool *pgxpool.Pool) error {
+	work: func(ctx context.Context, pool *pgxpool.Pool, concurrency int, called func()) (stop func() error, err error) {
+		return startWorkers(ctx, pool, 1, concurrency, echo(job, func(string) { called() }))
+	},
+	awaitEnd: func(ctx context.Context, left *counter, pool *pgxpool.Pool) error {
 		return left.awaitEnd(ctx, pool, job)
 	},
 }
@@ -37,9 +42,9 @@ var flowcCrew = crew{
 // inProcesses works n jobs with so many processes of one worker each, which have so many
 // handlers in all. What is measured begins when a third of the jobs is done, so that the
 // connections are warm.
-func (w crew) inProcesses(n, processes, handlers int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
+func (k workerKind) inProcesses(n, processes, handlers int) func(context.Context, *server) (func(context.Context) (sample, error), func(), error) {
 	return func(ctx context.Context, s *server) (func(context.Context) (sample, error), func(), error) {
-		pool, drop, err := w.install(ctx, s)
+		pool, drop, err := k.install(ctx, s)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -53,11 +58,11 @@ func (w crew) inProcesses(n, processes, handlers int) func(context.Context, *ser
 			}}
 			defer func() { err = errors.Join(err, all.stop()) }()
 			for range processes {
-				if err := all.spawn(ctx, w.name, pool, handlers/processes); err != nil {
+				if err := all.spawn(ctx, k.name, pool, handlers/processes); err != nil {
 					return sample{}, err
 				}
 			}
-			if err := w.start(ctx, pool, n); err != nil {
+			if err := k.start(ctx, pool, n); err != nil {
 				return sample{}, err
 			}
 			if err := all.begin(); err != nil {
@@ -73,7 +78,7 @@ func (w crew) inProcesses(n, processes, handlers int) func(context.Context, *ser
 			if err != nil {
 				return sample{}, err
 			}
-			if err := w.ended(ctx, &left, pool); err != nil {
+			if err := k.awaitEnd(ctx, &left, pool); err != nil {
 				return sample{}, err
 			}
 			until, err := all.usage(ctx, s)
@@ -92,7 +97,7 @@ type workerProcesses struct {
 }
 
 // spawn starts a process that is ready to run a worker.
-func (p *workerProcesses) spawn(ctx context.Context, system string, pool *pgxpool.Pool, concurrency int) error {
+func (p *workerProcesses) spawn(ctx context.Context, kind string, pool *pgxpool.Pool, concurrency int) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -102,7 +107,7 @@ func (p *workerProcesses) spawn(ctx context.Context, system string, pool *pgxpoo
 		return err
 	}
 	c := exec.CommandContext(ctx, program)
-	c.Env = append(os.Environ(), workerSystem+"="+system, workerDatabase+"="+database, workerConcurrency+"="+strconv.Itoa(concurrency))
+	c.Env = append(os.Environ(), workerKindName+"="+kind, workerDatabase+"="+database, workerConcurrency+"="+strconv.Itoa(concurrency))
 	c.Stderr = os.Stderr
 	in, err := c.StdinPipe()
 	if err != nil {
@@ -183,7 +188,7 @@ func (p *workerProcesses) stop() error {
 
 // The environment of a process that runs a worker.
 const (
-	workerSystem      = "FLOWBENCH_SYSTEM"
+	workerKindName    = "FLOWBENCH_WORKER"
 	workerDatabase    = "FLOWBENCH_DATABASE"
 	workerConcurrency = "FLOWBENCH_CONCURRENCY"
 )
@@ -201,16 +206,16 @@ func runWorker(ctx context.Context, database string, in io.Reader, out io.Writer
 	}
 	defer pool.Close()
 	var calls atomic.Int64
-	start := startFlowcWorker
-	if os.Getenv(workerSystem) == riverCrew.name {
-		start = startRiverClient
+	kind := flowcWorkerKind
+	if os.Getenv(workerKindName) == riverWorkerKind.name {
+		kind = riverWorkerKind
 	}
 	fmt.Fprintln(out, "ready")
 	lines := bufio.NewScanner(in)
 	if !lines.Scan() {
 		return lines.Err()
 	}
-	stop, err := start(ctx, pool, concurrency, func() { calls.Add(1) })
+	stop, err := kind.work(ctx, pool, concurrency, func() { calls.Add(1) })
 	if err != nil {
 		return err
 	}
@@ -232,9 +237,4 @@ func runWorker(ctx context.Context, database string, in io.Reader, out io.Writer
 			}
 		}
 	}
-}
-
-// startFlowcWorker starts a worker that calls called for each job.
-func startFlowcWorker(ctx context.Context, pool *pgxpool.Pool, concurrency int, called func()) (stop func() error, err error) {
-	return startWorkers(ctx, pool, 1, concurrency, echo(job, func(string) { called() }))
 }
